@@ -1,0 +1,492 @@
+//! Stored passwords: parsed once at load, verified per request.
+//!
+//! The fast forms (plain, md5, ha1) are verified on the spot, in constant
+//! time. The slow ones ($argon2id$, bcrypt, SHA-crypt) are handed back to the
+//! caller, who runs them where they block nobody, and remembers a success in
+//! the credential itself: the memory of it goes when the row changes.
+
+use std::str::FromStr;
+use std::sync::{Arc, LazyLock, OnceLock};
+
+use argon2::Argon2;
+use hmac::{Hmac, KeyInit, Mac};
+use sha_crypt::{PasswordVerifier, ShaCrypt};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+/// How `user_auth.password` is stored unless it describes itself (`--pwd-fmt`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PwdFmt {
+    /// Hexadecimal md5 of the password, either case, as the original had it.
+    #[default]
+    Md5,
+    /// The password itself.
+    Plain,
+    /// Hexadecimal md5 of `username:realm:password`, as SIP servers keep it.
+    Ha1,
+    /// Hexadecimal SHA-256 of `username:realm:password`.
+    Ha1Sha256,
+}
+
+/// Why a stored password can never verify.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    /// `NULL` or empty.
+    #[error("no password is stored, so nobody can sign in with it")]
+    Empty,
+    /// Not of the format of `--pwd-fmt`, nor one that describes itself.
+    #[error("the stored password is not in the format of --pwd-fmt, nor a hash that names its own")]
+    Unknown,
+    /// Begins like a hash that describes itself, but is none.
+    #[error("the stored {0} hash is damaged")]
+    Damaged(&'static str),
+    /// One request would take seconds, or gigabytes.
+    #[error("the stored {0} hash asks for more work than one sign-in may cost")]
+    TooCostly(&'static str),
+}
+
+/// A stored password, ready to be compared. Its `Debug` shows the form only.
+#[derive(Clone)]
+pub struct Credential(Form);
+
+#[derive(Clone)]
+enum Form {
+    Never,
+    /// Keyed digest, so that the password itself is not kept in memory.
+    Plain(Tag),
+    Md5([u8; 16]),
+    Ha1(Arc<Ha1>),
+    Slow(Arc<Slow>),
+}
+
+struct Ha1 {
+    /// `username:realm:`
+    prefix: Box<str>,
+    digest: Ha1Digest,
+}
+
+enum Ha1Digest {
+    Md5([u8; 16]),
+    Sha256([u8; 32]),
+}
+
+/// A hash that takes long to verify, by design.
+pub struct Slow {
+    hash: Box<str>,
+    scheme: Scheme,
+    /// The password that was right before, under this process' key.
+    proven: OnceLock<Tag>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scheme {
+    Argon2id,
+    Bcrypt,
+    ShaCrypt,
+}
+
+/// What comparing a password gave.
+pub enum Verdict {
+    /// It is the right one.
+    Right,
+    /// It is not.
+    Wrong,
+    /// Only [`Slow::verify`] can tell.
+    Ask(Arc<Slow>),
+}
+
+/// A keyed digest under a key that only this process knows.
+type Tag = [u8; 16];
+
+fn tag(password: &str) -> Tag {
+    static KEYED: LazyLock<Hmac<Sha256>> = LazyLock::new(|| {
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).expect("the system has random numbers");
+        Hmac::new_from_slice(&key).expect("HMAC takes keys of any length")
+    });
+    let digest = KEYED.clone().chain_update(password).finalize().into_bytes();
+    let mut tag = [0; 16];
+    tag.copy_from_slice(&digest[..16]);
+    tag
+}
+
+/// What a username and a realm are needed for is `ha1` alone, where they are
+/// part of the stored digest.
+#[derive(Debug, Clone, Copy)]
+pub struct Owner<'a> {
+    /// The username as stored.
+    pub username: &'a str,
+    /// `--realm`, or the user's domain as stored.
+    pub realm: &'a str,
+}
+
+impl Credential {
+    /// One that no password matches.
+    pub const NEVER: Credential = Credential(Form::Never);
+
+    /// Understands a stored password.
+    ///
+    /// # Errors
+    /// When no password could ever match it. The error never shows it.
+    pub fn parse(stored: &str, format: PwdFmt, owner: Owner<'_>) -> Result<Credential, Unusable> {
+        if stored.is_empty() {
+            return Err(Unusable::Empty);
+        }
+        if let Some(scheme) = Scheme::of(stored) {
+            scheme.check(stored)?;
+            let slow = Slow { hash: stored.into(), scheme, proven: OnceLock::new() };
+            return Ok(Credential(Form::Slow(Arc::new(slow))));
+        }
+        let ha1 = |digest| {
+            let prefix = format!("{}:{}:", owner.username, owner.realm).into();
+            Form::Ha1(Arc::new(Ha1 { prefix, digest }))
+        };
+        Ok(Credential(match format {
+            PwdFmt::Plain => Form::Plain(tag(stored)),
+            PwdFmt::Md5 => Form::Md5(unhex(stored)?),
+            PwdFmt::Ha1 => ha1(Ha1Digest::Md5(unhex(stored)?)),
+            PwdFmt::Ha1Sha256 => ha1(Ha1Digest::Sha256(unhex(stored)?)),
+        }))
+    }
+
+    /// Compares `password`, in constant time for the fast forms.
+    pub fn verify(&self, password: &str) -> Verdict {
+        let right = match &self.0 {
+            Form::Never => false,
+            Form::Plain(stored) => tag(password).ct_eq(stored).into(),
+            Form::Md5(stored) => md5::compute(password).0.ct_eq(stored).into(),
+            Form::Ha1(ha1) => ha1.verify(password),
+            Form::Slow(slow) => match slow.proven.get() {
+                Some(proven) if tag(password).ct_eq(proven).into() => true,
+                _ => return Verdict::Ask(slow.clone()),
+            },
+        };
+        if right { Verdict::Right } else { Verdict::Wrong }
+    }
+
+    /// Whether some password can match it.
+    pub fn is_usable(&self) -> bool {
+        !matches!(self.0, Form::Never)
+    }
+
+    /// One that takes as long to verify and knows nothing of its model: what
+    /// an unknown user is compared with, so that the time does not tell.
+    pub fn decoy(&self) -> Credential {
+        match &self.0 {
+            Form::Slow(slow) => Credential(Form::Slow(Arc::new(Slow {
+                hash: slow.hash.clone(),
+                scheme: slow.scheme,
+                proven: OnceLock::new(),
+            }))),
+            _ => self.clone(),
+        }
+    }
+
+    /// Forms of the same kind take the same time to verify.
+    pub fn kind(&self) -> Kind {
+        match &self.0 {
+            Form::Never => Kind(0, String::new()),
+            Form::Plain(_) => Kind(1, String::new()),
+            Form::Md5(_) => Kind(2, String::new()),
+            Form::Ha1(ha1) if matches!(ha1.digest, Ha1Digest::Md5(_)) => Kind(3, String::new()),
+            Form::Ha1(_) => Kind(4, String::new()),
+            Form::Slow(slow) => Kind(5, slow.cost().to_owned()),
+        }
+    }
+
+    /// Takes over what `old` remembers, if it stands for the same stored hash.
+    pub fn inherit(&mut self, old: &Credential) {
+        if let (Form::Slow(new), Form::Slow(old)) = (&mut self.0, &old.0)
+            && new.hash == old.hash
+        {
+            *new = old.clone();
+        }
+    }
+
+    /// Bytes of memory behind it, its own size left out.
+    pub fn heap_bytes(&self) -> usize {
+        match &self.0 {
+            Form::Never | Form::Plain(_) | Form::Md5(_) => 0,
+            Form::Ha1(ha1) => size_of::<Ha1>() + ha1.prefix.len(),
+            Form::Slow(slow) => size_of::<Slow>() + slow.hash.len(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.0 {
+            Form::Never => "Credential(never)",
+            Form::Plain(_) => "Credential(plain)",
+            Form::Md5(_) => "Credential(md5)",
+            Form::Ha1(_) => "Credential(ha1)",
+            Form::Slow(_) => "Credential(slow)",
+        })
+    }
+}
+
+/// See [`Credential::kind`].
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Kind(u8, String);
+
+impl Ha1 {
+    fn verify(&self, password: &str) -> bool {
+        match &self.digest {
+            Ha1Digest::Md5(stored) => {
+                let mut context = md5::Context::new();
+                context.consume(self.prefix.as_bytes());
+                context.consume(password);
+                context.finalize().0.ct_eq(stored).into()
+            }
+            Ha1Digest::Sha256(stored) => {
+                let digest = Sha256::new().chain_update(self.prefix.as_bytes()).chain_update(password);
+                digest.finalize().as_slice().ct_eq(stored).into()
+            }
+        }
+    }
+}
+
+impl Slow {
+    /// Computes the hash of `password` and compares. Takes milliseconds to
+    /// seconds of processor time: never call it where requests are served.
+    pub fn verify(&self, password: &str) -> bool {
+        match self.scheme {
+            Scheme::Argon2id => argon2::PasswordHash::new(&self.hash)
+                .is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok()),
+            Scheme::Bcrypt => bcrypt::verify(password, &self.hash).unwrap_or(false),
+            Scheme::ShaCrypt => sha_crypt::PasswordHashRef::new(&self.hash)
+                .is_ok_and(|hash| ShaCrypt::default().verify_password(password.as_bytes(), hash).is_ok()),
+        }
+    }
+
+    /// Remembers that `password` was right, so that the next request of the
+    /// same client costs one keyed digest. Only the first one is remembered.
+    pub fn remember(&self, password: &str) {
+        self.proven.get_or_init(|| tag(password));
+    }
+
+    /// The part of the hash that decides how long it takes.
+    fn cost(&self) -> &str {
+        let fields = match self.scheme {
+            // $argon2id$v=19$m=…,t=…,p=…$salt$hash
+            Scheme::Argon2id => 4,
+            // $2b$12$salthash
+            Scheme::Bcrypt => 3,
+            // $6$salt$hash or $6$rounds=…$salt$hash
+            Scheme::ShaCrypt if self.hash[3..].starts_with("rounds=") => 3,
+            Scheme::ShaCrypt => 2,
+        };
+        let end = self.hash.match_indices('$').nth(fields).map_or(self.hash.len(), |(at, _)| at);
+        &self.hash[..end]
+    }
+}
+
+impl Scheme {
+    fn of(stored: &str) -> Option<Scheme> {
+        let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| stored.starts_with(prefix));
+        if begins(&["$argon2id$"]) {
+            Some(Scheme::Argon2id)
+        } else if begins(&["$2a$", "$2b$", "$2y$"]) {
+            Some(Scheme::Bcrypt)
+        } else if begins(&["$5$", "$6$"]) {
+            Some(Scheme::ShaCrypt)
+        } else {
+            None
+        }
+    }
+
+    /// Refuses what could not be verified, or only at a price that would let
+    /// one row in the database stop the server.
+    fn check(self, stored: &str) -> Result<(), Unusable> {
+        match self {
+            Scheme::Argon2id => {
+                let damaged = Unusable::Damaged("argon2id");
+                let hash = argon2::PasswordHash::new(stored).map_err(|_| damaged)?;
+                let params = argon2::Params::try_from(&hash).map_err(|_| damaged)?;
+                if hash.salt.is_none() || hash.hash.is_none() {
+                    return Err(damaged);
+                }
+                // KiB: a GiB of memory, a multiple of what anyone recommends.
+                let costly = params.m_cost() > 1 << 20 || params.t_cost() > 64;
+                if costly { Err(Unusable::TooCostly("argon2id")) } else { Ok(()) }
+            }
+            Scheme::Bcrypt => {
+                let parts = bcrypt::HashParts::from_str(stored).map_err(|_| Unusable::Damaged("bcrypt"))?;
+                if parts.get_cost() > 17 { Err(Unusable::TooCostly("bcrypt")) } else { Ok(()) }
+            }
+            Scheme::ShaCrypt => {
+                let damaged = Unusable::Damaged("SHA-crypt");
+                let fields: Vec<&str> = stored[3..].split('$').collect();
+                let (rounds, hash) = match fields[..] {
+                    [rounds, _salt, hash] => (rounds.strip_prefix("rounds=").ok_or(damaged)?, hash),
+                    [_salt, hash] => ("5000", hash),
+                    _ => return Err(damaged),
+                };
+                let rounds: u32 = rounds.parse().map_err(|_| damaged)?;
+                let length = if stored.starts_with("$5$") { 43 } else { 86 };
+                let crypt64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'/');
+                if hash.len() != length || !hash.bytes().all(crypt64) {
+                    return Err(damaged);
+                }
+                sha_crypt::PasswordHashRef::new(stored).map_err(|_| damaged)?;
+                if rounds > 5_000_000 { Err(Unusable::TooCostly("SHA-crypt")) } else { Ok(()) }
+            }
+        }
+    }
+}
+
+fn unhex<const N: usize>(text: &str) -> Result<[u8; N], Unusable> {
+    let digits = text.trim_end_matches(' ').as_bytes();
+    if digits.len() != 2 * N {
+        return Err(Unusable::Unknown);
+    }
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        let digit = |at: usize| char::from(pair[at]).to_digit(16).ok_or(Unusable::Unknown);
+        *byte = (digit(0)? << 4 | digit(1)?) as u8;
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const OWNER: Owner<'_> = Owner { username: "alice", realm: "a.org" };
+
+    fn parse(stored: &str, format: PwdFmt) -> Credential {
+        Credential::parse(stored, format, OWNER).expect("usable")
+    }
+
+    fn matches(credential: &Credential, password: &str) -> bool {
+        match credential.verify(password) {
+            Verdict::Right => true,
+            Verdict::Wrong => false,
+            Verdict::Ask(slow) => slow.verify(password),
+        }
+    }
+
+    // Of the password `pässwörd`: made with md5sum, sha256sum, mkpasswd,
+    // htpasswd and the argon2 tool, not with the crates that verify here.
+    const MD5: &str = "12841e4ba5e37d2fbfc78458c6714ade";
+    const HA1: &str = "430dba58abba186d11f8b1619eabff65";
+    const HA1_SHA256: &str = "20b1843eda790e2d8f3d55d1bd25f7808378765887cd98e16d9d65c4e238cd3f";
+    const SLOW: [&str; 4] = [
+        "$argon2id$v=19$m=256,t=1,p=1$c2FsdHNhbHQxNmJ5dGVz$LzDPvSUZ50bBdf12uF/mnj6RQiyl4MVllmZgskP05Rs",
+        "$2y$04$rMMY6FBZ6XwCAgPTs2aiWOnxxS2rPs.jiZBkUilLlRk28W35op.WG",
+        "$5$rounds=1000$jXQT3FSjXSH4pP8w$Fk0HF8fxKvwq8S7vWBGclLsZ2byvE96JFblHTy0d0OC",
+        "$6$hKvavFGZMtuySfPj$DxjxWrlTB96hBdWJs9iC2OlKJZo03tGxT8BIMuSkQyrWVptyi03w0D98ITXfBFZZVjAHRCM0Fgg21WqVJLbe0.",
+    ];
+
+    #[test]
+    fn every_stored_format_verifies_the_right_password_alone() {
+        let fast = [
+            (MD5, PwdFmt::Md5),
+            (HA1, PwdFmt::Ha1),
+            (HA1_SHA256, PwdFmt::Ha1Sha256),
+            ("pässwörd", PwdFmt::Plain),
+        ];
+        let slow = SLOW.map(|hash| (hash, PwdFmt::Md5));
+        for (stored, format) in fast.into_iter().chain(slow) {
+            let credential = parse(stored, format);
+            assert!(matches(&credential, "pässwörd"), "{stored}");
+            for wrong in ["", "passwort", "Pässwörd", "pässwörd "] {
+                assert!(!matches(&credential, wrong), "{stored} {wrong}");
+            }
+        }
+    }
+
+    #[test]
+    fn hexadecimal_counts_in_either_case() {
+        assert!(matches(&parse(&MD5.to_uppercase(), PwdFmt::Md5), "pässwörd"));
+        assert!(matches(&parse(&HA1.to_uppercase(), PwdFmt::Ha1), "pässwörd"));
+    }
+
+    #[test]
+    fn what_can_never_verify_is_told_without_showing_it() {
+        for (stored, format, why) in [
+            ("", PwdFmt::Plain, Unusable::Empty),
+            ("hunter2", PwdFmt::Md5, Unusable::Unknown),
+            (&MD5[1..], PwdFmt::Ha1, Unusable::Unknown),
+            (MD5, PwdFmt::Ha1Sha256, Unusable::Unknown),
+            ("$argon2id$v=19$x", PwdFmt::Md5, Unusable::Damaged("argon2id")),
+            ("$2b$12$short", PwdFmt::Plain, Unusable::Damaged("bcrypt")),
+            ("$6$salt$short", PwdFmt::Md5, Unusable::Damaged("SHA-crypt")),
+            ("$6$", PwdFmt::Md5, Unusable::Damaged("SHA-crypt")),
+            (
+                "$argon2id$v=19$m=4194304,t=3,p=1$c2FsdHNhbHQ$AAAAAAAAAAAAAAAAAAAAAA",
+                PwdFmt::Md5,
+                Unusable::TooCostly("argon2id"),
+            ),
+        ] {
+            let error = Credential::parse(stored, format, OWNER).expect_err(stored);
+            assert_eq!(error, why, "{stored}");
+            assert!(stored.is_empty() || !error.to_string().contains(stored));
+        }
+    }
+
+    #[test]
+    fn a_slow_success_is_remembered_until_the_stored_hash_changes() {
+        let credential = parse(SLOW[1], PwdFmt::Md5);
+        let Verdict::Ask(slow) = credential.verify("pässwörd") else {
+            panic!("the first time takes a hash");
+        };
+        assert!(slow.verify("pässwörd"));
+        slow.remember("pässwörd");
+        assert!(matches!(credential.verify("pässwörd"), Verdict::Right));
+        assert!(matches!(credential.verify("wrong"), Verdict::Ask(_)));
+
+        let mut reloaded = parse(SLOW[1], PwdFmt::Md5);
+        reloaded.inherit(&credential);
+        assert!(matches!(reloaded.verify("pässwörd"), Verdict::Right));
+
+        let mut changed = parse(SLOW[2], PwdFmt::Md5);
+        changed.inherit(&credential);
+        assert!(matches!(changed.verify("pässwörd"), Verdict::Ask(_)));
+    }
+
+    #[test]
+    fn a_decoy_costs_the_same_and_does_not_know_what_its_model_remembers() {
+        let credential = parse(SLOW[0], PwdFmt::Md5);
+        if let Verdict::Ask(slow) = credential.verify("x") {
+            slow.remember("x");
+        }
+        let decoy = credential.decoy();
+        assert_eq!(decoy.kind(), credential.kind());
+        assert!(matches!(decoy.verify("x"), Verdict::Ask(_)));
+    }
+
+    #[test]
+    fn hashes_of_different_cost_are_of_different_kinds() {
+        let kind = |stored: &str| parse(stored, PwdFmt::Md5).kind();
+        let salted = |rounds| format!("$6${rounds}abcdefgh${}", "a".repeat(86));
+        assert_ne!(kind(&salted("rounds=10000$")), kind(&salted("rounds=20000$")));
+        assert_ne!(kind(&salted("")), kind(&salted("rounds=20000$")));
+        assert_ne!(kind(MD5), kind(SLOW[1]));
+        assert_eq!(kind(MD5), kind(&"0".repeat(32)));
+    }
+
+    #[test]
+    fn a_credential_prints_nothing_of_what_is_stored() {
+        assert_eq!(format!("{:?}", parse("secret", PwdFmt::Plain)), "Credential(plain)");
+    }
+
+    proptest! {
+        #[test]
+        fn plain_and_md5_accept_exactly_the_password(password in ".{1,20}", other in ".{0,20}") {
+            prop_assume!(Scheme::of(&password).is_none());
+            let plain = parse(&password, PwdFmt::Plain);
+            let md5 = parse(&format!("{:x}", md5::compute(&password)), PwdFmt::Md5);
+            for credential in [plain, md5] {
+                prop_assert!(matches(&credential, &password));
+                prop_assert_eq!(matches(&credential, &other), password == other);
+            }
+        }
+
+        #[test]
+        fn no_stored_text_makes_parsing_panic(stored in r"(\$argon2id\$|\$2b\$|\$5\$|\$6\$)?.{0,80}") {
+            let _ = Credential::parse(&stored, PwdFmt::Md5, OWNER);
+        }
+    }
+}

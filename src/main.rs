@@ -1,0 +1,2 @@
+//! Starts jitsiprovs.
+fn main() {}

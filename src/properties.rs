@@ -1,0 +1,301 @@
+//! Java `.properties` text, as `java.util.Properties.load(InputStream)` reads
+//! it in the client: what must be escaped, and which key a line has.
+//!
+//! Everything written here is ASCII, so that the client's ISO-8859-1 reader
+//! sees exactly what was meant.
+
+/// Which side of the `=` a text stands on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Left of it, where space, `:`, `=`, `#` and `!` mean something.
+    Key,
+    /// Right of it.
+    Value,
+}
+
+/// What follows a piece of stored text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// The end of the key or value: a last odd backslash would swallow what
+    /// comes after, so it is doubled.
+    End,
+    /// A substituted parameter: a last odd backslash would change the
+    /// parameter's first character, so it is left out, which is what Java
+    /// makes of a backslash before an ordinary character.
+    Parameter,
+}
+
+/// Something that [`write_stored`] had to mend, so that Java reads the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mended {
+    /// An odd backslash at the end.
+    TrailingBackslash,
+    /// An odd backslash just before a placeholder.
+    BackslashBeforeParameter,
+    /// `\u` without four hexadecimal digits, on which Java throws.
+    BadUnicodeEscape,
+    /// A carriage return or line feed in the stored text.
+    LineBreak,
+}
+
+/// Appends text from the database, which is in `.properties` syntax already:
+/// verbatim but for what Java could not read or would read as another line.
+pub fn write_stored(text: &str, next: Next, out: &mut String, mut mended: impl FnMut(Mended)) {
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => match chars.peek().copied() {
+                None if next == Next::End => {
+                    mended(Mended::TrailingBackslash);
+                    out.push_str("\\\\");
+                }
+                None => mended(Mended::BackslashBeforeParameter),
+                Some('\r' | '\n') => skip_continuation(&mut chars),
+                Some('u') if !four_hex_digits(chars.clone().skip(1)) => {
+                    mended(Mended::BadUnicodeEscape);
+                    out.push_str("\\\\");
+                }
+                Some(escaped) => {
+                    chars.next();
+                    // Java reads a backslash before an ordinary character as
+                    // that character, so the two can be written apart.
+                    if escaped.is_ascii() {
+                        out.push('\\');
+                    }
+                    push_ascii(escaped, out);
+                }
+            },
+            '\r' | '\n' => {
+                mended(Mended::LineBreak);
+                out.push_str(if c == '\r' { "\\r" } else { "\\n" });
+            }
+            _ => push_ascii(c, out),
+        }
+    }
+}
+
+/// A backslash before a line break joins the lines in Java's eyes, leading
+/// blanks of the second left out; the pair leaves nothing in the answer.
+fn skip_continuation(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
+    if chars.next() == Some('\r') {
+        chars.next_if_eq(&'\n');
+    }
+    while chars.next_if(|c| matches!(c, ' ' | '\t' | '\x0c')).is_some() {}
+}
+
+fn four_hex_digits(chars: impl Iterator<Item = char>) -> bool {
+    chars.take(4).filter(char::is_ascii_hexdigit).count() == 4
+}
+
+fn push_ascii(c: char, out: &mut String) {
+    if c.is_ascii() {
+        out.push(c);
+    } else {
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            out.push_str("\\u");
+            out.extend(hex(*unit).map(char::from));
+        }
+    }
+}
+
+fn hex(unit: u16) -> [u8; 4] {
+    let digit = |shift: u16| b"0123456789ABCDEF"[usize::from(unit >> shift & 0xf)];
+    [digit(12), digit(8), digit(4), digit(0)]
+}
+
+/// Whether `byte` of a parameter goes into the answer as it is.
+fn is_plain(byte: u8, place: Place) -> bool {
+    match byte {
+        b'\\' | 0x7f.. | ..0x20 => false,
+        b' ' | b':' | b'=' | b'#' | b'!' => place == Place::Value && byte != b' ',
+        _ => true,
+    }
+}
+
+/// Appends a parameter's value. It is data: whatever it holds, Java reads back
+/// exactly that, and no other property changes.
+pub fn write_param(value: &str, place: Place, out: &mut Vec<u8>) {
+    if value.bytes().all(|byte| is_plain(byte, place)) {
+        out.extend_from_slice(value.as_bytes());
+    } else {
+        escape(value, place, |bytes| out.extend_from_slice(bytes));
+    }
+}
+
+/// How many bytes [`write_param`] appends.
+pub fn param_len(value: &str, place: Place) -> usize {
+    if value.bytes().all(|byte| is_plain(byte, place)) {
+        return value.len();
+    }
+    let mut len = 0;
+    escape(value, place, |bytes| len += bytes.len());
+    len
+}
+
+fn escape(value: &str, place: Place, mut out: impl FnMut(&[u8])) {
+    for (at, c) in value.char_indices() {
+        match c {
+            '\\' => out(b"\\\\"),
+            '\n' => out(b"\\n"),
+            '\r' => out(b"\\r"),
+            '\t' => out(b"\\t"),
+            '\x0c' => out(b"\\f"),
+            ' ' if at == 0 || place == Place::Key => out(b"\\ "),
+            ':' if place == Place::Key => out(b"\\:"),
+            '=' if place == Place::Key => out(b"\\="),
+            '#' if at == 0 && place == Place::Key => out(b"\\#"),
+            '!' if at == 0 && place == Place::Key => out(b"\\!"),
+            ' '..='~' => out(&[c as u8]),
+            _ => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    out(b"\\u");
+                    out(&hex(*unit));
+                }
+            }
+        }
+    }
+}
+
+/// The key that Java sees in a line that begins with `written` and `=`, in
+/// UTF-16 as Java keeps it; `None` when the line is a comment.
+///
+/// `written` must be text that this module wrote: ASCII, without line breaks,
+/// every escape complete.
+pub fn client_key(written: &[u8]) -> Option<Vec<u16>> {
+    let mut bytes = written.iter().copied().skip_while(|&byte| is_blank(byte)).peekable();
+    if matches!(bytes.peek(), Some(b'#' | b'!')) {
+        return None;
+    }
+    let mut key = Vec::with_capacity(written.len());
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' => match bytes.next() {
+                Some(b'u') => {
+                    let digit = |byte: u8| (byte as char).to_digit(16).unwrap_or(0) as u16;
+                    let unit = bytes.by_ref().take(4).fold(0, |unit, hex| unit << 4 | digit(hex));
+                    key.push(unit);
+                }
+                Some(b't') => key.push(u16::from(b'\t')),
+                Some(b'n') => key.push(u16::from(b'\n')),
+                Some(b'r') => key.push(u16::from(b'\r')),
+                Some(b'f') => key.push(0x0c),
+                Some(other) => key.push(u16::from(other)),
+                None => {}
+            },
+            b'=' | b':' => break,
+            _ if is_blank(byte) => break,
+            _ => key.push(u16::from(byte)),
+        }
+    }
+    Some(key)
+}
+
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | 0x0c)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn stored(text: &str, next: Next) -> (String, Vec<Mended>) {
+        let (mut out, mut mended) = (String::new(), Vec::new());
+        write_stored(text, next, &mut out, |what| mended.push(what));
+        (out, mended)
+    }
+
+    fn param(value: &str, place: Place) -> String {
+        let mut out = Vec::new();
+        write_param(value, place, &mut out);
+        String::from_utf8(out).expect("ASCII")
+    }
+
+    #[test]
+    fn stored_text_passes_verbatim_but_for_what_java_cannot_read() {
+        for (text, written) in [
+            ("Jabber\\:alice", "Jabber\\:alice"),
+            ("a\\tb \\u00e9", "a\\tb \\u00e9"),
+            ("é€", "\\u00E9\\u20AC"),
+            ("😀", "\\uD83D\\uDE00"),
+            ("one\ntwo\rthree", "one\\ntwo\\rthree"),
+            ("C:\\", "C:\\\\"),
+            ("C:\\\\", "C:\\\\"),
+            ("C:\\\\\\", "C:\\\\\\\\"),
+            ("\\user", "\\\\user"),
+            ("\\u12", "\\\\u12"),
+            ("\\u12é4", "\\\\u12\\u00E94"),
+            ("\\\\user", "\\\\user"),
+            ("\\é", "\\u00E9"),
+            ("joined\\\n  line", "joinedline"),
+            ("joined\\\r\nline", "joinedline"),
+        ] {
+            assert_eq!(stored(text, Next::End).0, written, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_mended_is_told() {
+        assert_eq!(stored("a\\", Next::End).1, [Mended::TrailingBackslash]);
+        assert_eq!(stored("a\\", Next::Parameter), ("a".into(), vec![Mended::BackslashBeforeParameter]));
+        assert_eq!(stored("\\ux", Next::End).1, [Mended::BadUnicodeEscape]);
+        assert_eq!(stored("a\nb", Next::End).1, [Mended::LineBreak]);
+        assert_eq!(stored("Jabber\\:x", Next::End).1, []);
+    }
+
+    #[test]
+    fn parameters_are_data_on_either_side() {
+        for (value, in_value, in_key) in [
+            ("alice", "alice", "alice"),
+            ("a b", "a b", "a\\ b"),
+            (" a", "\\ a", "\\ a"),
+            ("a:b=c", "a:b=c", "a\\:b\\=c"),
+            ("#a#", "#a#", "\\#a#"),
+            ("!a", "!a", "\\!a"),
+            ("\\", "\\\\", "\\\\"),
+            ("\r\n\t\x0c\x01\x7f", "\\r\\n\\t\\f\\u0001\\u007F", "\\r\\n\\t\\f\\u0001\\u007F"),
+            ("é€😀", "\\u00E9\\u20AC\\uD83D\\uDE00", "\\u00E9\\u20AC\\uD83D\\uDE00"),
+        ] {
+            assert_eq!(param(value, Place::Value), in_value, "{value:?}");
+            assert_eq!(param(value, Place::Key), in_key, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn the_clients_key_ends_where_java_ends_it() {
+        let key = |written: &str| {
+            client_key(written.as_bytes()).map(|key| String::from_utf16(&key).expect("UTF-16"))
+        };
+        assert_eq!(key("a.b"), Some("a.b".into()));
+        assert_eq!(key("  a b"), Some("a".into()));
+        assert_eq!(key("a\\ b\\=c:d"), Some("a b=c".into()));
+        assert_eq!(key("\\u00e9\\t"), Some("é\t".into()));
+        assert_eq!(key("# a"), None);
+        assert_eq!(key("\\#a"), Some("#a".into()));
+        assert_eq!(key(""), Some("".into()));
+    }
+
+    proptest! {
+        #[test]
+        fn a_parameter_is_one_line_of_ascii_of_the_length_foretold(value in any::<String>(), in_key: bool) {
+            let place = if in_key { Place::Key } else { Place::Value };
+            let written = param(&value, place);
+            prop_assert!(written.bytes().all(|byte| (0x20..0x7f).contains(&byte)));
+            prop_assert_eq!(param_len(&value, place), written.len());
+        }
+
+        #[test]
+        fn a_parameter_in_a_key_is_read_back_exactly(value in any::<String>()) {
+            let key = client_key(param(&value, Place::Key).as_bytes());
+            prop_assert_eq!(key, Some(value.encode_utf16().collect()));
+        }
+
+        #[test]
+        fn stored_text_is_one_line_of_ascii_and_its_escapes_are_complete(text in r"[a\\u0é\n\r ]{0,12}") {
+            let (written, _) = stored(&text, Next::End);
+            prop_assert!(written.is_ascii() && !written.contains(['\r', '\n']));
+            // Written text is stable: nothing is left to mend in it.
+            prop_assert_eq!(stored(&written, Next::End), (written, vec![]));
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! Resolution from rows to answers, over the whole of the pure core.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::{Cell, Row, RuleRow, UserRow};
+
+type User<'a> = (&'a str, &'a str, &'a str);
+type Rule<'a> = (&'a str, &'a str, i64, &'a str, &'a str);
+
+fn user_row(id: i64, (domain, username, password): User<'_>) -> Row {
+    Row::User(UserRow { id, domain: domain.into(), username: username.into(), password: password.into() })
+}
+
+fn rule_row(id: i64, (domain, subject, priority, key, value): Rule<'_>) -> Row {
+    let (spriority, ppriority) = (priority.into(), 10.into());
+    Row::Rule(RuleRow {
+        id,
+        domain: domain.into(),
+        subject: subject.into(),
+        spriority,
+        ppriority,
+        key: key.into(),
+        value: value.into(),
+    })
+}
+
+fn plain() -> Options {
+    Options { pwd_fmt: PwdFmt::Plain, ..Options::default() }
+}
+
+fn build(options: Options, rows: impl IntoIterator<Item = Row>) -> (Snapshot, Vec<String>) {
+    let mut builder = Builder::new(options, None);
+    rows.into_iter().for_each(|row| builder.add(row));
+    let (snapshot, problems) = builder.finish();
+    assert_eq!(problems.total, problems.first.len());
+    (snapshot, problems.first.iter().map(ToString::to_string).collect())
+}
+
+fn snapshot(users: &[User<'_>], rules: &[Rule<'_>]) -> Snapshot {
+    let users = (1..).zip(users).map(|(id, user)| user_row(id, *user));
+    let rules = (1..).zip(rules).map(|(id, rule)| rule_row(id, *rule));
+    build(plain(), users.chain(rules)).0
+}
+
+/// The answer, or `None` if access is denied.
+fn ask(snapshot: &Snapshot, params: &[(&str, &str)]) -> Option<String> {
+    let params: Params = params.iter().copied().collect();
+    match snapshot.authenticate(&params) {
+        Outcome::Granted(session) => {
+            Some(String::from_utf8(snapshot.answer(session, &params).body).expect("ASCII"))
+        }
+        Outcome::Denied => None,
+        Outcome::Pending(_) => panic!("no slow hash here"),
+    }
+}
+
+fn ask_as(snapshot: &Snapshot, username: &str, domain: &str, more: &[(&str, &str)]) -> Option<String> {
+    let own = [("username", username), ("domain", domain), ("password", "pw")];
+    ask(snapshot, &[&own, more].concat())
+}
+
+#[test]
+fn only_the_right_password_of_the_right_tenant_is_granted() {
+    let snapshot =
+        snapshot(&[("a.org", "alice", "pw"), ("b.org", "alice", "other"), ("a.org", "eve", "")], &[]);
+    assert_eq!(ask_as(&snapshot, "alice", "a.org", &[]), Some("".into()));
+    assert_eq!(ask_as(&snapshot, "Alice ", "A.ORG", &[]), Some("".into()));
+    assert_eq!(ask_as(&snapshot, "alice", "b.org", &[]), None);
+    assert_eq!(ask_as(&snapshot, "alice", "c.org", &[]), None);
+    assert_eq!(ask_as(&snapshot, "bob", "a.org", &[]), None);
+    assert_eq!(ask(&snapshot, &[("username", "alice"), ("domain", "a.org")]), None);
+    assert_eq!(ask(&snapshot, &[("username", "eve"), ("domain", "a.org"), ("password", "")]), None);
+    assert_eq!(ask(&snapshot, &[]), None);
+}
+
+#[test]
+fn a_client_reaches_another_users_rules_by_no_parameter() {
+    let snapshot = snapshot(
+        &[("a.org", "alice", "pw"), ("a.org", "bob", "pw"), ("b.org", "carol", "pw")],
+        &[
+            ("a.org", "bob", 1, "k", "bobs"),
+            ("", "BOB", 2, "g", "bobs too"),
+            ("", "carol", 1, "c", "carols"),
+            ("a.org", "printer", 1, "p", "$hwaddr"),
+        ],
+    );
+    for param in Known::ALL
+        .map(Known::name)
+        .into_iter()
+        .filter(|name| !["username", "domain", "password"].contains(name))
+    {
+        assert_eq!(ask_as(&snapshot, "alice", "a.org", &[(param, "bob")]), Some("".into()), "{param}");
+        // Carol is a user of another tenant, but the rule applies there too.
+        assert_eq!(ask_as(&snapshot, "alice", "a.org", &[(param, "carol")]), Some("".into()), "{param}");
+    }
+    assert_eq!(ask_as(&snapshot, "alice", "a.org", &[("hwaddr", "printer")]), Some("p=printer\n".into()));
+    assert_eq!(ask_as(&snapshot, "bob", "a.org", &[]), Some("k=bobs\ng=bobs too\n".into()));
+    assert_eq!(ask_as(&snapshot, "carol", "b.org", &[]), Some("c=carols\n".into()));
+}
+
+#[test]
+fn tenants_see_their_own_rules_and_those_of_all() {
+    let snapshot = snapshot(
+        &[("a.org", "alice", "pw"), ("b.org", "alice", "pw"), ("c.org", "alice", "pw")],
+        &[
+            ("", "default", 10, "who", "all"),
+            ("a.org", "default", 5, "who", "a"),
+            ("a.org", "alice", 1, "mine", "a"),
+            ("b.org", "alice", 1, "mine", "b"),
+            ("b.org", "Linux", 20, "who", "late"),
+            ("b.org", "Linux", 20, "os", "b"),
+        ],
+    );
+    let linux = [("osname", "Linux")];
+    assert_eq!(ask_as(&snapshot, "alice", "a.org", &linux), Some("mine=a\nwho=a\n".into()));
+    assert_eq!(ask_as(&snapshot, "alice", "b.org", &linux), Some("mine=b\nwho=all\nos=b\n".into()));
+    assert_eq!(ask_as(&snapshot, "alice", "c.org", &linux), Some("who=all\n".into()));
+}
+
+#[test]
+fn a_typed_subject_matches_its_parameter_alone() {
+    let snapshot = snapshot(
+        &[("a.org", "linux", "pw"), ("a.org", "bob", "pw")],
+        &[
+            ("a.org", "osname=Linux", 1, "os", "1"),
+            ("a.org", "username=bob", 1, "user", "bob"),
+            ("", "dept=Sales", 1, "dept", "1"),
+            ("a.org", "linux", 1, "plain", "1"),
+        ],
+    );
+    assert_eq!(ask_as(&snapshot, "bob", "a.org", &[("osname", "linux")]), Some("os=1\nuser=bob\n".into()));
+    assert_eq!(ask_as(&snapshot, "linux", "a.org", &[("hwaddr", "bob")]), Some("plain=1\n".into()));
+    assert_eq!(ask_as(&snapshot, "linux", "a.org", &[("dept", "SALES")]), Some("dept=1\nplain=1\n".into()));
+    assert_eq!(ask_as(&snapshot, "linux", "a.org", &[("arch", "dept=Sales")]), Some("plain=1\n".into()));
+}
+
+#[test]
+fn an_empty_parameter_matches_nothing_and_renders_as_nothing() {
+    let snapshot = snapshot(
+        &[("a.org", "alice", "pw")],
+        &[
+            ("a.org", "", 1, "x", "1"),
+            ("a.org", "osname=", 1, "y", "1"),
+            ("", "default", 1, "z", "[$osname]"),
+        ],
+    );
+    assert_eq!(ask_as(&snapshot, "alice", "a.org", &[("osname", "")]), Some("z=[]\n".into()));
+    assert_eq!(ask_as(&snapshot, "alice", "a.org", &[]), Some("".into()));
+}
+
+#[test]
+fn one_rule_selected_by_two_parameters_is_answered_once() {
+    let snapshot = snapshot(&[("a.org", "alice", "pw")], &[("", "x", 1, "a", "1"), ("", "x", 2, "b", "2")]);
+    let twice = [("osname", "x"), ("arch", "X")];
+    assert_eq!(ask_as(&snapshot, "alice", "a.org", &twice), Some("a=1\nb=2\n".into()));
+}
+
+#[test]
+fn exact_comparison_makes_case_count() {
+    let options = Options { comparison: Comparison::Exact, ..plain() };
+    let rows = [
+        user_row(1, ("a.org", "Alice", "pw")),
+        user_row(2, ("a.org", "alice", "pw")),
+        rule_row(1, ("", "ALICE", 1, "k", "v")),
+    ];
+    let (snapshot, problems) = build(options, rows);
+    assert_eq!(problems, Vec::<String>::new());
+    assert_eq!(ask_as(&snapshot, "Alice", "a.org", &[]), Some("".into()));
+    assert_eq!(ask_as(&snapshot, "ALICE", "a.org", &[]), None);
+}
+
+#[test]
+fn a_bad_row_is_reported_and_the_others_are_used() {
+    let bad_rule = |id, change: fn(&mut RuleRow)| {
+        let Row::Rule(mut row) = rule_row(id, ("", "default", 1, "bad", "v")) else { unreachable!() };
+        change(&mut row);
+        Row::Rule(row)
+    };
+    let bad_user = |id, change: fn(&mut UserRow)| {
+        let Row::User(mut row) = user_row(id, ("a.org", "bob", "pw")) else { unreachable!() };
+        change(&mut row);
+        Row::User(row)
+    };
+    let rows = [
+        user_row(7, ("a.org", "ALICE", "first")),
+        user_row(3, ("a.org", "alice", "pw")),
+        user_row(9, ("a.org", "alice ", "last")),
+        bad_user(20, |row| row.username = Cell::Null),
+        bad_user(21, |row| row.domain = Cell::Null),
+        bad_user(22, |row| row.password = Cell::Null),
+        bad_user(23, |row| row.domain = "".into()),
+        bad_user(24, |row| row.username = Cell::Text(vec![0xff])),
+        bad_rule(30, |row| row.subject = Cell::Null),
+        bad_rule(31, |row| row.key = Cell::Null),
+        bad_rule(32, |row| row.value = Cell::Null),
+        bad_rule(33, |row| row.spriority = "high".into()),
+        bad_rule(34, |row| row.ppriority = Cell::Int(1 << 40)),
+        bad_rule(35, |row| row.key = "k".repeat(1025).as_str().into()),
+        bad_rule(36, |row| row.value = Cell::Text(vec![0xff])),
+        bad_rule(37, |row| row.subject = " ".into()),
+        bad_rule(40, |row| (row.key, row.spriority) = ("null".into(), Cell::Null)),
+        bad_rule(41, |row| (row.key, row.value) = ("stray".into(), "5$ and \\".into())),
+        rule_row(50, ("", "bob", 1, "bobs", "1")),
+    ];
+    let (snapshot, problems) = build(plain(), rows);
+    let mut ids: Vec<i64> =
+        problems.iter().map(|text| text.split([' ', ':']).nth(2).unwrap().parse().unwrap()).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, [7, 9, 20, 21, 22, 23, 24, 30, 31, 32, 33, 34, 35, 36, 37, 40, 41, 41], "{problems:#?}");
+    assert!(problems.iter().all(|text| !text.contains("pw") && !text.contains("5$ and")));
+    // Bob cannot sign in, but is a user all the same.
+    assert_eq!(
+        ask_as(&snapshot, "alice", "a.org", &[("hwaddr", "bob")]),
+        Some("null=v\nstray=5$ and \\\\\n".into())
+    );
+    assert_eq!(ask_as(&snapshot, "bob", "a.org", &[]), None);
+    assert_eq!(snapshot.counts().users, 2);
+    assert_eq!(snapshot.counts().rules, 3);
+}
+
+#[test]
+fn a_subject_that_clients_send_for_another_parameter_is_reported_when_a_user_has_that_name() {
+    let rows = [
+        user_row(1, ("a.org", "linux", "pw")),
+        rule_row(5, ("a.org", "Linux", 1, "k", "v")),
+        rule_row(6, ("", "Linux", 1, "k", "v")),
+    ];
+    let (_, problems) = build(plain(), rows);
+    assert_eq!(problems.len(), 2);
+    assert!(
+        problems[0].starts_with("jitsi_property id 5:") && problems[0].contains("`osname=linux`"),
+        "{problems:?}"
+    );
+}
+
+#[test]
+fn rows_give_the_same_snapshot_in_any_order() {
+    let users = [("a.org", "alice", "pw"), ("a.org", "bob", "pw")].map(|user| user_row(1, user));
+    let rules = [("a.org", "bob", 1, "k", "bobs"), ("", "bob", 1, "g", "bobs")];
+    let rules = [rule_row(1, rules[0]), rule_row(2, rules[1])];
+    let (snapshot, _) = build(plain(), rules.into_iter().chain(users));
+    assert_eq!(ask_as(&snapshot, "alice", "a.org", &[("hwaddr", "bob")]), Some("".into()));
+    assert_eq!(ask_as(&snapshot, "bob", "a.org", &[]), Some("k=bobs\ng=bobs\n".into()));
+}
+
+#[test]
+fn unknown_users_are_compared_with_decoys_of_the_tenants_kinds() {
+    let bcrypt = "$2y$04$rMMY6FBZ6XwCAgPTs2aiWOnxxS2rPs.jiZBkUilLlRk28W35op.WG";
+    let snapshot = snapshot(&[("slow.org", "alice", bcrypt), ("fast.org", "alice", "pw")], &[]);
+    let pending = |domain: &str, name: &str| {
+        let params = [("username", name), ("domain", domain), ("password", "pässwörd")].into_iter().collect();
+        matches!(snapshot.authenticate(&params), Outcome::Pending(_))
+    };
+    assert!(pending("slow.org", "alice") && pending("slow.org", "nobody"));
+    assert!(!pending("fast.org", "alice") && !pending("fast.org", "nobody"));
+    // Even the password of the decoy's model opens nothing.
+    let params: Params =
+        [("username", "nobody"), ("domain", "slow.org"), ("password", "pässwörd")].into_iter().collect();
+    let Outcome::Pending(pending) = snapshot.authenticate(&params) else { panic!("a slow tenant") };
+    assert!(pending.slow.verify("pässwörd") && pending.settle(true, "pässwörd").is_none());
+}
+
+#[test]
+fn a_slow_password_is_remembered_over_a_reload_of_the_same_row() {
+    let bcrypt = "$2y$04$rMMY6FBZ6XwCAgPTs2aiWOnxxS2rPs.jiZBkUilLlRk28W35op.WG";
+    let first = snapshot(&[("a.org", "alice", bcrypt)], &[]);
+    let params: Params =
+        [("username", "alice"), ("domain", "a.org"), ("password", "pässwörd")].into_iter().collect();
+    let Outcome::Pending(pending) = first.authenticate(&params) else { panic!("a slow hash") };
+    let right = pending.slow.verify("pässwörd");
+    assert!(pending.settle(right, "pässwörd").is_some());
+    let mut builder = Builder::new(plain(), Some(Arc::new(first)));
+    builder.add(user_row(1, ("a.org", "alice", bcrypt)));
+    assert!(matches!(builder.finish().0.authenticate(&params), Outcome::Granted(_)));
+}
+
+const NAMES: [&str; 6] = ["alice", "bob", "Linux", "linux", "default", "osname=linux"];
+const DOMAINS: [&str; 3] = ["a.org", "b.org", ""];
+
+/// Which rules apply, written down from the spec without any index.
+fn selects(rule: &Rule<'_>, users: &[User<'_>], params: &[(&str, &str)]) -> bool {
+    let fold = |name: &str| name.to_lowercase();
+    let get = |name: &str| params.iter().find(|(key, _)| *key == name).map(|(_, value)| fold(value));
+    let (domain, subject) = (rule.0, fold(rule.1));
+    if !domain.is_empty() && get("domain").as_deref() != Some(domain) {
+        return false;
+    }
+    if subject == "default" {
+        return true;
+    }
+    let is_user =
+        |(tenant, name, _): &User<'_>| fold(name) == subject && (domain.is_empty() || *tenant == domain);
+    if users.iter().any(is_user) {
+        return get("username") == Some(subject);
+    }
+    if let Some((name, value)) = subject.split_once('=') {
+        return get(name).as_deref() == Some(value);
+    }
+    params.iter().any(|(name, value)| *name != "username" && fold(value) == subject)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #[test]
+    fn a_request_gets_just_the_rules_that_the_spec_gives_it(
+        users in prop::collection::vec((0..2_usize, 0..4_usize), 1..5),
+        rules in prop::collection::vec((0..3_usize, 0..6_usize, 0..3_i64), 0..10),
+        asking in any::<prop::sample::Index>(),
+        osname in prop::option::of(prop::sample::select(NAMES.to_vec())),
+        hwaddr in prop::option::of(prop::sample::select(NAMES.to_vec())),
+    ) {
+        let users: Vec<User<'_>> = users.iter().map(|(d, n)| (DOMAINS[*d], NAMES[*n], "pw")).collect();
+        let keys: Vec<String> = (0..rules.len()).map(|at| format!("k{at}")).collect();
+        let rules: Vec<Rule<'_>> = rules.iter().zip(&keys)
+            .map(|((d, s, priority), key)| (DOMAINS[*d], NAMES[*s], *priority, key.as_str(), "v")).collect();
+        let (domain, username, password) = *asking.get(&users);
+        let mut params = vec![("username", username), ("domain", domain), ("password", password)];
+        params.extend(osname.map(|value| ("osname", value)));
+        params.extend(hwaddr.map(|value| ("hwaddr", value)));
+
+        let mut expected: Vec<&Rule<'_>> = rules.iter().filter(|rule| selects(rule, &users, &params)).collect();
+        expected.sort_by_key(|rule| rule.2);
+        let expected: String = expected.iter().map(|rule| format!("{}=v\n", rule.3)).collect();
+        prop_assert_eq!(ask(&snapshot(&users, &rules), &params), Some(expected));
+    }
+}
