@@ -7,4 +7,5 @@ pub mod model;
 pub mod properties;
 pub mod rules;
 pub mod snapshot;
+pub mod source;
 pub mod template;

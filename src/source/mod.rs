@@ -1,0 +1,205 @@
+//! Where users and rules come from: one trait, one file a database.
+
+mod mysql;
+mod schema;
+mod sqlite;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+
+use tokio::sync::mpsc;
+
+use crate::model::Row;
+
+pub use mysql::{Account, Endpoint, Mysql, Tls};
+pub use sqlite::Sqlite;
+
+/// Rows travel from a source in batches of this many.
+const BATCH: usize = 1024;
+
+/// What the tables of users and rules are read with, if not with the schema of
+/// the original.
+#[derive(Debug, Clone, Default)]
+pub struct Queries {
+    /// `--auth-query`: selects username, domain, password and, if it likes, id.
+    pub users: Option<String>,
+    /// `--rules-query`: selects domain, subject, spriority, ppriority, key,
+    /// value and, if it likes, id.
+    pub rules: Option<String>,
+}
+
+/// A future that can be kept behind a trait object.
+pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A database of users and rules.
+pub trait Source: Send + Sync {
+    /// What it is, for the log: never a secret.
+    fn name(&self) -> String;
+
+    /// Sends every row, users before rules, all as of one moment.
+    fn load(&self, rows: mpsc::Sender<Vec<Row>>) -> Boxed<'_, Result<Loaded, Error>>;
+
+    /// Makes or upgrades tables and keeps what is in them. Doing it again does
+    /// nothing. Returns what was done, a line each.
+    fn setup(&self) -> Boxed<'_, Result<Vec<String>, Error>>;
+}
+
+/// What a load says besides its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Loaded {
+    /// The highest id in `jitsiprovs_change` as of the load; `None` without
+    /// such a table, as in the original's schema.
+    pub cursor: Option<i64>,
+}
+
+/// Why a source could not be read or set up. Each message is one line that
+/// names the thing and what to do; none shows a password.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The SQLite file is not there.
+    #[error("there is no database at {}: create it with --setup, or name another with --db-path", .0.display())]
+    NoFile(PathBuf),
+    /// The SQLite file cannot be opened or created.
+    #[error("cannot open the database {} ({why}): check the path of --db-path and its permissions", .path.display())]
+    CannotOpen {
+        /// `--db-path`
+        path: PathBuf,
+        /// What the system says.
+        why: String,
+    },
+    /// No connection, or it broke.
+    #[error("cannot reach the database at {at} ({why}): is it running, and do --db-ip, --db-port or --db-socket name it?")]
+    Unreachable {
+        /// Address or socket.
+        at: String,
+        /// What the system says.
+        why: String,
+    },
+    /// TLS to the database failed.
+    #[error("no TLS with the database at {at} ({why}): check --db-tls and --db-tls-ca, and that the server offers TLS")]
+    NoTls {
+        /// Address or socket.
+        at: String,
+        /// What the library says.
+        why: String,
+    },
+    /// The account is unknown, or its password is another.
+    #[error("the database at {at} refuses the user `{user}`: check {user_option} and {password_option}")]
+    Refused {
+        /// Address or socket.
+        at: String,
+        /// The account.
+        user: String,
+        /// The option that names the account.
+        user_option: &'static str,
+        /// The option that has its password.
+        password_option: &'static str,
+    },
+    /// The database itself is missing or closed to the account.
+    #[error("the user `{user}` cannot use the database `{name}` at {at}: check --db-name, or create both with --setup --db-admin NAME --db-apwd-file FILE")]
+    NoDatabase {
+        /// Address or socket.
+        at: String,
+        /// `--db-name`
+        name: String,
+        /// The account.
+        user: String,
+    },
+    /// A table is missing.
+    #[error("the table `{table}` is missing in {source_name}: create it with --setup, or name your own with {option}")]
+    NoTable {
+        /// Its name.
+        table: &'static str,
+        /// [`Source::name`]
+        source_name: String,
+        /// The option that replaces it.
+        option: &'static str,
+    },
+    /// The operator's own query does not select what is needed.
+    #[error("{option} selects {found} columns, but it must select {wanted}")]
+    Columns {
+        /// `--auth-query` or `--rules-query`
+        option: &'static str,
+        /// How many there are.
+        found: usize,
+        /// Which there must be.
+        wanted: &'static str,
+    },
+    /// A statement failed.
+    #[error("{what} failed in {source_name}: {why}")]
+    Statement {
+        /// Which one.
+        what: String,
+        /// [`Source::name`]
+        source_name: String,
+        /// What the database says.
+        why: String,
+    },
+    /// Nobody wants the rows any more.
+    #[error("the load was cancelled")]
+    Cancelled,
+}
+
+/// The two tables, for the code that is the same for both.
+struct TableQuery {
+    table: &'static str,
+    option: &'static str,
+    /// Least number of columns; one more is the id.
+    columns: usize,
+    wanted: &'static str,
+}
+
+const USERS: TableQuery = TableQuery {
+    table: "user_auth",
+    option: "--auth-query",
+    columns: 3,
+    wanted: "username, domain, password and optionally id, in this order",
+};
+
+const RULES: TableQuery = TableQuery {
+    table: "jitsi_property",
+    option: "--rules-query",
+    columns: 6,
+    wanted: "domain, subject, spriority, ppriority, key, value and optionally id, in this order",
+};
+
+const SELECT_USERS: &str = "SELECT username, domain, password, id FROM user_auth";
+
+/// The original's table has no `domain`: there, every rule is for all tenants.
+fn select_rules(has_domain: bool) -> String {
+    let domain = if has_domain { "domain" } else { "NULL" };
+    format!(
+        "SELECT {domain}, subject, spriority, ppriority, property_key, property_value, id FROM jitsi_property"
+    )
+}
+
+impl TableQuery {
+    fn check(&self, found: usize) -> Result<(), Error> {
+        if found == self.columns || found == self.columns + 1 {
+            return Ok(());
+        }
+        Err(Error::Columns { option: self.option, found, wanted: self.wanted })
+    }
+
+    /// A row from its cells, which [`TableQuery::check`] has counted. Without
+    /// an id of its own it is known by its place in the result.
+    fn row(&self, mut cells: impl Iterator<Item = crate::model::Cell>, place: i64) -> Row {
+        use crate::model::{Cell, RuleRow, UserRow};
+        let mut next = || cells.next().unwrap_or(Cell::Null);
+        let id = |cell: Cell| cell.int().ok().flatten().unwrap_or(place);
+        if self.columns == USERS.columns {
+            Row::User(UserRow { username: next(), domain: next(), password: next(), id: id(next()) })
+        } else {
+            Row::Rule(RuleRow {
+                domain: next(),
+                subject: next(),
+                spriority: next(),
+                ppriority: next(),
+                key: next(),
+                value: next(),
+                id: id(next()),
+            })
+        }
+    }
+}

@@ -1,0 +1,392 @@
+//! MySQL and MariaDB.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Opts, OptsBuilder, SslOpts, Value};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::schema;
+use super::{BATCH, Boxed, Error, Loaded, Queries, RULES, SELECT_USERS, Source, TableQuery, USERS, select_rules};
+use crate::model::{Cell, Row, Secret};
+
+/// How long a connection may take to be made. Less than the ten seconds in
+/// which an operator expects an answer from the command line.
+const CONNECT: Duration = Duration::from_secs(6);
+
+/// Codes of the server's errors that are told apart.
+mod code {
+    pub const DATABASE_DENIED: u16 = 1044;
+    pub const ACCESS_DENIED: u16 = 1045;
+    pub const NO_SUCH_DATABASE: u16 = 1049;
+    pub const TABLE_EXISTS: u16 = 1050;
+    pub const COLUMN_EXISTS: u16 = 1060;
+    pub const INDEX_EXISTS: u16 = 1061;
+    pub const NO_SUCH_TABLE: u16 = 1146;
+    pub const TRIGGER_EXISTS: u16 = 1359;
+    pub const TRIGGERS_NEED_SUPER: u16 = 1419;
+    pub const ACCESS_DENIED_NO_PASSWORD: u16 = 1698;
+}
+
+/// Where the server is.
+#[derive(Debug, Clone)]
+pub enum Endpoint {
+    /// `--db-ip` and `--db-port`
+    Tcp(String, u16),
+    /// `--db-socket`
+    Socket(PathBuf),
+}
+
+/// `--db-tls`
+#[derive(Debug, Clone, Default)]
+pub enum Tls {
+    /// Plain text.
+    #[default]
+    Off,
+    /// Encrypted, whoever the server is.
+    Require,
+    /// Encrypted, and the server's certificate is checked, against the usual
+    /// roots or the file of `--db-tls-ca`.
+    Verify(Option<PathBuf>),
+}
+
+/// An account of the database.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// Its name.
+    pub user: String,
+    /// Its password; empty for none.
+    pub password: Secret,
+}
+
+/// A MySQL or MariaDB database (`--db-type mysql`).
+#[derive(Debug, Clone)]
+pub struct Mysql {
+    /// Where the server is.
+    pub endpoint: Endpoint,
+    /// Whether and how the connection is encrypted.
+    pub tls: Tls,
+    /// `--db-name`
+    pub database: String,
+    /// `--db-user` and `--db-pwd`
+    pub account: Account,
+    /// `--db-admin` and `--db-apwd`: makes database and account in `setup`.
+    pub admin: Option<Account>,
+    /// `--db-from`: the address the account connects from, as the server sees
+    /// it.
+    pub from: String,
+    /// What is read instead of the original's tables.
+    pub queries: Queries,
+}
+
+impl Mysql {
+    fn at(&self) -> String {
+        match &self.endpoint {
+            Endpoint::Tcp(host, port) => format!("{host}:{port}"),
+            Endpoint::Socket(path) => path.display().to_string(),
+        }
+    }
+
+    fn opts(&self, account: &Account, database: Option<&str>) -> Opts {
+        let password = account.password.reveal();
+        let opts = OptsBuilder::default()
+            .user(Some(&account.user))
+            .pass((!password.is_empty()).then_some(password))
+            .db_name(database)
+            // Or it would leave TCP for a socket it finds by itself.
+            .prefer_socket(false)
+            .stmt_cache_size(0);
+        let opts = match &self.endpoint {
+            Endpoint::Tcp(host, port) => opts.ip_or_hostname(host).tcp_port(*port),
+            Endpoint::Socket(path) => opts.socket(Some(path.to_string_lossy())),
+        };
+        let tls = match &self.tls {
+            Tls::Off => None,
+            Tls::Require => Some(SslOpts::default().with_danger_accept_invalid_certs(true)),
+            Tls::Verify(None) => Some(SslOpts::default()),
+            Tls::Verify(Some(ca)) => Some(
+                SslOpts::default()
+                    .with_root_certs(vec![ca.clone().into()])
+                    .with_disable_built_in_roots(true),
+            ),
+        };
+        opts.ssl_opts(tls).into()
+    }
+
+    async fn connect(&self, account: &Account, database: Option<&str>) -> Result<Conn, Error> {
+        let opts = self.opts(account, database);
+        match timeout(CONNECT, Conn::new(opts)).await {
+            Ok(connected) => connected.map_err(|error| self.error("connecting", &error, account)),
+            Err(_) => {
+                let why = format!("no answer in {} s", CONNECT.as_secs());
+                Err(Error::Unreachable { at: self.at(), why })
+            }
+        }
+    }
+
+    fn error(&self, what: &str, error: &mysql_async::Error, account: &Account) -> Error {
+        use mysql_async::{DriverError, Error as E, IoError};
+        let at = self.at();
+        match error {
+            E::Io(IoError::Tls(why)) => Error::NoTls { at, why: why.to_string() },
+            E::Driver(DriverError::NoClientSslFlagFromServer) => {
+                Error::NoTls { at, why: "the server offers none".into() }
+            }
+            E::Io(why) => Error::Unreachable { at, why: why.to_string() },
+            E::Driver(DriverError::ConnectionClosed) => {
+                Error::Unreachable { at, why: "the connection was closed".into() }
+            }
+            E::Server(server) => match server.code {
+                code::ACCESS_DENIED | code::ACCESS_DENIED_NO_PASSWORD => {
+                    let is_admin = self.admin.as_ref().is_some_and(|admin| std::ptr::eq(admin, account));
+                    let (user_option, password_option) = match is_admin {
+                        true => ("--db-admin", "--db-apwd"),
+                        false => ("--db-user", "--db-pwd"),
+                    };
+                    let user = account.user.clone();
+                    Error::Refused { at, user, user_option, password_option }
+                }
+                code::DATABASE_DENIED | code::NO_SUCH_DATABASE => {
+                    Error::NoDatabase { at, name: self.database.clone(), user: account.user.clone() }
+                }
+                code::TRIGGERS_NEED_SUPER => {
+                    let why = "the server writes a binary log and trusts only administrators with triggers: \
+                               set its log_bin_trust_function_creators to 1 and repeat --setup";
+                    Error::Statement { what: what.into(), source_name: self.name(), why: why.into() }
+                }
+                _ => self.statement(what, &server.message),
+            },
+            other => self.statement(what, &other.to_string()),
+        }
+    }
+
+    /// A failed statement. The server quotes from it, and it may be one that
+    /// sets a password.
+    fn statement(&self, what: &str, why: &str) -> Error {
+        let secret = self.account.password.reveal();
+        let why = if secret.is_empty() { why.to_owned() } else { why.replace(secret, "***") };
+        Error::Statement { what: what.into(), source_name: self.name(), why }
+    }
+
+    async fn run(&self, conn: &mut Conn, what: &str, sql: &str, account: &Account) -> Result<(), Error> {
+        conn.query_drop(sql).await.map_err(|error| self.error(what, &error, account))
+    }
+
+    async fn first(&self, conn: &mut Conn, what: &str, sql: &str) -> Result<Option<i64>, Error> {
+        let found = conn.query_first::<Option<i64>, _>(sql).await;
+        Ok(found.map_err(|error| self.error(what, &error, &self.account))?.flatten())
+    }
+
+    async fn load_all(&self, rows: mpsc::Sender<Vec<Row>>) -> Result<Loaded, Error> {
+        let mut conn = self.connect(&self.account, Some(&self.database)).await?;
+        // What is read must be the state of one moment, whatever is written
+        // meanwhile and whatever the server's defaults are.
+        for sql in [
+            "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+            "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
+        ] {
+            self.run(&mut conn, "beginning a transaction", sql, &self.account).await?;
+        }
+        let cursor = self.cursor(&mut conn).await?;
+        let users = self.queries.users.as_deref().unwrap_or(SELECT_USERS);
+        self.send(&mut conn, users, &USERS, &rows).await?;
+        let rules = match &self.queries.rules {
+            Some(query) => query.clone(),
+            None => {
+                let domain = "SELECT count(*) FROM information_schema.columns WHERE table_schema = DATABASE() \
+                              AND table_name = 'jitsi_property' AND column_name = 'domain'";
+                select_rules(self.first(&mut conn, "reading the schema", domain).await? == Some(1))
+            }
+        };
+        self.send(&mut conn, &rules, &RULES, &rows).await?;
+        // Everything is read: a connection that does not close cleanly is the
+        // server's to tidy up.
+        let _ = timeout(CONNECT, conn.disconnect()).await;
+        Ok(Loaded { cursor })
+    }
+
+    async fn cursor(&self, conn: &mut Conn) -> Result<Option<i64>, Error> {
+        // A table the account may not read is not listed: then it is as if
+        // there were none.
+        let table = "SELECT count(*) FROM information_schema.tables WHERE table_schema = DATABASE() \
+                     AND table_name = 'jitsiprovs_change'";
+        if self.first(conn, "reading the schema", table).await? != Some(1) {
+            return Ok(None);
+        }
+        let highest = "SELECT coalesce(max(id), 0) FROM jitsiprovs_change";
+        self.first(conn, "reading `jitsiprovs_change`", highest).await
+    }
+
+    async fn send(
+        &self,
+        conn: &mut Conn,
+        query: &str,
+        kind: &TableQuery,
+        rows: &mpsc::Sender<Vec<Row>>,
+    ) -> Result<(), Error> {
+        let failed = |error: mysql_async::Error| match &error {
+            mysql_async::Error::Server(server)
+                if server.code == code::NO_SUCH_TABLE && server.message.contains(kind.table) =>
+            {
+                Error::NoTable { table: kind.table, source_name: self.name(), option: kind.option }
+            }
+            _ => self.error(&format!("reading `{}`", kind.table), &error, &self.account),
+        };
+        let mut result = conn.query_iter(query).await.map_err(failed)?;
+        kind.check(result.columns_ref().len())?;
+        let mut batch = Vec::with_capacity(BATCH);
+        let mut place = 0;
+        while let Some(row) = result.next().await.map_err(failed)? {
+            place += 1;
+            batch.push(kind.row(row.unwrap().into_iter().map(cell), place));
+            if batch.len() == BATCH {
+                let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
+                rows.send(full).await.map_err(|_| Error::Cancelled)?;
+            }
+        }
+        rows.send(batch).await.map_err(|_| Error::Cancelled)
+    }
+
+    /// Makes the database and the account, as the administrator.
+    async fn create_database(&self, admin: &Account) -> Result<Vec<String>, Error> {
+        let mut conn = self.connect(admin, None).await?;
+        // Under the default mode a backslash is an escape in literals.
+        self.run(&mut conn, "setting the SQL mode", "SET SESSION sql_mode = ''", admin).await?;
+        let (name, user, from) = (&self.database, literal(&self.account.user), literal(&self.from));
+        // In GRANT, `_` and `%` in a database's name stand for other names.
+        let pattern = name.replace('\\', "\\\\").replace('_', "\\_").replace('%', "\\%");
+        let statements = [
+            (
+                "creating the database",
+                format!("CREATE DATABASE IF NOT EXISTS {} CHARACTER SET utf8mb4", identifier(name)),
+            ),
+            (
+                "creating the account",
+                format!(
+                    "CREATE USER IF NOT EXISTS {user}@{from} IDENTIFIED BY {}",
+                    literal(self.account.password.reveal())
+                ),
+            ),
+            ("granting access", format!("GRANT ALL ON {}.* TO {user}@{from}", identifier(&pattern))),
+        ];
+        for (what, sql) in &statements {
+            self.run(&mut conn, what, sql, admin).await?;
+        }
+        let _ = timeout(CONNECT, conn.disconnect()).await;
+        Ok(vec![format!("database `{name}` and account {user}@{from} are there")])
+    }
+
+    async fn set_up(&self) -> Result<Vec<String>, Error> {
+        let mut done = match &self.admin {
+            Some(admin) => self.create_database(admin).await?,
+            None => Vec::new(),
+        };
+        let account = &self.account;
+        let mut conn = self.connect(account, Some(&self.database)).await?;
+        // Two nodes may be set up at once.
+        let lock = "SELECT GET_LOCK('jitsiprovs_setup', 30)";
+        if self.first(&mut conn, "waiting for another setup", lock).await? != Some(1) {
+            return Err(self.statement("waiting for another setup", "it did not end in 30 s"));
+        }
+        self.run(&mut conn, "creating `jitsiprovs_schema`", schema::CREATE_VERSIONS, account).await?;
+        for step in schema::MYSQL {
+            if self.first(&mut conn, step.name, &schema::taken(step.version)).await?.is_some() {
+                continue;
+            }
+            // Each statement commits by itself here, so a step that was cut
+            // off before is taken again, and finds part of its work done.
+            for statement in step.statements() {
+                match conn.query_drop(statement).await {
+                    Err(mysql_async::Error::Server(error))
+                        if matches!(
+                            error.code,
+                            code::TABLE_EXISTS
+                                | code::COLUMN_EXISTS
+                                | code::INDEX_EXISTS
+                                | code::TRIGGER_EXISTS
+                        ) => {}
+                    other => other.map_err(|error| self.error(step.name, &error, account))?,
+                }
+            }
+            let noted = conn.exec_drop(schema::NOTE_VERSION, (step.version, step.name)).await;
+            noted.map_err(|error| self.error(step.name, &error, account))?;
+            done.push(format!("applied {}", step.name));
+        }
+        let (version, what) = schema::SEED;
+        if self.first(&mut conn, what, &schema::taken(version)).await?.is_none() {
+            self.run(&mut conn, what, "START TRANSACTION", account).await?;
+            let failed = |error| self.error(what, &error, account);
+            if self.first(&mut conn, what, schema::ANY_RULE).await?.is_none() {
+                let properties: Vec<_> = schema::default_properties().collect();
+                done.push(format!("seeded {} default properties", properties.len()));
+                conn.exec_batch(schema::SEED_PROPERTY, properties).await.map_err(failed)?;
+            }
+            conn.exec_drop(schema::NOTE_VERSION, schema::SEED).await.map_err(failed)?;
+            self.run(&mut conn, what, "COMMIT", account).await?;
+        }
+        let _ = timeout(CONNECT, conn.disconnect()).await;
+        Ok(done)
+    }
+}
+
+fn identifier(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+fn cell(value: Value) -> Cell {
+    match value {
+        Value::NULL => Cell::Null,
+        Value::Bytes(bytes) => Cell::Text(bytes),
+        Value::Int(number) => Cell::Int(number),
+        Value::UInt(number) => i64::try_from(number).map_or_else(|_| number.to_string().as_str().into(), Cell::Int),
+        // The text protocol, which is used here, has only the first two.
+        other => Cell::Text(other.as_sql(true).into_bytes()),
+    }
+}
+
+impl Source for Mysql {
+    fn name(&self) -> String {
+        format!("the MySQL database {} at {}", self.database, self.at())
+    }
+
+    fn load(&self, rows: mpsc::Sender<Vec<Row>>) -> Boxed<'_, Result<Loaded, Error>> {
+        Box::pin(self.load_all(rows))
+    }
+
+    fn setup(&self) -> Boxed<'_, Result<Vec<String>, Error>> {
+        Box::pin(self.set_up())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_passwords_cannot_leave_their_quotes() {
+        assert_eq!(identifier("a`b"), "`a``b`");
+        assert_eq!(literal("it's \\"), "'it''s \\\\'");
+    }
+
+    #[test]
+    fn a_failed_statement_does_not_show_the_password() {
+        let source = Mysql {
+            endpoint: Endpoint::Tcp("127.0.0.1".into(), 1),
+            tls: Tls::Off,
+            database: "d".into(),
+            account: Account { user: "u".into(), password: Secret::new("hunter2") },
+            admin: None,
+            from: "localhost".into(),
+            queries: Queries::default(),
+        };
+        let error = source.statement("creating the account", "syntax error near 'hunter2'");
+        assert!(!error.to_string().contains("hunter2"));
+        assert!(!format!("{source:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,104 @@
+//! The steps that bring a database to our schema, from `sql/`.
+
+/// One step. A database that has taken it says so in `jitsiprovs_schema`.
+pub(super) struct Step {
+    pub version: i64,
+    pub name: &'static str,
+    sql: &'static str,
+}
+
+impl Step {
+    /// Its statements: in the files, a blank line stands between them.
+    pub fn statements(&self) -> impl Iterator<Item = &'static str> {
+        self.sql.split(";\n\n").map(|statement| statement.trim().trim_end_matches(';'))
+    }
+}
+
+macro_rules! steps {
+    ($($path:literal)*) => {
+        &[$(Step { version: version($path), name: $path, sql: include_str!(concat!("../../sql/", $path)) }),*]
+    };
+}
+
+/// The number after the folder: `mysql/002_tenant.sql` is 2.
+const fn version(path: &str) -> i64 {
+    let path = path.as_bytes();
+    let (mut at, mut version) = (0, 0);
+    while path[at] != b'/' {
+        at += 1;
+    }
+    at += 1;
+    while path[at].is_ascii_digit() {
+        version = version * 10 + (path[at] - b'0') as i64;
+        at += 1;
+    }
+    version
+}
+
+pub(super) const MYSQL: &[Step] =
+    steps!["mysql/001_original.sql" "mysql/002_tenant.sql" "mysql/003_change.sql"];
+
+pub(super) const SQLITE: &[Step] =
+    steps!["sqlite/001_original.sql" "sqlite/002_tenant.sql" "sqlite/003_change.sql"];
+
+/// Where both databases note the steps they have taken.
+pub(super) const CREATE_VERSIONS: &str = "CREATE TABLE IF NOT EXISTS jitsiprovs_schema (\
+    version INTEGER PRIMARY KEY, name VARCHAR(64) NOT NULL, \
+    applied_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP)";
+
+/// Notes a step, by version and name.
+pub(super) const NOTE_VERSION: &str = "INSERT INTO jitsiprovs_schema (version, name) VALUES (?, ?)";
+
+/// Finds out whether a step was taken.
+pub(super) fn taken(version: i64) -> String {
+    format!("SELECT version FROM jitsiprovs_schema WHERE version = {version}")
+}
+
+/// Seeding is noted like a step, so that an operator who deletes what was
+/// seeded does not get it back.
+pub(super) const SEED: (i64, &str) = (0, "default_properties");
+
+/// Finds out whether there is anything that a seed would mix with.
+pub(super) const ANY_RULE: &str = "SELECT id FROM jitsi_property LIMIT 1";
+
+/// Adds a default property; 10 is the priority that the original gives them.
+pub(super) const SEED_PROPERTY: &str = "INSERT INTO jitsi_property \
+    (subject, spriority, ppriority, property_key, property_value) VALUES ('default', 10, 10, ?, ?)";
+
+/// Key and value of each property that the original seeds.
+pub(super) fn default_properties() -> impl Iterator<Item = (&'static str, &'static str)> {
+    include_str!("../../sql/default_properties")
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split_once('='))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_numbered_from_one_and_hold_only_whole_statements() {
+        for steps in [MYSQL, SQLITE] {
+            for (expected, step) in (1..).zip(steps) {
+                assert_eq!(step.version, expected, "{}", step.name);
+                let verbs = ["CREATE ", "ALTER "];
+                let begins = |statement: &str| {
+                    let code: Vec<&str> = statement.lines().filter(|line| !line.starts_with("--")).collect();
+                    verbs.iter().any(|verb| code[0].starts_with(verb))
+                };
+                assert!(step.statements().all(begins), "{}", step.name);
+            }
+        }
+    }
+
+    #[test]
+    fn the_default_properties_are_those_of_the_original_without_its_double() {
+        let all: Vec<_> = default_properties().collect();
+        assert_eq!(all.len(), 59);
+        assert!(all.contains(&(
+            "net.java.sip.communicator.impl.protocol.sip.accsip.ACCOUNT_UID",
+            "SIP\\:${username}@${domain}"
+        )));
+    }
+}
