@@ -1,11 +1,34 @@
 //! A provisioning server for the Jitsi softphone.
+//!
+//! A client posts its username, password and what it knows of its machine, and
+//! gets back the Java properties it configures itself with. Users and rules
+//! live in a database; requests never touch it.
+//!
+//! **Life of a request**: `server` accepts a connection; `http` picks the
+//! resource, reads the body and makes parameters of it; the handler loads the
+//! current [`snapshot::Snapshot`] once, authenticates against it
+//! ([`credential`]), selects and merges the rules ([`rules`]), and renders
+//! their templates ([`template`], [`properties`]) into the answer.
+//!
+//! **Life of a reload**: a signal reaches [`app`]; [`reload`] has the
+//! [`source::Source`] send its rows to a [`snapshot::Builder`], swaps the new
+//! snapshot in, and logs one line. If anything fails, the old one stays.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod app;
+pub mod cli;
+pub mod commands;
+pub mod config;
 pub mod credential;
+pub mod http;
 pub mod model;
+pub mod process;
 pub mod properties;
+pub mod reload;
 pub mod rules;
+pub mod server;
 pub mod snapshot;
 pub mod source;
+pub mod telemetry;
 pub mod template;

@@ -69,7 +69,9 @@ pub enum Error {
         why: String,
     },
     /// No connection, or it broke.
-    #[error("cannot reach the database at {at} ({why}): is it running, and do --db-ip, --db-port or --db-socket name it?")]
+    #[error(
+        "cannot reach the database at {at} ({why}): is it running, and do --db-ip, --db-port or --db-socket name it?"
+    )]
     Unreachable {
         /// Address or socket.
         at: String,
@@ -77,7 +79,9 @@ pub enum Error {
         why: String,
     },
     /// TLS to the database failed.
-    #[error("no TLS with the database at {at} ({why}): check --db-tls and --db-tls-ca, and that the server offers TLS")]
+    #[error(
+        "no TLS with the database at {at} ({why}): check --db-tls and --db-tls-ca, and that the server offers TLS"
+    )]
     NoTls {
         /// Address or socket.
         at: String,
@@ -97,7 +101,9 @@ pub enum Error {
         password_option: &'static str,
     },
     /// The database itself is missing or closed to the account.
-    #[error("the user `{user}` cannot use the database `{name}` at {at}: check --db-name, or create both with --setup --db-admin NAME --db-apwd-file FILE")]
+    #[error(
+        "the user `{user}` cannot use the database `{name}` at {at}: check --db-name, or create both with --setup --db-admin NAME --db-apwd-file FILE"
+    )]
     NoDatabase {
         /// Address or socket.
         at: String,
@@ -107,7 +113,9 @@ pub enum Error {
         user: String,
     },
     /// A table is missing.
-    #[error("the table `{table}` is missing in {source_name}: create it with --setup, or name your own with {option}")]
+    #[error(
+        "the table `{table}` is missing in {source_name}: create it with --setup, or name your own with {option}"
+    )]
     NoTable {
         /// Its name.
         table: &'static str,

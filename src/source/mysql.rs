@@ -9,7 +9,9 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::schema;
-use super::{BATCH, Boxed, Error, Loaded, Queries, RULES, SELECT_USERS, Source, TableQuery, USERS, select_rules};
+use super::{
+    BATCH, Boxed, Error, Loaded, Queries, RULES, SELECT_USERS, Source, TableQuery, USERS, select_rules,
+};
 use crate::model::{Cell, Row, Secret};
 
 /// How long a connection may take to be made. Less than the ten seconds in
@@ -107,9 +109,7 @@ impl Mysql {
             Tls::Require => Some(SslOpts::default().with_danger_accept_invalid_certs(true)),
             Tls::Verify(None) => Some(SslOpts::default()),
             Tls::Verify(Some(ca)) => Some(
-                SslOpts::default()
-                    .with_root_certs(vec![ca.clone().into()])
-                    .with_disable_built_in_roots(true),
+                SslOpts::default().with_root_certs(vec![ca.clone().into()]).with_disable_built_in_roots(true),
             ),
         };
         opts.ssl_opts(tls).into()
@@ -344,7 +344,9 @@ fn cell(value: Value) -> Cell {
         Value::NULL => Cell::Null,
         Value::Bytes(bytes) => Cell::Text(bytes),
         Value::Int(number) => Cell::Int(number),
-        Value::UInt(number) => i64::try_from(number).map_or_else(|_| number.to_string().as_str().into(), Cell::Int),
+        Value::UInt(number) => {
+            i64::try_from(number).map_or_else(|_| number.to_string().as_str().into(), Cell::Int)
+        }
         // The text protocol, which is used here, has only the first two.
         other => Cell::Text(other.as_sql(true).into_bytes()),
     }

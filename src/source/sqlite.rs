@@ -8,7 +8,9 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 use tokio::sync::mpsc;
 
 use super::schema;
-use super::{BATCH, Boxed, Error, Loaded, Queries, RULES, SELECT_USERS, Source, TableQuery, USERS, select_rules};
+use super::{
+    BATCH, Boxed, Error, Loaded, Queries, RULES, SELECT_USERS, Source, TableQuery, USERS, select_rules,
+};
 use crate::model::{Cell, Row};
 
 /// How long to wait for another program's write.
@@ -29,7 +31,8 @@ impl Sqlite {
 
     fn open(&self, flags: OpenFlags) -> Result<Connection, Error> {
         let open = || {
-            let connection = Connection::open_with_flags(&self.path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+            let connection =
+                Connection::open_with_flags(&self.path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
             connection.busy_timeout(BUSY)?;
             // The first look into the file: opening alone does not read it.
             connection.query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(()))?;
@@ -51,9 +54,10 @@ impl Sqlite {
         self.send(&transaction, users, &USERS, rows)?;
         let rules = match &self.queries.rules {
             Some(query) => query.clone(),
-            None => select_rules(
-                self.has(&transaction, "SELECT 1 FROM pragma_table_info('jitsi_property') WHERE name = 'domain'")?,
-            ),
+            None => select_rules(self.has(
+                &transaction,
+                "SELECT 1 FROM pragma_table_info('jitsi_property') WHERE name = 'domain'",
+            )?),
         };
         self.send(&transaction, &rules, &RULES, rows)?;
         Ok(Loaded { cursor })
@@ -160,7 +164,10 @@ impl Sqlite {
         };
         match error.sqlite_error_code() {
             Some(
-                ErrorCode::CannotOpen | ErrorCode::NotADatabase | ErrorCode::PermissionDenied | ErrorCode::ReadOnly,
+                ErrorCode::CannotOpen
+                | ErrorCode::NotADatabase
+                | ErrorCode::PermissionDenied
+                | ErrorCode::ReadOnly,
             ) => Error::CannotOpen { path: self.path.clone(), why },
             _ => Error::Statement { what: what.to_owned(), source_name: self.name(), why },
         }

@@ -1,0 +1,234 @@
+//! The command line as typed. No behaviour: what it means is for `config`.
+//!
+//! Every option of the original's `-h` keeps its spelling with underscores;
+//! the spelling with hyphens is the one that is documented.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::telemetry::Format;
+
+/// Provisioning server for the Jitsi softphone.
+///
+/// Users and property rules come from a database; clients get theirs from
+/// memory. Every option can be given in the environment too, as JITSIPROVS_
+/// and its name: JITSIPROVS_HTTP_PORT=8443.
+#[derive(Debug, Parser)]
+#[command(name = "jitsiprovs", version, args_conflicts_with_subcommands = true, max_term_width = 100)]
+#[expect(missing_docs, reason = "groups of options, documented one by one")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub serve: Options,
+}
+
+/// What can be done besides serving.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Try it out: serve a small example on this machine, and say what to ask it
+    Demo(Demo),
+}
+
+/// Options of `demo`.
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Port on 127.0.0.1; 0 takes a free one
+    #[arg(long, alias = "http_port", value_name = "PORT", default_value_t = 8080)]
+    pub http_port: u16,
+}
+
+/// Options of the server and of --setup.
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "the help texts below")]
+pub struct Options {
+    #[command(flatten)]
+    pub listening: Listening,
+    #[command(flatten)]
+    pub database: Database,
+    #[command(flatten)]
+    pub setup: Setup,
+    #[command(flatten)]
+    pub rows: Rows,
+    #[command(flatten)]
+    pub requests: Requests,
+    #[command(flatten)]
+    pub process: Process,
+}
+
+/// Where to listen.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Listening")]
+pub struct Listening {
+    /// Address to listen on
+    #[arg(long, alias = "http_ip", env = "JITSIPROVS_HTTP_IP", value_name = "IP", default_value = "0.0.0.0")]
+    pub http_ip: IpAddr,
+    /// Port to listen on; 0 takes a free one
+    #[arg(
+        long,
+        alias = "http_port",
+        env = "JITSIPROVS_HTTP_PORT",
+        value_name = "PORT",
+        default_value_t = 8080
+    )]
+    pub http_port: u16,
+}
+
+/// Which database.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Database")]
+pub struct Database {
+    /// Kind of database [default: mysql if an option below is given that only MySQL has, else sqlite]
+    #[arg(long, alias = "db_type", env = "JITSIPROVS_DB_TYPE", value_name = "KIND")]
+    pub db_type: Option<DbType>,
+    /// SQLite: the file [default: /var/lib/jitsiprovs/jitsiprovs.db]
+    #[arg(long, env = "JITSIPROVS_DB_PATH", value_name = "FILE")]
+    pub db_path: Option<PathBuf>,
+    /// MySQL: address of the server [default: 127.0.0.1]
+    #[arg(long, alias = "db_ip", env = "JITSIPROVS_DB_IP", value_name = "HOST")]
+    pub db_ip: Option<String>,
+    /// MySQL: port of the server [default: 3306]
+    #[arg(long, alias = "db_port", env = "JITSIPROVS_DB_PORT", value_name = "PORT")]
+    pub db_port: Option<u16>,
+    /// MySQL: Unix socket of the server, instead of address and port
+    #[arg(long, env = "JITSIPROVS_DB_SOCKET", value_name = "PATH")]
+    pub db_socket: Option<PathBuf>,
+    /// MySQL: name of the database [default: jitsiprovs]
+    #[arg(long, alias = "db_name", env = "JITSIPROVS_DB_NAME", value_name = "NAME")]
+    pub db_name: Option<String>,
+    /// MySQL: account [default: jitsiprovs]
+    #[arg(long, alias = "db_user", env = "JITSIPROVS_DB_USER", value_name = "NAME")]
+    pub db_user: Option<String>,
+    /// MySQL: its password; better given in the environment or in a file [default: none]
+    #[arg(
+        long,
+        alias = "db_pwd",
+        env = "JITSIPROVS_DB_PWD",
+        hide_env_values = true,
+        value_name = "PASSWORD"
+    )]
+    pub db_pwd: Option<String>,
+    /// MySQL: file whose first line is the password
+    #[arg(long, env = "JITSIPROVS_DB_PWD_FILE", value_name = "FILE")]
+    pub db_pwd_file: Option<PathBuf>,
+    /// MySQL: encrypt the connection [default: off]
+    #[arg(long, env = "JITSIPROVS_DB_TLS", value_name = "HOW")]
+    pub db_tls: Option<DbTls>,
+    /// MySQL: file of the certificates that --db-tls verify trusts [default: the usual public ones]
+    #[arg(long, env = "JITSIPROVS_DB_TLS_CA", value_name = "FILE")]
+    pub db_tls_ca: Option<PathBuf>,
+    /// Your own SELECT of username, domain, password and, if you like, id
+    #[arg(long, env = "JITSIPROVS_AUTH_QUERY", value_name = "SQL")]
+    pub auth_query: Option<String>,
+    /// Your own SELECT of domain, subject, spriority, ppriority, key, value and, if you like, id
+    #[arg(long, env = "JITSIPROVS_RULES_QUERY", value_name = "SQL")]
+    pub rules_query: Option<String>,
+}
+
+/// Making the database.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Setup")]
+pub struct Setup {
+    /// Make or upgrade the tables, keep what is in them, and end
+    #[arg(long, env = "JITSIPROVS_SETUP")]
+    pub setup: bool,
+    /// MySQL: administrator, who also makes database and account [default with a password: root]
+    #[arg(long, alias = "db_admin", env = "JITSIPROVS_DB_ADMIN", value_name = "NAME")]
+    pub db_admin: Option<String>,
+    /// MySQL: the administrator's password [default: none]
+    #[arg(
+        long,
+        alias = "db_apwd",
+        env = "JITSIPROVS_DB_APWD",
+        hide_env_values = true,
+        value_name = "PASSWORD"
+    )]
+    pub db_apwd: Option<String>,
+    /// MySQL: file whose first line is the administrator's password
+    #[arg(long, env = "JITSIPROVS_DB_APWD_FILE", value_name = "FILE")]
+    pub db_apwd_file: Option<PathBuf>,
+    /// MySQL: address that the account connects from [default: 127.0.0.1, or localhost by socket]
+    #[arg(long, alias = "db_from", env = "JITSIPROVS_DB_FROM", value_name = "HOST")]
+    pub db_from: Option<String>,
+}
+
+/// What rows mean.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Users and rules")]
+pub struct Rows {
+    /// How passwords are stored; argon2id, bcrypt and SHA-crypt hashes are recognised in any case
+    #[arg(long, alias = "pwd_fmt", env = "JITSIPROVS_PWD_FMT", value_name = "FORMAT", default_value = "md5")]
+    pub pwd_fmt: PwdFmt,
+    /// Realm in ha1 passwords [default: the user's domain]
+    #[arg(long, env = "JITSIPROVS_REALM", value_name = "REALM")]
+    pub realm: Option<String>,
+    /// Let case and trailing spaces count in usernames, domains and subjects
+    #[arg(long, env = "JITSIPROVS_CASE_SENSITIVE")]
+    pub case_sensitive: bool,
+}
+
+/// What requests mean.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Requests")]
+pub struct Requests {
+    /// Tenant of a request that names none
+    #[arg(long, env = "JITSIPROVS_DEFAULT_DOMAIN", value_name = "DOMAIN", default_value = "localdomain")]
+    pub default_domain: String,
+    /// Another name for a parameter, besides user, pass, os and hw; may be repeated
+    #[arg(long, env = "JITSIPROVS_PARAM_ALIAS", value_name = "NAME=PARAMETER", value_delimiter = ',')]
+    pub param_alias: Vec<String>,
+}
+
+/// The process.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Process")]
+pub struct Process {
+    /// Stay in the foreground and log on standard error
+    #[arg(short = 'n', long, env = "JITSIPROVS_FOREGROUND")]
+    pub foreground: bool,
+    /// Log debug messages too
+    #[arg(short, long, env = "JITSIPROVS_VERBOSE")]
+    pub verbose: bool,
+    /// What a log line looks like
+    #[arg(long, env = "JITSIPROVS_LOG_FORMAT", value_name = "FORMAT", default_value = "human")]
+    pub log_format: Format,
+    /// Seconds to wait at the end for requests under way
+    #[arg(long, env = "JITSIPROVS_DRAIN_TIMEOUT", value_name = "SECONDS", default_value_t = 10)]
+    pub drain_timeout: u64,
+}
+
+/// Values of --db-type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DbType {
+    /// An embedded database in a file
+    Sqlite,
+    /// MySQL or MariaDB
+    Mysql,
+}
+
+/// Values of --db-tls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DbTls {
+    /// Plain text
+    Off,
+    /// Encrypted, without checking who the server is
+    Require,
+    /// Encrypted, and the server's certificate is checked
+    Verify,
+}
+
+/// Values of --pwd-fmt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PwdFmt {
+    /// Hexadecimal md5 of the password
+    Md5,
+    /// The password itself
+    Plain,
+    /// Hexadecimal md5 of username:realm:password
+    Ha1,
+    /// Hexadecimal SHA-256 of username:realm:password
+    #[value(name = "ha1_sha256", alias = "ha1-sha256")]
+    Ha1Sha256,
+}

@@ -1,0 +1,102 @@
+//! `jitsiprovs demo`: the whole thing in one command.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use serde::Serialize;
+use tinytemplate::TinyTemplate;
+
+use crate::app;
+use crate::cli;
+use crate::config::Serve;
+use crate::http::params;
+use crate::snapshot;
+use crate::source::{Queries, Source, Sqlite};
+
+const HARDWARE: &str = "osname=Linux&hwaddr=00:1a:2b:3c:4d:5e";
+
+/// What the text in `demo.txt` is made with.
+#[derive(Serialize)]
+struct Text {
+    url: String,
+    path: String,
+    pid: u32,
+    requests: Vec<Request>,
+}
+
+#[derive(Serialize)]
+struct Request {
+    why: &'static str,
+    form: String,
+}
+
+/// Serves the example until a signal ends it.
+///
+/// # Errors
+/// When the port is in use, or there is no room for a temporary file.
+pub async fn demo(options: cli::Demo) -> anyhow::Result<()> {
+    let cli::Demo { http_port } = options;
+    let folder = tempfile::tempdir().context("cannot make a temporary folder: check TMPDIR")?;
+    let path = folder.path().join("demo.db");
+    let source = Sqlite::new(&path, Queries::default());
+    source.setup().await?;
+    rusqlite::Connection::open(&path)?.execute_batch(include_str!("../../sql/demo.sql"))?;
+
+    let running = app::start(Serve {
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, http_port)),
+        source: Arc::new(source),
+        snapshot: snapshot::Options::default(),
+        requests: params::Settings::default(),
+        drain_timeout: Duration::from_secs(1),
+    })
+    .await?;
+    let request = |why, user: &str, password: &str, more: &str| Request {
+        why,
+        form: format!("username={user}&password={password}{more}"),
+    };
+    let hardware = format!("&{HARDWARE}");
+    let text = Text {
+        url: format!("http://{}/jitsiprovs/", running.address()),
+        path: path.display().to_string(),
+        pid: std::process::id(),
+        requests: vec![
+            request("alice gets what everyone gets", "alice@example.org", "wonderland", ""),
+            request("on this hardware, UDP", "alice@example.org", "wonderland", &hardware),
+            request("bob has rules of his own, which come first", "bob@example.org", "builder", &hardware),
+            request("carol's tenant has another server", "carol@example.net", "lantern", ""),
+            request(
+                "a wrong password gets nothing (add -i to see the 401)",
+                "alice@example.org",
+                "wrong",
+                "",
+            ),
+        ],
+    };
+    print!("{}", render(&text)?);
+    running.until_stopped().await
+}
+
+fn render(text: &Text) -> Result<String, tinytemplate::error::Error> {
+    let mut templates = TinyTemplate::new();
+    // It is text for a terminal, not HTML.
+    templates.set_default_formatter(&tinytemplate::format_unescaped);
+    templates.add_template("demo", include_str!("demo.txt"))?;
+    templates.render("demo", text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_names_the_url_with_placeholders_for_the_client_to_fill() {
+        let requests = vec![Request { why: "why", form: "a=b&c=d".into() }];
+        let text = render(&Text { url: "http://x/".into(), path: "/p".into(), pid: 7, requests });
+        let text = text.expect("renders");
+        assert!(text.contains("curl -d 'a=b&c=d' http://x/\n"));
+        assert!(text.contains("http://x/?username=${username}&password=${password}&"));
+        assert!(text.contains("sqlite3 /p ") && text.contains("kill -HUP 7"));
+    }
+}

@@ -1,0 +1,119 @@
+//! The provisioning request itself: parameters in, properties out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Body as _, Bytes, Incoming};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
+use hyper::{Method, Request, Response, StatusCode};
+use tokio::time::timeout;
+
+use super::params::{self, Body, Origin};
+use super::{Refusal, SEND_TIMEOUT, State, text};
+use crate::credential::Slow;
+use crate::model::{Known, Params};
+use crate::snapshot::{Outcome, Session, Snapshot};
+
+/// The largest body in bytes. The largest that a client makes by itself is
+/// well under one of these kilobytes.
+pub(super) const MAX_BODY: usize = 16 * 1024;
+
+/// How long a sign-in may wait for its slow hash to be computed: the client
+/// gives up an answer that stalls for 10 seconds.
+const SLOW_WAIT: Duration = Duration::from_secs(5);
+
+pub(super) async fn provision(
+    state: &State,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Refusal> {
+    let (head, body) = request.into_parts();
+    let kind = if head.method == Method::POST { content_type(&head, &body)? } else { Kind::None };
+    let bytes = if kind == Kind::None { Bytes::new() } else { collect(body).await? };
+    let body = match kind {
+        Kind::None => Body::Empty,
+        Kind::Form => Body::Form(&bytes),
+        Kind::Json => Body::Json(&bytes),
+    };
+    let query = head.uri.query().unwrap_or_default();
+    let authorization = head.headers.get(AUTHORIZATION).map(|value| value.as_bytes());
+    let (params, origin) =
+        params::read(query, body, authorization, &state.settings).map_err(Refusal::Malformed)?;
+
+    // Once: the whole request sees one state of the world.
+    let snapshot = state.snapshot.load_full();
+    let session = match snapshot.authenticate(&params) {
+        Outcome::Granted(session) => Some(session),
+        Outcome::Denied => None,
+        Outcome::Pending(pending) => {
+            let password = params.known(Known::Password).unwrap_or_default();
+            let right = verify_slowly(state, pending.slow.clone(), password.to_owned()).await?;
+            pending.settle(right, password)
+        }
+    };
+    match session {
+        Some(session) => Ok(answer(&snapshot, session, &params)),
+        None => Err(Refusal::Credentials { challenge: origin == Origin::Header }),
+    }
+}
+
+fn answer(snapshot: &Snapshot, session: Session<'_>, params: &Params) -> Response<Full<Bytes>> {
+    let answer = snapshot.answer(session, params);
+    for skipped in &answer.skipped {
+        tracing::debug!(
+            rule = skipped.id,
+            parameter = %skipped.missing,
+            "a rule does not apply: the client did not send a parameter that it needs"
+        );
+    }
+    text(StatusCode::OK, answer.body)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    None,
+    Form,
+    Json,
+}
+
+fn content_type(head: &hyper::http::request::Parts, body: &Incoming) -> Result<Kind, Refusal> {
+    let Some(value) = head.headers.get(CONTENT_TYPE) else {
+        // Everything may be in the query.
+        return if body.is_end_stream() { Ok(Kind::None) } else { Err(Refusal::ContentType) };
+    };
+    let essence = value.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
+    if essence.eq_ignore_ascii_case(b"application/x-www-form-urlencoded") {
+        Ok(Kind::Form)
+    } else if essence.eq_ignore_ascii_case(b"application/json") {
+        Ok(Kind::Json)
+    } else {
+        Err(Refusal::ContentType)
+    }
+}
+
+async fn collect(body: Incoming) -> Result<Bytes, Refusal> {
+    // Announced as too large: not a byte of it is read.
+    if body.size_hint().lower() > MAX_BODY as u64 {
+        return Err(Refusal::TooLarge);
+    }
+    match timeout(SEND_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge),
+        Ok(Err(_)) => Err(Refusal::Unreadable),
+        Err(_) => Err(Refusal::Timeout),
+    }
+}
+
+/// Computes a slow hash on a thread of its own, no more of them at once than
+/// there are permits.
+async fn verify_slowly(state: &State, slow: Arc<Slow>, password: String) -> Result<bool, Refusal> {
+    let Ok(Ok(permit)) = timeout(SLOW_WAIT, state.slow.clone().acquire_owned()).await else {
+        return Err(Refusal::Busy);
+    };
+    // The permit goes with the work: a client that hangs up does not stop it.
+    let work = move || {
+        let _permit = permit;
+        slow.verify(&password)
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::Busy)
+}
