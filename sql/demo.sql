@@ -8,9 +8,9 @@ INSERT INTO user_auth (username, domain, password) VALUES
   ('carol', 'example.net', '9e87ffce6fc80e84029d401822c71013');
 
 INSERT INTO jitsi_property (domain, subject, spriority, ppriority, property_key, property_value) VALUES
-  -- For everyone of every tenant. ${null} removes what the client had, and
-  -- stands first, so that it does not remove what follows.
-  (NULL, 'default', 50, 1, 'net.java.sip.communicator.impl.protocol.sip', '${null}'),
+  -- For everyone of every tenant. ${null} removes what the client had below
+  -- this key. It stands first of all, or it would remove what precedes it.
+  (NULL, 'default', 0, 0, 'net.java.sip.communicator.impl.protocol.sip', '${null}'),
   (NULL, 'default', 50, 10, 'net.java.sip.communicator.impl.protocol.sip.accsip', 'accsip'),
   (NULL, 'default', 50, 10, 'net.java.sip.communicator.impl.protocol.sip.accsip.ACCOUNT_UID', 'SIP\:${username}@${domain}'),
   (NULL, 'default', 50, 10, 'net.java.sip.communicator.impl.protocol.sip.accsip.USER_ID', '${username}@${domain}'),

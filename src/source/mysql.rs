@@ -134,7 +134,13 @@ impl Mysql {
             E::Driver(DriverError::NoClientSslFlagFromServer) => {
                 Error::NoTls { at, why: "the server offers none".into() }
             }
-            E::Io(why) => Error::Unreachable { at, why: why.to_string() },
+            // What the TLS library objects to arrives as bad data.
+            E::Io(IoError::Io(why))
+                if !matches!(self.tls, Tls::Off) && why.kind() == std::io::ErrorKind::InvalidData =>
+            {
+                Error::NoTls { at, why: why.to_string() }
+            }
+            E::Io(IoError::Io(why)) => Error::Unreachable { at, why: why.to_string() },
             E::Driver(DriverError::ConnectionClosed) => {
                 Error::Unreachable { at, why: "the connection was closed".into() }
             }

@@ -1,0 +1,63 @@
+//! What a request allocates in the core.
+
+use jitsiprovs::credential::PwdFmt;
+use jitsiprovs::model::{Cell, Params, Row, RuleRow, UserRow};
+use jitsiprovs::snapshot::{Builder, Options, Outcome, Snapshot};
+
+fn rule(id: i64, subject: &str, key: &str, value: &str) -> Row {
+    let (domain, spriority, ppriority) = (Cell::Null, Cell::Int(10), Cell::Int(10));
+    let (subject, key, value) = (subject.into(), key.into(), value.into());
+    Row::Rule(RuleRow { id, domain, subject, spriority, ppriority, key, value })
+}
+
+fn snapshot(more: impl IntoIterator<Item = Row>) -> Snapshot {
+    let mut builder = Builder::new(Options { pwd_fmt: PwdFmt::Plain, ..Options::default() }, None);
+    let (username, domain, password) = ("alice".into(), "a.org".into(), "pw".into());
+    builder.add(Row::User(UserRow { id: 1, username, domain, password }));
+    let properties = include_str!("../sql/default_properties").lines();
+    let properties = properties.filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='));
+    for (id, (key, value)) in (1..).zip(properties) {
+        builder.add(rule(id, "default", key, value));
+    }
+    more.into_iter().for_each(|row| builder.add(row));
+    builder.finish().0
+}
+
+/// Bytes of the answer, and allocations made to resolve and render it.
+fn measure(snapshot: &Snapshot) -> (usize, u64) {
+    let params: Params = [
+        ("username", "alice"),
+        ("domain", "a.org"),
+        ("password", "pw"),
+        ("osname", "Linux"),
+        ("hwaddr", "00:1A:2B:3C:4D:5E"),
+        ("uuid", "8e5c1f7e-0c5f-4f0b-9d5e-0c6d2d1f4b7a"),
+    ]
+    .into_iter()
+    .collect();
+    let Outcome::Granted(session) = snapshot.authenticate(&params) else { panic!("the password is right") };
+    let mut len = 0;
+    // The first answer may set up what the process keeps.
+    snapshot.answer(session, &params);
+    let counted = allocation_counter::measure(|| len = snapshot.answer(session, &params).body.len());
+    (len, counted.count_total)
+}
+
+#[test]
+fn the_default_properties_take_one_allocation_the_body() {
+    let (len, allocations) = measure(&snapshot([]));
+    assert!(len > 3000, "{len}");
+    assert_eq!(allocations, 1);
+}
+
+#[test]
+fn rules_of_user_and_hardware_laid_over_them_take_no_more() {
+    let key = "net.java.sip.communicator.impl.protocol.sip.accsip.SERVER_PORT";
+    let more = [
+        rule(101, "alice", key, "5071"),
+        rule(102, "alice", "own", "${username}"),
+        rule(103, "hwaddr=00:1a:2b:3c:4d:5e", "hardware", "${hwaddr}"),
+        rule(104, "Linux", "system", "${osname}"),
+    ];
+    assert_eq!(measure(&snapshot(more)).1, 1);
+}

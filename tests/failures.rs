@@ -1,0 +1,165 @@
+//! What cannot work says so in one line that names the thing and the fix, and
+//! ends with the right code in good time.
+
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Output;
+use std::time::{Duration, Instant};
+
+use crate::support::mariadb::mariadb;
+use crate::support::server::{jitsiprovs, run, run_command};
+use crate::support::sqlite::SqliteFile;
+
+/// Fails with code 1 and one line that has all of `parts`.
+fn fails(output: &Output, parts: &[&str]) {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let errors: Vec<&str> = stderr.lines().filter(|line| !line.contains(" INFO ")).collect();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert_eq!(errors.len(), 1, "{stderr}");
+    for part in parts {
+        assert!(errors[0].contains(part), "{part}: {stderr}");
+    }
+}
+
+#[test]
+fn a_database_that_cannot_be_reached_is_named_with_its_options() {
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port");
+    let port = free.port().to_string();
+    fails(
+        &run(&["-n", "--db-ip", "127.0.0.1", "--db-port", &port]),
+        &[&format!("127.0.0.1:{port}"), "--db-port"],
+    );
+    fails(&run(&["-n", "--db-socket", "/no/such/socket"]), &["/no/such/socket", "--db-socket"]);
+    fails(&run(&["-n", "--db-ip", "no-such-host.invalid"]), &["no-such-host.invalid", "--db-ip"]);
+}
+
+#[test]
+fn a_database_that_does_not_answer_is_given_up_in_under_ten_seconds() {
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = silent.local_addr().expect("an address").port().to_string();
+    let begun = Instant::now();
+    fails(&run(&["-n", "--db-ip", "127.0.0.1", "--db-port", &port]), &["no answer", "--db-ip"]);
+    // The only time that is asserted: it is what the contract promises.
+    assert!(begun.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn what_the_database_refuses_is_told_apart() {
+    let database = mariadb().database();
+    let with = |option: &str, value: &str| {
+        let mut args = database.read();
+        let at = args.iter().position(|arg| arg == option).expect("an option");
+        args[at + 1] = value.to_owned();
+        let args: Vec<&str> = ["-n"].into_iter().chain(args.iter().map(String::as_str)).collect();
+        run(&args)
+    };
+    fails(&with("--db-pwd", "hunter2"), &["_read", "--db-pwd"]);
+    fails(&with("--db-user", "nobody"), &["nobody", "--db-user"]);
+    fails(&with("--db-name", "no_such_database"), &["no_such_database", "--db-name"]);
+    fails(&with("--db-name", &database.name), &["user_auth", "--setup", "--auth-query"]);
+    database.script("CREATE TABLE user_auth (id INT, username TEXT, domain TEXT, password TEXT)");
+    fails(&with("--db-name", &database.name), &["jitsi_property", "--setup", "--rules-query"]);
+}
+
+#[test]
+fn passwords_show_neither_in_errors_nor_in_the_process_list() {
+    let database = mariadb().database();
+    let mut args = database.read();
+    args.retain(|arg| arg != "read" && arg != "--db-pwd");
+    let mut command = jitsiprovs(&["-n", "-v", "--db_pwd=hunter2"]);
+    command.args(&args);
+    let output = run_command(command);
+    fails(&output, &["--db-pwd"]);
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("hunter2"));
+    let mut help = jitsiprovs(&["--help"]);
+    help.env("JITSIPROVS_DB_PWD", "hunter2").env("JITSIPROVS_DB_APWD", "hunter3");
+    assert!(!String::from_utf8_lossy(&run_command(help).stdout).contains("hunter"));
+
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = silent.local_addr().expect("an address").port().to_string();
+    let mut child = jitsiprovs(&["-n", "--db-ip", "127.0.0.1", "--db-port", &port, "--db-pwd", "hunter2"])
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("starts");
+    silent.accept().expect("it connects");
+    let title = std::fs::read_to_string(format!("/proc/{}/cmdline", child.id())).expect("a process");
+    child.kill().and_then(|()| child.wait()).expect("it ends");
+    assert!(title.contains("--db-port") && !title.contains("hunter2"), "{title:?}");
+}
+
+#[test]
+fn a_port_in_use_is_named_before_the_database_is_read() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").port().to_string();
+    let args = ["-n", "--http-ip", "127.0.0.1", "--http-port", &port, "--db-path", "/no/such/file"];
+    fails(&run(&args), &[&format!("127.0.0.1:{port}"), "--http-port"]);
+    fails(&run(&["demo", "--http-port", &port]), &[&format!("127.0.0.1:{port}"), "--http-port"]);
+    let foreign = ["-n", "--http-ip", "192.0.2.1", "--http-port", "0", "--db-path", "/x"];
+    fails(&run(&foreign), &["192.0.2.1", "--http-ip"]);
+}
+
+#[test]
+fn a_sqlite_file_that_cannot_be_used_is_named_with_its_option() {
+    let file = SqliteFile::empty();
+    let missing = file.folder.path().join("missing.db");
+    let missing = missing.to_str().expect("UTF-8");
+    let path = file.path.to_str().expect("UTF-8");
+    let serve = |path| run(&["-n", "--http-ip", "127.0.0.1", "--http-port", "0", "--db-path", path]);
+    fails(&serve(missing), &[missing, "--setup", "--db-path"]);
+    fails(
+        &run(&["--setup", "--db-path", "/proc/no/such/folder.db"]),
+        &["/proc/no/such/folder.db", "--db-path"],
+    );
+    let text = file.folder.path().join("text.db");
+    std::fs::write(&text, "this is no database, but it is long enough to be taken for one by its size")
+        .expect("written");
+    let text = text.to_str().expect("UTF-8");
+    fails(&serve(text), &[text, "--db-path"]);
+    file.execute("DROP TABLE user_auth");
+    fails(&serve(path), &["user_auth", "--setup", "--auth-query"]);
+    let query = [
+        "-n",
+        "--http-port",
+        "0",
+        "--http-ip",
+        "127.0.0.1",
+        "--db-path",
+        path,
+        "--auth-query",
+        "SELECT 1, 2",
+    ];
+    fails(&run(&query), &["--auth-query", "2 columns", "username, domain, password"]);
+}
+
+#[test]
+fn a_path_that_may_not_be_written_is_named_with_its_option() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o555)).expect("permissions");
+    let path = folder.path().join("x.db");
+    if std::fs::write(&path, "").is_ok() {
+        // Root may write anywhere but here.
+        fails(&run(&["--setup", "--db-path", "/sys/x.db"]), &["/sys/x.db", "--db-path"]);
+    } else {
+        let path = path.to_str().expect("UTF-8");
+        fails(&run(&["--setup", "--db-path", path]), &[path, "--db-path"]);
+    }
+}
+
+#[test]
+fn wrong_usage_ends_with_code_two() {
+    for (args, named) in [
+        (&["--no-such-option"][..], "--no-such-option"),
+        (&["-n", "--http-port", "x"], "--http-port"),
+        (&["-n", "--db-path", "x", "--db-ip", "y"], "--db-ip"),
+        (&["-n", "--pwd-fmt", "rot13"], "rot13"),
+        (&["--db-path", "x"], "-n"),
+        // These wait for their issues, and must not be taken silently.
+        (&["-n", "--pidfile", "x"], "--pidfile"),
+        (&["-n", "--ssl-keyfile", "x"], "--ssl-keyfile"),
+    ] {
+        let output = run(args);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?} {stderr}");
+        assert!(stderr.contains(named), "{args:?} {stderr}");
+    }
+}

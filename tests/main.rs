@@ -1,0 +1,12 @@
+//! Drives the public interface: the real binary over real sockets, with real
+//! servers beside it.
+
+mod allocation;
+mod commands;
+mod failures;
+mod java;
+mod mysql;
+mod original;
+mod protocol;
+mod provisioning;
+mod support;

@@ -1,0 +1,225 @@
+//! MySQL behaviour, against a real MariaDB.
+
+use std::path::Path;
+
+use crate::support::client::post;
+use crate::support::mariadb::{Database, MariaDb, ROOT_PASSWORD, mariadb};
+use crate::support::md5_hex;
+use crate::support::server::{Server, jitsiprovs, run, run_command};
+use crate::support::wait_for;
+
+fn texts(args: &[String]) -> Vec<&str> {
+    args.iter().map(String::as_str).collect()
+}
+
+/// Runs `--setup` and returns what it says it did.
+fn setup(args: &[&str]) -> String {
+    let output = run(&[&["--setup"], args].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+fn set_up() -> Database<'static> {
+    let database = mariadb().database();
+    setup(&texts(&database.all()));
+    database
+}
+
+fn get(server: &Server, username: &str) -> (u16, String) {
+    let reply = post(server.address, &[("username", username), ("password", "pw")]);
+    (reply.status, reply.text().to_owned())
+}
+
+#[test]
+fn setup_makes_database_account_tables_and_defaults_once() {
+    let server = mariadb();
+    let folder = tempfile::tempdir().expect("a folder");
+    let (admin, own) = (folder.path().join("admin"), folder.path().join("own"));
+    let own_password = "it's `own` \\ \"password\"";
+    std::fs::write(&admin, format!("{ROOT_PASSWORD}\n")).expect("written");
+    std::fs::write(&own, format!("{own_password}\nnot this")).expect("written");
+    let (port, admin, own) = (server.port.to_string(), admin.to_string_lossy(), own.to_string_lossy());
+    let account =
+        ["--db-port", &port, "--db-name", "made_by%setup", "--db-user", "made'by", "--db-pwd-file", &own];
+    let whole = [&account[..], &["--db-admin", "root", "--db-apwd-file", &admin]].concat();
+    let said = setup(&whole);
+    for part in ["made_by%setup", "001_original", "002_tenant", "003_change", "seeded 59"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(!said.contains(own_password));
+    let again = setup(&whole);
+    assert!(!again.contains("applied") && !again.contains("seeded"), "{again}");
+    assert!(setup(&account).starts_with("nothing to do"));
+
+    server.script(
+        "made_by%setup",
+        &format!(
+            "INSERT INTO user_auth (username, domain, password) VALUES ('alice', 'a.org', '{}')",
+            md5_hex("pw")
+        ),
+    );
+    let serving = Server::start(&account);
+    assert_eq!(get(&serving, "alice@a.org").1.lines().count(), 59);
+}
+
+#[test]
+fn setup_that_was_cut_off_is_finished_by_the_next() {
+    let database = mariadb().database();
+    database.script(
+        "CREATE TABLE jitsi_property (id INT PRIMARY KEY AUTO_INCREMENT, subject VARCHAR(50), spriority INT,
+             ppriority INT, property_key TEXT, property_value TEXT, domain VARCHAR(255));
+         CREATE TABLE jitsiprovs_schema (version INTEGER PRIMARY KEY, name VARCHAR(64) NOT NULL,
+             applied_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP);",
+    );
+    let said = setup(&texts(&database.all()));
+    assert!(said.contains("002_tenant") && said.contains("seeded"), "{said}");
+    assert_eq!(database.script("SELECT group_concat(version) FROM jitsiprovs_schema").trim(), "0,1,2,3");
+}
+
+#[test]
+fn what_was_seeded_and_deleted_does_not_come_back() {
+    let database = set_up();
+    database.script("DELETE FROM jitsi_property");
+    setup(&texts(&database.all()));
+    assert_eq!(database.script("SELECT count(*) FROM jitsi_property").trim(), "0");
+}
+
+#[test]
+fn edits_leave_a_line_in_the_change_table() {
+    let database = set_up();
+    database.script(
+        "DELETE FROM jitsiprovs_change;
+         INSERT INTO user_auth (id, username) VALUES (7, 'x');
+         INSERT INTO jitsi_property (id, subject) VALUES (700, 'x');
+         UPDATE user_auth SET username = 'y';
+         UPDATE user_auth SET id = 8;
+         UPDATE jitsi_property SET subject = 'y' WHERE id = 700;
+         DELETE FROM user_auth;
+         DELETE FROM jitsi_property WHERE id = 700;",
+    );
+    let changes =
+        database.script("SELECT concat(changed_table, ' ', changed_id) FROM jitsiprovs_change ORDER BY id");
+    let expected = "user_auth 7,jitsi_property 700,user_auth 7,user_auth 7,user_auth 8,jitsi_property 700,user_auth 8,jitsi_property 700";
+    assert_eq!(changes.trim().replace('\n', ","), expected);
+}
+
+#[test]
+fn sighup_brings_the_edited_database() {
+    let database = set_up();
+    database.script(&format!(
+        "DELETE FROM jitsi_property;
+         INSERT INTO user_auth (username, domain, password) VALUES ('alice', 'a.org', '{}');
+         INSERT INTO jitsi_property (subject, spriority, ppriority, property_key, property_value) VALUES ('default', 1, 1, 'v', '1')",
+        md5_hex("pw")
+    ));
+    let server = Server::start(&texts(&database.read()));
+    assert_eq!(get(&server, "alice@a.org"), (200, "v=1\n".into()));
+    database.script("UPDATE jitsi_property SET property_value = '2'");
+    server.signal("HUP");
+    wait_for("the edit to be served", || (get(&server, "alice@a.org").1 == "v=2\n").then_some(()));
+    assert!(server.wait_for_log("version=2").contains("cursor="));
+}
+
+#[test]
+fn a_kamailio_table_is_read_with_a_query_of_the_operators() {
+    let database = set_up();
+    let ha1 = md5_hex("alice:a.org:pw");
+    database.script(&format!(
+        "DELETE FROM jitsi_property;
+         CREATE TABLE subscriber (id INT PRIMARY KEY, username VARCHAR(64), domain VARCHAR(64), ha1 VARCHAR(128));
+         INSERT INTO subscriber VALUES (1, 'alice', 'a.org', '{ha1}');
+         INSERT INTO jitsi_property (subject, spriority, ppriority, property_key, property_value) VALUES ('default', 1, 1, 'v', '1')"
+    ));
+    let own = database.read();
+    let query = ["--pwd-fmt", "ha1", "--auth-query", "SELECT username, domain, ha1 FROM subscriber"];
+    let server = Server::start(&[&texts(&own)[..], &query].concat());
+    assert_eq!(get(&server, "alice@a.org"), (200, "v=1\n".into()));
+    assert_eq!(get(&server, "bob@a.org").0, 401);
+}
+
+#[test]
+fn tables_in_latin1_and_names_beyond_it_are_read_as_text() {
+    let database = mariadb().database();
+    database.script(&format!(
+        "ALTER DATABASE {} CHARACTER SET latin1;
+         CREATE TABLE user_auth (id INT PRIMARY KEY AUTO_INCREMENT, username TEXT, domain TEXT, password TEXT) CHARACTER SET latin1;
+         CREATE TABLE jitsi_property (id INT PRIMARY KEY AUTO_INCREMENT, subject VARCHAR(50), spriority INT, ppriority INT,
+             property_key TEXT, property_value TEXT) CHARACTER SET utf8mb4;
+         INSERT INTO user_auth (username, domain, password) VALUES ('rené', 'a.org', '{}');
+         INSERT INTO jitsi_property (subject, spriority, ppriority, property_key, property_value) VALUES ('RENÉ', 1, 1, 'k', '€😀')",
+        database.name,
+        md5_hex("pw")
+    ));
+    let server = Server::start(&texts(&database.read()));
+    assert_eq!(get(&server, "rené@a.org"), (200, "k=\\u20AC\\uD83D\\uDE00\n".into()));
+}
+
+#[test]
+fn a_unix_socket_serves_as_well_as_tcp() {
+    let database = set_up();
+    let socket = mariadb().socket();
+    let user = format!("{}_read", database.name);
+    let args =
+        ["--db-socket", path(&socket), "--db-name", &database.name, "--db-user", &user, "--db-pwd", "read"];
+    let server = Server::start(&args);
+    assert_eq!(get(&server, "nobody@a.org").0, 401);
+}
+
+#[test]
+fn tls_is_off_required_or_verified_as_asked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str| folder.path().join(name);
+    let mut ca = rcgen::CertificateParams::new(vec![]).expect("no names");
+    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority = rcgen::Issuer::new(ca.clone(), rcgen::KeyPair::generate().expect("a key"));
+    let ca = ca.self_signed(authority.key()).expect("signed");
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let certificate =
+        rcgen::CertificateParams::new(names).expect("names").signed_by(&key, &authority).expect("signed");
+    for (name, pem) in
+        [("ca", ca.pem()), ("cert", certificate.pem()), ("key", key.serialize_pem()), ("none", String::new())]
+    {
+        std::fs::write(file(name), pem).expect("written");
+    }
+    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .expect("permissions");
+
+    let options = ["ca", "cert", "key"].map(|name| format!("--ssl-{name}={}", path(&file(name))));
+    let with_tls = MariaDb::start(&options);
+    let database = with_tls.database();
+    setup(&texts(&database.all()));
+    database.script(&format!("ALTER USER {}_read@'%' REQUIRE SSL", database.name));
+    let own = database.read();
+    let try_with = |more: &[&str]| {
+        let args = [&["-n", "--http-ip", "127.0.0.1", "--http-port", "0"], &texts(&own)[..], more].concat();
+        // What serves is not wanted here: it is stopped at once.
+        let mut command = jitsiprovs(&[]);
+        command.args(args);
+        command
+    };
+    for refused in [&[][..], &["--db-tls", "off"], &["--db-tls", "verify"]] {
+        let output = run_command(try_with(refused));
+        assert_eq!(output.status.code(), Some(1), "{refused:?}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let wanted = if refused.contains(&"verify") { "--db-tls" } else { "--db-user" };
+        assert!(stderr.contains(wanted), "{refused:?}: {stderr}");
+    }
+    let (ca, wrong) = (file("ca"), file("missing"));
+    for accepted in [&["--db-tls", "require"][..], &["--db-tls", "verify", "--db-tls-ca", path(&ca)]] {
+        let server = Server::spawn(try_with(accepted));
+        assert_eq!(get(&server, "nobody@a.org").0, 401, "{accepted:?}");
+    }
+    let output = run_command(try_with(&["--db-tls", "verify", "--db-tls-ca", path(&wrong)]));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--db-tls-ca"));
+
+    let plain = mariadb().database();
+    let own = plain.read();
+    let output = run(&[&["-n", "--http-port", "0", "--db-tls", "require"], &texts(&own)[..]].concat());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("offers none") && stderr.contains("--db-tls"), "{stderr}");
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}

@@ -1,0 +1,270 @@
+//! From rows in a SQLite file to properties on the wire.
+
+use crate::support::client::{Connection, form_request, post};
+use crate::support::java::Java;
+use crate::support::server::{Server, jitsiprovs, run};
+use crate::support::sqlite::SqliteFile;
+use crate::support::{md5_hex, wait_for};
+
+fn get(server: &Server, username: &str, more: &[(&str, &str)]) -> String {
+    let reply = post(server.address, &[&[("username", username), ("password", "pw")], more].concat());
+    assert_eq!(reply.status, 200, "{username}");
+    reply.text().to_owned()
+}
+
+#[test]
+fn users_are_kept_apart_from_each_other_and_from_other_tenants() {
+    let file = SqliteFile::empty();
+    file.user("a.org", "alice", "pw").user("a.org", "bob", "pw").user("b.org", "alice", "pw");
+    file.rule(Some("a.org"), "bob", 1, "bobs", "1")
+        .rule(Some("a.org"), "alice", 1, "mine", "a")
+        .rule(Some("b.org"), "alice", 1, "mine", "b")
+        .rule(Some("b.org"), "default", 5, "tenant", "b")
+        .rule(None, "default", 9, "all", "1");
+    let server = Server::on_sqlite(&file.path, &[]);
+    for param in ["hwaddr", "osname", "uuid", "default", "domain "] {
+        assert_eq!(get(&server, "alice@a.org", &[(param, "bob")]), "mine=a\nall=1\n", "{param}");
+    }
+    assert_eq!(get(&server, "alice@b.org", &[]), "mine=b\ntenant=b\nall=1\n");
+    assert_eq!(get(&server, "bob@a.org", &[]), "bobs=1\nall=1\n");
+    assert_eq!(get(&server, "bob@b.org", &[("domain", "a.org")]), "bobs=1\nall=1\n");
+}
+
+#[test]
+fn texts_that_hurt_come_out_of_java_exactly_over_the_wire() {
+    let hurting = [
+        "a\nb=c",
+        "\\",
+        "\\\\u0041",
+        "=:",
+        "é",
+        "€",
+        "😀",
+        " lead",
+        "#x",
+        "tab\t",
+        "\r\n",
+        "${null}x",
+        "\u{7f}",
+    ];
+    let file = SqliteFile::empty();
+    for text in hurting {
+        file.stored_user("a.org", text, &md5_hex(text));
+    }
+    file.rule(None, "default", 1, "before", "1")
+        .rule(None, "default", 2, "user", "${username}")
+        .rule(None, "default", 3, "password", "${password}")
+        .rule(None, "default", 4, "after", "1");
+    let server = Server::on_sqlite(&file.path, &[]);
+    let mut java = Java::start();
+    for text in hurting {
+        let reply = post(server.address, &[("username", text), ("domain", "a.org"), ("password", text)]);
+        assert_eq!(reply.status, 200, "{text:?}");
+        let expected = [("before", "1"), ("user", text), ("password", text), ("after", "1")];
+        let expected = expected.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(java.load(&reply.body), Ok(expected.into()), "{text:?}");
+    }
+}
+
+#[test]
+fn the_default_properties_are_served_after_setup() {
+    let file = SqliteFile::seeded();
+    file.user("a.org", "alice", "pw");
+    let server = Server::on_sqlite(&file.path, &[]);
+    let loaded = Java::start().load(get(&server, "alice@a.org", &[]).as_bytes()).expect("Java reads it");
+    assert_eq!(loaded.len(), 59);
+    let uid = "net.java.sip.communicator.impl.protocol.sip.accsip.ACCOUNT_UID";
+    assert!(loaded.contains(&(uid.into(), "SIP:alice@a.org".into())), "{loaded:?}");
+}
+
+#[test]
+fn every_stored_format_signs_in_over_the_wire_and_slow_ones_again() {
+    // Of the password `pw`, made with htpasswd and mkpasswd.
+    let bcrypt = "$2y$04$ePxY/R.XNg4puUJsZNgmIOLHUrFSFlNZj.jrFWTX8keDpRqHYPCQK";
+    let sha512 = "$6$rounds=1000$4rtBg6xnmgJ4Hk6K$HGpme3MEe3khedbEq/VagRgENW1VCR4G90OhjK9zyp8FgkCtfwVx0XZ8jTkojwEhcI2YNmzqVfrmBeQ2ry1my1";
+    let file = SqliteFile::empty();
+    file.rule(None, "default", 1, "in", "1")
+        .stored_user("a.org", "bcrypt", bcrypt)
+        .stored_user("a.org", "sha512", sha512)
+        .stored_user("a.org", "md5", &md5_hex("pw").to_uppercase());
+    let server = Server::on_sqlite(&file.path, &[]);
+    for username in ["bcrypt", "sha512", "md5", "bcrypt", "sha512"] {
+        assert_eq!(get(&server, &format!("{username}@a.org"), &[]), "in=1\n");
+        let wrong = post(server.address, &[("username", &format!("{username}@a.org")), ("password", "no")]);
+        assert_eq!(wrong.status, 401);
+    }
+
+    let file = SqliteFile::empty();
+    file.rule(None, "default", 1, "in", "1").stored_user("a.org", "alice", &md5_hex("alice:sip:pw"));
+    let server = Server::on_sqlite(&file.path, &["--pwd-fmt", "ha1", "--realm", "sip"]);
+    assert_eq!(get(&server, "Alice@A.org", &[]), "in=1\n");
+}
+
+#[test]
+fn sighup_brings_the_edited_database_and_a_failed_reload_keeps_what_there_is() {
+    let file = SqliteFile::empty();
+    file.user("a.org", "alice", "pw").rule(None, "default", 1, "version", "1");
+    let server = Server::on_sqlite(&file.path, &[]);
+    assert_eq!(get(&server, "alice@a.org", &[]), "version=1\n");
+
+    file.execute("UPDATE jitsi_property SET property_value = '2'");
+    server.signal("HUP");
+    wait_for("the edit to be served", || (get(&server, "alice@a.org", &[]) == "version=2\n").then_some(()));
+    let line = server.wait_for_log("version=2");
+    for part in ["cause=\"SIGHUP\"", "users=1", "rules=1", "tenants=1", "bytes=", "ms="] {
+        assert!(line.contains(part), "{line}");
+    }
+
+    file.execute("ALTER TABLE jitsi_property RENAME TO elsewhere");
+    server.signal("HUP");
+    let line = server.wait_for_log("reload failed");
+    assert!(line.contains("jitsi_property") && line.contains("--setup"), "{line}");
+    assert_eq!(get(&server, "alice@a.org", &[]), "version=2\n");
+
+    file.execute(
+        "ALTER TABLE elsewhere RENAME TO jitsi_property; UPDATE jitsi_property SET property_value = '3'",
+    );
+    server.signal("HUP");
+    wait_for("the edit to be served", || (get(&server, "alice@a.org", &[]) == "version=3\n").then_some(()));
+}
+
+#[test]
+fn bad_rows_are_named_in_the_log_up_to_twenty_and_the_rest_is_served() {
+    let file = SqliteFile::empty();
+    file.user("a.org", "alice", "pw").rule(None, "default", 1, "good", "1");
+    for _ in 0..25 {
+        file.execute("INSERT INTO jitsi_property (subject, property_key) VALUES ('default', 'no value')");
+    }
+    file.stored_user("a.org", "eve", "not-a-hash");
+    let server = Server::on_sqlite(&file.path, &[]);
+    assert_eq!(get(&server, "alice@a.org", &[]), "good=1\n");
+    let log = server.log();
+    let named = log.iter().filter(|line| line.contains("bad row: ")).count();
+    assert_eq!(named, 20, "{log:#?}");
+    assert!(log.iter().any(|line| line.contains("and 6 more bad rows")), "{log:#?}");
+    assert!(log.iter().any(|line| line.contains("table=user_auth id=2")), "{log:#?}");
+    assert!(log.iter().all(|line| !line.contains("not-a-hash")));
+}
+
+#[test]
+fn a_rule_without_its_parameter_is_told_at_debug_with_its_id() {
+    let file = SqliteFile::empty();
+    file.user("a.org", "alice", "pw")
+        .rule(None, "default", 1, "os", "${osname}")
+        .rule(None, "default", 2, "os", "?");
+    let server = Server::on_sqlite(&file.path, &["-v"]);
+    assert_eq!(get(&server, "alice@a.org", &[]), "os=?\n");
+    let line = server.wait_for_log("a rule does not apply");
+    assert!(line.contains("parameter=osname") && line.contains("rule="), "{line}");
+}
+
+#[test]
+fn the_log_speaks_json_to_machines() {
+    let file = SqliteFile::empty();
+    let server = Server::on_sqlite(&file.path, &["--log-format", "json"]);
+    for line in server.log() {
+        let line: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        assert!(line["message"].is_string() && line["level"].is_string(), "{line}");
+    }
+}
+
+#[test]
+fn options_come_from_the_environment_too_and_arguments_win() {
+    let file = SqliteFile::empty();
+    file.user("home", "alice", "pw").rule(None, "default", 1, "in", "1");
+    let mut command = jitsiprovs(&["--http-port", "0"]);
+    command
+        .env("JITSIPROVS_HTTP_IP", "127.0.0.1")
+        .env("JITSIPROVS_HTTP_PORT", "1")
+        .env("JITSIPROVS_FOREGROUND", "true")
+        .env("JITSIPROVS_DB_PATH", &file.path)
+        .env("JITSIPROVS_DEFAULT_DOMAIN", "home");
+    let server = Server::spawn(command);
+    assert_eq!(get(&server, "alice", &[]), "in=1\n");
+}
+
+#[test]
+fn sigterm_finishes_what_is_under_way_and_ends_with_success() {
+    let file = SqliteFile::empty();
+    file.user("a.org", "alice", "pw").rule(None, "default", 1, "in", "1");
+    let server = Server::on_sqlite(&file.path, &[]);
+    let whole = form_request(&[("username", "alice@a.org"), ("password", "pw")]);
+    let (first, rest) = whole.split_at(whole.len() - 5);
+    let mut under_way = Connection::open(server.address);
+    under_way.send(first);
+    let mut idle = Connection::open(server.address);
+    idle.send(&whole);
+    assert_eq!(idle.receive().expect("an answer").status, 200);
+
+    server.signal("TERM");
+    server.wait_for_log("finishing the requests under way");
+    assert!(idle.is_closed());
+    under_way.send(rest);
+    assert_eq!(under_way.receive().expect("an answer").text(), "in=1\n");
+    assert!(server.wait().success());
+}
+
+#[test]
+fn setup_twice_is_harmless_and_keeps_every_row() {
+    let file = SqliteFile::seeded();
+    file.user("a.org", "alice", "pw").rule(None, "default", 1, "own", "1");
+    file.execute("DELETE FROM jitsi_property WHERE id = 1");
+    let dump = || {
+        let sql = "SELECT group_concat(id || property_key || property_value || coalesce(domain, 'null')) FROM jitsi_property";
+        file.connection.query_row(sql, [], |row| row.get::<_, String>(0)).expect("rows")
+    };
+    let before = dump();
+    let output = run(&["-n", "--setup", "--db-path", file.path.to_str().expect("UTF-8")]);
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("nothing to do"));
+    assert_eq!(dump(), before);
+}
+
+#[test]
+fn edits_leave_a_line_in_the_change_table() {
+    let file = SqliteFile::empty();
+    file.execute("DELETE FROM jitsiprovs_change");
+    file.user("a.org", "alice", "pw").rule(None, "default", 1, "k", "v");
+    file.execute("UPDATE user_auth SET password = ''; UPDATE jitsi_property SET property_value = 'x'");
+    file.execute("UPDATE user_auth SET id = 70; DELETE FROM user_auth; DELETE FROM jitsi_property");
+    let mut changes = file
+        .connection
+        .prepare("SELECT changed_table || ' ' || changed_id FROM jitsiprovs_change")
+        .expect("SQL");
+    let changes: Vec<String> =
+        changes.query_map([], |row| row.get(0)).expect("rows").map(|row| row.expect("text")).collect();
+    assert_eq!(
+        changes,
+        [
+            "user_auth 1",
+            "jitsi_property 60",
+            "user_auth 1",
+            "jitsi_property 60",
+            "user_auth 1",
+            "user_auth 70",
+            "user_auth 70",
+            "jitsi_property 60"
+        ]
+    );
+}
+
+#[test]
+fn the_operators_own_tables_are_read_with_queries() {
+    let file = SqliteFile::empty();
+    file.execute(&format!(
+        "CREATE TABLE subscriber (username, domain, ha1); CREATE TABLE rule (who, k, v);
+         INSERT INTO subscriber VALUES ('alice', 'a.org', '{}');
+         INSERT INTO rule VALUES ('default', 'k', '$username'), ('alice', 'k2', 'v2')",
+        md5_hex("alice:a.org:pw")
+    ));
+    let queries = [
+        "--pwd-fmt",
+        "ha1",
+        "--auth-query",
+        "SELECT username, domain, ha1 FROM subscriber",
+        "--rules-query",
+        "SELECT NULL, who, 1, 1, k, v FROM rule",
+    ];
+    let server = Server::on_sqlite(&file.path, &queries);
+    assert_eq!(get(&server, "alice@a.org", &[]), "k=alice\nk2=v2\n");
+}

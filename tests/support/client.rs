@@ -1,0 +1,124 @@
+//! A client that does just what it is told: HTTP/1.1 over a socket.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use super::PATIENCE;
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    pub status: u16,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("the body is ASCII")
+    }
+}
+
+/// A connection, which may carry several requests.
+pub struct Connection {
+    stream: TcpStream,
+    /// What has arrived and is not part of an answer yet.
+    ahead: Vec<u8>,
+}
+
+impl Connection {
+    pub fn open(address: SocketAddr) -> Connection {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("connects");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time limit");
+        Connection { stream, ahead: Vec::new() }
+    }
+
+    pub fn send(&mut self, bytes: &[u8]) {
+        // A server may answer and close before it has read everything.
+        let _ = self.stream.write_all(bytes);
+    }
+
+    /// The next answer; `None` when the connection was closed instead.
+    pub fn receive(&mut self) -> Option<Reply> {
+        let end = loop {
+            if let Some(end) = self.ahead.windows(4).position(|four| four == b"\r\n\r\n") {
+                break end;
+            }
+            if self.read() == 0 {
+                assert!(self.ahead.is_empty(), "closed in the middle of a head");
+                return None;
+            }
+        };
+        let rest = self.ahead.split_off(end + 4);
+        let head = String::from_utf8(std::mem::replace(&mut self.ahead, rest)).expect("heads are ASCII");
+        let mut lines = head.lines();
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)).expect("a status line");
+        let headers: Vec<(String, String)> = lines
+            .filter_map(|line| line.split_once(": "))
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+            .collect();
+        let mut reply = Reply { status: status.parse().expect("a number"), headers, body: Vec::new() };
+        let length = reply.header("content-length").map_or(0, |length| length.parse().expect("a number"));
+        while self.ahead.len() < length {
+            assert_ne!(self.read(), 0, "closed in the middle of a body");
+        }
+        let rest = self.ahead.split_off(length);
+        reply.body = std::mem::replace(&mut self.ahead, rest);
+        Some(reply)
+    }
+
+    /// Whether the server closed the connection, with no more to say.
+    pub fn is_closed(&mut self) -> bool {
+        self.ahead.is_empty() && self.stream.read(&mut [0]).map_or(true, |read| read == 0)
+    }
+
+    fn read(&mut self) -> usize {
+        let mut buffer = [0; 16 * 1024];
+        let read = self.stream.read(&mut buffer).expect("an answer in time");
+        self.ahead.extend_from_slice(&buffer[..read]);
+        read
+    }
+}
+
+/// One request on a connection of its own.
+pub fn exchange(address: SocketAddr, request: &[u8]) -> Reply {
+    let mut connection = Connection::open(address);
+    connection.send(request);
+    connection.receive().expect("an answer")
+}
+
+/// The bytes of a request with a body.
+pub fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    let mut head = format!("{method} {target} HTTP/1.1\r\nhost: test\r\n");
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    if !body.is_empty() {
+        head.push_str(&format!("content-length: {}\r\n", body.len()));
+    }
+    let mut bytes = (head + "\r\n").into_bytes();
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+/// What the client posts.
+pub fn form_request(pairs: &[(&str, &str)]) -> Vec<u8> {
+    let kind = [("content-type", "application/x-www-form-urlencoded")];
+    request("POST", "/jitsiprovs/", &kind, encode(pairs).as_bytes())
+}
+
+pub fn post(address: SocketAddr, pairs: &[(&str, &str)]) -> Reply {
+    exchange(address, &form_request(pairs))
+}
+
+fn encode(pairs: &[(&str, &str)]) -> String {
+    let side = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+    let pairs: Vec<String> =
+        pairs.iter().map(|(name, value)| format!("{}={}", side(name), side(value))).collect();
+    pairs.join("&")
+}

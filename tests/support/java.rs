@@ -1,0 +1,72 @@
+//! A Java virtual machine that reads answers as the client does.
+
+use std::io::{BufReader, Read, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use tempfile::TempDir;
+
+/// `java.util.Properties.load(InputStream)`, as often as wanted.
+pub struct Java {
+    _folder: TempDir,
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Java {
+    /// Compiles the program beside this file and starts it.
+    pub fn start() -> Java {
+        let folder = tempfile::tempdir().expect("a folder");
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/LoadProperties.java");
+        let compiled = Command::new("javac").arg("-d").arg(folder.path()).arg(source).output();
+        let compiled = compiled.unwrap_or_else(|error| panic!("javac: {error}; see tests/run"));
+        assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+        let mut child = Command::new("java")
+            .args(["-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp"])
+            .arg(folder.path())
+            .arg("LoadProperties")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("java starts");
+        let input = child.stdin.take().expect("a pipe");
+        let output = BufReader::new(child.stdout.take().expect("a pipe"));
+        Java { _folder: folder, child, input, output }
+    }
+
+    /// Every property in the order in which Java puts it, doubles included.
+    ///
+    /// # Errors
+    /// What Java threw.
+    pub fn load(&mut self, answer: &[u8]) -> Result<Vec<(String, String)>, String> {
+        let length = u32::try_from(answer.len()).expect("a small answer");
+        self.input.write_all(&length.to_be_bytes()).expect("Java reads");
+        self.input.write_all(answer).expect("Java reads");
+        self.input.flush().expect("Java reads");
+        let count = self.int();
+        if count == u32::MAX {
+            return Err(self.text());
+        }
+        Ok((0..count).map(|_| (self.text(), self.text())).collect())
+    }
+
+    fn int(&mut self) -> u32 {
+        let mut bytes = [0; 4];
+        self.output.read_exact(&mut bytes).expect("Java answers");
+        u32::from_be_bytes(bytes)
+    }
+
+    fn text(&mut self) -> String {
+        let mut bytes = vec![0; 2 * self.int() as usize];
+        self.output.read_exact(&mut bytes).expect("Java answers");
+        let units: Vec<u16> = bytes.chunks(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
+        String::from_utf16_lossy(&units)
+    }
+}
+
+impl Drop for Java {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,192 @@
+//! A MariaDB of the tests' own: private data, socket and port.
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tempfile::TempDir;
+
+use super::wait_for;
+
+/// The administrator's password.
+pub const ROOT_PASSWORD: &str = "root's \"own\" \\ password";
+
+/// A running server. It ends with the process that started it, however that
+/// ends: a shell holds its pid and waits for our end of a pipe to close.
+pub struct MariaDb {
+    folder: TempDir,
+    pub port: u16,
+    _keeper: Child,
+}
+
+/// The server that all tests of this process share, each in a database of its
+/// own.
+pub fn mariadb() -> &'static MariaDb {
+    static SHARED: OnceLock<MariaDb> = OnceLock::new();
+    SHARED.get_or_init(|| MariaDb::start(&[]))
+}
+
+impl MariaDb {
+    /// Starts one with more options.
+    pub fn start(options: &[String]) -> MariaDb {
+        let folder = tempfile::Builder::new().prefix("jitsiprovs-mariadb-").tempdir().expect("a folder");
+        std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).expect("permissions");
+        let data = folder.path().join("data");
+        let log = folder.path().join("log");
+        std::fs::create_dir(&data).expect("a folder");
+        // It refuses to be root, and then has a user of its own.
+        let is_root = stdout(Command::new("id").arg("-u")).trim() == "0";
+        let user: &[&str] = if is_root { &["--user=mysql"] } else { &[] };
+        if is_root {
+            stdout(Command::new("chown").arg("mysql").args([folder.path(), &data]));
+        }
+        stdout(
+            Command::new("mariadb-install-db")
+                .args(["--no-defaults", "--skip-test-db", "--auth-root-authentication-method=normal"])
+                .arg(format!("--datadir={}", data.display()))
+                .args(user),
+        );
+        let port =
+            TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+        let socket = folder.path().join("socket");
+        let keeper = Command::new("sh")
+            .args([
+                "-c",
+                "exec 3<&0; \"$@\" </dev/null & server=$!; read -r _ <&3; kill $server; wait $server",
+                "sh",
+            ])
+            .args(["mariadbd", "--no-defaults", "--bind-address=127.0.0.1", "--skip-log-bin"])
+            .arg(format!("--datadir={}", data.display()))
+            .arg(format!("--socket={}", socket.display()))
+            .arg(format!("--pid-file={}", folder.path().join("pid").display()))
+            .arg(format!("--port={port}"))
+            .args(["--innodb-buffer-pool-size=64M", "--innodb-flush-log-at-trx-commit=0"])
+            .args(user)
+            .args(options)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(&log).expect("a log"))
+            .spawn()
+            .expect("sh starts");
+        let mut server = MariaDb { folder, port, _keeper: keeper };
+        wait_for("MariaDB to start", || {
+            if let Some(status) = server._keeper.try_wait().expect("a child") {
+                let log = std::fs::read_to_string(&log).unwrap_or_default();
+                panic!("MariaDB ended with {status}:\n{log}");
+            }
+            std::os::unix::net::UnixStream::connect(&socket).ok()
+        });
+        let password = ROOT_PASSWORD.replace('\\', "\\\\").replace('\'', "''");
+        server.script_as(
+            "",
+            "",
+            &format!(
+                "ALTER USER root@localhost IDENTIFIED BY '{password}';
+                 CREATE OR REPLACE USER root@'127.0.0.1' IDENTIFIED BY '{password}';
+                 GRANT ALL ON *.* TO root@'127.0.0.1' WITH GRANT OPTION;"
+            ),
+        );
+        server
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("socket")
+    }
+
+    /// Runs statements as the administrator, and returns what they select:
+    /// tab-separated, a line a row, without heads.
+    pub fn script(&self, database: &str, sql: &str) -> String {
+        self.script_as(database, ROOT_PASSWORD, sql)
+    }
+
+    fn script_as(&self, database: &str, password: &str, sql: &str) -> String {
+        let mut client = Command::new("mariadb")
+            .args(["--no-defaults", "--user=root", "--batch", "--skip-column-names"])
+            .arg("--default-character-set=utf8mb4")
+            .arg(format!("--socket={}", self.socket().display()))
+            .arg(database)
+            .env("MYSQL_PWD", password)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the mariadb client starts");
+        // Written beside reading: either pipe may fill.
+        let mut input = client.stdin.take().expect("a pipe");
+        let output = std::thread::scope(|scope| {
+            scope.spawn(move || input.write_all(sql.as_bytes()));
+            client.wait_with_output().expect("its output")
+        });
+        assert!(output.status.success(), "{sql}\n{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
+    /// A new database with two accounts: one that may do anything there, and
+    /// one that may only SELECT.
+    pub fn database(&self) -> Database<'_> {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        self.script(
+            "",
+            &format!(
+                "CREATE DATABASE {name} CHARACTER SET utf8mb4;
+                 CREATE USER {name}_all@'%' IDENTIFIED BY 'all';
+                 GRANT ALL ON {name}.* TO {name}_all@'%';
+                 CREATE USER {name}_read@'%' IDENTIFIED BY 'read';
+                 GRANT SELECT ON {name}.* TO {name}_read@'%';"
+            ),
+        );
+        Database { server: self, name }
+    }
+}
+
+/// A database of one test.
+pub struct Database<'s> {
+    pub server: &'s MariaDb,
+    pub name: String,
+}
+
+impl Database<'_> {
+    pub fn script(&self, sql: &str) -> String {
+        self.server.script(&self.name, sql)
+    }
+
+    /// Options to reach it over TCP as the account that may do anything.
+    pub fn all(&self) -> Vec<String> {
+        self.options("all")
+    }
+
+    /// Options to reach it over TCP as the account that may only SELECT.
+    pub fn read(&self) -> Vec<String> {
+        self.options("read")
+    }
+
+    fn options(&self, account: &str) -> Vec<String> {
+        let (port, user) = (self.server.port.to_string(), format!("{}_{account}", self.name));
+        [
+            "--db-ip",
+            "127.0.0.1",
+            "--db-port",
+            &port,
+            "--db-name",
+            &self.name,
+            "--db-user",
+            &user,
+            "--db-pwd",
+            account,
+        ]
+        .map(str::to_owned)
+        .into()
+    }
+}
+
+fn stdout(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}; see tests/run"));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {stderr}{}", String::from_utf8_lossy(&output.stdout));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}

@@ -1,0 +1,29 @@
+//! What the tests start and talk to.
+
+pub mod client;
+pub mod java;
+pub mod mariadb;
+pub mod server;
+pub mod sqlite;
+
+use std::time::{Duration, Instant};
+
+/// The longest any wait of a test may take.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `done` returns something.
+pub fn wait_for<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(result) = done() {
+            return result;
+        }
+        assert!(begun.elapsed() < PATIENCE, "waited too long for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Hexadecimal md5, as the original stores passwords.
+pub fn md5_hex(password: &str) -> String {
+    format!("{:x}", md5::compute(password))
+}

@@ -1,0 +1,110 @@
+//! The real binary.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use super::{PATIENCE, wait_for};
+
+/// The binary with `args` and none of the environment's own settings.
+pub fn jitsiprovs(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_jitsiprovs"));
+    command.args(args).env_clear().stdin(Stdio::null());
+    command
+}
+
+/// Runs the binary to its end.
+pub fn run(args: &[&str]) -> Output {
+    run_command(jitsiprovs(args))
+}
+
+pub fn run_command(mut command: Command) -> Output {
+    let begun = Instant::now();
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+    while child.try_wait().expect("a child to wait for").is_none() {
+        if begun.elapsed() > PATIENCE {
+            let _ = child.kill();
+            panic!("{command:?} did not end");
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    child.wait_with_output().expect("its output")
+}
+
+/// A server on a port of its own; it ends with the test.
+pub struct Server {
+    pub address: SocketAddr,
+    child: Child,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    /// Serves with `args` besides foreground, loopback and a free port.
+    pub fn start(args: &[&str]) -> Server {
+        let own = ["-n", "--http-ip", "127.0.0.1", "--http-port", "0"];
+        Server::spawn(jitsiprovs(&[&own, args].concat()))
+    }
+
+    /// Serves the SQLite file at `path`.
+    pub fn on_sqlite(path: &Path, args: &[&str]) -> Server {
+        let own = ["--db-path", path.to_str().expect("UTF-8")];
+        Server::start(&[&own, args].concat())
+    }
+
+    pub fn spawn(mut command: Command) -> Server {
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("the binary starts");
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
+        let lines = log.clone();
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                lines.lock().expect("the log").push(line);
+            }
+        });
+        let mut server = Server { address: SocketAddr::from(([127, 0, 0, 1], 0)), child, log };
+        let line = wait_for("the server to serve", || {
+            if let Some(status) = server.child.try_wait().expect("a child") {
+                panic!("it ended with {status}: {:?}", server.log());
+            }
+            server.log().into_iter().find(|line| line.contains("serving http://"))
+        });
+        let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next());
+        server.address = address.and_then(|address| address.parse().ok()).expect("an address");
+        server
+    }
+
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().expect("the log").clone()
+    }
+
+    /// Waits for a line of the log, and returns it.
+    pub fn wait_for_log(&self, text: &str) -> String {
+        wait_for(text, || self.log().into_iter().find(|line| line.contains(text)))
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal by name.
+    pub fn signal(&self, name: &str) {
+        let pid = self.pid().to_string();
+        let status = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &pid]).status();
+        assert!(status.expect("sh").success());
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn wait(mut self) -> ExitStatus {
+        wait_for("the server to end", || self.child.try_wait().expect("a child"))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

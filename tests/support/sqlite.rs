@@ -1,0 +1,56 @@
+//! SQLite files for the real binary to serve.
+
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+
+use super::md5_hex;
+use super::server::run;
+
+/// A file that `--setup` made, in a folder that goes with the test.
+pub struct SqliteFile {
+    pub folder: TempDir,
+    pub path: PathBuf,
+    pub connection: rusqlite::Connection,
+}
+
+impl SqliteFile {
+    /// Only our schema: no users, and none of the default properties.
+    pub fn empty() -> SqliteFile {
+        let file = SqliteFile::seeded();
+        file.execute("DELETE FROM jitsi_property");
+        file
+    }
+
+    /// As `--setup` leaves it.
+    pub fn seeded() -> SqliteFile {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("test.db");
+        let output = run(&["--setup", "--db-path", path.to_str().expect("UTF-8")]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let connection = rusqlite::Connection::open(&path).expect("opens");
+        SqliteFile { folder, path, connection }
+    }
+
+    pub fn execute(&self, sql: &str) {
+        self.connection.execute_batch(sql).expect(sql);
+    }
+
+    /// Adds a user whose password is stored as md5.
+    pub fn user(&self, domain: &str, username: &str, password: &str) -> &Self {
+        self.stored_user(domain, username, &md5_hex(password))
+    }
+
+    pub fn stored_user(&self, domain: &str, username: &str, stored: &str) -> &Self {
+        let insert = "INSERT INTO user_auth (domain, username, password) VALUES (?, ?, ?)";
+        self.connection.execute(insert, (domain, username, stored)).expect("inserts");
+        self
+    }
+
+    pub fn rule(&self, domain: Option<&str>, subject: &str, priority: i64, key: &str, value: &str) -> &Self {
+        let insert = "INSERT INTO jitsi_property \
+            (domain, subject, spriority, ppriority, property_key, property_value) VALUES (?, ?, ?, 10, ?, ?)";
+        self.connection.execute(insert, (domain, subject, priority, key, value)).expect("inserts");
+        self
+    }
+}
