@@ -1,1 +1,207 @@
-fn main() {}
+//! The core by itself: templates, credentials, resolution, whole answers, with
+//! 1, 10,000 and 1,000,000 users in the snapshot.
+//!
+//! Ratios count, not times: at the end, what the contract promises is measured
+//! side by side, in turns, in this one run.
+
+use std::fmt::Write;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use criterion::Criterion;
+use jitsiprovs::credential::{Credential, Owner, PwdFmt, Verdict};
+use jitsiprovs::model::{Cell, Params, Row, RuleRow, UserRow};
+use jitsiprovs::properties::Place;
+use jitsiprovs::snapshot::{Builder, Options, Outcome, Session, Snapshot};
+use jitsiprovs::template::Template;
+
+const SIZES: [usize; 3] = [1, 10_000, 1_000_000];
+/// Requests that are asked in turn: enough that their users' rows do not stay
+/// in the processor's nearest caches.
+const ASKED: usize = 4096;
+
+fn user(id: usize) -> Row {
+    let password = format!("{:x}", md5::compute(format!("pw{id}")));
+    let (username, domain) = (format!("user{id}"), "example.org".into());
+    let (username, password) = (username.as_str().into(), password.as_str().into());
+    Row::User(UserRow { id: id as i64, username, domain, password })
+}
+
+fn rule(id: usize, subject: &str, key: &str, value: &str) -> Row {
+    let (domain, spriority, ppriority) = (Cell::Null, Cell::Int(10), Cell::Int(10));
+    let (subject, key, value) = (subject.into(), key.into(), value.into());
+    Row::Rule(RuleRow { id: id as i64, domain, subject, spriority, ppriority, key, value })
+}
+
+fn default_properties() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let lines = include_str!("../sql/default_properties").lines();
+    lines.filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='))
+}
+
+/// `users` users with the default properties, and `own` rules of each user's.
+fn snapshot(users: usize, own: usize) -> Snapshot {
+    let mut builder = Builder::new(Options::default(), None);
+    (1..=users).for_each(|id| builder.add(user(id)));
+    for (id, (key, value)) in default_properties().enumerate() {
+        builder.add(rule(id, "default", key, value));
+    }
+    let keys = ["DISPLAY_NAME", "SERVER_ADDRESS", "VOICEMAIL_URI"];
+    for id in 1..=users {
+        for (at, key) in keys.iter().take(own).enumerate() {
+            let key = format!("net.java.sip.communicator.impl.protocol.sip.accsip.{key}");
+            let mut value = String::new();
+            write!(value, "value {at} of user {id}").expect("a string takes it");
+            builder.add(rule(1000 + id * own + at, &format!("user{id}"), &key, &value));
+        }
+    }
+    builder.finish().0
+}
+
+/// What a client sends, of users spread over the whole snapshot.
+fn requests(users: usize) -> Vec<Params> {
+    (0..ASKED)
+        .map(|at| {
+            let id = at * 7919 % users + 1;
+            let mut params = Params::new();
+            for (name, value) in [
+                ("username", format!("user{id}")),
+                ("domain", "example.org".into()),
+                ("password", format!("pw{id}")),
+                ("osname", "Linux".into()),
+                ("hwaddr", format!("00:1A:2B:{:02X}:{:02X}:{:02X}", at >> 16 & 255, at >> 8 & 255, at & 255)),
+                ("uuid", format!("8e5c1f7e-0c5f-4f0b-9d5e-{at:012x}")),
+                ("arch", "amd64".into()),
+                ("hostname", format!("host{at}")),
+            ] {
+                params.offer(name, value);
+            }
+            params
+        })
+        .collect()
+}
+
+fn session<'s>(snapshot: &'s Snapshot, params: &Params) -> Session<'s> {
+    match snapshot.authenticate(params) {
+        Outcome::Granted(session) => session,
+        _ => panic!("the password is right"),
+    }
+}
+
+fn templates(c: &mut Criterion) {
+    let params = &requests(1)[0];
+    for (name, text) in [("fixed", "AUTO_DTMF"), ("three holes", "Jabber\\:${username}@${domain}@${domain}")]
+    {
+        let template = Template::parse(text, Place::Value, |_| {});
+        let mut out = Vec::with_capacity(256);
+        c.bench_function(&format!("template/{name}"), |b| {
+            b.iter(|| {
+                out.clear();
+                template.whole().render(black_box(params), &mut out);
+            });
+        });
+    }
+    c.bench_function("template/parse", |b| {
+        b.iter(|| Template::parse(black_box("Jabber\\:${username}@${domain}"), Place::Value, |_| {}));
+    });
+}
+
+fn credentials(c: &mut Criterion) {
+    let owner = Owner { username: "alice", realm: "example.org" };
+    for (name, stored, format) in [
+        ("plain", "wonderland", PwdFmt::Plain),
+        ("md5", "4cecaff2b30bbe75ce7322109164cfb5", PwdFmt::Md5),
+        ("ha1", "4cecaff2b30bbe75ce7322109164cfb5", PwdFmt::Ha1),
+        ("remembered bcrypt", "$2y$04$rMMY6FBZ6XwCAgPTs2aiWOnxxS2rPs.jiZBkUilLlRk28W35op.WG", PwdFmt::Md5),
+    ] {
+        let credential = Credential::parse(stored, format, owner).expect("usable");
+        if let Verdict::Ask(slow) = credential.verify("wonderland") {
+            slow.remember("wonderland");
+        }
+        c.bench_function(&format!("credential/{name}"), |b| {
+            b.iter(|| credential.verify(black_box("wonderland")))
+        });
+    }
+}
+
+fn answers(c: &mut Criterion) {
+    for (name, own) in [("default properties", 0), ("three own rules each", 3)] {
+        for users in SIZES {
+            let snapshot = snapshot(users, own);
+            let requests = requests(users);
+            let sessions: Vec<_> = requests.iter().map(|params| session(&snapshot, params)).collect();
+            let mut at = 0;
+            c.bench_function(&format!("resolve and render/{name}/{users}"), |b| {
+                b.iter(|| {
+                    at = (at + 1) % ASKED;
+                    snapshot.answer(sessions[at], &requests[at])
+                });
+            });
+            c.bench_function(&format!("authenticate, resolve and render/{name}/{users}"), |b| {
+                b.iter(|| {
+                    at = (at + 1) % ASKED;
+                    snapshot.answer(session(&snapshot, &requests[at]), &requests[at])
+                });
+            });
+        }
+    }
+}
+
+/// Median nanoseconds a request of each of `works`, run in turns so that
+/// whatever else the machine does meets them alike.
+fn side_by_side<const N: usize>(works: [&dyn Fn(usize); N]) -> [f64; N] {
+    let mut rounds: [Vec<f64>; N] = std::array::from_fn(|_| Vec::new());
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(6) {
+        for (work, times) in works.iter().zip(&mut rounds) {
+            let begun = Instant::now();
+            (0..ASKED).for_each(work);
+            times.push(begun.elapsed().as_nanos() as f64 / ASKED as f64);
+        }
+    }
+    rounds.map(|mut times| {
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    })
+}
+
+fn ratios() {
+    println!("\nside by side, medians of one run, {ASKED} users of all in turn:");
+    for (name, own) in [("the default properties", 0), ("and three rules of each user's own", 3)] {
+        let (small, large) = (snapshot(1, own), snapshot(1_000_000, own));
+        let (one, many) = (requests(1), requests(1_000_000));
+        let one_sessions: Vec<_> = one.iter().map(|params| session(&small, params)).collect();
+        let many_sessions: Vec<_> = many.iter().map(|params| session(&large, params)).collect();
+        let body = small.answer(one_sessions[0], &one[0]).body;
+        let [copy, one_answer, many_answer, one_whole, many_whole] = side_by_side([
+            &|_| drop(black_box(black_box(&body).clone())),
+            &|at| drop(black_box(small.answer(one_sessions[at], &one[at]))),
+            &|at| drop(black_box(large.answer(many_sessions[at], &many[at]))),
+            &|at| drop(black_box(small.answer(session(&small, &one[at]), &one[at]))),
+            &|at| drop(black_box(large.answer(session(&large, &many[at]), &many[at]))),
+        ]);
+        let line = |what: &str, time: f64, ratio: f64, of: &str| {
+            println!("  {what:40} {time:6.0} ns {ratio:7.2} of {of}");
+        };
+        println!("{name}, an answer of {} bytes:", body.len());
+        line("copying it", copy, 1.0, "itself");
+        line("resolve and render, 1 user", one_answer, one_answer / copy, "copying");
+        line("resolve and render, 1,000,000 users", many_answer, many_answer / one_answer, "1 user");
+        line("and authenticate, 1 user", one_whole, one_whole / one_answer, "without");
+        line("and authenticate, 1,000,000 users", many_whole, many_whole / one_whole, "1 user");
+    }
+}
+
+fn main() {
+    let mut criterion = Criterion::default()
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2))
+        .configure_from_args();
+    templates(&mut criterion);
+    credentials(&mut criterion);
+    answers(&mut criterion);
+    criterion.final_summary();
+    // A filter by name runs only the benches it names; `ratios` names none.
+    if std::env::args().skip(1).all(|arg| arg == "--bench" || arg == "ratios") {
+        ratios();
+    }
+}

@@ -14,7 +14,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashSet;
 use siphasher::sip128::{Hasher128, SipHasher13};
 use smallvec::SmallVec;
 
@@ -121,7 +121,9 @@ impl Rule {
 pub struct RuleSet {
     program: Template,
     lines: Box<[Line]>,
-    /// Keys whose winner depends on the request, sorted.
+    /// Where each key that does not depend on the request stands, sorted.
+    places: Box<[(KeyId, usize)]>,
+    /// Keys whose winner depends on the request.
     contested: Box<[KeyId]>,
     /// Lines whose key depends on the request.
     dynamic: Box<[(usize, Arc<Key>)]>,
@@ -131,8 +133,6 @@ pub struct RuleSet {
 #[derive(Debug)]
 struct Line {
     order: Order,
-    /// `None` when it depends on the request.
-    key: Option<KeyId>,
     text: Range<u32>,
     holes: Range<u32>,
 }
@@ -142,19 +142,18 @@ impl RuleSet {
     /// another of them whatever the request.
     pub fn merge<'r>(rules: impl IntoIterator<Item = &'r Rule>) -> RuleSet {
         let mut program = Template::builder();
-        let (mut lines, mut dynamic) = (Vec::new(), Vec::new());
-        let mut settled = HashSet::new();
-        let mut seen: HashMap<KeyId, bool> = HashMap::new();
+        let (mut lines, mut places, mut dynamic) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut settled, mut contested) = (HashSet::new(), HashSet::new());
         for rule in rules {
             match rule.key.id {
                 Some(id) if settled.contains(&id) => continue,
                 Some(id) => {
                     if rule.is_conditional() {
-                        seen.insert(id, true);
+                        contested.insert(id);
                     } else {
                         settled.insert(id);
-                        seen.entry(id).or_insert(false);
                     }
+                    places.push((id, lines.len()));
                 }
                 None => dynamic.push((lines.len(), rule.key.clone())),
             }
@@ -164,16 +163,14 @@ impl RuleSet {
             program.push(&rule.value);
             program.push_str("\n");
             let end = program.position();
-            let (text, holes) = (start.0..end.0, start.1..end.1);
-            lines.push(Line { order: rule.order, key: rule.key.id, text, holes });
+            lines.push(Line { order: rule.order, text: start.0..end.0, holes: start.1..end.1 });
         }
-        let contested = seen.into_iter().filter_map(|(id, contested)| contested.then_some(id));
-        let mut contested: Vec<KeyId> = contested.collect();
-        contested.sort_unstable();
+        places.sort_unstable();
         RuleSet {
             program: program.finish(),
             lines: lines.into(),
-            contested: contested.into(),
+            places: places.into(),
+            contested: contested.into_iter().collect(),
             dynamic: dynamic.into(),
         }
     }
@@ -190,7 +187,14 @@ impl RuleSet {
 
     /// Bytes of memory behind it.
     pub fn heap_bytes(&self) -> usize {
-        self.program.heap_bytes() + size_of_val(&*self.lines) + size_of_val(&*self.contested)
+        let of_keys = size_of_val(&*self.places) + size_of_val(&*self.contested);
+        self.program.heap_bytes() + size_of_val(&*self.lines) + of_keys
+    }
+
+    /// The lines of a key.
+    fn lines_of(&self, id: KeyId) -> impl Iterator<Item = usize> {
+        let first = self.places.partition_point(|(other, _)| *other < id);
+        self.places[first..].iter().take_while(move |(other, _)| *other == id).map(|(_, line)| *line)
     }
 
     fn piece(&self, lines: Range<usize>) -> Piece<'_> {
@@ -214,8 +218,10 @@ pub struct Answer<'a> {
     /// The `.properties` text.
     pub body: Vec<u8>,
     /// The rules left out for want of a parameter.
-    pub skipped: SmallVec<[Skipped<'a>; 4]>,
+    pub skipped: Skips<'a>,
 }
+
+type Skips<'a> = SmallVec<[Skipped<'a>; 4]>;
 
 /// A stretch of the answer.
 enum Stretch<'a> {
@@ -227,7 +233,7 @@ enum Stretch<'a> {
 /// the winners. Allocates the body and, for answers of usual size, nothing
 /// else.
 pub fn answer<'a>(base: &'a RuleSet, extras: &[&'a Rule], params: &Params) -> Answer<'a> {
-    let mut skipped = SmallVec::new();
+    let mut skipped = Skips::new();
     if extras.is_empty() && base.contested.is_empty() && base.dynamic.is_empty() {
         let whole = base.program.whole();
         let mut body = Vec::with_capacity(whole.len(params));
@@ -235,7 +241,7 @@ pub fn answer<'a>(base: &'a RuleSet, extras: &[&'a Rule], params: &Params) -> An
         return Answer { body, skipped };
     }
 
-    let stretches = winners(base, extras, params, &mut skipped);
+    let stretches = Merge::new(base, extras, params, &mut skipped).winners();
     let len = stretches.iter().map(|stretch| match stretch {
         Stretch::Lines(lines) => base.piece(lines.clone()).len(params),
         Stretch::Rule(rule) => rule.key.template.whole().len(params) + 1 + rule.value.whole().len(params) + 1,
@@ -255,100 +261,103 @@ pub fn answer<'a>(base: &'a RuleSet, extras: &[&'a Rule], params: &Params) -> An
     Answer { body, skipped }
 }
 
-/// The winners in order, base lines that stand together as one stretch.
-fn winners<'a>(
+/// The work of laying extras over a base: only keys that more than one rule
+/// may want are looked at, all other lines of the base have won already.
+struct Merge<'a, 'r> {
     base: &'a RuleSet,
-    extras: &[&'a Rule],
-    params: &Params,
-    skipped: &mut SmallVec<[Skipped<'a>; 4]>,
-) -> SmallVec<[Stretch<'a>; 32]> {
-    let dynamic: SmallVec<[(usize, KeyId); 4]> =
-        base.dynamic.iter().map(|(line, key)| (*line, key.id(params))).collect();
-    let extra_ids: SmallVec<[KeyId; 16]> = extras.iter().map(|rule| rule.key.id(params)).collect();
-    let mut watched = Watched::new(
-        base.contested.iter().chain(dynamic.iter().map(|(_, id)| id)).chain(&extra_ids).copied(),
-    );
-
-    let mut stretches: SmallVec<[Stretch<'a>; 32]> = SmallVec::new();
-    let mut run = 0..0;
-    let mut dynamic = dynamic.into_iter();
-    let mut extras = extras.iter().zip(extra_ids).peekable();
-    for (at, line) in base.lines.iter().enumerate() {
-        while let Some((rule, id)) = extras.next_if(|(rule, _)| rule.order < line.order) {
-            if watched.wins(id, rule.order.id, || rule.missing(params), skipped) {
-                flush(&mut run, &mut stretches);
-                stretches.push(Stretch::Rule(rule));
-            }
-        }
-        let id = line.key.or_else(|| dynamic.next().map(|(_, id)| id)).expect("each dynamic line has an id");
-        let missing = || base.piece(at..at + 1).missing(params);
-        if watched.wins(id, line.order.id, missing, skipped) {
-            if run.end != at {
-                flush(&mut run, &mut stretches);
-                run = at..at;
-            }
-            run.end = at + 1;
-        }
-    }
-    flush(&mut run, &mut stretches);
-    for (rule, id) in extras {
-        if watched.wins(id, rule.order.id, || rule.missing(params), skipped) {
-            stretches.push(Stretch::Rule(rule));
-        }
-    }
-    stretches
+    extras: SmallVec<[(&'a Rule, KeyId); 16]>,
+    params: &'r Params,
+    skipped: &'r mut Skips<'a>,
+    watched: Watched,
+    /// The lines of watched keys, the last first.
+    open: SmallVec<[(usize, KeyId); 16]>,
+    /// The first line that no stretch has yet, nor will be left out.
+    from: usize,
+    stretches: SmallVec<[Stretch<'a>; 32]>,
 }
 
-fn flush(run: &mut Range<usize>, stretches: &mut SmallVec<[Stretch<'_>; 32]>) {
-    if run.start < run.end {
-        stretches.push(Stretch::Lines(run.clone()));
+impl<'a, 'r> Merge<'a, 'r> {
+    fn new(base: &'a RuleSet, extras: &[&'a Rule], params: &'r Params, skipped: &'r mut Skips<'a>) -> Self {
+        let extras: SmallVec<[_; 16]> = extras.iter().map(|rule| (*rule, rule.key.id(params))).collect();
+        let mut open: SmallVec<[(usize, KeyId); 16]> =
+            base.dynamic.iter().map(|(line, key)| (*line, key.id(params))).collect();
+        let dynamic = open.iter().map(|(_, id)| *id);
+        let watched = base.contested.iter().copied().chain(dynamic).chain(extras.iter().map(|(_, id)| *id));
+        let watched = Watched::new(watched);
+        open.extend(watched.ids().flat_map(|id| base.lines_of(id).map(move |line| (line, id))));
+        open.sort_unstable_by(|one, other| other.cmp(one));
+        Merge { base, extras, params, skipped, watched, open, from: 0, stretches: SmallVec::new() }
     }
-    *run = run.end..run.end;
+
+    /// The winners in order, lines that stand together as one stretch.
+    fn winners(mut self) -> SmallVec<[Stretch<'a>; 32]> {
+        for (rule, id) in std::mem::take(&mut self.extras) {
+            let place = self.base.lines.partition_point(|line| line.order < rule.order);
+            self.settle(place);
+            if self.watched.wins(id, rule.order.id, || rule.missing(self.params), self.skipped) {
+                self.take(place, place);
+                self.stretches.push(Stretch::Rule(rule));
+            }
+        }
+        let end = self.base.lines.len();
+        self.settle(end);
+        self.take(end, end);
+        self.stretches
+    }
+
+    /// Decides the open lines before `end`.
+    fn settle(&mut self, end: usize) {
+        while let Some((line, id)) = self.open.last().copied().filter(|(line, _)| *line < end) {
+            self.open.pop();
+            let missing = || self.base.piece(line..line + 1).missing(self.params);
+            if !self.watched.wins(id, self.base.lines[line].order.id, missing, self.skipped) {
+                self.take(line, line + 1);
+            }
+        }
+    }
+
+    /// Takes the lines up to `to`, and goes on at `next`.
+    fn take(&mut self, to: usize, next: usize) {
+        if self.from < to {
+            self.stretches.push(Stretch::Lines(self.from..to));
+        }
+        self.from = next;
+    }
 }
 
 /// The keys that more than one rule may want, and which are taken already.
-struct Watched {
-    keys: SmallVec<[(KeyId, bool); 32]>,
-    /// One bit for each key, by its last six bits: most keys of a base are not
-    /// watched, and this tells it without a search.
-    mask: u64,
-}
+struct Watched(SmallVec<[(KeyId, bool); 32]>);
 
 impl Watched {
     fn new(ids: impl Iterator<Item = KeyId>) -> Watched {
         let mut keys: SmallVec<[(KeyId, bool); 32]> = ids.map(|id| (id, false)).collect();
         keys.sort_unstable();
         keys.dedup();
-        let mask = keys.iter().fold(0, |mask, (id, _)| mask | Self::bit(*id));
-        Watched { keys, mask }
+        Watched(keys)
     }
 
-    fn bit(id: KeyId) -> u64 {
-        1 << (id.0 as u64 & 63)
+    fn ids(&self) -> impl Iterator<Item = KeyId> {
+        self.0.iter().map(|(id, _)| *id)
     }
 
-    /// Whether the next rule in order wins the key `id`.
+    /// Whether the next rule in order wins the key `id`, which is watched.
     fn wins<'a>(
         &mut self,
         id: KeyId,
         rule: i64,
         missing: impl FnOnce() -> Option<&'a Name>,
-        skipped: &mut SmallVec<[Skipped<'a>; 4]>,
+        skipped: &mut Skips<'a>,
     ) -> bool {
-        if self.mask & Self::bit(id) == 0 {
-            return true;
-        }
-        let Ok(at) = self.keys.binary_search_by_key(&id, |(id, _)| *id) else {
-            return true;
-        };
-        if self.keys[at].1 {
+        let found = self.0.binary_search_by_key(&id, |(id, _)| *id);
+        let (_, taken) = &mut self.0[found.expect("all keys asked for are watched")];
+        if *taken {
             return false;
         }
         if let Some(missing) = missing() {
             skipped.push(Skipped { id: rule, missing });
             return false;
         }
-        self.keys[at].1 = true;
+        *taken = true;
         true
     }
 }

@@ -125,7 +125,8 @@ impl Decoys {
 #[derive(Debug, Clone, Copy)]
 pub struct Session<'s> {
     tenant: &'s Tenant,
-    user: &'s User,
+    /// The user's own. Looked up with the credential, which lies beside it.
+    rules: &'s [Rule],
 }
 
 /// What authentication came to.
@@ -164,19 +165,20 @@ impl Snapshot {
         let fold = |known| self.comparison.fold(params.known(known).unwrap_or_default());
         let (domain, username) = (fold(Known::Domain), fold(Known::Username));
         let tenant = self.tenants.get(&domain);
-        let session = tenant.and_then(|tenant| {
+        let found = tenant.and_then(|tenant| {
             let user = tenant.users.get(&username)?;
-            user.credential.is_usable().then_some(Session { tenant, user })
+            let session = Session { tenant, rules: &user.rules };
+            user.credential.is_usable().then_some((session, &user.credential))
         });
-        let credential = match session {
-            Some(session) => &session.user.credential,
+        let credential = match found {
+            Some((_, credential)) => credential,
             None => tenant
                 .and_then(|tenant| tenant.decoys.choose(&username))
                 .or_else(|| self.decoys.choose(&username))
                 .unwrap_or(&Credential::NEVER),
         };
         let password = params.known(Known::Password);
-        let session = session.filter(|_| password.is_some());
+        let session = found.map(|(session, _)| session).filter(|_| password.is_some());
         match (credential.verify(password.unwrap_or_default()), session) {
             (Verdict::Right, Some(session)) => Outcome::Granted(session),
             (Verdict::Right, None) | (Verdict::Wrong, _) => Outcome::Denied,
@@ -187,7 +189,7 @@ impl Snapshot {
     /// The answer to an authenticated request.
     pub fn answer<'s>(&'s self, session: Session<'s>, params: &Params) -> Answer<'s> {
         let tenant = session.tenant;
-        let mut extras: SmallVec<[&Rule; 16]> = session.user.rules.iter().collect();
+        let mut extras: SmallVec<[&Rule; 16]> = session.rules.iter().collect();
         if !self.user_rules.is_empty() {
             let username = self.comparison.fold(params.known(Known::Username).unwrap_or_default());
             extras.extend(self.user_rules.get(&username).into_iter().flatten());

@@ -41,9 +41,13 @@ impl Comparison {
     }
 }
 
+/// A name as it is stored: beside its value where it is no longer than most,
+/// so that finding it is one step less.
+type Stored = SmallVec<[u8; 24]>;
+
 /// A map by [`Folded`] name.
 #[derive(Debug, Clone)]
-pub struct NameMap<V>(hashbrown::HashMap<Box<[u8]>, V>);
+pub struct NameMap<V>(hashbrown::HashMap<Stored, V>);
 
 impl<V> NameMap<V> {
     /// The value of a name.
@@ -70,7 +74,7 @@ impl<V> NameMap<V> {
 
     /// Puts a value, and gives back the one that was there.
     pub fn insert(&mut self, name: &Folded, value: V) -> Option<V> {
-        self.0.insert(name.as_slice().into(), value)
+        self.0.insert(Stored::from_slice(name), value)
     }
 
     /// Takes a value out.
@@ -80,7 +84,7 @@ impl<V> NameMap<V> {
 
     /// Every name with its value, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &V)> {
-        self.0.iter().map(|(name, value)| (&**name, value))
+        self.0.iter().map(|(name, value)| (name.as_slice(), value))
     }
 
     /// Every value, to change, in no order.
@@ -100,7 +104,8 @@ impl<V> NameMap<V> {
 
     /// Bytes of memory behind it, what the values point to left out.
     pub fn heap_bytes(&self) -> usize {
-        self.0.allocation_size() + self.0.keys().map(|name| name.len()).sum::<usize>()
+        let spilled = self.0.keys().filter(|name| name.spilled());
+        self.0.allocation_size() + spilled.map(Stored::capacity).sum::<usize>()
     }
 }
 
