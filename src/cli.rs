@@ -6,9 +6,15 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::telemetry::Format;
+
+/// In the environment a flag is anything but 0, no, false, off or nothing.
+fn flag() -> FalseyValueParser {
+    FalseyValueParser::new()
+}
 
 /// Provisioning server for the Jitsi softphone.
 ///
@@ -36,7 +42,13 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct Demo {
     /// Port on 127.0.0.1; 0 takes a free one
-    #[arg(long, alias = "http_port", value_name = "PORT", default_value_t = 8080)]
+    #[arg(
+        long,
+        alias = "http_port",
+        env = "JITSIPROVS_HTTP_PORT",
+        value_name = "PORT",
+        default_value_t = 8080
+    )]
     pub http_port: u16,
 }
 
@@ -132,7 +144,7 @@ pub struct Database {
 #[command(next_help_heading = "Setup")]
 pub struct Setup {
     /// Make or upgrade the tables, keep what is in them, and end
-    #[arg(long, env = "JITSIPROVS_SETUP")]
+    #[arg(long, env = "JITSIPROVS_SETUP", value_parser = flag())]
     pub setup: bool,
     /// MySQL: administrator, who also makes database and account [default with a password: root]
     #[arg(long, alias = "db_admin", env = "JITSIPROVS_DB_ADMIN", value_name = "NAME")]
@@ -149,7 +161,7 @@ pub struct Setup {
     /// MySQL: file whose first line is the administrator's password
     #[arg(long, env = "JITSIPROVS_DB_APWD_FILE", value_name = "FILE")]
     pub db_apwd_file: Option<PathBuf>,
-    /// MySQL: address that the account connects from [default: 127.0.0.1, or localhost by socket]
+    /// MySQL: address that the account connects from [default: the one the server sees us under]
     #[arg(long, alias = "db_from", env = "JITSIPROVS_DB_FROM", value_name = "HOST")]
     pub db_from: Option<String>,
 }
@@ -165,7 +177,7 @@ pub struct Rows {
     #[arg(long, env = "JITSIPROVS_REALM", value_name = "REALM")]
     pub realm: Option<String>,
     /// Let case and trailing spaces count in usernames, domains and subjects
-    #[arg(long, env = "JITSIPROVS_CASE_SENSITIVE")]
+    #[arg(long, env = "JITSIPROVS_CASE_SENSITIVE", value_parser = flag())]
     pub case_sensitive: bool,
 }
 
@@ -186,10 +198,10 @@ pub struct Requests {
 #[command(next_help_heading = "Process")]
 pub struct Process {
     /// Stay in the foreground and log on standard error
-    #[arg(short = 'n', long, env = "JITSIPROVS_FOREGROUND")]
+    #[arg(short = 'n', long, env = "JITSIPROVS_FOREGROUND", value_parser = flag())]
     pub foreground: bool,
     /// Log debug messages too
-    #[arg(short, long, env = "JITSIPROVS_VERBOSE")]
+    #[arg(short, long, env = "JITSIPROVS_VERBOSE", value_parser = flag())]
     pub verbose: bool,
     /// What a log line looks like
     #[arg(long, env = "JITSIPROVS_LOG_FORMAT", value_name = "FORMAT", default_value = "human")]

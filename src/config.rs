@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::cli::{self, DbTls, DbType};
 use crate::credential;
-use crate::http::params::{self, BUILT_IN_ALIASES};
-use crate::model::{Known, Secret};
+use crate::http::params;
+use crate::model::{Aliases, Known, Secret, built_in_aliases};
 use crate::snapshot::{self, Comparison};
 use crate::source::{Account, Endpoint, Mysql, Queries, Source, Sqlite, Tls};
 use crate::telemetry;
@@ -89,11 +89,12 @@ impl Config {
                  and let a service manager or `&` do it",
             );
         }
+        let requests = request_settings(requests)?;
         let serve = Serve {
             listen: SocketAddr::new(http_ip, http_port),
             source,
-            snapshot: snapshot_options(rows),
-            requests: request_settings(requests)?,
+            snapshot: snapshot_options(rows, requests.aliases.clone()),
+            requests,
             drain_timeout: Duration::from_secs(drain_timeout),
         };
         Ok(Config { log, task: Task::Serve(serve) })
@@ -185,17 +186,13 @@ fn source(database: cli::Database, setup: cli::Setup) -> Result<Arc<dyn Source>,
              with --db-pwd-file or JITSIPROVS_DB_PWD",
         );
     }
-    let from = db_from.unwrap_or_else(|| match endpoint {
-        Endpoint::Tcp(..) => "127.0.0.1".into(),
-        Endpoint::Socket(_) => "localhost".into(),
-    });
     Ok(Arc::new(Mysql {
         endpoint,
         tls,
         database: db_name.unwrap_or_else(|| "jitsiprovs".into()),
         account: Account { user, password },
         admin,
-        from,
+        from: db_from,
         queries,
     }))
 }
@@ -232,7 +229,7 @@ fn read(path: &Path, option: &'static str) -> Result<String, Error> {
     std::fs::read_to_string(path).map_err(|why| Error::File { path: path.display().to_string(), option, why })
 }
 
-fn snapshot_options(rows: cli::Rows) -> snapshot::Options {
+fn snapshot_options(rows: cli::Rows, aliases: Aliases) -> snapshot::Options {
     let cli::Rows { pwd_fmt, realm, case_sensitive } = rows;
     snapshot::Options {
         comparison: if case_sensitive { Comparison::Exact } else { Comparison::Folded },
@@ -243,6 +240,7 @@ fn snapshot_options(rows: cli::Rows) -> snapshot::Options {
             cli::PwdFmt::Ha1Sha256 => credential::PwdFmt::Ha1Sha256,
         },
         realm,
+        aliases,
     }
 }
 
@@ -251,8 +249,12 @@ fn request_settings(requests: cli::Requests) -> Result<params::Settings, Error> 
     if default_domain.trim().is_empty() {
         return usage("--default-domain is empty: give the domain of requests that name none");
     }
-    let mut aliases = Vec::new();
-    for typed in param_alias {
+    Ok(params::Settings { default_domain, aliases: aliases(param_alias)? })
+}
+
+fn aliases(typed: Vec<String>) -> Result<Aliases, Error> {
+    let mut aliases = Aliases::new();
+    for typed in typed {
         let Some((alias, canonical)) = typed.split_once('=') else {
             return usage(format!("--param-alias {typed}: write NAME=PARAMETER, such as mac=hwaddr"));
         };
@@ -266,8 +268,8 @@ fn request_settings(requests: cli::Requests) -> Result<params::Settings, Error> 
         aliases.push((alias.to_owned(), known));
     }
     // The operator's come first, and so win over those built in.
-    aliases.extend(BUILT_IN_ALIASES.map(|(alias, known)| (alias.to_owned(), known)));
-    Ok(params::Settings { default_domain, aliases })
+    aliases.extend(built_in_aliases());
+    Ok(aliases)
 }
 
 #[cfg(test)]

@@ -85,6 +85,10 @@ enum Scheme {
     ShaCrypt,
 }
 
+/// The longest password in bytes that a slow hash is computed of. SHA-crypt
+/// takes seconds for some kilobytes, and anybody can send them.
+const MAX_SLOW_PASSWORD: usize = 256;
+
 /// What comparing a password gave.
 pub enum Verdict {
     /// It is the right one.
@@ -156,6 +160,8 @@ impl Credential {
             Form::Plain(stored) => tag(password).ct_eq(stored).into(),
             Form::Md5(stored) => md5::compute(password).0.ct_eq(stored).into(),
             Form::Ha1(ha1) => ha1.verify(password),
+            // Before a decoy too: the work may grow with the password.
+            Form::Slow(_) if password.len() > MAX_SLOW_PASSWORD => false,
             Form::Slow(slow) => match slow.proven.get() {
                 Some(proven) if tag(password).ct_eq(proven).into() => true,
                 _ => return Verdict::Ask(slow.clone()),
@@ -269,13 +275,14 @@ impl Slow {
     fn cost(&self) -> &str {
         let fields = match self.scheme {
             // $argon2id$v=19$m=…,t=…,p=…$salt$hash
-            Scheme::Argon2id => 4,
+            Scheme::Argon2id => 3,
             // $2b$12$salthash
-            Scheme::Bcrypt => 3,
+            Scheme::Bcrypt => 2,
             // $6$salt$hash or $6$rounds=…$salt$hash
-            Scheme::ShaCrypt if self.hash[3..].starts_with("rounds=") => 3,
-            Scheme::ShaCrypt => 2,
+            Scheme::ShaCrypt if self.hash[3..].starts_with("rounds=") => 2,
+            Scheme::ShaCrypt => 1,
         };
+        // The first `$` begins the hash and ends no field.
         let end = self.hash.match_indices('$').nth(fields).map_or(self.hash.len(), |(at, _)| at);
         &self.hash[..end]
     }
@@ -317,15 +324,23 @@ impl Scheme {
             Scheme::ShaCrypt => {
                 let damaged = Unusable::Damaged("SHA-crypt");
                 let fields: Vec<&str> = stored[3..].split('$').collect();
-                let (rounds, hash) = match fields[..] {
-                    [rounds, _salt, hash] => (rounds.strip_prefix("rounds=").ok_or(damaged)?, hash),
-                    [_salt, hash] => ("5000", hash),
+                let (rounds, salt, hash) = match fields[..] {
+                    [rounds, salt, hash] => (rounds.strip_prefix("rounds=").ok_or(damaged)?, salt, hash),
+                    [salt, hash] => ("5000", salt, hash),
                     _ => return Err(damaged),
                 };
                 let rounds: u32 = rounds.parse().map_err(|_| damaged)?;
-                let length = if stored.starts_with("$5$") { 43 } else { 86 };
+                // Its length, and what the bits left over at its end may be.
+                let (length, lasts) = match stored.starts_with("$5$") {
+                    true => (43, "./0123456789ABCD"),
+                    false => (86, "./01"),
+                };
                 let crypt64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'/');
-                if hash.len() != length || !hash.bytes().all(crypt64) {
+                let is_whole = hash.len() == length
+                    && hash.bytes().all(crypt64)
+                    && hash.ends_with(|c| lasts.contains(c));
+                let is_salted = !salt.is_empty() && !salt.starts_with("rounds=");
+                if !is_whole || !is_salted || rounds < 1000 {
                     return Err(damaged);
                 }
                 sha_crypt::PasswordHashRef::new(stored).map_err(|_| damaged)?;
@@ -414,6 +429,9 @@ mod tests {
             ("$2b$12$short", PwdFmt::Plain, Unusable::Damaged("bcrypt")),
             ("$6$salt$short", PwdFmt::Md5, Unusable::Damaged("SHA-crypt")),
             ("$6$", PwdFmt::Md5, Unusable::Damaged("SHA-crypt")),
+            (&format!("$6$salt${}", "a".repeat(86)), PwdFmt::Md5, Unusable::Damaged("SHA-crypt")),
+            (&SLOW[2].replace("=1000", "=500"), PwdFmt::Md5, Unusable::Damaged("SHA-crypt")),
+            (&SLOW[2].replace("=1000", "=6000000"), PwdFmt::Md5, Unusable::TooCostly("SHA-crypt")),
             (
                 "$argon2id$v=19$m=4194304,t=3,p=1$c2FsdHNhbHQ$AAAAAAAAAAAAAAAAAAAAAA",
                 PwdFmt::Md5,
@@ -424,6 +442,13 @@ mod tests {
             assert_eq!(error, why, "{stored}");
             assert!(stored.is_empty() || !error.to_string().contains(stored));
         }
+    }
+
+    #[test]
+    fn no_slow_hash_is_computed_of_a_very_long_password() {
+        let credential = parse(SLOW[3], PwdFmt::Md5);
+        assert!(matches!(credential.verify(&"x".repeat(256)), Verdict::Ask(_)));
+        assert!(matches!(credential.verify(&"x".repeat(257)), Verdict::Wrong));
     }
 
     #[test]
@@ -460,11 +485,17 @@ mod tests {
     #[test]
     fn hashes_of_different_cost_are_of_different_kinds() {
         let kind = |stored: &str| parse(stored, PwdFmt::Md5).kind();
-        let salted = |rounds| format!("$6${rounds}abcdefgh${}", "a".repeat(86));
+        let salted = |rounds| format!("$6${rounds}abcdefgh${}.", "a".repeat(85));
         assert_ne!(kind(&salted("rounds=10000$")), kind(&salted("rounds=20000$")));
         assert_ne!(kind(&salted("")), kind(&salted("rounds=20000$")));
         assert_ne!(kind(MD5), kind(SLOW[1]));
         assert_eq!(kind(MD5), kind(&"0".repeat(32)));
+        // Salt and hash do not count, or every user were a kind of their own.
+        let other = |hash: &str, from: &str, to: &str| kind(&hash.replace(from, to));
+        assert_eq!(kind(SLOW[0]), other(SLOW[0], "c2FsdHNhbHQx", "c2FsdHNhbHQy"));
+        assert_eq!(kind(SLOW[1]), other(SLOW[1], "$rMMY", "$rMMX"));
+        assert_eq!(kind(SLOW[2]), other(SLOW[2], "$jXQT", "$jXQU"));
+        assert_eq!(kind(SLOW[3]), other(SLOW[3], "$hKva", "$hKvb"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Starts jitsiprovs: understands the command line, runs, and is the one place
 //! where an error is printed and becomes an exit code.
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,14 +12,15 @@ use jitsiprovs::config::{self, Config, Task};
 use jitsiprovs::{app, commands, process, telemetry};
 
 fn main() -> ExitCode {
-    process::hide_passwords();
+    process::tidy();
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             if let Some(config::Error::Usage(message)) = error.downcast_ref() {
                 Cli::command().error(ErrorKind::ValueValidation, message).exit();
             }
-            eprintln!("jitsiprovs: {error:#}");
+            // Nobody may be reading, which is no reason to panic.
+            let _ = writeln!(std::io::stderr(), "jitsiprovs: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -37,7 +39,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             runtime.block_on(async {
                 match task {
                     Task::Setup(source) => commands::setup(&*source).await,
-                    Task::Serve(serve) => app::start(serve).await?.until_stopped().await,
+                    Task::Serve(serve) => app::run(serve, |_| {}).await,
                 }
             })
         }

@@ -255,6 +255,18 @@ impl Known {
     }
 }
 
+/// Other names of known parameters.
+pub type Aliases = Vec<(String, Known)>;
+
+/// Names that Jitsi's own documentation uses in its example of a URL.
+pub const BUILT_IN_ALIASES: [(&str, Known); 4] =
+    [("user", Known::Username), ("pass", Known::Password), ("os", Known::Osname), ("hw", Known::Hwaddr)];
+
+/// The aliases that are there without being asked for.
+pub fn built_in_aliases() -> Aliases {
+    BUILT_IN_ALIASES.map(|(alias, known)| (alias.to_owned(), known)).into()
+}
+
 /// A parameter's name: one of the [`Known`], or the operator's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Name {

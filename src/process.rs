@@ -11,50 +11,64 @@ const PASSWORDS: [(&[&str], &str); 2] =
     [(&["--db-pwd", "--db_pwd"], "JITSIPROVS_DB_PWD"), (&["--db-apwd", "--db_apwd"], "JITSIPROVS_DB_APWD")];
 
 /// Starts this program anew with passwords moved from its arguments to its
-/// environment, which only the same user can read. Returns if there are none,
-/// or if the system does not let it be started again.
-pub fn hide_passwords() {
+/// environment, which only the same user can read, and without our variables
+/// that are empty: those are usual in files of service managers, and mean that
+/// nothing is given. Returns if there is nothing to tidy, or if the system does
+/// not let the program be started again.
+pub fn tidy() {
     let mut args = std::env::args_os();
     let name = args.next().unwrap_or_else(|| "jitsiprovs".into());
     let (kept, moved) = split(args.collect());
-    if moved.is_empty() {
+    let ours = |name: &OsStr| name.as_bytes().starts_with(b"JITSIPROVS_");
+    let empty = std::env::vars_os().filter(|(name, value)| ours(name) && value.is_empty());
+    let empty: Vec<OsString> = empty.map(|(name, _)| name).collect();
+    if moved.is_empty() && empty.is_empty() {
         return;
     }
     if let Ok(program) = std::env::current_exe() {
-        let _ = Command::new(program).arg0(name).args(kept).envs(moved).exec();
+        let mut anew = Command::new(program);
+        anew.arg0(name).args(kept);
+        for name in empty {
+            anew.env_remove(name);
+        }
+        let _ = anew.envs(moved).exec();
     }
 }
 
-/// The arguments that may be seen, and the variables for the others.
+/// The arguments that may be seen, and the variables for the others. Arguments
+/// that the parser will complain about are all left as they are.
 fn split(args: Vec<OsString>) -> (Vec<OsString>, Vec<(&'static str, OsString)>) {
-    let (mut kept, mut moved) = (Vec::new(), Vec::new());
-    let mut args = args.into_iter().peekable();
-    while let Some(arg) = args.next() {
+    let (mut kept, mut moved) = (Vec::new(), Vec::<(&str, OsString)>::new());
+    let mut rest = args.iter();
+    while let Some(arg) = rest.next() {
         if arg == "--" {
-            kept.push(arg);
+            kept.push(arg.clone());
             break;
         }
         let (option, value) = match arg.as_bytes().iter().position(|&byte| byte == b'=') {
-            Some(at) => {
-                (&arg.as_bytes()[..at], Some(OsStr::from_bytes(&arg.as_bytes()[at + 1..]).to_owned()))
-            }
+            Some(at) => (&arg.as_bytes()[..at], Some(OsStr::from_bytes(&arg.as_bytes()[at + 1..]))),
             None => (arg.as_bytes(), None),
         };
         let variable = PASSWORDS
             .iter()
             .find(|(spellings, _)| spellings.iter().any(|spelling| spelling.as_bytes() == option));
-        match variable {
-            // A second one is for the parser to complain about.
-            Some((_, variable)) if moved.iter().all(|(known, _)| known != variable) => {
-                match value.or_else(|| args.next_if(|next| !next.as_bytes().starts_with(b"-"))) {
-                    Some(value) => moved.push((*variable, value)),
-                    None => kept.push(arg),
-                }
+        let Some((_, variable)) = variable else {
+            kept.push(arg.clone());
+            continue;
+        };
+        let is_value = |next: &&OsStr| !next.as_bytes().starts_with(b"-");
+        match value.or_else(|| rest.next().map(OsString::as_os_str).filter(is_value)) {
+            Some(value) if moved.iter().all(|(known, _)| known != variable) => {
+                moved.push((variable, value.to_owned()));
             }
-            _ => kept.push(arg),
+            _ => return (args, Vec::new()),
         }
     }
-    kept.extend(args);
+    let has_command = kept.first().is_some_and(|first| !first.as_bytes().starts_with(b"-"));
+    if has_command {
+        return (args, Vec::new());
+    }
+    kept.extend(rest.cloned());
     (kept, moved)
 }
 
@@ -78,11 +92,17 @@ mod tests {
 
     #[test]
     fn what_the_parser_must_complain_about_stays() {
-        for args in
-            [&["--db-pwd"][..], &["--db-pwd", "-n"], &["--", "--db-pwd", "x"], &["--db-pwd-file", "x"]]
-        {
+        for args in [
+            &["--db-pwd"][..],
+            &["--db-pwd", "-n"],
+            &["--", "--db-pwd", "x"],
+            &["--db-pwd-file", "x"],
+            &["--db-pwd", "a", "--db_pwd=b"],
+            &["demo", "--db-pwd", "x"],
+            &["--db-pwd", "x", "demo"],
+        ] {
             assert_eq!(texts(args), (args.iter().map(ToString::to_string).collect(), vec![]));
         }
-        assert_eq!(texts(&["--db-pwd", "a", "--db-pwd", "b"]).0, ["--db-pwd", "b"]);
+        assert_eq!(texts(&["--db-pwd=-a"]).1, ["JITSIPROVS_DB_PWD=-a"]);
     }
 }

@@ -212,8 +212,8 @@ pub struct Skipped<'a> {
     pub missing: &'a Name,
 }
 
-/// The answer to one request.
-#[derive(Debug)]
+/// The answer to one request. It holds a password, so it does not implement
+/// `Debug`.
 pub struct Answer<'a> {
     /// The `.properties` text.
     pub body: Vec<u8>,

@@ -29,10 +29,11 @@ use crate::http::{self, SEND_TIMEOUT, State};
 
 /// Connections the system keeps waiting for us: clients come in bursts.
 const BACKLOG: i32 = 4096;
-/// How long a connection may stay open between requests. Jitsi's client keeps
-/// its own for 15 seconds and more.
+/// How long a connection may stay open between requests, and an answer may take
+/// to be read. Jitsi's client keeps its connection for 15 seconds and more.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
-/// The longest request line and headers, in bytes; more is a 431.
+/// How much of a request line and headers is buffered, in bytes; a head that
+/// does not fit is a 431.
 const MAX_HEAD: usize = 32 * 1024;
 /// How long accepting rests after an error, such as no descriptors being left.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
@@ -179,14 +180,16 @@ enum Phase {
     Idle(Instant),
     /// Receiving a request's head since then.
     Head(Instant),
-    /// Answering, which has limits of its own.
+    /// Making the answer, which has limits of its own.
     Busy,
+    /// Sending the answer since then.
+    Sending(Instant),
 }
 
 impl Phase {
     fn deadline(self) -> Option<Instant> {
         match self {
-            Phase::Idle(since) => Some(since + IDLE_TIMEOUT),
+            Phase::Idle(since) | Phase::Sending(since) => Some(since + IDLE_TIMEOUT),
             Phase::Head(since) => Some(since + SEND_TIMEOUT),
             Phase::Busy => None,
         }
@@ -204,7 +207,10 @@ impl AsyncRead for Watched {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, buf))?;
-        if buf.filled().len() > before && matches!(self.phase.get(), Phase::Idle(_)) {
+        // Some clients end a body with a line break too many, which begins
+        // nothing.
+        let begins = |bytes: &[u8]| bytes.iter().any(|byte| !matches!(byte, b'\r' | b'\n'));
+        if matches!(self.phase.get(), Phase::Idle(_)) && begins(&buf.filled()[before..]) {
             self.phase.set(Phase::Head(Instant::now()));
         }
         Poll::Ready(Ok(()))
@@ -217,7 +223,12 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.stream.borrow_mut()).poll_flush(cx)
+        ready!(Pin::new(&mut *self.stream.borrow_mut()).poll_flush(cx))?;
+        // The HTTP library flushes the stream when its own buffer is empty.
+        if let Phase::Sending(_) = self.phase.get() {
+            self.phase.set(Phase::Idle(Instant::now()));
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Left to [`finish`], which may have something to say first.
@@ -250,7 +261,7 @@ async fn connection(stream: TcpStream, state: Arc<State>, stopping: watch::Recei
         let (state, phase) = (state.clone(), answering.clone());
         async move {
             let response = http::respond(&state, request).await;
-            phase.set(Phase::Idle(Instant::now()));
+            phase.set(Phase::Sending(Instant::now()));
             Ok::<_, Infallible>(response)
         }
     });

@@ -32,6 +32,8 @@ pub fn start(options: Options) {
         .with_max_level(level)
         .with_writer(std::io::stderr)
         .with_target(false)
+        // Telling of it on the same stream would panic where nobody reads.
+        .log_internal_errors(false)
         .with_ansi(colours);
     // A second start, as in tests of one process, keeps the first log.
     let _ = match options.format {

@@ -1,23 +1,22 @@
 //! `jitsiprovs demo` and the help.
 
-use std::io::{BufRead, BufReader};
-use std::process::Stdio;
-
 use crate::support::client::{exchange, request};
 use crate::support::java::Java;
-use crate::support::server::{jitsiprovs, run};
+use crate::support::server::{Server, jitsiprovs, run};
 use crate::support::wait_for;
 
 #[test]
 fn the_demos_own_curl_lines_get_what_the_demo_says() {
-    let mut demo = jitsiprovs(&["demo", "--http-port", "0"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the binary starts");
-    let printed = BufReader::new(demo.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
-    let mut printed: Vec<String> = printed.take_while(|line| !line.contains("kill -HUP")).collect();
-    printed.retain(|line| line.trim_start().starts_with("curl -d"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let said = folder.path().join("stdout");
+    let mut command = jitsiprovs(&["demo", "--http-port", "0"]);
+    command.stdout(std::fs::File::create(&said).expect("a file"));
+    let demo = Server::spawn(command);
+    let printed = wait_for("the demo to explain itself", || {
+        std::fs::read_to_string(&said).ok().filter(|text| text.contains("kill -HUP"))
+    });
+    let printed: Vec<&str> =
+        printed.lines().filter(|line| line.trim_start().starts_with("curl -d")).collect();
     let mut java = Java::start();
     let mut answers = printed.iter().map(|line| {
         let mut quoted = line.split('\'');
@@ -58,9 +57,8 @@ fn the_demos_own_curl_lines_get_what_the_demo_says() {
     assert_eq!((refused.status, refused.header("www-authenticate")), (401, None));
     drop(answers);
 
-    let pid = demo.id().to_string();
-    std::process::Command::new("sh").args(["-c", "kill -s INT \"$0\"", &pid]).status().expect("sh");
-    assert!(wait_for("the demo to end", || demo.try_wait().expect("a child")).success());
+    demo.signal("INT");
+    assert!(demo.wait().success());
 }
 
 #[test]

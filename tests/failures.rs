@@ -1,14 +1,17 @@
 //! What cannot work says so in one line that names the thing and the fix, and
 //! ends with the right code in good time.
 
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
+use crate::support::client::post;
 use crate::support::mariadb::mariadb;
 use crate::support::server::{jitsiprovs, run, run_command};
 use crate::support::sqlite::SqliteFile;
+use crate::support::wait_for;
 
 /// Fails with code 1 and one line that has all of `parts`.
 fn fails(output: &Output, parts: &[&str]) {
@@ -59,6 +62,96 @@ fn what_the_database_refuses_is_told_apart() {
     fails(&with("--db-name", &database.name), &["user_auth", "--setup", "--auth-query"]);
     database.script("CREATE TABLE user_auth (id INT, username TEXT, domain TEXT, password TEXT)");
     fails(&with("--db-name", &database.name), &["jitsi_property", "--setup", "--rules-query"]);
+
+    let args = database.read();
+    let args: Vec<&str> = ["-n"].into_iter().chain(args.iter().map(String::as_str)).collect();
+    let query = ["--auth-query", "SELECT 1, 2, 3\nFROM\nno_such_table"];
+    fails(&run(&[&args[..], &query].concat()), &["--auth-query failed", "no_such_table"]);
+    // What the account may not do names the account.
+    let args = database.read();
+    let args: Vec<&str> = ["--setup"].into_iter().chain(args.iter().map(String::as_str)).collect();
+    fails(&run(&args), &["denied", "_read", "--db-user"]);
+    database.script(&format!(
+        "REVOKE SELECT ON {0}.* FROM {0}_read@'%'; GRANT INSERT ON {0}.* TO {0}_read@'%'",
+        database.name
+    ));
+    fails(&with("--db-name", &database.name), &["user_auth", "_read", "--db-user"]);
+}
+
+#[test]
+fn a_table_that_somebody_holds_is_given_up_in_under_ten_seconds() {
+    let database = mariadb().database();
+    database.script("CREATE TABLE user_auth (id INT, username TEXT, domain TEXT, password TEXT)");
+    let name = database.name.clone();
+    // The client holds the lock until its connection ends.
+    let holder = std::thread::spawn(move || {
+        mariadb().script(&name, "LOCK TABLES user_auth WRITE; SELECT SLEEP(9)");
+    });
+    wait_for("the lock", || {
+        let locked = database.script(&format!("SHOW OPEN TABLES FROM {} WHERE In_use > 0", database.name));
+        locked.contains("user_auth").then_some(())
+    });
+    let args = database.read();
+    let args: Vec<&str> = ["-n"].into_iter().chain(args.iter().map(String::as_str)).collect();
+    let begun = Instant::now();
+    fails(&run(&args), &["user_auth", "Lock wait timeout"]);
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    holder.join().expect("no panic");
+}
+
+#[test]
+fn a_log_that_nobody_reads_stops_nothing() {
+    let file = SqliteFile::empty();
+    let path = file.path.to_str().expect("UTF-8");
+    let mut child = jitsiprovs(&["-n", "--http-ip", "127.0.0.1", "--http-port", "0", "--db-path", path])
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let mut log = BufReader::new(child.stderr.take().expect("a pipe"));
+    let mut line = String::new();
+    while !line.contains("serving http://") {
+        line.clear();
+        assert_ne!(log.read_line(&mut line).expect("a line"), 0, "it ended");
+    }
+    let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next()).expect("an address");
+    drop(log);
+    let kill = |signal| {
+        let pid = child.id().to_string();
+        std::process::Command::new("sh")
+            .args(["-c", "kill -s \"$0\" \"$1\"", signal, &pid])
+            .status()
+            .expect("sh");
+    };
+    kill("HUP");
+    for _ in 0..20 {
+        assert_eq!(post(address.parse().expect("an address"), &[("username", "x")]).status, 401);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    kill("TERM");
+    let status = wait_for("it to end", || child.try_wait().expect("a child"));
+    assert!(status.success(), "{status}");
+}
+
+#[test]
+fn signals_are_heeded_from_the_first_moment_on() {
+    // A database that does not answer keeps it from serving.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = silent.local_addr().expect("an address").port().to_string();
+    let mut child = jitsiprovs(&["-n", "--http-port", "0", "--http-ip", "127.0.0.1", "--db-port", &port])
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("starts");
+    silent.set_nonblocking(true).expect("a listener");
+    let _connected = wait_for("it to connect", || silent.accept().ok());
+    let pid = child.id().to_string();
+    for signal in ["HUP", "TERM"] {
+        std::process::Command::new("sh")
+            .args(["-c", "kill -s \"$0\" \"$1\"", signal, &pid])
+            .status()
+            .expect("sh");
+    }
+    let status = wait_for("it to end", || child.try_wait().expect("a child"));
+    assert!(status.success(), "{status}");
 }
 
 #[test]
@@ -81,7 +174,8 @@ fn passwords_show_neither_in_errors_nor_in_the_process_list() {
         .stderr(std::process::Stdio::null())
         .spawn()
         .expect("starts");
-    silent.accept().expect("it connects");
+    silent.set_nonblocking(true).expect("a listener");
+    wait_for("it to connect", || silent.accept().ok());
     let title = std::fs::read_to_string(format!("/proc/{}/cmdline", child.id())).expect("a process");
     child.kill().and_then(|()| child.wait()).expect("it ends");
     assert!(title.contains("--db-port") && !title.contains("hunter2"), "{title:?}");

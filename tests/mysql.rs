@@ -77,6 +77,38 @@ fn setup_that_was_cut_off_is_finished_by_the_next() {
 }
 
 #[test]
+fn setup_takes_tables_of_old_servers_as_they_are() {
+    let database = mariadb().database();
+    // Row formats whose indexes are short, and another character set.
+    database.script(
+        "CREATE TABLE user_auth (id INT PRIMARY KEY AUTO_INCREMENT, username TEXT, domain TEXT, password TEXT)
+             ROW_FORMAT=COMPACT CHARACTER SET utf8mb4;
+         CREATE TABLE jitsi_property (id INT PRIMARY KEY AUTO_INCREMENT,
+             subject VARCHAR(50) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin, spriority INT, ppriority INT,
+             property_key TEXT, property_value TEXT, KEY subjectIndex (subject)) ROW_FORMAT=COMPACT CHARACTER SET latin1;
+         INSERT INTO jitsi_property (subject, property_key, property_value) VALUES ('żółć', 'k', 'v')",
+    );
+    let before = database.script("SELECT id, hex(subject), property_key, property_value FROM jitsi_property");
+    assert!(setup(&texts(&database.all())).contains("003_change"));
+    assert_eq!(
+        database.script("SELECT id, hex(subject), property_key, property_value FROM jitsi_property"),
+        before
+    );
+}
+
+#[test]
+fn two_setups_at_once_do_the_work_once() {
+    let database = mariadb().database();
+    let args = database.all();
+    let both = std::thread::scope(|scope| {
+        [scope.spawn(|| setup(&texts(&args))), scope.spawn(|| setup(&texts(&args)))]
+            .map(|one| one.join().expect("no panic"))
+    });
+    assert_eq!(both.iter().filter(|said| said.contains("seeded 59")).count(), 1, "{both:?}");
+    assert_eq!(database.script("SELECT count(*) FROM jitsi_property").trim(), "59");
+}
+
+#[test]
 fn what_was_seeded_and_deleted_does_not_come_back() {
     let database = set_up();
     database.script("DELETE FROM jitsi_property");

@@ -176,7 +176,11 @@ fn options_come_from_the_environment_too_and_arguments_win() {
     command
         .env("JITSIPROVS_HTTP_IP", "127.0.0.1")
         .env("JITSIPROVS_HTTP_PORT", "1")
-        .env("JITSIPROVS_FOREGROUND", "true")
+        .env("JITSIPROVS_FOREGROUND", "1")
+        .env("JITSIPROVS_SETUP", "0")
+        // Empty, as in files of service managers: not given.
+        .env("JITSIPROVS_DB_PWD", "")
+        .env("JITSIPROVS_PARAM_ALIAS", "")
         .env("JITSIPROVS_DB_PATH", &file.path)
         .env("JITSIPROVS_DEFAULT_DOMAIN", "home");
     let server = Server::spawn(command);

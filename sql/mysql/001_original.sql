@@ -1,4 +1,6 @@
--- The tables as JitsiProvS 0.10 makes them, for a database that has none yet.
+-- The tables of JitsiProvS 0.10, for a database that has none yet. Only the
+-- subject is longer, for typed ones; 191 characters are what any row format of
+-- InnoDB can index. Tables that are there are left as they are.
 CREATE TABLE IF NOT EXISTS user_auth (
   id INT PRIMARY KEY AUTO_INCREMENT,
   username TEXT,
@@ -8,7 +10,7 @@ CREATE TABLE IF NOT EXISTS user_auth (
 
 CREATE TABLE IF NOT EXISTS jitsi_property (
   id INT PRIMARY KEY AUTO_INCREMENT,
-  subject VARCHAR(50),
+  subject VARCHAR(191),
   spriority INT,
   ppriority INT,
   property_key TEXT,

@@ -1,10 +1,7 @@
 -- Rules of one tenant. NULL or empty: of all tenants, as in the original.
 ALTER TABLE jitsi_property ADD COLUMN domain VARCHAR(255) NULL DEFAULT NULL;
 
--- A typed subject carries its parameter's name before the value.
-ALTER TABLE jitsi_property MODIFY COLUMN subject VARCHAR(255) NULL DEFAULT NULL;
-
 -- For the operator's own queries; the server reads whole tables.
 CREATE INDEX jitsiprovs_user ON user_auth (domain(64), username(64));
 
-CREATE INDEX jitsiprovs_rule ON jitsi_property (domain(64), subject(64));
+CREATE INDEX jitsiprovs_rule ON jitsi_property (domain(64));

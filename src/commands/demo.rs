@@ -1,6 +1,8 @@
 //! `jitsiprovs demo`: the whole thing in one command.
 
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +16,6 @@ use crate::config::Serve;
 use crate::http::params;
 use crate::snapshot;
 use crate::source::{Queries, Source, Sqlite};
-
-const HARDWARE: &str = "osname=Linux&hwaddr=00:1a:2b:3c:4d:5e";
 
 /// What the text in `demo.txt` is made with.
 #[derive(Serialize)]
@@ -44,27 +44,35 @@ pub async fn demo(options: cli::Demo) -> anyhow::Result<()> {
     source.setup().await?;
     rusqlite::Connection::open(&path)?.execute_batch(include_str!("../../sql/demo.sql"))?;
 
-    let running = app::start(Serve {
+    let serve = Serve {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, http_port)),
         source: Arc::new(source),
         snapshot: snapshot::Options::default(),
         requests: params::Settings::default(),
         drain_timeout: Duration::from_secs(1),
-    })
-    .await?;
+    };
+    let explain = |address| {
+        let text = render(&text(address, &path)).expect("the template is part of the program, and tested");
+        // Without a reader it serves all the same.
+        let _ = std::io::stdout().write_all(text.as_bytes());
+    };
+    app::run(serve, explain).await
+}
+
+fn text(address: SocketAddr, path: &Path) -> Text {
     let request = |why, user: &str, password: &str, more: &str| Request {
         why,
         form: format!("username={user}&password={password}{more}"),
     };
-    let hardware = format!("&{HARDWARE}");
-    let text = Text {
-        url: format!("http://{}/jitsiprovs/", running.address()),
+    let hardware = "&osname=Linux&hwaddr=00:1a:2b:3c:4d:5e";
+    Text {
+        url: format!("http://{address}/jitsiprovs/"),
         path: path.display().to_string(),
         pid: std::process::id(),
         requests: vec![
             request("alice gets what everyone gets", "alice@example.org", "wonderland", ""),
-            request("on this hardware, UDP", "alice@example.org", "wonderland", &hardware),
-            request("bob has rules of his own, which come first", "bob@example.org", "builder", &hardware),
+            request("on this hardware, UDP", "alice@example.org", "wonderland", hardware),
+            request("bob has rules of his own, which come first", "bob@example.org", "builder", hardware),
             request("carol's tenant has another server", "carol@example.net", "lantern", ""),
             request(
                 "a wrong password gets nothing (add -i to see the 401)",
@@ -73,9 +81,7 @@ pub async fn demo(options: cli::Demo) -> anyhow::Result<()> {
                 "",
             ),
         ],
-    };
-    print!("{}", render(&text)?);
-    running.until_stopped().await
+    }
 }
 
 fn render(text: &Text) -> Result<String, tinytemplate::error::Error> {
@@ -92,11 +98,12 @@ mod tests {
 
     #[test]
     fn the_text_names_the_url_with_placeholders_for_the_client_to_fill() {
-        let requests = vec![Request { why: "why", form: "a=b&c=d".into() }];
-        let text = render(&Text { url: "http://x/".into(), path: "/p".into(), pid: 7, requests });
-        let text = text.expect("renders");
-        assert!(text.contains("curl -d 'a=b&c=d' http://x/\n"));
-        assert!(text.contains("http://x/?username=${username}&password=${password}&"));
-        assert!(text.contains("sqlite3 /p ") && text.contains("kill -HUP 7"));
+        let text =
+            render(&text(SocketAddr::from((Ipv4Addr::LOCALHOST, 80)), Path::new("/p"))).expect("renders");
+        let url = "http://127.0.0.1:80/jitsiprovs/";
+        let form = "username=carol@example.net&password=lantern";
+        assert!(text.contains(&format!("curl -d '{form}' {url}\n")), "{text}");
+        assert!(text.contains(&format!("{url}?username=${{username}}&password=${{password}}&")), "{text}");
+        assert!(text.contains("sqlite3 /p ") && text.contains(&format!("kill -HUP {}", std::process::id())));
     }
 }

@@ -1,5 +1,7 @@
 //! `--setup`
 
+use std::io::Write;
+
 use crate::source::Source;
 
 /// Makes or upgrades the tables of `source` and says what was done.
@@ -8,11 +10,11 @@ use crate::source::Source;
 /// One line that names the thing and the fix.
 pub async fn setup(source: &dyn Source) -> anyhow::Result<()> {
     let done = source.setup().await?;
-    for line in &done {
-        println!("{line}");
-    }
-    if done.is_empty() {
-        println!("nothing to do: {} is up to date", source.name());
-    }
+    let said = match done.is_empty() {
+        true => format!("nothing to do: {} is up to date", source.name()),
+        false => done.join("\n"),
+    };
+    // It is done, whether or not anybody reads that it is.
+    let _ = writeln!(std::io::stdout(), "{said}");
     Ok(())
 }

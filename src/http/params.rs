@@ -1,12 +1,10 @@
 //! What a client sent → [`Params`]: query, form, JSON and HTTP Basic, merged
 //! by the rules of the protocol.
 
-use std::borrow::Cow;
-
 use base64::Engine;
 use percent_encoding::percent_decode;
 
-use crate::model::{Known, Params, begins_name, continues_name};
+use crate::model::{Aliases, Known, Params, begins_name, built_in_aliases, continues_name};
 
 /// More pairs than this, repeated names included, are refused.
 pub const MAX_PARAMS: usize = 64;
@@ -17,19 +15,12 @@ pub struct Settings {
     /// The tenant of a request that names none (`--default-domain`).
     pub default_domain: String,
     /// Other names of known parameters.
-    pub aliases: Vec<(String, Known)>,
+    pub aliases: Aliases,
 }
-
-/// Names that Jitsi's own documentation uses in its example of a URL.
-pub const BUILT_IN_ALIASES: [(&str, Known); 4] =
-    [("user", Known::Username), ("pass", Known::Password), ("os", Known::Osname), ("hw", Known::Hwaddr)];
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings {
-            default_domain: "localdomain".into(),
-            aliases: BUILT_IN_ALIASES.map(|(alias, known)| (alias.to_owned(), known)).into(),
-        }
+        Settings { default_domain: "localdomain".into(), aliases: built_in_aliases() }
     }
 }
 
@@ -85,18 +76,22 @@ pub fn read(
     if pairs.len() > MAX_PARAMS {
         return Err(Malformed::TooMany);
     }
+    let aliased: Vec<(Known, String)> = pairs
+        .iter()
+        .filter_map(|(name, value)| {
+            let (_, known) = settings.aliases.iter().find(|(alias, _)| alias == name)?;
+            is_given(known.name(), value).then(|| (*known, value.clone()))
+        })
+        .collect();
     let mut params = Params::new();
-    for (name, value) in &pairs {
-        if is_given(name, value) {
-            params.offer(name, value.to_string());
+    for (name, value) in pairs {
+        if is_given(&name, &value) {
+            params.offer(&name, value);
         }
     }
     // After all others, so that the canonical name wins wherever it stands.
-    for (name, value) in &pairs {
-        let alias = settings.aliases.iter().find(|(alias, _)| alias == name);
-        if let Some((_, known)) = alias.filter(|(_, known)| is_given(known.name(), value)) {
-            params.offer_known(*known, value.to_string());
-        }
+    for (known, value) in aliased {
+        params.offer_known(known, value);
     }
     let origin = identify(&mut params, authorization, settings);
     Ok((params, origin))
@@ -158,18 +153,23 @@ fn basic(authorization: &[u8]) -> Option<(String, String)> {
     Some((username, password))
 }
 
-fn urlencoded(bytes: &[u8]) -> impl Iterator<Item = (Cow<'static, str>, Cow<'static, str>)> {
+fn urlencoded(bytes: &[u8]) -> impl Iterator<Item = (String, String)> {
     bytes.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
         let mut sides = pair.splitn(2, |&byte| byte == b'=');
-        let mut next = || decode(sides.next().unwrap_or_default()).into();
+        let mut next = || decode(sides.next().unwrap_or_default());
         (next(), next())
     })
 }
 
 /// Undoes `+` and `%XX`; what is malformed stays as it is.
 fn decode(side: &[u8]) -> String {
-    let spaced: Vec<u8> = side.iter().map(|&byte| if byte == b'+' { b' ' } else { byte }).collect();
-    text(percent_decode(&spaced).collect())
+    let mut decoded = side.to_vec();
+    // Before percent text is undone: a `%2B` is a plus.
+    decoded.iter_mut().filter(|byte| **byte == b'+').for_each(|byte| *byte = b' ');
+    if decoded.contains(&b'%') {
+        decoded = percent_decode(&decoded).collect();
+    }
+    text(decoded)
 }
 
 /// UTF-8, or ISO-8859-1, which one fork of the client posts.
@@ -178,10 +178,8 @@ fn text(bytes: Vec<u8>) -> String {
         .unwrap_or_else(|not_utf8| not_utf8.into_bytes().into_iter().map(char::from).collect())
 }
 
-type Pair = (Cow<'static, str>, Cow<'static, str>);
-
-fn json_pairs(json: &[u8]) -> Result<Vec<Pair>, Malformed> {
-    let Flat(pairs) = serde_json::from_slice(json).map_err(|_| Malformed::Json)?;
+fn json_pairs(json: &[u8]) -> Result<Vec<(String, String)>, Malformed> {
+    let Flat(pairs) = serde_json::from_str(&text(json.to_vec())).map_err(|_| Malformed::Json)?;
     let text = |value| match value {
         serde_json::Value::Null => Ok(None),
         serde_json::Value::String(text) => Ok(Some(text)),
@@ -189,8 +187,7 @@ fn json_pairs(json: &[u8]) -> Result<Vec<Pair>, Malformed> {
         serde_json::Value::Bool(truth) => Ok(Some(truth.to_string())),
         serde_json::Value::Array(_) | serde_json::Value::Object(_) => Err(Malformed::Json),
     };
-    let given =
-        pairs.into_iter().map(|(name, value)| Ok(text(value)?.map(|value| (name.into(), value.into()))));
+    let given = pairs.into_iter().map(|(name, value)| Ok(text(value)?.map(|value| (name, value))));
     given.filter_map(Result::transpose).collect()
 }
 
@@ -245,9 +242,9 @@ mod tests {
 
     #[test]
     fn malformed_percent_text_is_literal_and_other_than_utf8_is_latin1() {
-        let params = form("", "a=100%&b=%zz%4&c=%C3%A9+%E2%82%AC&d=%e9t%e9&%65=x&f");
+        let params = form("", "a=100%&b=%zz%4&c=%C3%A9+%E2%82%AC&d=%e9t%e9&%65=x&g=a+%2B&f");
         for (name, value) in
-            [("a", "100%"), ("b", "%zz%4"), ("c", "é €"), ("d", "été"), ("e", "x"), ("f", "")]
+            [("a", "100%"), ("b", "%zz%4"), ("c", "é €"), ("d", "été"), ("e", "x"), ("f", ""), ("g", "a +")]
         {
             assert_eq!(get(&params, name), Some(value), "{name}");
         }
@@ -323,6 +320,9 @@ mod tests {
         ] {
             assert_eq!(get(&params, name), value, "{name}");
         }
+        let latin1 = b"{\"z\":\"\xe9\"}";
+        let (params, _) = read("", Body::Json(latin1), None, &Settings::default()).expect("flat");
+        assert_eq!(get(&params, "z"), Some("é"));
         for bad in ["", "[]", "{\"a\":{}}", "{\"a\":[1]}", "{", "\"x\""] {
             let read = read("", Body::Json(bad.as_bytes()), None, &Settings::default());
             assert_eq!(read.expect_err(bad), Malformed::Json);

@@ -1,6 +1,5 @@
 //! The provisioning request itself: parameters in, properties out.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -11,7 +10,6 @@ use tokio::time::timeout;
 
 use super::params::{self, Body, Origin};
 use super::{Refusal, SEND_TIMEOUT, State, text};
-use crate::credential::Slow;
 use crate::model::{Known, Params};
 use crate::snapshot::{Outcome, Session, Snapshot};
 
@@ -41,14 +39,14 @@ pub(super) async fn provision(
         params::read(query, body, authorization, &state.settings).map_err(Refusal::Malformed)?;
 
     // Once: the whole request sees one state of the world.
-    let snapshot = state.snapshot.load_full();
+    let snapshot = state.snapshot.load();
     let session = match snapshot.authenticate(&params) {
         Outcome::Granted(session) => Some(session),
         Outcome::Denied => None,
         Outcome::Pending(pending) => {
             let password = params.known(Known::Password).unwrap_or_default();
-            let right = verify_slowly(state, pending.slow.clone(), password.to_owned()).await?;
-            pending.settle(right, password)
+            let right = verify_slowly(state, pending.work(password.to_owned())).await?;
+            pending.settle(right)
         }
     };
     match session {
@@ -106,14 +104,17 @@ async fn collect(body: Incoming) -> Result<Bytes, Refusal> {
 
 /// Computes a slow hash on a thread of its own, no more of them at once than
 /// there are permits.
-async fn verify_slowly(state: &State, slow: Arc<Slow>, password: String) -> Result<bool, Refusal> {
+async fn verify_slowly(
+    state: &State,
+    verify: impl FnOnce() -> bool + Send + 'static,
+) -> Result<bool, Refusal> {
     let Ok(Ok(permit)) = timeout(SLOW_WAIT, state.slow.clone().acquire_owned()).await else {
         return Err(Refusal::Busy);
     };
     // The permit goes with the work: a client that hangs up does not stop it.
     let work = move || {
         let _permit = permit;
-        slow.verify(&password)
+        verify()
     };
     tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::Busy)
 }

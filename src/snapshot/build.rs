@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 
 use super::{Comparison, Counts, Decoys, Folded, NameMap, Options, Snapshot, Subjects, Tenant, User};
 use crate::credential::{Credential, Owner};
-use crate::model::{Cell, Problem, Row, RuleRow, Table, UserRow};
+use crate::model::{Cell, Name, Problem, Row, RuleRow, Table, UserRow};
 use crate::properties::Place;
 use crate::rules::{Key, Order, Rule, RuleSet};
 use crate::template::{self, Fault, Template};
@@ -16,6 +16,10 @@ use crate::template::{self, Fault, Template};
 const MAX_KEY: usize = 1024;
 /// Longest property value in bytes, before substitution: MySQL's `TEXT`.
 const MAX_VALUE: usize = 65_535;
+
+/// A tenant's default rules are merged with those of all tenants at load if
+/// they are more than one in this many of those, else at each request.
+const LAID_OVER: usize = 8;
 
 /// What was wrong with the rows of one load.
 #[derive(Debug, Default)]
@@ -79,27 +83,29 @@ impl Builder {
         let mut problem = |what: String| self.problems.add(Table::UserAuth, row.id, what);
         let username = required(&row.username, "username")?;
         let domain = required(&row.domain, "domain")?;
-        for (name, column) in [(&username, "username"), (&domain, "domain")] {
+        let comparison = self.options.comparison;
+        let (folded_domain, folded_username) = (comparison.fold(&domain), comparison.fold(&username));
+        for (name, column) in [(&folded_username, "username"), (&folded_domain, "domain")] {
             if name.is_empty() {
                 return Err(unusable(&format!("{column} is empty, which no client can send")));
             }
         }
         let owner = Owner { username: &username, realm: self.options.realm.as_deref().unwrap_or(&domain) };
-        let stored = match row.password.text() {
-            Ok(stored) => stored.unwrap_or_default(),
-            Err(_) => {
-                problem("password is not UTF-8, so nobody can sign in with it".into());
-                "".into()
-            }
-        };
         // Whose password cannot be used is a user all the same: their name
         // must go on protecting their rules.
-        let mut credential = Credential::parse(&stored, self.options.pwd_fmt, owner)
-            .inspect_err(|why| problem(why.to_string()))
-            .unwrap_or(Credential::NEVER);
+        let mut credential = match row.password.text() {
+            Ok(stored) => Credential::parse(&stored.unwrap_or_default(), self.options.pwd_fmt, owner)
+                .unwrap_or_else(|why| {
+                    problem(why.to_string());
+                    Credential::NEVER
+                }),
+            Err(_) => {
+                problem("password is not UTF-8, so nobody can sign in with it".into());
+                Credential::NEVER
+            }
+        };
 
-        let comparison = self.options.comparison;
-        let (domain, username) = (comparison.fold(&domain), comparison.fold(&username));
+        let (domain, username) = (folded_domain, folded_username);
         if let Some(previous) = self.previous.as_ref().and_then(|old| old.user(&domain, &username)) {
             credential.inherit(&previous.credential);
         }
@@ -114,7 +120,7 @@ impl Builder {
             );
             self.problems.add(Table::UserAuth, dropped, what);
         } else {
-            let rules = tenant.subjects.named.remove(&username).unwrap_or_default();
+            let rules = tenant.subjects.take(&username, comparison);
             tenant.users.insert(&username, User { id: row.id, credential, rules });
         }
         Ok(())
@@ -156,12 +162,12 @@ impl Builder {
         let comparison = self.options.comparison;
         let domain = comparison.fold(&domain);
         let list = if domain.is_empty() {
-            self.everywhere.list(&subject, comparison)
+            self.everywhere.list(&subject, &self.options)
         } else {
             let tenant = self.tenants.get_or_default(&domain);
             match tenant.users.get_mut(&comparison.fold(&subject)) {
                 Some(user) if !is_default(&subject, comparison) => Some(&mut user.rules),
-                _ => tenant.subjects.list(&subject, comparison),
+                _ => tenant.subjects.list(&subject, &self.options),
             }
         };
         match list {
@@ -184,13 +190,12 @@ impl Builder {
     /// The snapshot of all rows added, and what was wrong with them.
     pub fn finish(mut self) -> (Snapshot, Problems) {
         self.report_user_subjects();
-        let mut user_rules = NameMap::default();
-        let names: Vec<Folded> =
-            self.everywhere.named.iter().map(|(name, _)| Folded::from_slice(name)).collect();
-        for name in names {
-            let is_user = self.tenants.iter().any(|(_, tenant)| tenant.users.get(&name).is_some());
-            if is_user && let Some(rules) = self.everywhere.named.remove(&name) {
-                user_rules.insert(&name, rules);
+        let mut user_rules: NameMap<Vec<Rule>> = NameMap::default();
+        let comparison = self.options.comparison;
+        for name in self.tenants.iter().flat_map(|(_, tenant)| tenant.users.iter().map(|(name, _)| name)) {
+            let rules = self.everywhere.take(name, comparison);
+            if !rules.is_empty() {
+                user_rules.insert(name, rules);
             }
         }
         user_rules.values_mut().chain(self.everywhere.lists_mut()).for_each(settle);
@@ -206,15 +211,19 @@ impl Builder {
                     decoys.add(&user.credential);
                 }
             }
-            if !tenant.subjects.default.is_empty() {
+            tenant.decoys.settle();
+            // A few rules of its own are no reason to keep a whole answer for
+            // each of very many tenants.
+            if tenant.subjects.default.len() * LAID_OVER > self.everywhere.default.len() {
                 let mut defaults: Vec<&Rule> =
                     tenant.subjects.default.iter().chain(&self.everywhere.default).collect();
                 defaults.sort_unstable_by_key(|rule| rule.order);
                 tenant.base = Some(Arc::new(RuleSet::merge(defaults)));
             }
         }
+        decoys.settle();
         let mut snapshot = Snapshot {
-            comparison: self.options.comparison,
+            comparison,
             tenants: self.tenants,
             everywhere: self.everywhere,
             user_rules,
@@ -236,7 +245,7 @@ impl Builder {
                 let Some(param) = std::str::from_utf8(name).ok().and_then(sent_for) else {
                     continue;
                 };
-                let global = global.get(&Folded::from_slice(name)).into_iter().flatten();
+                let global = global.get(name).into_iter().flatten();
                 for rule in user.rules.iter().chain(global) {
                     let name = String::from_utf8_lossy(name);
                     let what = format!(
@@ -280,7 +289,8 @@ fn settle(rules: &mut Vec<Rule>) {
 
 impl Subjects {
     /// Where rules for `subject` go; `None` if no client can match it.
-    fn list(&mut self, subject: &str, comparison: Comparison) -> Option<&mut Vec<Rule>> {
+    fn list(&mut self, subject: &str, options: &Options) -> Option<&mut Vec<Rule>> {
+        let comparison = options.comparison;
         if is_default(subject, comparison) {
             return Some(&mut self.default);
         }
@@ -292,12 +302,29 @@ impl Subjects {
         if value.is_empty() {
             return None;
         }
+        let alias = options.aliases.iter().find(|(alias, _)| alias == name);
+        let name = alias.map_or_else(|| Name::new(name), |(_, known)| Name::Known(*known));
         let known = self.typed.iter().position(|(typed, _)| *typed == name);
         let at = known.unwrap_or_else(|| {
             self.typed.push((name, NameMap::default()));
             self.typed.len() - 1
         });
         Some(self.typed[at].1.get_or_default(&value))
+    }
+
+    /// Takes out the rules whose whole subject is `user`, which may look like a
+    /// typed one.
+    fn take(&mut self, user: &[u8], comparison: Comparison) -> Vec<Rule> {
+        let mut rules = self.named.remove(user).unwrap_or_default();
+        if let Some(at) = user.iter().position(|&byte| byte == b'=') {
+            let (name, value) = (&user[..at], &user[at + 1..]);
+            for (typed, subjects) in &mut self.typed {
+                if comparison.fold(&typed.to_string()).as_slice() == name {
+                    rules.extend(subjects.remove(value).unwrap_or_default());
+                }
+            }
+        }
+        rules
     }
 
     /// Rules, and bytes behind them.

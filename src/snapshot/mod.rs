@@ -16,11 +16,11 @@ pub use build::{Builder, Problems};
 pub use names::{Comparison, Folded, NameMap};
 
 use crate::credential::{Credential, Kind, PwdFmt, Slow, Verdict};
-use crate::model::{Known, Name, Params};
+use crate::model::{Aliases, Known, Name, Params, built_in_aliases};
 use crate::rules::{self, Answer, Rule, RuleSet};
 
 /// How stored rows are to be understood.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// How names are compared (`--case-sensitive`).
     pub comparison: Comparison,
@@ -28,6 +28,20 @@ pub struct Options {
     pub pwd_fmt: PwdFmt,
     /// The realm in `ha1` digests (`--realm`); the user's domain if `None`.
     pub realm: Option<String>,
+    /// What else parameters are called, in typed subjects as in requests
+    /// (`--param-alias`).
+    pub aliases: Aliases,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            comparison: Comparison::default(),
+            pwd_fmt: PwdFmt::default(),
+            realm: None,
+            aliases: built_in_aliases(),
+        }
+    }
 }
 
 /// See the module.
@@ -63,7 +77,8 @@ pub struct Counts {
 struct Tenant {
     users: NameMap<User>,
     subjects: Subjects,
-    /// `None`: the snapshot's.
+    /// `None`: the snapshot's, over which the tenant's few default rules are
+    /// laid at each request.
     base: Option<Arc<RuleSet>>,
     decoys: Decoys,
 }
@@ -107,10 +122,16 @@ impl Decoys {
         }
     }
 
-    /// The same for a name each time, as a real user's would be.
+    fn settle(&mut self) {
+        self.kinds.sort_unstable_by(|(one, ..), (other, ..)| one.cmp(other));
+    }
+
+    /// The same for a name each time, and hardly another after users have come
+    /// and gone, as a real user's would be.
     fn choose(&self, name: &Folded) -> Option<&Credential> {
         static KEYED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-        let mut place = KEYED.hash_one(name) as usize % self.total.max(1);
+        let share = u128::from(KEYED.hash_one(name)) * self.total as u128;
+        let mut place = (share >> 64) as usize;
         self.kinds.iter().find_map(|(_, credential, count)| match place.checked_sub(*count) {
             Some(rest) => {
                 place = rest;
@@ -135,25 +156,35 @@ pub enum Outcome<'s> {
     Granted(Session<'s>),
     /// They are not; whether the user exists cannot be told from it.
     Denied,
-    /// A slow hash must be computed first: [`Pending::settle`] with what
-    /// [`Slow::verify`] said.
+    /// A slow hash must be computed first: do [`Pending::work`], and
+    /// [`Pending::settle`] it.
     Pending(Pending<'s>),
 }
 
 /// See [`Outcome::Pending`].
 pub struct Pending<'s> {
-    /// The hash to compute.
-    pub slow: Arc<Slow>,
+    slow: Arc<Slow>,
     /// `None` when the hash is a decoy's or no password was sent.
     session: Option<Session<'s>>,
 }
 
 impl<'s> Pending<'s> {
-    /// The session if `right`, remembering the password for the next time.
-    pub fn settle(self, right: bool, password: &str) -> Option<Session<'s>> {
-        let session = self.session.filter(|_| right)?;
-        self.slow.remember(password);
-        Some(session)
+    /// The work to be done where it blocks nobody: compares `password`, and
+    /// remembers it if it is right, even if nobody waits for that any more.
+    pub fn work(&self, password: String) -> impl FnOnce() -> bool + Send + 'static {
+        let (slow, is_real) = (self.slow.clone(), self.session.is_some());
+        move || {
+            let right = slow.verify(&password);
+            if right && is_real {
+                slow.remember(&password);
+            }
+            right
+        }
+    }
+
+    /// The session, given what the work returned.
+    pub fn settle(self, right: bool) -> Option<Session<'s>> {
+        self.session.filter(|_| right)
     }
 }
 
@@ -196,6 +227,9 @@ impl Snapshot {
         }
         for subjects in [&tenant.subjects, &self.everywhere] {
             subjects.select(params, self.comparison, &mut extras);
+        }
+        if tenant.base.is_none() {
+            extras.extend(&tenant.subjects.default);
         }
         // One rule may be selected by two parameters of the same value.
         extras.sort_unstable_by_key(|rule| rule.order);

@@ -51,35 +51,35 @@ pub struct NameMap<V>(hashbrown::HashMap<Stored, V>);
 
 impl<V> NameMap<V> {
     /// The value of a name.
-    pub fn get(&self, name: &Folded) -> Option<&V> {
-        self.0.get(name.as_slice())
+    pub fn get(&self, name: &[u8]) -> Option<&V> {
+        self.0.get(name)
     }
 
     /// The value of a name, to change.
-    pub fn get_mut(&mut self, name: &Folded) -> Option<&mut V> {
-        self.0.get_mut(name.as_slice())
+    pub fn get_mut(&mut self, name: &[u8]) -> Option<&mut V> {
+        self.0.get_mut(name)
     }
 
     /// The value of a name, made if there is none.
-    pub fn get_or_default(&mut self, name: &Folded) -> &mut V
+    pub fn get_or_default(&mut self, name: &[u8]) -> &mut V
     where
         V: Default,
     {
         // Looked up first: the entry API would allocate the name each time.
-        if !self.0.contains_key(name.as_slice()) {
+        if !self.0.contains_key(name) {
             self.insert(name, V::default());
         }
         self.get_mut(name).expect("it was just put there")
     }
 
     /// Puts a value, and gives back the one that was there.
-    pub fn insert(&mut self, name: &Folded, value: V) -> Option<V> {
+    pub fn insert(&mut self, name: &[u8], value: V) -> Option<V> {
         self.0.insert(Stored::from_slice(name), value)
     }
 
     /// Takes a value out.
-    pub fn remove(&mut self, name: &Folded) -> Option<V> {
-        self.0.remove(name.as_slice())
+    pub fn remove(&mut self, name: &[u8]) -> Option<V> {
+        self.0.remove(name)
     }
 
     /// Every name with its value, in no order.

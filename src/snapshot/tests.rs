@@ -258,7 +258,18 @@ fn unknown_users_are_compared_with_decoys_of_the_tenants_kinds() {
     let params: Params =
         [("username", "nobody"), ("domain", "slow.org"), ("password", "pässwörd")].into_iter().collect();
     let Outcome::Pending(pending) = snapshot.authenticate(&params) else { panic!("a slow tenant") };
-    assert!(pending.slow.verify("pässwörd") && pending.settle(true, "pässwörd").is_none());
+    let right = pending.work("pässwörd".into())();
+    assert!(right && pending.settle(right).is_none());
+}
+
+#[test]
+fn many_users_of_one_kind_of_hash_are_one_decoy() {
+    let hash = |salt: usize| format!("$6${salt:08}${}.", "a".repeat(85));
+    let users: Vec<(String, String)> = (0..50).map(|id| (format!("user{id}"), hash(id))).collect();
+    let users: Vec<User<'_>> = users.iter().map(|(name, hash)| ("a.org", &**name, &**hash)).collect();
+    let snapshot = snapshot(&users, &[]);
+    assert_eq!(snapshot.decoys.kinds.len(), 1);
+    assert_eq!(snapshot.decoys.total, 50);
 }
 
 #[test]
@@ -268,11 +279,61 @@ fn a_slow_password_is_remembered_over_a_reload_of_the_same_row() {
     let params: Params =
         [("username", "alice"), ("domain", "a.org"), ("password", "pässwörd")].into_iter().collect();
     let Outcome::Pending(pending) = first.authenticate(&params) else { panic!("a slow hash") };
-    let right = pending.slow.verify("pässwörd");
-    assert!(pending.settle(right, "pässwörd").is_some());
+    let right = pending.work("pässwörd".into())();
+    assert!(pending.settle(right).is_some());
     let mut builder = Builder::new(plain(), Some(Arc::new(first)));
     builder.add(user_row(1, ("a.org", "alice", bcrypt)));
     assert!(matches!(builder.finish().0.authenticate(&params), Outcome::Granted(_)));
+}
+
+#[test]
+fn a_username_that_looks_like_a_typed_subject_protects_its_rules_too() {
+    let users = [("a.org", "alice", "pw"), ("a.org", "hostname=bob", "pw")];
+    let rules = [("", "hostname=bob", 1, "g", "1"), ("a.org", "Hostname=Bob", 1, "t", "1")];
+    let check = |snapshot: &Snapshot| {
+        assert_eq!(ask_as(snapshot, "alice", "a.org", &[("hostname", "bob")]), Some("".into()));
+        assert_eq!(ask_as(snapshot, "hostname=bob", "a.org", &[]), Some("g=1\nt=1\n".into()));
+    };
+    check(&snapshot(&users, &rules));
+    let rules = (1..).zip(rules).map(|(id, rule)| rule_row(id, rule));
+    let users = (1..).zip(users).map(|(id, user)| user_row(id, user));
+    check(&build(plain(), rules.chain(users)).0);
+}
+
+#[test]
+fn a_typed_subject_may_use_an_alias_and_is_as_safe() {
+    let users = [("a.org", "alice", "pw"), ("a.org", "bob", "pw")];
+    let snapshot =
+        snapshot(&users, &[("", "user=bob", 1, "bobs", "1"), ("", "hw=00:1A", 1, "hardware", "1")]);
+    assert_eq!(ask_as(&snapshot, "alice", "a.org", &[("user", "bob")]), Some("".into()));
+    assert_eq!(
+        ask_as(&snapshot, "bob", "a.org", &[("hwaddr", "00:1a")]),
+        Some("bobs=1\nhardware=1\n".into())
+    );
+}
+
+#[test]
+fn a_username_of_blanks_is_none_and_lets_nobody_in() {
+    let rows = [user_row(1, ("a.org", "  ", "pw")), rule_row(1, ("", "default", 1, "k", "[$username]"))];
+    let (snapshot, problems) = build(plain(), rows);
+    assert_eq!(problems.len(), 1);
+    assert_eq!(ask(&snapshot, &[("domain", "a.org"), ("password", "pw")]), None);
+}
+
+#[test]
+fn a_tenants_few_default_rules_are_laid_over_those_of_all() {
+    let keys: Vec<String> = (0..40).map(|at| format!("k{at}")).collect();
+    let mut rules: Vec<Rule<'_>> = keys.iter().map(|key| ("", "default", 10, key.as_str(), "all")).collect();
+    rules.push(("few.org", "default", 5, "k7", "few"));
+    rules.extend(keys.iter().take(20).map(|key| ("many.org", "default", 5, key.as_str(), "many")));
+    let snapshot = snapshot(&[("few.org", "alice", "pw"), ("many.org", "alice", "pw")], &rules);
+    let few = ask_as(&snapshot, "alice", "few.org", &[]).expect("granted");
+    assert!(few.starts_with("k7=few\nk0=all\n") && few.lines().count() == 40, "{few}");
+    let many = ask_as(&snapshot, "alice", "many.org", &[]).expect("granted");
+    assert!(
+        many.starts_with("k0=many\n") && many.ends_with("k39=all\n") && many.lines().count() == 40,
+        "{many}"
+    );
 }
 
 const NAMES: [&str; 6] = ["alice", "bob", "Linux", "linux", "default", "osname=linux"];

@@ -61,7 +61,7 @@ pub enum Error {
     #[error("there is no database at {}: create it with --setup, or name another with --db-path", .0.display())]
     NoFile(PathBuf),
     /// The SQLite file cannot be opened or created.
-    #[error("cannot open the database {} ({why}): check the path of --db-path and its permissions", .path.display())]
+    #[error("cannot open the database {} ({why}): check the path of --db-path, and that the file and its folder may be written", .path.display())]
     CannotOpen {
         /// `--db-path`
         path: PathBuf,
@@ -89,7 +89,10 @@ pub enum Error {
         why: String,
     },
     /// The account is unknown, or its password is another.
-    #[error("the database at {at} refuses the user `{user}`: check {user_option} and {password_option}")]
+    #[error(
+        "the database at {at} refuses the user `{user}`: check {user_option} and {password_option}, \
+         and that the account may connect from this machine{from_option}"
+    )]
     Refused {
         /// Address or socket.
         at: String,
@@ -99,6 +102,24 @@ pub enum Error {
         user_option: &'static str,
         /// The option that has its password.
         password_option: &'static str,
+        /// The option that names this machine, where it is one of setup's.
+        from_option: &'static str,
+    },
+    /// The account lacks a right.
+    #[error(
+        "{what} failed in {source_name} ({why}): grant `{user}` the right to, or give another {user_option}"
+    )]
+    Denied {
+        /// What was tried.
+        what: String,
+        /// [`Source::name`]
+        source_name: String,
+        /// What the database says.
+        why: String,
+        /// The account.
+        user: String,
+        /// The option that names the account.
+        user_option: &'static str,
     },
     /// The database itself is missing or closed to the account.
     #[error(
@@ -182,7 +203,18 @@ fn select_rules(has_domain: bool) -> String {
     )
 }
 
+/// Databases quote from statements of several lines; the log has one.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 impl TableQuery {
+    /// What is done with the query, for errors: the operator's own is known by
+    /// its option.
+    fn reading(&self, is_own: bool) -> String {
+        if is_own { self.option.to_owned() } else { format!("reading `{}`", self.table) }
+    }
+
     fn check(&self, found: usize) -> Result<(), Error> {
         if found == self.columns || found == self.columns + 1 {
             return Ok(());

@@ -1,5 +1,6 @@
 //! MySQL and MariaDB.
 
+use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,13 +11,20 @@ use tokio::time::timeout;
 
 use super::schema;
 use super::{
-    BATCH, Boxed, Error, Loaded, Queries, RULES, SELECT_USERS, Source, TableQuery, USERS, select_rules,
+    BATCH, Boxed, Error, Loaded, Queries, RULES, SELECT_USERS, Source, TableQuery, USERS, one_line,
+    select_rules,
 };
 use crate::model::{Cell, Row, Secret};
 
 /// How long a connection may take to be made. Less than the ten seconds in
 /// which an operator expects an answer from the command line.
 const CONNECT: Duration = Duration::from_secs(6);
+/// How long a statement, or a batch of rows, may take to arrive. A sorted query
+/// of an operator's over a large table may take most of it.
+const STALL: Duration = Duration::from_secs(60);
+/// What every connection begins with: the server's own character set may be
+/// another, and its patience with locked tables is a day.
+const INIT: [&str; 2] = ["SET NAMES utf8mb4", "SET SESSION lock_wait_timeout = 5"];
 
 /// Codes of the server's errors that are told apart.
 mod code {
@@ -26,7 +34,12 @@ mod code {
     pub const TABLE_EXISTS: u16 = 1050;
     pub const COLUMN_EXISTS: u16 = 1060;
     pub const INDEX_EXISTS: u16 = 1061;
+    pub const SYNTAX: u16 = 1064;
+    pub const HOST_DENIED: u16 = 1130;
+    pub const TABLE_DENIED: u16 = 1142;
+    pub const COLUMN_DENIED: u16 = 1143;
     pub const NO_SUCH_TABLE: u16 = 1146;
+    pub const PRIVILEGE_MISSING: u16 = 1227;
     pub const TRIGGER_EXISTS: u16 = 1359;
     pub const TRIGGERS_NEED_SUPER: u16 = 1419;
     pub const ACCESS_DENIED_NO_PASSWORD: u16 = 1698;
@@ -77,8 +90,8 @@ pub struct Mysql {
     /// `--db-admin` and `--db-apwd`: makes database and account in `setup`.
     pub admin: Option<Account>,
     /// `--db-from`: the address the account connects from, as the server sees
-    /// it.
-    pub from: String,
+    /// it; `None` for the one it sees this machine under.
+    pub from: Option<String>,
     /// What is read instead of the original's tables.
     pub queries: Queries,
 }
@@ -99,6 +112,8 @@ impl Mysql {
             .db_name(database)
             // Or it would leave TCP for a socket it finds by itself.
             .prefer_socket(false)
+            .init(INIT.to_vec())
+            .tcp_keepalive(Some(STALL))
             .stmt_cache_size(0);
         let opts = match &self.endpoint {
             Endpoint::Tcp(host, port) => opts.ip_or_hostname(host).tcp_port(*port),
@@ -144,45 +159,55 @@ impl Mysql {
             E::Driver(DriverError::ConnectionClosed) => {
                 Error::Unreachable { at, why: "the connection was closed".into() }
             }
-            E::Server(server) => match server.code {
-                code::ACCESS_DENIED | code::ACCESS_DENIED_NO_PASSWORD => {
-                    let is_admin = self.admin.as_ref().is_some_and(|admin| std::ptr::eq(admin, account));
-                    let (user_option, password_option) = match is_admin {
-                        true => ("--db-admin", "--db-apwd"),
-                        false => ("--db-user", "--db-pwd"),
-                    };
-                    let user = account.user.clone();
-                    Error::Refused { at, user, user_option, password_option }
-                }
-                code::DATABASE_DENIED | code::NO_SUCH_DATABASE => {
-                    Error::NoDatabase { at, name: self.database.clone(), user: account.user.clone() }
-                }
-                code::TRIGGERS_NEED_SUPER => {
-                    let why = "the server writes a binary log and trusts only administrators with triggers: \
-                               set its log_bin_trust_function_creators to 1 and repeat --setup";
-                    Error::Statement { what: what.into(), source_name: self.name(), why: why.into() }
-                }
-                _ => self.statement(what, &server.message),
-            },
+            E::Server(server) => self.server_error(what, server, account),
             other => self.statement(what, &other.to_string()),
         }
     }
 
-    /// A failed statement. The server quotes from it, and it may be one that
-    /// sets a password.
+    fn server_error(&self, what: &str, error: &mysql_async::ServerError, account: &Account) -> Error {
+        let (at, user) = (self.at(), account.user.clone());
+        let is_admin = self.admin.as_ref().is_some_and(|admin| std::ptr::eq(admin, account));
+        let (user_option, password_option) =
+            if is_admin { ("--db-admin", "--db-apwd") } else { ("--db-user", "--db-pwd") };
+        match error.code {
+            code::ACCESS_DENIED | code::ACCESS_DENIED_NO_PASSWORD | code::HOST_DENIED => {
+                let from_option = if self.admin.is_some() { " (--db-from)" } else { "" };
+                Error::Refused { at, user, user_option, password_option, from_option }
+            }
+            code::NO_SUCH_DATABASE => Error::NoDatabase { at, name: self.database.clone(), user },
+            code::DATABASE_DENIED if !is_admin => Error::NoDatabase { at, name: self.database.clone(), user },
+            code::DATABASE_DENIED | code::TABLE_DENIED | code::COLUMN_DENIED | code::PRIVILEGE_MISSING => {
+                let why = one_line(&error.message);
+                Error::Denied { what: what.into(), source_name: self.name(), why, user, user_option }
+            }
+            // The server would quote the statement, which may set a password.
+            code::SYNTAX if is_admin => self.statement(what, "the server does not understand the statement"),
+            code::TRIGGERS_NEED_SUPER => self.statement(
+                what,
+                "the server writes a binary log and trusts only administrators with triggers: \
+                 set its log_bin_trust_function_creators to 1 and repeat --setup",
+            ),
+            _ => self.statement(what, &error.message),
+        }
+    }
+
     fn statement(&self, what: &str, why: &str) -> Error {
-        let secret = self.account.password.reveal();
-        let why = if secret.is_empty() { why.to_owned() } else { why.replace(secret, "***") };
-        Error::Statement { what: what.into(), source_name: self.name(), why }
+        Error::Statement { what: what.into(), source_name: self.name(), why: one_line(why) }
     }
 
     async fn run(&self, conn: &mut Conn, what: &str, sql: &str, account: &Account) -> Result<(), Error> {
-        conn.query_drop(sql).await.map_err(|error| self.error(what, &error, account))
+        let done = self.in_time(what, conn.query_drop(sql)).await?;
+        done.map_err(|error| self.error(what, &error, account))
     }
 
     async fn first(&self, conn: &mut Conn, what: &str, sql: &str) -> Result<Option<i64>, Error> {
-        let found = conn.query_first::<Option<i64>, _>(sql).await;
+        let found = self.in_time(what, conn.query_first::<Option<i64>, _>(sql)).await?;
         Ok(found.map_err(|error| self.error(what, &error, &self.account))?.flatten())
+    }
+
+    async fn in_time<T>(&self, what: &str, work: impl Future<Output = T>) -> Result<T, Error> {
+        let stalled = || self.statement(what, &format!("nothing came for {} s", STALL.as_secs()));
+        timeout(STALL, work).await.map_err(|_| stalled())
     }
 
     async fn load_all(&self, rows: mpsc::Sender<Vec<Row>>) -> Result<Loaded, Error> {
@@ -196,17 +221,21 @@ impl Mysql {
             self.run(&mut conn, "beginning a transaction", sql, &self.account).await?;
         }
         let cursor = self.cursor(&mut conn).await?;
-        let users = self.queries.users.as_deref().unwrap_or(SELECT_USERS);
+        let users = match &self.queries.users {
+            Some(query) => (query.as_str(), true),
+            None => (SELECT_USERS, false),
+        };
         self.send(&mut conn, users, &USERS, &rows).await?;
         let rules = match &self.queries.rules {
-            Some(query) => query.clone(),
+            Some(query) => (query.clone(), true),
             None => {
                 let domain = "SELECT count(*) FROM information_schema.columns WHERE table_schema = DATABASE() \
                               AND table_name = 'jitsi_property' AND column_name = 'domain'";
-                select_rules(self.first(&mut conn, "reading the schema", domain).await? == Some(1))
+                let has_domain = self.first(&mut conn, "reading the schema", domain).await? == Some(1);
+                (select_rules(has_domain), false)
             }
         };
-        self.send(&mut conn, &rules, &RULES, &rows).await?;
+        self.send(&mut conn, (&rules.0, rules.1), &RULES, &rows).await?;
         // Everything is read: a connection that does not close cleanly is the
         // server's to tidy up.
         let _ = timeout(CONNECT, conn.disconnect()).await;
@@ -214,45 +243,53 @@ impl Mysql {
     }
 
     async fn cursor(&self, conn: &mut Conn) -> Result<Option<i64>, Error> {
-        // A table the account may not read is not listed: then it is as if
-        // there were none.
         let table = "SELECT count(*) FROM information_schema.tables WHERE table_schema = DATABASE() \
                      AND table_name = 'jitsiprovs_change'";
         if self.first(conn, "reading the schema", table).await? != Some(1) {
             return Ok(None);
         }
         let highest = "SELECT coalesce(max(id), 0) FROM jitsiprovs_change";
-        self.first(conn, "reading `jitsiprovs_change`", highest).await
+        match self.first(conn, "reading `jitsiprovs_change`", highest).await {
+            // An account that may not read it is served as if there were none.
+            Err(Error::Denied { .. }) => Ok(None),
+            other => other,
+        }
     }
 
     async fn send(
         &self,
         conn: &mut Conn,
-        query: &str,
+        (query, is_own): (&str, bool),
         kind: &TableQuery,
         rows: &mpsc::Sender<Vec<Row>>,
     ) -> Result<(), Error> {
+        let what = kind.reading(is_own);
         let failed = |error: mysql_async::Error| match &error {
-            mysql_async::Error::Server(server)
-                if server.code == code::NO_SUCH_TABLE && server.message.contains(kind.table) =>
-            {
+            mysql_async::Error::Server(server) if server.code == code::NO_SUCH_TABLE && !is_own => {
                 Error::NoTable { table: kind.table, source_name: self.name(), option: kind.option }
             }
-            _ => self.error(&format!("reading `{}`", kind.table), &error, &self.account),
+            _ => self.error(&what, &error, &self.account),
         };
-        let mut result = conn.query_iter(query).await.map_err(failed)?;
+        let mut result = self.in_time(&what, conn.query_iter(query)).await?.map_err(failed)?;
         kind.check(result.columns_ref().len())?;
-        let mut batch = Vec::with_capacity(BATCH);
         let mut place = 0;
-        while let Some(row) = result.next().await.map_err(failed)? {
-            place += 1;
-            batch.push(kind.row(row.unwrap().into_iter().map(cell), place));
-            if batch.len() == BATCH {
-                let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
-                rows.send(full).await.map_err(|_| Error::Cancelled)?;
+        loop {
+            let mut batch = Vec::with_capacity(BATCH);
+            let filling = async {
+                while batch.len() < BATCH {
+                    let Some(row) = result.next().await? else { break };
+                    place += 1;
+                    batch.push(kind.row(row.unwrap().into_iter().map(cell), place));
+                }
+                Ok(())
+            };
+            self.in_time(&what, filling).await?.map_err(failed)?;
+            let is_last = batch.len() < BATCH;
+            rows.send(batch).await.map_err(|_| Error::Cancelled)?;
+            if is_last {
+                return Ok(());
             }
         }
-        rows.send(batch).await.map_err(|_| Error::Cancelled)
     }
 
     /// Makes the database and the account, as the administrator.
@@ -260,7 +297,15 @@ impl Mysql {
         let mut conn = self.connect(admin, None).await?;
         // Under the default mode a backslash is an escape in literals.
         self.run(&mut conn, "setting the SQL mode", "SET SESSION sql_mode = ''", admin).await?;
-        let (name, user, from) = (&self.database, literal(&self.account.user), literal(&self.from));
+        let from = match &self.from {
+            Some(from) => from.clone(),
+            None => {
+                let (what, seen) = ("asking who we are", "SELECT substring_index(user(), '@', -1)");
+                let found = self.in_time(what, conn.query_first::<String, _>(seen)).await?;
+                found.map_err(|error| self.error(what, &error, admin))?.unwrap_or_else(|| "localhost".into())
+            }
+        };
+        let (name, user, from) = (&self.database, literal(&self.account.user), literal(&from));
         // In GRANT, `_` and `%` in a database's name stand for other names.
         let pattern = name.replace('\\', "\\\\").replace('_', "\\_").replace('%', "\\%");
         let statements = [
@@ -291,6 +336,9 @@ impl Mysql {
         };
         let account = &self.account;
         let mut conn = self.connect(account, Some(&self.database)).await?;
+        // Nothing may be cut short to fit, whatever the server's own mode is.
+        let strict = "SET SESSION sql_mode = 'STRICT_ALL_TABLES'";
+        self.run(&mut conn, "setting the SQL mode", strict, account).await?;
         // Two nodes may be set up at once.
         let lock = "SELECT GET_LOCK('jitsiprovs_setup', 30)";
         if self.first(&mut conn, "waiting for another setup", lock).await? != Some(1) {
@@ -382,19 +430,42 @@ mod tests {
         assert_eq!(literal("it's \\"), "'it''s \\\\'");
     }
 
-    #[test]
-    fn a_failed_statement_does_not_show_the_password() {
-        let source = Mysql {
+    fn source() -> Mysql {
+        let account = |user: &str, password| Account { user: user.into(), password: Secret::new(password) };
+        Mysql {
             endpoint: Endpoint::Tcp("127.0.0.1".into(), 1),
             tls: Tls::Off,
             database: "d".into(),
-            account: Account { user: "u".into(), password: Secret::new("hunter2") },
-            admin: None,
-            from: "localhost".into(),
+            account: account("u", "hunter2"),
+            admin: Some(account("root", "hunter3")),
+            from: None,
             queries: Queries::default(),
-        };
-        let error = source.statement("creating the account", "syntax error near 'hunter2'");
-        assert!(!error.to_string().contains("hunter2"));
-        assert!(!format!("{source:?}").contains("hunter2"));
+        }
+    }
+
+    #[test]
+    fn a_statement_that_sets_a_password_is_not_quoted() {
+        let source = source();
+        let message = "You have an error near 'hunter2'".to_owned();
+        let error = mysql_async::ServerError { code: code::SYNTAX, message, state: "42000".into() };
+        let error = source.server_error("creating the account", &error, source.admin.as_ref().expect("one"));
+        assert!(error.to_string().contains("creating the account") && !error.to_string().contains("hunter"));
+        assert!(!format!("{source:?}").contains("hunter"));
+    }
+
+    #[test]
+    fn what_is_denied_names_the_account_and_its_option() {
+        let source = source();
+        let message = "CREATE command denied\nto user".to_owned();
+        let error = mysql_async::ServerError { code: code::TABLE_DENIED, message, state: "42000".into() };
+        for (account, option) in
+            [(&source.account, "--db-user"), (source.admin.as_ref().expect("one"), "--db-admin")]
+        {
+            let error = source.server_error("creating", &error, account).to_string();
+            assert!(
+                error.contains(&account.user) && error.contains(option) && !error.contains('\n'),
+                "{error}"
+            );
+        }
     }
 }

@@ -1,7 +1,9 @@
 //! The embedded database: a file, read and set up through the bundled SQLite.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
@@ -9,7 +11,8 @@ use tokio::sync::mpsc;
 
 use super::schema;
 use super::{
-    BATCH, Boxed, Error, Loaded, Queries, RULES, SELECT_USERS, Source, TableQuery, USERS, select_rules,
+    BATCH, Boxed, Error, Loaded, Queries, RULES, SELECT_USERS, Source, TableQuery, USERS, one_line,
+    select_rules,
 };
 use crate::model::{Cell, Row};
 
@@ -50,16 +53,19 @@ impl Sqlite {
         let transaction =
             connection.transaction().map_err(|error| self.error("beginning a transaction", &error))?;
         let cursor = self.cursor(&transaction)?;
-        let users = self.queries.users.as_deref().unwrap_or(SELECT_USERS);
+        let users = match &self.queries.users {
+            Some(query) => (query.as_str(), true),
+            None => (SELECT_USERS, false),
+        };
         self.send(&transaction, users, &USERS, rows)?;
         let rules = match &self.queries.rules {
-            Some(query) => query.clone(),
-            None => select_rules(self.has(
-                &transaction,
-                "SELECT 1 FROM pragma_table_info('jitsi_property') WHERE name = 'domain'",
-            )?),
+            Some(query) => (query.clone(), true),
+            None => {
+                let domain = "SELECT 1 FROM pragma_table_info('jitsi_property') WHERE name = 'domain'";
+                (select_rules(self.has(&transaction, domain)?), false)
+            }
         };
-        self.send(&transaction, &rules, &RULES, rows)?;
+        self.send(&transaction, (&rules.0, rules.1), &RULES, rows)?;
         Ok(Loaded { cursor })
     }
 
@@ -80,16 +86,16 @@ impl Sqlite {
     fn send(
         &self,
         connection: &Connection,
-        query: &str,
+        (query, is_own): (&str, bool),
         kind: &TableQuery,
         rows: &mpsc::Sender<Vec<Row>>,
     ) -> Result<(), Error> {
         let failed = |error: rusqlite::Error| {
             let missing = format!("no such table: {}", kind.table);
-            if error.to_string().contains(&missing) {
+            if !is_own && error.to_string().contains(&missing) {
                 return Error::NoTable { table: kind.table, source_name: self.name(), option: kind.option };
             }
-            self.error(&format!("reading `{}`", kind.table), &error)
+            self.error(&kind.reading(is_own), &error)
         };
         let mut statement = connection.prepare(query).map_err(failed)?;
         let columns = statement.column_count();
@@ -111,17 +117,28 @@ impl Sqlite {
 
     fn setup_blocking(&self) -> Result<Vec<String>, Error> {
         let is_new = !exists(&self.path);
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
-        let mut connection = self.open(flags)?;
+        if is_new {
+            // It will hold passwords: nobody else is to read it.
+            let created =
+                OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&self.path);
+            created.map_err(|why| Error::CannotOpen { path: self.path.clone(), why: why.to_string() })?;
+        }
+        let mut connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let mut done = Vec::new();
         if is_new {
             done.push(format!("created {}", self.path.display()));
         }
         let failed = |what: &'static str| move |error: rusqlite::Error| self.error(what, &error);
-        // Readers and the one writer then do not wait for each other.
-        connection
-            .pragma_update(None, "journal_mode", "WAL")
-            .map_err(failed("switching to write-ahead logging"))?;
+        // Readers and the one writer then do not wait for each other. Switching
+        // is the one thing that does not wait for other connections by itself.
+        let begun = Instant::now();
+        while let Err(error) = connection.pragma_update(None, "journal_mode", "WAL") {
+            let is_busy = error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy);
+            if !is_busy || begun.elapsed() > BUSY {
+                return Err(self.error("switching to write-ahead logging", &error));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
         let transaction = connection
             .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
             .map_err(failed("beginning a transaction"))?;
@@ -162,6 +179,7 @@ impl Sqlite {
             rusqlite::Error::SqliteFailure(_, Some(message)) => message.clone(),
             other => other.to_string(),
         };
+        let why = one_line(&why);
         match error.sqlite_error_code() {
             Some(
                 ErrorCode::CannotOpen

@@ -74,7 +74,11 @@ impl Connection {
 
     /// Whether the server closed the connection, with no more to say.
     pub fn is_closed(&mut self) -> bool {
-        self.ahead.is_empty() && self.stream.read(&mut [0]).map_or(true, |read| read == 0)
+        self.ahead.is_empty()
+            && match self.stream.read(&mut [0]) {
+                Ok(read) => read == 0,
+                Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+            }
     }
 
     fn read(&mut self) -> usize {

@@ -8,20 +8,33 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tempfile::TempDir;
-
 use super::wait_for;
 
 /// The administrator's password.
 pub const ROOT_PASSWORD: &str = "root's \"own\" \\ password";
 
-/// A running server. It ends with the process that started it, however that
-/// ends: a shell holds its pid and waits for our end of a pipe to close.
+/// A running server. It ends, and its folder goes, with the process that
+/// started it, however that ends: a shell that heeds no signal waits for our end
+/// of a pipe to close.
 pub struct MariaDb {
-    folder: TempDir,
+    folder: PathBuf,
     pub port: u16,
-    _keeper: Child,
+    keeper: Child,
 }
+
+/// What the keeper runs: the folder and the server's command are its arguments.
+const KEEPER: &str = r#"
+    trap '' INT HUP TERM
+    exec 3<&0
+    folder=$1
+    shift
+    "$@" </dev/null &
+    server=$!
+    read -r _ <&3
+    kill $server
+    wait $server
+    rm -rf "$folder"
+"#;
 
 /// The server that all tests of this process share, each in a database of its
 /// own.
@@ -33,53 +46,9 @@ pub fn mariadb() -> &'static MariaDb {
 impl MariaDb {
     /// Starts one with more options.
     pub fn start(options: &[String]) -> MariaDb {
-        let folder = tempfile::Builder::new().prefix("jitsiprovs-mariadb-").tempdir().expect("a folder");
-        std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).expect("permissions");
-        let data = folder.path().join("data");
-        let log = folder.path().join("log");
-        std::fs::create_dir(&data).expect("a folder");
-        // It refuses to be root, and then has a user of its own.
-        let is_root = stdout(Command::new("id").arg("-u")).trim() == "0";
-        let user: &[&str] = if is_root { &["--user=mysql"] } else { &[] };
-        if is_root {
-            stdout(Command::new("chown").arg("mysql").args([folder.path(), &data]));
-        }
-        stdout(
-            Command::new("mariadb-install-db")
-                .args(["--no-defaults", "--skip-test-db", "--auth-root-authentication-method=normal"])
-                .arg(format!("--datadir={}", data.display()))
-                .args(user),
-        );
-        let port =
-            TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
-        let socket = folder.path().join("socket");
-        let keeper = Command::new("sh")
-            .args([
-                "-c",
-                "exec 3<&0; \"$@\" </dev/null & server=$!; read -r _ <&3; kill $server; wait $server",
-                "sh",
-            ])
-            .args(["mariadbd", "--no-defaults", "--bind-address=127.0.0.1", "--skip-log-bin"])
-            .arg(format!("--datadir={}", data.display()))
-            .arg(format!("--socket={}", socket.display()))
-            .arg(format!("--pid-file={}", folder.path().join("pid").display()))
-            .arg(format!("--port={port}"))
-            .args(["--innodb-buffer-pool-size=64M", "--innodb-flush-log-at-trx-commit=0"])
-            .args(user)
-            .args(options)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(std::fs::File::create(&log).expect("a log"))
-            .spawn()
-            .expect("sh starts");
-        let mut server = MariaDb { folder, port, _keeper: keeper };
-        wait_for("MariaDB to start", || {
-            if let Some(status) = server._keeper.try_wait().expect("a child") {
-                let log = std::fs::read_to_string(&log).unwrap_or_default();
-                panic!("MariaDB ended with {status}:\n{log}");
-            }
-            std::os::unix::net::UnixStream::connect(&socket).ok()
-        });
+        // The port is free when it is chosen; somebody may be faster.
+        let mut started = (0..3).filter_map(|_| MariaDb::try_start(options));
+        let server = started.next().expect("MariaDB starts; its log is above");
         let password = ROOT_PASSWORD.replace('\\', "\\\\").replace('\'', "''");
         server.script_as(
             "",
@@ -93,8 +62,57 @@ impl MariaDb {
         server
     }
 
+    fn try_start(options: &[String]) -> Option<MariaDb> {
+        let folder =
+            tempfile::Builder::new().prefix("jitsiprovs-mariadb-").tempdir().expect("a folder").keep();
+        std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o755)).expect("permissions");
+        let (data, log, socket) = (folder.join("data"), folder.join("log"), folder.join("socket"));
+        std::fs::create_dir(&data).expect("a folder");
+        // It refuses to be root, and then has a user of its own.
+        let is_root = stdout(Command::new("id").arg("-u")).trim() == "0";
+        let user: &[&str] = if is_root { &["--user=mysql"] } else { &[] };
+        if is_root {
+            stdout(Command::new("chown").arg("mysql").args([&folder, &data]));
+        }
+        stdout(
+            Command::new("mariadb-install-db")
+                .args(["--no-defaults", "--skip-test-db", "--auth-root-authentication-method=normal"])
+                .arg(format!("--datadir={}", data.display()))
+                .args(user),
+        );
+        let port =
+            TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+        let keeper = Command::new("sh")
+            .args(["-c", KEEPER, "keeper"])
+            .arg(&folder)
+            .args(["mariadbd", "--no-defaults", "--bind-address=127.0.0.1", "--skip-log-bin"])
+            .arg(format!("--datadir={}", data.display()))
+            .arg(format!("--socket={}", socket.display()))
+            .arg(format!("--pid-file={}", folder.join("pid").display()))
+            .arg(format!("--port={port}"))
+            .args(["--innodb-buffer-pool-size=64M", "--innodb-flush-log-at-trx-commit=0"])
+            .args(user)
+            .args(options)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(&log).expect("a log"))
+            .spawn()
+            .expect("sh starts");
+        // Made now, so that it ends even if the wait below does not end well.
+        let server = MariaDb { folder, port, keeper };
+        let answers = wait_for("MariaDB to start", || {
+            let log = std::fs::read_to_string(&log).unwrap_or_default();
+            if log.contains("[ERROR] Aborting") {
+                eprintln!("{log}");
+                return Some(false);
+            }
+            std::os::unix::net::UnixStream::connect(&socket).ok().map(|_| true)
+        });
+        answers.then_some(server)
+    }
+
     pub fn socket(&self) -> PathBuf {
-        self.folder.path().join("socket")
+        self.folder.join("socket")
     }
 
     /// Runs statements as the administrator, and returns what they select:
@@ -141,6 +159,13 @@ impl MariaDb {
             ),
         );
         Database { server: self, name }
+    }
+}
+
+impl Drop for MariaDb {
+    fn drop(&mut self) {
+        drop(self.keeper.stdin.take());
+        let _ = self.keeper.wait();
     }
 }
 
