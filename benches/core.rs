@@ -20,9 +20,11 @@ const SIZES: [usize; 3] = [1, 10_000, 1_000_000];
 /// in the processor's nearest caches.
 const ASKED: usize = 4096;
 
+/// Names are of one length, so that answers are too, however many users there
+/// are.
 fn user(id: usize) -> Row {
-    let password = format!("{:x}", md5::compute(format!("pw{id}")));
-    let (username, domain) = (format!("user{id}"), "example.org".into());
+    let password = format!("{:x}", md5::compute(format!("pw{id:07}")));
+    let (username, domain) = (format!("user{id:07}"), "example.org".into());
     let (username, password) = (username.as_str().into(), password.as_str().into());
     Row::User(UserRow { id: id as i64, username, domain, password })
 }
@@ -50,8 +52,8 @@ fn snapshot(users: usize, own: usize) -> Snapshot {
         for (at, key) in keys.iter().take(own).enumerate() {
             let key = format!("net.java.sip.communicator.impl.protocol.sip.accsip.{key}");
             let mut value = String::new();
-            write!(value, "value {at} of user {id}").expect("a string takes it");
-            builder.add(rule(1000 + id * own + at, &format!("user{id}"), &key, &value));
+            write!(value, "value {at} of user {id:07}").expect("a string takes it");
+            builder.add(rule(1000 + id * own + at, &format!("user{id:07}"), &key, &value));
         }
     }
     builder.finish().0
@@ -64,9 +66,9 @@ fn requests(users: usize) -> Vec<Params> {
             let id = at * 7919 % users + 1;
             let mut params = Params::new();
             for (name, value) in [
-                ("username", format!("user{id}")),
+                ("username", format!("user{id:07}")),
                 ("domain", "example.org".into()),
-                ("password", format!("pw{id}")),
+                ("password", format!("pw{id:07}")),
                 ("osname", "Linux".into()),
                 ("hwaddr", format!("00:1A:2B:{:02X}:{:02X}:{:02X}", at >> 16 & 255, at >> 8 & 255, at & 255)),
                 ("uuid", format!("8e5c1f7e-0c5f-4f0b-9d5e-{at:012x}")),

@@ -265,21 +265,21 @@ pub fn answer<'a>(base: &'a RuleSet, extras: &[&'a Rule], params: &Params) -> An
 /// may want are looked at, all other lines of the base have won already.
 struct Merge<'a, 'r> {
     base: &'a RuleSet,
-    extras: SmallVec<[(&'a Rule, KeyId); 16]>,
+    extras: SmallVec<[(&'a Rule, KeyId); 8]>,
     params: &'r Params,
     skipped: &'r mut Skips<'a>,
     watched: Watched,
     /// The lines of watched keys, the last first.
-    open: SmallVec<[(usize, KeyId); 16]>,
+    open: SmallVec<[(usize, KeyId); 8]>,
     /// The first line that no stretch has yet, nor will be left out.
     from: usize,
-    stretches: SmallVec<[Stretch<'a>; 32]>,
+    stretches: SmallVec<[Stretch<'a>; 16]>,
 }
 
 impl<'a, 'r> Merge<'a, 'r> {
     fn new(base: &'a RuleSet, extras: &[&'a Rule], params: &'r Params, skipped: &'r mut Skips<'a>) -> Self {
-        let extras: SmallVec<[_; 16]> = extras.iter().map(|rule| (*rule, rule.key.id(params))).collect();
-        let mut open: SmallVec<[(usize, KeyId); 16]> =
+        let extras: SmallVec<[_; 8]> = extras.iter().map(|rule| (*rule, rule.key.id(params))).collect();
+        let mut open: SmallVec<[(usize, KeyId); 8]> =
             base.dynamic.iter().map(|(line, key)| (*line, key.id(params))).collect();
         let dynamic = open.iter().map(|(_, id)| *id);
         let watched = base.contested.iter().copied().chain(dynamic).chain(extras.iter().map(|(_, id)| *id));
@@ -290,7 +290,7 @@ impl<'a, 'r> Merge<'a, 'r> {
     }
 
     /// The winners in order, lines that stand together as one stretch.
-    fn winners(mut self) -> SmallVec<[Stretch<'a>; 32]> {
+    fn winners(mut self) -> SmallVec<[Stretch<'a>; 16]> {
         for (rule, id) in std::mem::take(&mut self.extras) {
             let place = self.base.lines.partition_point(|line| line.order < rule.order);
             self.settle(place);
@@ -326,11 +326,11 @@ impl<'a, 'r> Merge<'a, 'r> {
 }
 
 /// The keys that more than one rule may want, and which are taken already.
-struct Watched(SmallVec<[(KeyId, bool); 32]>);
+struct Watched(SmallVec<[(KeyId, bool); 8]>);
 
 impl Watched {
     fn new(ids: impl Iterator<Item = KeyId>) -> Watched {
-        let mut keys: SmallVec<[(KeyId, bool); 32]> = ids.map(|id| (id, false)).collect();
+        let mut keys: SmallVec<[(KeyId, bool); 8]> = ids.map(|id| (id, false)).collect();
         keys.sort_unstable();
         keys.dedup();
         Watched(keys)
