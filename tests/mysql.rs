@@ -153,6 +153,34 @@ fn sighup_brings_the_edited_database() {
 }
 
 #[test]
+fn a_database_that_does_not_answer_stops_a_reload_but_no_request() {
+    let database = set_up();
+    database.script(&format!(
+        "INSERT INTO user_auth (username, domain, password) VALUES ('alice', 'a.org', '{}')",
+        md5_hex("pw")
+    ));
+    let server = Server::start(&texts(&database.read()));
+    let name = database.name.clone();
+    let holder = std::thread::spawn(move || {
+        mariadb().script(&name, "LOCK TABLES user_auth WRITE; SELECT SLEEP(8)");
+    });
+    wait_for("the lock", || {
+        let locked = database.script(&format!("SHOW OPEN TABLES FROM {} WHERE In_use > 0", database.name));
+        locked.contains("user_auth").then_some(())
+    });
+    server.signal("HUP");
+    let answers = || {
+        assert_eq!(get(&server, "alice@a.org").0, 200);
+        server.log().into_iter().find(|line| line.contains("reload failed"))
+    };
+    let line = wait_for("the reload to be given up", answers);
+    assert!(line.contains("the old snapshot stays in use") && line.contains("user_auth"), "{line}");
+    holder.join().expect("no panic");
+    server.signal("HUP");
+    server.wait_for_log("version=2");
+}
+
+#[test]
 fn a_kamailio_table_is_read_with_a_query_of_the_operators() {
     let database = set_up();
     let ha1 = md5_hex("alice:a.org:pw");
