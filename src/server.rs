@@ -15,6 +15,7 @@ use std::task::{Context, Poll, ready};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use hyper::StatusCode;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -184,6 +185,8 @@ enum Phase {
     Busy,
     /// Sending the answer since then.
     Sending(Instant),
+    /// Ending, because there is no request that could be answered.
+    Refused(StatusCode),
 }
 
 impl Phase {
@@ -191,7 +194,7 @@ impl Phase {
         match self {
             Phase::Idle(since) | Phase::Sending(since) => Some(since + IDLE_TIMEOUT),
             Phase::Head(since) => Some(since + SEND_TIMEOUT),
-            Phase::Busy => None,
+            Phase::Busy | Phase::Refused(_) => None,
         }
     }
 }
@@ -201,6 +204,19 @@ impl Phase {
 struct Watched {
     stream: Rc<RefCell<TcpStream>>,
     phase: Rc<Cell<Phase>>,
+}
+
+impl Watched {
+    /// Whether `bytes` are the library's own refusal of a head it cannot read.
+    /// It says nothing but the status; [`finish`] says why.
+    fn is_refusal(&self, bytes: &[u8]) -> bool {
+        let status =
+            bytes.strip_prefix(b"HTTP/1.1 ").and_then(|rest| StatusCode::from_bytes(rest.get(..3)?).ok());
+        if let (Phase::Idle(_) | Phase::Head(_), Some(status)) = (self.phase.get(), status) {
+            self.phase.set(Phase::Refused(status));
+        }
+        matches!(self.phase.get(), Phase::Refused(_))
+    }
 }
 
 impl AsyncRead for Watched {
@@ -219,6 +235,9 @@ impl AsyncRead for Watched {
 
 impl AsyncWrite for Watched {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.is_refusal(buf) {
+            return Poll::Ready(Ok(buf.len()));
+        }
         Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, buf)
     }
 
@@ -245,6 +264,9 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.is_refusal(bufs.first().map_or(&[], |first| first)) {
+            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
+        }
         Pin::new(&mut *self.stream.borrow_mut()).poll_write_vectored(cx, bufs)
     }
 }
@@ -265,22 +287,20 @@ async fn connection(stream: TcpStream, state: Arc<State>, stopping: watch::Recei
             Ok::<_, Infallible>(response)
         }
     });
-    let overdue =
-        serve(http1::Builder::new().max_buf_size(MAX_HEAD).serve_connection(io, service), &phase, stopping)
-            .await;
+    serve(http1::Builder::new().max_buf_size(MAX_HEAD).serve_connection(io, service), &phase, stopping).await;
     if let Some(stream) = Rc::into_inner(stream) {
         // An answer may be lost if the client has gone, which is all that can
         // fail here.
-        let _ = finish(stream.into_inner(), overdue).await;
+        let _ = finish(stream.into_inner(), phase.get()).await;
     }
 }
 
-/// Runs a connection to its end, or until a time limit: then, which.
+/// Runs a connection to its end, or until it has taken too long.
 async fn serve<C: GracefulConnection>(
     connection: C,
     phase: &Cell<Phase>,
     mut stopping: watch::Receiver<bool>,
-) -> Option<Phase> {
+) {
     let mut connection = pin!(connection);
     let mut stopped = pin!(stopping.wait_for(|stop| *stop));
     let mut draining = false;
@@ -291,7 +311,7 @@ async fn serve<C: GracefulConnection>(
             connection.as_mut().graceful_shutdown();
         }
         if connection.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(None);
+            return Poll::Ready(());
         }
         // The timer is moved only when it must ring earlier; when it rings too
         // early it is set anew. So a request costs no change of timers.
@@ -303,7 +323,10 @@ async fn serve<C: GracefulConnection>(
             }
             ready!(timer.as_mut().poll(cx));
             if deadline <= Instant::now() {
-                return Poll::Ready(Some(now));
+                if let Phase::Head(_) = now {
+                    phase.set(Phase::Refused(StatusCode::REQUEST_TIMEOUT));
+                }
+                return Poll::Ready(());
             }
             timer.as_mut().reset(deadline);
         }
@@ -311,12 +334,13 @@ async fn serve<C: GracefulConnection>(
     .await
 }
 
-/// Says why, if a head was overdue, and closes so that the last answer arrives.
-async fn finish(mut stream: TcpStream, overdue: Option<Phase>) -> io::Result<()> {
+/// Says why, if a request was refused, and closes so that the last answer
+/// arrives.
+async fn finish(mut stream: TcpStream, last: Phase) -> io::Result<()> {
     let (time, mut allowance) = LINGER;
     let closing = async {
-        if let Some(Phase::Head(_)) = overdue {
-            stream.write_all(&http::head_timeout()).await?;
+        if let Phase::Refused(status) = last {
+            stream.write_all(&http::refuse_head(status)).await?;
         }
         stream.shutdown().await?;
         let mut dropped = [0; 4096];

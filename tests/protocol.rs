@@ -87,6 +87,37 @@ fn each_refusal_is_one_comment_line_and_shows_nothing_that_was_sent() {
 }
 
 #[test]
+fn a_head_that_cannot_be_read_is_refused_in_words_too() {
+    let (_file, server) = server();
+    let long = format!("GET /jitsiprovs/?x={} HTTP/1.1\r\n\r\n", "x".repeat(100_000));
+    let many = format!("GET /jitsiprovs/ HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(150));
+    for (statuses, sent) in [
+        (&[400][..], "GARBAGE\r\n\r\n"),
+        (&[400], "GET /jitsiprovs/ HTTP/3.0\r\n\r\n"),
+        (&[400], "GET /jitsiprovs/ HTTP/1.1\r\nbad header\r\n\r\n"),
+        (&[414, 431], &long),
+        (&[431], &many),
+    ] {
+        let mut connection = Connection::open(server.address);
+        connection.send(sent.as_bytes());
+        let reply = connection.receive().expect("an answer");
+        assert!(statuses.contains(&reply.status), "{}: {reply:?}", &sent[..20]);
+        assert!(reply.text().starts_with("# ") && reply.text().ends_with('\n'), "{reply:?}");
+        assert!(connection.is_closed());
+    }
+}
+
+#[test]
+fn a_line_break_too_many_does_not_begin_a_request() {
+    let (_file, server) = server();
+    let mut connection = Connection::open(server.address);
+    connection.send(&[&form_request(&ALICE)[..], b"\r\n"].concat());
+    assert_eq!(connection.receive().expect("an answer").status, 200);
+    connection.send(&form_request(&ALICE));
+    assert_eq!(connection.receive().expect("an answer").status, 200);
+}
+
+#[test]
 fn a_body_of_unknown_length_is_limited_too() {
     let (_file, server) = server();
     let mut connection = Connection::open(server.address);

@@ -120,13 +120,18 @@ pub const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
 const TIMEOUT_LINE: &str = "the request did not arrive in 10 seconds";
 
-/// The whole of a 408 for a request whose head did not arrive in time, which
-/// the HTTP library knows no answer to.
-pub fn head_timeout() -> Vec<u8> {
-    let body = format!("# {TIMEOUT_LINE}\n");
-    let head = "HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncache-control: no-store\r\n";
-    let kind = "content-type: text/plain; charset=iso-8859-1\r\n";
-    format!("{head}{kind}content-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+/// The whole of an answer to a head that did not arrive or cannot be read,
+/// which the HTTP library has no words for.
+pub fn refuse_head(status: StatusCode) -> Vec<u8> {
+    let why = match status {
+        StatusCode::REQUEST_TIMEOUT => TIMEOUT_LINE,
+        StatusCode::URI_TOO_LONG => "the request line is too long",
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "the headers are too many or too long",
+        _ => "this is not an HTTP/1.1 request",
+    };
+    let body = format!("# {why}\n");
+    let head = "connection: close\r\ncache-control: no-store\r\ncontent-type: text/plain; charset=iso-8859-1";
+    format!("HTTP/1.1 {status}\r\n{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
 fn text(status: StatusCode, body: Vec<u8>) -> Response<Full<Bytes>> {
