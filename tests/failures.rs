@@ -82,15 +82,7 @@ fn what_the_database_refuses_is_told_apart() {
 fn a_table_that_somebody_holds_is_given_up_in_under_ten_seconds() {
     let database = mariadb().database();
     database.script("CREATE TABLE user_auth (id INT, username TEXT, domain TEXT, password TEXT)");
-    let name = database.name.clone();
-    // The client holds the lock until its connection ends.
-    let holder = std::thread::spawn(move || {
-        mariadb().script(&name, "LOCK TABLES user_auth WRITE; SELECT SLEEP(9)");
-    });
-    wait_for("the lock", || {
-        let locked = database.script(&format!("SHOW OPEN TABLES FROM {} WHERE In_use > 0", database.name));
-        locked.contains("user_auth").then_some(())
-    });
+    let holder = database.hold("user_auth", 9);
     let args = database.read();
     let args: Vec<&str> = ["-n"].into_iter().chain(args.iter().map(String::as_str)).collect();
     let begun = Instant::now();

@@ -160,14 +160,7 @@ fn a_database_that_does_not_answer_stops_a_reload_but_no_request() {
         md5_hex("pw")
     ));
     let server = Server::start(&texts(&database.read()));
-    let name = database.name.clone();
-    let holder = std::thread::spawn(move || {
-        mariadb().script(&name, "LOCK TABLES user_auth WRITE; SELECT SLEEP(8)");
-    });
-    wait_for("the lock", || {
-        let locked = database.script(&format!("SHOW OPEN TABLES FROM {} WHERE In_use > 0", database.name));
-        locked.contains("user_auth").then_some(())
-    });
+    let holder = database.hold("user_auth", 8);
     server.signal("HUP");
     let answers = || {
         assert_eq!(get(&server, "alice@a.org").0, 200);

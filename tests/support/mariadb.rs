@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
 
 use super::wait_for;
 
@@ -206,6 +207,21 @@ impl Database<'_> {
         ]
         .map(str::to_owned)
         .into()
+    }
+}
+
+impl Database<'static> {
+    /// Keeps everybody from reading a table for some seconds, from when this
+    /// returns; the handle ends with the lock.
+    pub fn hold(&self, table: &str, seconds: u32) -> JoinHandle<()> {
+        let (server, name) = (self.server, self.name.clone());
+        let sql = format!("LOCK TABLES {table} WRITE; SELECT SLEEP({seconds})");
+        let holder = std::thread::spawn(move || drop(server.script(&name, &sql)));
+        wait_for("the lock", || {
+            let locked = self.script(&format!("SHOW OPEN TABLES FROM {} WHERE In_use > 0", self.name));
+            locked.contains(table).then_some(())
+        });
+        holder
     }
 }
 
