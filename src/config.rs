@@ -174,13 +174,13 @@ fn source(database: cli::Database, setup: cli::Setup) -> Result<Arc<dyn Source>,
         (DbTls::Require, None) => Tls::Require,
     };
     let user = db_user.unwrap_or_else(|| "jitsiprovs".into());
-    let password = password(db_pwd, db_pwd_file, "--db-pwd", "--db-pwd-file")?;
-    let admin_password = password_option(db_apwd, db_apwd_file, "--db-apwd", "--db-apwd-file")?;
+    let own_password = password(db_pwd, db_pwd_file, "--db-pwd", "--db-pwd-file")?.unwrap_or_default();
+    let admin_password = password(db_apwd, db_apwd_file, "--db-apwd", "--db-apwd-file")?;
     let admin = (db_admin.is_some() || admin_password.is_some()).then(|| Account {
         user: db_admin.unwrap_or_else(|| "root".into()),
         password: admin_password.unwrap_or_default(),
     });
-    if is_setup && admin.is_some() && password.reveal().is_empty() {
+    if is_setup && admin.is_some() && own_password.reveal().is_empty() {
         return usage(
             "--setup with an administrator makes the account too: give it a password \
              with --db-pwd-file or JITSIPROVS_DB_PWD",
@@ -190,7 +190,7 @@ fn source(database: cli::Database, setup: cli::Setup) -> Result<Arc<dyn Source>,
         endpoint,
         tls,
         database: db_name.unwrap_or_else(|| "jitsiprovs".into()),
-        account: Account { user, password },
+        account: Account { user, password: own_password },
         admin,
         from: db_from,
         queries,
@@ -198,15 +198,6 @@ fn source(database: cli::Database, setup: cli::Setup) -> Result<Arc<dyn Source>,
 }
 
 fn password(
-    typed: Option<String>,
-    file: Option<PathBuf>,
-    option: &'static str,
-    file_option: &'static str,
-) -> Result<Secret, Error> {
-    Ok(password_option(typed, file, option, file_option)?.unwrap_or_default())
-}
-
-fn password_option(
     typed: Option<String>,
     file: Option<PathBuf>,
     option: &'static str,

@@ -35,12 +35,6 @@ impl fmt::Display for Secret {
     }
 }
 
-impl From<String> for Secret {
-    fn from(text: String) -> Self {
-        Self(text)
-    }
-}
-
 /// One column of one row, as the database stores it.
 ///
 /// The original's tables are nullable throughout and SQLite columns hold any
@@ -258,13 +252,12 @@ impl Known {
 /// Other names of known parameters.
 pub type Aliases = Vec<(String, Known)>;
 
-/// Names that Jitsi's own documentation uses in its example of a URL.
-pub const BUILT_IN_ALIASES: [(&str, Known); 4] =
-    [("user", Known::Username), ("pass", Known::Password), ("os", Known::Osname), ("hw", Known::Hwaddr)];
-
-/// The aliases that are there without being asked for.
+/// The aliases that are there without being asked for: names that Jitsi's own
+/// documentation uses in its example of a URL.
 pub fn built_in_aliases() -> Aliases {
-    BUILT_IN_ALIASES.map(|(alias, known)| (alias.to_owned(), known)).into()
+    [("user", Known::Username), ("pass", Known::Password), ("os", Known::Osname), ("hw", Known::Hwaddr)]
+        .map(|(alias, known)| (alias.to_owned(), known))
+        .into()
 }
 
 /// A parameter's name: one of the [`Known`], or the operator's own.

@@ -79,15 +79,19 @@ async fn load(
 ) -> Result<(Snapshot, Problems, Loaded), Error> {
     let (rows, mut batches) = mpsc::channel::<Vec<Row>>(BATCHES_AHEAD);
     let mut builder = Builder::new(options.clone(), previous);
-    let building = tokio::task::spawn_blocking(move || {
+    let adding = tokio::task::spawn_blocking(move || {
         while let Some(batch) = batches.blocking_recv() {
             batch.into_iter().for_each(|row| builder.add(row));
         }
-        builder.finish()
+        builder
     });
     let loaded = source.load(rows).await;
-    let (snapshot, problems) = building.await.map_err(|_| Error::Build)?;
-    Ok((snapshot, problems, loaded?))
+    let builder = adding.await.map_err(|_| Error::Build)?;
+    // Only what came whole is worth the rest of the work.
+    let loaded = loaded?;
+    let finishing = tokio::task::spawn_blocking(|| builder.finish());
+    let (snapshot, problems) = finishing.await.map_err(|_| Error::Build)?;
+    Ok((snapshot, problems, loaded))
 }
 
 fn report(

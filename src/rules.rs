@@ -59,14 +59,16 @@ pub struct Key {
 struct KeyId(u128);
 
 impl KeyId {
-    /// Of a key as it stands in the answer.
-    fn of(written: &[u8]) -> KeyId {
+    /// Of a key as it stands in the answer to a request.
+    fn of(key: &Template, params: &Params) -> KeyId {
         static SEED: LazyLock<(u64, u64)> = LazyLock::new(|| {
             let random = RandomState::new();
             (random.hash_one(0), random.hash_one(1))
         });
+        let mut written = Vec::new();
+        key.whole().render(params, &mut written);
         let mut hasher = SipHasher13::new_with_keys(SEED.0, SEED.1);
-        match properties::client_key(written) {
+        match properties::client_key(&written) {
             Some(key) => std::hash::Hash::hash(&(0_u8, key), &mut hasher),
             // A comment to the client; two alike are still one too many.
             None => std::hash::Hash::hash(&(1_u8, written), &mut hasher),
@@ -79,20 +81,12 @@ impl Key {
     /// Parses the template of a key.
     pub fn parse(text: &str, fault: impl FnMut(Fault)) -> Key {
         let template = Template::parse(text, Place::Key, fault);
-        let id = template.is_fixed().then(|| {
-            let mut written = Vec::new();
-            template.whole().render(&Params::new(), &mut written);
-            KeyId::of(&written)
-        });
+        let id = template.is_fixed().then(|| KeyId::of(&template, &Params::new()));
         Key { template, id }
     }
 
     fn id(&self, params: &Params) -> KeyId {
-        self.id.unwrap_or_else(|| {
-            let mut written = Vec::new();
-            self.template.whole().render(params, &mut written);
-            KeyId::of(&written)
-        })
+        self.id.unwrap_or_else(|| KeyId::of(&self.template, params))
     }
 }
 
@@ -117,7 +111,7 @@ impl Rule {
 }
 
 /// A set of rules merged into one answer with holes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct RuleSet {
     program: Template,
     lines: Box<[Line]>,
@@ -173,16 +167,6 @@ impl RuleSet {
             contested: contested.into_iter().collect(),
             dynamic: dynamic.into(),
         }
-    }
-
-    /// How many rules are left in it.
-    pub fn len(&self) -> usize {
-        self.lines.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.lines.is_empty()
     }
 
     /// Bytes of memory behind it.

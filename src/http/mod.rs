@@ -18,8 +18,8 @@ use crate::snapshot::Snapshot;
 /// The one resource; the client's URL may have a slash more.
 const PATH: &str = "/jitsiprovs";
 /// What the client's parser reads: ISO-8859-1, of which answers use ASCII.
-const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=iso-8859-1");
-const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+const TEXT: &str = "text/plain; charset=iso-8859-1";
+const NO_STORE: &str = "no-store";
 
 /// Everything handlers need, shared by all connections.
 pub struct State {
@@ -91,9 +91,7 @@ impl Refusal {
             }
             Refusal::Busy => (StatusCode::SERVICE_UNAVAILABLE, "too many sign-ins at once, try again".into()),
         };
-        // Old aTalk versions feed the body of any status to their properties
-        // parser: to them it must be a comment.
-        let mut response = text(status, format!("# {why}\n").into_bytes());
+        let mut response = text(status, comment(&why).into_bytes());
         let headers = response.headers_mut();
         match self {
             Refusal::Method => {
@@ -129,15 +127,21 @@ pub fn refuse_head(status: StatusCode) -> Vec<u8> {
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "the headers are too many or too long",
         _ => "this is not an HTTP/1.1 request",
     };
-    let body = format!("# {why}\n");
-    let head = "connection: close\r\ncache-control: no-store\r\ncontent-type: text/plain; charset=iso-8859-1";
+    let body = comment(why);
+    let head = format!("connection: close\r\ncache-control: {NO_STORE}\r\ncontent-type: {TEXT}");
     format!("HTTP/1.1 {status}\r\n{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+/// The body of a refusal. Old aTalk versions feed the body of any status to
+/// their properties parser: to them it must be a comment.
+fn comment(why: &str) -> String {
+    format!("# {why}\n")
 }
 
 fn text(status: StatusCode, body: Vec<u8>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, TEXT);
-    response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(TEXT));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(NO_STORE));
     response
 }

@@ -4,15 +4,17 @@ mod mysql;
 mod schema;
 mod sqlite;
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 
 use tokio::sync::mpsc;
 
-use crate::model::Row;
+use crate::model::{Cell, Row, RuleRow, Table, UserRow};
 
 pub use mysql::{Account, Endpoint, Mysql, Tls};
+pub use schema::default_properties;
 pub use sqlite::Sqlite;
 
 /// Rows travel from a source in batches of this many.
@@ -138,8 +140,8 @@ pub enum Error {
         "the table `{table}` is missing in {source_name}: create it with --setup, or name your own with {option}"
     )]
     NoTable {
-        /// Its name.
-        table: &'static str,
+        /// Which.
+        table: Table,
         /// [`Source::name`]
         source_name: String,
         /// The option that replaces it.
@@ -170,49 +172,55 @@ pub enum Error {
     Cancelled,
 }
 
-/// The two tables, for the code that is the same for both.
-struct TableQuery {
-    table: &'static str,
+/// What one table is read with, for the code that is the same for both
+/// databases.
+struct Query<'q> {
+    table: Table,
+    sql: Cow<'q, str>,
+    /// Whether it is the operator's own.
+    is_own: bool,
+    /// The option that has the operator's own.
     option: &'static str,
     /// Least number of columns; one more is the id.
     columns: usize,
     wanted: &'static str,
 }
 
-const USERS: TableQuery = TableQuery {
-    table: "user_auth",
-    option: "--auth-query",
-    columns: 3,
-    wanted: "username, domain, password and optionally id, in this order",
-};
+impl Queries {
+    fn users(&self) -> Query<'_> {
+        let ours = || "SELECT username, domain, password, id FROM user_auth".into();
+        Query {
+            table: Table::UserAuth,
+            sql: self.users.as_deref().map_or_else(ours, Cow::Borrowed),
+            is_own: self.users.is_some(),
+            option: "--auth-query",
+            columns: 3,
+            wanted: "username, domain, password and optionally id, in this order",
+        }
+    }
 
-const RULES: TableQuery = TableQuery {
-    table: "jitsi_property",
-    option: "--rules-query",
-    columns: 6,
-    wanted: "domain, subject, spriority, ppriority, key, value and optionally id, in this order",
-};
-
-const SELECT_USERS: &str = "SELECT username, domain, password, id FROM user_auth";
-
-/// The original's table has no `domain`: there, every rule is for all tenants.
-fn select_rules(has_domain: bool) -> String {
-    let domain = if has_domain { "domain" } else { "NULL" };
-    format!(
-        "SELECT {domain}, subject, spriority, ppriority, property_key, property_value, id FROM jitsi_property"
-    )
+    /// The original's table has no `domain`: there, every rule is for all
+    /// tenants.
+    fn rules(&self, has_domain: bool) -> Query<'_> {
+        let domain = if has_domain { "domain" } else { "NULL" };
+        let columns = "subject, spriority, ppriority, property_key, property_value, id";
+        let ours = || format!("SELECT {domain}, {columns} FROM jitsi_property").into();
+        Query {
+            table: Table::JitsiProperty,
+            sql: self.rules.as_deref().map_or_else(ours, Cow::Borrowed),
+            is_own: self.rules.is_some(),
+            option: "--rules-query",
+            columns: 6,
+            wanted: "domain, subject, spriority, ppriority, key, value and optionally id, in this order",
+        }
+    }
 }
 
-/// Databases quote from statements of several lines; the log has one.
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-impl TableQuery {
-    /// What is done with the query, for errors: the operator's own is known by
-    /// its option.
-    fn reading(&self, is_own: bool) -> String {
-        if is_own { self.option.to_owned() } else { format!("reading `{}`", self.table) }
+impl Query<'_> {
+    /// What is done with it, for errors: the operator's own is known by its
+    /// option.
+    fn reading(&self) -> String {
+        if self.is_own { self.option.to_owned() } else { format!("reading `{}`", self.table) }
     }
 
     fn check(&self, found: usize) -> Result<(), Error> {
@@ -222,16 +230,16 @@ impl TableQuery {
         Err(Error::Columns { option: self.option, found, wanted: self.wanted })
     }
 
-    /// A row from its cells, which [`TableQuery::check`] has counted. Without
-    /// an id of its own it is known by its place in the result.
-    fn row(&self, mut cells: impl Iterator<Item = crate::model::Cell>, place: i64) -> Row {
-        use crate::model::{Cell, RuleRow, UserRow};
+    /// A row from its cells, which [`Query::check`] has counted. Without an id
+    /// of its own it is known by its place in the result.
+    fn row(&self, mut cells: impl Iterator<Item = Cell>, place: i64) -> Row {
         let mut next = || cells.next().unwrap_or(Cell::Null);
         let id = |cell: Cell| cell.int().ok().flatten().unwrap_or(place);
-        if self.columns == USERS.columns {
-            Row::User(UserRow { username: next(), domain: next(), password: next(), id: id(next()) })
-        } else {
-            Row::Rule(RuleRow {
+        match self.table {
+            Table::UserAuth => {
+                Row::User(UserRow { username: next(), domain: next(), password: next(), id: id(next()) })
+            }
+            Table::JitsiProperty => Row::Rule(RuleRow {
                 domain: next(),
                 subject: next(),
                 spriority: next(),
@@ -239,7 +247,16 @@ impl TableQuery {
                 key: next(),
                 value: next(),
                 id: id(next()),
-            })
+            }),
         }
     }
+
+    fn no_table(&self, source_name: String) -> Error {
+        Error::NoTable { table: self.table, source_name, option: self.option }
+    }
+}
+
+/// Databases quote from statements of several lines; the log has one.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

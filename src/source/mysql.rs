@@ -10,10 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::schema;
-use super::{
-    BATCH, Boxed, Error, Loaded, Queries, RULES, SELECT_USERS, Source, TableQuery, USERS, one_line,
-    select_rules,
-};
+use super::{BATCH, Boxed, Error, Loaded, Queries, Query, Source, one_line};
 use crate::model::{Cell, Row, Secret};
 
 /// How long a connection may take to be made. Less than the ten seconds in
@@ -221,21 +218,12 @@ impl Mysql {
             self.run(&mut conn, "beginning a transaction", sql, &self.account).await?;
         }
         let cursor = self.cursor(&mut conn).await?;
-        let users = match &self.queries.users {
-            Some(query) => (query.as_str(), true),
-            None => (SELECT_USERS, false),
-        };
-        self.send(&mut conn, users, &USERS, &rows).await?;
-        let rules = match &self.queries.rules {
-            Some(query) => (query.clone(), true),
-            None => {
-                let domain = "SELECT count(*) FROM information_schema.columns WHERE table_schema = DATABASE() \
-                              AND table_name = 'jitsi_property' AND column_name = 'domain'";
-                let has_domain = self.first(&mut conn, "reading the schema", domain).await? == Some(1);
-                (select_rules(has_domain), false)
-            }
-        };
-        self.send(&mut conn, (&rules.0, rules.1), &RULES, &rows).await?;
+        self.send(&mut conn, &self.queries.users(), &rows).await?;
+        let domain = "SELECT count(*) FROM information_schema.columns WHERE table_schema = DATABASE() \
+                      AND table_name = 'jitsi_property' AND column_name = 'domain'";
+        let has_domain = self.queries.rules.is_none()
+            && self.first(&mut conn, "reading the schema", domain).await? == Some(1);
+        self.send(&mut conn, &self.queries.rules(has_domain), &rows).await?;
         // Everything is read: a connection that does not close cleanly is the
         // server's to tidy up.
         let _ = timeout(CONNECT, conn.disconnect()).await;
@@ -259,19 +247,18 @@ impl Mysql {
     async fn send(
         &self,
         conn: &mut Conn,
-        (query, is_own): (&str, bool),
-        kind: &TableQuery,
+        query: &Query<'_>,
         rows: &mpsc::Sender<Vec<Row>>,
     ) -> Result<(), Error> {
-        let what = kind.reading(is_own);
+        let what = query.reading();
         let failed = |error: mysql_async::Error| match &error {
-            mysql_async::Error::Server(server) if server.code == code::NO_SUCH_TABLE && !is_own => {
-                Error::NoTable { table: kind.table, source_name: self.name(), option: kind.option }
+            mysql_async::Error::Server(server) if server.code == code::NO_SUCH_TABLE && !query.is_own => {
+                query.no_table(self.name())
             }
             _ => self.error(&what, &error, &self.account),
         };
-        let mut result = self.in_time(&what, conn.query_iter(query)).await?.map_err(failed)?;
-        kind.check(result.columns_ref().len())?;
+        let mut result = self.in_time(&what, conn.query_iter(&*query.sql)).await?.map_err(failed)?;
+        query.check(result.columns_ref().len())?;
         let mut place = 0;
         loop {
             let mut batch = Vec::with_capacity(BATCH);
@@ -279,7 +266,7 @@ impl Mysql {
                 while batch.len() < BATCH {
                     let Some(row) = result.next().await? else { break };
                     place += 1;
-                    batch.push(kind.row(row.unwrap().into_iter().map(cell), place));
+                    batch.push(query.row(row.unwrap().into_iter().map(cell), place));
                 }
                 Ok(())
             };

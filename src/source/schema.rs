@@ -65,8 +65,10 @@ pub(super) const ANY_RULE: &str = "SELECT id FROM jitsi_property LIMIT 1";
 pub(super) const SEED_PROPERTY: &str = "INSERT INTO jitsi_property \
     (subject, spriority, ppriority, property_key, property_value) VALUES ('default', 10, 10, ?, ?)";
 
-/// Key and value of each property that the original seeds.
-pub(super) fn default_properties() -> impl Iterator<Item = (&'static str, &'static str)> {
+/// Key and value, both templates, of each property that [`Source::setup`] seeds.
+///
+/// [`Source::setup`]: super::Source::setup
+pub fn default_properties() -> impl Iterator<Item = (&'static str, &'static str)> {
     include_str!("../../sql/default_properties")
         .lines()
         .filter(|line| !line.starts_with('#'))

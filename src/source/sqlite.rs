@@ -10,10 +10,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 use tokio::sync::mpsc;
 
 use super::schema;
-use super::{
-    BATCH, Boxed, Error, Loaded, Queries, RULES, SELECT_USERS, Source, TableQuery, USERS, one_line,
-    select_rules,
-};
+use super::{BATCH, Boxed, Error, Loaded, Queries, Query, Source, one_line};
 use crate::model::{Cell, Row};
 
 /// How long to wait for another program's write.
@@ -53,19 +50,10 @@ impl Sqlite {
         let transaction =
             connection.transaction().map_err(|error| self.error("beginning a transaction", &error))?;
         let cursor = self.cursor(&transaction)?;
-        let users = match &self.queries.users {
-            Some(query) => (query.as_str(), true),
-            None => (SELECT_USERS, false),
-        };
-        self.send(&transaction, users, &USERS, rows)?;
-        let rules = match &self.queries.rules {
-            Some(query) => (query.clone(), true),
-            None => {
-                let domain = "SELECT 1 FROM pragma_table_info('jitsi_property') WHERE name = 'domain'";
-                (select_rules(self.has(&transaction, domain)?), false)
-            }
-        };
-        self.send(&transaction, (&rules.0, rules.1), &RULES, rows)?;
+        self.send(&transaction, &self.queries.users(), rows)?;
+        let domain = "SELECT 1 FROM pragma_table_info('jitsi_property') WHERE name = 'domain'";
+        let has_domain = self.queries.rules.is_none() && self.has(&transaction, domain)?;
+        self.send(&transaction, &self.queries.rules(has_domain), rows)?;
         Ok(Loaded { cursor })
     }
 
@@ -86,27 +74,26 @@ impl Sqlite {
     fn send(
         &self,
         connection: &Connection,
-        (query, is_own): (&str, bool),
-        kind: &TableQuery,
+        query: &Query<'_>,
         rows: &mpsc::Sender<Vec<Row>>,
     ) -> Result<(), Error> {
         let failed = |error: rusqlite::Error| {
-            let missing = format!("no such table: {}", kind.table);
-            if !is_own && error.to_string().contains(&missing) {
-                return Error::NoTable { table: kind.table, source_name: self.name(), option: kind.option };
+            let missing = format!("no such table: {}", query.table);
+            if !query.is_own && error.to_string().contains(&missing) {
+                return query.no_table(self.name());
             }
-            self.error(&kind.reading(is_own), &error)
+            self.error(&query.reading(), &error)
         };
-        let mut statement = connection.prepare(query).map_err(failed)?;
+        let mut statement = connection.prepare(&query.sql).map_err(failed)?;
         let columns = statement.column_count();
-        kind.check(columns)?;
+        query.check(columns)?;
         let mut found = statement.query([]).map_err(failed)?;
         let mut batch = Vec::with_capacity(BATCH);
         let mut place = 0;
         while let Some(row) = found.next().map_err(failed)? {
             place += 1;
             let cells = (0..columns).map(|at| row.get_ref(at).map_or(Cell::Null, cell));
-            batch.push(kind.row(cells, place));
+            batch.push(query.row(cells, place));
             if batch.len() == BATCH {
                 let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
                 rows.blocking_send(full).map_err(|_| Error::Cancelled)?;
