@@ -13,6 +13,7 @@ use jitsiprovs::credential::{Credential, Owner, PwdFmt, Verdict};
 use jitsiprovs::model::{Cell, Params, Row, RuleRow, UserRow};
 use jitsiprovs::properties::Place;
 use jitsiprovs::snapshot::{Builder, Options, Outcome, Session, Snapshot};
+use jitsiprovs::source::default_properties;
 use jitsiprovs::template::Template;
 
 const SIZES: [usize; 3] = [1, 10_000, 1_000_000];
@@ -33,11 +34,6 @@ fn rule(id: usize, subject: &str, key: &str, value: &str) -> Row {
     let (domain, spriority, ppriority) = (Cell::Null, Cell::Int(10), Cell::Int(10));
     let (subject, key, value) = (subject.into(), key.into(), value.into());
     Row::Rule(RuleRow { id: id as i64, domain, subject, spriority, ppriority, key, value })
-}
-
-fn default_properties() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let lines = include_str!("../sql/default_properties").lines();
-    lines.filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='))
 }
 
 /// `users` users with the default properties, and `own` rules of each user's.

@@ -3,6 +3,7 @@
 use jitsiprovs::credential::PwdFmt;
 use jitsiprovs::model::{Cell, Params, Row, RuleRow, UserRow};
 use jitsiprovs::snapshot::{Builder, Options, Outcome, Snapshot};
+use jitsiprovs::source::default_properties;
 
 fn rule(id: i64, subject: &str, key: &str, value: &str) -> Row {
     let (domain, spriority, ppriority) = (Cell::Null, Cell::Int(10), Cell::Int(10));
@@ -14,9 +15,7 @@ fn snapshot(more: impl IntoIterator<Item = Row>) -> Snapshot {
     let mut builder = Builder::new(Options { pwd_fmt: PwdFmt::Plain, ..Options::default() }, None);
     let (username, domain, password) = ("alice".into(), "a.org".into(), "pw".into());
     builder.add(Row::User(UserRow { id: 1, username, domain, password }));
-    let properties = include_str!("../sql/default_properties").lines();
-    let properties = properties.filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='));
-    for (id, (key, value)) in (1..).zip(properties) {
+    for (id, (key, value)) in (1..).zip(default_properties()) {
         builder.add(rule(id, "default", key, value));
     }
     more.into_iter().for_each(|row| builder.add(row));

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use crate::support::client::post;
 use crate::support::mariadb::mariadb;
-use crate::support::server::{jitsiprovs, run, run_command};
+use crate::support::server::{jitsiprovs, run, run_command, send_signal};
 use crate::support::sqlite::SqliteFile;
-use crate::support::wait_for;
+use crate::support::{texts, wait_for};
 
 /// Fails with code 1 and one line that has all of `parts`.
 fn fails(output: &Output, parts: &[&str]) {
@@ -53,7 +53,7 @@ fn what_the_database_refuses_is_told_apart() {
         let mut args = database.read();
         let at = args.iter().position(|arg| arg == option).expect("an option");
         args[at + 1] = value.to_owned();
-        let args: Vec<&str> = ["-n"].into_iter().chain(args.iter().map(String::as_str)).collect();
+        let args = [&["-n"], &texts(&args)[..]].concat();
         run(&args)
     };
     fails(&with("--db-pwd", "hunter2"), &["_read", "--db-pwd"]);
@@ -64,12 +64,12 @@ fn what_the_database_refuses_is_told_apart() {
     fails(&with("--db-name", &database.name), &["jitsi_property", "--setup", "--rules-query"]);
 
     let args = database.read();
-    let args: Vec<&str> = ["-n"].into_iter().chain(args.iter().map(String::as_str)).collect();
+    let args = [&["-n"], &texts(&args)[..]].concat();
     let query = ["--auth-query", "SELECT 1, 2, 3\nFROM\nno_such_table"];
     fails(&run(&[&args[..], &query].concat()), &["--auth-query failed", "no_such_table"]);
     // What the account may not do names the account.
     let args = database.read();
-    let args: Vec<&str> = ["--setup"].into_iter().chain(args.iter().map(String::as_str)).collect();
+    let args = [&["--setup"], &texts(&args)[..]].concat();
     fails(&run(&args), &["denied", "_read", "--db-user"]);
     database.script(&format!(
         "REVOKE SELECT ON {0}.* FROM {0}_read@'%'; GRANT INSERT ON {0}.* TO {0}_read@'%'",
@@ -84,7 +84,7 @@ fn a_table_that_somebody_holds_is_given_up_in_under_ten_seconds() {
     database.script("CREATE TABLE user_auth (id INT, username TEXT, domain TEXT, password TEXT)");
     let holder = database.hold("user_auth", 9);
     let args = database.read();
-    let args: Vec<&str> = ["-n"].into_iter().chain(args.iter().map(String::as_str)).collect();
+    let args = [&["-n"], &texts(&args)[..]].concat();
     let begun = Instant::now();
     fails(&run(&args), &["user_auth", "Lock wait timeout"]);
     assert!(begun.elapsed() < Duration::from_secs(10));
@@ -107,19 +107,12 @@ fn a_log_that_nobody_reads_stops_nothing() {
     }
     let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next()).expect("an address");
     drop(log);
-    let kill = |signal| {
-        let pid = child.id().to_string();
-        std::process::Command::new("sh")
-            .args(["-c", "kill -s \"$0\" \"$1\"", signal, &pid])
-            .status()
-            .expect("sh");
-    };
-    kill("HUP");
+    send_signal(child.id(), "HUP");
     for _ in 0..20 {
         assert_eq!(post(address.parse().expect("an address"), &[("username", "x")]).status, 401);
         std::thread::sleep(Duration::from_millis(10));
     }
-    kill("TERM");
+    send_signal(child.id(), "TERM");
     let status = wait_for("it to end", || child.try_wait().expect("a child"));
     assert!(status.success(), "{status}");
 }
@@ -135,13 +128,7 @@ fn signals_are_heeded_from_the_first_moment_on() {
         .expect("starts");
     silent.set_nonblocking(true).expect("a listener");
     let _connected = wait_for("it to connect", || silent.accept().ok());
-    let pid = child.id().to_string();
-    for signal in ["HUP", "TERM"] {
-        std::process::Command::new("sh")
-            .args(["-c", "kill -s \"$0\" \"$1\"", signal, &pid])
-            .status()
-            .expect("sh");
-    }
+    ["HUP", "TERM"].into_iter().for_each(|signal| send_signal(child.id(), signal));
     let status = wait_for("it to end", || child.try_wait().expect("a child"));
     assert!(status.success(), "{status}");
 }

@@ -4,13 +4,8 @@ use std::path::Path;
 
 use crate::support::client::post;
 use crate::support::mariadb::{Database, MariaDb, ROOT_PASSWORD, mariadb};
-use crate::support::md5_hex;
 use crate::support::server::{Server, jitsiprovs, run, run_command};
-use crate::support::wait_for;
-
-fn texts(args: &[String]) -> Vec<&str> {
-    args.iter().map(String::as_str).collect()
-}
+use crate::support::{md5_hex, texts, wait_for};
 
 /// Runs `--setup` and returns what it says it did.
 fn setup(args: &[&str]) -> String {

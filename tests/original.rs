@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use jitsiprovs::source::default_properties;
 use serde_json::json;
 
 use crate::support::client::post;
 use crate::support::java::Java;
 use crate::support::mariadb::{Database, mariadb};
 use crate::support::server::Server;
+use crate::support::texts;
 
 type Params = BTreeMap<&'static str, String>;
 
@@ -17,10 +19,7 @@ type Params = BTreeMap<&'static str, String>;
 fn original() -> Database<'static> {
     let database = mariadb().database();
     database.script(include_str!("fixtures/original.sql"));
-    let properties = include_str!("../sql/default_properties").lines();
-    for (key, value) in
-        properties.filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='))
-    {
+    for (key, value) in default_properties() {
         let value = value.replace('\\', "\\\\");
         database.script(&format!(
             "INSERT INTO jitsi_property (subject, spriority, ppriority, property_key, property_value)
@@ -32,7 +31,7 @@ fn original() -> Database<'static> {
 
 fn serve(database: &Database<'_>) -> Server {
     let args = database.read();
-    Server::start(&args.iter().map(String::as_str).collect::<Vec<_>>())
+    Server::start(&texts(&args))
 }
 
 /// Every combination of what clients of a small service send.
@@ -186,7 +185,7 @@ fn setup_keeps_every_row_of_the_originals_database_and_brings_tenants() {
                 SELECT id, subject, spriority, ppriority, property_key, property_value FROM jitsi_property ORDER BY id";
     let before = database.script(rows);
     let own = database.all();
-    let args: Vec<&str> = ["-n", "--setup"].into_iter().chain(own.iter().map(String::as_str)).collect();
+    let args = [&["-n", "--setup"], &texts(&own)[..]].concat();
     for _ in 0..2 {
         let output = crate::support::server::run(&args);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

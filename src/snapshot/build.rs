@@ -149,25 +149,28 @@ impl Builder {
 
         let mut problem = |what: String| self.problems.add(Table::JitsiProperty, row.id, what);
         let mut fault = |column: &str, fault: Fault| problem(format!("{column}: {}", fault.explain()));
-        if !self.keys.contains_key(&*key) {
-            let mut faults = Vec::new();
-            let parsed = Key::parse(&key, |fault| faults.push(fault));
-            self.keys.insert((&*key).into(), (Arc::new(parsed), faults));
-        }
-        let (key, faults) = &self.keys[&*key];
-        faults.iter().for_each(|found| fault("property_key", *found));
+        let (key, faults) = match self.keys.get(&*key) {
+            Some(known) => known.clone(),
+            None => {
+                let mut faults = Vec::new();
+                let parsed = (Arc::new(Key::parse(&key, |fault| faults.push(fault))), faults);
+                self.keys.insert((&*key).into(), parsed.clone());
+                parsed
+            }
+        };
+        faults.into_iter().for_each(|found| fault("property_key", found));
         let value = Template::parse(&value, Place::Value, |found| fault("property_value", found));
-        let rule = Rule::new(order, key.clone(), value);
+        let rule = Rule::new(order, key, value);
 
         let comparison = self.options.comparison;
-        let domain = comparison.fold(&domain);
+        let (domain, folded) = (comparison.fold(&domain), comparison.fold(&subject));
         let list = if domain.is_empty() {
-            self.everywhere.list(&subject, &self.options)
+            self.everywhere.list(&subject, &folded, &self.options)
         } else {
             let tenant = self.tenants.get_or_default(&domain);
-            match tenant.users.get_mut(&comparison.fold(&subject)) {
-                Some(user) if !is_default(&subject, comparison) => Some(&mut user.rules),
-                _ => tenant.subjects.list(&subject, &self.options),
+            match tenant.users.get_mut(&folded) {
+                Some(user) if !is_default(&folded) => Some(&mut user.rules),
+                _ => tenant.subjects.list(&subject, &folded, &self.options),
             }
         };
         match list {
@@ -189,7 +192,6 @@ impl Builder {
 
     /// The snapshot of all rows added, and what was wrong with them.
     pub fn finish(mut self) -> (Snapshot, Problems) {
-        self.report_user_subjects();
         let mut user_rules: NameMap<Vec<Rule>> = NameMap::default();
         let comparison = self.options.comparison;
         for name in self.tenants.iter().flat_map(|(_, tenant)| tenant.users.iter().map(|(name, _)| name)) {
@@ -198,6 +200,9 @@ impl Builder {
                 user_rules.insert(name, rules);
             }
         }
+        let users = self.tenants.iter().flat_map(|(_, tenant)| tenant.users.iter());
+        let for_users = users.map(|(name, user)| (name, &user.rules)).chain(user_rules.iter());
+        for_users.for_each(|(name, rules)| report_user_subject(name, rules, &mut self.problems));
         user_rules.values_mut().chain(self.everywhere.lists_mut()).for_each(settle);
         let base = Arc::new(RuleSet::merge(&self.everywhere.default));
 
@@ -207,11 +212,13 @@ impl Builder {
             for user in tenant.users.values_mut() {
                 settle(&mut user.rules);
                 if user.credential.is_usable() {
-                    tenant.decoys.add(&user.credential);
-                    decoys.add(&user.credential);
+                    tenant.decoys.add(user.credential.kind(), &user.credential, 1);
                 }
             }
             tenant.decoys.settle();
+            for (kind, credential, count) in &tenant.decoys.kinds {
+                decoys.add(kind.clone(), credential, *count);
+            }
             // A few rules of its own are no reason to keep a whole answer for
             // each of very many tenants.
             if tenant.subjects.default.len() * LAID_OVER > self.everywhere.default.len() {
@@ -234,28 +241,22 @@ impl Builder {
         snapshot.counts = snapshot.count();
         (snapshot, self.problems)
     }
+}
 
-    /// A subject such as `Linux` stops matching what it was written for once a
-    /// user has that name. Only names that clients are known to send for
-    /// another parameter can be recognised here.
-    fn report_user_subjects(&mut self) {
-        let global = &self.everywhere.named;
-        for (_, tenant) in self.tenants.iter() {
-            for (name, user) in tenant.users.iter() {
-                let Some(param) = std::str::from_utf8(name).ok().and_then(sent_for) else {
-                    continue;
-                };
-                let global = global.get(name).into_iter().flatten();
-                for rule in user.rules.iter().chain(global) {
-                    let name = String::from_utf8_lossy(name);
-                    let what = format!(
-                        "the subject `{name}` is a user's name, so it matches that user alone; \
-                         if the {param} is meant, write `{param}={name}`, else `username={name}`"
-                    );
-                    self.problems.add(Table::JitsiProperty, rule.order.id, what);
-                }
-            }
-        }
+/// A subject such as `Linux` stops matching what it was written for once a user
+/// has that name. Only names that clients are known to send for another
+/// parameter can be recognised here.
+fn report_user_subject(name: &[u8], rules: &[Rule], problems: &mut Problems) {
+    let Some((name, param)) = std::str::from_utf8(name).ok().and_then(|name| Some((name, sent_for(name)?)))
+    else {
+        return;
+    };
+    for rule in rules {
+        let what = format!(
+            "the subject `{name}` is a user's name, so it matches that user alone; \
+             if the {param} is meant, write `{param}={name}`, else `username={name}`"
+        );
+        problems.add(Table::JitsiProperty, rule.order.id, what);
     }
 }
 
@@ -278,8 +279,8 @@ fn required<'c>(cell: &'c Cell, column: &str) -> Result<std::borrow::Cow<'c, str
     }
 }
 
-fn is_default(subject: &str, comparison: Comparison) -> bool {
-    comparison.fold(subject).as_slice() == b"default"
+fn is_default(subject: &Folded) -> bool {
+    subject.as_slice() == b"default"
 }
 
 fn settle(rules: &mut Vec<Rule>) {
@@ -288,17 +289,16 @@ fn settle(rules: &mut Vec<Rule>) {
 }
 
 impl Subjects {
-    /// Where rules for `subject` go; `None` if no client can match it.
-    fn list(&mut self, subject: &str, options: &Options) -> Option<&mut Vec<Rule>> {
-        let comparison = options.comparison;
-        if is_default(subject, comparison) {
+    /// Where rules for `subject`, also given `folded`, go; `None` if no client
+    /// can match it.
+    fn list(&mut self, subject: &str, folded: &Folded, options: &Options) -> Option<&mut Vec<Rule>> {
+        if is_default(folded) {
             return Some(&mut self.default);
         }
         let Some((name, value)) = template::typed_subject(subject) else {
-            let subject = comparison.fold(subject);
-            return (!subject.is_empty()).then(|| self.named.get_or_default(&subject));
+            return (!folded.is_empty()).then(|| self.named.get_or_default(folded));
         };
-        let value = comparison.fold(value);
+        let value = options.comparison.fold(value);
         if value.is_empty() {
             return None;
         }
@@ -315,6 +315,9 @@ impl Subjects {
     /// Takes out the rules whose whole subject is `user`, which may look like a
     /// typed one.
     fn take(&mut self, user: &[u8], comparison: Comparison) -> Vec<Rule> {
+        if self.named.is_empty() && self.typed.is_empty() {
+            return Vec::new();
+        }
         let mut rules = self.named.remove(user).unwrap_or_default();
         if let Some(at) = user.iter().position(|&byte| byte == b'=') {
             let (name, value) = (&user[..at], &user[at + 1..]);

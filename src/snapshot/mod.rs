@@ -113,12 +113,11 @@ struct Decoys {
 }
 
 impl Decoys {
-    fn add(&mut self, credential: &Credential) {
-        let kind = credential.kind();
-        self.total += 1;
+    fn add(&mut self, kind: Kind, credential: &Credential, more: usize) {
+        self.total += more;
         match self.kinds.iter_mut().find(|(known, ..)| *known == kind) {
-            Some((.., count)) => *count += 1,
-            None => self.kinds.push((kind, credential.decoy(), 1)),
+            Some((.., count)) => *count += more,
+            None => self.kinds.push((kind, credential.decoy(), more)),
         }
     }
 

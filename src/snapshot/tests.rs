@@ -235,6 +235,13 @@ fn a_subject_that_clients_send_for_another_parameter_is_reported_when_a_user_has
 }
 
 #[test]
+fn such_a_subject_of_all_tenants_is_reported_once_however_many_have_the_user() {
+    let users = ["a.org", "b.org", "c.org"].map(|domain| user_row(1, (domain, "linux", "pw")));
+    let (_, problems) = build(plain(), users.into_iter().chain([rule_row(6, ("", "Linux", 1, "k", "v"))]));
+    assert_eq!(problems.len(), 1, "{problems:?}");
+}
+
+#[test]
 fn rows_give_the_same_snapshot_in_any_order() {
     let users = [("a.org", "alice", "pw"), ("a.org", "bob", "pw")].map(|user| user_row(1, user));
     let rules = [("a.org", "bob", 1, "k", "bobs"), ("", "bob", 1, "g", "bobs")];

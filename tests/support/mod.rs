@@ -23,6 +23,11 @@ pub fn wait_for<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// Options as the binary takes them.
+pub fn texts(args: &[String]) -> Vec<&str> {
+    args.iter().map(String::as_str).collect()
+}
+
 /// Hexadecimal md5, as the original stores passwords.
 pub fn md5_hex(password: &str) -> String {
     format!("{:x}", md5::compute(password))

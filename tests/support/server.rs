@@ -34,6 +34,12 @@ pub fn run_command(mut command: Command) -> Output {
     child.wait_with_output().expect("its output")
 }
 
+/// Sends a signal by name.
+pub fn send_signal(pid: u32, name: &str) {
+    let status = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &pid.to_string()]).status();
+    assert!(status.expect("sh").success());
+}
+
 /// A server on a port of its own; it ends with the test.
 pub struct Server {
     pub address: SocketAddr,
@@ -91,9 +97,7 @@ impl Server {
 
     /// Sends a signal by name.
     pub fn signal(&self, name: &str) {
-        let pid = self.pid().to_string();
-        let status = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &pid]).status();
-        assert!(status.expect("sh").success());
+        send_signal(self.pid(), name);
     }
 
     /// Waits until it has ended by itself.
