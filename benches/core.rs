@@ -4,15 +4,15 @@
 //! Ratios count, not times: at the end, what the contract promises is measured
 //! side by side, in turns, in this one run.
 
-use std::fmt::Write;
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::Criterion;
 use jitsiprovs::credential::{Credential, Owner, PwdFmt, Verdict};
 use jitsiprovs::model::{Cell, Params, Row, RuleRow, UserRow};
 use jitsiprovs::properties::Place;
-use jitsiprovs::snapshot::{Builder, Options, Outcome, Session, Snapshot};
+use jitsiprovs::snapshot::{Options, Outcome, Session, Snapshot, Writer};
 use jitsiprovs::source::default_properties;
 use jitsiprovs::template::Template;
 
@@ -36,23 +36,24 @@ fn rule(id: usize, subject: &str, key: &str, value: &str) -> Row {
     Row::Rule(RuleRow { id: id as i64, domain, subject, spriority, ppriority, key, value })
 }
 
+const OWN_KEYS: [&str; 3] = ["DISPLAY_NAME", "SERVER_ADDRESS", "VOICEMAIL_URI"];
+
 /// `users` users with the default properties, and `own` rules of each user's.
-fn snapshot(users: usize, own: usize) -> Snapshot {
-    let mut builder = Builder::new(Options::default(), None);
-    (1..=users).for_each(|id| builder.add(user(id)));
-    for (id, (key, value)) in default_properties().enumerate() {
-        builder.add(rule(id, "default", key, value));
-    }
-    let keys = ["DISPLAY_NAME", "SERVER_ADDRESS", "VOICEMAIL_URI"];
-    for id in 1..=users {
-        for (at, key) in keys.iter().take(own).enumerate() {
+fn rows(users: usize, own: usize) -> impl Iterator<Item = Row> {
+    let defaults = default_properties().enumerate();
+    let defaults = defaults.map(|(id, (key, value))| rule(id, "default", key, value));
+    let own = (1..=users).flat_map(move |id| {
+        OWN_KEYS.iter().take(own).enumerate().map(move |(at, key)| {
             let key = format!("net.java.sip.communicator.impl.protocol.sip.accsip.{key}");
-            let mut value = String::new();
-            write!(value, "value {at} of user {id:07}").expect("a string takes it");
-            builder.add(rule(1000 + id * own + at, &format!("user{id:07}"), &key, &value));
-        }
-    }
-    builder.finish().0
+            let value = format!("value {at} of user {id:07}");
+            rule(1000 + id * own + at, &format!("user{id:07}"), &key, &value)
+        })
+    });
+    (1..=users).map(user).chain(defaults).chain(own)
+}
+
+fn snapshot(users: usize, own: usize) -> Arc<Snapshot> {
+    Writer::build(Options::default(), rows(users, own)).0
 }
 
 /// What a client sends, of users spread over the whole snapshot.

@@ -10,8 +10,8 @@ use crate::http::State;
 use crate::reload::Reloader;
 use crate::server::{Bound, Server};
 
-/// Loads the first snapshot, serves, and tells `ready` the address; reloads on
-/// SIGHUP; drains and returns on SIGTERM and SIGINT.
+/// Loads the first snapshot, serves, and tells `ready` the address; reloads;
+/// drains and returns on SIGTERM and SIGINT.
 ///
 /// # Errors
 /// When the address cannot be listened on or the source cannot be read; each
@@ -25,7 +25,7 @@ pub async fn run(config: Serve, ready: impl FnOnce(SocketAddr)) -> anyhow::Resul
     let bound = Bound::new(config.listen)?;
     tracing::info!("reading {}", config.source.name());
     let mut reloader = tokio::select! {
-        started = Reloader::start(config.source, config.snapshot) => started?,
+        started = Reloader::start(config.source, config.snapshot, config.reload) => started?,
         caught = stop.caught() => {
             tracing::info!("{caught}: stopped before serving");
             return Ok(());
@@ -38,19 +38,13 @@ pub async fn run(config: Serve, ready: impl FnOnce(SocketAddr)) -> anyhow::Resul
     tracing::info!("serving http://{}/jitsiprovs/", server.address);
     ready(server.address);
 
-    let reloads = async {
-        loop {
-            // Signals that arrive during a reload are one more reload.
-            hangup.recv().await;
-            reloader.reload("SIGHUP").await;
-        }
-    };
     let caught = tokio::select! {
-        () = reloads => unreachable!("reloads go on for ever"),
+        () = reloader.run(&mut hangup) => unreachable!("reloads go on for ever"),
         caught = stop.caught() => caught,
     };
     tracing::info!("{caught}: finishing the requests under way");
     tokio::task::spawn_blocking(move || server.stop()).await?;
+    reloader.close().await;
     tracing::info!("stopped");
     Ok(())
 }

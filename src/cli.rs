@@ -65,6 +65,8 @@ pub struct Options {
     #[command(flatten)]
     pub rows: Rows,
     #[command(flatten)]
+    pub reload: Reload,
+    #[command(flatten)]
     pub requests: Requests,
     #[command(flatten)]
     pub process: Process,
@@ -179,6 +181,33 @@ pub struct Rows {
     /// Let case and trailing spaces count in usernames, domains and subjects
     #[arg(long, env = "JITSIPROVS_CASE_SENSITIVE", value_parser = flag())]
     pub case_sensitive: bool,
+}
+
+/// Keeping up with the database.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Reload")]
+pub struct Reload {
+    /// Load everything every so many seconds, whatever the changes say; 0 for never
+    #[arg(long, env = "JITSIPROVS_RELOAD_INTERVAL", value_name = "SECONDS", default_value_t = 300.0)]
+    pub reload_interval: f64,
+    /// Ask for changes every so many seconds, where --setup has made a table of them; 0 for never
+    #[arg(long, env = "JITSIPROVS_POLL_INTERVAL", value_name = "SECONDS", default_value_t = 1.0)]
+    pub poll_interval: f64,
+    /// Hold back a reload that loses more than this share of the users or of the rules
+    #[arg(
+        long,
+        env = "JITSIPROVS_MAX_SHRINK",
+        value_name = "PERCENT",
+        default_value_t = 50,
+        value_parser = clap::value_parser!(u8).range(0..=100)
+    )]
+    pub max_shrink: u8,
+    /// Hold nothing back
+    #[arg(long, env = "JITSIPROVS_ALLOW_SHRINK", value_parser = flag())]
+    pub allow_shrink: bool,
+    /// Keep what is served in this file too, and start with it while the database is down
+    #[arg(long, env = "JITSIPROVS_STATE_FILE", value_name = "FILE")]
+    pub state_file: Option<PathBuf>,
 }
 
 /// What requests mean.

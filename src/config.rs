@@ -9,9 +9,13 @@ use crate::cli::{self, DbTls, DbType};
 use crate::credential;
 use crate::http::params;
 use crate::model::{Aliases, Known, Secret, built_in_aliases};
+use crate::reload;
 use crate::snapshot::{self, Comparison};
-use crate::source::{Account, Endpoint, Mysql, Queries, Source, Sqlite, Tls};
+use crate::source::{Account, Endpoint, Mysql, Polling, Queries, Source, Sqlite, Tls};
 use crate::telemetry;
+
+/// The longest interval, a year.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 const DEFAULT_PATH: &str = "/var/lib/jitsiprovs/jitsiprovs.db";
 
@@ -26,7 +30,7 @@ pub struct Config {
 /// What to do.
 pub enum Task {
     /// Answer requests.
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Make or upgrade the tables of a source.
     Setup(Arc<dyn Source>),
 }
@@ -39,6 +43,8 @@ pub struct Serve {
     pub source: Arc<dyn Source>,
     /// How rows are understood.
     pub snapshot: snapshot::Options,
+    /// When and how to reload.
+    pub reload: reload::Settings,
     /// How requests are understood.
     pub requests: params::Settings,
     /// `--drain-timeout`
@@ -74,7 +80,7 @@ impl Config {
     /// See [`Error`].
     pub fn new(options: cli::Options) -> Result<Config, Error> {
         // Without `..`: an option that is forgotten here does not compile.
-        let cli::Options { listening, database, setup, rows, requests, process } = options;
+        let cli::Options { listening, database, setup, rows, reload, requests, process } = options;
         let cli::Listening { http_ip, http_port } = listening;
         let cli::Process { foreground, verbose, log_format, drain_timeout } = process;
         let log = telemetry::Options { format: log_format, verbose };
@@ -94,10 +100,11 @@ impl Config {
             listen: SocketAddr::new(http_ip, http_port),
             source,
             snapshot: snapshot_options(rows, requests.aliases.clone()),
+            reload: reload_settings(reload)?,
             requests,
             drain_timeout: Duration::from_secs(drain_timeout),
         };
-        Ok(Config { log, task: Task::Serve(serve) })
+        Ok(Config { log, task: Task::Serve(Box::new(serve)) })
     }
 }
 
@@ -194,6 +201,7 @@ fn source(database: cli::Database, setup: cli::Setup) -> Result<Arc<dyn Source>,
         admin,
         from: db_from,
         queries,
+        polling: Polling::default(),
     }))
 }
 
@@ -233,6 +241,24 @@ fn snapshot_options(rows: cli::Rows, aliases: Aliases) -> snapshot::Options {
         realm,
         aliases,
     }
+}
+
+fn reload_settings(reload: cli::Reload) -> Result<reload::Settings, Error> {
+    let cli::Reload { reload_interval, poll_interval, max_shrink, allow_shrink, state_file } = reload;
+    let interval = |seconds: f64, option: &str| match Duration::try_from_secs_f64(seconds) {
+        Ok(interval) if interval.is_zero() => Ok(None),
+        Ok(interval) if interval < Duration::from_millis(10) => {
+            usage(format!("{option} {seconds}: at least 0.01 seconds, or 0 for never"))
+        }
+        Ok(interval) if interval <= LONGEST => Ok(Some(interval)),
+        _ => usage(format!("{option} {seconds}: seconds, at most {}, or 0 for never", LONGEST.as_secs())),
+    };
+    Ok(reload::Settings {
+        reload_interval: interval(reload_interval, "--reload-interval")?,
+        poll_interval: interval(poll_interval, "--poll-interval")?,
+        max_shrink: if allow_shrink { 100 } else { max_shrink },
+        state_file: state_file.map(|path| std::path::absolute(&path).unwrap_or(path)),
+    })
 }
 
 fn request_settings(requests: cli::Requests) -> Result<params::Settings, Error> {

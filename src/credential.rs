@@ -46,10 +46,10 @@ pub enum Unusable {
 }
 
 /// A stored password, ready to be compared. Its `Debug` shows the form only.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Credential(Form);
 
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 enum Form {
     Never,
     /// Keyed digest, so that the password itself is not kept in memory.
@@ -59,12 +59,14 @@ enum Form {
     Slow(Arc<Slow>),
 }
 
+#[derive(PartialEq, Eq)]
 struct Ha1 {
     /// `username:realm:`
     prefix: Box<str>,
     digest: Ha1Digest,
 }
 
+#[derive(PartialEq, Eq)]
 enum Ha1Digest {
     Md5([u8; 16]),
     Sha256([u8; 32]),
@@ -77,6 +79,15 @@ pub struct Slow {
     /// The password that was right before, under this process' key.
     proven: OnceLock<Tag>,
 }
+
+/// The same stored hash, whatever is remembered of it.
+impl PartialEq for Slow {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash
+    }
+}
+
+impl Eq for Slow {}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Scheme {

@@ -30,5 +30,6 @@ pub mod rules;
 pub mod server;
 pub mod snapshot;
 pub mod source;
+pub mod state_file;
 pub mod telemetry;
 pub mod template;

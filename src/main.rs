@@ -11,6 +11,11 @@ use jitsiprovs::cli::{Cli, Command};
 use jitsiprovs::config::{self, Config, Task};
 use jitsiprovs::{app, commands, process, telemetry};
 
+/// Snapshots come and go in very many small pieces for months: memory must come
+/// back, and no request may wait while it is tidied up.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     process::tidy();
     match run(Cli::parse()) {
@@ -39,7 +44,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             runtime.block_on(async {
                 match task {
                     Task::Setup(source) => commands::setup(&*source).await,
-                    Task::Serve(serve) => app::run(serve, |_| {}).await,
+                    Task::Serve(serve) => app::run(*serve, |_| {}).await,
                 }
             })
         }

@@ -4,6 +4,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// A text that must never be shown: a password, a hash, a database credential.
 ///
 /// `Debug` and `Display` print `***`; the text itself is reached only through
@@ -40,14 +42,14 @@ impl fmt::Display for Secret {
 /// The original's tables are nullable throughout and SQLite columns hold any
 /// type, so nothing is assumed here; the snapshot's builder decides what is
 /// usable and reports the rest.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Cell {
     /// SQL `NULL`.
     Null,
     /// A whole number.
     Int(i64),
     /// Anything else, as bytes.
-    Text(Vec<u8>),
+    Text(#[serde(with = "serde_bytes")] Vec<u8>),
 }
 
 impl Cell {
@@ -104,7 +106,7 @@ pub struct NotUtf8;
 pub struct NotANumber;
 
 /// A row of `user_auth`. It holds a password, so it does not implement `Debug`.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserRow {
     /// The row's primary key, or its place in the operator's own query.
     pub id: i64,
@@ -118,7 +120,7 @@ pub struct UserRow {
 
 /// A row of `jitsi_property`. Values may hold passwords, so it does not
 /// implement `Debug`.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleRow {
     /// The row's primary key, or its place in the operator's own query.
     pub id: i64,
@@ -136,8 +138,8 @@ pub struct RuleRow {
     pub value: Cell,
 }
 
-/// What a source reads, users before rules.
-#[derive(Clone, PartialEq, Eq)]
+/// What a source reads.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Row {
     /// A row of `user_auth`.
     User(UserRow),
@@ -145,8 +147,41 @@ pub enum Row {
     Rule(RuleRow),
 }
 
-/// The table a [`Problem`] was found in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+impl Row {
+    /// The table it is of.
+    pub fn table(&self) -> Table {
+        match self {
+            Row::User(_) => Table::UserAuth,
+            Row::Rule(_) => Table::JitsiProperty,
+        }
+    }
+
+    /// Its id, by which it is known in its table.
+    pub fn id(&self) -> i64 {
+        match self {
+            Row::User(row) => row.id,
+            Row::Rule(row) => row.id,
+        }
+    }
+}
+
+impl fmt::Debug for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Row({} id {})", self.table(), self.id())
+    }
+}
+
+/// What became of one row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    /// It is new, or reads differently now.
+    Put(Row),
+    /// It is no longer there.
+    Gone(Table, i64),
+}
+
+/// One of the two tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Table {
     /// `user_auth`
     UserAuth,
@@ -323,6 +358,11 @@ impl Params {
     /// The value of a known parameter.
     pub fn known(&self, name: Known) -> Option<&str> {
         self.known[name as usize].as_deref()
+    }
+
+    /// Every parameter that is not a known one, by name and value.
+    pub fn others(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.other.iter().map(|(name, value)| (&**name, &**value))
     }
 
     fn other(&self, name: &str) -> Option<&str> {

@@ -37,15 +37,42 @@ pub struct Order {
 
 /// A rule, compiled.
 #[derive(Debug, Clone)]
-pub struct Rule {
+pub struct Compiled {
     /// Its place among the others.
     pub order: Order,
+    /// The property it sets.
+    pub key: Arc<Key>,
+    /// What to.
+    pub value: Template,
+}
+
+/// The rules of one subject, in order, their values in one text.
+///
+/// Values may hold passwords, so `Debug` shows how many there are.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Rules {
+    stored: Box<[Stored]>,
+    values: Template,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct Stored {
+    order: Order,
     key: Arc<Key>,
-    value: Template,
+    /// Where its value ends in text and holes of all values; it begins where
+    /// the one before ends.
+    end: (u32, u32),
+}
+
+/// One of [`Rules`].
+#[derive(Clone, Copy)]
+pub struct Rule<'a> {
+    rules: &'a Rules,
+    at: usize,
 }
 
 /// A property's key, compiled. Rules of one key share it.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Key {
     template: Template,
     /// `None` when it depends on the request.
@@ -90,28 +117,104 @@ impl Key {
     }
 }
 
-impl Rule {
-    /// Makes a rule of its parts.
-    pub fn new(order: Order, key: Arc<Key>, value: Template) -> Rule {
-        Rule { order, key, value }
+impl Rules {
+    /// The same list without the rules of some rows, and with `more`.
+    pub fn with(&self, is_gone: impl Fn(i64) -> bool, more: Vec<Compiled>) -> Rules {
+        enum Either<'a> {
+            Old(Rule<'a>),
+            New(Compiled),
+        }
+        let old = self.iter().filter(|rule| !is_gone(rule.order().id)).map(Either::Old);
+        let mut all: Vec<Either<'_>> = old.chain(more.into_iter().map(Either::New)).collect();
+        all.sort_unstable_by_key(|rule| match rule {
+            Either::Old(rule) => rule.order(),
+            Either::New(rule) => rule.order,
+        });
+        let mut values = Template::builder();
+        let stored = all.into_iter().map(|rule| {
+            let (order, key) = match rule {
+                Either::Old(rule) => {
+                    values.push(rule.value());
+                    (rule.order(), rule.stored().key.clone())
+                }
+                Either::New(Compiled { order, key, value }) => {
+                    values.push(value.whole());
+                    (order, key)
+                }
+            };
+            Stored { order, key, end: values.position() }
+        });
+        Rules { stored: stored.collect(), values: values.finish() }
     }
 
-    /// Bytes of memory behind it, its own size and the shared key left out.
+    /// Whether the rule of a row is among them.
+    pub fn has(&self, id: i64) -> bool {
+        self.stored.iter().any(|stored| stored.order.id == id)
+    }
+
+    /// The rules, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Rule<'_>> {
+        (0..self.stored.len()).map(|at| Rule { rules: self, at })
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.stored.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.stored.is_empty()
+    }
+
+    /// Bytes of memory behind it, its own size and the shared keys left out.
     pub fn heap_bytes(&self) -> usize {
-        self.value.heap_bytes()
+        size_of_val(&*self.stored) + self.values.heap_bytes()
+    }
+}
+
+impl std::fmt::Debug for Rules {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Rules({})", self.len())
+    }
+}
+
+impl<'a> Rule<'a> {
+    /// Its place among all rules.
+    pub fn order(self) -> Order {
+        self.stored().order
     }
 
-    fn missing<'a>(&'a self, params: &Params) -> Option<&'a Name> {
-        self.key.template.whole().missing(params).or_else(|| self.value.whole().missing(params))
+    /// Whether it is the same rule of the same list.
+    pub fn is(self, other: Rule<'_>) -> bool {
+        std::ptr::eq(self.stored(), other.stored())
     }
 
-    fn is_conditional(&self) -> bool {
-        self.key.template.is_conditional() || self.value.is_conditional()
+    fn stored(self) -> &'a Stored {
+        &self.rules.stored[self.at]
+    }
+
+    fn key(self) -> Piece<'a> {
+        self.stored().key.template.whole()
+    }
+
+    fn value(self) -> Piece<'a> {
+        let start = self.at.checked_sub(1).map_or((0, 0), |before| self.rules.stored[before].end);
+        let end = self.stored().end;
+        self.rules.values.piece(start.0..end.0, start.1..end.1)
+    }
+
+    fn missing(self, params: &Params) -> Option<&'a Name> {
+        self.key().missing(params).or_else(|| self.value().missing(params))
+    }
+
+    fn is_conditional(self) -> bool {
+        self.key().is_conditional() || self.value().is_conditional()
     }
 }
 
 /// A set of rules merged into one answer with holes.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct RuleSet {
     program: Template,
     lines: Box<[Line]>,
@@ -124,7 +227,7 @@ pub struct RuleSet {
 }
 
 /// One rule of a [`RuleSet`] and its stretch of the program.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Line {
     order: Order,
     text: Range<u32>,
@@ -134,12 +237,13 @@ struct Line {
 impl RuleSet {
     /// Merges `rules`, which must be in order, leaving out those that lose to
     /// another of them whatever the request.
-    pub fn merge<'r>(rules: impl IntoIterator<Item = &'r Rule>) -> RuleSet {
+    pub fn merge<'r>(rules: impl IntoIterator<Item = Rule<'r>>) -> RuleSet {
         let mut program = Template::builder();
         let (mut lines, mut places, mut dynamic) = (Vec::new(), Vec::new(), Vec::new());
         let (mut settled, mut contested) = (HashSet::new(), HashSet::new());
         for rule in rules {
-            match rule.key.id {
+            let key = &rule.stored().key;
+            match key.id {
                 Some(id) if settled.contains(&id) => continue,
                 Some(id) => {
                     if rule.is_conditional() {
@@ -149,22 +253,24 @@ impl RuleSet {
                     }
                     places.push((id, lines.len()));
                 }
-                None => dynamic.push((lines.len(), rule.key.clone())),
+                None => dynamic.push((lines.len(), key.clone())),
             }
             let start = program.position();
-            program.push(&rule.key.template);
+            program.push(rule.key());
             program.push_str("=");
-            program.push(&rule.value);
+            program.push(rule.value());
             program.push_str("\n");
             let end = program.position();
-            lines.push(Line { order: rule.order, text: start.0..end.0, holes: start.1..end.1 });
+            lines.push(Line { order: rule.order(), text: start.0..end.0, holes: start.1..end.1 });
         }
         places.sort_unstable();
+        let mut contested: Box<[KeyId]> = contested.into_iter().collect();
+        contested.sort_unstable();
         RuleSet {
             program: program.finish(),
             lines: lines.into(),
             places: places.into(),
-            contested: contested.into_iter().collect(),
+            contested,
             dynamic: dynamic.into(),
         }
     }
@@ -210,13 +316,13 @@ type Skips<'a> = SmallVec<[Skipped<'a>; 4]>;
 /// A stretch of the answer.
 enum Stretch<'a> {
     Lines(Range<usize>),
-    Rule(&'a Rule),
+    Rule(Rule<'a>),
 }
 
 /// Lays `extras`, which must be in order and distinct, over `base` and renders
 /// the winners. Allocates the body and, for answers of usual size, nothing
 /// else.
-pub fn answer<'a>(base: &'a RuleSet, extras: &[&'a Rule], params: &Params) -> Answer<'a> {
+pub fn answer<'a>(base: &'a RuleSet, extras: &[Rule<'a>], params: &Params) -> Answer<'a> {
     let mut skipped = Skips::new();
     if extras.is_empty() && base.contested.is_empty() && base.dynamic.is_empty() {
         let whole = base.program.whole();
@@ -228,16 +334,16 @@ pub fn answer<'a>(base: &'a RuleSet, extras: &[&'a Rule], params: &Params) -> An
     let stretches = Merge::new(base, extras, params, &mut skipped).winners();
     let len = stretches.iter().map(|stretch| match stretch {
         Stretch::Lines(lines) => base.piece(lines.clone()).len(params),
-        Stretch::Rule(rule) => rule.key.template.whole().len(params) + 1 + rule.value.whole().len(params) + 1,
+        Stretch::Rule(rule) => rule.key().len(params) + 1 + rule.value().len(params) + 1,
     });
     let mut body = Vec::with_capacity(len.sum());
     for stretch in stretches {
         match stretch {
             Stretch::Lines(lines) => base.piece(lines).render(params, &mut body),
             Stretch::Rule(rule) => {
-                rule.key.template.whole().render(params, &mut body);
+                rule.key().render(params, &mut body);
                 body.push(b'=');
-                rule.value.whole().render(params, &mut body);
+                rule.value().render(params, &mut body);
                 body.push(b'\n');
             }
         }
@@ -249,7 +355,7 @@ pub fn answer<'a>(base: &'a RuleSet, extras: &[&'a Rule], params: &Params) -> An
 /// may want are looked at, all other lines of the base have won already.
 struct Merge<'a, 'r> {
     base: &'a RuleSet,
-    extras: SmallVec<[(&'a Rule, KeyId); 8]>,
+    extras: SmallVec<[(Rule<'a>, KeyId); 8]>,
     params: &'r Params,
     skipped: &'r mut Skips<'a>,
     watched: Watched,
@@ -261,8 +367,9 @@ struct Merge<'a, 'r> {
 }
 
 impl<'a, 'r> Merge<'a, 'r> {
-    fn new(base: &'a RuleSet, extras: &[&'a Rule], params: &'r Params, skipped: &'r mut Skips<'a>) -> Self {
-        let extras: SmallVec<[_; 8]> = extras.iter().map(|rule| (*rule, rule.key.id(params))).collect();
+    fn new(base: &'a RuleSet, extras: &[Rule<'a>], params: &'r Params, skipped: &'r mut Skips<'a>) -> Self {
+        let extras: SmallVec<[_; 8]> =
+            extras.iter().map(|rule| (*rule, rule.stored().key.id(params))).collect();
         let mut open: SmallVec<[(usize, KeyId); 8]> =
             base.dynamic.iter().map(|(line, key)| (*line, key.id(params))).collect();
         let dynamic = open.iter().map(|(_, id)| *id);
@@ -276,9 +383,9 @@ impl<'a, 'r> Merge<'a, 'r> {
     /// The winners in order, lines that stand together as one stretch.
     fn winners(mut self) -> SmallVec<[Stretch<'a>; 16]> {
         for (rule, id) in std::mem::take(&mut self.extras) {
-            let place = self.base.lines.partition_point(|line| line.order < rule.order);
+            let place = self.base.lines.partition_point(|line| line.order < rule.order());
             self.settle(place);
-            if self.watched.wins(id, rule.order.id, || rule.missing(self.params), self.skipped) {
+            if self.watched.wins(id, rule.order().id, || rule.missing(self.params), self.skipped) {
                 self.take(place, place);
                 self.stretches.push(Stretch::Rule(rule));
             }

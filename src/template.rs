@@ -127,21 +127,12 @@ impl Template {
 
     /// The part of a joined template that `text` and `holes` mark.
     pub(crate) fn piece(&self, text: Range<u32>, holes: Range<u32>) -> Piece<'_> {
-        Piece {
-            start: text.start as usize,
-            text: &self.text[text.start as usize..text.end as usize],
-            holes: &self.holes[holes.start as usize..holes.end as usize],
-        }
+        Piece::of(&self.text, &self.holes, text, holes)
     }
 
     /// Whether it renders the same for every request.
     pub fn is_fixed(&self) -> bool {
         self.holes.is_empty()
-    }
-
-    /// Whether some authenticated request lacks a parameter it needs.
-    pub fn is_conditional(&self) -> bool {
-        self.holes.iter().any(Hole::is_conditional)
     }
 
     /// Bytes of memory behind it, its own size left out.
@@ -235,6 +226,19 @@ pub struct Piece<'a> {
 }
 
 impl<'a> Piece<'a> {
+    fn of(all: &'a str, all_holes: &'a [Hole], text: Range<u32>, holes: Range<u32>) -> Piece<'a> {
+        Piece {
+            start: text.start as usize,
+            text: &all[text.start as usize..text.end as usize],
+            holes: &all_holes[holes.start as usize..holes.end as usize],
+        }
+    }
+
+    /// Whether some authenticated request lacks a parameter it needs.
+    pub fn is_conditional(&self) -> bool {
+        self.holes.iter().any(Hole::is_conditional)
+    }
+
     /// The first parameter it needs that the request did not send.
     pub fn missing(&self, params: &Params) -> Option<&'a Name> {
         let missing = |hole: &&Hole| matches!(hole.fill(params), Filling::Missing);
@@ -282,11 +286,11 @@ impl Builder {
         self.text.push_str(written);
     }
 
-    pub(crate) fn push(&mut self, template: &Template) {
-        let start = offset(self.text.len() + template.text.len()) - offset(template.text.len());
-        self.text.push_str(&template.text);
-        let moved = |hole: &Hole| Hole { at: start + hole.at, ..hole.clone() };
-        self.holes.extend(template.holes.iter().map(moved));
+    pub(crate) fn push(&mut self, piece: Piece<'_>) {
+        let start = offset(self.text.len() + piece.text.len()) - offset(piece.text.len());
+        self.text.push_str(piece.text);
+        let moved = |hole: &Hole| Hole { at: start + hole.at - offset(piece.start), ..hole.clone() };
+        self.holes.extend(piece.holes.iter().map(moved));
     }
 
     /// Where the next push begins, in text and in holes.
@@ -402,7 +406,7 @@ mod tests {
             ("${osname:-x}", false),
             ("${null} ${system}", false),
         ] {
-            assert_eq!(parse(text).0.is_conditional(), conditional, "{text}");
+            assert_eq!(parse(text).0.whole().is_conditional(), conditional, "{text}");
         }
     }
 
@@ -411,10 +415,10 @@ mod tests {
         let params: Params = [("username", "alice"), ("domain", "a.org")].into_iter().collect();
         let (first, second) = (parse("<$username>").0, parse("[$domain]").0);
         let mut joined = Template::builder();
-        joined.push(&first);
+        joined.push(first.whole());
         let middle = joined.position();
         joined.push_str("=");
-        joined.push(&second);
+        joined.push(second.whole());
         let end = joined.position();
         let joined = joined.finish();
         let mut out = Vec::new();

@@ -1,8 +1,10 @@
 //! What a request allocates in the core.
 
+use std::sync::Arc;
+
 use jitsiprovs::credential::PwdFmt;
 use jitsiprovs::model::{Cell, Params, Row, RuleRow, UserRow};
-use jitsiprovs::snapshot::{Builder, Options, Outcome, Snapshot};
+use jitsiprovs::snapshot::{Options, Outcome, Snapshot, Writer};
 use jitsiprovs::source::default_properties;
 
 fn rule(id: i64, subject: &str, key: &str, value: &str) -> Row {
@@ -11,15 +13,12 @@ fn rule(id: i64, subject: &str, key: &str, value: &str) -> Row {
     Row::Rule(RuleRow { id, domain, subject, spriority, ppriority, key, value })
 }
 
-fn snapshot(more: impl IntoIterator<Item = Row>) -> Snapshot {
-    let mut builder = Builder::new(Options { pwd_fmt: PwdFmt::Plain, ..Options::default() }, None);
+fn snapshot(more: impl IntoIterator<Item = Row>) -> Arc<Snapshot> {
     let (username, domain, password) = ("alice".into(), "a.org".into(), "pw".into());
-    builder.add(Row::User(UserRow { id: 1, username, domain, password }));
-    for (id, (key, value)) in (1..).zip(default_properties()) {
-        builder.add(rule(id, "default", key, value));
-    }
-    more.into_iter().for_each(|row| builder.add(row));
-    builder.finish().0
+    let user = Row::User(UserRow { id: 1, username, domain, password });
+    let defaults = (1..).zip(default_properties()).map(|(id, (key, value))| rule(id, "default", key, value));
+    let options = Options { pwd_fmt: PwdFmt::Plain, ..Options::default() };
+    Writer::build(options, [user].into_iter().chain(defaults).chain(more)).0
 }
 
 /// Bytes of the answer, and allocations made to resolve and render it.

@@ -2,9 +2,11 @@
 
 use std::cell::RefCell;
 
+use std::sync::Arc;
+
 use jitsiprovs::credential::PwdFmt;
 use jitsiprovs::model::{Cell, Params, Row, RuleRow, UserRow};
-use jitsiprovs::snapshot::{Builder, Options, Outcome, Snapshot};
+use jitsiprovs::snapshot::{Options, Outcome, Snapshot, Writer};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
@@ -12,19 +14,18 @@ use crate::support::java::Java;
 
 const CASES: u32 = 4000;
 
-fn snapshot(users: &[(&str, &str)], rules: &[(String, String)]) -> Snapshot {
-    let mut builder = Builder::new(Options { pwd_fmt: PwdFmt::Plain, ..Options::default() }, None);
-    for (id, (username, password)) in (1..).zip(users) {
+fn snapshot(users: &[(&str, &str)], rules: &[(String, String)]) -> Arc<Snapshot> {
+    let users = (1..).zip(users).map(|(id, (username, password))| {
         let (username, password) = ((*username).into(), (*password).into());
-        builder.add(Row::User(UserRow { id, username, domain: "a.org".into(), password }));
-    }
-    for (id, (key, value)) in (1..).zip(rules) {
+        Row::User(UserRow { id, username, domain: "a.org".into(), password })
+    });
+    let rules = (1..).zip(rules).map(|(id, (key, value))| {
         let (key, value) = (key.as_str().into(), value.as_str().into());
         let (spriority, ppriority) = (Cell::Int(1), Cell::Int(1));
         let (domain, subject) = (Cell::Null, "default".into());
-        builder.add(Row::Rule(RuleRow { id, domain, subject, spriority, ppriority, key, value }));
-    }
-    builder.finish().0
+        Row::Rule(RuleRow { id, domain, subject, spriority, ppriority, key, value })
+    });
+    Writer::build(Options { pwd_fmt: PwdFmt::Plain, ..Options::default() }, users.chain(rules)).0
 }
 
 fn answer(snapshot: &Snapshot, params: &[(&str, &str)]) -> Option<Vec<u8>> {

@@ -107,11 +107,15 @@ fn sighup_brings_the_edited_database_and_a_failed_reload_keeps_what_there_is() {
     let server = Server::on_sqlite(&file.path, &[]);
     assert_eq!(get(&server, "alice@a.org", &[]), "version=1\n");
 
+    server.signal("HUP");
+    let line = server.wait_for_log("nothing has changed");
+    assert!(line.contains("cause=\"SIGHUP\""), "{line}");
+
     file.execute("UPDATE jitsi_property SET property_value = '2'");
     server.signal("HUP");
     wait_for("the edit to be served", || (get(&server, "alice@a.org", &[]) == "version=2\n").then_some(()));
     let line = server.wait_for_log("version=2");
-    for part in ["cause=\"SIGHUP\"", "users=1", "rules=1", "tenants=1", "bytes=", "ms="] {
+    for part in ["added=0", "changed=1", "removed=0", "users=1", "rules=1", "tenants=1", "bytes=", "ms="] {
         assert!(line.contains(part), "{line}");
     }
 

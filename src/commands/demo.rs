@@ -14,6 +14,7 @@ use crate::app;
 use crate::cli;
 use crate::config::Serve;
 use crate::http::params;
+use crate::reload;
 use crate::snapshot;
 use crate::source::{Queries, Source, Sqlite};
 
@@ -48,6 +49,7 @@ pub async fn demo(options: cli::Demo) -> anyhow::Result<()> {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, http_port)),
         source: Arc::new(source),
         snapshot: snapshot::Options::default(),
+        reload: reload::Settings::default(),
         requests: params::Settings::default(),
         drain_timeout: Duration::from_secs(1),
     };

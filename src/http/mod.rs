@@ -6,7 +6,7 @@ mod provision;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
@@ -23,8 +23,8 @@ const NO_STORE: &str = "no-store";
 
 /// Everything handlers need, shared by all connections.
 pub struct State {
-    /// Where the newest snapshot is.
-    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    /// Where the newest snapshot is, once there is one.
+    pub snapshot: Arc<ArcSwapOption<Snapshot>>,
     /// How requests are understood.
     pub settings: params::Settings,
     /// Permits to compute slow hashes.
@@ -33,7 +33,11 @@ pub struct State {
 
 impl State {
     /// `slow_hashes` is how many slow hashes may be computed at once.
-    pub fn new(snapshot: Arc<ArcSwap<Snapshot>>, settings: params::Settings, slow_hashes: usize) -> Self {
+    pub fn new(
+        snapshot: Arc<ArcSwapOption<Snapshot>>,
+        settings: params::Settings,
+        slow_hashes: usize,
+    ) -> Self {
         State { snapshot, settings, slow: Arc::new(Semaphore::new(slow_hashes)) }
     }
 }
@@ -69,6 +73,8 @@ enum Refusal {
         challenge: bool,
     },
     Busy,
+    /// There is no snapshot yet.
+    NotReady,
 }
 
 impl Refusal {
@@ -90,6 +96,9 @@ impl Refusal {
                 (StatusCode::UNAUTHORIZED, "wrong username, domain or password".into())
             }
             Refusal::Busy => (StatusCode::SERVICE_UNAVAILABLE, "too many sign-ins at once, try again".into()),
+            Refusal::NotReady => {
+                (StatusCode::SERVICE_UNAVAILABLE, "the users are not loaded yet, try again".into())
+            }
         };
         let mut response = text(status, comment(&why).into_bytes());
         let headers = response.headers_mut();
@@ -104,7 +113,7 @@ impl Refusal {
                 let basic = "Basic realm=\"jitsiprovs\", charset=\"UTF-8\"";
                 headers.insert(hyper::header::WWW_AUTHENTICATE, HeaderValue::from_static(basic));
             }
-            Refusal::Busy => {
+            Refusal::Busy | Refusal::NotReady => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
             }
             _ => {}

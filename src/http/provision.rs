@@ -40,6 +40,7 @@ pub(super) async fn provision(
 
     // Once: the whole request sees one state of the world.
     let snapshot = state.snapshot.load();
+    let snapshot = snapshot.as_ref().ok_or(Refusal::NotReady)?;
     let session = match snapshot.authenticate(&params) {
         Outcome::Granted(session) => Some(session),
         Outcome::Denied => None,
@@ -50,7 +51,7 @@ pub(super) async fn provision(
         }
     };
     match session {
-        Some(session) => Ok(answer(&snapshot, session, &params)),
+        Some(session) => Ok(answer(snapshot, session, &params)),
         None => Err(Refusal::Credentials { challenge: origin == Origin::Header }),
     }
 }

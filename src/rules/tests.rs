@@ -1,11 +1,20 @@
 use super::*;
 use proptest::prelude::*;
 
-fn rule(order: (i32, i32, i64), key: &str, value: &str) -> Rule {
+/// A list of one rule.
+fn rule(order: (i32, i32, i64), key: &str, value: &str) -> Rules {
     let (spriority, ppriority, id) = order;
     let order = Order { spriority: Some(spriority), ppriority: Some(ppriority), id };
-    let key = Arc::new(Key::parse(key, |_| {}));
-    Rule::new(order, key, Template::parse(value, Place::Value, |_| {}))
+    Rules::default().with(|_| false, vec![compiled(order, key, value)])
+}
+
+fn compiled(order: Order, key: &str, value: &str) -> Compiled {
+    let value = Template::parse(value, Place::Value, |_| {});
+    Compiled { order, key: Arc::new(Key::parse(key, |_| {})), value }
+}
+
+fn each(lists: &[Rules]) -> Vec<Rule<'_>> {
+    lists.iter().flat_map(Rules::iter).collect()
 }
 
 fn params(pairs: &[(&str, &str)]) -> Params {
@@ -15,10 +24,9 @@ fn params(pairs: &[(&str, &str)]) -> Params {
         .collect()
 }
 
-fn text(base: &[Rule], extras: &[Rule], pairs: &[(&str, &str)]) -> String {
-    let set = RuleSet::merge(base);
-    let extras: Vec<&Rule> = extras.iter().collect();
-    let answer = answer(&set, &extras, &params(pairs));
+fn text(base: &[Rules], extras: &[Rules], pairs: &[(&str, &str)]) -> String {
+    let set = RuleSet::merge(each(base));
+    let answer = answer(&set, &each(extras), &params(pairs));
     String::from_utf8(answer.body).expect("ASCII")
 }
 
@@ -52,7 +60,7 @@ fn a_rule_without_its_parameter_leaves_the_key_to_the_next() {
     assert_eq!(text(&base, &[], &[("osname", "Linux")]), "a=Linux\n");
     assert_eq!(text(&base, &[], &[("arch", "arm")]), "a=arm\n");
     assert_eq!(text(&base, &[], &[]), "a=z\n");
-    let set = RuleSet::merge(&base);
+    let set = RuleSet::merge(each(&base));
     let answer = answer(&set, &[], &params(&[]));
     assert_eq!(answer.skipped.iter().map(|skipped| skipped.id).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(answer.skipped[0].missing.to_string(), "osname");
@@ -81,16 +89,16 @@ fn null_on_a_subtree_precedes_what_is_set_inside_it() {
 }
 
 /// What the spec says, word for word, without any of the shortcuts.
-fn reference(base: &[Rule], extras: &[Rule], params: &Params) -> String {
-    let mut all: Vec<&Rule> = base.iter().chain(extras).collect();
-    all.sort_by_key(|rule| rule.order);
+fn reference(base: &[Rules], extras: &[Rules], params: &Params) -> String {
+    let mut all = [each(base), each(extras)].concat();
+    all.sort_by_key(|rule| rule.order());
     let (mut taken, mut out) = (Vec::new(), Vec::new());
     for rule in all {
         if rule.missing(params).is_some() {
             continue;
         }
         let mut key = Vec::new();
-        rule.key.template.whole().render(params, &mut key);
+        rule.key().render(params, &mut key);
         let seen = properties::client_key(&key);
         if taken.contains(&seen) {
             continue;
@@ -98,13 +106,13 @@ fn reference(base: &[Rule], extras: &[Rule], params: &Params) -> String {
         taken.push(seen);
         out.extend(key);
         out.push(b'=');
-        rule.value.whole().render(params, &mut out);
+        rule.value().render(params, &mut out);
         out.push(b'\n');
     }
     String::from_utf8(out).expect("ASCII")
 }
 
-fn any_rules(ids: std::ops::Range<i64>) -> impl Strategy<Value = Vec<Rule>> {
+fn any_rules(ids: std::ops::Range<i64>) -> impl Strategy<Value = Vec<Rules>> {
     let key = prop::sample::select(vec![
         "a",
         "b",
@@ -122,14 +130,30 @@ fn any_rules(ids: std::ops::Range<i64>) -> impl Strategy<Value = Vec<Rule>> {
     let order = (0..3, 0..3, ids);
     prop::collection::vec((order, key, value), 0..12).prop_map(|rules| {
         let mut ids = HashSet::new();
-        let mut rules: Vec<Rule> = rules
+        let mut rules: Vec<Rules> = rules
             .into_iter()
             .filter(|(order, ..)| ids.insert(order.2))
             .map(|(order, key, value)| rule(order, key, value))
             .collect();
-        rules.sort_by_key(|rule| rule.order);
+        rules.sort_by_key(|list| list.iter().next().map(Rule::order));
         rules
     })
+}
+
+#[test]
+fn a_list_is_in_order_and_compact_whatever_was_put_in_and_taken_out() {
+    let order = |priority, id| Order { spriority: Some(priority), ppriority: None, id };
+    let (a, b) = (compiled(order(1, 2), "a", "é$username"), compiled(order(2, 4), "b", "$domain"));
+    let c = compiled(order(3, 1), "c", "${arch:-x} and $osname");
+    let gone = compiled(order(2, 3), "b", "$uuid gone");
+    let list = Rules::default().with(|_| false, vec![c.clone(), a.clone(), gone]);
+    assert!(list.has(3));
+    let list = list.with(|id| id == 3, vec![b.clone()]);
+    assert!(!list.has(3));
+    assert_eq!(list.iter().map(|rule| rule.order().id).collect::<Vec<_>>(), [2, 4, 1]);
+    let straight = Rules::default().with(|_| true, vec![a, b, c]);
+    assert!(list == straight && list.heap_bytes() == straight.heap_bytes());
+    assert_eq!(text(&[list], &[], &[("osname", "Linux")]), "a=\\u00E9alice\nb=a.org\nc=x and Linux\n");
 }
 
 proptest! {

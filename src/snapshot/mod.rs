@@ -1,23 +1,32 @@
 //! Everything requests are answered from, immutable: tenants, their users'
 //! credentials, and rules indexed by whom they are for.
 //!
-//! A [`Builder`] makes one from rows. A request asks it twice: who is this
+//! A [`Writer`] makes one from rows, and the next from what changed; both share
+//! what is the same. A request asks it twice: who is this
 //! ([`Snapshot::authenticate`]), and what do they get ([`Snapshot::answer`]).
 
-mod build;
+mod decoys;
+mod ledger;
 mod names;
+mod rows;
+mod trie;
+mod writer;
 
-use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
+use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-pub use build::{Builder, Problems};
-pub use names::{Comparison, Folded, NameMap};
+pub use names::{Comparison, Folded};
+pub use writer::{Draft, Problems, Summary, Writer};
 
-use crate::credential::{Credential, Kind, PwdFmt, Slow, Verdict};
-use crate::model::{Aliases, Known, Name, Params, built_in_aliases};
-use crate::rules::{self, Answer, Rule, RuleSet};
+use crate::credential::{Credential, PwdFmt, Slow, Verdict};
+use crate::model::{Aliases, Known, Params, built_in_aliases};
+use crate::rules::{self, Answer, Rule, RuleSet, Rules};
+use crate::template;
+use decoys::Decoys;
+use names::Stored;
+use trie::Trie;
 
 /// How stored rows are to be understood.
 #[derive(Debug, Clone)]
@@ -44,16 +53,14 @@ impl Default for Options {
     }
 }
 
-/// See the module.
-#[derive(Debug)]
+/// See the module. A copy is cheap and shares everything.
+#[derive(Debug, Clone)]
 pub struct Snapshot {
     comparison: Comparison,
-    tenants: NameMap<Tenant>,
-    /// Rules of all tenants. Those whose subject is a user somewhere are in
-    /// `user_rules` instead.
-    everywhere: Subjects,
-    /// Rules of all tenants for a name that is a user's in some tenant.
-    user_rules: NameMap<Vec<Rule>>,
+    names: Trie<Shared>,
+    tenants: Trie<Arc<Tenant>>,
+    /// Rules of all tenants are kept as those of one more, [`EVERYWHERE`].
+    everywhere: Arc<Tenant>,
     /// What a tenant without default rules of its own starts from.
     base: Arc<RuleSet>,
     decoys: Decoys,
@@ -73,80 +80,94 @@ pub struct Counts {
     pub bytes: usize,
 }
 
-#[derive(Debug, Default)]
+/// The number of the tenant that is all tenants.
+const EVERYWHERE: u32 = 0;
+/// The name that rules for everyone are kept under: nobody else's, since
+/// neither a username nor a subject can be empty.
+const DEFAULT: &[u8] = b"";
+
+/// A name of a tenant: a user's, a rule's subject, or both. A user's own rules
+/// lie beside the credential, and no parameter but the username leads there.
+#[derive(Debug, Clone)]
+struct Entry {
+    tenant: u32,
+    name: Stored,
+    /// Users of this name, the lowest id first: the others do not count as long
+    /// as it is there.
+    users: SmallVec<[User; 1]>,
+    /// Of a name of all tenants: how many tenants have a user of that name.
+    namesakes: u32,
+    rules: Rules,
+}
+
+/// Without the count of weak references, of which there are none: with it,
+/// every entry would take a quarter more.
+type Shared = triomphe::Arc<Entry>;
+
+impl Entry {
+    /// Whether the name is a user's, so that rules for it are that user's.
+    fn is_user(&self) -> bool {
+        !self.users.is_empty() || self.namesakes > 0
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct User {
+    id: i64,
+    credential: Credential,
+}
+
+#[derive(Debug, Clone, Default)]
 struct Tenant {
-    users: NameMap<User>,
+    number: u32,
+    /// The domain, as it is compared.
+    name: Stored,
+    users: usize,
+    /// Its rules, by what their subject is.
     subjects: Subjects,
+    /// Rules for everyone of it, when there are any.
+    default: Option<Shared>,
     /// `None`: the snapshot's, over which the tenant's few default rules are
     /// laid at each request.
     base: Option<Arc<RuleSet>>,
     decoys: Decoys,
 }
 
-/// A user, with the rules whose subject is that name: no one else reaches
-/// them, whatever parameters they send.
-#[derive(Debug)]
-struct User {
-    id: i64,
-    credential: Credential,
-    rules: Vec<Rule>,
-}
-
-/// Rules by subject.
-#[derive(Debug, Default)]
+/// How many rules of a tenant have which kind of subject, so that a request
+/// looks up nothing that cannot be there.
+#[derive(Debug, Clone, Default, PartialEq)]
 struct Subjects {
-    /// For everyone.
-    default: Vec<Rule>,
-    /// For whoever sends the subject as the value of any known parameter.
-    named: NameMap<Vec<Rule>>,
-    /// For whoever sends the subject as the value of this parameter.
-    typed: Vec<(Name, NameMap<Vec<Rule>>)>,
+    /// All of them.
+    all: usize,
+    /// `default`
+    default: usize,
+    /// A value that is no user's name: whoever sends it matches.
+    open: usize,
+    /// `param=value`, by what stands before the value.
+    typed: Vec<Typed>,
 }
 
-/// Credentials to compare with when there is no such user, as many of each
-/// kind as real users have, so that the time an answer takes does not tell
-/// which names exist.
-#[derive(Debug, Default)]
-struct Decoys {
-    kinds: Vec<(Kind, Credential, usize)>,
-    total: usize,
+#[derive(Debug, Clone, PartialEq)]
+struct Typed {
+    /// `param=`, as it is compared.
+    prefix: Stored,
+    param: Param,
+    rules: usize,
 }
 
-impl Decoys {
-    fn add(&mut self, kind: Kind, credential: &Credential, more: usize) {
-        self.total += more;
-        match self.kinds.iter_mut().find(|(known, ..)| *known == kind) {
-            Some((.., count)) => *count += more,
-            None => self.kinds.push((kind, credential.decoy(), more)),
-        }
-    }
-
-    fn settle(&mut self) {
-        self.kinds.sort_unstable_by(|(one, ..), (other, ..)| one.cmp(other));
-    }
-
-    /// The same for a name each time, and hardly another after users have come
-    /// and gone, as a real user's would be.
-    fn choose(&self, name: &Folded) -> Option<&Credential> {
-        static KEYED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-        let share = u128::from(KEYED.hash_one(name)) * self.total as u128;
-        let mut place = (share >> 64) as usize;
-        self.kinds.iter().find_map(|(_, credential, count)| match place.checked_sub(*count) {
-            Some(rest) => {
-                place = rest;
-                None
-            }
-            None => Some(credential),
-        })
-    }
+/// The parameter a typed subject names.
+#[derive(Debug, Clone, PartialEq)]
+enum Param {
+    Known(Known),
+    /// As it is compared.
+    Other(Stored),
 }
 
 /// An authenticated request's place in the snapshot.
 #[derive(Debug, Clone, Copy)]
 pub struct Session<'s> {
     tenant: &'s Tenant,
-    /// The user's own. Looked up with the credential, which lies beside it.
-    rules: &'s [Rule],
+    user: &'s Entry,
 }
 
 /// What authentication came to.
@@ -194,11 +215,11 @@ impl Snapshot {
     pub fn authenticate(&self, params: &Params) -> Outcome<'_> {
         let fold = |known| self.comparison.fold(params.known(known).unwrap_or_default());
         let (domain, username) = (fold(Known::Domain), fold(Known::Username));
-        let tenant = self.tenants.get(&domain);
+        let tenant = self.tenant(&domain);
         let found = tenant.and_then(|tenant| {
-            let user = tenant.users.get(&username)?;
-            let session = Session { tenant, rules: &user.rules };
-            user.credential.is_usable().then_some((session, &user.credential))
+            let entry = self.entry(tenant.number, &username)?;
+            let credential = &entry.users.first()?.credential;
+            credential.is_usable().then_some((Session { tenant, user: entry }, credential))
         });
         let credential = match found {
             Some((_, credential)) => credential,
@@ -218,54 +239,121 @@ impl Snapshot {
 
     /// The answer to an authenticated request.
     pub fn answer<'s>(&'s self, session: Session<'s>, params: &Params) -> Answer<'s> {
-        let tenant = session.tenant;
-        let mut extras: SmallVec<[&Rule; 16]> = session.rules.iter().collect();
-        if !self.user_rules.is_empty() {
-            let username = self.comparison.fold(params.known(Known::Username).unwrap_or_default());
-            extras.extend(self.user_rules.get(&username).into_iter().flatten());
+        let Session { tenant, user } = session;
+        let mut extras: Extras<'_> = user.rules.iter().collect();
+        if self.everywhere.subjects.all > self.everywhere.subjects.default {
+            let name = self.comparison.fold(params.known(Known::Username).unwrap_or_default());
+            extras.extend(self.entry(EVERYWHERE, &name).into_iter().flat_map(|entry| entry.rules.iter()));
         }
-        for subjects in [&tenant.subjects, &self.everywhere] {
-            subjects.select(params, self.comparison, &mut extras);
-        }
+        self.select(tenant, params, &mut extras);
+        self.select(&self.everywhere, params, &mut extras);
         if tenant.base.is_none() {
-            extras.extend(&tenant.subjects.default);
+            extras.extend(tenant.default.iter().flat_map(|entry| entry.rules.iter()));
         }
         // One rule may be selected by two parameters of the same value.
-        extras.sort_unstable_by_key(|rule| rule.order);
-        extras.dedup_by(|one, other| std::ptr::eq(*one, *other));
+        extras.sort_unstable_by_key(|rule| rule.order());
+        extras.dedup_by(|one, other| one.is(*other));
         let base = tenant.base.as_ref().unwrap_or(&self.base);
         rules::answer(base, &extras, params)
+    }
+
+    /// Rules of a tenant for whoever sends certain parameters. The username
+    /// leads only to a user's own rules, which are not among them.
+    fn select<'s>(&'s self, tenant: &'s Tenant, params: &Params, extras: &mut Extras<'s>) {
+        let mut take = |name: &[u8]| {
+            let entry = self.entry(tenant.number, name).filter(|entry| !entry.is_user());
+            extras.extend(entry.into_iter().flat_map(|entry| entry.rules.iter()));
+        };
+        if tenant.subjects.open > 0 {
+            for known in Known::ALL.into_iter().filter(|&known| known != Known::Username) {
+                // A value that looks like a typed subject is not one.
+                let value = params.known(known).filter(|value| template::typed_subject(value).is_none());
+                if let Some(value) = value.map(|value| self.comparison.fold(value)).filter(|v| !v.is_empty())
+                {
+                    take(&value);
+                }
+            }
+        }
+        for Typed { prefix, param, .. } in &tenant.subjects.typed {
+            let mut take = |value: &str| {
+                let value = self.comparison.fold(value);
+                if !value.is_empty() {
+                    let mut name = Folded::from_slice(prefix);
+                    name.extend_from_slice(&value);
+                    take(&name);
+                }
+            };
+            match param {
+                Param::Known(known) => params.known(*known).into_iter().for_each(&mut take),
+                Param::Other(wanted) => {
+                    let is_it = |name: &str| *self.comparison.fold(name) == **wanted;
+                    params.others().filter(|(name, _)| is_it(name)).for_each(|(_, value)| take(value));
+                }
+            }
+        }
     }
 
     /// The size of it.
     pub fn counts(&self) -> Counts {
         self.counts
     }
+
+    fn tenant(&self, domain: &[u8]) -> Option<&Tenant> {
+        let is_it = |tenant: &Arc<Tenant>| *tenant.name == *domain;
+        Some(self.tenants.get(names::place(EVERYWHERE, domain), is_it)?)
+    }
+
+    fn entry(&self, tenant: u32, name: &[u8]) -> Option<&Entry> {
+        Some(self.names.get(names::place(tenant, name), |entry| entry.is(tenant, name))?)
+    }
 }
 
-impl Subjects {
-    fn select<'s>(&'s self, params: &Params, comparison: Comparison, extras: &mut SmallVec<[&'s Rule; 16]>) {
-        if !self.named.is_empty() {
-            // The username reaches only rules for users, which are not here.
-            for known in Known::ALL.into_iter().filter(|&known| known != Known::Username) {
-                if let Some(value) = params.known(known).filter(|value| !value.is_empty()) {
-                    extras.extend(self.named.get(&comparison.fold(value)).into_iter().flatten());
+/// Whether everyone gets the same answers from both: all that was counted and
+/// merged while rows came and went is compared too, numbers of tenants and
+/// memory are not.
+impl PartialEq for Snapshot {
+    fn eq(&self, other: &Self) -> bool {
+        let sizes = |snapshot: &Snapshot| Counts { bytes: 0, ..snapshot.counts };
+        let same_entry = |one: &Entry, tenant: u32| {
+            other.entry(tenant, &one.name).is_some_and(|other| {
+                (&one.users, one.namesakes, &one.rules) == (&other.users, other.namesakes, &other.rules)
+            })
+        };
+        let same_tenant = |one: &Tenant, other: &Tenant| {
+            (one.users, &one.subjects, &one.base, &one.decoys)
+                == (other.users, &other.subjects, &other.base, &other.decoys)
+                && match (&one.default, &other.default) {
+                    (Some(one), Some(other)) => one.rules == other.rules,
+                    (one, other) => one.is_none() && other.is_none(),
                 }
-            }
-        }
-        for (name, subjects) in &self.typed {
-            if let Some(value) = params.get(name).filter(|value| !value.is_empty()) {
-                extras.extend(subjects.get(&comparison.fold(value)).into_iter().flatten());
-            }
-        }
-    }
-
-    fn lists_mut(&mut self) -> impl Iterator<Item = &mut Vec<Rule>> {
-        std::iter::once(&mut self.default)
-            .chain(self.named.values_mut())
-            .chain(self.typed.iter_mut().flat_map(|(_, subjects)| subjects.values_mut()))
+        };
+        let mut numbers = HashMap::new();
+        numbers.insert(EVERYWHERE, EVERYWHERE);
+        (sizes(self), self.comparison, self.names.len(), self.tenants.len())
+            == (sizes(other), other.comparison, other.names.len(), other.tenants.len())
+            && self.base == other.base
+            && self.decoys == other.decoys
+            && same_tenant(&self.everywhere, &other.everywhere)
+            && self.tenants.iter().all(|tenant| {
+                other.tenant(&tenant.name).is_some_and(|other| {
+                    numbers.insert(tenant.number, other.number);
+                    same_tenant(tenant, other)
+                })
+            })
+            && self
+                .names
+                .iter()
+                .all(|entry| numbers.get(&entry.tenant).is_some_and(|&tenant| same_entry(entry, tenant)))
     }
 }
+
+impl Entry {
+    fn is(&self, tenant: u32, name: &[u8]) -> bool {
+        self.tenant == tenant && *self.name == *name
+    }
+}
+
+type Extras<'s> = SmallVec<[Rule<'s>; 16]>;
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,9 @@
 //! Names as they are compared: tenants, users and subjects.
 
+use std::hash::BuildHasher;
+use std::sync::LazyLock;
+
+use foldhash::quality::RandomState;
 use smallvec::SmallVec;
 
 /// How names are compared.
@@ -42,77 +46,16 @@ impl Comparison {
 }
 
 /// A name as it is stored: beside its value where it is no longer than most,
-/// so that finding it is one step less.
-type Stored = SmallVec<[u8; 24]>;
+/// so that comparing it is one step less.
+pub(super) type Stored = SmallVec<[u8; 16]>;
 
-/// A map by [`Folded`] name.
-#[derive(Debug, Clone)]
-pub struct NameMap<V>(hashbrown::HashMap<Stored, V>);
-
-impl<V> NameMap<V> {
-    /// The value of a name.
-    pub fn get(&self, name: &[u8]) -> Option<&V> {
-        self.0.get(name)
-    }
-
-    /// The value of a name, to change.
-    pub fn get_mut(&mut self, name: &[u8]) -> Option<&mut V> {
-        self.0.get_mut(name)
-    }
-
-    /// The value of a name, made if there is none.
-    pub fn get_or_default(&mut self, name: &[u8]) -> &mut V
-    where
-        V: Default,
-    {
-        // Looked up first: the entry API would allocate the name each time.
-        if !self.0.contains_key(name) {
-            self.insert(name, V::default());
-        }
-        self.get_mut(name).expect("it was just put there")
-    }
-
-    /// Puts a value, and gives back the one that was there.
-    pub fn insert(&mut self, name: &[u8], value: V) -> Option<V> {
-        self.0.insert(Stored::from_slice(name), value)
-    }
-
-    /// Takes a value out.
-    pub fn remove(&mut self, name: &[u8]) -> Option<V> {
-        self.0.remove(name)
-    }
-
-    /// Every name with its value, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &V)> {
-        self.0.iter().map(|(name, value)| (name.as_slice(), value))
-    }
-
-    /// Every value, to change, in no order.
-    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
-        self.0.values_mut()
-    }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Bytes of memory behind it, what the values point to left out.
-    pub fn heap_bytes(&self) -> usize {
-        let spilled = self.0.keys().filter(|name| name.spilled());
-        self.0.allocation_size() + spilled.map(Stored::capacity).sum::<usize>()
-    }
-}
-
-impl<V> Default for NameMap<V> {
-    fn default() -> Self {
-        NameMap(hashbrown::HashMap::new())
-    }
+/// Where a name of a tenant is in a [`Trie`]. Never 0, under a key that only
+/// this process knows.
+///
+/// [`Trie`]: super::trie::Trie
+pub(super) fn place(tenant: u32, name: &[u8]) -> u64 {
+    static KEYED: LazyLock<RandomState> = LazyLock::new(RandomState::default);
+    KEYED.hash_one((tenant, name)) | 1
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Where users and rules come from: one trait, one file a database.
 
+mod cursor;
 mod mysql;
 mod schema;
 mod sqlite;
@@ -11,9 +12,10 @@ use std::pin::Pin;
 
 use tokio::sync::mpsc;
 
-use crate::model::{Cell, Row, RuleRow, Table, UserRow};
+use crate::model::{Cell, Change, Row, RuleRow, Table, UserRow};
 
-pub use mysql::{Account, Endpoint, Mysql, Tls};
+pub use cursor::Cursor;
+pub use mysql::{Account, Endpoint, Mysql, Polling, Tls};
 pub use schema::default_properties;
 pub use sqlite::Sqlite;
 
@@ -39,21 +41,51 @@ pub trait Source: Send + Sync {
     /// What it is, for the log: never a secret.
     fn name(&self) -> String;
 
-    /// Sends every row, users before rules, all as of one moment.
-    fn load(&self, rows: mpsc::Sender<Vec<Row>>) -> Boxed<'_, Result<Loaded, Error>>;
+    /// Sends every row, all as of one moment. Returns the place in the changes
+    /// that it was; `None` if none are noted there, as in the original's schema.
+    fn load(&self, rows: mpsc::Sender<Vec<Row>>) -> Boxed<'_, Result<Option<Cursor>, Error>>;
+
+    /// What changed since `cursor`, as of one moment. Without one, it only
+    /// finds out whether the source can be reached.
+    fn changes<'s>(&'s self, cursor: Option<&'s Cursor>) -> Boxed<'s, Result<Changes, Error>>;
+
+    /// Removes what was noted of changes more than a day ago, by the
+    /// database's clock. Returns how many lines that was.
+    fn prune(&self) -> Boxed<'_, Result<u64, Error>>;
+
+    /// The files whose change is a change of the source.
+    fn files(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
 
     /// Makes or upgrades tables and keeps what is in them. Doing it again does
     /// nothing. Returns what was done, a line each.
     fn setup(&self) -> Boxed<'_, Result<Vec<String>, Error>>;
 }
 
-/// What a load says besides its rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Loaded {
-    /// The highest id in `jitsiprovs_change` as of the load; `None` without
-    /// such a table, as in the original's schema.
-    pub cursor: Option<i64>,
+/// What [`Source::changes`] found.
+#[derive(Debug)]
+pub enum Changes {
+    /// These, and where to go on.
+    Rows {
+        /// What became of each row that changed.
+        changes: Vec<Change>,
+        /// Where the next poll begins; `None` if there was no place to begin
+        /// this one.
+        cursor: Option<Cursor>,
+        /// Whether the connection is a new one: what answers there may be
+        /// another server.
+        is_reconnected: bool,
+    },
+    /// More than can be told row by row: everything must be loaded. In words
+    /// for the log.
+    Unknown(&'static str),
 }
+
+/// More rows than these are faster read with all the others.
+const MANY: usize = 50_000;
+/// Rows are asked for by so many ids at once.
+const IDS: usize = 500;
 
 /// Why a source could not be read or set up. Each message is one line that
 /// names the thing and what to do; none shows a password.
@@ -172,6 +204,17 @@ pub enum Error {
     Cancelled,
 }
 
+impl Error {
+    /// Whether the source itself is out of reach, so that a sign of life from
+    /// it is worth another attempt.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(
+            self,
+            Error::NoFile(_) | Error::CannotOpen { .. } | Error::Unreachable { .. } | Error::NoTls { .. }
+        )
+    }
+}
+
 /// What one table is read with, for the code that is the same for both
 /// databases.
 struct Query<'q> {
@@ -217,6 +260,12 @@ impl Queries {
 }
 
 impl Query<'_> {
+    /// The same for rows of certain ids. Only of our own.
+    fn of_ids(&self, ids: &[i64]) -> String {
+        let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        format!("{} WHERE id IN ({})", self.sql, ids.join(","))
+    }
+
     /// What is done with it, for errors: the operator's own is known by its
     /// option.
     fn reading(&self) -> String {

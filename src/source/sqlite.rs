@@ -1,17 +1,20 @@
 //! The embedded database: a file, read and set up through the bundled SQLite.
 
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 use tokio::sync::mpsc;
 
+use super::cursor::{Cursor, Line, NEWEST, WINDOW, clause};
 use super::schema;
-use super::{BATCH, Boxed, Error, Loaded, Queries, Query, Source, one_line};
-use crate::model::{Cell, Row};
+use super::{BATCH, Boxed, Changes, Error, IDS, MANY, Queries, Query, Source, one_line};
+use crate::model::{Cell, Change, Row, Table};
 
 /// How long to wait for another program's write.
 const BUSY: Duration = Duration::from_secs(5);
@@ -21,12 +24,14 @@ const BUSY: Duration = Duration::from_secs(5);
 pub struct Sqlite {
     path: PathBuf,
     queries: Queries,
+    /// Device and inode of the file that was loaded.
+    loaded: Arc<Mutex<Option<(u64, u64)>>>,
 }
 
 impl Sqlite {
     /// The file at `path`, which need not exist before [`Source::setup`].
     pub fn new(path: impl Into<PathBuf>, queries: Queries) -> Self {
-        Sqlite { path: path.into(), queries }
+        Sqlite { path: path.into(), queries, loaded: Arc::default() }
     }
 
     fn open(&self, flags: OpenFlags) -> Result<Connection, Error> {
@@ -41,20 +46,124 @@ impl Sqlite {
         open().map_err(|error: rusqlite::Error| self.error("opening it", &error))
     }
 
-    fn load_blocking(&self, rows: &mpsc::Sender<Vec<Row>>) -> Result<Loaded, Error> {
+    /// To read only. It is opened for writing all the same, where that may be:
+    /// the last one to close a file that is open so leaves no write-ahead log
+    /// behind, which a file put in its place would be taken to belong to.
+    fn open_to_read(&self) -> Result<Connection, Error> {
         if !exists(&self.path) {
             return Err(Error::NoFile(self.path.clone()));
         }
-        let mut connection = self.open(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let set = connection.pragma_update(None, "query_only", true);
+        set.map_err(|error| self.error("opening it", &error))?;
+        Ok(connection)
+    }
+
+    fn identity(&self) -> Option<(u64, u64)> {
+        let file = std::fs::metadata(&self.path).ok()?;
+        Some((file.dev(), file.ino()))
+    }
+
+    fn load_blocking(&self, rows: &mpsc::Sender<Vec<Row>>) -> Result<Option<Cursor>, Error> {
+        // Before it is opened: should another take its place just now, it is
+        // noticed by the next poll.
+        let identity = self.identity();
+        let mut connection = self.open_to_read()?;
         // One read transaction sees one state, whatever is written meanwhile.
         let transaction =
             connection.transaction().map_err(|error| self.error("beginning a transaction", &error))?;
         let cursor = self.cursor(&transaction)?;
         self.send(&transaction, &self.queries.users(), rows)?;
-        let domain = "SELECT 1 FROM pragma_table_info('jitsi_property') WHERE name = 'domain'";
-        let has_domain = self.queries.rules.is_none() && self.has(&transaction, domain)?;
+        let has_domain = self.has_domain(&transaction)?;
         self.send(&transaction, &self.queries.rules(has_domain), rows)?;
-        Ok(Loaded { cursor })
+        *self.loaded.lock().unwrap_or_else(PoisonError::into_inner) = identity;
+        Ok(cursor)
+    }
+
+    fn poll_blocking(&self, cursor: Option<Cursor>) -> Result<Changes, Error> {
+        let identity = self.identity();
+        let mut connection = self.open_to_read()?;
+        if identity != *self.loaded.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Ok(Changes::Unknown("another file"));
+        }
+        let is_reconnected = false;
+        let Some(mut cursor) = cursor else {
+            return Ok(Changes::Rows { changes: Vec::new(), cursor: None, is_reconnected });
+        };
+        let transaction =
+            connection.transaction().map_err(|error| self.error("beginning a transaction", &error))?;
+        let found = self.lines(&transaction, &clause(&cursor.ask()))?;
+        let Ok((lines, filled)) = cursor.advance(found) else {
+            return Ok(Changes::Unknown("other changes"));
+        };
+        // There is one writer at a time, so only a file that was tampered with
+        // has lines in gaps.
+        if filled {
+            return Ok(Changes::Unknown("other changes"));
+        }
+        if lines.len() > MANY {
+            return Ok(Changes::Unknown("many changes"));
+        }
+        let rows: BTreeSet<(Table, i64)> = lines.iter().filter_map(Line::row).collect();
+        let mut changes = Vec::new();
+        for query in [self.queries.users(), self.queries.rules(self.has_domain(&transaction)?)] {
+            let of_table = rows.iter().filter(|(table, _)| *table == query.table);
+            let ids: Vec<i64> = of_table.map(|(_, id)| *id).collect();
+            if query.is_own && !ids.is_empty() {
+                return Ok(Changes::Unknown("changes of a table that a query of yours may read"));
+            }
+            for ids in ids.chunks(IDS) {
+                self.fetch(&transaction, &query, ids, &mut changes)?;
+            }
+        }
+        Ok(Changes::Rows { changes, cursor: Some(cursor), is_reconnected })
+    }
+
+    /// Reads the rows of `ids`; those that are not there are gone.
+    fn fetch(
+        &self,
+        connection: &Connection,
+        query: &Query<'_>,
+        ids: &[i64],
+        changes: &mut Vec<Change>,
+    ) -> Result<(), Error> {
+        let failed = |error: rusqlite::Error| self.failed(query, &error);
+        let mut statement = connection.prepare(&query.of_ids(ids)).map_err(failed)?;
+        let columns = statement.column_count();
+        let mut found = statement.query([]).map_err(failed)?;
+        let mut gone: BTreeSet<i64> = ids.iter().copied().collect();
+        while let Some(row) = found.next().map_err(failed)? {
+            let row = query.row((0..columns).map(|at| row.get_ref(at).map_or(Cell::Null, cell)), 0);
+            gone.remove(&row.id());
+            changes.push(Change::Put(row));
+        }
+        changes.extend(gone.into_iter().map(|id| Change::Gone(query.table, id)));
+        Ok(())
+    }
+
+    /// Lines of `jitsiprovs_change`, given the end of the query.
+    fn lines(&self, connection: &Connection, clause: &str) -> Result<Vec<Line>, Error> {
+        let failed = |error: rusqlite::Error| self.error("reading `jitsiprovs_change`", &error);
+        let sql = format!("SELECT id, changed_table, changed_id, changed_at FROM jitsiprovs_change {clause}");
+        let mut statement = connection.prepare(&sql).map_err(failed)?;
+        let lines = statement.query_map([], |row| {
+            Ok(Line { id: row.get(0)?, table: row.get(1)?, changed_id: row.get(2)?, at: row.get(3)? })
+        });
+        lines.map_err(failed)?.collect::<Result<_, _>>().map_err(failed)
+    }
+
+    fn prune_blocking(&self) -> Result<u64, Error> {
+        let connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        // The newest line stays: it is how servers know the place where they are.
+        let sql = "DELETE FROM jitsiprovs_change WHERE changed_at < datetime('now', '-1 day') \
+                   AND id < (SELECT max(id) FROM jitsiprovs_change)";
+        let pruned = connection.execute(sql, []);
+        pruned.map(|lines| lines as u64).map_err(|error| self.error("pruning `jitsiprovs_change`", &error))
+    }
+
+    fn has_domain(&self, connection: &Connection) -> Result<bool, Error> {
+        let domain = "SELECT 1 FROM pragma_table_info('jitsi_property') WHERE name = 'domain'";
+        Ok(self.queries.rules.is_none() && self.has(connection, domain)?)
     }
 
     fn has(&self, connection: &Connection, query: &str) -> Result<bool, Error> {
@@ -62,13 +171,18 @@ impl Sqlite {
         Ok(found.map_err(|error| self.error("reading the schema", &error))?.is_some())
     }
 
-    fn cursor(&self, connection: &Connection) -> Result<Option<i64>, Error> {
+    fn cursor(&self, connection: &Connection) -> Result<Option<Cursor>, Error> {
         if !self.has(connection, "SELECT 1 FROM sqlite_master WHERE name = 'jitsiprovs_change'")? {
             return Ok(None);
         }
-        let highest = "SELECT coalesce(max(id), 0) FROM jitsiprovs_change";
-        let cursor = connection.query_row(highest, [], |row| row.get(0));
-        cursor.map(Some).map_err(|error| self.error("reading `jitsiprovs_change`", &error))
+        let newest = self.lines(connection, NEWEST)?.pop();
+        let failed = |error: rusqlite::Error| self.error("reading `jitsiprovs_change`", &error);
+        let sql = "SELECT id FROM jitsiprovs_change WHERE id >= ? ORDER BY id";
+        let mut statement = connection.prepare(sql).map_err(failed)?;
+        let first = newest.as_ref().map_or(0, |line| line.id) - WINDOW;
+        let ids = statement.query_map([first], |row| row.get(0)).map_err(failed)?;
+        let ids: Vec<i64> = ids.collect::<Result<_, _>>().map_err(failed)?;
+        Ok(Some(Cursor::new(newest, ids)))
     }
 
     fn send(
@@ -77,13 +191,7 @@ impl Sqlite {
         query: &Query<'_>,
         rows: &mpsc::Sender<Vec<Row>>,
     ) -> Result<(), Error> {
-        let failed = |error: rusqlite::Error| {
-            let missing = format!("no such table: {}", query.table);
-            if !query.is_own && error.to_string().contains(&missing) {
-                return query.no_table(self.name());
-            }
-            self.error(&query.reading(), &error)
-        };
+        let failed = |error: rusqlite::Error| self.failed(query, &error);
         let mut statement = connection.prepare(&query.sql).map_err(failed)?;
         let columns = statement.column_count();
         query.check(columns)?;
@@ -160,6 +268,14 @@ impl Sqlite {
         Ok(done)
     }
 
+    fn failed(&self, query: &Query<'_>, error: &rusqlite::Error) -> Error {
+        let missing = format!("no such table: {}", query.table);
+        if !query.is_own && error.to_string().contains(&missing) {
+            return query.no_table(self.name());
+        }
+        self.error(&query.reading(), error)
+    }
+
     fn error(&self, what: &str, error: &rusqlite::Error) -> Error {
         // The extended message is the one that names the thing.
         let why = match error {
@@ -206,9 +322,28 @@ impl Source for Sqlite {
         format!("the SQLite database {}", self.path.display())
     }
 
-    fn load(&self, rows: mpsc::Sender<Vec<Row>>) -> Boxed<'_, Result<Loaded, Error>> {
+    fn load(&self, rows: mpsc::Sender<Vec<Row>>) -> Boxed<'_, Result<Option<Cursor>, Error>> {
         let source = self.clone();
         Box::pin(blocking(move || source.load_blocking(&rows)))
+    }
+
+    fn changes<'s>(&'s self, cursor: Option<&'s Cursor>) -> Boxed<'s, Result<Changes, Error>> {
+        let (source, cursor) = (self.clone(), cursor.cloned());
+        Box::pin(blocking(move || source.poll_blocking(cursor)))
+    }
+
+    fn prune(&self) -> Boxed<'_, Result<u64, Error>> {
+        let source = self.clone();
+        Box::pin(blocking(move || source.prune_blocking()))
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        let beside = |ending: &str| {
+            let mut path = self.path.clone().into_os_string();
+            path.push(ending);
+            PathBuf::from(path)
+        };
+        vec![self.path.clone(), beside("-wal"), beside("-journal")]
     }
 
     fn setup(&self) -> Boxed<'_, Result<Vec<String>, Error>> {

@@ -1,16 +1,19 @@
 //! MySQL and MariaDB.
 
+mod changes;
+mod setup;
+
 use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder, SslOpts, Value};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio::time::timeout;
 
-use super::schema;
-use super::{BATCH, Boxed, Error, Loaded, Queries, Query, Source, one_line};
+use super::cursor::{Cursor, NEWEST, WINDOW};
+use super::{BATCH, Boxed, Changes, Error, Queries, Query, Source, one_line};
 use crate::model::{Cell, Row, Secret};
 
 /// How long a connection may take to be made. Less than the ten seconds in
@@ -74,7 +77,7 @@ pub struct Account {
 }
 
 /// A MySQL or MariaDB database (`--db-type mysql`).
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Mysql {
     /// Where the server is.
     pub endpoint: Endpoint,
@@ -91,6 +94,18 @@ pub struct Mysql {
     pub from: Option<String>,
     /// What is read instead of the original's tables.
     pub queries: Queries,
+    /// What polls need from one to the next; begins with the default.
+    pub polling: Polling,
+}
+
+/// The connection that polls share, so that each costs one short statement.
+#[derive(Default)]
+pub struct Polling(Mutex<Option<Conn>>);
+
+impl std::fmt::Debug for Polling {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Polling")
+    }
 }
 
 impl Mysql {
@@ -207,41 +222,53 @@ impl Mysql {
         timeout(STALL, work).await.map_err(|_| stalled())
     }
 
-    async fn load_all(&self, rows: mpsc::Sender<Vec<Row>>) -> Result<Loaded, Error> {
+    async fn load_all(&self, rows: mpsc::Sender<Vec<Row>>) -> Result<Option<Cursor>, Error> {
         let mut conn = self.connect(&self.account, Some(&self.database)).await?;
-        // What is read must be the state of one moment, whatever is written
-        // meanwhile and whatever the server's defaults are.
+        self.begin(&mut conn).await?;
+        let cursor = self.cursor(&mut conn).await?;
+        self.send(&mut conn, &self.queries.users(), &rows).await?;
+        let has_domain = self.has_domain(&mut conn).await?;
+        self.send(&mut conn, &self.queries.rules(has_domain), &rows).await?;
+        self.run(&mut conn, "ending a transaction", "COMMIT", &self.account).await?;
+        self.keep(conn).await;
+        Ok(cursor)
+    }
+
+    /// What is read in one transaction is the state of one moment, whatever is
+    /// written meanwhile and whatever the server's defaults are.
+    async fn begin(&self, conn: &mut Conn) -> Result<(), Error> {
         for sql in [
             "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
             "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
         ] {
-            self.run(&mut conn, "beginning a transaction", sql, &self.account).await?;
+            self.run(conn, "beginning a transaction", sql, &self.account).await?;
         }
-        let cursor = self.cursor(&mut conn).await?;
-        self.send(&mut conn, &self.queries.users(), &rows).await?;
-        let domain = "SELECT count(*) FROM information_schema.columns WHERE table_schema = DATABASE() \
-                      AND table_name = 'jitsi_property' AND column_name = 'domain'";
-        let has_domain = self.queries.rules.is_none()
-            && self.first(&mut conn, "reading the schema", domain).await? == Some(1);
-        self.send(&mut conn, &self.queries.rules(has_domain), &rows).await?;
-        // Everything is read: a connection that does not close cleanly is the
-        // server's to tidy up.
-        let _ = timeout(CONNECT, conn.disconnect()).await;
-        Ok(Loaded { cursor })
+        Ok(())
     }
 
-    async fn cursor(&self, conn: &mut Conn) -> Result<Option<i64>, Error> {
+    async fn has_domain(&self, conn: &mut Conn) -> Result<bool, Error> {
+        let domain = "SELECT count(*) FROM information_schema.columns WHERE table_schema = DATABASE() \
+                      AND table_name = 'jitsi_property' AND column_name = 'domain'";
+        Ok(self.queries.rules.is_none() && self.first(conn, "reading the schema", domain).await? == Some(1))
+    }
+
+    async fn cursor(&self, conn: &mut Conn) -> Result<Option<Cursor>, Error> {
         let table = "SELECT count(*) FROM information_schema.tables WHERE table_schema = DATABASE() \
                      AND table_name = 'jitsiprovs_change'";
         if self.first(conn, "reading the schema", table).await? != Some(1) {
             return Ok(None);
         }
-        let highest = "SELECT coalesce(max(id), 0) FROM jitsiprovs_change";
-        match self.first(conn, "reading `jitsiprovs_change`", highest).await {
+        let newest = match self.lines(conn, NEWEST).await {
             // An account that may not read it is served as if there were none.
-            Err(Error::Denied { .. }) => Ok(None),
-            other => other,
-        }
+            Err(Error::Denied { .. }) => return Ok(None),
+            lines => lines?.pop(),
+        };
+        let first = newest.as_ref().map_or(0, |line| line.id) - WINDOW;
+        let what = "reading `jitsiprovs_change`";
+        let ids = format!("SELECT id FROM jitsiprovs_change WHERE id >= {first} ORDER BY id");
+        let ids = self.in_time(what, conn.query::<i64, _>(ids)).await?;
+        let ids = ids.map_err(|error| self.error(what, &error, &self.account))?;
+        Ok(Some(Cursor::new(newest, ids)))
     }
 
     async fn send(
@@ -278,106 +305,6 @@ impl Mysql {
             }
         }
     }
-
-    /// Makes the database and the account, as the administrator.
-    async fn create_database(&self, admin: &Account) -> Result<Vec<String>, Error> {
-        let mut conn = self.connect(admin, None).await?;
-        // Under the default mode a backslash is an escape in literals.
-        self.run(&mut conn, "setting the SQL mode", "SET SESSION sql_mode = ''", admin).await?;
-        let from = match &self.from {
-            Some(from) => from.clone(),
-            None => {
-                let (what, seen) = ("asking who we are", "SELECT substring_index(user(), '@', -1)");
-                let found = self.in_time(what, conn.query_first::<String, _>(seen)).await?;
-                found.map_err(|error| self.error(what, &error, admin))?.unwrap_or_else(|| "localhost".into())
-            }
-        };
-        let (name, user, from) = (&self.database, literal(&self.account.user), literal(&from));
-        // In GRANT, `_` and `%` in a database's name stand for other names.
-        let pattern = name.replace('\\', "\\\\").replace('_', "\\_").replace('%', "\\%");
-        let statements = [
-            (
-                "creating the database",
-                format!("CREATE DATABASE IF NOT EXISTS {} CHARACTER SET utf8mb4", identifier(name)),
-            ),
-            (
-                "creating the account",
-                format!(
-                    "CREATE USER IF NOT EXISTS {user}@{from} IDENTIFIED BY {}",
-                    literal(self.account.password.reveal())
-                ),
-            ),
-            ("granting access", format!("GRANT ALL ON {}.* TO {user}@{from}", identifier(&pattern))),
-        ];
-        for (what, sql) in &statements {
-            self.run(&mut conn, what, sql, admin).await?;
-        }
-        let _ = timeout(CONNECT, conn.disconnect()).await;
-        Ok(vec![format!("database `{name}` and account {user}@{from} are there")])
-    }
-
-    async fn set_up(&self) -> Result<Vec<String>, Error> {
-        let mut done = match &self.admin {
-            Some(admin) => self.create_database(admin).await?,
-            None => Vec::new(),
-        };
-        let account = &self.account;
-        let mut conn = self.connect(account, Some(&self.database)).await?;
-        // Nothing may be cut short to fit, whatever the server's own mode is.
-        let strict = "SET SESSION sql_mode = 'STRICT_ALL_TABLES'";
-        self.run(&mut conn, "setting the SQL mode", strict, account).await?;
-        // Two nodes may be set up at once.
-        let lock = "SELECT GET_LOCK('jitsiprovs_setup', 30)";
-        if self.first(&mut conn, "waiting for another setup", lock).await? != Some(1) {
-            return Err(self.statement("waiting for another setup", "it did not end in 30 s"));
-        }
-        self.run(&mut conn, "creating `jitsiprovs_schema`", schema::CREATE_VERSIONS, account).await?;
-        for step in schema::MYSQL {
-            if self.first(&mut conn, step.name, &schema::taken(step.version)).await?.is_some() {
-                continue;
-            }
-            // Each statement commits by itself here, so a step that was cut
-            // off before is taken again, and finds part of its work done.
-            for statement in step.statements() {
-                match conn.query_drop(statement).await {
-                    Err(mysql_async::Error::Server(error))
-                        if matches!(
-                            error.code,
-                            code::TABLE_EXISTS
-                                | code::COLUMN_EXISTS
-                                | code::INDEX_EXISTS
-                                | code::TRIGGER_EXISTS
-                        ) => {}
-                    other => other.map_err(|error| self.error(step.name, &error, account))?,
-                }
-            }
-            let noted = conn.exec_drop(schema::NOTE_VERSION, (step.version, step.name)).await;
-            noted.map_err(|error| self.error(step.name, &error, account))?;
-            done.push(format!("applied {}", step.name));
-        }
-        let (version, what) = schema::SEED;
-        if self.first(&mut conn, what, &schema::taken(version)).await?.is_none() {
-            self.run(&mut conn, what, "START TRANSACTION", account).await?;
-            let failed = |error| self.error(what, &error, account);
-            if self.first(&mut conn, what, schema::ANY_RULE).await?.is_none() {
-                let properties: Vec<_> = schema::default_properties().collect();
-                done.push(format!("seeded {} default properties", properties.len()));
-                conn.exec_batch(schema::SEED_PROPERTY, properties).await.map_err(failed)?;
-            }
-            conn.exec_drop(schema::NOTE_VERSION, schema::SEED).await.map_err(failed)?;
-            self.run(&mut conn, what, "COMMIT", account).await?;
-        }
-        let _ = timeout(CONNECT, conn.disconnect()).await;
-        Ok(done)
-    }
-}
-
-fn identifier(name: &str) -> String {
-    format!("`{}`", name.replace('`', "``"))
-}
-
-fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
 
 fn cell(value: Value) -> Cell {
@@ -398,8 +325,16 @@ impl Source for Mysql {
         format!("the MySQL database {} at {}", self.database, self.at())
     }
 
-    fn load(&self, rows: mpsc::Sender<Vec<Row>>) -> Boxed<'_, Result<Loaded, Error>> {
+    fn load(&self, rows: mpsc::Sender<Vec<Row>>) -> Boxed<'_, Result<Option<Cursor>, Error>> {
         Box::pin(self.load_all(rows))
+    }
+
+    fn changes<'s>(&'s self, cursor: Option<&'s Cursor>) -> Boxed<'s, Result<Changes, Error>> {
+        Box::pin(self.poll(cursor))
+    }
+
+    fn prune(&self) -> Boxed<'_, Result<u64, Error>> {
+        Box::pin(self.prune_all())
     }
 
     fn setup(&self) -> Boxed<'_, Result<Vec<String>, Error>> {
@@ -411,12 +346,6 @@ impl Source for Mysql {
 mod tests {
     use super::*;
 
-    #[test]
-    fn names_and_passwords_cannot_leave_their_quotes() {
-        assert_eq!(identifier("a`b"), "`a``b`");
-        assert_eq!(literal("it's \\"), "'it''s \\\\'");
-    }
-
     fn source() -> Mysql {
         let account = |user: &str, password| Account { user: user.into(), password: Secret::new(password) };
         Mysql {
@@ -427,6 +356,7 @@ mod tests {
             admin: Some(account("root", "hunter3")),
             from: None,
             queries: Queries::default(),
+            polling: Polling::default(),
         }
     }
 

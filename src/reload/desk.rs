@@ -1,0 +1,288 @@
+//! Where snapshots are written and handed over: the one place that swaps.
+//!
+//! Everything here blocks, and runs on threads where that is allowed.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::model::{Change, Row, Table};
+use crate::snapshot::{Counts, Draft, Options, Problems, Snapshot, Summary, Writer};
+use crate::state_file::{self, Journal};
+
+/// A load that finds more news than these is written row by row as it comes,
+/// rather than kept until the end.
+const NEWS: usize = 50_000;
+
+/// See the module.
+pub(super) struct Desk {
+    current: Arc<ArcSwapOption<Snapshot>>,
+    options: Options,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    writer: Writer,
+    journal: Option<Journal>,
+}
+
+/// How much a snapshot may lose against the one before (`--max-shrink`).
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Guard {
+    /// In percent, of the users or of the rules. 100 allows everything.
+    pub max_shrink: u8,
+}
+
+/// Fewer are always allowed to go.
+const FEW: usize = 20;
+
+impl Guard {
+    fn check(self, before: Counts, after: Counts) -> Result<(), Shrunk> {
+        for (what, before, after) in
+            [("users", before.users, after.users), ("rules", before.rules, after.rules)]
+        {
+            let lost = before.saturating_sub(after);
+            if lost >= FEW && lost * 100 > before * usize::from(self.max_shrink) {
+                return Err(Shrunk { what, before, after });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a snapshot that is held back would lose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shrunk {
+    pub what: &'static str,
+    pub before: usize,
+    pub after: usize,
+}
+
+/// What became of a draft.
+pub(super) enum Outcome {
+    /// It changed nothing, so nothing was swapped.
+    Unchanged,
+    /// It is in use.
+    Swapped(Box<Swapped>),
+    /// It would lose too much.
+    HeldBack(Shrunk),
+    /// The source did not send all.
+    Abandoned,
+}
+
+/// A swap, as it will be reported.
+pub(super) struct Swapped {
+    pub counts: Counts,
+    pub summary: Summary,
+    pub problems: Problems,
+    /// Rows that are not in use, whatever the reason.
+    pub left_out: usize,
+    /// Some of the rows that changed.
+    pub changed: Vec<(Table, i64)>,
+    /// The snapshot that was replaced.
+    pub old: Option<Arc<Snapshot>>,
+}
+
+/// Changed rows that are kept for the report.
+const SAMPLE: usize = 1000;
+
+impl Desk {
+    pub fn new(options: Options, journal: Option<Journal>) -> Desk {
+        let writer = Writer::new(options.clone());
+        let inner = Mutex::new(Inner { writer, journal });
+        Desk { current: Arc::new(ArcSwapOption::empty()), options, inner }
+    }
+
+    pub fn current(&self) -> Arc<ArcSwapOption<Snapshot>> {
+        self.current.clone()
+    }
+
+    /// A defect that stopped a writer half-way must not spoil the next
+    /// snapshot: then everything is written from the beginning.
+    fn open(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(|poisoned| {
+            let mut inner = poisoned.into_inner();
+            inner.writer = Writer::new(self.options.clone());
+            inner.journal.iter_mut().for_each(Journal::abandon_load);
+            self.inner.clear_poison();
+            inner
+        })
+    }
+
+    /// Brings in some changes.
+    pub fn update(&self, changes: Vec<Change>, guard: Guard) -> Outcome {
+        let mut inner = self.open();
+        let Inner { writer, journal } = &mut *inner;
+        let mut draft = writer.draft();
+        let mut changed = Vec::new();
+        for change in changes {
+            match &change {
+                Change::Put(row) => {
+                    note(&mut changed, row.table(), row.id());
+                    journal.iter_mut().for_each(|journal| journal.put(row));
+                }
+                Change::Gone(table, id) => {
+                    note(&mut changed, *table, *id);
+                    journal.iter_mut().for_each(|journal| journal.gone(*table, *id));
+                }
+            }
+            draft.apply(change);
+        }
+        self.finish(draft, journal, changed, guard, false)
+    }
+
+    /// Brings in what the state file holds. Says whether its end is torn off.
+    pub fn restore(&self, path: &Path, source: &str) -> Result<(Swapped, bool), state_file::Error> {
+        let mut inner = self.open();
+        let Inner { writer, .. } = &mut *inner;
+        let mut draft = writer.draft();
+        let is_torn = state_file::read(path, source, |change| draft.apply(change))?;
+        let (summary, rows) = (draft.summary(), draft.rows());
+        let (snapshot, problems) = draft.commit();
+        // A load may have begun, and knows better than the file.
+        writer.begin_load();
+        let counts = snapshot.counts();
+        let old = self.current.swap(Some(snapshot));
+        let left_out = rows - counts.users - counts.rules;
+        Ok((Swapped { counts, summary, problems, left_out, changed: Vec::new(), old }, is_torn))
+    }
+
+    /// Brings in all rows of a load, which is complete if `done` says so. Tells
+    /// `begun` when the first of them are there.
+    pub fn load(
+        &self,
+        mut rows: mpsc::Receiver<Vec<Row>>,
+        begun: oneshot::Sender<()>,
+        done: oneshot::Receiver<()>,
+        guard: Guard,
+    ) -> Outcome {
+        {
+            let mut inner = self.open();
+            inner.writer.begin_load();
+            inner.journal.iter_mut().for_each(Journal::begin_load);
+        }
+        let mut next = rows.blocking_recv();
+        if next.is_some() {
+            let _ = begun.send(());
+        }
+        let is_first = self.open().writer.rows() == 0;
+        let mut news = Vec::new();
+        // Others may bring in changes meanwhile.
+        while !is_first && news.len() < NEWS {
+            let Some(batch) = next.take() else { break };
+            let mut inner = self.open();
+            for row in batch {
+                let Inner { writer, journal } = &mut *inner;
+                journal.iter_mut().for_each(|journal| journal.read(&row, writer.is_current(&row)));
+                if writer.is_news(&row) {
+                    news.push(row);
+                }
+            }
+            drop(inner);
+            next = rows.blocking_recv();
+        }
+
+        let mut inner = self.open();
+        let Inner { writer, journal } = &mut *inner;
+        let mut draft = writer.draft_of_load();
+        let mut changed = Vec::new();
+        let mut put = |draft: &mut Draft<'_>, journal: &mut Option<Journal>, row: &Row| {
+            if draft.put(row) {
+                note(&mut changed, row.table(), row.id());
+                journal.iter_mut().filter(|journal| !journal.is_anew()).for_each(|journal| journal.put(row));
+            }
+        };
+        news.iter().for_each(|row| put(&mut draft, journal, row));
+        while let Some(batch) = next.take() {
+            next = rows.blocking_recv();
+            for row in batch {
+                let is_current = draft.is_current(&row);
+                journal.iter_mut().for_each(|journal| journal.read(&row, is_current));
+                put(&mut draft, journal, &row);
+            }
+        }
+        if done.blocking_recv().is_err() {
+            drop(draft);
+            writer.abandon_load();
+            journal.iter_mut().for_each(Journal::abandon_load);
+            return Outcome::Abandoned;
+        }
+        draft.sweep(|table, id| {
+            note(&mut changed, table, id);
+            journal
+                .iter_mut()
+                .filter(|journal| !journal.is_anew())
+                .for_each(|journal| journal.gone(table, id));
+        });
+        self.finish(draft, journal, changed, guard, true)
+    }
+
+    fn finish(
+        &self,
+        mut draft: Draft<'_>,
+        journal: &mut Option<Journal>,
+        changed: Vec<(Table, i64)>,
+        guard: Guard,
+        is_load: bool,
+    ) -> Outcome {
+        let summary = draft.summary();
+        let (_, after) = draft.counts();
+        let before = self.current.load().as_ref().map(|snapshot| snapshot.counts());
+        if let Err(shrunk) = guard.check(before.unwrap_or_default(), after) {
+            let writer = draft.give_up();
+            if is_load {
+                writer.abandon_load();
+                journal.iter_mut().for_each(Journal::abandon_load);
+            } else {
+                journal.iter_mut().for_each(Journal::forget_changes);
+            }
+            return Outcome::HeldBack(shrunk);
+        }
+        let rows = draft.rows();
+        let (snapshot, problems) = draft.commit();
+        journal.iter_mut().for_each(|journal| journal.commit(is_load));
+        if summary.is_empty() && before.is_some() {
+            return Outcome::Unchanged;
+        }
+        let counts = snapshot.counts();
+        let old = self.current.swap(Some(snapshot));
+        let left_out = rows - counts.users - counts.rules;
+        Outcome::Swapped(Box::new(Swapped { counts, summary, problems, left_out, changed, old }))
+    }
+
+    /// Takes the journal away, to close it.
+    pub fn close(&self) -> Option<Journal> {
+        self.open().journal.take()
+    }
+}
+
+fn note(changed: &mut Vec<(Table, i64)>, table: Table, id: i64) {
+    if changed.len() < SAMPLE {
+        changed.push((table, id));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_is_held_back_when_it_is_large_in_number_and_in_share() {
+        let counts = |users, rules| Counts { users, rules, ..Counts::default() };
+        let half = Guard { max_shrink: 50 };
+        for (before, after, is_allowed) in [
+            (counts(1000, 10), counts(500, 10), true),
+            (counts(1000, 10), counts(499, 10), false),
+            (counts(19, 10), counts(0, 10), true),
+            (counts(20, 10), counts(0, 10), false),
+            (counts(10, 1000), counts(10, 400), false),
+            (counts(10, 1000), counts(1000, 1001), true),
+            (counts(0, 0), counts(0, 0), true),
+        ] {
+            assert_eq!(half.check(before, after).is_ok(), is_allowed, "{before:?} {after:?}");
+            assert!(Guard { max_shrink: 100 }.check(before, after).is_ok());
+        }
+    }
+}

@@ -1,0 +1,574 @@
+//! The one task that keeps the snapshot up to date: what makes it load, what
+//! it does when it cannot, and what it says of it.
+//!
+//! Loads of everything are begun by the start, the timer, SIGHUP, and whatever
+//! leaves no other way to know; what is asked for while one is under way is one
+//! more load after it. Polls, of a table of changes or after a file has
+//! changed, go on beside a load. Both hand what they read to the [`desk`],
+//! which swaps.
+
+mod desk;
+mod pace;
+mod status;
+mod watch;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use tokio::signal::unix::Signal;
+use tokio::sync::{Notify, mpsc, oneshot, watch as channel};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::model::{Change, Table};
+use crate::snapshot::{Options, Snapshot};
+use crate::source::{self, Changes, Cursor, Source};
+use crate::state_file::{self, Journal};
+use desk::{Desk, Guard, Outcome, Shrunk, Swapped};
+use pace::Backoff;
+use watch::Watch;
+
+pub use status::{Origin, Status};
+
+/// Batches between source and desk; both work at once, and what is read ahead
+/// stays small.
+const BATCHES_AHEAD: usize = 8;
+/// Bad rows that a load names in the log; the rest are counted.
+const PROBLEMS_SHOWN: usize = 20;
+/// How long a start waits for the first row before it serves the state file.
+const START_PATIENCE: Duration = Duration::from_millis(500);
+/// Programs that write a file do so in several steps: so long is waited for the
+/// others.
+const FILE_SETTLES: Duration = Duration::from_millis(20);
+/// Within this time a second SIGHUP says that a loss is meant.
+const CONFIRM: Duration = Duration::from_secs(60);
+/// How often old lines of changes are pruned, by any node that may.
+const PRUNE: Duration = Duration::from_secs(3600);
+/// How often it is looked whether requests still use a snapshot that was
+/// replaced.
+const RETIRE: Duration = Duration::from_millis(50);
+
+/// When and how to reload.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `--reload-interval`: everything is loaded so often; `None` for never.
+    pub reload_interval: Option<Duration>,
+    /// `--poll-interval`: changes are asked for so often; `None` for never.
+    pub poll_interval: Option<Duration>,
+    /// `--max-shrink`, in percent; 100 with `--allow-shrink`.
+    pub max_shrink: u8,
+    /// `--state-file`
+    pub state_file: Option<PathBuf>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            reload_interval: Some(Duration::from_secs(300)),
+            poll_interval: Some(Duration::from_secs(1)),
+            max_shrink: 50,
+            state_file: None,
+        }
+    }
+}
+
+/// Why there is no new snapshot.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The source could not be read.
+    #[error(transparent)]
+    Source(#[from] source::Error),
+    /// A defect of this program.
+    #[error("building the snapshot failed; this is a defect of jitsiprovs")]
+    Build,
+}
+
+/// Keeps the current snapshot and replaces it. See the module.
+pub struct Reloader {
+    source: Arc<dyn Source>,
+    settings: Settings,
+    desk: Arc<Desk>,
+    status: channel::Sender<Status>,
+    watch: Watch,
+    /// Where the next poll begins; `None` while only a load can tell.
+    cursor: Option<Cursor>,
+    loading: Option<Loading>,
+    /// Why there must be one more load after the one under way.
+    again: Option<&'static str>,
+    backoff: Backoff,
+    next_load: Option<Instant>,
+    next_poll: Option<Instant>,
+    next_prune: Instant,
+    /// Whether the latest poll, and the latest load, failed.
+    failing: Failing,
+    /// Until when a SIGHUP confirms the loss that was held back.
+    confirm_until: Option<Instant>,
+    /// Snapshots that requests may still use.
+    retired: Vec<Arc<Snapshot>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Failing {
+    polls: bool,
+    loads: bool,
+    /// Whether a sign of life is worth another load.
+    is_unreachable: bool,
+}
+
+/// A load under way.
+struct Loading {
+    cause: &'static str,
+    begun: Instant,
+    task: JoinHandle<Loaded>,
+    /// Ends it.
+    stop: Arc<Notify>,
+}
+
+type Loaded = Result<(Option<Cursor>, Outcome), Error>;
+
+impl Reloader {
+    /// Loads the first snapshot. With a state file, a source that cannot be
+    /// read at once does not keep the server from starting: it serves what the
+    /// file holds, or nothing, until the source is there.
+    ///
+    /// # Errors
+    /// Without a state file, when the source cannot be read: see [`Error`].
+    pub async fn start(
+        source: Arc<dyn Source>,
+        options: Options,
+        settings: Settings,
+    ) -> Result<Reloader, Error> {
+        let state_file = settings.state_file.clone();
+        let state_file = state_file.filter(|path| match state_file::check(path) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!("{error}");
+                false
+            }
+        });
+        let journal = state_file.clone().map(|path| Journal::new(path, source.name()));
+        let mut reloader = Reloader {
+            watch: Watch::new(&source.files()),
+            desk: Arc::new(Desk::new(options, journal)),
+            source,
+            status: channel::Sender::new(Status::new()),
+            cursor: None,
+            loading: None,
+            again: None,
+            backoff: Backoff::new(),
+            next_load: None,
+            next_poll: None,
+            next_prune: Instant::now() + PRUNE.mul_f64(fastrand::f64()),
+            failing: Failing::default(),
+            confirm_until: None,
+            retired: Vec::new(),
+            settings,
+        };
+        let has_begun = reloader.begin("start", false);
+        let Some(path) = state_file else {
+            let loaded = finished(&mut reloader.loading).await?;
+            reloader.conclude(Ok(loaded)).await;
+            return Ok(reloader);
+        };
+        let waiting = async {
+            // Once rows are coming, the file would be out of date in a moment.
+            if let Ok(Ok(())) = tokio::time::timeout(START_PATIENCE, has_begun).await {
+                std::future::pending().await
+            }
+        };
+        tokio::select! {
+            loaded = finished(&mut reloader.loading) => reloader.conclude(loaded).await,
+            () = waiting => {}
+        }
+        if !reloader.status.borrow().is_ready() {
+            reloader.restore(path).await;
+        }
+        Ok(reloader)
+    }
+
+    /// Where the newest snapshot always is, once there is one.
+    pub fn current(&self) -> Arc<ArcSwapOption<Snapshot>> {
+        self.desk.current()
+    }
+
+    /// What there is to say of it, always up to date.
+    pub fn status(&self) -> channel::Receiver<Status> {
+        self.status.subscribe()
+    }
+
+    /// Reloads for ever: `hangup` is SIGHUP.
+    pub async fn run(&mut self, hangup: &mut Signal) {
+        loop {
+            self.retire();
+            tokio::select! {
+                _ = hangup.recv() => self.hang_up(),
+                loaded = finished(&mut self.loading) => self.conclude(loaded).await,
+                () = self.watch.changed() => {
+                    sleep(FILE_SETTLES).await;
+                    match self.cursor {
+                        Some(_) => drop(self.poll("file").await),
+                        None => self.request("file"),
+                    }
+                }
+                () = at(self.next_poll) => drop(self.poll("poll").await),
+                () = at(self.next_load), if self.loading.is_none() => {
+                    self.begin(if self.failing.loads { "retry" } else { "timer" }, false);
+                }
+                () = sleep_until(self.next_prune), if self.cursor.is_some() => self.prune(),
+                () = sleep(RETIRE), if !self.retired.is_empty() => {}
+            }
+        }
+    }
+
+    /// Writes what the state file still lacks. Nothing is reloaded any more.
+    pub async fn close(self) {
+        let closing = move || self.desk.close().into_iter().for_each(Journal::close);
+        let _ = tokio::task::spawn_blocking(closing).await;
+    }
+
+    /// A first SIGHUP loads; one that follows a loss held back confirms it.
+    fn hang_up(&mut self) {
+        let is_confirmed = self.confirm_until.take().is_some_and(|until| Instant::now() < until);
+        if is_confirmed && self.loading.is_none() {
+            self.begin("SIGHUP, confirming the loss", true);
+        } else {
+            self.request("SIGHUP");
+        }
+    }
+
+    /// Loads everything now, or once more after the load under way.
+    fn request(&mut self, cause: &'static str) {
+        if self.loading.is_some() {
+            self.again = Some(cause);
+        } else {
+            self.begin(cause, false);
+        }
+    }
+
+    /// Begins a load. Resolves when the first rows are there; fails if none
+    /// will come.
+    fn begin(&mut self, cause: &'static str, is_confirmed: bool) -> oneshot::Receiver<()> {
+        let (sender, rows) = mpsc::channel(BATCHES_AHEAD);
+        let (done, is_done) = oneshot::channel();
+        let (begun, has_begun) = oneshot::channel();
+        let guard = Guard { max_shrink: if is_confirmed { 100 } else { self.settings.max_shrink } };
+        let (desk, source, stop) = (self.desk.clone(), self.source.clone(), Arc::new(Notify::new()));
+        let stopped = stop.clone();
+        let task = tokio::spawn(async move {
+            let writing = tokio::task::spawn_blocking(move || desk.load(rows, begun, is_done, guard));
+            let loaded = tokio::select! {
+                loaded = source.load(sender) => loaded,
+                () = stopped.notified() => Err(source::Error::Cancelled),
+            };
+            // Only what came whole counts.
+            if loaded.is_ok() {
+                let _ = done.send(());
+            } else {
+                drop(done);
+            }
+            let outcome = writing.await;
+            Ok((loaded?, outcome.map_err(|_| Error::Build)?))
+        });
+        self.next_load = None;
+        self.loading = Some(Loading { cause, begun: Instant::now(), task, stop });
+        has_begun
+    }
+
+    /// Goes on from what the load under way came to.
+    async fn conclude(&mut self, loaded: Loaded) {
+        if let Some(Loading { cause, begun, .. }) = self.loading.take() {
+            self.loaded(cause, begun, loaded).await;
+        }
+        if let Some(cause) = self.again.take() {
+            self.request(cause);
+        }
+    }
+
+    async fn loaded(&mut self, cause: &'static str, begun: Instant, loaded: Loaded) {
+        let (cursor, outcome) = match loaded {
+            Ok(loaded) => loaded,
+            Err(error) => return self.load_failed(cause, &error),
+        };
+        let changed = match outcome {
+            Outcome::Abandoned => return self.load_failed(cause, &Error::Build),
+            Outcome::HeldBack(shrunk) => return self.hold_back(cause, shrunk),
+            Outcome::Unchanged => {
+                match cause {
+                    "timer" => tracing::debug!(cause, ms = ms(begun), "loaded: nothing has changed"),
+                    _ => tracing::info!(cause, ms = ms(begun), "loaded: nothing has changed"),
+                }
+                Vec::new()
+            }
+            Outcome::Swapped(swapped) => self.swapped(cause, begun, cursor.as_ref(), *swapped),
+        };
+        let was_first = self.status.borrow().origin != Origin::Source;
+        self.backoff = Backoff::new();
+        self.next_load = self.settings.reload_interval.map(pace::after);
+        self.confirm_until = None;
+        self.failing = Failing::default();
+        self.note_well(begun);
+
+        if self.cursor.is_some() {
+            self.check_announced(changed).await;
+        } else if self.again.is_none() {
+            self.cursor = cursor;
+        }
+        self.next_poll = self.settings.poll_interval.filter(|_| self.cursor.is_some()).map(pace::after);
+        if was_first && self.cursor.is_none() && self.source.files().is_empty() {
+            tracing::info!(
+                "there is no table of changes: changes are seen {}on SIGHUP; `jitsiprovs --setup` adds \
+                 one, and then they are seen at once",
+                self.settings
+                    .reload_interval
+                    .map_or(String::new(), |interval| format!("every {} s and ", interval.as_secs()))
+            );
+        }
+    }
+
+    /// Rows that a load found changed must be found by a poll too; if not,
+    /// something is wrong with the triggers.
+    async fn check_announced(&mut self, changed: Vec<(Table, i64)>) {
+        if changed.is_empty() {
+            return;
+        }
+        let announced = self.poll("poll").await;
+        let silent: Vec<_> = changed.into_iter().filter(|row| !announced.contains(row)).collect();
+        if let Some((table, id)) = silent.first() {
+            tracing::warn!(
+                "{} rows have changed that no trigger noted in jitsiprovs_change, such as {table} id {id}: \
+                 TRUNCATE fires none; if they are missing, `jitsiprovs --setup` makes them again",
+                silent.len()
+            );
+        }
+    }
+
+    fn load_failed(&mut self, cause: &'static str, error: &Error) {
+        self.next_load = Some(self.backoff.next());
+        if let Error::Build = error {
+            self.cursor = None;
+        }
+        // A load is stopped only to begin another.
+        if matches!(error, Error::Source(source::Error::Cancelled)) {
+            return;
+        }
+        let is_unreachable = matches!(error, Error::Source(error) if error.is_unreachable());
+        self.failing = Failing { loads: true, is_unreachable, ..self.failing };
+        self.note_failing(&error.to_string());
+        if is_unreachable {
+            self.next_poll = Some(pace::probe());
+        }
+        match self.status.borrow().is_ready() {
+            true => tracing::error!(cause, "reload failed, the old snapshot stays in use: {error}"),
+            false => tracing::error!(cause, "load failed: {error}"),
+        }
+    }
+
+    fn hold_back(&mut self, cause: &'static str, Shrunk { what, before, after }: Shrunk) {
+        self.cursor = None;
+        self.next_poll = None;
+        self.next_load = Some(self.backoff.next());
+        let was_held_back = self.status.borrow().is_held_back;
+        if cause.starts_with("SIGHUP") {
+            self.confirm_until = Some(Instant::now() + CONFIRM);
+        }
+        self.status.send_modify(|status| status.is_held_back = true);
+        if was_held_back && !cause.starts_with("SIGHUP") {
+            tracing::debug!(cause, what, before, after, "still held back");
+            return;
+        }
+        tracing::error!(
+            cause,
+            before,
+            after,
+            "the new snapshot is held back, since of {before} {what} it has {after}: if that is meant, \
+             send SIGHUP twice within 60 s, or start with --allow-shrink; the old snapshot stays in use"
+        );
+    }
+
+    /// Asks what has changed, and brings it in. Returns the rows it was told.
+    async fn poll(&mut self, cause: &'static str) -> Vec<(Table, i64)> {
+        let begun = Instant::now();
+        let found = self.source.changes(self.cursor.as_ref()).await;
+        let (changes, cursor, is_reconnected) = match found {
+            Err(error) => {
+                self.poll_failed(&error);
+                return Vec::new();
+            }
+            Ok(Changes::Unknown(why)) => {
+                self.cursor = None;
+                self.next_poll = None;
+                self.request(why);
+                return Vec::new();
+            }
+            Ok(Changes::Rows { changes, cursor, is_reconnected }) => (changes, cursor, is_reconnected),
+        };
+        let rows = changes.iter().map(row).collect();
+        if !changes.is_empty() {
+            let (desk, guard) = (self.desk.clone(), Guard { max_shrink: self.settings.max_shrink });
+            let updated = tokio::task::spawn_blocking(move || desk.update(changes, guard)).await;
+            match updated {
+                Ok(Outcome::Swapped(swapped)) => drop(self.swapped(cause, begun, cursor.as_ref(), *swapped)),
+                Ok(Outcome::Unchanged | Outcome::Abandoned) => {}
+                Ok(Outcome::HeldBack(shrunk)) => {
+                    self.hold_back(cause, shrunk);
+                    return rows;
+                }
+                Err(_) => {
+                    self.cursor = None;
+                    self.request("defect");
+                    return rows;
+                }
+            }
+        }
+        self.cursor = cursor;
+        let was_failing = std::mem::take(&mut self.failing);
+        self.failing.loads = was_failing.loads;
+        self.next_poll = self.settings.poll_interval.filter(|_| self.cursor.is_some()).map(pace::after);
+        if was_failing.polls || was_failing.is_unreachable {
+            tracing::info!("the database is back");
+            // A load that hangs from before would only be in the way.
+            self.loading.iter().for_each(|loading| loading.stop.notify_one());
+            self.request("database back");
+        } else if is_reconnected {
+            // What answers there may be another server.
+            self.request("new connection");
+        }
+        if !self.failing.loads {
+            self.note_well(begun);
+        }
+        rows
+    }
+
+    fn poll_failed(&mut self, error: &source::Error) {
+        self.next_poll = Some(pace::probe());
+        let was_failing = std::mem::replace(&mut self.failing.polls, true);
+        if !was_failing && !self.failing.is_unreachable {
+            tracing::error!("asking for changes failed, the old snapshot stays in use: {error}");
+        }
+        self.note_failing(&error.to_string());
+    }
+
+    /// Serves what the state file holds.
+    async fn restore(&mut self, path: PathBuf) {
+        let begun = Instant::now();
+        let (desk, name) = (self.desk.clone(), self.source.name());
+        let restored = tokio::task::spawn_blocking(move || desk.restore(&path, &name)).await;
+        match restored {
+            Ok(Ok((swapped, is_torn))) => {
+                if is_torn {
+                    tracing::warn!("the end of the state file is torn off: the latest changes are missing");
+                }
+                self.swapped("state file", begun, None, swapped);
+                self.status.send_modify(|status| status.origin = Origin::StateFile);
+                tracing::warn!("{}", *self.status.borrow());
+            }
+            Ok(Err(error)) => {
+                tracing::error!("{error}; requests are answered with 503 until the database is read")
+            }
+            Err(_) => tracing::error!("{}", Error::Build),
+        }
+    }
+
+    /// Reports a swap. Returns some of the rows it was made for.
+    fn swapped(
+        &mut self,
+        cause: &str,
+        begun: Instant,
+        cursor: Option<&Cursor>,
+        swapped: Swapped,
+    ) -> Vec<(Table, i64)> {
+        let Swapped { counts, summary, problems, left_out, changed, old } = swapped;
+        self.status.send_modify(|status| {
+            status.version += 1;
+            status.origin = Origin::Source;
+            status.is_held_back = false;
+        });
+        for problem in problems.first.iter().take(PROBLEMS_SHOWN) {
+            tracing::warn!(table = %problem.table, id = problem.id, "bad row: {}", problem.what);
+        }
+        if problems.total > PROBLEMS_SHOWN {
+            tracing::warn!("and {} more bad rows", problems.total - PROBLEMS_SHOWN);
+        }
+        tracing::info!(
+            version = self.status.borrow().version,
+            cause,
+            tenants = counts.tenants,
+            users = counts.users,
+            rules = counts.rules,
+            bytes = counts.bytes,
+            added = summary.added,
+            changed = summary.changed,
+            removed = summary.removed,
+            bad_rows = problems.total,
+            left_out,
+            cursor = cursor.map(Cursor::id),
+            ms = ms(begun),
+            "snapshot in use"
+        );
+        self.retired.extend(old);
+        changed
+    }
+
+    fn note_well(&mut self, begun: Instant) {
+        self.status.send_modify(|status| {
+            (status.origin, status.as_of, status.failing) = (Origin::Source, begun.into_std(), None);
+        });
+    }
+
+    fn note_failing(&mut self, why: &str) {
+        self.status.send_modify(|status| {
+            let since = status.failing.as_ref().map_or_else(std::time::Instant::now, |(since, _)| *since);
+            status.failing = Some((since, why.to_owned()));
+        });
+    }
+
+    fn prune(&mut self) {
+        self.next_prune = pace::after(PRUNE);
+        let source = self.source.clone();
+        tokio::spawn(async move {
+            match source.prune().await {
+                Ok(0) => {}
+                Ok(lines) => tracing::debug!(lines, "pruned jitsiprovs_change"),
+                Err(error) => tracing::debug!("left to others: {error}"),
+            }
+        });
+    }
+
+    /// Frees snapshots that no request uses any more, where no request has to
+    /// wait for it: freeing a million users takes a while.
+    fn retire(&mut self) {
+        let is_free = |old: &mut Arc<Snapshot>| Arc::strong_count(old) == 1;
+        let free: Vec<_> = self.retired.extract_if(.., is_free).collect();
+        if !free.is_empty() {
+            tokio::task::spawn_blocking(move || drop(free));
+        }
+    }
+}
+
+/// Waits for the load under way; for ever if there is none.
+async fn finished(loading: &mut Option<Loading>) -> Loaded {
+    match loading {
+        Some(loading) => (&mut loading.task).await.unwrap_or(Err(Error::Build)),
+        None => std::future::pending().await,
+    }
+}
+
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn row(change: &Change) -> (Table, i64) {
+    match change {
+        Change::Put(row) => (row.table(), row.id()),
+        Change::Gone(table, id) => (*table, *id),
+    }
+}
+
+fn ms(begun: Instant) -> u64 {
+    begun.elapsed().as_millis() as u64
+}

@@ -1,0 +1,66 @@
+//! What there is to say of the snapshot in use: is there one, where is it from,
+//! and is the source well?
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// Where the snapshot in use came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// There is none yet.
+    Nowhere,
+    /// The state file: the source has not been read yet.
+    StateFile,
+    /// The source.
+    Source,
+}
+
+/// The state of a server's knowledge, and what readiness is decided by.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// Counts the snapshots of this process; 0 while there is none.
+    pub version: u64,
+    /// Where the snapshot came from.
+    pub origin: Origin,
+    /// When the source was last known to say what the snapshot says.
+    pub as_of: Instant,
+    /// Since when the source cannot be read, and why.
+    pub failing: Option<(Instant, String)>,
+    /// Whether a load is held back because it would drop too much.
+    pub is_held_back: bool,
+}
+
+impl Status {
+    pub(super) fn new() -> Status {
+        let as_of = Instant::now();
+        Status { version: 0, origin: Origin::Nowhere, as_of, failing: None, is_held_back: false }
+    }
+
+    /// Whether requests can be answered: one with an old snapshot is ready, one
+    /// without any is not.
+    pub fn is_ready(&self) -> bool {
+        self.origin != Origin::Nowhere
+    }
+
+    /// How long the snapshot may have been out of date.
+    pub fn age(&self) -> Duration {
+        self.as_of.elapsed()
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.origin {
+            Origin::Nowhere => write!(f, "not ready: no snapshot yet")?,
+            Origin::StateFile => write!(f, "ready: snapshot {} from the state file", self.version)?,
+            Origin::Source => write!(f, "ready: snapshot {}", self.version)?,
+        }
+        if self.is_held_back {
+            write!(f, ", a newer one is held back since it would drop too much")?;
+        }
+        if let Some((since, why)) = &self.failing {
+            write!(f, ", the database cannot be read for {} s: {why}", since.elapsed().as_secs())?;
+        }
+        Ok(())
+    }
+}

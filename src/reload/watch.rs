@@ -1,0 +1,63 @@
+//! Notices when files change.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::Notify;
+
+/// Watches as long as it is kept.
+pub(super) struct Watch {
+    _watcher: Option<RecommendedWatcher>,
+    changed: Arc<Notify>,
+}
+
+impl Watch {
+    /// Watches `files`, which need not exist: by their folders, since a file
+    /// may be replaced by another of its name. What cannot be watched is
+    /// reported, and left to polls.
+    pub fn new(files: &[PathBuf]) -> Watch {
+        let changed = Arc::new(Notify::new());
+        if files.is_empty() {
+            return Watch { _watcher: None, changed };
+        }
+        // A link's own folder, and that of the file it leads to.
+        let real: Vec<PathBuf> = files.iter().filter_map(|file| file.canonicalize().ok()).collect();
+        let all = || files.iter().chain(&real);
+        let names: HashSet<OsString> = all().filter_map(|file| Some(file.file_name()?.to_owned())).collect();
+        let folders: HashSet<&Path> = all().filter_map(|file| file.parent()).collect();
+
+        let notify = changed.clone();
+        let told = move |event: notify::Result<Event>| {
+            let is_ours = |path: &PathBuf| path.file_name().is_some_and(|name| names.contains(name));
+            // Events that were lost are as good as one of ours.
+            if event.is_ok_and(|event| !is_change(event.kind) || !event.paths.iter().any(is_ours)) {
+                return;
+            }
+            notify.notify_one();
+        };
+        let watching = notify::recommended_watcher(told).and_then(|mut watcher| {
+            for folder in folders {
+                let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+                watcher.watch(folder, RecursiveMode::NonRecursive)?;
+            }
+            Ok(watcher)
+        });
+        if let Err(why) = &watching {
+            tracing::warn!("changes of {} are seen by polls alone: {why}", files[0].display());
+        }
+        Watch { _watcher: watching.ok(), changed }
+    }
+
+    /// Waits for a change since the last time.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+}
+
+/// Reading a database opens, locks and removes files too, which is no change.
+fn is_change(kind: EventKind) -> bool {
+    matches!(kind, EventKind::Any | EventKind::Modify(_) | EventKind::Create(_) | EventKind::Other)
+}

@@ -1,0 +1,183 @@
+//! What a row means. A row that means nothing is refused in words; one that is
+//! merely odd is used as far as it can be, and reported.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use super::{Folded, Options, Param, names};
+use crate::credential::{Credential, Owner};
+use crate::model::{Cell, Known, RuleRow, UserRow};
+use crate::properties::Place;
+use crate::rules::{Compiled, Key, Order};
+use crate::template::{self, Fault, Template};
+
+/// Longest property key in bytes, before substitution.
+const MAX_KEY: usize = 1024;
+/// Longest property value in bytes, before substitution: MySQL's `TEXT`.
+const MAX_VALUE: usize = 65_535;
+
+/// A row that cannot be used, and why.
+pub(super) struct Unusable(pub String);
+
+fn unusable(why: &str) -> Unusable {
+    Unusable(format!("{why}; the row is left out"))
+}
+
+/// A row of `user_auth`, understood.
+pub(super) struct User {
+    pub domain: Folded,
+    pub username: Folded,
+    pub credential: Credential,
+}
+
+/// A row of `jitsi_property`, understood.
+pub(super) struct Rule {
+    /// Empty for all tenants.
+    pub domain: Folded,
+    /// [`DEFAULT`](super::DEFAULT) for everyone.
+    pub subject: Folded,
+    pub compiled: Compiled,
+}
+
+/// Keys by their text, with what was odd in them: few, and in very many rules.
+#[derive(Debug, Default)]
+pub(super) struct Keys(HashMap<Box<str>, (Arc<Key>, Vec<Fault>)>);
+
+impl Keys {
+    fn parse(&mut self, text: &str) -> (Arc<Key>, &[Fault]) {
+        // Looked up first: the entry API would allocate the text each time.
+        if !self.0.contains_key(text) {
+            let mut faults = Vec::new();
+            let key = Arc::new(Key::parse(text, |fault| faults.push(fault)));
+            self.0.insert(text.into(), (key, faults));
+        }
+        let (key, faults) = &self.0[text];
+        (key.clone(), faults)
+    }
+
+    /// Forgets those that no rule has any more.
+    pub fn tidy(&mut self) {
+        self.0.retain(|_, (key, _)| Arc::strong_count(key) > 1);
+    }
+}
+
+pub(super) fn user(
+    row: &UserRow,
+    options: &Options,
+    problem: &mut dyn FnMut(String),
+) -> Result<User, Unusable> {
+    let stored_username = required(&row.username, "username")?;
+    let stored_domain = required(&row.domain, "domain")?;
+    let (username, domain) =
+        (options.comparison.fold(&stored_username), options.comparison.fold(&stored_domain));
+    for (name, column) in [(&username, "username"), (&domain, "domain")] {
+        if name.is_empty() {
+            return Err(unusable(&format!("{column} is empty, which no client can send")));
+        }
+    }
+    let realm = options.realm.as_deref().unwrap_or(&stored_domain);
+    let owner = Owner { username: &stored_username, realm };
+    // Whose password cannot be used is a user all the same: their name must go
+    // on protecting their rules.
+    let credential = match row.password.text() {
+        Ok(stored) => {
+            Credential::parse(&stored.unwrap_or_default(), options.pwd_fmt, owner).unwrap_or_else(|why| {
+                problem(why.to_string());
+                Credential::NEVER
+            })
+        }
+        Err(_) => {
+            problem("password is not UTF-8, so nobody can sign in with it".into());
+            Credential::NEVER
+        }
+    };
+    Ok(User { domain, username, credential })
+}
+
+pub(super) fn rule(
+    row: &RuleRow,
+    options: &Options,
+    keys: &mut Keys,
+    problem: &mut dyn FnMut(String),
+) -> Result<Rule, Unusable> {
+    let domain = match row.domain.text() {
+        Ok(domain) => options.comparison.fold(&domain.unwrap_or_default()),
+        Err(_) => return Err(unusable("domain is not UTF-8")),
+    };
+    let subject = subject(&required(&row.subject, "subject")?, options)?;
+    let key = required(&row.key, "property_key")?;
+    let value = required(&row.value, "property_value")?;
+    for (text, longest, column) in [(&key, MAX_KEY, "property_key"), (&value, MAX_VALUE, "property_value")] {
+        if text.len() > longest {
+            return Err(unusable(&format!("{column} is longer than {longest} bytes")));
+        }
+    }
+    let order = Order {
+        spriority: priority(&row.spriority, "spriority", problem)?,
+        ppriority: priority(&row.ppriority, "ppriority", problem)?,
+        id: row.id,
+    };
+    let mut fault = |column: &str, fault: Fault| problem(format!("{column}: {}", fault.explain()));
+    let (key, faults) = keys.parse(&key);
+    faults.iter().for_each(|found| fault("property_key", *found));
+    let value = Template::parse(&value, Place::Value, |found| fault("property_value", found));
+    Ok(Rule { domain, subject, compiled: Compiled { order, key, value } })
+}
+
+fn subject(stored: &str, options: &Options) -> Result<Folded, Unusable> {
+    let folded = options.comparison.fold(stored);
+    if folded.as_slice() == b"default" {
+        return Ok(Folded::from_slice(super::DEFAULT));
+    }
+    let is_typed = template::typed_subject(stored).is_some();
+    if folded.is_empty() || is_typed && folded.ends_with(b"=") {
+        let why = "the subject is empty, which matches no client; write `default` for all";
+        return Err(Unusable(why.into()));
+    }
+    Ok(folded)
+}
+
+/// What stands before the value in the name of a typed subject, `=` included,
+/// and the parameter meant.
+pub(super) fn typed(name: &[u8], options: &Options) -> Option<(names::Stored, Param)> {
+    let (param, _) = template::typed_subject(std::str::from_utf8(name).ok()?)?;
+    let prefix = names::Stored::from_slice(&name[..=param.len()]);
+    let alias = options.aliases.iter().find(|(alias, _)| alias == param);
+    let known = alias.map(|(_, known)| *known).or_else(|| Known::from_name(param));
+    let other = || Param::Other(names::Stored::from_slice(param.as_bytes()));
+    Some((prefix, known.map_or_else(other, Param::Known)))
+}
+
+fn priority(cell: &Cell, column: &str, problem: &mut dyn FnMut(String)) -> Result<Option<i32>, Unusable> {
+    let number = cell.int().map_err(|_| unusable(&format!("{column} is not a whole number")))?;
+    let Some(number) = number else {
+        problem(format!("{column} is NULL, which sorts before every number; write the number meant"));
+        return Ok(None);
+    };
+    i32::try_from(number).map(Some).map_err(|_| unusable(&format!("{column} is outside 32 bits")))
+}
+
+fn required<'c>(cell: &'c Cell, column: &str) -> Result<Cow<'c, str>, Unusable> {
+    match cell.text() {
+        Ok(Some(text)) => Ok(text),
+        Ok(None) => Err(unusable(&format!("{column} is NULL"))),
+        Err(_) => Err(unusable(&format!("{column} is not UTF-8"))),
+    }
+}
+
+/// The parameter that clients are known to send this value for: Java's
+/// `os.name` and `os.arch`, lower-case. A subject such as `Linux` stops
+/// matching what it was written for once a user has that name, and only these
+/// can be recognised.
+pub(super) fn sent_for(value: &[u8]) -> Option<(&str, &'static str)> {
+    let value = std::str::from_utf8(value).ok()?;
+    let param = match value {
+        "linux" | "mac os x" | "freebsd" | "openbsd" | "netbsd" | "sunos" => "osname",
+        _ if value.starts_with("windows ") => "osname",
+        "amd64" | "x86_64" | "i386" | "i686" | "x86" | "aarch64" | "arm" => "arch",
+        _ => return None,
+    };
+    Some((value, param))
+}

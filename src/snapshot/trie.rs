@@ -1,0 +1,248 @@
+//! A map that is cheap to change while others read the old one: a hash trie
+//! whose copies share everything that is the same in both.
+//!
+//! Branches have 32 children, by five bits of the hash each, the highest first;
+//! leaves hold up to 64 values, sorted by hash. Changing one value among a
+//! million copies three branches and a leaf; what no other copy shares is
+//! changed in place, so that filling an empty map costs no copies at all.
+
+use std::sync::Arc;
+
+const BITS: u32 = 5;
+const CHILDREN: usize = 1 << BITS;
+const LEAF: usize = 64;
+/// A leaf so deep has no bits of the hash left to be split by.
+const DEEPEST: u32 = 64 / BITS;
+
+/// See the module. Values are found by a hash and a test; several of one hash
+/// may be told apart by the test alone.
+#[derive(Debug, Clone)]
+pub struct Trie<T> {
+    root: Node<T>,
+    len: usize,
+}
+
+#[derive(Debug, Clone)]
+enum Node<T> {
+    Leaf(Arc<[Slot<T>]>),
+    Branch(Arc<[Node<T>; CHILDREN]>),
+}
+
+#[derive(Debug, Clone)]
+struct Slot<T> {
+    hash: u64,
+    /// `None` only while a leaf is being replaced.
+    value: Option<T>,
+}
+
+/// Which child of a branch at `depth` a hash belongs to.
+fn child(hash: u64, depth: u32) -> usize {
+    ((hash << (BITS * depth)) >> (64 - BITS)) as usize
+}
+
+/// The place of the value in a leaf, or where it belongs.
+fn search<T>(slots: &[Slot<T>], hash: u64, is_it: &impl Fn(&T) -> bool) -> Result<usize, usize> {
+    let first = slots.partition_point(|slot| slot.hash < hash);
+    let same = slots[first..].iter().take_while(|slot| slot.hash == hash);
+    let found = same.into_iter().position(|slot| slot.value.as_ref().is_some_and(is_it));
+    found.map(|at| first + at).ok_or(first)
+}
+
+impl<T> Trie<T> {
+    /// The value of `hash` that `is_it`.
+    pub fn get(&self, hash: u64, is_it: impl Fn(&T) -> bool) -> Option<&T> {
+        let (mut node, mut depth) = (&self.root, 0);
+        loop {
+            match node {
+                Node::Branch(children) => node = &children[child(hash, depth)],
+                Node::Leaf(slots) => {
+                    let at = search(slots, hash, &is_it).ok()?;
+                    return slots[at].value.as_ref();
+                }
+            }
+            depth += 1;
+        }
+    }
+
+    /// Every value, in no order that means anything.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        let mut open = vec![std::slice::from_ref(&self.root).iter()];
+        let leaves = std::iter::from_fn(move || {
+            loop {
+                match open.last_mut()?.next() {
+                    Some(Node::Branch(children)) => open.push(children.iter()),
+                    Some(Node::Leaf(slots)) => return Some(slots),
+                    None => drop(open.pop()),
+                }
+            }
+        });
+        leaves.flat_map(|slots| slots.iter()).filter_map(|slot| slot.value.as_ref())
+    }
+
+    /// How many values there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+}
+
+impl<T: Clone> Trie<T> {
+    /// The value of `hash` that `is_it`, made if there is none, to change in this
+    /// copy alone.
+    pub fn get_or_insert(
+        &mut self,
+        hash: u64,
+        is_it: impl Fn(&T) -> bool,
+        make: impl FnOnce() -> T,
+    ) -> &mut T {
+        let (mut node, mut depth) = (&mut self.root, 0);
+        loop {
+            // A full leaf becomes a branch before it is looked into.
+            if let Node::Leaf(slots) = node
+                && slots.len() == LEAF
+                && depth < DEEPEST
+                && search(slots, hash, &is_it).is_err()
+            {
+                *node = split(slots, depth);
+            }
+            match node {
+                Node::Branch(children) => node = &mut Arc::make_mut(children)[child(hash, depth)],
+                Node::Leaf(slots) => {
+                    let at = search(slots, hash, &is_it).unwrap_or_else(|at| {
+                        self.len += 1;
+                        let value = Some(make());
+                        let (before, after) = take(slots, at, at);
+                        *slots = before.chain([Slot { hash, value }]).chain(after).collect();
+                        at
+                    });
+                    return Arc::make_mut(slots)[at].value.as_mut().expect("only taken slots are empty");
+                }
+            }
+            depth += 1;
+        }
+    }
+
+    /// Takes out the value of `hash` that `is_it`.
+    pub fn remove(&mut self, hash: u64, is_it: impl Fn(&T) -> bool) -> Option<T> {
+        let removed = self.get(hash, &is_it)?.clone();
+        let (mut node, mut depth) = (&mut self.root, 0);
+        loop {
+            match node {
+                Node::Branch(children) => node = &mut Arc::make_mut(children)[child(hash, depth)],
+                Node::Leaf(slots) => {
+                    let at = search(slots, hash, &is_it).ok()?;
+                    let (before, after) = take(slots, at, at + 1);
+                    *slots = before.chain(after).collect();
+                    self.len -= 1;
+                    return Some(removed);
+                }
+            }
+            depth += 1;
+        }
+    }
+}
+
+type Slots<T> = std::vec::IntoIter<Slot<T>>;
+
+/// The slots before `to` and those from `from`, to make another leaf of: moved
+/// if no other copy has them, else cloned.
+fn take<T: Clone>(slots: &mut Arc<[Slot<T>]>, to: usize, from: usize) -> (Slots<T>, Slots<T>) {
+    let mut all: Vec<Slot<T>> = match Arc::get_mut(slots) {
+        Some(own) => own.iter_mut().map(|slot| Slot { hash: slot.hash, value: slot.value.take() }).collect(),
+        None => slots.to_vec(),
+    };
+    let after = all.split_off(from);
+    all.truncate(to);
+    (all.into_iter(), after.into_iter())
+}
+
+fn split<T: Clone>(slots: &mut Arc<[Slot<T>]>, depth: u32) -> Node<T> {
+    let (all, _) = take(slots, slots.len(), slots.len());
+    // Sorted by hash, so the slots of each child stand together.
+    let mut all = all.peekable();
+    let children = std::array::from_fn(|at| {
+        Node::Leaf(std::iter::from_fn(|| all.next_if(|slot| child(slot.hash, depth) == at)).collect())
+    });
+    Node::Branch(Arc::new(children))
+}
+
+impl<T> Default for Trie<T> {
+    fn default() -> Self {
+        Trie { root: Node::Leaf(Arc::new([])), len: 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    /// Few bits, so that hashes collide, and in high and low places.
+    fn hash(key: u16) -> u64 {
+        u64::from(key & 7) << 61 | u64::from(key >> 3 & 0xff)
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Put(u16, u32),
+        Remove(u16),
+        Keep,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            6 => (any::<u16>(), any::<u32>()).prop_map(|(key, value)| Step::Put(key & 0xfff, value)),
+            3 => any::<u16>().prop_map(|key| Step::Remove(key & 0xfff)),
+            1 => Just(Step::Keep),
+        ];
+        proptest::collection::vec(step, 0..2000)
+    }
+
+    fn assert_same(trie: &Trie<(u16, u32)>, map: &BTreeMap<u16, u32>) {
+        assert_eq!(trie.len(), map.len());
+        let all: BTreeMap<u16, u32> = trie.iter().copied().collect();
+        assert_eq!(&all, map);
+        for key in 0..0x1000 {
+            let found = trie.get(hash(key), |(known, _)| *known == key).map(|(_, value)| *value);
+            assert_eq!(found, map.get(&key).copied());
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn it_holds_what_a_map_would_and_copies_stay_as_they_were(steps in steps()) {
+            let (mut trie, mut map) = (Trie::default(), BTreeMap::new());
+            let mut kept = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Put(key, value) => {
+                        trie.get_or_insert(hash(key), |(known, _)| *known == key, || (key, 0)).1 = value;
+                        map.insert(key, value);
+                    }
+                    Step::Remove(key) => {
+                        let removed = trie.remove(hash(key), |(known, _)| *known == key);
+                        prop_assert_eq!(removed.map(|(_, value)| value), map.remove(&key));
+                    }
+                    Step::Keep if kept.len() < 4 => kept.push((trie.clone(), map.clone())),
+                    Step::Keep => {}
+                }
+            }
+            assert_same(&trie, &map);
+            for (trie, map) in &kept {
+                assert_same(trie, map);
+            }
+        }
+    }
+
+    #[test]
+    fn more_values_of_one_hash_than_a_leaf_holds_are_told_apart() {
+        let mut trie = Trie::default();
+        for value in 0..200 {
+            trie.get_or_insert(7, |known| *known == value, || value);
+        }
+        assert_eq!(trie.len(), 200);
+        assert_eq!(trie.get(7, |known| *known == 150), Some(&150));
+        assert_eq!(trie.get(8, |_| true), None);
+    }
+}

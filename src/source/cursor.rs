@@ -1,0 +1,272 @@
+//! How far the lines of `jitsiprovs_change` have been read.
+//!
+//! Their ids are handed out when a line is written, but a line is seen only
+//! when its transaction commits. So ids below the highest one seen may still
+//! appear: they are remembered as gaps, and asked for again. Clocks play no
+//! part in it.
+
+use std::collections::BTreeMap;
+
+use super::MANY;
+use crate::model::Table;
+
+/// So far behind the newest line gaps are asked for: a transaction that stays
+/// open while so many other changes are made is left to the next full load.
+pub(super) const WINDOW: i64 = 100_000;
+
+/// So many gaps are asked for at once: half of them the newest, the others in
+/// turn. Rolled-back transactions leave gaps for ever.
+const ASKED: usize = 200;
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor {
+    /// The newest line. If it is not there any more, or another, the database
+    /// is not the one it was.
+    newest: Option<Line>,
+    /// First and last id of each gap.
+    gaps: BTreeMap<i64, i64>,
+    /// The gap to go on with.
+    turn: i64,
+}
+
+/// A line of `jitsiprovs_change`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Line {
+    pub id: i64,
+    pub table: String,
+    pub changed_id: i64,
+    /// As the database writes it.
+    pub at: String,
+}
+
+impl Line {
+    /// The row it speaks of, if it is of a table that concerns us.
+    pub fn row(&self) -> Option<(Table, i64)> {
+        let table = [Table::UserAuth, Table::JitsiProperty]
+            .into_iter()
+            .find(|table| table.to_string() == self.table)?;
+        Some((table, self.changed_id))
+    }
+}
+
+/// The newest line is not there any more: a backup was restored, another server
+/// has taken over, or lines were pruned that this node has not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Lost;
+
+impl Cursor {
+    /// At the `newest` line, given every id in the [`WINDOW`] up to it, in
+    /// order.
+    pub(super) fn new(newest: Option<Line>, ids: impl IntoIterator<Item = i64>) -> Cursor {
+        let mut cursor = Cursor { newest: None, gaps: BTreeMap::new(), turn: 0 };
+        let Some(newest) = newest else { return cursor };
+        let mut expected = (newest.id - WINDOW).max(1);
+        for id in ids {
+            if id > expected {
+                cursor.gaps.insert(expected, id - 1);
+            }
+            expected = id + 1;
+        }
+        cursor.newest = Some(newest);
+        cursor
+    }
+
+    /// The id of the newest line; 0 if there was none.
+    pub fn id(&self) -> i64 {
+        self.newest.as_ref().map_or(0, |line| line.id)
+    }
+
+    /// The ids to ask for, from first to last: the newest and all after it, and
+    /// gaps.
+    pub(super) fn ask(&mut self) -> Vec<(i64, i64)> {
+        let gap = |(first, last): (&i64, &i64)| (*first, *last);
+        let mut asked: Vec<(i64, i64)> = self.gaps.iter().rev().take(ASKED / 2).map(gap).collect();
+        let newest_asked = asked.last().map_or(i64::MAX, |(first, _)| *first);
+        let older = || self.gaps.range(..newest_asked);
+        let in_turn = older().filter(|(first, _)| **first >= self.turn).chain(older());
+        let more = older().count().min(ASKED / 2);
+        asked.extend(in_turn.take(more).map(gap));
+        if more > 0 {
+            self.turn = asked.last().map_or(0, |(_, last)| last + 1);
+        }
+        asked.push((self.id(), i64::MAX));
+        asked
+    }
+
+    /// Every gap.
+    pub(super) fn ask_all_gaps(&self) -> Vec<(i64, i64)> {
+        self.gaps.iter().map(|(first, last)| (*first, *last)).collect()
+    }
+
+    /// Takes the lines that were found after [`Cursor::ask`], in order of their
+    /// ids. Returns those not seen before, and whether there was one in a gap:
+    /// its transaction may have written in other gaps too.
+    ///
+    /// # Errors
+    /// [`Lost`]
+    pub(super) fn advance(&mut self, lines: Vec<Line>) -> Result<(Vec<Line>, bool), Lost> {
+        if let Some(newest) = &self.newest
+            && !lines.contains(newest)
+        {
+            return Err(Lost);
+        }
+        let before = self.id();
+        let lines: Vec<Line> = lines.into_iter().filter(|line| line.id != before).collect();
+        let filled = self.fill(&lines);
+        // Of the first line ever, whatever comes before is a gap.
+        let mut expected = if before == 0 { (self.first_of(&lines) - WINDOW).max(1) } else { before + 1 };
+        for line in lines.iter().filter(|line| line.id > before) {
+            if line.id > expected {
+                self.gaps.insert(expected, line.id - 1);
+            }
+            expected = line.id + 1;
+        }
+        if let Some(last) = lines.last().filter(|line| line.id > before) {
+            self.newest = Some(last.clone());
+            let oldest = last.id - WINDOW;
+            self.gaps.retain(|_, last| *last >= oldest);
+        }
+        Ok((lines, filled))
+    }
+
+    fn first_of(&self, lines: &[Line]) -> i64 {
+        lines.first().map_or(0, |line| line.id)
+    }
+
+    /// Takes the ids of `lines` out of the gaps; says whether any was in one.
+    pub(super) fn fill(&mut self, lines: &[Line]) -> bool {
+        let mut filled = false;
+        for line in lines {
+            let gap = self.gaps.range(..=line.id).next_back().map(|(first, last)| (*first, *last));
+            let Some((first, last)) = gap.filter(|(_, last)| line.id <= *last) else { continue };
+            filled = true;
+            self.gaps.remove(&first);
+            if first < line.id {
+                self.gaps.insert(first, line.id - 1);
+            }
+            if line.id < last {
+                self.gaps.insert(line.id + 1, last);
+            }
+        }
+        filled
+    }
+}
+
+/// The end of a query for the lines in `ranges`, in order of their ids, and no
+/// more of them than tell that there are too many.
+pub(super) fn clause(ranges: &[(i64, i64)]) -> String {
+    let ranges = ranges.iter().map(|(first, last)| match *last {
+        i64::MAX => format!("id >= {first}"),
+        last => format!("id BETWEEN {first} AND {last}"),
+    });
+    format!("WHERE {} ORDER BY id LIMIT {}", ranges.collect::<Vec<_>>().join(" OR "), MANY + 1)
+}
+
+/// The end of a query for the newest line.
+pub(super) const NEWEST: &str = "ORDER BY id DESC LIMIT 1";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn line(id: i64) -> Line {
+        Line { id, table: "user_auth".into(), changed_id: id * 10, at: "now".into() }
+    }
+
+    /// What a table with these lines answers.
+    fn found(table: &BTreeSet<i64>, asked: &[(i64, i64)]) -> Vec<Line> {
+        let is_asked = |id: &&i64| asked.iter().any(|(first, last)| (first..=last).contains(id));
+        table.iter().filter(is_asked).map(|id| line(*id)).collect()
+    }
+
+    fn read(cursor: &mut Cursor, table: &BTreeSet<i64>) -> Result<Vec<i64>, Lost> {
+        let asked = cursor.ask();
+        let (lines, _) = cursor.advance(found(table, &asked))?;
+        Ok(lines.iter().map(|line| line.id).collect())
+    }
+
+    fn at(table: &BTreeSet<i64>) -> Cursor {
+        Cursor::new(table.last().map(|id| line(*id)), table.iter().copied())
+    }
+
+    #[test]
+    fn a_line_that_appears_below_the_newest_is_found_and_only_once() {
+        let mut table = BTreeSet::from([1, 2, 5]);
+        let mut cursor = at(&table);
+        assert_eq!(read(&mut cursor, &table), Ok(vec![]));
+        table.extend([4, 9]);
+        assert_eq!(read(&mut cursor, &table), Ok(vec![4, 9]));
+        table.extend([3, 7]);
+        assert_eq!(read(&mut cursor, &table), Ok(vec![3, 7]));
+        assert_eq!(read(&mut cursor, &table), Ok(vec![]));
+        assert_eq!(cursor.gaps, BTreeMap::from([(6, 6), (8, 8)]));
+    }
+
+    #[test]
+    fn an_empty_table_is_read_from_its_first_line_on_and_below() {
+        let mut table = BTreeSet::new();
+        let mut cursor = at(&table);
+        assert_eq!(read(&mut cursor, &table), Ok(vec![]));
+        table.insert(50);
+        assert_eq!(read(&mut cursor, &table), Ok(vec![50]));
+        table.insert(49);
+        assert_eq!(read(&mut cursor, &table), Ok(vec![49]));
+    }
+
+    #[test]
+    fn a_newest_line_that_is_gone_or_another_is_noticed() {
+        let mut table = BTreeSet::from([1, 2, 3]);
+        let mut cursor = at(&table);
+        table.remove(&3);
+        assert_eq!(read(&mut cursor.clone(), &table), Err(Lost));
+        table.extend([4, 5]);
+        assert_eq!(read(&mut cursor.clone(), &table), Err(Lost));
+        // The same id, written anew after a restore.
+        let other = Line { changed_id: 7, ..line(3) };
+        assert_eq!(cursor.advance(vec![other, line(4)]), Err(Lost));
+    }
+
+    #[test]
+    fn very_many_gaps_are_asked_for_in_turn_and_forgotten_in_the_end() {
+        let mut table: BTreeSet<i64> = (0..2000).map(|at| 1 + 3 * at).collect();
+        let mut cursor = at(&table);
+        assert_eq!(cursor.ask().len(), ASKED + 1);
+        table.extend([3, 3000, 5990]);
+        let mut seen = Vec::new();
+        for _ in 0..2000 / (ASKED / 2) + 1 {
+            seen.extend(read(&mut cursor, &table).expect("the same table"));
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, [3, 3000, 5990]);
+        table.insert(2 * WINDOW);
+        assert_eq!(read(&mut cursor, &table), Ok(vec![2 * WINDOW]));
+        assert_eq!(cursor.gaps.len(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_order_transactions_commit_in_each_line_is_seen_once(
+            order in Just((1..60_i64).collect::<Vec<_>>()).prop_shuffle(),
+            before in 0..20_usize,
+            polls in prop::collection::vec(any::<bool>(), 60),
+        ) {
+            let mut table: BTreeSet<i64> = order[..before].iter().copied().collect();
+            let mut cursor = at(&table);
+            let mut seen = Vec::new();
+            for (id, poll) in order[before..].iter().zip(polls) {
+                table.insert(*id);
+                if poll {
+                    seen.extend(read(&mut cursor, &table).expect("the same table"));
+                }
+            }
+            seen.extend(read(&mut cursor, &table).expect("the same table"));
+            seen.sort_unstable();
+            let mut expected = order[before..].to_vec();
+            expected.sort_unstable();
+            prop_assert_eq!(seen, expected);
+        }
+    }
+}
