@@ -10,9 +10,11 @@
 //! ([`credential`]), selects and merges the rules ([`rules`]), and renders
 //! their templates ([`template`], [`properties`]) into the answer.
 //!
-//! **Life of a reload**: a signal reaches [`app`]; [`reload`] has the
-//! [`source::Source`] send its rows to a [`snapshot::Builder`], swaps the new
-//! snapshot in, and logs one line. If anything fails, the old one stays.
+//! **Life of a reload**: a timer, a signal, a poll or a changed file reaches
+//! [`reload`], which asks the [`source::Source`] for all rows or for those that
+//! changed, has a [`snapshot::Writer`] make the next snapshot of the current
+//! one and them, swaps it in, and logs one line. If anything fails, the old one
+//! stays.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

@@ -9,4 +9,5 @@ mod mysql;
 mod original;
 mod protocol;
 mod provisioning;
+mod reload;
 mod support;

@@ -287,6 +287,7 @@ impl Reloader {
     }
 
     async fn loaded(&mut self, cause: &'static str, begun: Instant, loaded: Loaded) {
+        let is_first = self.status.borrow().origin != Origin::Source;
         let (cursor, outcome) = match loaded {
             Ok(loaded) => loaded,
             Err(error) => return self.load_failed(cause, &error),
@@ -303,7 +304,6 @@ impl Reloader {
             }
             Outcome::Swapped(swapped) => self.swapped(cause, begun, cursor.as_ref(), *swapped),
         };
-        let was_first = self.status.borrow().origin != Origin::Source;
         self.backoff = Backoff::new();
         self.next_load = self.settings.reload_interval.map(pace::after);
         self.confirm_until = None;
@@ -316,7 +316,7 @@ impl Reloader {
             self.cursor = cursor;
         }
         self.next_poll = self.settings.poll_interval.filter(|_| self.cursor.is_some()).map(pace::after);
-        if was_first && self.cursor.is_none() && self.source.files().is_empty() {
+        if is_first && self.cursor.is_none() && self.source.files().is_empty() {
             tracing::info!(
                 "there is no table of changes: changes are seen {}on SIGHUP; `jitsiprovs --setup` adds \
                  one, and then they are seen at once",

@@ -14,6 +14,16 @@ impl Step {
     }
 }
 
+/// The triggers of all steps, by name: they are made again if they are missing,
+/// as after a restore of tables alone.
+pub(super) fn triggers(steps: &'static [Step]) -> impl Iterator<Item = (&'static str, &'static str)> {
+    steps.iter().flat_map(Step::statements).filter_map(|sql| {
+        let code = sql.strip_prefix("CREATE TRIGGER ")?;
+        let name = code.strip_prefix("IF NOT EXISTS ").unwrap_or(code).split(' ').next()?;
+        Some((name, sql))
+    })
+}
+
 macro_rules! steps {
     ($($path:literal)*) => {
         &[$(Step { version: version($path), name: $path, sql: include_str!(concat!("../../sql/", $path)) }),*]
@@ -91,6 +101,8 @@ mod tests {
                 };
                 assert!(step.statements().all(begins), "{}", step.name);
             }
+            assert_eq!(triggers(steps).count(), 6);
+            assert!(triggers(steps).all(|(name, _)| name.starts_with("jitsiprovs_")));
         }
     }
 

@@ -253,6 +253,13 @@ impl Sqlite {
             transaction.execute(schema::NOTE_VERSION, note).map_err(failed(step.name))?;
             done.push(format!("applied {}", step.name));
         }
+        for (name, sql) in schema::triggers(schema::SQLITE) {
+            let known = format!("SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND name = '{name}'");
+            if !self.has(&transaction, &known)? {
+                transaction.execute_batch(sql).map_err(failed(name))?;
+                done.push(format!("made the trigger {name} again"));
+            }
+        }
         if !self.has(&transaction, &schema::taken(schema::SEED.0))? {
             let seeding = failed(schema::SEED.1);
             if !self.has(&transaction, schema::ANY_RULE)? {

@@ -1,10 +1,10 @@
 //! A MariaDB of the tests' own: private data, socket and port.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -222,6 +222,56 @@ impl Database<'static> {
             locked.contains(table).then_some(())
         });
         holder
+    }
+}
+
+/// A connection of its own, which keeps its transaction open as long as it is
+/// told to.
+pub struct Session {
+    client: Child,
+    replies: BufReader<ChildStdout>,
+}
+
+impl Session {
+    pub fn open(database: &Database<'_>) -> Session {
+        let mut client = Command::new("mariadb")
+            .args([
+                "--no-defaults",
+                "--user=root",
+                "--batch",
+                "--skip-column-names",
+                "--unbuffered",
+                "--force",
+            ])
+            .arg(format!("--socket={}", database.server.socket().display()))
+            .arg(&database.name)
+            .env("MYSQL_PWD", ROOT_PASSWORD)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the mariadb client starts");
+        let replies = BufReader::new(client.stdout.take().expect("a pipe"));
+        Session { client, replies }
+    }
+
+    /// Runs statements that select nothing, and waits until they are done.
+    /// One that fails, as of two that deadlock one does, changes nothing.
+    pub fn execute(&mut self, sql: &str) {
+        let input = self.client.stdin.as_mut().expect("a pipe");
+        writeln!(input, "{sql}; SELECT 'done';").expect("it listens");
+        let mut line = String::new();
+        while line.trim() != "done" {
+            line.clear();
+            assert_ne!(self.replies.read_line(&mut line).expect("a reply"), 0, "it has ended");
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = self.client.kill();
+        let _ = self.client.wait();
     }
 }
 

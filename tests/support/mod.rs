@@ -6,7 +6,12 @@ pub mod mariadb;
 pub mod server;
 pub mod sqlite;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use clap::Parser;
+use jitsiprovs::config::{Config, Task};
+use jitsiprovs::source::Source;
 
 /// The longest any wait of a test may take.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -26,6 +31,16 @@ pub fn wait_for<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
 /// Options as the binary takes them.
 pub fn texts(args: &[String]) -> Vec<&str> {
     args.iter().map(String::as_str).collect()
+}
+
+/// The source that the binary would read with these options.
+pub fn source_of(args: &[String]) -> Arc<dyn Source> {
+    let args = ["jitsiprovs", "-n"].into_iter().chain(texts(args));
+    let typed = jitsiprovs::cli::Cli::try_parse_from(args).expect("options");
+    match Config::new(typed.serve).expect("usable").task {
+        Task::Serve(serve) => serve.source,
+        Task::Setup(source) => source,
+    }
 }
 
 /// Hexadecimal md5, as the original stores passwords.

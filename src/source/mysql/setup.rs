@@ -83,6 +83,16 @@ impl Mysql {
             noted.map_err(|error| self.error(step.name, &error, account))?;
             done.push(format!("applied {}", step.name));
         }
+        for (name, sql) in schema::triggers(schema::MYSQL) {
+            let known = format!(
+                "SELECT 1 FROM information_schema.triggers \
+                 WHERE trigger_schema = DATABASE() AND trigger_name = '{name}'"
+            );
+            if self.first(&mut conn, name, &known).await?.is_none() {
+                self.run(&mut conn, name, sql, account).await?;
+                done.push(format!("made the trigger {name} again"));
+            }
+        }
         let (version, what) = schema::SEED;
         if self.first(&mut conn, what, &schema::taken(version)).await?.is_none() {
             self.run(&mut conn, what, "START TRANSACTION", account).await?;
