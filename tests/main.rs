@@ -7,6 +7,7 @@ mod failures;
 mod java;
 mod mysql;
 mod original;
+mod outages;
 mod protocol;
 mod provisioning;
 mod reload;

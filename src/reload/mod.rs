@@ -12,6 +12,7 @@ mod pace;
 mod status;
 mod watch;
 
+use std::mem::Discriminant;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -101,7 +102,7 @@ pub struct Reloader {
     next_load: Option<Instant>,
     next_poll: Option<Instant>,
     next_prune: Instant,
-    /// Whether the latest poll, and the latest load, failed.
+    /// What the latest poll and the latest load came to.
     failing: Failing,
     /// Until when a SIGHUP confirms the loss that was held back.
     confirm_until: Option<Instant>,
@@ -111,7 +112,8 @@ pub struct Reloader {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Failing {
-    polls: bool,
+    /// How the latest poll did.
+    polls: Option<Discriminant<source::Error>>,
     loads: bool,
     /// Whether a sign of life is worth another load.
     is_unreachable: bool,
@@ -173,8 +175,9 @@ impl Reloader {
             return Ok(reloader);
         };
         let waiting = async {
-            // Once rows are coming, the file would be out of date in a moment.
-            if let Ok(Ok(())) = tokio::time::timeout(START_PATIENCE, has_begun).await {
+            // Once rows are coming, the file would be out of date in a moment;
+            // if none will come, the load is about to end.
+            if tokio::time::timeout(START_PATIENCE, has_begun).await.is_ok() {
                 std::future::pending().await
             }
         };
@@ -307,7 +310,9 @@ impl Reloader {
         self.backoff = Backoff::new();
         self.next_load = self.settings.reload_interval.map(pace::after);
         self.confirm_until = None;
-        self.failing = Failing::default();
+        if std::mem::take(&mut self.failing) != Failing::default() {
+            tracing::info!("the database can be read again");
+        }
         self.note_well(begun);
 
         if self.cursor.is_some() {
@@ -426,8 +431,8 @@ impl Reloader {
         let was_failing = std::mem::take(&mut self.failing);
         self.failing.loads = was_failing.loads;
         self.next_poll = self.settings.poll_interval.filter(|_| self.cursor.is_some()).map(pace::after);
-        if was_failing.polls || was_failing.is_unreachable {
-            tracing::info!("the database is back");
+        if was_failing.polls.is_some() || was_failing.is_unreachable {
+            tracing::info!("the database can be read again");
             // A load that hangs from before would only be in the way.
             self.loading.iter().for_each(|loading| loading.stop.notify_one());
             self.request("database back");
@@ -443,8 +448,11 @@ impl Reloader {
 
     fn poll_failed(&mut self, error: &source::Error) {
         self.next_poll = Some(pace::probe());
-        let was_failing = std::mem::replace(&mut self.failing.polls, true);
-        if !was_failing && !self.failing.is_unreachable {
+        // Once for each kind of trouble, as this is asked every other second.
+        let kind = std::mem::discriminant(error);
+        let is_news = self.failing.polls.replace(kind) != Some(kind);
+        let is_known = self.failing.is_unreachable && error.is_unreachable();
+        if is_news && !is_known {
             tracing::error!("asking for changes failed, the old snapshot stays in use: {error}");
         }
         self.note_failing(&error.to_string());

@@ -1,12 +1,12 @@
 //! A MariaDB of the tests' own: private data, socket and port.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::thread::JoinHandle;
 
 use super::wait_for;
@@ -21,6 +21,8 @@ pub struct MariaDb {
     folder: PathBuf,
     pub port: u16,
     keeper: Child,
+    /// What the keeper says to orders.
+    replies: Mutex<ChildStdout>,
 }
 
 /// What the keeper runs: the folder and the server's command are its arguments.
@@ -29,9 +31,15 @@ const KEEPER: &str = r#"
     exec 3<&0
     folder=$1
     shift
-    "$@" </dev/null &
+    "$@" </dev/null >/dev/null &
     server=$!
-    read -r _ <&3
+    while read -r order <&3; do
+        case $order in
+        kill) kill -KILL $server && wait $server ;;
+        start) "$@" </dev/null >/dev/null & server=$! ;;
+        esac
+        echo done
+    done 2>/dev/null
     kill $server
     wait $server
     rm -rf "$folder"
@@ -83,7 +91,7 @@ impl MariaDb {
         );
         let port =
             TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
-        let keeper = Command::new("sh")
+        let mut keeper = Command::new("sh")
             .args(["-c", KEEPER, "keeper"])
             .arg(&folder)
             .args(["mariadbd", "--no-defaults", "--bind-address=127.0.0.1", "--skip-log-bin"])
@@ -95,12 +103,13 @@ impl MariaDb {
             .args(user)
             .args(options)
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(std::fs::File::create(&log).expect("a log"))
             .spawn()
             .expect("sh starts");
         // Made now, so that it ends even if the wait below does not end well.
-        let server = MariaDb { folder, port, keeper };
+        let replies = Mutex::new(keeper.stdout.take().expect("a pipe"));
+        let server = MariaDb { folder, port, keeper, replies };
         let answers = wait_for("MariaDB to start", || {
             let log = std::fs::read_to_string(&log).unwrap_or_default();
             if log.contains("[ERROR] Aborting") {
@@ -110,6 +119,23 @@ impl MariaDb {
             std::os::unix::net::UnixStream::connect(&socket).ok().map(|_| true)
         });
         answers.then_some(server)
+    }
+
+    /// Kills it with SIGKILL.
+    pub fn kill(&self) {
+        self.order("kill");
+    }
+
+    /// Starts it again after [`MariaDb::kill`].
+    pub fn restart(&self) {
+        self.order("start");
+        wait_for("MariaDB to start again", || std::os::unix::net::UnixStream::connect(self.socket()).ok());
+    }
+
+    fn order(&self, what: &str) {
+        writeln!(self.keeper.stdin.as_ref().expect("a pipe"), "{what}").expect("it listens");
+        let mut reply = [0; 5];
+        self.replies.lock().expect("a pipe").read_exact(&mut reply).expect("it answers");
     }
 
     pub fn socket(&self) -> PathBuf {

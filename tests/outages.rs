@@ -1,0 +1,355 @@
+//! The database goes away, in every way it can: no request fails, and what was
+//! missed is served soon after it is back.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::support::client::{Connection, form_request, post};
+use crate::support::mariadb::{Database, MariaDb, mariadb};
+use crate::support::server::{Server, jitsiprovs, run};
+use crate::support::sqlite::SqliteFile;
+use crate::support::{texts, wait_for};
+
+const POLLING: [&str; 4] = ["--poll-interval", "0.1", "--reload-interval", "0"];
+
+/// What was committed is there after a kill.
+const DURABLE: &str = "--innodb-flush-log-at-trx-commit=1";
+
+/// Alice, and `users` more.
+fn set_up(server: &MariaDb, users: usize) -> Database<'_> {
+    let database = server.database();
+    let output = run(&[&["--setup"], &texts(&database.all())[..]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    database.script(&format!(
+        "DELETE FROM jitsi_property;
+         INSERT INTO user_auth (username, domain, password) VALUES ('alice', 'a.org', md5('pw'));
+         INSERT INTO jitsi_property VALUES (1, 'default', 1, 1, 'v', '1', NULL), (2, 'default', 1, 1, 'w', '1', NULL);
+         INSERT INTO user_auth (username, domain, password)
+             SELECT concat('user', seq), 'a.org', md5('pw') FROM seq_1_to_{users}"
+    ));
+    database
+}
+
+fn set_version(database: &Database<'_>, version: u32) {
+    database.script(&format!("UPDATE jitsi_property SET property_value = '{version}' WHERE id <= 2"));
+}
+
+fn ask(address: SocketAddr) -> String {
+    let reply = post(address, &[("username", "alice@a.org"), ("password", "pw")]);
+    assert_eq!(reply.status, 200, "{reply:?}");
+    reply.text().to_owned()
+}
+
+fn wait_served(server: &Server, version: u32) {
+    wait_for(&format!("version {version}; {:#?}", server.log()), || {
+        (ask(server.address) == format!("v={version}\nw={version}\n")).then_some(())
+    });
+}
+
+/// Clients that ask all the time and let nothing but whole answers pass.
+struct Load {
+    stop: Arc<AtomicBool>,
+    asked: Arc<AtomicU64>,
+    clients: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Load {
+    fn on(address: SocketAddr) -> Load {
+        let (stop, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let client = |_| {
+            let (stop, asked) = (stop.clone(), asked.clone());
+            std::thread::spawn(move || {
+                let request = form_request(&[("username", "alice@a.org"), ("password", "pw")]);
+                let mut connection = Connection::open(address);
+                while !stop.load(Ordering::Relaxed) {
+                    connection.send(&request);
+                    let reply = connection.receive().expect("an answer");
+                    assert_eq!(reply.status, 200);
+                    let values: Vec<&str> = reply.text().lines().map(|line| &line[2..]).collect();
+                    assert!(values.len() == 2 && values[0] == values[1], "torn: {:?}", reply.text());
+                    asked.fetch_add(1, Ordering::Relaxed);
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            })
+        };
+        let clients = (0..8).map(client).collect();
+        Load { stop, asked, clients }
+    }
+
+    /// Waits for some more answers.
+    fn go_on(&self) {
+        let before = self.asked.load(Ordering::Relaxed);
+        wait_for("requests to be answered", || {
+            assert!(self.clients.iter().all(|client| !client.is_finished()), "a client failed");
+            (self.asked.load(Ordering::Relaxed) > before + 100).then_some(())
+        });
+    }
+
+    fn end(self) {
+        self.go_on();
+        self.stop.store(true, Ordering::Relaxed);
+        self.clients.into_iter().for_each(|client| client.join().expect("no request failed"));
+    }
+}
+
+/// Stands between server and database, and forwards, or does not.
+struct Proxy {
+    port: u16,
+    is_silent: Arc<AtomicBool>,
+    /// Microseconds between pieces.
+    delay: Arc<AtomicU64>,
+}
+
+impl Proxy {
+    fn to(port: u16) -> Proxy {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let own = listener.local_addr().expect("an address").port();
+        let (is_silent, delay) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (silent, wait) = (is_silent.clone(), delay.clone());
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else { continue };
+                let both = [(&client, &server), (&server, &client)];
+                for (from, to) in both.map(|(from, to)| (from.try_clone(), to.try_clone())) {
+                    let (Ok(from), Ok(to)) = (from, to) else { continue };
+                    let (silent, wait) = (silent.clone(), wait.clone());
+                    std::thread::spawn(move || forward(from, to, &silent, &wait));
+                }
+            }
+        });
+        Proxy { port: own, is_silent, delay }
+    }
+}
+
+fn forward(mut from: TcpStream, mut to: TcpStream, is_silent: &AtomicBool, delay: &AtomicU64) {
+    let mut piece = [0; 4096];
+    while let Ok(read @ 1..) = from.read(&mut piece) {
+        // What was sent while it was silent is lost, as behind a firewall that
+        // has forgotten the connection.
+        if is_silent.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_secs(60));
+            return;
+        }
+        std::thread::sleep(Duration::from_micros(delay.load(Ordering::Relaxed)));
+        if to.write_all(&piece[..read]).is_err() {
+            return;
+        }
+    }
+    let _ = to.shutdown(std::net::Shutdown::Both);
+}
+
+fn through(proxy: &Proxy, database: &Database<'_>) -> Vec<String> {
+    let mut options = database.read();
+    let port = options.iter().position(|option| option == "--db-port").expect("it is given") + 1;
+    options[port] = proxy.port.to_string();
+    options
+}
+
+#[test]
+fn killed_and_restarted_under_load_it_costs_no_request_and_is_followed_soon() {
+    let mariadb = MariaDb::start(&[DURABLE.to_owned()]);
+    let database = set_up(&mariadb, 1000);
+    let server = Server::start(&[&texts(&database.read())[..], &POLLING].concat());
+    let load = Load::on(server.address);
+    for (round, version) in [(1, 2), (2, 3)] {
+        load.go_on();
+        mariadb.kill();
+        server.wait_for_log("the old snapshot stays in use");
+        // A load that is asked for now fails, and says so, and nothing else.
+        server.signal("HUP");
+        server.wait_for_log("reload failed");
+        load.go_on();
+        mariadb.restart();
+        set_version(&database, version);
+        let back = Instant::now();
+        wait_served(&server, version);
+        assert!(back.elapsed() < Duration::from_secs(20), "that is the wait of a full backoff");
+        wait_for("the line", || {
+            let back =
+                server.log().iter().filter(|line| line.contains("the database can be read again")).count();
+            (back >= round).then_some(())
+        });
+    }
+    load.end();
+}
+
+#[test]
+fn killed_in_the_middle_of_a_load_it_costs_nothing_and_the_load_is_made_up_for() {
+    let mariadb = MariaDb::start(&[DURABLE.to_owned()]);
+    let database = set_up(&mariadb, 20_000);
+    let proxy = Proxy::to(mariadb.port);
+    let server = Server::start(&[&texts(&through(&proxy, &database))[..], &POLLING].concat());
+    let load = Load::on(server.address);
+    // Slow results are waited for, and stop nobody.
+    proxy.delay.store(5_000, Ordering::Relaxed);
+    server.signal("HUP");
+    std::thread::sleep(Duration::from_millis(300));
+    load.go_on();
+    mariadb.kill();
+    server.wait_for_log("reload failed");
+    proxy.delay.store(0, Ordering::Relaxed);
+    mariadb.restart();
+    set_version(&database, 2);
+    wait_served(&server, 2);
+    server.wait_for_log("nothing has changed");
+    load.end();
+    assert!(
+        server
+            .log()
+            .iter()
+            .filter(|line| line.contains("snapshot in use"))
+            .all(|line| line.contains("users=20001"))
+    );
+}
+
+#[test]
+fn a_connection_that_goes_dead_is_noticed_and_another_is_made() {
+    let database = set_up(mariadb(), 5000);
+    let proxy = Proxy::to(database.server.port);
+    let server = Server::start(&[&texts(&through(&proxy, &database))[..], &POLLING].concat());
+    let load = Load::on(server.address);
+    proxy.is_silent.store(true, Ordering::Relaxed);
+    // One load hangs with it.
+    server.signal("HUP");
+    let line = server.wait_for_log("asking for changes failed");
+    assert!(line.contains("no answer"), "{line}");
+    set_version(&database, 2);
+    load.go_on();
+    proxy.is_silent.store(false, Ordering::Relaxed);
+    wait_served(&server, 2);
+    server.wait_for_log("the database can be read again");
+    load.end();
+}
+
+#[test]
+fn a_table_that_is_dropped_and_restored_costs_nothing() {
+    let database = set_up(mariadb(), 100);
+    let server = Server::start(&[&texts(&database.read())[..], &POLLING].concat());
+    wait_served(&server, 1);
+    database.script("RENAME TABLE user_auth TO elsewhere");
+    server.signal("HUP");
+    let line = server.wait_for_log("reload failed");
+    assert!(line.contains("`user_auth` is missing"), "{line}");
+    wait_served(&server, 1);
+    database.script("RENAME TABLE elsewhere TO user_auth");
+    set_version(&database, 2);
+    wait_served(&server, 2);
+    server.wait_for_log("nothing has changed");
+}
+
+#[test]
+fn a_server_starts_from_its_state_file_while_the_database_is_down() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().join("state");
+    let mariadb = MariaDb::start(&[DURABLE.to_owned()]);
+    let database = set_up(&mariadb, 10_000);
+    let own = database.read();
+    let args = [&texts(&own)[..], &POLLING, &["--state-file", state.to_str().expect("UTF-8")]].concat();
+    let first = Server::start(&args);
+    // The changes of polls are kept too.
+    set_version(&database, 2);
+    wait_served(&first, 2);
+    first.signal("TERM");
+    assert!(first.wait().success());
+
+    mariadb.kill();
+    let second = Server::start(&args);
+    wait_served(&second, 2);
+    let line = second.wait_for_log("from the state file");
+    assert!(line.contains("ready: snapshot 1 from the state file, the database cannot be read"), "{line}");
+    let line = second.wait_for_log("snapshot in use");
+    assert!(line.contains("users=10001") && line.contains("cause=\"state file\""), "{line}");
+
+    mariadb.restart();
+    wait_for("the database to be read", || {
+        second.log().iter().any(|line| line.contains("the database can be read again")).then_some(())
+    });
+    // It is the same there, so nothing is swapped but what changes now.
+    second.wait_for_log("nothing has changed");
+    set_version(&database, 3);
+    wait_served(&second, 3);
+}
+
+#[test]
+fn a_database_that_does_not_answer_delays_a_start_with_a_state_file_by_half_a_second() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().join("state");
+    let database = set_up(mariadb(), 100);
+    let proxy = Proxy::to(database.server.port);
+    let own = through(&proxy, &database);
+    let args = [&texts(&own)[..], &POLLING, &["--state-file", state.to_str().expect("UTF-8")]].concat();
+    Server::start(&args).signal("TERM");
+    let first = Server::start(&args);
+    first.signal("TERM");
+    assert!(first.wait().success());
+    proxy.is_silent.store(true, Ordering::Relaxed);
+    let second = Server::start(&args);
+    wait_served(&second, 1);
+    second.wait_for_log("cause=\"state file\"");
+    proxy.is_silent.store(false, Ordering::Relaxed);
+    set_version(&database, 2);
+    wait_served(&second, 2);
+}
+
+#[test]
+fn a_state_file_that_is_damaged_or_not_ours_is_reported_and_does_no_harm() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().join("state");
+    let nowhere = folder.path().join("nowhere.db");
+    let start = |db: &Path| Server::on_sqlite(db, &["--state-file", state.to_str().expect("UTF-8")]);
+    // No database and nothing to start from: requests are told to come again.
+    std::fs::write(&state, "jitsiprovs state 1\nand then something else").expect("written");
+    let server = start(&nowhere);
+    server.wait_for_log("is damaged");
+    let reply = post(server.address, &[("username", "alice@a.org"), ("password", "pw")]);
+    assert_eq!((reply.status, reply.header("retry-after")), (503, Some("5")), "{reply:?}");
+    assert!(reply.text().starts_with("# ") && reply.header("www-authenticate").is_none());
+    drop(server);
+
+    // What is not ours is never overwritten.
+    let file = SqliteFile::empty();
+    file.user("a.org", "alice", "pw").rule(None, "default", 1, "v", "1").rule(None, "default", 1, "w", "1");
+    std::fs::write(&state, "precious").expect("written");
+    let server = start(&file.path);
+    server.wait_for_log("no state file of jitsiprovs");
+    wait_served(&server, 1);
+    server.signal("TERM");
+    assert!(server.wait().success());
+    assert_eq!(std::fs::read_to_string(&state).expect("readable"), "precious");
+
+    // The file of another database is not served.
+    std::fs::remove_file(&state).expect("removed");
+    let server = start(&file.path);
+    wait_served(&server, 1);
+    server.signal("TERM");
+    assert!(server.wait().success());
+    let server = start(&nowhere);
+    server.wait_for_log("which is not the one in use");
+    assert_eq!(post(server.address, &[("username", "alice@a.org"), ("password", "pw")]).status, 503);
+}
+
+/// `ulimit -f` makes writing fail as a full disk does, in whole blocks.
+#[test]
+fn a_disk_that_is_full_is_reported_and_costs_nothing_but_the_state_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().join("state");
+    let database = set_up(mariadb(), 5000);
+    let own = database.read();
+    let args = [&texts(&own)[..], &POLLING, &["--state-file", state.to_str().expect("UTF-8")]].concat();
+    let whole = [&["-n", "--http-ip", "127.0.0.1", "--http-port", "0"], &args[..]].concat();
+    let binary = jitsiprovs(&[]).get_program().to_owned();
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; ulimit -f 64; exec \"$0\" \"$@\""]).arg(binary).args(&whole);
+    let server = Server::spawn(command);
+    let line = server.wait_for_log("cannot write the state file");
+    assert!(line.contains("the old snapshot") || line.contains("check the space"), "{line}");
+    set_version(&database, 2);
+    wait_served(&server, 2);
+    assert!(!state.exists());
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0, "nothing is left over");
+}
