@@ -7,6 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::Serve;
 use crate::http::State;
+use crate::process;
 use crate::reload::Reloader;
 use crate::server::{Bound, Server};
 
@@ -38,6 +39,8 @@ pub async fn run(config: Serve, ready: impl FnOnce(SocketAddr)) -> anyhow::Resul
     tracing::info!("serving http://{}/jitsiprovs/", server.address);
     ready(server.address);
 
+    // The workers have their threads; from here on, this one only reloads.
+    process::step_back();
     let caught = tokio::select! {
         () = reloader.run(&mut hangup) => unreachable!("reloads go on for ever"),
         caught = stop.caught() => caught,

@@ -35,6 +35,16 @@ pub fn tidy() {
     }
 }
 
+/// Lets this thread, and those it starts, give way to the ones that answer
+/// requests. Linux keeps the priority of each thread by itself.
+pub fn step_back() {
+    /// On the scale of `nice`: about a tenth of the processor where both want
+    /// all of it.
+    const NICE: i32 = 10;
+    // One that has stepped back further stays there.
+    let _ = rustix::process::setpriority_process(None, NICE);
+}
+
 /// The arguments that may be seen, and the variables for the others. Arguments
 /// that the parser will complain about are all left as they are.
 fn split(args: Vec<OsString>) -> (Vec<OsString>, Vec<(&'static str, OsString)>) {

@@ -181,6 +181,7 @@ impl Desk {
                 }
             }
             drop(inner);
+            std::thread::yield_now();
             next = rows.blocking_recv();
         }
 
@@ -202,6 +203,7 @@ impl Desk {
                 journal.iter_mut().for_each(|journal| journal.read(&row, is_current));
                 put(&mut draft, journal, &row);
             }
+            std::thread::yield_now();
         }
         if done.blocking_recv().is_err() {
             drop(draft);

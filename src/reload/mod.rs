@@ -35,7 +35,7 @@ pub use status::{Origin, Status};
 
 /// Batches between source and desk; both work at once, and what is read ahead
 /// stays small.
-const BATCHES_AHEAD: usize = 8;
+const BATCHES_AHEAD: usize = 64;
 /// Bad rows that a load names in the log; the rest are counted.
 const PROBLEMS_SHOWN: usize = 20;
 /// How long a start waits for the first row before it serves the state file.
@@ -123,6 +123,8 @@ struct Failing {
 struct Loading {
     cause: &'static str,
     begun: Instant,
+    /// Whether it also finds out where polls may begin.
+    wants_cursor: bool,
     task: JoinHandle<Loaded>,
     /// Ends it.
     stop: Arc<Notify>,
@@ -258,11 +260,11 @@ impl Reloader {
         let (begun, has_begun) = oneshot::channel();
         let guard = Guard { max_shrink: if is_confirmed { 100 } else { self.settings.max_shrink } };
         let (desk, source, stop) = (self.desk.clone(), self.source.clone(), Arc::new(Notify::new()));
-        let stopped = stop.clone();
+        let (stopped, wants_cursor) = (stop.clone(), self.cursor.is_none());
         let task = tokio::spawn(async move {
             let writing = tokio::task::spawn_blocking(move || desk.load(rows, begun, is_done, guard));
             let loaded = tokio::select! {
-                loaded = source.load(sender) => loaded,
+                loaded = source.load(sender, wants_cursor) => loaded,
                 () = stopped.notified() => Err(source::Error::Cancelled),
             };
             // Only what came whole counts.
@@ -275,14 +277,18 @@ impl Reloader {
             Ok((loaded?, outcome.map_err(|_| Error::Build)?))
         });
         self.next_load = None;
-        self.loading = Some(Loading { cause, begun: Instant::now(), task, stop });
+        self.loading = Some(Loading { cause, begun: Instant::now(), wants_cursor, task, stop });
         has_begun
     }
 
     /// Goes on from what the load under way came to.
     async fn conclude(&mut self, loaded: Loaded) {
-        if let Some(Loading { cause, begun, .. }) = self.loading.take() {
+        if let Some(Loading { cause, begun, wants_cursor, .. }) = self.loading.take() {
             self.loaded(cause, begun, loaded).await;
+            if self.cursor.is_none() && !wants_cursor && !self.failing.loads {
+                // The place was lost meanwhile.
+                self.again.get_or_insert("place in the changes");
+            }
         }
         if let Some(cause) = self.again.take() {
             self.request(cause);

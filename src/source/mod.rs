@@ -20,7 +20,7 @@ pub use schema::default_properties;
 pub use sqlite::Sqlite;
 
 /// Rows travel from a source in batches of this many.
-const BATCH: usize = 1024;
+const BATCH: usize = 128;
 
 /// What the tables of users and rules are read with, if not with the schema of
 /// the original.
@@ -42,8 +42,13 @@ pub trait Source: Send + Sync {
     fn name(&self) -> String;
 
     /// Sends every row, all as of one moment. Returns the place in the changes
-    /// that it was; `None` if none are noted there, as in the original's schema.
-    fn load(&self, rows: mpsc::Sender<Vec<Row>>) -> Boxed<'_, Result<Option<Cursor>, Error>>;
+    /// that it was, if it is wanted; `None` if none are noted there, as in the
+    /// original's schema.
+    fn load(
+        &self,
+        rows: mpsc::Sender<Vec<Row>>,
+        wants_cursor: bool,
+    ) -> Boxed<'_, Result<Option<Cursor>, Error>>;
 
     /// What changed since `cursor`, as of one moment. Without one, it only
     /// finds out whether the source can be reached.

@@ -64,7 +64,11 @@ impl Sqlite {
         Some((file.dev(), file.ino()))
     }
 
-    fn load_blocking(&self, rows: &mpsc::Sender<Vec<Row>>) -> Result<Option<Cursor>, Error> {
+    fn load_blocking(
+        &self,
+        rows: &mpsc::Sender<Vec<Row>>,
+        wants_cursor: bool,
+    ) -> Result<Option<Cursor>, Error> {
         // Before it is opened: should another take its place just now, it is
         // noticed by the next poll.
         let identity = self.identity();
@@ -72,7 +76,7 @@ impl Sqlite {
         // One read transaction sees one state, whatever is written meanwhile.
         let transaction =
             connection.transaction().map_err(|error| self.error("beginning a transaction", &error))?;
-        let cursor = self.cursor(&transaction)?;
+        let cursor = if wants_cursor { self.cursor(&transaction)? } else { None };
         self.send(&transaction, &self.queries.users(), rows)?;
         let has_domain = self.has_domain(&transaction)?;
         self.send(&transaction, &self.queries.rules(has_domain), rows)?;
@@ -329,9 +333,13 @@ impl Source for Sqlite {
         format!("the SQLite database {}", self.path.display())
     }
 
-    fn load(&self, rows: mpsc::Sender<Vec<Row>>) -> Boxed<'_, Result<Option<Cursor>, Error>> {
+    fn load(
+        &self,
+        rows: mpsc::Sender<Vec<Row>>,
+        wants_cursor: bool,
+    ) -> Boxed<'_, Result<Option<Cursor>, Error>> {
         let source = self.clone();
-        Box::pin(blocking(move || source.load_blocking(&rows)))
+        Box::pin(blocking(move || source.load_blocking(&rows, wants_cursor)))
     }
 
     fn changes<'s>(&'s self, cursor: Option<&'s Cursor>) -> Boxed<'s, Result<Changes, Error>> {

@@ -132,6 +132,13 @@ impl MariaDb {
         wait_for("MariaDB to start again", || std::os::unix::net::UnixStream::connect(self.socket()).ok());
     }
 
+    /// Lets it, and connections made from now on, give way to whatever else this
+    /// machine does, as if it were on another.
+    pub fn step_back(&self) {
+        let pid = std::fs::read_to_string(self.folder.join("pid")).expect("a file");
+        stdout(Command::new("chrt").args(["--idle", "-p", "0", pid.trim()]));
+    }
+
     fn order(&self, what: &str) {
         writeln!(self.keeper.stdin.as_ref().expect("a pipe"), "{what}").expect("it listens");
         let mut reply = [0; 5];

@@ -83,7 +83,12 @@ impl Server {
     }
 
     pub fn log(&self) -> Vec<String> {
-        self.log.lock().expect("the log").clone()
+        self.log_from(0)
+    }
+
+    /// The lines of the log from the `first` on.
+    pub fn log_from(&self, first: usize) -> Vec<String> {
+        self.log.lock().expect("the log")[first..].to_vec()
     }
 
     /// Waits for a line of the log, and returns it.

@@ -222,10 +222,14 @@ impl Mysql {
         timeout(STALL, work).await.map_err(|_| stalled())
     }
 
-    async fn load_all(&self, rows: mpsc::Sender<Vec<Row>>) -> Result<Option<Cursor>, Error> {
+    async fn load_all(
+        &self,
+        rows: mpsc::Sender<Vec<Row>>,
+        wants_cursor: bool,
+    ) -> Result<Option<Cursor>, Error> {
         let mut conn = self.connect(&self.account, Some(&self.database)).await?;
         self.begin(&mut conn).await?;
-        let cursor = self.cursor(&mut conn).await?;
+        let cursor = if wants_cursor { self.cursor(&mut conn).await? } else { None };
         self.send(&mut conn, &self.queries.users(), &rows).await?;
         let has_domain = self.has_domain(&mut conn).await?;
         self.send(&mut conn, &self.queries.rules(has_domain), &rows).await?;
@@ -298,6 +302,7 @@ impl Mysql {
                 Ok(())
             };
             self.in_time(&what, filling).await?.map_err(failed)?;
+            std::thread::yield_now();
             let is_last = batch.len() < BATCH;
             rows.send(batch).await.map_err(|_| Error::Cancelled)?;
             if is_last {
@@ -325,8 +330,12 @@ impl Source for Mysql {
         format!("the MySQL database {} at {}", self.database, self.at())
     }
 
-    fn load(&self, rows: mpsc::Sender<Vec<Row>>) -> Boxed<'_, Result<Option<Cursor>, Error>> {
-        Box::pin(self.load_all(rows))
+    fn load(
+        &self,
+        rows: mpsc::Sender<Vec<Row>>,
+        wants_cursor: bool,
+    ) -> Boxed<'_, Result<Option<Cursor>, Error>> {
+        Box::pin(self.load_all(rows, wants_cursor))
     }
 
     fn changes<'s>(&'s self, cursor: Option<&'s Cursor>) -> Boxed<'s, Result<Changes, Error>> {

@@ -1,0 +1,429 @@
+//! The real server over loopback, with a real MariaDB behind it, while the
+//! database changes: every answer is looked at, so that torn and stale ones
+//! are counted, not only errors.
+//!
+//! `cargo bench --bench load -- WHAT`, where WHAT is
+//! - `reloads` (also without any): latency and correctness under reloads back
+//!   to back, storms of SIGHUP and 50 edits a second, against idle;
+//! - `commit`: a million users, the time from a commit to the first answer
+//!   that has it;
+//! - `memory`: a million users, how long a full load takes, what memory it and
+//!   a thousand reloads of ten thousand users take;
+//! - `outage`: the database is down for a minute under load.
+//!
+//! Ratios of one run count, times do not.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use jitsiprovs::process;
+use support::client::{Connection, form_request};
+use support::mariadb::{Database, MariaDb, Session};
+use support::server::{Server, run};
+use support::{texts, wait_for};
+
+#[expect(dead_code, reason = "shared with the tests, which use all of it")]
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+const CONNECTIONS: u32 = 32;
+/// Requests a second in all: far from what the server can take, so that what
+/// is measured is waiting, not queueing for the processor.
+const RATE: u32 = 2000;
+/// Rules that carry the version: an answer of two versions is a torn one.
+const LINES: u32 = 50;
+const POLL: f64 = 0.2;
+
+fn main() {
+    let what = std::env::args().skip(1).find(|arg| !arg.starts_with("--"));
+    match what.as_deref() {
+        None | Some("reloads") => reloads(),
+        Some("commit") => commit(),
+        Some("memory") => memory(),
+        Some("outage") => outage(),
+        Some(other) => panic!("there is no `{other}`: reloads, commit, memory or outage"),
+    }
+}
+
+/// `users` users in tables as the original made them, `own` rules of each
+/// user's, and the version in [`LINES`] rules for everyone.
+fn fill(mariadb: &MariaDb, users: u32, own: u32) -> Database<'_> {
+    let database = mariadb.database();
+    // Before there are triggers, or each row would be a line of change too.
+    database.script(include_str!("../sql/mysql/001_original.sql"));
+    database.script(&format!(
+        "INSERT INTO user_auth (username, domain, password)
+             SELECT concat('user', lpad(seq, 7, '0')), 'example.org', md5('pw') FROM seq_1_to_{users};
+         INSERT INTO jitsi_property (subject, spriority, ppriority, property_key, property_value)
+             SELECT 'default', 10, seq, concat('version.', seq), '1' FROM seq_1_to_{LINES}"
+    ));
+    for key in ["DISPLAY_NAME", "SERVER_ADDRESS", "VOICEMAIL_URI"].iter().take(own as usize) {
+        database.script(&format!(
+            "INSERT INTO jitsi_property (subject, spriority, ppriority, property_key, property_value)
+                 SELECT concat('user', lpad(seq, 7, '0')), 1, 1,
+                     'net.java.sip.communicator.impl.protocol.sip.accsip.{key}',
+                     concat('{key} of user ', lpad(seq, 7, '0')) FROM seq_1_to_{users}"
+        ));
+    }
+    let output = run(&[&["--setup"], &texts(&database.all())[..]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    database
+}
+
+fn serve(database: &Database<'_>, more: &[&str]) -> Server {
+    Server::start(&[&texts(&database.read()), more].concat())
+}
+
+/// What clients have seen.
+#[derive(Default)]
+struct Seen {
+    /// Microseconds from when a request was due to its answer.
+    micros: Vec<u64>,
+    failed: u64,
+    torn: u64,
+    /// Older than what somebody had been answered before the request.
+    backwards: u64,
+}
+
+struct Clients {
+    stop: Arc<AtomicBool>,
+    newest: Arc<AtomicU64>,
+    threads: Vec<std::thread::JoinHandle<Seen>>,
+}
+
+impl Clients {
+    fn on(address: SocketAddr) -> Clients {
+        let (stop, newest) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let begun = Instant::now() + Duration::from_millis(100);
+        let client = |at| {
+            let (stop, newest) = (stop.clone(), newest.clone());
+            std::thread::spawn(move || {
+                let begun = begun + Duration::from_secs(1) * at / RATE;
+                client(address, begun, &stop, &newest)
+            })
+        };
+        let threads = (0..CONNECTIONS).map(client).collect();
+        Clients { stop, newest, threads }
+    }
+
+    /// The newest version that anyone has been answered.
+    fn wait_for(&self, version: u64) {
+        wait_for("the version to be served", || {
+            (self.newest.load(Ordering::SeqCst) >= version).then_some(())
+        });
+    }
+
+    fn end(self) -> Seen {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut all = Seen::default();
+        for thread in self.threads {
+            let seen = thread.join().expect("no panic");
+            all.micros.extend(seen.micros);
+            all.failed += seen.failed;
+            all.torn += seen.torn;
+            all.backwards += seen.backwards;
+        }
+        all.micros.sort_unstable();
+        all
+    }
+}
+
+fn client(address: SocketAddr, begun: Instant, stop: &AtomicBool, newest: &AtomicU64) -> Seen {
+    let request = form_request(&[("username", "user0000001@example.org"), ("password", "pw")]);
+    let mut connection = Connection::open(address);
+    let mut seen = Seen::default();
+    let mut due = begun;
+    while !stop.load(Ordering::Relaxed) {
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        let before = newest.load(Ordering::SeqCst);
+        connection.send(&request);
+        let reply = connection.receive();
+        seen.micros.push(due.elapsed().as_micros() as u64);
+        due += Duration::from_secs(1) * CONNECTIONS / RATE;
+        let Some(reply) = reply.filter(|reply| reply.status == 200) else {
+            seen.failed += 1;
+            connection = Connection::open(address);
+            continue;
+        };
+        let versions: Vec<&str> = reply
+            .text()
+            .lines()
+            .filter_map(|line| line.strip_prefix("version.")?.split_once('='))
+            .map(|(_, version)| version)
+            .collect();
+        if versions.len() != LINES as usize || versions.iter().any(|version| *version != versions[0]) {
+            seen.torn += 1;
+            continue;
+        }
+        let version = versions[0].parse().expect("a number");
+        seen.backwards += u64::from(version < before);
+        newest.fetch_max(version, Ordering::SeqCst);
+    }
+    seen
+}
+
+fn report(what: &str, seen: &Seen) -> u64 {
+    let at = |share: f64| seen.micros[((seen.micros.len() - 1) as f64 * share) as usize];
+    println!(
+        "{what:40} {:7} answers  {} failed  {} torn  {} backwards  p50 {:5} µs  p99 {:5} µs  p99.9 {:6} µs  most {:6} µs",
+        seen.micros.len(),
+        seen.failed,
+        seen.torn,
+        seen.backwards,
+        at(0.5),
+        at(0.99),
+        at(0.999),
+        at(1.0)
+    );
+    at(0.99)
+}
+
+/// Counts loads by the lines they leave in the log, each line read once.
+struct Loads<'s> {
+    server: &'s Server,
+    read: usize,
+    count: usize,
+}
+
+impl<'s> Loads<'s> {
+    fn of(server: &'s Server) -> Self {
+        Loads { server, read: server.log().len(), count: 0 }
+    }
+
+    fn wait_for_one(&mut self) {
+        let before = self.count;
+        wait_for("a load", || {
+            let lines = self.server.log_from(self.read);
+            self.read += lines.len();
+            self.count += lines.iter().filter(|line| line.contains("cause=\"SIGHUP\"")).count();
+            (self.count > before).then_some(())
+        });
+    }
+}
+
+/// 200 loads, every twentieth asked for by a storm.
+fn load_back_to_back(server: &Server) -> usize {
+    let mut loads = Loads::of(server);
+    let mut shell = Command::new("sh").stdin(Stdio::piped()).spawn().expect("sh");
+    for at in 0..200 {
+        for _ in 0..if at % 20 == 0 { 50 } else { 1 } {
+            let mut input = shell.stdin.as_ref().expect("a pipe");
+            writeln!(input, "kill -HUP {}", server.pid()).expect("it listens");
+        }
+        loads.wait_for_one();
+    }
+    drop(shell.stdin.take());
+    let _ = shell.wait();
+    loads.count
+}
+
+fn reloads() {
+    let mariadb = MariaDb::start(&[]);
+    // The database and those who edit it are usually elsewhere.
+    mariadb.step_back();
+    let (edited, other) = (fill(&mariadb, 1000, 3), fill(&mariadb, 1000, 3));
+    let poll = POLL.to_string();
+    let server = serve(&edited, &["--poll-interval", &poll, "--reload-interval", "0"]);
+    // It shares the machine, and nothing else, with the one that reloads.
+    let bystander = serve(&other, &["--poll-interval", "0", "--reload-interval", "0"]);
+
+    println!("{CONNECTIONS} connections, {RATE} requests a second, 1,000 users with three rules each:");
+    let (mut of_idle, mut of_bystander) = (Vec::new(), Vec::new());
+    let mut version = 1;
+    for _ in 0..5 {
+        let clients = Clients::on(server.address);
+        std::thread::sleep(Duration::from_secs(8));
+        let idle = report("idle", &clients.end());
+
+        let clients = Clients::on(bystander.address);
+        let what = stir(&server, &edited, &mut version);
+        let beside = report(&format!("bystander of {what}"), &clients.end());
+
+        let clients = Clients::on(server.address);
+        let what = stir(&server, &edited, &mut version);
+        clients.wait_for(version);
+        let busy = report(&what, &clients.end());
+        of_idle.push(busy as f64 / idle as f64);
+        of_bystander.push(busy as f64 / beside as f64);
+    }
+    for (what, ratios) in [("idle", &mut of_idle), ("the bystander's", &mut of_bystander)] {
+        ratios.sort_unstable_by(f64::total_cmp);
+        println!("p99 under reloads: {:.2} of {what} (median of {ratios:.2?})", ratios[ratios.len() / 2]);
+    }
+}
+
+/// 200 loads back to back, and 50 edits of all rules for everyone a second.
+fn stir(server: &Server, database: &Database<'_>, version: &mut u64) -> String {
+    let begun = Instant::now();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let loading = scope.spawn(|| {
+            process::step_back();
+            let count = load_back_to_back(server);
+            done.store(true, Ordering::Relaxed);
+            count
+        });
+        let editing = scope.spawn(|| {
+            process::step_back();
+            let mut session = Session::open(database);
+            let mut edits = 0;
+            while !done.load(Ordering::Relaxed) || begun.elapsed() < Duration::from_secs(8) {
+                edits += 1;
+                *version += 1;
+                session.execute(&format!(
+                    "UPDATE jitsi_property SET property_value = '{version}' WHERE subject = 'default'"
+                ));
+                let next = begun + Duration::from_millis(20) * edits;
+                std::thread::sleep(next.saturating_duration_since(Instant::now()));
+            }
+            f64::from(edits) / begun.elapsed().as_secs_f64()
+        });
+        let (loads, edits) = (loading.join().expect("no panic"), editing.join().expect("no panic"));
+        format!("{loads} loads, {edits:.0} edits/s")
+    })
+}
+
+fn commit() {
+    let mariadb = MariaDb::start(&["--innodb-buffer-pool-size=1G".into()]);
+    let database = fill(&mariadb, 1_000_000, 3);
+    let server = serve(&database, &["--poll-interval", "1", "--reload-interval", "0"]);
+    println!("{}", server.wait_for_log("snapshot in use"));
+    let mut session = Session::open(&database);
+    let mut times = Vec::new();
+    for at in 0..100 {
+        let user = fastrand::u32(1..=1_000_000);
+        let request =
+            form_request(&[("username", &format!("user{user:07}@example.org")), ("password", "pw")]);
+        let mut connection = Connection::open(server.address);
+        // At any moment between two polls.
+        std::thread::sleep(Duration::from_millis(fastrand::u64(..1000)));
+        session.execute(&format!(
+            "UPDATE jitsi_property SET property_value = 'edit {at}' WHERE subject = 'user{user:07}' LIMIT 1"
+        ));
+        let committed = Instant::now();
+        wait_for("the edit to be served", || {
+            connection.send(&request);
+            connection.receive().expect("an answer").text().contains(&format!("=edit {at}\n")).then_some(())
+        });
+        times.push(committed.elapsed().as_millis());
+    }
+    times.sort_unstable();
+    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
+    println!(
+        "commit to served, poll interval 1 s, {} edits: least {} ms, median {} ms, p90 {} ms, p99 {} ms, most {} ms",
+        times.len(),
+        times[0],
+        at(0.5),
+        at(0.9),
+        at(0.99),
+        at(1.0)
+    );
+    let swaps: Vec<String> =
+        server.log().into_iter().filter(|line| line.contains("cause=\"poll\"")).collect();
+    println!("{}", swaps.last().expect("a swap"));
+}
+
+/// Resident memory in bytes, now and at most.
+fn resident(server: &Server) -> (u64, u64) {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("Linux");
+    let value = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name)).expect("a line");
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") * 1024
+    };
+    (value("VmRSS:"), value("VmHWM:"))
+}
+
+fn memory() {
+    let mariadb = MariaDb::start(&["--innodb-buffer-pool-size=1G".into()]);
+    let empty = fill(&mariadb, 1, 0);
+    let (none, _) = resident(&serve(&empty, &[]));
+    let reload = |server: &Server| {
+        let mut loads = Loads::of(server);
+        server.signal("HUP");
+        loads.wait_for_one();
+    };
+
+    let database = fill(&mariadb, 1_000_000, 3);
+    let server = serve(&database, &["--reload-interval", "0"]);
+    println!("{}", server.wait_for_log("snapshot in use"));
+    let (steady, first_peak) = resident(&server);
+    println!(
+        "1,000,000 users with three rules each: {} bytes a user, at most {:.2} times that during the first load",
+        (steady - none) / 1_000_000,
+        first_peak as f64 / steady as f64
+    );
+    // The most from here on is that of reloads.
+    let _ = std::fs::write(format!("/proc/{}/clear_refs", server.pid()), "5");
+    for _ in 0..3 {
+        reload(&server);
+    }
+    let (after, peak) = resident(&server);
+    println!("{}", server.log().last().expect("a line"));
+    println!(
+        "after three reloads that find nothing {:.3} of it, at most {:.2}",
+        after as f64 / steady as f64,
+        peak as f64 / steady as f64
+    );
+    // Every rule of a user's is another now.
+    database.script("DROP TRIGGER jitsiprovs_rule_update");
+    database.script(
+        "UPDATE jitsi_property SET property_value = concat(property_value, '!') WHERE subject LIKE 'user%'",
+    );
+    let _ = std::fs::write(format!("/proc/{}/clear_refs", server.pid()), "5");
+    reload(&server);
+    let (_, peak) = resident(&server);
+    std::thread::sleep(Duration::from_secs(3));
+    let (after, _) = resident(&server);
+    println!("{}", server.log().last().expect("a line"));
+    println!(
+        "after one that changes every rule {:.3} of it, at most {:.2}",
+        after as f64 / steady as f64,
+        peak as f64 / steady as f64
+    );
+    drop(server);
+
+    let database = fill(&mariadb, 10_000, 3);
+    let server = serve(&database, &["--reload-interval", "0"]);
+    let mut ten = 0;
+    for at in 1..=1000 {
+        database.script(&format!(
+            "UPDATE jitsi_property SET property_value = '{at}' WHERE subject = 'default' OR id % 100 = {}",
+            at % 100
+        ));
+        reload(&server);
+        if at == 10 {
+            ten = resident(&server).0;
+        }
+    }
+    let (thousand, _) = resident(&server);
+    println!(
+        "10,000 users, 1,000 reloads with edits between: {:.3} of what it was after ten",
+        thousand as f64 / ten as f64
+    );
+}
+
+fn outage() {
+    let mariadb = MariaDb::start(&["--innodb-flush-log-at-trx-commit=1".into()]);
+    let database = fill(&mariadb, 100_000, 3);
+    let server = serve(&database, &["--reload-interval", "0"]);
+    let clients = Clients::on(server.address);
+    std::thread::sleep(Duration::from_secs(3));
+    // In the middle of a load.
+    server.signal("HUP");
+    std::thread::sleep(Duration::from_millis(300));
+    mariadb.kill();
+    std::thread::sleep(Duration::from_secs(60));
+    mariadb.restart();
+    let back = Instant::now();
+    database.script("UPDATE jitsi_property SET property_value = '2' WHERE subject = 'default'");
+    clients.wait_for(2);
+    println!("served {} ms after the database took connections again", back.elapsed().as_millis());
+    report("down for 60 s, 100,000 users", &clients.end());
+    for line in server.log().iter().filter(|line| !line.contains("serving")) {
+        println!("  {line}");
+    }
+}
