@@ -10,15 +10,14 @@
 //! All writing is done by a thread of its own: a slow or full disk delays no
 //! reload, and is reported.
 
-use std::fs::File;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
-
-use tempfile::NamedTempFile;
 
 use crate::model::{Change, Row, Table};
 
@@ -313,14 +312,38 @@ impl Journal {
         self.anew.is_some()
     }
 
+    /// Nobody knows what there is any more: the next load writes everything.
+    pub fn lose(&mut self) {
+        self.abandon_load();
+        self.is_behind = true;
+    }
+
     /// The snapshot in the making includes a row, new or changed.
     pub fn put(&mut self, row: &Row) {
-        encode(&ChangeRef::Put(row), &mut self.changes);
+        self.change(&ChangeRef::Put(row));
     }
 
     /// The snapshot in the making no longer includes a row.
     pub fn gone(&mut self, table: Table, id: i64) {
-        encode(&ChangeRef::Gone(table, id), &mut self.changes);
+        self.change(&ChangeRef::Gone(table, id));
+    }
+
+    fn change(&mut self, change: &ChangeRef<'_>) {
+        // Also while the log is behind: one that is written anew may want it.
+        if self.is_behind && self.anew.is_none() {
+            return;
+        }
+        encode(change, &mut self.changes);
+        if self.changes.len() > MOST {
+            self.changes = Vec::new();
+            self.lose();
+        }
+    }
+
+    /// Whether only a load can bring the log up to date.
+    pub fn wants_load(&self) -> bool {
+        let flags = [&self.shared.has_failed, &self.shared.is_long];
+        self.is_behind || flags.iter().any(|flag| flag.load(Ordering::Relaxed))
     }
 
     /// The snapshot in the making came to nothing.
@@ -345,7 +368,6 @@ impl Journal {
                 self.is_behind = !(self.send(Order::Write(rest)) && self.send(Order::Finish));
             }
             None if changes.is_empty() || self.is_behind => {}
-            None if changes.len() > MOST => self.is_behind = true,
             None => {
                 self.send(Order::Append(framed(&[&[CHANGES], &*changes].concat())));
             }
@@ -378,8 +400,15 @@ struct Disk {
     path: PathBuf,
     source: String,
     shared: Arc<Shared>,
-    begun: Option<NamedTempFile>,
+    begun: Option<File>,
     current: Option<Current>,
+}
+
+/// Where a log is written anew.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    name.into()
 }
 
 struct Current {
@@ -401,7 +430,8 @@ impl Disk {
                     tracing::debug!(bytes, "state file written");
                 }
                 Err(why) => {
-                    (self.begun, self.current) = (None, None);
+                    self.forget();
+                    self.current = None;
                     self.shared.has_failed.store(true, Ordering::Relaxed);
                     if !std::mem::replace(&mut is_failing, true) {
                         let path = self.path.display();
@@ -415,27 +445,33 @@ impl Disk {
         }
     }
 
+    fn forget(&mut self) {
+        self.begun = None;
+        let _ = fs::remove_file(beside(&self.path));
+    }
+
     /// Returns the bytes of a log that was put in place.
     fn obey(&mut self, order: Order) -> io::Result<Option<u64>> {
         match order {
             Order::Begin => {
-                let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+                // One that a crash has left over.
+                let _ = fs::remove_file(beside(&self.path));
                 // Only the owner may read it: it holds what the database holds.
-                let mut begun = NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
+                let options = OpenOptions::new().write(true).create_new(true).mode(0o600).clone();
+                let begun = self.begun.insert(options.open(beside(&self.path))?);
                 begun.write_all(MAGIC)?;
                 begun.write_all(&framed(self.source.as_bytes()))?;
-                self.begun = Some(begun);
             }
             Order::Write(bytes) => {
                 if let Some(begun) = &mut self.begun {
                     begun.write_all(&bytes)?;
                 }
             }
-            Order::Forget => self.begun = None,
+            Order::Forget => self.forget(),
             Order::Finish => {
-                if let Some(begun) = self.begun.take() {
-                    begun.as_file().sync_all()?;
-                    let file = begun.persist(&self.path)?;
+                if let Some(file) = self.begun.take() {
+                    file.sync_all()?;
+                    fs::rename(beside(&self.path), &self.path)?;
                     let len = file.metadata()?.len();
                     self.current = Some(Current { file, len, rows: len });
                     return Ok(Some(len));
@@ -461,8 +497,6 @@ impl Disk {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
     use crate::model::UserRow;
     use proptest::prelude::*;

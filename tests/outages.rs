@@ -157,23 +157,24 @@ fn killed_and_restarted_under_load_it_costs_no_request_and_is_followed_soon() {
     let server = Server::start(&[&texts(&database.read())[..], &POLLING].concat());
     let load = Load::on(server.address);
     for (round, version) in [(1, 2), (2, 3)] {
+        let wait_again = |text: &str| {
+            wait_for(text, || {
+                (server.log().iter().filter(|line| line.contains(text)).count() >= round).then_some(())
+            });
+        };
         load.go_on();
         mariadb.kill();
-        server.wait_for_log("the old snapshot stays in use");
+        wait_again("asking for changes failed");
         // A load that is asked for now fails, and says so, and nothing else.
         server.signal("HUP");
-        server.wait_for_log("reload failed");
+        wait_again("reload failed");
         load.go_on();
         mariadb.restart();
         set_version(&database, version);
         let back = Instant::now();
         wait_served(&server, version);
         assert!(back.elapsed() < Duration::from_secs(20), "that is the wait of a full backoff");
-        wait_for("the line", || {
-            let back =
-                server.log().iter().filter(|line| line.contains("the database can be read again")).count();
-            (back >= round).then_some(())
-        });
+        wait_again("the database can be read again");
     }
     load.end();
 }
@@ -196,7 +197,7 @@ fn killed_in_the_middle_of_a_load_it_costs_nothing_and_the_load_is_made_up_for()
     mariadb.restart();
     set_version(&database, 2);
     wait_served(&server, 2);
-    server.wait_for_log("nothing has changed");
+    server.wait_for_log("the database can be read again");
     load.end();
     assert!(
         server

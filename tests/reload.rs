@@ -8,7 +8,7 @@ use jitsiprovs::snapshot::{Options, Snapshot, Writer};
 use jitsiprovs::source::{Changes, Cursor, Source, Sqlite};
 
 use crate::support::client::post;
-use crate::support::mariadb::{Database, Session, mariadb};
+use crate::support::mariadb::{Database, MariaDb, Session, mariadb};
 use crate::support::server::{Server, run};
 use crate::support::sqlite::SqliteFile;
 use crate::support::{md5_hex, source_of, texts, wait_for};
@@ -114,6 +114,37 @@ fn a_rolled_back_transaction_changes_nothing_and_stops_nothing() {
 }
 
 #[test]
+fn a_server_that_begins_a_transaction_with_any_statement_is_polled_all_the_same() {
+    let mariadb = MariaDb::start(&["--autocommit=0".into()]);
+    let database = mariadb.database();
+    let output = run(&[&["--setup"], &texts(&database.all())[..]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    database.script(
+        "INSERT INTO user_auth VALUES (1, 'alice', 'a.org', md5('pw')); DELETE FROM jitsi_property;
+         INSERT INTO jitsi_property VALUES (1, 'default', 1, 1, 'v', '1', NULL); COMMIT",
+    );
+    let server = serve(&database, &POLLING);
+    wait_served(&server, "v=1\n");
+    std::thread::sleep(Duration::from_millis(300));
+    database.script("UPDATE jitsi_property SET property_value = '2'; COMMIT");
+    wait_served(&server, "v=2\n");
+}
+
+#[test]
+fn a_transaction_of_very_many_rows_is_served_as_a_whole() {
+    let database = set_up();
+    database.script(
+        "INSERT INTO jitsi_property (subject, spriority, ppriority, property_key, property_value)
+             SELECT concat('subject', seq), 1, 1, 'k', '1' FROM seq_1_to_60000",
+    );
+    let server = serve(&database, &POLLING);
+    database.script("UPDATE jitsi_property SET property_value = '2'");
+    wait_served(&server, "v=2\nw=2\n");
+    let line = server.wait_for_log("version=2");
+    assert!(line.contains("many changes") && line.contains("changed=60002"), "{line}");
+}
+
+#[test]
 fn truncate_fires_no_trigger_and_is_caught_by_the_timer_which_says_so() {
     let database = set_up();
     let server = serve(&database, &["--poll-interval", "0.1", "--reload-interval", "0.5"]);
@@ -121,7 +152,7 @@ fn truncate_fires_no_trigger_and_is_caught_by_the_timer_which_says_so() {
     database.script("TRUNCATE jitsi_property");
     wait_served(&server, "");
     let line = server.wait_for_log("that no trigger noted");
-    assert!(line.contains("2 rows") && line.contains("--setup"), "{line}");
+    assert!(line.contains("jitsi_property id") && line.contains("--setup"), "{line}");
 }
 
 #[test]
@@ -235,8 +266,9 @@ fn after_any_edits_polls_have_come_to_what_a_full_load_gives() {
             })
             .collect();
         scope.spawn(|| {
-            editors.into_iter().for_each(|editor| editor.join().expect("no panic"));
+            let ended: Vec<_> = editors.into_iter().map(|editor| editor.join()).collect();
             done.store(true, Ordering::SeqCst);
+            assert!(ended.iter().all(Result::is_ok), "an editor failed");
         });
         loop {
             let is_last = done.load(Ordering::SeqCst);
@@ -364,6 +396,26 @@ fn a_write_to_the_sqlite_file_is_noticed_without_any_poll() {
     let other = Server::on_sqlite(&file.path, &never);
     file.execute("UPDATE jitsi_property SET property_value = '5'");
     wait_served(&other, "v=5\n");
+}
+
+#[test]
+fn reading_a_sqlite_file_that_nobody_else_has_open_is_no_change_of_it() {
+    let file = SqliteFile::empty();
+    file.user("a.org", "alice", "pw").rule(None, "default", 1, "v", "1");
+    // Without a table of changes every change of the file is a load.
+    file.execute("DROP TABLE jitsiprovs_change; DROP TRIGGER jitsiprovs_rule_update");
+    let SqliteFile { folder, path, connection } = file;
+    connection.close().expect("closes");
+    let server = Server::on_sqlite(&path, &["--reload-interval", "0", "--poll-interval", "0"]);
+    server.signal("HUP");
+    server.wait_for_log("cause=\"SIGHUP\"");
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(server.log().iter().all(|line| !line.contains("cause=\"file\"")), "{:#?}", server.log());
+    let connection = rusqlite::Connection::open(&path).expect("opens");
+    connection.execute("UPDATE jitsi_property SET property_value = '2'", []).expect("written");
+    connection.close().expect("closes");
+    wait_served(&server, "v=2\n");
+    drop(folder);
 }
 
 #[test]

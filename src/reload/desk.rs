@@ -3,6 +3,7 @@
 //! Everything here blocks, and runs on threads where that is allowed.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::ArcSwapOption;
@@ -26,6 +27,8 @@ pub(super) struct Desk {
 struct Inner {
     writer: Writer,
     journal: Option<Journal>,
+    /// Counts how often the writer had to begin anew.
+    epoch: u64,
 }
 
 /// How much a snapshot may lose against the one before (`--max-shrink`).
@@ -91,12 +94,22 @@ const SAMPLE: usize = 1000;
 impl Desk {
     pub fn new(options: Options, journal: Option<Journal>) -> Desk {
         let writer = Writer::new(options.clone());
-        let inner = Mutex::new(Inner { writer, journal });
+        let inner = Mutex::new(Inner { writer, journal, epoch: 0 });
         Desk { current: Arc::new(ArcSwapOption::empty()), options, inner }
     }
 
     pub fn current(&self) -> Arc<ArcSwapOption<Snapshot>> {
         self.current.clone()
+    }
+
+    /// A load is about to begin: what is brought in by others from now on takes
+    /// precedence over what it reads. Returns what it must give to
+    /// [`Desk::load`].
+    pub fn begin_load(&self) -> u64 {
+        let mut inner = self.open();
+        inner.writer.begin_load();
+        inner.journal.iter_mut().for_each(Journal::begin_load);
+        inner.epoch
     }
 
     /// A defect that stopped a writer half-way must not spoil the next
@@ -105,7 +118,8 @@ impl Desk {
         self.inner.lock().unwrap_or_else(|poisoned| {
             let mut inner = poisoned.into_inner();
             inner.writer = Writer::new(self.options.clone());
-            inner.journal.iter_mut().for_each(Journal::abandon_load);
+            inner.epoch += 1;
+            inner.journal.iter_mut().for_each(Journal::lose);
             self.inner.clear_poison();
             inner
         })
@@ -114,7 +128,12 @@ impl Desk {
     /// Brings in some changes.
     pub fn update(&self, changes: Vec<Change>, guard: Guard) -> Outcome {
         let mut inner = self.open();
-        let Inner { writer, journal } = &mut *inner;
+        let Inner { writer, journal, .. } = &mut *inner;
+        let has_rows = |snapshot: &Arc<Snapshot>| snapshot.counts().users + snapshot.counts().rules > 0;
+        if writer.rows() == 0 && self.current.load().as_ref().is_some_and(has_rows) {
+            // It began anew, and knows nothing of what is in use.
+            return Outcome::Abandoned;
+        }
         let mut draft = writer.draft();
         let mut changed = Vec::new();
         for change in changes {
@@ -134,9 +153,13 @@ impl Desk {
     }
 
     /// Brings in what the state file holds. Says whether its end is torn off.
-    pub fn restore(&self, path: &Path, source: &str) -> Result<(Swapped, bool), state_file::Error> {
+    /// `None` if the source was faster.
+    pub fn restore(&self, path: &Path, source: &str) -> Result<Option<(Swapped, bool)>, state_file::Error> {
         let mut inner = self.open();
         let Inner { writer, .. } = &mut *inner;
+        if writer.rows() > 0 {
+            return Ok(None);
+        }
         let mut draft = writer.draft();
         let is_torn = state_file::read(path, source, |change| draft.apply(change))?;
         let (summary, rows) = (draft.summary(), draft.rows());
@@ -146,23 +169,21 @@ impl Desk {
         let counts = snapshot.counts();
         let old = self.current.swap(Some(snapshot));
         let left_out = rows - counts.users - counts.rules;
-        Ok((Swapped { counts, summary, problems, left_out, changed: Vec::new(), old }, is_torn))
+        let changed = Vec::new();
+        Ok(Some((Swapped { counts, summary, problems, left_out, changed, old }, is_torn)))
     }
 
     /// Brings in all rows of a load, which is complete if `done` says so. Tells
     /// `begun` when the first of them are there.
     pub fn load(
         &self,
+        epoch: u64,
         mut rows: mpsc::Receiver<Vec<Row>>,
+        progress: &AtomicU64,
         begun: oneshot::Sender<()>,
         done: oneshot::Receiver<()>,
         guard: Guard,
     ) -> Outcome {
-        {
-            let mut inner = self.open();
-            inner.writer.begin_load();
-            inner.journal.iter_mut().for_each(Journal::begin_load);
-        }
         let mut next = rows.blocking_recv();
         if next.is_some() {
             let _ = begun.send(());
@@ -172,9 +193,13 @@ impl Desk {
         // Others may bring in changes meanwhile.
         while !is_first && news.len() < NEWS {
             let Some(batch) = next.take() else { break };
+            progress.fetch_add(1, Ordering::Relaxed);
             let mut inner = self.open();
+            if inner.epoch != epoch {
+                return Outcome::Abandoned;
+            }
             for row in batch {
-                let Inner { writer, journal } = &mut *inner;
+                let Inner { writer, journal, .. } = &mut *inner;
                 journal.iter_mut().for_each(|journal| journal.read(&row, writer.is_current(&row)));
                 if writer.is_news(&row) {
                     news.push(row);
@@ -186,7 +211,10 @@ impl Desk {
         }
 
         let mut inner = self.open();
-        let Inner { writer, journal } = &mut *inner;
+        if inner.epoch != epoch {
+            return Outcome::Abandoned;
+        }
+        let Inner { writer, journal, .. } = &mut *inner;
         let mut draft = writer.draft_of_load();
         let mut changed = Vec::new();
         let mut put = |draft: &mut Draft<'_>, journal: &mut Option<Journal>, row: &Row| {
@@ -197,6 +225,7 @@ impl Desk {
         };
         news.iter().for_each(|row| put(&mut draft, journal, row));
         while let Some(batch) = next.take() {
+            progress.fetch_add(1, Ordering::Relaxed);
             next = rows.blocking_recv();
             for row in batch {
                 let is_current = draft.is_current(&row);
@@ -252,6 +281,11 @@ impl Desk {
         let old = self.current.swap(Some(snapshot));
         let left_out = rows - counts.users - counts.rules;
         Outcome::Swapped(Box::new(Swapped { counts, summary, problems, left_out, changed, old }))
+    }
+
+    /// Whether the state file can be brought up to date by a load alone.
+    pub fn wants_load(&self) -> bool {
+        self.open().journal.as_ref().is_some_and(Journal::wants_load)
     }
 
     /// Takes the journal away, to close it.

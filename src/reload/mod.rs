@@ -12,9 +12,11 @@ mod pace;
 mod status;
 mod watch;
 
+use std::collections::HashSet;
 use std::mem::Discriminant;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -47,6 +49,9 @@ const FILE_SETTLES: Duration = Duration::from_millis(20);
 const CONFIRM: Duration = Duration::from_secs(60);
 /// How often old lines of changes are pruned, by any node that may.
 const PRUNE: Duration = Duration::from_secs(3600);
+/// Without a timer, a state file that only a load can bring up to date waits so
+/// long for one.
+const UNLOADED: Duration = Duration::from_secs(300);
 /// How often it is looked whether requests still use a snapshot that was
 /// replaced.
 const RETIRE: Duration = Duration::from_millis(50);
@@ -96,22 +101,25 @@ pub struct Reloader {
     /// Where the next poll begins; `None` while only a load can tell.
     cursor: Option<Cursor>,
     loading: Option<Loading>,
-    /// Why there must be one more load after the one under way.
-    again: Option<&'static str>,
+    /// Why there must be one more load after the one under way, and whether a
+    /// loss is confirmed with it.
+    again: Option<(&'static str, bool)>,
     backoff: Backoff,
     next_load: Option<Instant>,
     next_poll: Option<Instant>,
     next_prune: Instant,
     /// What the latest poll and the latest load came to.
     failing: Failing,
-    /// Until when a SIGHUP confirms the loss that was held back.
-    confirm_until: Option<Instant>,
+    /// The latest SIGHUP.
+    hung_up: Option<Instant>,
     /// Snapshots that requests may still use.
     retired: Vec<Arc<Snapshot>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Failing {
+    /// How far the load under way was when polls began to fail.
+    progress: Option<u64>,
     /// How the latest poll did.
     polls: Option<Discriminant<source::Error>>,
     loads: bool,
@@ -126,6 +134,8 @@ struct Loading {
     /// Whether it also finds out where polls may begin.
     wants_cursor: bool,
     task: JoinHandle<Loaded>,
+    /// Batches that have come.
+    progress: Arc<AtomicU64>,
     /// Ends it.
     stop: Arc<Notify>,
 }
@@ -166,7 +176,7 @@ impl Reloader {
             next_poll: None,
             next_prune: Instant::now() + PRUNE.mul_f64(fastrand::f64()),
             failing: Failing::default(),
-            confirm_until: None,
+            hung_up: None,
             retired: Vec::new(),
             settings,
         };
@@ -229,26 +239,34 @@ impl Reloader {
 
     /// Writes what the state file still lacks. Nothing is reloaded any more.
     pub async fn close(self) {
+        // A load keeps the desk busy.
+        self.loading.iter().for_each(|loading| loading.stop.notify_one());
         let closing = move || self.desk.close().into_iter().for_each(Journal::close);
         let _ = tokio::task::spawn_blocking(closing).await;
     }
 
-    /// A first SIGHUP loads; one that follows a loss held back confirms it.
+    /// SIGHUP loads; the second within a minute confirms a loss that has been
+    /// reported.
     fn hang_up(&mut self) {
-        let is_confirmed = self.confirm_until.take().is_some_and(|until| Instant::now() < until);
-        if is_confirmed && self.loading.is_none() {
-            self.begin("SIGHUP, confirming the loss", true);
+        let before = self.hung_up.replace(Instant::now());
+        let is_second = before.is_some_and(|before| before.elapsed() < CONFIRM);
+        if is_second && self.status.borrow().is_held_back {
+            self.demand("SIGHUP, confirming the loss", true);
         } else {
-            self.request("SIGHUP");
+            self.demand("SIGHUP", false);
         }
     }
 
     /// Loads everything now, or once more after the load under way.
     fn request(&mut self, cause: &'static str) {
-        if self.loading.is_some() {
-            self.again = Some(cause);
-        } else {
-            self.begin(cause, false);
+        self.demand(cause, false);
+    }
+
+    fn demand(&mut self, cause: &'static str, is_confirmed: bool) {
+        if self.loading.is_none() {
+            self.begin(cause, is_confirmed);
+        } else if is_confirmed || self.again.is_none() {
+            self.again = Some((cause, is_confirmed));
         }
     }
 
@@ -260,9 +278,16 @@ impl Reloader {
         let (begun, has_begun) = oneshot::channel();
         let guard = Guard { max_shrink: if is_confirmed { 100 } else { self.settings.max_shrink } };
         let (desk, source, stop) = (self.desk.clone(), self.source.clone(), Arc::new(Notify::new()));
-        let (stopped, wants_cursor) = (stop.clone(), self.cursor.is_none());
+        // Polls that fail while loads succeed must begin elsewhere, or end.
+        let wants_cursor = self.cursor.is_none() || self.failing.polls.is_some();
+        let progress = Arc::new(AtomicU64::new(0));
+        let (stopped, counted) = (stop.clone(), progress.clone());
         let task = tokio::spawn(async move {
-            let writing = tokio::task::spawn_blocking(move || desk.load(rows, begun, is_done, guard));
+            let beginning = desk.clone();
+            let epoch = tokio::task::spawn_blocking(move || beginning.begin_load()).await;
+            let epoch = epoch.map_err(|_| Error::Build)?;
+            let writing =
+                tokio::task::spawn_blocking(move || desk.load(epoch, rows, &counted, begun, is_done, guard));
             let loaded = tokio::select! {
                 loaded = source.load(sender, wants_cursor) => loaded,
                 () = stopped.notified() => Err(source::Error::Cancelled),
@@ -273,29 +298,30 @@ impl Reloader {
             } else {
                 drop(done);
             }
-            let outcome = writing.await;
-            Ok((loaded?, outcome.map_err(|_| Error::Build)?))
+            // A defect here ends the load there, too.
+            let outcome = writing.await.map_err(|_| Error::Build)?;
+            Ok((loaded?, outcome))
         });
         self.next_load = None;
-        self.loading = Some(Loading { cause, begun: Instant::now(), wants_cursor, task, stop });
+        self.loading = Some(Loading { cause, begun: Instant::now(), wants_cursor, task, progress, stop });
         has_begun
     }
 
     /// Goes on from what the load under way came to.
     async fn conclude(&mut self, loaded: Loaded) {
         if let Some(Loading { cause, begun, wants_cursor, .. }) = self.loading.take() {
-            self.loaded(cause, begun, loaded).await;
+            self.loaded(cause, begun, wants_cursor, loaded).await;
             if self.cursor.is_none() && !wants_cursor && !self.failing.loads {
                 // The place was lost meanwhile.
-                self.again.get_or_insert("place in the changes");
+                self.again.get_or_insert(("place in the changes", false));
             }
         }
-        if let Some(cause) = self.again.take() {
-            self.request(cause);
+        if let Some((cause, is_confirmed)) = self.again.take() {
+            self.demand(cause, is_confirmed);
         }
     }
 
-    async fn loaded(&mut self, cause: &'static str, begun: Instant, loaded: Loaded) {
+    async fn loaded(&mut self, cause: &'static str, begun: Instant, wants_cursor: bool, loaded: Loaded) {
         let is_first = self.status.borrow().origin != Origin::Source;
         let (cursor, outcome) = match loaded {
             Ok(loaded) => loaded,
@@ -305,25 +331,28 @@ impl Reloader {
             Outcome::Abandoned => return self.load_failed(cause, &Error::Build),
             Outcome::HeldBack(shrunk) => return self.hold_back(cause, shrunk),
             Outcome::Unchanged => {
+                self.status.send_modify(|status| status.is_held_back = false);
                 match cause {
                     "timer" => tracing::debug!(cause, ms = ms(begun), "loaded: nothing has changed"),
                     _ => tracing::info!(cause, ms = ms(begun), "loaded: nothing has changed"),
                 }
                 Vec::new()
             }
-            Outcome::Swapped(swapped) => self.swapped(cause, begun, cursor.as_ref(), *swapped),
+            Outcome::Swapped(swapped) => {
+                let place = cursor.as_ref().or(self.cursor.as_ref()).cloned();
+                self.swapped(cause, begun, place.as_ref(), *swapped)
+            }
         };
         self.backoff = Backoff::new();
         self.next_load = self.settings.reload_interval.map(pace::after);
-        self.confirm_until = None;
         if std::mem::take(&mut self.failing) != Failing::default() {
             tracing::info!("the database can be read again");
         }
         self.note_well(begun);
 
-        if self.cursor.is_some() {
+        if !wants_cursor && self.cursor.is_some() {
             self.check_announced(changed).await;
-        } else if self.again.is_none() {
+        } else if wants_cursor && self.again.is_none() {
             self.cursor = cursor;
         }
         self.next_poll = self.settings.poll_interval.filter(|_| self.cursor.is_some()).map(pace::after);
@@ -344,13 +373,12 @@ impl Reloader {
         if changed.is_empty() {
             return;
         }
-        let announced = self.poll("poll").await;
-        let silent: Vec<_> = changed.into_iter().filter(|row| !announced.contains(row)).collect();
-        if let Some((table, id)) = silent.first() {
+        let Some(announced) = self.poll("poll").await else { return };
+        let mut silent = changed.into_iter().filter(|row| !announced.contains(row));
+        if let Some((table, id)) = silent.next() {
             tracing::warn!(
-                "{} rows have changed that no trigger noted in jitsiprovs_change, such as {table} id {id}: \
-                 TRUNCATE fires none; if they are missing, `jitsiprovs --setup` makes them again",
-                silent.len()
+                "rows have changed that no trigger noted in jitsiprovs_change, such as {table} id {id}: \
+                 TRUNCATE fires none; if they are missing, `jitsiprovs --setup` makes them again"
             );
         }
     }
@@ -381,10 +409,11 @@ impl Reloader {
         self.next_poll = None;
         self.next_load = Some(self.backoff.next());
         let was_held_back = self.status.borrow().is_held_back;
-        if cause.starts_with("SIGHUP") {
-            self.confirm_until = Some(Instant::now() + CONFIRM);
-        }
-        self.status.send_modify(|status| status.is_held_back = true);
+        // It could be read, whatever is in it.
+        self.failing = Failing::default();
+        self.status.send_modify(|status| {
+            (status.is_held_back, status.failing) = (true, None);
+        });
         if was_held_back && !cause.starts_with("SIGHUP") {
             tracing::debug!(cause, what, before, after, "still held back");
             return;
@@ -398,20 +427,21 @@ impl Reloader {
         );
     }
 
-    /// Asks what has changed, and brings it in. Returns the rows it was told.
-    async fn poll(&mut self, cause: &'static str) -> Vec<(Table, i64)> {
+    /// Asks what has changed, and brings it in. Returns the rows it was told, if
+    /// that could be told.
+    async fn poll(&mut self, cause: &'static str) -> Option<HashSet<(Table, i64)>> {
         let begun = Instant::now();
         let found = self.source.changes(self.cursor.as_ref()).await;
         let (changes, cursor, is_reconnected) = match found {
             Err(error) => {
                 self.poll_failed(&error);
-                return Vec::new();
+                return None;
             }
             Ok(Changes::Unknown(why)) => {
                 self.cursor = None;
                 self.next_poll = None;
                 self.request(why);
-                return Vec::new();
+                return None;
             }
             Ok(Changes::Rows { changes, cursor, is_reconnected }) => (changes, cursor, is_reconnected),
         };
@@ -421,26 +451,33 @@ impl Reloader {
             let updated = tokio::task::spawn_blocking(move || desk.update(changes, guard)).await;
             match updated {
                 Ok(Outcome::Swapped(swapped)) => drop(self.swapped(cause, begun, cursor.as_ref(), *swapped)),
-                Ok(Outcome::Unchanged | Outcome::Abandoned) => {}
+                Ok(Outcome::Unchanged) => {}
                 Ok(Outcome::HeldBack(shrunk)) => {
                     self.hold_back(cause, shrunk);
-                    return rows;
+                    return None;
                 }
-                Err(_) => {
+                Ok(Outcome::Abandoned) | Err(_) => {
+                    tracing::error!(cause, "{}", Error::Build);
                     self.cursor = None;
+                    self.next_poll = None;
                     self.request("defect");
-                    return rows;
+                    return None;
                 }
             }
+        }
+        if self.next_load.is_none() && self.loading.is_none() && self.desk.wants_load() {
+            self.next_load = Some(pace::after(UNLOADED));
         }
         self.cursor = cursor;
         let was_failing = std::mem::take(&mut self.failing);
         self.failing.loads = was_failing.loads;
         self.next_poll = self.settings.poll_interval.filter(|_| self.cursor.is_some()).map(pace::after);
-        if was_failing.polls.is_some() || was_failing.is_unreachable {
+        if was_failing.polls.is_some() {
             tracing::info!("the database can be read again");
-            // A load that hangs from before would only be in the way.
-            self.loading.iter().for_each(|loading| loading.stop.notify_one());
+            // A load that hangs since then would only be in the way.
+            let hangs =
+                |loading: &&Loading| was_failing.progress == Some(loading.progress.load(Ordering::Relaxed));
+            self.loading.iter().filter(hangs).for_each(|loading| loading.stop.notify_one());
             self.request("database back");
         } else if is_reconnected {
             // What answers there may be another server.
@@ -449,13 +486,17 @@ impl Reloader {
         if !self.failing.loads {
             self.note_well(begun);
         }
-        rows
+        Some(rows)
     }
 
     fn poll_failed(&mut self, error: &source::Error) {
         self.next_poll = Some(pace::probe());
         // Once for each kind of trouble, as this is asked every other second.
         let kind = std::mem::discriminant(error);
+        if self.failing.polls.is_none() {
+            let progress = |loading: &Loading| loading.progress.load(Ordering::Relaxed);
+            self.failing.progress = self.loading.as_ref().map(progress);
+        }
         let is_news = self.failing.polls.replace(kind) != Some(kind);
         let is_known = self.failing.is_unreachable && error.is_unreachable();
         if is_news && !is_known {
@@ -470,7 +511,8 @@ impl Reloader {
         let (desk, name) = (self.desk.clone(), self.source.name());
         let restored = tokio::task::spawn_blocking(move || desk.restore(&path, &name)).await;
         match restored {
-            Ok(Ok((swapped, is_torn))) => {
+            Ok(Ok(None)) => {}
+            Ok(Ok(Some((swapped, is_torn)))) => {
                 if is_torn {
                     tracing::warn!("the end of the state file is torn off: the latest changes are missing");
                 }

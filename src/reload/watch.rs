@@ -33,7 +33,10 @@ impl Watch {
         let told = move |event: notify::Result<Event>| {
             let is_ours = |path: &PathBuf| path.file_name().is_some_and(|name| names.contains(name));
             // Events that were lost are as good as one of ours.
-            if event.is_ok_and(|event| !is_change(event.kind) || !event.paths.iter().any(is_ours)) {
+            let is_nothing = |event: Event| {
+                !(event.need_rescan() || is_change(event.kind) && event.paths.iter().any(is_ours))
+            };
+            if event.is_ok_and(is_nothing) {
                 return;
             }
             notify.notify_one();
@@ -57,7 +60,14 @@ impl Watch {
     }
 }
 
-/// Reading a database opens, locks and removes files too, which is no change.
+/// Reading a database opens files, locks them, and makes and removes an empty
+/// log, none of which is a change; what is written to a new file is one.
 fn is_change(kind: EventKind) -> bool {
-    matches!(kind, EventKind::Any | EventKind::Modify(_) | EventKind::Create(_) | EventKind::Other)
+    use notify::event::ModifyKind as Modify;
+    matches!(
+        kind,
+        EventKind::Any
+            | EventKind::Other
+            | EventKind::Modify(Modify::Any | Modify::Data(_) | Modify::Name(_) | Modify::Other)
+    )
 }

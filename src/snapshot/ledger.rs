@@ -16,7 +16,7 @@ pub(super) struct Record {
     /// [`place`]: super::names::place
     pub place: u64,
     /// The upper 56 bits are a keyed hash of what it said; the lowest eight are
-    /// the load that saw it last.
+    /// the load that saw it last, from 1.
     content: u64,
 }
 
@@ -81,9 +81,11 @@ impl Ledger {
         self.users.len + self.rules.len
     }
 
-    pub fn keys(&self) -> impl Iterator<Item = (Table, i64)> {
-        let users = self.users.iter().map(|(id, _)| (Table::UserAuth, id));
-        users.chain(self.rules.iter().map(|(id, _)| (Table::JitsiProperty, id)))
+    /// Forgets which load saw which row.
+    pub fn unmark(&mut self) {
+        for pages in [&mut self.users, &mut self.rules] {
+            pages.pages.iter_mut().flatten().for_each(|(_, record)| record.mark(0));
+        }
     }
 
     /// Takes over what is in `newer`, and strikes what is `gone`.

@@ -77,6 +77,10 @@ pub(super) fn user(
             return Err(unusable(&format!("{column} is empty, which no client can send")));
         }
     }
+    if let Some((_, Param::Known(Known::Username))) = typed(&username, options) {
+        // They would be given what is meant for the one so named.
+        return Err(unusable("username is a typed subject that names another user"));
+    }
     let realm = options.realm.as_deref().unwrap_or(&stored_domain);
     let owner = Owner { username: &stored_username, realm };
     // Whose password cannot be used is a user all the same: their name must go
@@ -131,8 +135,8 @@ fn subject(stored: &str, options: &Options) -> Result<Folded, Unusable> {
     if folded.as_slice() == b"default" {
         return Ok(Folded::from_slice(super::DEFAULT));
     }
-    let is_typed = template::typed_subject(stored).is_some();
-    if folded.is_empty() || is_typed && folded.ends_with(b"=") {
+    let is_empty = |(_, value): (&str, &str)| options.comparison.fold(value).is_empty();
+    if folded.is_empty() || template::typed_subject(stored).is_some_and(is_empty) {
         let why = "the subject is empty, which matches no client; write `default` for all";
         return Err(Unusable(why.into()));
     }

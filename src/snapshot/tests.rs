@@ -315,6 +315,29 @@ fn a_username_that_looks_like_a_typed_subject_protects_its_rules_too() {
 }
 
 #[test]
+fn nobody_is_called_what_would_give_them_the_rules_of_another() {
+    let rows = [
+        user_row(1, ("a.org", "bob", "pw")),
+        user_row(2, ("a.org", "username=bob", "pw")),
+        user_row(3, ("a.org", "User=Bob", "pw")),
+        rule_row(1, ("a.org", "username=bob", 1, "k", "bobs")),
+        rule_row(2, ("", "user=bob", 1, "g", "bobs")),
+    ];
+    let (snapshot, problems) = build(plain(), rows);
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert_eq!(ask_as(&snapshot, "bob", "a.org", &[]), Some("k=bobs\ng=bobs\n".into()));
+    assert_eq!(ask_as(&snapshot, "username=bob", "a.org", &[]), None);
+}
+
+#[test]
+fn a_typed_subjects_value_may_end_like_a_typed_subject_without_one() {
+    let rules = [("", "token=Zm9vYg==", 1, "k", "v"), ("", "token= ", 1, "empty", "v")];
+    let snapshot = snapshot(&[("a.org", "alice", "pw")], &rules);
+    assert_eq!(ask_as(&snapshot, "alice", "a.org", &[("token", "Zm9vYg==")]), Some("k=v\n".into()));
+    assert_eq!(snapshot.counts().rules, 1);
+}
+
+#[test]
 fn a_typed_subject_may_use_an_alias_and_is_as_safe() {
     let users = [("a.org", "alice", "pw"), ("a.org", "bob", "pw")];
     let snapshot =
@@ -497,21 +520,55 @@ fn changes_made_during_a_load_outlive_it() {
     writer.begin_load();
     // What the load reads is from before these.
     let mut draft = writer.draft();
-    draft.remove(crate::model::Table::UserAuth, 2);
-    draft.put(&user(3, "edited", "new"));
-    draft.put(&user(4, "came", "new"));
+    draft.apply(Change::Gone(crate::model::Table::UserAuth, 2));
+    draft.apply(Change::Put(user(3, "edited", "new")));
+    draft.apply(Change::Put(user(4, "came", "new")));
+    // Came and went before anybody knew of it, though the load saw it.
+    draft.apply(Change::Gone(crate::model::Table::UserAuth, 5));
+    draft.apply(Change::Put(user(1, "stays", "old")));
     draft.commit();
-    let news: Vec<Row> = old.into_iter().filter(|row| writer.is_news(row)).collect();
+    let old = old.into_iter().chain([user(5, "brief", "old")]);
+    let news: Vec<Row> = old.filter(|row| writer.is_news(row)).collect();
     let mut draft = writer.draft_of_load();
     news.iter().for_each(|row| assert!(!draft.put(row)));
     draft.sweep(|table, id| panic!("{table} {id} is swept away"));
     assert!(draft.summary().is_empty());
-    draft.commit();
+    let (_, problems) = draft.commit();
+    assert_eq!(problems.total, 0, "{:?}", problems.first);
     let signs_in = |name, password| {
         ask(writer.current(), &[("username", name), ("domain", "a.org"), ("password", password)]).is_some()
     };
     assert!(signs_in("stays", "old") && signs_in("edited", "new") && signs_in("came", "new"));
     assert!(!signs_in("goes", "old"));
+}
+
+#[test]
+fn a_user_who_moves_to_another_id_collides_with_nobody() {
+    let mut writer = Writer::new(plain());
+    let mut draft = writer.draft();
+    draft.put(&user_row(3, ("a.org", "alice", "pw")));
+    draft.commit();
+    let mut draft = writer.draft();
+    draft.apply(Change::Put(user_row(7, ("a.org", "alice", "pw"))));
+    draft.apply(Change::Gone(crate::model::Table::UserAuth, 3));
+    assert_eq!(draft.commit().1.total, 0);
+}
+
+#[test]
+fn after_very_many_loads_rows_that_go_are_still_noticed() {
+    let mut writer = Writer::new(plain());
+    let mut rows = Rows::new();
+    note(&mut rows, Change::Put(user_row(1, ("a.org", "alice", "pw"))));
+    note(&mut rows, Change::Put(user_row(2, ("a.org", "bob", "pw"))));
+    load(&mut writer, &rows);
+    // The database is down for a while.
+    for _ in 0..255 {
+        writer.begin_load();
+        writer.abandon_load();
+    }
+    note(&mut rows, Change::Gone(crate::model::Table::UserAuth, 2));
+    load(&mut writer, &rows);
+    assert_eq!(writer.current().counts().users, 1);
 }
 
 #[test]

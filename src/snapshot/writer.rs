@@ -147,7 +147,12 @@ impl Writer {
     /// Begins a load of all rows. Drafts committed before its own take
     /// precedence over what it reads.
     pub fn begin_load(&mut self) {
-        self.load = self.load.wrapping_add(1);
+        self.load += 1;
+        if self.load == u8::MAX {
+            // Numbers begin again, so none of before may be left.
+            self.ledger.unmark();
+            self.load = 1;
+        }
         self.since = Some(HashSet::new());
     }
 
@@ -181,6 +186,8 @@ impl Writer {
             is_load: false,
             records: Ledger::default(),
             gone: HashSet::new(),
+            touched: Vec::new(),
+            collisions: Vec::new(),
             staged: HashMap::new(),
             new_defaults: HashSet::new(),
             suspects: Vec::new(),
@@ -208,6 +215,10 @@ pub struct Draft<'w> {
     records: Ledger,
     /// What will be struck from it.
     gone: HashSet<(Table, i64)>,
+    /// Rows that a load under way must leave alone, whatever became of them.
+    touched: Vec<(Table, i64)>,
+    /// Where several users have one name.
+    collisions: Vec<(u32, Stored)>,
     /// Changes of rules that are not in the snapshot yet, by whom they are for:
     /// each list is made anew but once for all that change in it.
     staged: HashMap<(u32, Stored), Staged>,
@@ -262,9 +273,13 @@ impl<'w> Draft<'w> {
     pub fn apply(&mut self, change: Change) {
         match change {
             Change::Put(row) => {
+                self.touched.push((row.table(), row.id()));
                 self.put(&row);
             }
-            Change::Gone(table, id) => self.remove(table, id),
+            Change::Gone(table, id) => {
+                self.touched.push((table, id));
+                self.remove(table, id);
+            }
         }
     }
 
@@ -286,6 +301,7 @@ impl<'w> Draft<'w> {
             }
         }
         match known {
+            Some(record) if record.says(content) && !self.is_load => return false,
             Some(record) if record.says(content) => {
                 let records = self.records.table_mut(table).get_mut(id);
                 let record = records.or_else(|| self.writer.ledger.table_mut(table).get_mut(id));
@@ -370,14 +386,15 @@ impl<'w> Draft<'w> {
         self.unstage();
         self.find_namesakes();
         self.merge();
+        self.report_collisions();
         self.suspects.sort_unstable();
         self.suspects.dedup();
         for (tenant, name) in std::mem::take(&mut self.suspects) {
             self.report_user_subject(tenant, &name);
         }
-        let Draft { writer, next, records, gone, problems, is_load, .. } = self;
+        let Draft { writer, next, records, gone, touched, problems, is_load, .. } = self;
         if let Some(since) = writer.since.as_mut().filter(|_| !is_load) {
-            since.extend(records.keys().chain(gone.iter().copied()));
+            since.extend(touched);
         }
         writer.ledger.update(records, &gone);
         if is_load {
@@ -405,16 +422,13 @@ impl<'w> Draft<'w> {
             credential.inherit(&previous.credential);
         }
         let user = User { id: row.id, credential };
-        let collision = self.edit(tenant, &username, |entry| {
+        let is_collision = self.edit(tenant, &username, |entry| {
             let at = entry.users.partition_point(|known| known.id < user.id);
             entry.users.insert(at, user);
-            (entry.users.len() > 1).then(|| (entry.users[0].id, entry.users[at.max(1)].id))
+            entry.users.len() > 1
         });
-        if let Some((kept, dropped)) = collision {
-            let what = format!(
-                "the same user as id {kept} by the way names are compared; only the lowest id counts"
-            );
-            self.problems.add(Table::UserAuth, dropped, what);
+        if is_collision {
+            self.collisions.push((tenant, Stored::from_slice(&username)));
         }
         Ok(names::place(tenant, &username))
     }
@@ -519,11 +533,11 @@ impl<'w> Draft<'w> {
         done
     }
 
-    /// How many tenants have a user of a name that may be new among the
-    /// subjects of all tenants; `None` if that is too much to ask now.
+    /// How many tenants have a user of a name, if it is new among the subjects of
+    /// all tenants; `None` if that is too much to ask now.
     fn namesakes(&self, tenant: u32, name: &[u8]) -> Option<u32> {
         const FEW: usize = 16;
-        if tenant != EVERYWHERE || *name == *DEFAULT {
+        if tenant != EVERYWHERE || *name == *DEFAULT || self.next.entry(EVERYWHERE, name).is_some() {
             return Some(0);
         }
         let is_user = |tenant: &&Arc<Tenant>| {
@@ -534,7 +548,8 @@ impl<'w> Draft<'w> {
 
     /// The name has become, or is no longer, a user's of some tenant.
     fn count_namesake(&mut self, name: &[u8], is_more: bool) {
-        if self.next.entry(EVERYWHERE, name).is_some() {
+        // Users mostly come before rules: then there is nothing to look for.
+        if self.next.everywhere.subjects.all > 0 && self.next.entry(EVERYWHERE, name).is_some() {
             self.edit(EVERYWHERE, name, |entry| {
                 entry.namesakes =
                     if is_more { entry.namesakes + 1 } else { entry.namesakes.saturating_sub(1) };
@@ -668,6 +683,24 @@ impl<'w> Draft<'w> {
             });
             let bytes = &mut self.next.counts.bytes;
             *bytes = *bytes + more - less;
+        }
+    }
+
+    /// Reports users who do not count beside others of their name. Some of them
+    /// may have gone since they met.
+    fn report_collisions(&mut self) {
+        self.collisions.sort_unstable();
+        self.collisions.dedup();
+        for (tenant, name) in std::mem::take(&mut self.collisions) {
+            let users = self.next.entry(tenant, &name).map(|entry| &*entry.users);
+            let Some([kept, dropped @ ..]) = users else { continue };
+            for user in dropped {
+                let what = format!(
+                    "the same user as id {} by the way names are compared; only the lowest id counts",
+                    kept.id
+                );
+                self.problems.add(Table::UserAuth, user.id, what);
+            }
         }
     }
 

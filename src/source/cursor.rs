@@ -10,9 +10,12 @@ use std::collections::BTreeMap;
 use super::MANY;
 use crate::model::Table;
 
-/// So far behind the newest line gaps are asked for: a transaction that stays
-/// open while so many other changes are made is left to the next full load.
+/// So far back a load looks for gaps: a transaction that was open while so many
+/// changes were made before it is left to the next load.
 pub(super) const WINDOW: i64 = 100_000;
+
+/// So many gaps are remembered, the newest.
+const GAPS: usize = 20_000;
 
 /// So many gaps are asked for at once: half of them the newest, the others in
 /// turn. Rolled-back transactions leave gaps for ever.
@@ -100,8 +103,9 @@ impl Cursor {
     }
 
     /// Takes the lines that were found after [`Cursor::ask`], in order of their
-    /// ids. Returns those not seen before, and whether there was one in a gap:
-    /// its transaction may have written in other gaps too.
+    /// ids. Returns those not seen before, and whether all gaps must be looked
+    /// into for the rest: a transaction may have written in several, and is
+    /// taken as a whole.
     ///
     /// # Errors
     /// [`Lost`]
@@ -124,10 +128,12 @@ impl Cursor {
         }
         if let Some(last) = lines.last().filter(|line| line.id > before) {
             self.newest = Some(last.clone());
-            let oldest = last.id - WINDOW;
-            self.gaps.retain(|_, last| *last >= oldest);
+            while self.gaps.len() > GAPS {
+                self.gaps.pop_first();
+            }
         }
-        Ok((lines, filled))
+        let is_partial = filled || !lines.is_empty() && self.gaps.len() > ASKED / 2;
+        Ok((lines, is_partial))
     }
 
     fn first_of(&self, lines: &[Line]) -> i64 {
@@ -243,7 +249,9 @@ mod tests {
         assert_eq!(seen, [3, 3000, 5990]);
         table.insert(2 * WINDOW);
         assert_eq!(read(&mut cursor, &table), Ok(vec![2 * WINDOW]));
-        assert_eq!(cursor.gaps.len(), 1);
+        table.extend((0..2 * GAPS as i64).map(|at| 3 * WINDOW + 2 * at));
+        read(&mut cursor, &table).expect("the same table");
+        assert_eq!(cursor.gaps.len(), GAPS);
     }
 
     proptest! {

@@ -97,17 +97,14 @@ impl Sqlite {
         let transaction =
             connection.transaction().map_err(|error| self.error("beginning a transaction", &error))?;
         let found = self.lines(&transaction, &clause(&cursor.ask()))?;
-        let Ok((lines, filled)) = cursor.advance(found) else {
-            return Ok(Changes::Unknown("other changes"));
-        };
-        // There is one writer at a time, so only a file that was tampered with
-        // has lines in gaps.
-        if filled {
-            return Ok(Changes::Unknown("other changes"));
-        }
-        if lines.len() > MANY {
+        if found.len() > MANY {
             return Ok(Changes::Unknown("many changes"));
         }
+        // There is one writer at a time, so only a file that was tampered with
+        // has lines in gaps.
+        let Ok((lines, false)) = cursor.advance(found) else {
+            return Ok(Changes::Unknown("other changes"));
+        };
         let rows: BTreeSet<(Table, i64)> = lines.iter().filter_map(Line::row).collect();
         let mut changes = Vec::new();
         for query in [self.queries.users(), self.queries.rules(self.has_domain(&transaction)?)] {

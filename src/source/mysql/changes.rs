@@ -17,6 +17,11 @@ use crate::model::{Change, Table};
 /// of them are: a connection that has gone dead is to be noticed soon.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// How long the rest of a poll may take that found something.
+const READING: Duration = Duration::from_secs(10);
+/// Gaps that are asked for in one statement.
+const RANGES: usize = 2000;
+
 /// Lines that are removed in one statement, so that no lock is held for long.
 const PRUNED: u64 = 10_000;
 
@@ -39,15 +44,13 @@ impl Mysql {
         Ok(found)
     }
 
-    /// Keeps a connection for polls if there is none yet.
+    /// Keeps a connection for polls in place of the one there was: where loads
+    /// find the database now, changes must be looked for too.
     pub(super) async fn keep(&self, conn: Conn) {
-        let mut kept = self.polling.0.lock().await;
-        if kept.is_none() {
-            *kept = Some(conn);
-        } else {
-            drop(kept);
+        let old = self.polling.0.lock().await.replace(conn);
+        if let Some(old) = old {
             // One that does not close cleanly is the server's to tidy up.
-            let _ = timeout(PATIENCE, conn.disconnect()).await;
+            let _ = timeout(PATIENCE, old.disconnect()).await;
         }
     }
 
@@ -65,6 +68,9 @@ impl Mysql {
         let asked = clause(&cursor.ask());
         let what = "reading `jitsiprovs_change`";
         let found = self.soon(what, self.lines(conn, &asked)).await??;
+        if found.len() > MANY {
+            return Ok(Changes::Unknown("many changes"));
+        }
         let mut seen = cursor.clone();
         match seen.advance(found) {
             Err(_) => return Ok(Changes::Unknown("other changes")),
@@ -74,22 +80,36 @@ impl Mysql {
             Ok(_) => {}
         }
 
+        let reading = self.read_changes(conn, cursor, &asked, is_reconnected);
+        timeout(READING, reading).await.map_err(|_| {
+            let why = format!("the changed rows did not come in {} s", READING.as_secs());
+            Error::Unreachable { at: self.at(), why }
+        })?
+    }
+
+    async fn read_changes(
+        &self,
+        conn: &mut Conn,
+        mut cursor: Cursor,
+        asked: &str,
+        is_reconnected: bool,
+    ) -> Result<Changes, Error> {
         // Once more, now as of one moment with the rows.
         self.begin(conn).await?;
-        let found = self.lines(conn, &asked).await?;
-        let Ok((mut lines, filled)) = cursor.advance(found) else {
+        let found = self.lines(conn, asked).await?;
+        if found.len() > MANY {
+            return Ok(Changes::Unknown("many changes"));
+        }
+        let Ok((mut lines, is_partial)) = cursor.advance(found) else {
             return Ok(Changes::Unknown("other changes"));
         };
-        if filled {
+        if is_partial {
             let rest = cursor.ask_all_gaps();
-            for ranges in rest.chunks(IDS) {
+            for ranges in rest.chunks(RANGES) {
                 let found = self.lines(conn, &clause(ranges)).await?;
                 cursor.fill(&found);
                 lines.extend(found);
             }
-        }
-        if lines.len() > MANY {
-            return Ok(Changes::Unknown("many changes"));
         }
         let rows: BTreeSet<(Table, i64)> = lines.iter().filter_map(Line::row).collect();
         let ids_of =

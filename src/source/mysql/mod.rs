@@ -23,8 +23,13 @@ const CONNECT: Duration = Duration::from_secs(6);
 /// of an operator's over a large table may take most of it.
 const STALL: Duration = Duration::from_secs(60);
 /// What every connection begins with: the server's own character set may be
-/// another, and its patience with locked tables is a day.
-const INIT: [&str; 2] = ["SET NAMES utf8mb4", "SET SESSION lock_wait_timeout = 5"];
+/// another, its patience with locked tables is a day, and it may be told to
+/// begin a transaction with any statement.
+const INIT: [&str; 3] = [
+    "SET NAMES utf8mb4",
+    "SET SESSION lock_wait_timeout = 5",
+    "SET SESSION autocommit = 1, completion_type = 'NO_CHAIN'",
+];
 
 /// Codes of the server's errors that are told apart.
 mod code {
