@@ -76,17 +76,22 @@ impl MariaDb {
             tempfile::Builder::new().prefix("jitsiprovs-mariadb-").tempdir().expect("a folder").keep();
         std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o755)).expect("permissions");
         let (data, log, socket) = (folder.join("data"), folder.join("log"), folder.join("socket"));
+        // Each its own: a server that starts clears away the temporary tables it
+        // finds, those of another one too.
+        let temporary = folder.join("tmp");
         std::fs::create_dir(&data).expect("a folder");
+        std::fs::create_dir(&temporary).expect("a folder");
         // It refuses to be root, and then has a user of its own.
         let is_root = stdout(Command::new("id").arg("-u")).trim() == "0";
         let user: &[&str] = if is_root { &["--user=mysql"] } else { &[] };
         if is_root {
-            stdout(Command::new("chown").arg("mysql").args([&folder, &data]));
+            stdout(Command::new("chown").arg("mysql").args([&folder, &data, &temporary]));
         }
         stdout(
             Command::new("mariadb-install-db")
                 .args(["--no-defaults", "--skip-test-db", "--auth-root-authentication-method=normal"])
                 .arg(format!("--datadir={}", data.display()))
+                .env("TMPDIR", &temporary)
                 .args(user),
         );
         let port =
@@ -102,6 +107,7 @@ impl MariaDb {
             .args(["--innodb-buffer-pool-size=64M", "--innodb-flush-log-at-trx-commit=0"])
             .args(user)
             .args(options)
+            .env("TMPDIR", &temporary)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(&log).expect("a log"))
