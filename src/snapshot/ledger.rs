@@ -11,17 +11,18 @@ use crate::model::{Row, Table};
 /// What is known of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Record {
-    /// Where it went, as [`place`] counts; [`UNUSED`] if it could not be used.
+    /// Where it went: the upper half of its [`place`], and [`UNUSED`] if it could
+    /// not be used.
     ///
     /// [`place`]: super::names::place
-    pub place: u64,
+    pub prefix: u32,
     /// The upper 56 bits are a keyed hash of what it said; the lowest eight are
     /// the load that saw it last, from 1.
     content: u64,
 }
 
-/// The place of a row that could not be used.
-pub(super) const UNUSED: u64 = 0;
+/// The prefix of a row that could not be used.
+pub(super) const UNUSED: u32 = 0;
 
 /// A keyed hash of everything a row says, its id left out.
 pub(super) fn content(row: &Row) -> u64 {
@@ -38,8 +39,8 @@ pub(super) fn content(row: &Row) -> u64 {
 }
 
 impl Record {
-    pub fn new(place: u64, content: u64, load: u8) -> Record {
-        Record { place, content: content | u64::from(load) }
+    pub fn new(prefix: u32, content: u64, load: u8) -> Record {
+        Record { prefix, content: content | u64::from(load) }
     }
 
     pub fn says(self, content: u64) -> bool {
@@ -84,7 +85,7 @@ impl Ledger {
     /// Forgets which load saw which row.
     pub fn unmark(&mut self) {
         for pages in [&mut self.users, &mut self.rules] {
-            pages.pages.iter_mut().flatten().for_each(|(_, record)| record.mark(0));
+            pages.pages.iter_mut().flat_map(|page| &mut page.contents).for_each(|content| *content &= !0xff);
         }
     }
 
@@ -105,75 +106,129 @@ impl Ledger {
 }
 
 /// Records by id, sorted, in pages. Ids mostly ascend and are read in that
-/// order: then pages are full, and a load walks through them.
+/// order: then pages are full, and a load walks through them. There is a record
+/// for each row of millions, so each part has a list of its own, without gaps.
 #[derive(Debug, Default)]
 pub(super) struct Pages {
     /// None is empty.
-    pages: Vec<Vec<(i64, Record)>>,
+    pages: Vec<Page>,
     len: usize,
+}
+
+#[derive(Debug, Default)]
+struct Page {
+    first: i64,
+    /// What each id is more than the first.
+    offsets: Vec<u32>,
+    prefixes: Vec<u32>,
+    contents: Vec<u64>,
 }
 
 const PAGE: usize = 512;
 
-impl Pages {
-    /// The page where `id` is, or belongs.
-    fn page(&self, id: i64) -> usize {
-        self.pages.partition_point(|page| page[0].0 <= id).saturating_sub(1)
+impl Page {
+    fn of(id: i64, record: Record) -> Page {
+        let mut page = Page { first: id, ..Page::default() };
+        page.insert(0, 0, record);
+        page
     }
 
+    fn insert(&mut self, at: usize, offset: u32, record: Record) {
+        self.offsets.insert(at, offset);
+        self.prefixes.insert(at, record.prefix);
+        self.contents.insert(at, record.content);
+    }
+
+    fn record(&self, at: usize) -> Record {
+        Record { prefix: self.prefixes[at], content: self.contents[at] }
+    }
+
+    /// The place of an id, or where it belongs; `None` if that is in a page of
+    /// its own.
+    fn search(&self, id: i64) -> Option<Result<usize, usize>> {
+        let offset = u32::try_from(id.checked_sub(self.first)?).ok()?;
+        Some(self.offsets.binary_search(&offset))
+    }
+
+    /// Takes out what is from `at` on, which is not the first.
+    fn split_off(&mut self, at: usize) -> Page {
+        let base = self.offsets[at];
+        Page {
+            first: self.first + i64::from(base),
+            offsets: self.offsets.split_off(at).into_iter().map(|offset| offset - base).collect(),
+            prefixes: self.prefixes.split_off(at),
+            contents: self.contents.split_off(at),
+        }
+    }
+}
+
+impl Pages {
+    /// The page where `id` is, if it is anywhere, and its place there.
     fn find(&self, id: i64) -> Option<(usize, usize)> {
-        let page = self.page(id);
-        let at = self.pages.get(page)?.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        let page = self.pages.partition_point(|page| page.first <= id).checked_sub(1)?;
+        let at = self.pages[page].search(id)?.ok()?;
         Some((page, at))
     }
 
-    pub fn get(&self, id: i64) -> Option<&Record> {
-        self.find(id).map(|(page, at)| &self.pages[page][at].1)
+    pub fn get(&self, id: i64) -> Option<Record> {
+        self.find(id).map(|(page, at)| self.pages[page].record(at))
     }
 
-    pub fn get_mut(&mut self, id: i64) -> Option<&mut Record> {
-        self.find(id).map(|(page, at)| &mut self.pages[page][at].1)
+    /// Notes that a load has seen a row, which must be there.
+    pub fn mark(&mut self, id: i64, load: u8) {
+        if let Some((page, at)) = self.find(id) {
+            let mut record = self.pages[page].record(at);
+            record.mark(load);
+            self.pages[page].contents[at] = record.content;
+        }
     }
 
     pub fn insert(&mut self, id: i64, record: Record) {
-        let at = self.page(id);
-        let Some(page) = self.pages.get_mut(at) else {
-            self.pages.push(vec![(id, record)]);
-            self.len = 1;
+        let next = self.pages.partition_point(|page| page.first <= id);
+        let Some(at) = next.checked_sub(1) else {
+            self.pages.insert(0, Page::of(id, record));
+            self.len += 1;
             return;
         };
-        match page.binary_search_by_key(&id, |(id, _)| *id) {
-            Ok(place) => {
-                page[place].1 = record;
+        let page = &mut self.pages[at];
+        match page.search(id) {
+            Some(Ok(place)) => {
+                (page.prefixes[place], page.contents[place]) = (record.prefix, record.content);
                 return;
             }
-            Err(place) if page.len() < PAGE => page.insert(place, (id, record)),
-            // Behind a full page begins another, which is what ascending ids do.
-            Err(PAGE) => self.pages.insert(at + 1, vec![(id, record)]),
-            Err(place) => {
-                let mut upper = page.split_off(PAGE / 2);
-                match place.checked_sub(PAGE / 2) {
-                    Some(place) => upper.insert(place, (id, record)),
-                    None => page.insert(place, (id, record)),
-                }
-                self.pages.insert(at + 1, upper);
+            Some(Err(place)) if page.offsets.len() < PAGE => {
+                // It fits, or the search would not have said so.
+                page.insert(place, (id - page.first) as u32, record);
             }
+            // In the middle of a full page, there is room after halving it.
+            Some(Err(place)) if place < PAGE => {
+                let upper = page.split_off(PAGE / 2);
+                self.pages.insert(next, upper);
+                return self.insert(id, record);
+            }
+            // Behind a full page begins another, which is what ascending ids do.
+            _ => self.pages.insert(next, Page::of(id, record)),
         }
         self.len += 1;
     }
 
     pub fn remove(&mut self, id: i64) {
-        if let Some((page, at)) = self.find(id) {
-            self.pages[page].remove(at);
-            self.len -= 1;
-            if self.pages[page].is_empty() {
-                self.pages.remove(page);
-            }
+        let Some((page, at)) = self.find(id) else { return };
+        let found = &mut self.pages[page];
+        found.offsets.remove(at);
+        found.prefixes.remove(at);
+        found.contents.remove(at);
+        self.len -= 1;
+        if found.offsets.is_empty() {
+            self.pages.remove(page);
         }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (i64, Record)> {
-        self.pages.iter().flatten().copied()
+        self.pages.iter().flat_map(|page| {
+            let id = |at: usize| page.first + i64::from(page.offsets[at]);
+            (0..page.offsets.len()).map(move |at| (id(at), page.record(at)))
+        })
     }
 }
 
@@ -188,13 +243,14 @@ mod tests {
         fn pages_hold_what_a_map_would(
             ids in prop::collection::vec((0..3000_i64, prop::bool::weighted(0.7)), 0..5000),
             ascending in 0..2000_i64,
+            far in any::<[i64; 8]>(),
         ) {
             let (mut pages, mut map) = (Pages::default(), std::collections::BTreeMap::new());
-            let first = (0..ascending).map(|id| (id, true));
+            let first = (0..ascending).chain(far).map(|id| (id, true));
             for (at, (id, is_put)) in first.chain(ids).enumerate() {
                 if is_put {
-                    pages.insert(id, Record::new(at as u64, 0, 0));
-                    map.insert(id, Record::new(at as u64, 0, 0));
+                    pages.insert(id, Record::new(at as u32, 0, 0));
+                    map.insert(id, Record::new(at as u32, 0, 0));
                 } else {
                     pages.remove(id);
                     map.remove(&id);
@@ -202,8 +258,8 @@ mod tests {
             }
             prop_assert_eq!(pages.len, map.len());
             prop_assert!(pages.iter().eq(map.iter().map(|(id, record)| (*id, *record))));
-            for id in -1..3001 {
-                prop_assert_eq!(pages.get(id), map.get(&id));
+            for id in (-1..3001).chain(far) {
+                prop_assert_eq!(pages.get(id), map.get(&id).copied());
             }
         }
     }

@@ -49,13 +49,19 @@ impl Comparison {
 /// so that comparing it is one step less.
 pub(super) type Stored = SmallVec<[u8; 16]>;
 
-/// Where a name of a tenant is in a [`Trie`]. Never 0, under a key that only
-/// this process knows.
+/// Where a name of a tenant is in a [`Trie`], under a key that only this process
+/// knows. Its upper half is never 0.
 ///
 /// [`Trie`]: super::trie::Trie
 pub(super) fn place(tenant: u32, name: &[u8]) -> u64 {
     static KEYED: LazyLock<RandomState> = LazyLock::new(RandomState::default);
-    KEYED.hash_one((tenant, name)) | 1
+    let hash = KEYED.hash_one((tenant, name));
+    if prefix(hash) == 0 { hash | 1 << 32 } else { hash }
+}
+
+/// The upper half of a [`place`], which is enough to find it again.
+pub(super) fn prefix(place: u64) -> u32 {
+    (place >> 32) as u32
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! whose copies share everything that is the same in both.
 //!
 //! Branches have 32 children, by five bits of the hash each, the highest first;
-//! leaves hold up to 64 values, sorted by hash. Changing one value among a
+//! leaves hold up to 96 values, sorted by hash. Changing one value among a
 //! million copies three branches and a leaf; what no other copy shares is
 //! changed in place, so that filling an empty map costs no copies at all.
 
@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 const BITS: u32 = 5;
 const CHILDREN: usize = 1 << BITS;
-const LEAF: usize = 64;
+const LEAF: usize = 96;
 /// A leaf so deep has no bits of the hash left to be split by.
 const DEEPEST: u32 = 64 / BITS;
 
@@ -62,6 +62,33 @@ impl<T> Trie<T> {
             }
             depth += 1;
         }
+    }
+
+    /// A value whose hash begins with `prefix` and that `is_it`.
+    pub fn find(&self, prefix: u32, is_it: impl Fn(&T) -> bool) -> Option<&T> {
+        fn find<'t, T>(
+            node: &'t Node<T>,
+            depth: u32,
+            prefix: u32,
+            is_it: &impl Fn(&T) -> bool,
+        ) -> Option<&'t T> {
+            match node {
+                Node::Branch(children) if BITS * (depth + 1) <= u32::BITS => {
+                    find(&children[child(u64::from(prefix) << 32, depth)], depth + 1, prefix, is_it)
+                }
+                // Beyond the prefix it may be anywhere.
+                Node::Branch(children) => {
+                    children.iter().find_map(|node| find(node, depth + 1, prefix, is_it))
+                }
+                Node::Leaf(slots) => {
+                    let begin = |slot: &Slot<T>| (slot.hash >> 32) as u32;
+                    let first = slots.partition_point(|slot| begin(slot) < prefix);
+                    let same = slots[first..].iter().take_while(|slot| begin(slot) == prefix);
+                    same.filter_map(|slot| slot.value.as_ref()).find(|value| is_it(value))
+                }
+            }
+        }
+        find(&self.root, 0, prefix, &is_it)
     }
 
     /// Every value, in no order that means anything.
@@ -204,6 +231,9 @@ mod tests {
         assert_eq!(&all, map);
         for key in 0..0x1000 {
             let found = trie.get(hash(key), |(known, _)| *known == key).map(|(_, value)| *value);
+            assert_eq!(found, map.get(&key).copied());
+            let prefix = (hash(key) >> 32) as u32;
+            let found = trie.find(prefix, |(known, _)| *known == key).map(|(_, value)| *value);
             assert_eq!(found, map.get(&key).copied());
         }
     }

@@ -160,9 +160,9 @@ impl Writer {
     /// done with.
     pub fn is_news(&mut self, row: &Row) -> bool {
         let (table, id) = (row.table(), row.id());
-        match self.ledger.table_mut(table).get_mut(id) {
+        match self.ledger.table(table).get(id) {
             Some(record) if !record.was_seen_in(self.load) && record.says(ledger::content(row)) => {
-                record.mark(self.load);
+                self.ledger.table_mut(table).mark(id, self.load);
                 false
             }
             _ => true,
@@ -242,7 +242,7 @@ struct Staged {
 
 /// Lists of rules that are staged at most, to bound what a first load holds
 /// twice.
-const STAGED: usize = 1 << 16;
+const STAGED: usize = 1 << 13;
 
 /// What an entry contributes to the counts.
 #[derive(Clone, Copy, Default)]
@@ -303,34 +303,34 @@ impl<'w> Draft<'w> {
         match known {
             Some(record) if record.says(content) && !self.is_load => return false,
             Some(record) if record.says(content) => {
-                let records = self.records.table_mut(table).get_mut(id);
-                let record = records.or_else(|| self.writer.ledger.table_mut(table).get_mut(id));
-                record.expect("it was just looked up").mark(load);
+                let is_ours = self.records.table(table).get(id).is_some();
+                let ledger = if is_ours { &mut self.records } else { &mut self.writer.ledger };
+                ledger.table_mut(table).mark(id, load);
                 return false;
             }
             Some(record) => {
-                self.take_out(table, id, record.place);
+                self.take_out(table, id, record.prefix);
                 self.summary.changed += 1;
             }
             None => self.summary.added += 1,
         }
-        let place = match row {
+        let prefix = match row {
             Row::User(row) => self.put_user(row),
             Row::Rule(row) => self.put_rule(row),
         };
-        let place = place.unwrap_or_else(|Unusable(why)| {
+        let prefix = prefix.unwrap_or_else(|Unusable(why)| {
             self.problems.add(table, id, why);
             UNUSED
         });
         self.gone.remove(&(table, id));
-        self.records.table_mut(table).insert(id, Record::new(place, content, load));
+        self.records.table_mut(table).insert(id, Record::new(prefix, content, load));
         true
     }
 
     /// Takes it that a row is no longer there.
     pub fn remove(&mut self, table: Table, id: i64) {
         if let Some(record) = self.record(table, id) {
-            self.take_out(table, id, record.place);
+            self.take_out(table, id, record.prefix);
             self.summary.removed += 1;
             self.records.table_mut(table).remove(id);
             self.gone.insert((table, id));
@@ -408,10 +408,10 @@ impl<'w> Draft<'w> {
     fn record(&self, table: Table, id: i64) -> Option<Record> {
         let record = self.records.table(table).get(id);
         let is_gone = || self.gone.contains(&(table, id));
-        record.or_else(|| self.writer.ledger.table(table).get(id).filter(|_| !is_gone())).copied()
+        record.or_else(|| self.writer.ledger.table(table).get(id).filter(|_| !is_gone()))
     }
 
-    fn put_user(&mut self, row: &UserRow) -> Result<u64, Unusable> {
+    fn put_user(&mut self, row: &UserRow) -> Result<u32, Unusable> {
         let mut problem = |what: String| self.problems.add(Table::UserAuth, row.id, what);
         let rows::User { domain, username, mut credential } =
             rows::user(row, &self.writer.options, &mut problem)?;
@@ -430,20 +430,20 @@ impl<'w> Draft<'w> {
         if is_collision {
             self.collisions.push((tenant, Stored::from_slice(&username)));
         }
-        Ok(names::place(tenant, &username))
+        Ok(names::prefix(names::place(tenant, &username)))
     }
 
-    fn put_rule(&mut self, row: &RuleRow) -> Result<u64, Unusable> {
+    fn put_rule(&mut self, row: &RuleRow) -> Result<u32, Unusable> {
         let mut problem = |what: String| self.problems.add(Table::JitsiProperty, row.id, what);
         let rows::Rule { domain, subject, compiled } =
             rows::rule(row, &self.writer.options, &mut self.writer.keys, &mut problem)?;
         let tenant = self.writer.domains.number(&domain);
         self.stage(tenant, &subject).put.push(compiled);
-        Ok(names::place(tenant, &subject))
+        Ok(names::prefix(names::place(tenant, &subject)))
     }
 
     /// Takes a row out from where it went.
-    fn take_out(&mut self, table: Table, id: i64, place: u64) {
+    fn take_out(&mut self, table: Table, id: i64, prefix: u32) {
         if self.records.table(table).get(id).is_some() {
             // It went there in this draft.
             self.unstage();
@@ -453,7 +453,7 @@ impl<'w> Draft<'w> {
             Table::JitsiProperty => entry.rules.has(id),
         };
         // What could not be used is nowhere.
-        let Some(entry) = self.next.names.get(place, has) else { return };
+        let Some(entry) = self.next.names.find(prefix, has) else { return };
         let (tenant, name) = (entry.tenant, entry.name.clone());
         match table {
             Table::UserAuth => self.edit(tenant, &name, |entry| entry.users.retain(|user| user.id != id)),
