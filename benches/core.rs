@@ -1,5 +1,5 @@
-//! The core by itself: templates, credentials, resolution, whole answers, with
-//! 1, 10,000 and 1,000,000 users in the snapshot.
+//! The core by itself: templates, credentials, resolution, whole answers and
+//! edits, with 1, 10,000 and 1,000,000 users in the snapshot.
 //!
 //! Ratios count, not times: at the end, what the contract promises is measured
 //! side by side, in turns, in this one run.
@@ -190,6 +190,46 @@ fn ratios() {
     }
 }
 
+/// What an edit costs: of one user, and of a rule for everyone.
+fn edits() {
+    println!("one edit, medians of 1,000:");
+    for users in SIZES {
+        let mut writer = Writer::new(Options::default());
+        let mut draft = writer.draft();
+        for row in rows(users, 3) {
+            draft.put(&row);
+        }
+        draft.commit();
+        let mut measure = |what: &str, edit: &dyn Fn(usize) -> Row| {
+            let mut served = None;
+            let (mut times, mut bytes) = (Vec::new(), Vec::new());
+            for at in 0..1000 {
+                let row = edit(at);
+                let begun = Instant::now();
+                let counted = allocation_counter::measure(|| {
+                    let mut draft = writer.draft();
+                    draft.put(&row);
+                    served = Some(draft.commit().0);
+                });
+                times.push(begun.elapsed().as_micros());
+                bytes.push(counted.bytes_total);
+            }
+            times.sort_unstable();
+            bytes.sort_unstable();
+            println!(
+                "  {what:22} {users:9} users {:6} µs {:8} bytes allocated, at most {}",
+                times[500], bytes[500], bytes[999]
+            );
+            black_box(served);
+        };
+        let own = |at: usize| 1000 + (at * 7919 % users + 1) * 3;
+        measure("a user's own rule", &|at| {
+            rule(own(at), &format!("user{:07}", at * 7919 % users + 1), OWN_KEYS[0], &format!("edit {at}"))
+        });
+        measure("a rule for everyone", &|at| rule(1, "default", "key", &format!("edit {at}")));
+    }
+}
+
 fn main() {
     let mut criterion = Criterion::default()
         .warm_up_time(Duration::from_millis(500))
@@ -202,5 +242,6 @@ fn main() {
     // A filter by name runs only the benches it names; `ratios` names none.
     if std::env::args().skip(1).all(|arg| arg == "--bench" || arg == "ratios") {
         ratios();
+        edits();
     }
 }

@@ -1,9 +1,9 @@
-//! What a request allocates in the core.
+//! What a request, and a swap, allocate in the core.
 
 use std::sync::Arc;
 
 use jitsiprovs::credential::PwdFmt;
-use jitsiprovs::model::{Cell, Params, Row, RuleRow, UserRow};
+use jitsiprovs::model::{Cell, Change, Params, Row, RuleRow, UserRow};
 use jitsiprovs::snapshot::{Options, Outcome, Snapshot, Writer};
 use jitsiprovs::source::default_properties;
 
@@ -13,9 +13,13 @@ fn rule(id: i64, subject: &str, key: &str, value: &str) -> Row {
     Row::Rule(RuleRow { id, domain, subject, spriority, ppriority, key, value })
 }
 
+fn user(id: i64, username: &str, password: &str) -> Row {
+    let (username, domain, password) = (username.into(), "a.org".into(), password.into());
+    Row::User(UserRow { id, username, domain, password })
+}
+
 fn snapshot(more: impl IntoIterator<Item = Row>) -> Arc<Snapshot> {
-    let (username, domain, password) = ("alice".into(), "a.org".into(), "pw".into());
-    let user = Row::User(UserRow { id: 1, username, domain, password });
+    let user = user(1, "alice", "pw");
     let defaults = (1..).zip(default_properties()).map(|(id, (key, value))| rule(id, "default", key, value));
     let options = Options { pwd_fmt: PwdFmt::Plain, ..Options::default() };
     Writer::build(options, [user].into_iter().chain(defaults).chain(more)).0
@@ -58,4 +62,29 @@ fn rules_of_user_and_hardware_laid_over_them_take_no_more() {
         rule(104, "Linux", "system", "${osname}"),
     ];
     assert_eq!(measure(&snapshot(more)).1, 1);
+}
+
+#[test]
+fn a_changed_row_among_many_users_copies_kilobytes_not_the_snapshot() {
+    let users = (1..=200_000).map(|id| user(id, &format!("user{id}"), "pw"));
+    let mut writer = Writer::new(Options { pwd_fmt: PwdFmt::Plain, ..Options::default() });
+    let mut draft = writer.draft();
+    for row in users {
+        draft.put(&row);
+    }
+    let served = draft.commit().0;
+    for change in [
+        user(100_000, "user100000", "another"),
+        rule(1, "user100000", "key", "value"),
+        rule(2, "default", "key", "for everyone"),
+    ] {
+        let counted = allocation_counter::measure(|| {
+            let mut draft = writer.draft();
+            draft.apply(Change::Put(change));
+            draft.commit();
+        });
+        assert!(counted.bytes_total <= 64 << 10, "{} bytes", counted.bytes_total);
+    }
+    // Requests that are under way go on with what they had.
+    assert!(*served != *writer.current());
 }
