@@ -59,6 +59,8 @@ pub struct Options {
     #[command(flatten)]
     pub listening: Listening,
     #[command(flatten)]
+    pub limits: Limits,
+    #[command(flatten)]
     pub database: Database,
     #[command(flatten)]
     pub setup: Setup,
@@ -88,6 +90,52 @@ pub struct Listening {
         default_value_t = 8080
     )]
     pub http_port: u16,
+    /// File of the private key, for HTTPS
+    #[arg(long, alias = "ssl_keyfile", env = "JITSIPROVS_SSL_KEYFILE", value_name = "FILE")]
+    pub ssl_keyfile: Option<PathBuf>,
+    /// File of the certificate and those that lead from it to a known one
+    #[arg(long, alias = "ssl_certfile", env = "JITSIPROVS_SSL_CERTFILE", value_name = "FILE")]
+    pub ssl_certfile: Option<PathBuf>,
+    /// Address or network of proxies whose X-Forwarded-For is believed; may be repeated
+    #[arg(long, env = "JITSIPROVS_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
+    pub trusted_proxy: Vec<String>,
+    /// Address for operators: /healthz, /readyz, /metrics, POST /reload
+    #[arg(long, env = "JITSIPROVS_ADMIN_IP", value_name = "IP", default_value = "127.0.0.1")]
+    pub admin_ip: IpAddr,
+    /// Port for operators [default: none]
+    #[arg(long, env = "JITSIPROVS_ADMIN_PORT", value_name = "PORT")]
+    pub admin_port: Option<u16>,
+}
+
+/// What clients may do.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+pub struct Limits {
+    /// Connections at once; the next ones wait
+    #[arg(
+        long,
+        env = "JITSIPROVS_MAX_CONNECTIONS",
+        value_name = "NUMBER",
+        default_value_t = 50_000,
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    pub max_connections: u32,
+    /// Seconds for a TLS handshake, and for the head of a request
+    #[arg(long, env = "JITSIPROVS_HEADER_TIMEOUT", value_name = "SECONDS", default_value_t = 10.0)]
+    pub header_timeout: f64,
+    /// Seconds for the body of a request
+    #[arg(long, env = "JITSIPROVS_BODY_TIMEOUT", value_name = "SECONDS", default_value_t = 10.0)]
+    pub body_timeout: f64,
+    /// Seconds between requests of a connection, and for an answer to be read
+    #[arg(long, env = "JITSIPROVS_IDLE_TIMEOUT", value_name = "SECONDS", default_value_t = 75.0)]
+    pub idle_timeout: f64,
+    /// Wrong passwords for an account from one address before it is 429; ten times as many for an
+    /// address, or for an account from anywhere; 0 for no limit
+    #[arg(long, env = "JITSIPROVS_AUTH_FAIL_LIMIT", value_name = "NUMBER", default_value_t = 10)]
+    pub auth_fail_limit: u32,
+    /// Seconds over which they are counted
+    #[arg(long, env = "JITSIPROVS_AUTH_FAIL_WINDOW", value_name = "SECONDS", default_value_t = 60.0)]
+    pub auth_fail_window: f64,
 }
 
 /// Which database.
@@ -235,6 +283,12 @@ pub struct Process {
     /// What a log line looks like
     #[arg(long, env = "JITSIPROVS_LOG_FORMAT", value_name = "FORMAT", default_value = "human")]
     pub log_format: Format,
+    /// Do not log each request
+    #[arg(long, env = "JITSIPROVS_NO_ACCESS_LOG", value_parser = flag())]
+    pub no_access_log: bool,
+    /// Count requests for each tenant too
+    #[arg(long, env = "JITSIPROVS_METRICS_TENANTS", value_parser = flag())]
+    pub metrics_tenants: bool,
     /// Seconds to wait at the end for requests under way
     #[arg(long, env = "JITSIPROVS_DRAIN_TIMEOUT", value_name = "SECONDS", default_value_t = 10)]
     pub drain_timeout: u64,

@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use crate::cli::{self, DbTls, DbType};
 use crate::credential;
+use crate::http::client_address::TrustedProxies;
 use crate::http::params;
 use crate::model::{Aliases, Known, Secret, built_in_aliases};
 use crate::reload;
+use crate::server::{Limits, tls};
 use crate::snapshot::{self, Comparison};
 use crate::source::{Account, Endpoint, Mysql, Polling, Queries, Source, Sqlite, Tls};
 use crate::telemetry;
+use crate::throttle;
 
 /// The longest interval, a year.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -39,6 +42,18 @@ pub enum Task {
 pub struct Serve {
     /// `--http-ip` and `--http-port`
     pub listen: SocketAddr,
+    /// `--admin-ip` and `--admin-port`
+    pub admin: Option<SocketAddr>,
+    /// `--ssl-keyfile` and `--ssl-certfile`
+    pub tls: Option<tls::Files>,
+    /// `--trusted-proxy`
+    pub proxies: TrustedProxies,
+    /// How many connections, and how long they may take.
+    pub limits: Limits,
+    /// `--body-timeout`
+    pub body_timeout: Duration,
+    /// `--auth-fail-limit` and `--auth-fail-window`
+    pub throttle: throttle::Settings,
     /// Where users and rules are.
     pub source: Arc<dyn Source>,
     /// How rows are understood.
@@ -46,9 +61,11 @@ pub struct Serve {
     /// When and how to reload.
     pub reload: reload::Settings,
     /// How requests are understood.
-    pub requests: params::Settings,
-    /// `--drain-timeout`
-    pub drain_timeout: Duration,
+    pub params: params::Settings,
+    /// Whether each request is logged.
+    pub access_log: bool,
+    /// `--metrics-tenants`
+    pub metrics_tenants: bool,
 }
 
 /// Why the options cannot be used.
@@ -80,9 +97,26 @@ impl Config {
     /// See [`Error`].
     pub fn new(options: cli::Options) -> Result<Config, Error> {
         // Without `..`: an option that is forgotten here does not compile.
-        let cli::Options { listening, database, setup, rows, reload, requests, process } = options;
-        let cli::Listening { http_ip, http_port } = listening;
-        let cli::Process { foreground, verbose, log_format, drain_timeout } = process;
+        let cli::Options { listening, limits, database, setup, rows, reload, requests, process } = options;
+        let cli::Listening {
+            http_ip,
+            http_port,
+            ssl_keyfile,
+            ssl_certfile,
+            trusted_proxy,
+            admin_ip,
+            admin_port,
+        } = listening;
+        let cli::Limits {
+            max_connections,
+            header_timeout,
+            body_timeout,
+            idle_timeout,
+            auth_fail_limit,
+            auth_fail_window,
+        } = limits;
+        let cli::Process { foreground, verbose, log_format, no_access_log, metrics_tenants, drain_timeout } =
+            process;
         let log = telemetry::Options { format: log_format, verbose };
         let is_setup = setup.setup;
         let source = source(database, setup)?;
@@ -95,16 +129,63 @@ impl Config {
                  and let a service manager or `&` do it",
             );
         }
-        let requests = request_settings(requests)?;
+        let params = request_settings(requests)?;
         let serve = Serve {
             listen: SocketAddr::new(http_ip, http_port),
+            admin: admin_port.map(|port| SocketAddr::new(admin_ip, port)),
+            tls: tls_files(ssl_keyfile, ssl_certfile)?,
+            proxies: TrustedProxies::parse(&trusted_proxy)
+                .or_else(|why| usage(format!("--trusted-proxy {why}")))?,
+            limits: Limits {
+                connections: max_connections as usize,
+                header: seconds(header_timeout, "--header-timeout")?,
+                idle: seconds(idle_timeout, "--idle-timeout")?,
+                drain: Duration::from_secs(drain_timeout),
+            },
+            body_timeout: seconds(body_timeout, "--body-timeout")?,
+            throttle: throttle_settings(auth_fail_limit, auth_fail_window)?,
             source,
-            snapshot: snapshot_options(rows, requests.aliases.clone()),
+            snapshot: snapshot_options(rows, params.aliases.clone()),
             reload: reload_settings(reload)?,
-            requests,
-            drain_timeout: Duration::from_secs(drain_timeout),
+            params,
+            access_log: !no_access_log,
+            metrics_tenants,
         };
         Ok(Config { log, task: Task::Serve(Box::new(serve)) })
+    }
+}
+
+fn tls_files(key: Option<PathBuf>, chain: Option<PathBuf>) -> Result<Option<tls::Files>, Error> {
+    match (key, chain) {
+        (Some(key), Some(chain)) => Ok(Some(tls::Files { key: absolute(key), chain: absolute(chain) })),
+        (Some(_), None) => usage("--ssl-keyfile without --ssl-certfile: HTTPS needs both"),
+        (None, Some(_)) => usage("--ssl-certfile without --ssl-keyfile: HTTPS needs both"),
+        (None, None) => Ok(None),
+    }
+}
+
+fn throttle_settings(limit: u32, window: f64) -> Result<throttle::Settings, Error> {
+    let (most, longest) = (throttle::LARGEST_LIMIT, throttle::LONGEST_WINDOW);
+    if limit > most {
+        return usage(format!("--auth-fail-limit {limit}: at most {most}, or 0 for no limit"));
+    }
+    let window = seconds(window, "--auth-fail-window")?;
+    if window > longest {
+        return usage(format!("--auth-fail-window: at most {} seconds", longest.as_secs()));
+    }
+    Ok(throttle::Settings { limit, window })
+}
+
+/// It is to mean the same after a change of the working directory.
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
+}
+
+/// A time that is neither nothing nor for ever.
+fn seconds(seconds: f64, option: &str) -> Result<Duration, Error> {
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(time) if (Duration::from_millis(10)..=LONGEST).contains(&time) => Ok(time),
+        _ => usage(format!("{option} {seconds}: seconds, at least 0.01 and at most {}", LONGEST.as_secs())),
     }
 }
 
@@ -156,9 +237,7 @@ fn source(database: cli::Database, setup: cli::Setup) -> Result<Arc<dyn Source>,
         _ => {}
     }
     if db_type == Some(DbType::Sqlite) || (db_type.is_none() && mysql_only.is_none()) {
-        let path = db_path.unwrap_or_else(|| DEFAULT_PATH.into());
-        // It is to mean the same after a change of the working directory.
-        let path = std::path::absolute(&path).unwrap_or(path);
+        let path = absolute(db_path.unwrap_or_else(|| DEFAULT_PATH.into()));
         return Ok(Arc::new(Sqlite::new(path, queries)));
     }
 
@@ -257,7 +336,7 @@ fn reload_settings(reload: cli::Reload) -> Result<reload::Settings, Error> {
         reload_interval: interval(reload_interval, "--reload-interval")?,
         poll_interval: interval(poll_interval, "--poll-interval")?,
         max_shrink: if allow_shrink { 100 } else { max_shrink },
-        state_file: state_file.map(|path| std::path::absolute(&path).unwrap_or(path)),
+        state_file: state_file.map(absolute),
     })
 }
 
@@ -310,7 +389,8 @@ mod tests {
     #[test]
     fn every_option_of_the_original_is_taken_in_its_own_spelling() {
         let args = "-n --http_ip 127.0.0.1 --http_port 8081 --db_type mysql --db_ip 10.0.0.1 --db_port 3307 \
-                    --db_name n --db_user u --db_pwd p --db_from f --pwd_fmt plain --db_admin a --db_apwd b -v";
+                    --db_name n --db_user u --db_pwd p --db_from f --pwd_fmt plain --db_admin a --db_apwd b \
+                    --ssl_keyfile k --ssl_certfile c -v";
         let args: Vec<&str> = args.split_whitespace().collect();
         let Task::Serve(serve) = config(&args).expect("usable").task else { panic!("serves") };
         assert_eq!(serve.listen, "127.0.0.1:8081".parse().expect("an address"));
@@ -343,6 +423,13 @@ mod tests {
             ("-n --db-pwd-file /no/such/file", "--db-pwd-file"),
             ("-n --db-tls off --db-tls-ca y", "--db-tls-ca"),
             ("--setup --db-admin root", "--db-pwd-file"),
+            ("-n --ssl-keyfile k", "--ssl-certfile"),
+            ("-n --ssl-certfile c", "--ssl-keyfile"),
+            ("-n --trusted-proxy nonsense", "--trusted-proxy"),
+            ("-n --idle-timeout 0", "--idle-timeout"),
+            ("-n --auth-fail-window nan", "--auth-fail-window"),
+            ("-n --auth-fail-window 86401", "--auth-fail-window"),
+            ("-n --auth-fail-limit 1000", "--auth-fail-limit"),
             ("-n --param-alias mac", "NAME=PARAMETER"),
             ("-n --param-alias mac=mac", "hwaddr"),
             ("-n --param-alias arch=osname", "`arch`"),
@@ -358,8 +445,7 @@ mod tests {
     fn the_operators_aliases_win_over_those_built_in() {
         let args = ["-n", "--param-alias", "mac=hwaddr,os=arch"];
         let Task::Serve(serve) = config(&args).expect("usable").task else { panic!("serves") };
-        let find =
-            |name: &str| serve.requests.aliases.iter().find(|(alias, _)| alias == name).map(|(_, k)| *k);
+        let find = |name: &str| serve.params.aliases.iter().find(|(alias, _)| alias == name).map(|(_, k)| *k);
         assert_eq!(find("mac"), Some(Known::Hwaddr));
         assert_eq!(find("os"), Some(Known::Arch));
         assert_eq!(find("user"), Some(Known::Username));

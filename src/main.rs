@@ -44,7 +44,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             runtime.block_on(async {
                 match task {
                     Task::Setup(source) => commands::setup(&*source).await,
-                    Task::Serve(serve) => app::run(*serve, |_| {}).await,
+                    Task::Serve(serve) => app::Prepared::new(*serve)?.run(|_| {}).await,
                 }
             })
         }

@@ -45,6 +45,17 @@ pub fn step_back() {
     let _ = rustix::process::setpriority_process(None, NICE);
 }
 
+/// Allows this process as many open files as the system lets it, which every
+/// connection is one of. Returns how many those are.
+pub fn raise_descriptors() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        Ok(()) => maximum.unwrap_or(u64::MAX),
+        Err(_) => current.unwrap_or(u64::MAX),
+    }
+}
+
 /// The arguments that may be seen, and the variables for the others. Arguments
 /// that the parser will complain about are all left as they are.
 fn split(args: Vec<OsString>) -> (Vec<OsString>, Vec<(&'static str, OsString)>) {

@@ -13,10 +13,13 @@ use tinytemplate::TinyTemplate;
 use crate::app;
 use crate::cli;
 use crate::config::Serve;
+use crate::http::client_address::TrustedProxies;
 use crate::http::params;
 use crate::reload;
+use crate::server::Limits;
 use crate::snapshot;
 use crate::source::{Queries, Source, Sqlite};
+use crate::throttle;
 
 /// What the text in `demo.txt` is made with.
 #[derive(Serialize)]
@@ -47,18 +50,25 @@ pub async fn demo(options: cli::Demo) -> anyhow::Result<()> {
 
     let serve = Serve {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, http_port)),
+        admin: None,
+        tls: None,
+        proxies: TrustedProxies::default(),
+        limits: Limits { drain: Duration::from_secs(1), ..Limits::default() },
+        body_timeout: Duration::from_secs(10),
+        throttle: throttle::Settings { limit: 10, window: Duration::from_secs(60) },
         source: Arc::new(source),
         snapshot: snapshot::Options::default(),
         reload: reload::Settings::default(),
-        requests: params::Settings::default(),
-        drain_timeout: Duration::from_secs(1),
+        params: params::Settings::default(),
+        access_log: true,
+        metrics_tenants: false,
     };
     let explain = |address| {
         let text = render(&text(address, &path)).expect("the template is part of the program, and tested");
         // Without a reader it serves all the same.
         let _ = std::io::stdout().write_all(text.as_bytes());
     };
-    app::run(serve, explain).await
+    app::Prepared::new(serve)?.run(explain).await
 }
 
 fn text(address: SocketAddr, path: &Path) -> Text {

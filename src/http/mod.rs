@@ -1,58 +1,150 @@
 //! Requests to answers: which resource, and what is wrong with a request.
 
+mod admin;
+pub mod client_address;
 pub mod params;
 mod provision;
 
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::Semaphore;
 
-use crate::snapshot::Snapshot;
+use crate::metrics::{Metrics, Outcome};
+use crate::reload;
+use crate::snapshot::Served;
+use crate::throttle::Throttle;
+use client_address::TrustedProxies;
 
 /// The one resource; the client's URL may have a slash more.
 const PATH: &str = "/jitsiprovs";
+/// For load balancers: this process is alive.
+const HEALTH: &str = "/healthz";
 /// What the client's parser reads: ISO-8859-1, of which answers use ASCII.
 const TEXT: &str = "text/plain; charset=iso-8859-1";
 const NO_STORE: &str = "no-store";
 
+/// Who a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listener {
+    /// Clients.
+    Public,
+    /// Operators.
+    Admin,
+}
+
 /// Everything handlers need, shared by all connections.
 pub struct State {
     /// Where the newest snapshot is, once there is one.
-    pub snapshot: Arc<ArcSwapOption<Snapshot>>,
+    pub snapshot: Arc<ArcSwapOption<Served>>,
     /// How requests are understood.
-    pub settings: params::Settings,
+    pub params: params::Settings,
+    /// `--body-timeout`
+    pub body_timeout: Duration,
+    /// Whose word about a client's address counts (`--trusted-proxy`).
+    pub proxies: TrustedProxies,
+    /// Who may not try another password for now.
+    pub throttle: Throttle,
     /// Permits to compute slow hashes.
-    slow: Arc<Semaphore>,
+    pub slow: Arc<Semaphore>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Whether each request is a line in the log; not with `--no-access-log`.
+    pub access_log: bool,
+    /// Where reloads can be asked for, and what there is to say of them.
+    pub reload: reload::Handle,
+    /// Whether the server is about to end, and wants no more clients.
+    pub is_draining: AtomicBool,
 }
 
-impl State {
-    /// `slow_hashes` is how many slow hashes may be computed at once.
-    pub fn new(
-        snapshot: Arc<ArcSwapOption<Snapshot>>,
-        settings: params::Settings,
-        slow_hashes: usize,
-    ) -> Self {
-        State { snapshot, settings, slow: Arc::new(Semaphore::new(slow_hashes)) }
-    }
+/// What there is to say of a request when it is over.
+#[derive(Default)]
+struct Record {
+    tenant: Option<String>,
+    username: Option<String>,
+    /// The snapshot that it was answered from.
+    version: u64,
+    /// Whether the tenant is one that we have.
+    is_known: bool,
 }
 
 /// Answers one request.
-pub async fn respond(state: &State, request: Request<Incoming>) -> Response<Full<Bytes>> {
+pub async fn respond(
+    state: &State,
+    listener: Listener,
+    peer: IpAddr,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
+    if listener == Listener::Admin {
+        return admin::respond(state, request).await;
+    }
+    let begun = Instant::now();
+    let forwarded = request.headers().get_all("x-forwarded-for");
+    let address = state.proxies.client(peer, forwarded.iter().map(HeaderValue::as_bytes));
+    let id = request_id(state, peer, &request);
+    let mut record = Record::default();
     let path = request.uri().path();
-    let answered = if path.strip_suffix('/').unwrap_or(path) != PATH {
+    let answered = if path == HEALTH && matches!(*request.method(), Method::GET | Method::HEAD) {
+        Ok(text(StatusCode::OK, b"ok\n".to_vec()))
+    } else if path.strip_suffix('/').unwrap_or(path) != PATH {
         Err(Refusal::NotFound)
     } else if request.method() != Method::GET && request.method() != Method::POST {
         Err(Refusal::Method)
     } else {
-        provision::provision(state, request).await
+        provision::provision(state, address, request, &mut record).await
     };
-    answered.unwrap_or_else(|refusal| refusal.response())
+    let outcome = match &answered {
+        Ok(_) if record.version == 0 => Outcome::Health,
+        Ok(_) => Outcome::Ok,
+        Err(refusal) => refusal.outcome(),
+    };
+    let response = answered.unwrap_or_else(Refusal::response);
+    let taken = begun.elapsed();
+    state.metrics.request(outcome, record.tenant.as_deref().filter(|_| record.is_known), taken);
+    // Load balancers ask all the time.
+    if state.access_log && outcome != Outcome::Health {
+        tracing::info!(
+            result = outcome.name(),
+            status = response.status().as_u16(),
+            tenant = record.tenant.as_deref().map(shown),
+            username = record.username.as_deref().map(shown),
+            %address,
+            bytes = response.body().size_hint().exact(),
+            us = taken.as_micros() as u64,
+            snapshot = record.version,
+            request = id,
+            "request"
+        );
+    }
+    response
+}
+
+const REQUEST_ID: &str = "x-request-id";
+
+/// A name for the request, by which it is found in the log: the proxy's, if it
+/// has given one. Answers do not carry it, so that refusals are all alike.
+fn request_id(state: &State, peer: IpAddr, request: &Request<Incoming>) -> String {
+    let given = request.headers().get(REQUEST_ID).filter(|_| state.proxies.is_trusted(peer));
+    let is_plain = |id: &&str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+        (1..=64).contains(&id.len()) && id.bytes().all(plain)
+    };
+    match given.and_then(|id| id.to_str().ok()).filter(is_plain) {
+        Some(id) => id.to_owned(),
+        None => format!("{:016x}", fastrand::u64(..)),
+    }
+}
+
+/// What clients send may be long, and is not all worth a line of the log.
+fn shown(text: &str) -> &str {
+    &text[..text.floor_char_boundary(128)]
 }
 
 /// Why a request gets no properties. Only [`Refusal::Credentials`] may be a
@@ -75,9 +167,30 @@ enum Refusal {
     Busy,
     /// There is no snapshot yet.
     NotReady,
+    /// Too many wrong passwords.
+    Throttled {
+        /// In seconds.
+        retry_after: u64,
+    },
 }
 
 impl Refusal {
+    fn outcome(self) -> Outcome {
+        match self {
+            Refusal::NotFound => Outcome::NotFound,
+            Refusal::Method => Outcome::Method,
+            Refusal::ContentType => Outcome::ContentType,
+            Refusal::TooLarge => Outcome::TooLarge,
+            Refusal::Timeout => Outcome::Timeout,
+            Refusal::Unreadable => Outcome::Unreadable,
+            Refusal::Malformed(_) => Outcome::Malformed,
+            Refusal::Credentials { .. } => Outcome::Denied,
+            Refusal::Busy => Outcome::Busy,
+            Refusal::NotReady => Outcome::NotReady,
+            Refusal::Throttled { .. } => Outcome::Throttled,
+        }
+    }
+
     fn response(self) -> Response<Full<Bytes>> {
         let (status, why) = match self {
             Refusal::NotFound => (StatusCode::NOT_FOUND, "there is nothing here but /jitsiprovs/".into()),
@@ -99,6 +212,10 @@ impl Refusal {
             Refusal::NotReady => {
                 (StatusCode::SERVICE_UNAVAILABLE, "the users are not loaded yet, try again".into())
             }
+            Refusal::Throttled { retry_after } => (
+                StatusCode::TOO_MANY_REQUESTS,
+                format!("too many wrong passwords, try again in {retry_after} seconds"),
+            ),
         };
         let mut response = text(status, comment(&why).into_bytes());
         let headers = response.headers_mut();
@@ -116,16 +233,24 @@ impl Refusal {
             Refusal::Busy | Refusal::NotReady => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
             }
+            Refusal::Throttled { retry_after } => {
+                headers.insert(RETRY_AFTER, retry_after.into());
+            }
             _ => {}
         }
         response
     }
 }
 
-/// How long a client may take to send a head, and again to send a body.
-pub const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+const TIMEOUT_LINE: &str = "the request did not arrive in time";
 
-const TIMEOUT_LINE: &str = "the request did not arrive in 10 seconds";
+/// What a head that was refused counts as.
+pub fn refused_head(status: StatusCode) -> Outcome {
+    match status {
+        StatusCode::REQUEST_TIMEOUT => Outcome::Timeout,
+        _ => Outcome::Malformed,
+    }
+}
 
 /// The whole of an answer to a head that did not arrive or cannot be read,
 /// which the HTTP library has no words for.

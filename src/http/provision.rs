@@ -1,6 +1,7 @@
 //! The provisioning request itself: parameters in, properties out.
 
-use std::time::Duration;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Bytes, Incoming};
@@ -9,9 +10,10 @@ use hyper::{Method, Request, Response, StatusCode};
 use tokio::time::timeout;
 
 use super::params::{self, Body, Origin};
-use super::{Refusal, SEND_TIMEOUT, State, text};
+use super::{Record, Refusal, State, shown, text};
 use crate::model::{Known, Params};
-use crate::snapshot::{Outcome, Session, Snapshot};
+use crate::snapshot::{Folded, Outcome, Served, Session};
+use crate::throttle::{By, Throttled};
 
 /// The largest body in bytes. The largest that a client makes by itself is
 /// well under one of these kilobytes.
@@ -23,11 +25,13 @@ const SLOW_WAIT: Duration = Duration::from_secs(5);
 
 pub(super) async fn provision(
     state: &State,
+    address: IpAddr,
     request: Request<Incoming>,
+    record: &mut Record,
 ) -> Result<Response<Full<Bytes>>, Refusal> {
     let (head, body) = request.into_parts();
     let kind = if head.method == Method::POST { content_type(&head, &body)? } else { Kind::None };
-    let bytes = if kind == Kind::None { Bytes::new() } else { collect(body).await? };
+    let bytes = if kind == Kind::None { Bytes::new() } else { collect(body, state.body_timeout).await? };
     let body = match kind {
         Kind::None => Body::Empty,
         Kind::Form => Body::Form(&bytes),
@@ -36,12 +40,18 @@ pub(super) async fn provision(
     let query = head.uri.query().unwrap_or_default();
     let authorization = head.headers.get(AUTHORIZATION).map(|value| value.as_bytes());
     let (params, origin) =
-        params::read(query, body, authorization, &state.settings).map_err(Refusal::Malformed)?;
+        params::read(query, body, authorization, &state.params).map_err(Refusal::Malformed)?;
+    record.tenant = params.known(Known::Domain).map(str::to_owned);
+    record.username = params.known(Known::Username).map(str::to_owned);
 
     // Once: the whole request sees one state of the world.
-    let snapshot = state.snapshot.load();
-    let snapshot = snapshot.as_ref().ok_or(Refusal::NotReady)?;
-    let session = match snapshot.authenticate(&params) {
+    let served = state.snapshot.load();
+    let served = served.as_ref().ok_or(Refusal::NotReady)?;
+    record.version = served.version;
+    record.is_known = params.known(Known::Domain).is_some_and(|domain| served.snapshot.has_tenant(domain));
+    let attempt = Attempt::new(address, served, &params);
+    attempt.check(state)?;
+    let session = match served.snapshot.authenticate(&params) {
         Outcome::Granted(session) => Some(session),
         Outcome::Denied => None,
         Outcome::Pending(pending) => {
@@ -51,13 +61,60 @@ pub(super) async fn provision(
         }
     };
     match session {
-        Some(session) => Ok(answer(snapshot, session, &params)),
-        None => Err(Refusal::Credentials { challenge: origin == Origin::Header }),
+        Some(session) => Ok(answer(state, served, session, &params)),
+        None => {
+            attempt.failed(state, &params);
+            Err(Refusal::Credentials { challenge: origin == Origin::Header })
+        }
     }
 }
 
-fn answer(snapshot: &Snapshot, session: Session<'_>, params: &Params) -> Response<Full<Bytes>> {
-    let answer = snapshot.answer(session, params);
+/// Somebody's try to sign in, as the throttle sees it.
+struct Attempt {
+    address: IpAddr,
+    domain: Folded,
+    username: Folded,
+}
+
+impl Attempt {
+    fn new(address: IpAddr, served: &Served, params: &Params) -> Attempt {
+        let fold = |known| served.snapshot.fold(params.known(known).unwrap_or_default());
+        Attempt { address, domain: fold(Known::Domain), username: fold(Known::Username) }
+    }
+
+    fn check(&self, state: &State) -> Result<(), Refusal> {
+        let Throttled { by, retry_after } =
+            match state.throttle.check(self.address, &self.domain, &self.username, Instant::now()) {
+                Ok(()) => return Ok(()),
+                Err(throttled) => throttled,
+            };
+        state.metrics.throttled(match by {
+            By::AccountFromAddress => "account_from_address",
+            By::Address => "address",
+            By::Account => "account",
+        });
+        Err(Refusal::Throttled { retry_after: retry_after.as_secs() + 1 })
+    }
+
+    /// The log's line is for fail2ban: its beginning must stay as it is.
+    fn failed(&self, state: &State, params: &Params) {
+        // Who sends none does not guess.
+        let (Some(username), Some(password)) = (params.known(Known::Username), params.known(Known::Password))
+        else {
+            return;
+        };
+        let Attempt { address, domain: tenant, username: account } = self;
+        if state.throttle.fail(*address, tenant, account, password.as_bytes(), Instant::now()) {
+            state.metrics.auth_failures.inc();
+            let domain = shown(params.known(Known::Domain).unwrap_or_default());
+            tracing::warn!(%address, domain, username = shown(username), "authentication failed");
+        }
+    }
+}
+
+fn answer(state: &State, served: &Served, session: Session<'_>, params: &Params) -> Response<Full<Bytes>> {
+    let answer = served.snapshot.answer(session, params);
+    state.metrics.rules_skipped.inc_by(answer.skipped.len() as u64);
     for skipped in &answer.skipped {
         tracing::debug!(
             rule = skipped.id,
@@ -90,12 +147,12 @@ fn content_type(head: &hyper::http::request::Parts, body: &Incoming) -> Result<K
     }
 }
 
-async fn collect(body: Incoming) -> Result<Bytes, Refusal> {
+async fn collect(body: Incoming, patience: Duration) -> Result<Bytes, Refusal> {
     // Announced as too large: not a byte of it is read.
     if body.size_hint().lower() > MAX_BODY as u64 {
         return Err(Refusal::TooLarge);
     }
-    match timeout(SEND_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await {
+    match timeout(patience, Limited::new(body, MAX_BODY).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge),
         Ok(Err(_)) => Err(Refusal::Unreadable),

@@ -10,7 +10,7 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::model::{Change, Row, Table};
-use crate::snapshot::{Counts, Draft, Options, Problems, Snapshot, Summary, Writer};
+use crate::snapshot::{Counts, Draft, Options, Problems, Served, Snapshot, Summary, Writer};
 use crate::state_file::{self, Journal};
 
 /// A load that finds more news than these is written row by row as it comes,
@@ -19,7 +19,7 @@ const NEWS: usize = 50_000;
 
 /// See the module.
 pub(super) struct Desk {
-    current: Arc<ArcSwapOption<Snapshot>>,
+    current: Arc<ArcSwapOption<Served>>,
     options: Options,
     inner: Mutex<Inner>,
 }
@@ -29,6 +29,8 @@ struct Inner {
     journal: Option<Journal>,
     /// Counts how often the writer had to begin anew.
     epoch: u64,
+    /// Counts swaps.
+    version: u64,
 }
 
 /// How much a snapshot may lose against the one before (`--max-shrink`).
@@ -77,6 +79,7 @@ pub(super) enum Outcome {
 
 /// A swap, as it will be reported.
 pub(super) struct Swapped {
+    pub version: u64,
     pub counts: Counts,
     pub summary: Summary,
     pub problems: Problems,
@@ -85,7 +88,7 @@ pub(super) struct Swapped {
     /// Some of the rows that changed.
     pub changed: Vec<(Table, i64)>,
     /// The snapshot that was replaced.
-    pub old: Option<Arc<Snapshot>>,
+    pub old: Option<Arc<Served>>,
 }
 
 /// Changed rows that are kept for the report.
@@ -94,11 +97,11 @@ const SAMPLE: usize = 1000;
 impl Desk {
     pub fn new(options: Options, journal: Option<Journal>) -> Desk {
         let writer = Writer::new(options.clone());
-        let inner = Mutex::new(Inner { writer, journal, epoch: 0 });
+        let inner = Mutex::new(Inner { writer, journal, epoch: 0, version: 0 });
         Desk { current: Arc::new(ArcSwapOption::empty()), options, inner }
     }
 
-    pub fn current(&self) -> Arc<ArcSwapOption<Snapshot>> {
+    pub fn current(&self) -> Arc<ArcSwapOption<Served>> {
         self.current.clone()
     }
 
@@ -128,8 +131,11 @@ impl Desk {
     /// Brings in some changes.
     pub fn update(&self, changes: Vec<Change>, guard: Guard) -> Outcome {
         let mut inner = self.open();
-        let Inner { writer, journal, .. } = &mut *inner;
-        let has_rows = |snapshot: &Arc<Snapshot>| snapshot.counts().users + snapshot.counts().rules > 0;
+        let Inner { writer, journal, version, .. } = &mut *inner;
+        let has_rows = |served: &Arc<Served>| {
+            let counts = served.snapshot.counts();
+            counts.users + counts.rules > 0
+        };
         if writer.rows() == 0 && self.current.load().as_ref().is_some_and(has_rows) {
             // It began anew, and knows nothing of what is in use.
             return Outcome::Abandoned;
@@ -149,14 +155,14 @@ impl Desk {
             }
             draft.apply(change);
         }
-        self.finish(draft, journal, changed, guard, false)
+        self.finish(draft, journal, version, changed, guard, false)
     }
 
     /// Brings in what the state file holds. Says whether its end is torn off.
     /// `None` if the source was faster.
     pub fn restore(&self, path: &Path, source: &str) -> Result<Option<(Swapped, bool)>, state_file::Error> {
         let mut inner = self.open();
-        let Inner { writer, .. } = &mut *inner;
+        let Inner { writer, version, .. } = &mut *inner;
         if writer.rows() > 0 {
             return Ok(None);
         }
@@ -166,11 +172,7 @@ impl Desk {
         let (snapshot, problems) = draft.commit();
         // A load may have begun, and knows better than the file.
         writer.begin_load();
-        let counts = snapshot.counts();
-        let old = self.current.swap(Some(snapshot));
-        let left_out = rows - counts.users - counts.rules;
-        let changed = Vec::new();
-        Ok(Some((Swapped { counts, summary, problems, left_out, changed, old }, is_torn)))
+        Ok(Some((self.swap(version, snapshot, rows, summary, problems, Vec::new()), is_torn)))
     }
 
     /// Brings in all rows of a load, which is complete if `done` says so. Tells
@@ -214,7 +216,7 @@ impl Desk {
         if inner.epoch != epoch {
             return Outcome::Abandoned;
         }
-        let Inner { writer, journal, .. } = &mut *inner;
+        let Inner { writer, journal, version, .. } = &mut *inner;
         let mut draft = writer.draft_of_load();
         let mut changed = Vec::new();
         let mut put = |draft: &mut Draft<'_>, journal: &mut Option<Journal>, row: &Row| {
@@ -247,20 +249,21 @@ impl Desk {
                 .filter(|journal| !journal.is_anew())
                 .for_each(|journal| journal.gone(table, id));
         });
-        self.finish(draft, journal, changed, guard, true)
+        self.finish(draft, journal, version, changed, guard, true)
     }
 
     fn finish(
         &self,
         mut draft: Draft<'_>,
         journal: &mut Option<Journal>,
+        version: &mut u64,
         changed: Vec<(Table, i64)>,
         guard: Guard,
         is_load: bool,
     ) -> Outcome {
         let summary = draft.summary();
         let (_, after) = draft.counts();
-        let before = self.current.load().as_ref().map(|snapshot| snapshot.counts());
+        let before = self.current.load().as_ref().map(|served| served.snapshot.counts());
         if let Err(shrunk) = guard.check(before.unwrap_or_default(), after) {
             let writer = draft.give_up();
             if is_load {
@@ -277,10 +280,24 @@ impl Desk {
         if summary.is_empty() && before.is_some() {
             return Outcome::Unchanged;
         }
+        Outcome::Swapped(Box::new(self.swap(version, snapshot, rows, summary, problems, changed)))
+    }
+
+    /// Puts a snapshot into use that was made of `rows` rows.
+    fn swap(
+        &self,
+        version: &mut u64,
+        snapshot: Arc<Snapshot>,
+        rows: usize,
+        summary: Summary,
+        problems: Problems,
+        changed: Vec<(Table, i64)>,
+    ) -> Swapped {
+        *version += 1;
         let counts = snapshot.counts();
-        let old = self.current.swap(Some(snapshot));
         let left_out = rows - counts.users - counts.rules;
-        Outcome::Swapped(Box::new(Swapped { counts, summary, problems, left_out, changed, old }))
+        let old = self.current.swap(Some(Arc::new(Served { version: *version, snapshot, left_out })));
+        Swapped { version: *version, counts, summary, problems, left_out, changed, old }
     }
 
     /// Whether the state file can be brought up to date by a load alone.

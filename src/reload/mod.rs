@@ -10,7 +10,6 @@
 mod desk;
 mod pace;
 mod status;
-mod watch;
 
 use std::collections::HashSet;
 use std::mem::Discriminant;
@@ -20,18 +19,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use notify::EventKind;
 use tokio::signal::unix::Signal;
 use tokio::sync::{Notify, mpsc, oneshot, watch as channel};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::metrics::Metrics;
 use crate::model::{Change, Table};
-use crate::snapshot::{Options, Snapshot};
+use crate::snapshot::{Options, Served};
 use crate::source::{self, Changes, Cursor, Source};
 use crate::state_file::{self, Journal};
+use crate::watch::Watch;
 use desk::{Desk, Guard, Outcome, Shrunk, Swapped};
 use pace::Backoff;
-use watch::Watch;
 
 pub use status::{Origin, Status};
 
@@ -91,6 +92,57 @@ pub enum Error {
     Build,
 }
 
+/// What a reload that was asked for came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// There is a new snapshot, of this version.
+    Swapped(u64),
+    /// What is in use is what the source says.
+    Unchanged,
+    /// It would lose too much.
+    HeldBack,
+    /// The source could not be read: why.
+    Failed(String),
+}
+
+impl Verdict {
+    /// As it is called in metrics.
+    fn name(&self) -> &'static str {
+        match self {
+            Verdict::Swapped(_) => "swapped",
+            Verdict::Unchanged => "unchanged",
+            Verdict::HeldBack => "held_back",
+            Verdict::Failed(_) => "failed",
+        }
+    }
+}
+
+type Asker = oneshot::Sender<Verdict>;
+
+/// Who has it may ask how things are, and for a reload.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    status: channel::Receiver<Status>,
+    askers: mpsc::Sender<Asker>,
+}
+
+impl Handle {
+    /// How things are.
+    pub fn status(&self) -> Status {
+        self.status.borrow().clone()
+    }
+
+    /// Loads everything, and waits for what it comes to.
+    pub async fn ask(&self) -> Verdict {
+        let ended = || Verdict::Failed("the server is about to end".into());
+        let (asker, verdict) = oneshot::channel();
+        if self.askers.send(asker).await.is_err() {
+            return ended();
+        }
+        verdict.await.unwrap_or_else(|_| ended())
+    }
+}
+
 /// Keeps the current snapshot and replaces it. See the module.
 pub struct Reloader {
     source: Arc<dyn Source>,
@@ -113,7 +165,12 @@ pub struct Reloader {
     /// The latest SIGHUP.
     hung_up: Option<Instant>,
     /// Snapshots that requests may still use.
-    retired: Vec<Arc<Snapshot>>,
+    retired: Vec<Arc<Served>>,
+    handle: Handle,
+    asked: mpsc::Receiver<Asker>,
+    /// Who waits for the load under way, and for the one after it.
+    waiting: [Vec<Asker>; 2],
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -153,6 +210,7 @@ impl Reloader {
         source: Arc<dyn Source>,
         options: Options,
         settings: Settings,
+        metrics: Arc<Metrics>,
     ) -> Result<Reloader, Error> {
         let state_file = settings.state_file.clone();
         let state_file = state_file.filter(|path| match state_file::check(path) {
@@ -163,11 +221,17 @@ impl Reloader {
             }
         });
         let journal = state_file.clone().map(|path| Journal::new(path, source.name()));
+        let status = channel::Sender::new(Status::new());
+        let (askers, asked) = mpsc::channel(16);
         let mut reloader = Reloader {
-            watch: Watch::new(&source.files()),
+            handle: Handle { status: status.subscribe(), askers },
+            asked,
+            waiting: Default::default(),
+            metrics,
+            watch: Watch::new(&source.files(), is_change),
             desk: Arc::new(Desk::new(options, journal)),
             source,
-            status: channel::Sender::new(Status::new()),
+            status,
             cursor: None,
             loading: None,
             again: None,
@@ -204,13 +268,13 @@ impl Reloader {
     }
 
     /// Where the newest snapshot always is, once there is one.
-    pub fn current(&self) -> Arc<ArcSwapOption<Snapshot>> {
+    pub fn current(&self) -> Arc<ArcSwapOption<Served>> {
         self.desk.current()
     }
 
-    /// What there is to say of it, always up to date.
-    pub fn status(&self) -> channel::Receiver<Status> {
-        self.status.subscribe()
+    /// For those who ask from outside.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
     }
 
     /// Reloads for ever: `hangup` is SIGHUP.
@@ -219,6 +283,11 @@ impl Reloader {
             self.retire();
             tokio::select! {
                 _ = hangup.recv() => self.hang_up(),
+                Some(asker) = self.asked.recv() => {
+                    let is_next = usize::from(self.loading.is_some());
+                    self.waiting[is_next].push(asker);
+                    self.request("admin");
+                }
                 loaded = finished(&mut self.loading) => self.conclude(loaded).await,
                 () = self.watch.changed() => {
                     sleep(FILE_SETTLES).await;
@@ -310,7 +379,13 @@ impl Reloader {
     /// Goes on from what the load under way came to.
     async fn conclude(&mut self, loaded: Loaded) {
         if let Some(Loading { cause, begun, wants_cursor, .. }) = self.loading.take() {
-            self.loaded(cause, begun, wants_cursor, loaded).await;
+            let verdict = self.loaded(cause, begun, wants_cursor, loaded).await;
+            self.metrics.reload(cause, verdict.name(), begun.elapsed());
+            for asker in self.waiting[0].drain(..) {
+                // Whoever has stopped waiting need not know.
+                let _ = asker.send(verdict.clone());
+            }
+            self.waiting.swap(0, 1);
             if self.cursor.is_none() && !wants_cursor && !self.failing.loads {
                 // The place was lost meanwhile.
                 self.again.get_or_insert(("place in the changes", false));
@@ -321,13 +396,19 @@ impl Reloader {
         }
     }
 
-    async fn loaded(&mut self, cause: &'static str, begun: Instant, wants_cursor: bool, loaded: Loaded) {
+    async fn loaded(
+        &mut self,
+        cause: &'static str,
+        begun: Instant,
+        wants_cursor: bool,
+        loaded: Loaded,
+    ) -> Verdict {
         let is_first = self.status.borrow().origin != Origin::Source;
         let (cursor, outcome) = match loaded {
             Ok(loaded) => loaded,
             Err(error) => return self.load_failed(cause, &error),
         };
-        let changed = match outcome {
+        let (verdict, changed) = match outcome {
             Outcome::Abandoned => return self.load_failed(cause, &Error::Build),
             Outcome::HeldBack(shrunk) => return self.hold_back(cause, shrunk),
             Outcome::Unchanged => {
@@ -336,11 +417,11 @@ impl Reloader {
                     "timer" => tracing::debug!(cause, ms = ms(begun), "loaded: nothing has changed"),
                     _ => tracing::info!(cause, ms = ms(begun), "loaded: nothing has changed"),
                 }
-                Vec::new()
+                (Verdict::Unchanged, Vec::new())
             }
             Outcome::Swapped(swapped) => {
                 let place = cursor.as_ref().or(self.cursor.as_ref()).cloned();
-                self.swapped(cause, begun, place.as_ref(), *swapped)
+                (Verdict::Swapped(swapped.version), self.swapped(cause, begun, place.as_ref(), *swapped))
             }
         };
         self.backoff = Backoff::new();
@@ -365,6 +446,7 @@ impl Reloader {
                     .map_or(String::new(), |interval| format!("every {} s and ", interval.as_secs()))
             );
         }
+        verdict
     }
 
     /// Rows that a load found changed must be found by a poll too; if not,
@@ -383,14 +465,15 @@ impl Reloader {
         }
     }
 
-    fn load_failed(&mut self, cause: &'static str, error: &Error) {
+    fn load_failed(&mut self, cause: &'static str, error: &Error) -> Verdict {
+        let verdict = Verdict::Failed(error.to_string());
         self.next_load = Some(self.backoff.next());
         if let Error::Build = error {
             self.cursor = None;
         }
         // A load is stopped only to begin another.
         if matches!(error, Error::Source(source::Error::Cancelled)) {
-            return;
+            return verdict;
         }
         let is_unreachable = matches!(error, Error::Source(error) if error.is_unreachable());
         self.failing = Failing { loads: true, is_unreachable, ..self.failing };
@@ -402,9 +485,10 @@ impl Reloader {
             true => tracing::error!(cause, "reload failed, the old snapshot stays in use: {error}"),
             false => tracing::error!(cause, "load failed: {error}"),
         }
+        verdict
     }
 
-    fn hold_back(&mut self, cause: &'static str, Shrunk { what, before, after }: Shrunk) {
+    fn hold_back(&mut self, cause: &'static str, Shrunk { what, before, after }: Shrunk) -> Verdict {
         self.cursor = None;
         self.next_poll = None;
         self.next_load = Some(self.backoff.next());
@@ -416,7 +500,7 @@ impl Reloader {
         });
         if was_held_back && !cause.starts_with("SIGHUP") {
             tracing::debug!(cause, what, before, after, "still held back");
-            return;
+            return Verdict::HeldBack;
         }
         tracing::error!(
             cause,
@@ -425,6 +509,7 @@ impl Reloader {
             "the new snapshot is held back, since of {before} {what} it has {after}: if that is meant, \
              send SIGHUP twice within 60 s, or start with --allow-shrink; the old snapshot stays in use"
         );
+        Verdict::HeldBack
     }
 
     /// Asks what has changed, and brings it in. Returns the rows it was told, if
@@ -450,10 +535,14 @@ impl Reloader {
             let (desk, guard) = (self.desk.clone(), Guard { max_shrink: self.settings.max_shrink });
             let updated = tokio::task::spawn_blocking(move || desk.update(changes, guard)).await;
             match updated {
-                Ok(Outcome::Swapped(swapped)) => drop(self.swapped(cause, begun, cursor.as_ref(), *swapped)),
+                Ok(Outcome::Swapped(swapped)) => {
+                    self.metrics.reload(cause, "swapped", begun.elapsed());
+                    self.swapped(cause, begun, cursor.as_ref(), *swapped);
+                }
                 Ok(Outcome::Unchanged) => {}
                 Ok(Outcome::HeldBack(shrunk)) => {
-                    self.hold_back(cause, shrunk);
+                    let verdict = self.hold_back(cause, shrunk);
+                    self.metrics.reload(cause, verdict.name(), begun.elapsed());
                     return None;
                 }
                 Ok(Outcome::Abandoned) | Err(_) => {
@@ -535,9 +624,9 @@ impl Reloader {
         cursor: Option<&Cursor>,
         swapped: Swapped,
     ) -> Vec<(Table, i64)> {
-        let Swapped { counts, summary, problems, left_out, changed, old } = swapped;
+        let Swapped { version, counts, summary, problems, left_out, changed, old } = swapped;
         self.status.send_modify(|status| {
-            status.version += 1;
+            status.version = version;
             status.origin = Origin::Source;
             status.is_held_back = false;
         });
@@ -548,7 +637,7 @@ impl Reloader {
             tracing::warn!("and {} more bad rows", problems.total - PROBLEMS_SHOWN);
         }
         tracing::info!(
-            version = self.status.borrow().version,
+            version,
             cause,
             tenants = counts.tenants,
             users = counts.users,
@@ -595,7 +684,7 @@ impl Reloader {
     /// Frees snapshots that no request uses any more, where no request has to
     /// wait for it: freeing a million users takes a while.
     fn retire(&mut self) {
-        let is_free = |old: &mut Arc<Snapshot>| Arc::strong_count(old) == 1;
+        let is_free = |old: &mut Arc<Served>| Arc::strong_count(old) == 1;
         let free: Vec<_> = self.retired.extract_if(.., is_free).collect();
         if !free.is_empty() {
             tokio::task::spawn_blocking(move || drop(free));
@@ -627,4 +716,16 @@ fn row(change: &Change) -> (Table, i64) {
 
 fn ms(begun: Instant) -> u64 {
     begun.elapsed().as_millis() as u64
+}
+
+/// Reading a database opens files, locks them, and makes and removes an empty
+/// log, none of which is a change; what is written to a new file is one.
+fn is_change(kind: EventKind) -> bool {
+    use notify::event::ModifyKind as Modify;
+    matches!(
+        kind,
+        EventKind::Any
+            | EventKind::Other
+            | EventKind::Modify(Modify::Any | Modify::Data(_) | Modify::Name(_) | Modify::Other)
+    )
 }

@@ -67,6 +67,17 @@ pub struct Snapshot {
     counts: Counts,
 }
 
+/// A snapshot in use.
+#[derive(Debug)]
+pub struct Served {
+    /// Counts the snapshots of this process, from 1.
+    pub version: u64,
+    /// What requests are answered from.
+    pub snapshot: Arc<Snapshot>,
+    /// Rows that are not in use, whatever the reason.
+    pub left_out: usize,
+}
+
 /// The size of a snapshot, for the log and for operators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
@@ -291,6 +302,16 @@ impl Snapshot {
                 }
             }
         }
+    }
+
+    /// Brings a name into the form in which it is compared.
+    pub fn fold(&self, name: &str) -> Folded {
+        self.comparison.fold(name)
+    }
+
+    /// Whether a domain is a tenant's.
+    pub fn has_tenant(&self, domain: &str) -> bool {
+        self.tenant(&self.fold(domain)).is_some()
     }
 
     /// The size of it.

@@ -9,7 +9,7 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
 /// Watches as long as it is kept.
-pub(super) struct Watch {
+pub struct Watch {
     _watcher: Option<RecommendedWatcher>,
     changed: Arc<Notify>,
 }
@@ -17,15 +17,15 @@ pub(super) struct Watch {
 impl Watch {
     /// Watches `files`, which need not exist: by their folders, since a file
     /// may be replaced by another of its name. What cannot be watched is
-    /// reported, and left to polls.
-    pub fn new(files: &[PathBuf]) -> Watch {
+    /// reported, and left to polls. `is_change` tells what counts as a change.
+    pub fn new(files: &[PathBuf], is_change: fn(EventKind) -> bool) -> Watch {
         let changed = Arc::new(Notify::new());
         if files.is_empty() {
             return Watch { _watcher: None, changed };
         }
-        // A link's own folder, and that of the file it leads to.
-        let real: Vec<PathBuf> = files.iter().filter_map(|file| file.canonicalize().ok()).collect();
-        let all = || files.iter().chain(&real);
+        // Also the links on the way, each in its own folder, and the file itself.
+        let others: Vec<PathBuf> = files.iter().flat_map(|file| links(file)).collect();
+        let all = || files.iter().chain(&others);
         let names: HashSet<OsString> = all().filter_map(|file| Some(file.file_name()?.to_owned())).collect();
         let folders: HashSet<&Path> = all().filter_map(|file| file.parent()).collect();
 
@@ -60,14 +60,18 @@ impl Watch {
     }
 }
 
-/// Reading a database opens files, locks them, and makes and removes an empty
-/// log, none of which is a change; what is written to a new file is one.
-fn is_change(kind: EventKind) -> bool {
-    use notify::event::ModifyKind as Modify;
-    matches!(
-        kind,
-        EventKind::Any
-            | EventKind::Other
-            | EventKind::Modify(Modify::Any | Modify::Data(_) | Modify::Name(_) | Modify::Other)
-    )
+/// The links that lead to `file`, and where they lead.
+fn links(file: &Path) -> Vec<PathBuf> {
+    let is_link = |path: &&Path| path.is_symlink();
+    let on_the_way = file.ancestors().filter(is_link).map(Path::to_owned);
+    let mut links: Vec<PathBuf> = on_the_way.chain(file.canonicalize().ok()).collect();
+    // A link may lead to another, which may be replaced as well.
+    let mut next = file.to_owned();
+    while let Ok(target) = next.read_link()
+        && links.len() < 64
+    {
+        next = next.parent().unwrap_or(Path::new("")).join(target);
+        links.push(next.clone());
+    }
+    links
 }

@@ -1,0 +1,365 @@
+//! What is counted, for Prometheus.
+//!
+//! Labels are bounded: no usernames, and tenants only if the operator wants
+//! them. What every request counts takes neither a lock nor memory.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Metric, Registry};
+
+/// The type that a scraper is told.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What became of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Answered with properties.
+    Ok,
+    /// The credentials are wrong.
+    Denied,
+    /// Refused after too many of those.
+    Throttled,
+    /// Too many slow hashes at once.
+    Busy,
+    /// There is no snapshot.
+    NotReady,
+    /// Not a request that can be understood.
+    Malformed,
+    /// Another path.
+    NotFound,
+    /// Another method.
+    Method,
+    /// Another content type.
+    ContentType,
+    /// The body is too large.
+    TooLarge,
+    /// It did not arrive in time.
+    Timeout,
+    /// The body broke off.
+    Unreadable,
+    /// A health check.
+    Health,
+}
+
+impl Outcome {
+    const ALL: [Outcome; 13] = [
+        Outcome::Ok,
+        Outcome::Denied,
+        Outcome::Throttled,
+        Outcome::Busy,
+        Outcome::NotReady,
+        Outcome::Malformed,
+        Outcome::NotFound,
+        Outcome::Method,
+        Outcome::ContentType,
+        Outcome::TooLarge,
+        Outcome::Timeout,
+        Outcome::Unreadable,
+        Outcome::Health,
+    ];
+
+    /// As it is called in metrics and in the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Ok => "ok",
+            Outcome::Denied => "denied",
+            Outcome::Throttled => "throttled",
+            Outcome::Busy => "busy",
+            Outcome::NotReady => "not_ready",
+            Outcome::Malformed => "malformed",
+            Outcome::NotFound => "not_found",
+            Outcome::Method => "method",
+            Outcome::ContentType => "content_type",
+            Outcome::TooLarge => "too_large",
+            Outcome::Timeout => "timeout",
+            Outcome::Unreadable => "unreadable",
+            Outcome::Health => "health",
+        }
+    }
+}
+
+type Labels<const N: usize> = [(&'static str, &'static str); N];
+
+/// Everything that is counted. One for a process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: [Counter; Outcome::ALL.len()],
+    latency: Latency,
+    tenants: Option<Family<Vec<(&'static str, String)>, Counter>>,
+    reloads: Family<Labels<2>, Counter>,
+    reload_duration: Histogram,
+    throttled: Family<Labels<1>, Counter>,
+    handshakes: Family<Labels<1>, Counter>,
+    certificate_reloads: Family<Labels<1>, Counter>,
+    /// Wrong passwords that were counted.
+    pub auth_failures: Counter,
+    /// Rules left out of answers, since the client did not send a parameter.
+    pub rules_skipped: Counter,
+    /// Public connections that are open.
+    pub connections: Gauge,
+    /// As many as may be.
+    pub connections_limit: Gauge,
+    /// Connections that could not be accepted.
+    pub accept_errors: Counter,
+    /// When the certificate ends, in seconds since 1970; 0 without TLS.
+    pub certificate_expiry: Gauge,
+    state: State,
+}
+
+/// What is known at a scrape, rather than counted.
+#[derive(Debug, Default)]
+struct State {
+    ready: Gauge,
+    source_up: Gauge,
+    held_back: Gauge,
+    version: Gauge,
+    age: Gauge<f64, AtomicU64>,
+    tenants: Gauge,
+    users: Gauge,
+    rules: Gauge,
+    bytes: Gauge,
+    bad_rows: Gauge,
+}
+
+/// The state of things at a scrape.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Scrape {
+    /// Whether requests can be answered.
+    pub is_ready: bool,
+    /// Whether the source could be read when it was last asked.
+    pub is_source_up: bool,
+    /// Whether a load is held back.
+    pub is_held_back: bool,
+    /// The snapshot in use; 0 if there is none.
+    pub version: u64,
+    /// How long it may have been out of date.
+    pub age: Duration,
+    /// Its size: tenants, users, rules, bytes.
+    pub counts: crate::snapshot::Counts,
+    /// Rows that are not in use.
+    pub bad_rows: usize,
+}
+
+impl Metrics {
+    /// With `by_tenant`, requests are counted for each tenant too.
+    pub fn new(by_tenant: bool) -> Metrics {
+        let mut registry = Registry::with_prefix("jitsiprovs");
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        registry.register("build", "This program", Info::new(version));
+        let started = Gauge::<i64, AtomicI64>::default();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        started.set(now.as_secs() as i64);
+        registry.register("start_time_seconds", "When this process began, since 1970", started);
+
+        let requests: Family<Labels<1>, Counter> = Family::default();
+        let each = Outcome::ALL.map(|outcome| requests.get_or_create(&[("result", outcome.name())]).clone());
+        fn add<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+            registry.register(name, help, metric.clone());
+            metric
+        }
+        let mut add_gauge = |name: &str, help: &str| add(&mut registry, name, help, Gauge::default());
+        let state = State {
+            ready: add_gauge("ready", "Whether requests can be answered"),
+            source_up: add_gauge("source_up", "Whether the database could be read when it was last asked"),
+            held_back: add_gauge(
+                "reload_held_back",
+                "Whether a reload that would lose too much is held back",
+            ),
+            version: add_gauge("snapshot_version", "Counts the snapshots of this process"),
+            tenants: add_gauge("snapshot_tenants", "Tenants that have users"),
+            users: add_gauge("snapshot_users", "Users"),
+            rules: add_gauge("snapshot_rules", "Rules in use"),
+            bytes: add_gauge("snapshot_bytes", "Memory of the snapshot"),
+            bad_rows: add_gauge("bad_rows", "Rows that are not in use"),
+            age: Gauge::default(),
+        };
+        let connections = add_gauge("connections", "Connections that are open");
+        let connections_limit = add_gauge("connections_limit", "As many as may be open");
+        let certificate_expiry =
+            add_gauge("certificate_expiry_timestamp_seconds", "When the certificate ends, since 1970");
+        let age = state.age.clone();
+        add(&mut registry, "snapshot_age_seconds", "How long the snapshot may have been out of date", age);
+        let r = &mut registry;
+        add(r, "requests", "Requests by what became of them", requests);
+        let tenants = by_tenant.then(|| {
+            add(r, "tenant_requests", "Requests by tenant and what became of them", Family::default())
+        });
+        Metrics {
+            requests: each,
+            latency: add(r, "request_duration_seconds", "From the head to the answer", Latency::default()),
+            tenants,
+            reloads: add(r, "reloads", "Loads by what began them and what they came to", Family::default()),
+            reload_duration: add(
+                r,
+                "reload_duration_seconds",
+                "How long loads and swaps took",
+                Histogram::new([0.001, 0.01, 0.1, 1.0, 10.0, 60.0]),
+            ),
+            throttled: add(r, "throttled", "Requests refused after too many failures", Family::default()),
+            handshakes: add(r, "tls_handshakes", "TLS handshakes", Family::default()),
+            certificate_reloads: add(r, "certificate_reloads", "Changed certificates", Family::default()),
+            auth_failures: add(r, "auth_failures", "Wrong passwords", Counter::default()),
+            rules_skipped: add(r, "rules_skipped", "Rules that lacked a parameter", Counter::default()),
+            accept_errors: add(r, "accept_errors", "Connections not accepted", Counter::default()),
+            connections,
+            connections_limit,
+            certificate_expiry,
+            state,
+            registry,
+        }
+    }
+
+    /// Counts a request that took `time`, of a tenant if it is one we have.
+    pub fn request(&self, outcome: Outcome, tenant: Option<&str>, time: Duration) {
+        self.requests[outcome as usize].inc();
+        self.latency.observe(time);
+        if let (Some(family), Some(tenant)) = (&self.tenants, tenant) {
+            let labels = vec![("tenant", tenant.to_owned()), ("result", outcome.name().to_owned())];
+            family.get_or_create(&labels).inc();
+        }
+    }
+
+    /// Counts a request that was refused before it was one.
+    pub fn refused(&self, outcome: Outcome) {
+        self.requests[outcome as usize].inc();
+    }
+
+    /// Counts a load or a poll that swapped. What is not one of a few known
+    /// causes counts as another.
+    pub fn reload(&self, cause: &'static str, outcome: &'static str, time: Duration) {
+        let cause = match cause {
+            "start" | "timer" | "poll" | "file" | "retry" | "admin" => cause,
+            cause if cause.starts_with("SIGHUP") => "SIGHUP",
+            _ => "other",
+        };
+        self.reloads.get_or_create(&[("cause", cause), ("outcome", outcome)]).inc();
+        self.reload_duration.observe(time.as_secs_f64());
+    }
+
+    /// Counts a refusal of the throttle.
+    pub fn throttled(&self, by: &'static str) {
+        self.throttled.get_or_create(&[("by", by)]).inc();
+    }
+
+    /// Counts a TLS handshake.
+    pub fn handshake(&self, is_ok: bool) {
+        self.handshakes.get_or_create(&[("outcome", ok(is_ok))]).inc();
+    }
+
+    /// Counts a certificate that was read anew.
+    pub fn certificate_reload(&self, is_ok: bool) {
+        self.certificate_reloads.get_or_create(&[("outcome", ok(is_ok))]).inc();
+    }
+
+    /// The text for a scraper.
+    pub fn write(&self, scrape: Scrape) -> String {
+        let state = &self.state;
+        let number = |number: usize| number as i64;
+        for (gauge, value) in [
+            (&state.ready, scrape.is_ready.into()),
+            (&state.source_up, scrape.is_source_up.into()),
+            (&state.held_back, scrape.is_held_back.into()),
+            (&state.version, scrape.version as i64),
+            (&state.tenants, number(scrape.counts.tenants)),
+            (&state.users, number(scrape.counts.users)),
+            (&state.rules, number(scrape.counts.rules)),
+            (&state.bytes, number(scrape.counts.bytes)),
+            (&state.bad_rows, number(scrape.bad_rows)),
+        ] {
+            gauge.set(value);
+        }
+        state.age.set(scrape.age.as_secs_f64());
+        let mut out = String::new();
+        // A text takes everything.
+        let _ = text::encode(&mut out, &self.registry);
+        out
+    }
+}
+
+fn ok(is_ok: bool) -> &'static str {
+    if is_ok { "ok" } else { "failed" }
+}
+
+/// A histogram of request times. The library's own takes a lock.
+#[derive(Debug, Clone, Default)]
+struct Latency(std::sync::Arc<Observed>);
+
+#[derive(Debug, Default)]
+struct Observed {
+    buckets: [AtomicU64; BOUNDS.len()],
+    nanos: AtomicU64,
+}
+
+/// Upper bounds in seconds: most requests take microseconds, slow hashes up to
+/// seconds.
+const BOUNDS: [f64; 11] = [5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, f64::INFINITY];
+
+impl Latency {
+    fn observe(&self, time: Duration) {
+        let seconds = time.as_secs_f64();
+        let bucket = BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS.len() - 1);
+        self.0.buckets[bucket].fetch_add(1, Relaxed);
+        self.0.nanos.fetch_add(time.as_nanos() as u64, Relaxed);
+    }
+}
+
+impl EncodeMetric for Latency {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let buckets: Vec<(f64, u64)> =
+            BOUNDS.into_iter().zip(self.0.buckets.iter().map(|count| count.load(Relaxed))).collect();
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        let sum = self.0.nanos.load(Relaxed) as f64 / 1e9;
+        encoder.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Histogram
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_counted_is_written_with_bounded_labels() {
+        let metrics = Metrics::new(true);
+        metrics.request(Outcome::Ok, Some("a.org"), Duration::from_micros(20));
+        metrics.request(Outcome::Denied, None, Duration::from_secs(100));
+        metrics.reload("SIGHUP, confirming the loss", "swapped", Duration::from_millis(2));
+        metrics.reload("a place that was lost", "failed", Duration::from_millis(2));
+        metrics.throttled("address");
+        let text = metrics.write(Scrape { is_ready: true, version: 7, ..Scrape::default() });
+        for line in [
+            "jitsiprovs_requests_total{result=\"ok\"} 1",
+            "jitsiprovs_requests_total{result=\"not_found\"} 0",
+            "jitsiprovs_tenant_requests_total{tenant=\"a.org\",result=\"ok\"} 1",
+            "jitsiprovs_request_duration_seconds_count 2",
+            "jitsiprovs_request_duration_seconds_bucket{le=\"0.000025\"} 1",
+            "jitsiprovs_request_duration_seconds_bucket{le=\"+Inf\"} 2",
+            "jitsiprovs_reloads_total{cause=\"SIGHUP\",outcome=\"swapped\"} 1",
+            "jitsiprovs_reloads_total{cause=\"other\",outcome=\"failed\"} 1",
+            "jitsiprovs_throttled_total{by=\"address\"} 1",
+            "jitsiprovs_ready 1",
+            "jitsiprovs_snapshot_version 7",
+        ] {
+            assert!(text.lines().any(|known| known == line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn tenants_are_counted_only_if_wanted() {
+        let metrics = Metrics::new(false);
+        metrics.request(Outcome::Ok, Some("a.org"), Duration::ZERO);
+        assert!(!metrics.write(Scrape::default()).contains("a.org"));
+    }
+}

@@ -1,0 +1,312 @@
+//! One connection: TLS, HTTP/1.1 or h2, time limits, and a clean end.
+
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use hyper::StatusCode;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use hyper_util::server::graceful::GracefulConnection;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_rustls::TlsAcceptor;
+
+use super::Limits;
+use crate::http::{self, Listener, State};
+
+/// How much of a request line and headers is buffered, in bytes; a head that
+/// does not fit is a 431.
+const MAX_HEAD: usize = 32 * 1024;
+/// Requests under way at once on one h2 connection: clients have one.
+const MAX_STREAMS: u32 = 32;
+/// What a client may still send after the last answer before its connection is
+/// cut: closing at once would take the answer from it.
+const LINGER: (Duration, usize) = (Duration::from_secs(1), 256 * 1024);
+
+/// What a connection needs.
+pub(super) struct Connection {
+    pub state: Arc<State>,
+    pub limits: Limits,
+    pub peer: SocketAddr,
+    pub stopping: watch::Receiver<bool>,
+}
+
+impl Connection {
+    /// Answers requests until it ends.
+    pub async fn run(self, stream: TcpStream, listener: Listener, tls: Option<Arc<ServerConfig>>) {
+        // Answers are written whole; waiting to fill packets only delays them.
+        let _ = stream.set_nodelay(true);
+        let Some(config) = tls else {
+            return self.http1(stream, listener).await;
+        };
+        let handshake = TlsAcceptor::from(config).accept(stream);
+        let done = timeout(self.limits.header, handshake).await;
+        let metrics = &self.state.metrics;
+        metrics.handshake(matches!(done, Ok(Ok(_))));
+        let stream = match done {
+            Ok(Ok(stream)) => stream,
+            // Whoever scans the network must not fill the log.
+            Ok(Err(why)) => return tracing::debug!(address = %self.peer.ip(), "TLS handshake failed: {why}"),
+            Err(_) => return tracing::debug!(address = %self.peer.ip(), "TLS handshake took too long"),
+        };
+        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+            self.http2(stream).await;
+        } else {
+            self.http1(stream, listener).await;
+        }
+    }
+
+    async fn http1<S: AsyncRead + AsyncWrite + Unpin + 'static>(self, stream: S, listener: Listener) {
+        let phase = Rc::new(Cell::new(Phase::Idle(Instant::now())));
+        let stream = Rc::new(RefCell::new(stream));
+        let io = TokioIo::new(Watched { stream: stream.clone(), phase: phase.clone() });
+        let answering = phase.clone();
+        let (state, peer) = (self.state.clone(), self.peer.ip());
+        let service = service_fn(move |request| {
+            answering.set(Phase::Busy);
+            let (state, phase) = (state.clone(), answering.clone());
+            async move {
+                let response = http::respond(&state, listener, peer, request).await;
+                phase.set(Phase::Sending(Instant::now()));
+                Ok::<_, Infallible>(response)
+            }
+        });
+        let connection = http1::Builder::new().max_buf_size(MAX_HEAD).serve_connection(io, service);
+        serve(connection, &phase, self.limits, self.stopping).await;
+        if let Phase::Refused(status) = phase.get() {
+            self.state.metrics.refused(http::refused_head(status));
+        }
+        if let Some(stream) = Rc::into_inner(stream) {
+            // An answer may be lost if the client has gone, which is all that can
+            // fail here.
+            let _ = finish(stream.into_inner(), phase.get()).await;
+        }
+    }
+
+    /// Of many requests at once, so there is no phase of a single one: as long
+    /// as any is answered, the connection is busy.
+    async fn http2<S: AsyncRead + AsyncWrite + Unpin + 'static>(self, stream: S) {
+        let phase = Rc::new(Cell::new(Phase::Idle(Instant::now())));
+        let (answering, under_way) = (phase.clone(), Rc::new(Cell::new(0_usize)));
+        let (state, peer) = (self.state.clone(), self.peer.ip());
+        let service = service_fn(move |request| {
+            let busy = Busy::begin(answering.clone(), under_way.clone());
+            let state = state.clone();
+            async move {
+                let response = http::respond(&state, Listener::Public, peer, request).await;
+                drop(busy);
+                Ok::<_, Infallible>(response)
+            }
+        });
+        let connection = http2::Builder::new(Local)
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(MAX_HEAD as u32)
+            .serve_connection(TokioIo::new(stream), service);
+        serve(connection, &phase, self.limits, self.stopping).await;
+    }
+}
+
+/// Runs what the HTTP library spawns on the connection's own thread.
+#[derive(Clone)]
+struct Local;
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for Local {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(async move {
+            future.await;
+        });
+    }
+}
+
+/// A request under way on an h2 connection; it may be given up at any time.
+struct Busy {
+    phase: Rc<Cell<Phase>>,
+    under_way: Rc<Cell<usize>>,
+}
+
+impl Busy {
+    fn begin(phase: Rc<Cell<Phase>>, under_way: Rc<Cell<usize>>) -> Busy {
+        phase.set(Phase::Busy);
+        under_way.set(under_way.get() + 1);
+        Busy { phase, under_way }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.under_way.set(self.under_way.get() - 1);
+        if self.under_way.get() == 0 {
+            self.phase.set(Phase::Idle(Instant::now()));
+        }
+    }
+}
+
+/// Where a connection is, as far as time limits go.
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    /// Between requests since then.
+    Idle(Instant),
+    /// Receiving a request's head since then.
+    Head(Instant),
+    /// Making the answer, which has limits of its own.
+    Busy,
+    /// Sending the answer since then.
+    Sending(Instant),
+    /// Ending, because there is no request that could be answered.
+    Refused(StatusCode),
+}
+
+impl Phase {
+    fn deadline(self, limits: Limits) -> Option<Instant> {
+        match self {
+            Phase::Idle(since) | Phase::Sending(since) => Some(since + limits.idle),
+            Phase::Head(since) => Some(since + limits.header),
+            Phase::Busy | Phase::Refused(_) => None,
+        }
+    }
+}
+
+/// A stream that notes when the first byte of a request arrives, and that
+/// outlives the HTTP library's use of it.
+struct Watched<S> {
+    stream: Rc<RefCell<S>>,
+    phase: Rc<Cell<Phase>>,
+}
+
+impl<S> Watched<S> {
+    /// Whether `bytes` are the library's own refusal of a head it cannot read.
+    /// It says nothing but the status; [`finish`] says why.
+    fn is_refusal(&self, bytes: &[u8]) -> bool {
+        let status =
+            bytes.strip_prefix(b"HTTP/1.1 ").and_then(|rest| StatusCode::from_bytes(rest.get(..3)?).ok());
+        if let (Phase::Idle(_) | Phase::Head(_), Some(status)) = (self.phase.get(), status) {
+            self.phase.set(Phase::Refused(status));
+        }
+        matches!(self.phase.get(), Phase::Refused(_))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, buf))?;
+        // Some clients end a body with a line break too many, which begins
+        // nothing.
+        let begins = |bytes: &[u8]| bytes.iter().any(|byte| !matches!(byte, b'\r' | b'\n'));
+        if matches!(self.phase.get(), Phase::Idle(_)) && begins(&buf.filled()[before..]) {
+            self.phase.set(Phase::Head(Instant::now()));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.is_refusal(buf) {
+            return Poll::Ready(Ok(buf.len()));
+        }
+        Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut *self.stream.borrow_mut()).poll_flush(cx))?;
+        // The HTTP library flushes the stream when its own buffer is empty.
+        if let Phase::Sending(_) = self.phase.get() {
+            self.phase.set(Phase::Idle(Instant::now()));
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Left to [`finish`], which may have something to say first.
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.is_refusal(bufs.first().map_or(&[], |first| first)) {
+            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
+        }
+        Pin::new(&mut *self.stream.borrow_mut()).poll_write_vectored(cx, bufs)
+    }
+}
+
+/// Runs a connection to its end, or until it has taken too long.
+async fn serve<C: GracefulConnection>(
+    connection: C,
+    phase: &Cell<Phase>,
+    limits: Limits,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let mut connection = pin!(connection);
+    let mut stopped = pin!(stopping.wait_for(|stop| *stop));
+    let mut draining = false;
+    let mut timer = pin!(sleep_until(Instant::now() + limits.idle));
+    poll_fn(|cx| {
+        if !draining && stopped.as_mut().poll(cx).is_ready() {
+            draining = true;
+            connection.as_mut().graceful_shutdown();
+        }
+        if connection.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        // The timer is moved only when it must ring earlier; when it rings too
+        // early it is set anew. So a request costs no change of timers.
+        loop {
+            let now = phase.get();
+            let deadline = now.deadline(limits).unwrap_or_else(|| Instant::now() + limits.idle);
+            if deadline < timer.deadline() {
+                timer.as_mut().reset(deadline);
+            }
+            ready!(timer.as_mut().poll(cx));
+            if deadline <= Instant::now() {
+                if let Phase::Head(_) = now {
+                    phase.set(Phase::Refused(StatusCode::REQUEST_TIMEOUT));
+                }
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(deadline);
+        }
+    })
+    .await
+}
+
+/// Says why, if a request was refused, and closes so that the last answer
+/// arrives.
+async fn finish<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, last: Phase) -> io::Result<()> {
+    let (time, mut allowance) = LINGER;
+    let closing = async {
+        if let Phase::Refused(status) = last {
+            stream.write_all(&http::refuse_head(status)).await?;
+        }
+        stream.shutdown().await?;
+        let mut dropped = [0; 4096];
+        while allowance > 0 {
+            match stream.read(&mut dropped).await? {
+                0 => break,
+                read => allowance = allowance.saturating_sub(read),
+            }
+        }
+        Ok(())
+    };
+    timeout(time, closing).await.unwrap_or(Ok(()))
+}

@@ -1,0 +1,242 @@
+//! A table of counts in fixed memory, read and written by all threads at once.
+//!
+//! It is a cache: a hash picks a set of 8 slots, one line of the processor's
+//! cache, and is in one of them or not at all. A slot is one atomic word, so
+//! every word read is a state that somebody wrote, and since no slot depends on
+//! another, no order between them need be kept (`Relaxed`).
+//!
+//! Of a hash, 13 bits pick the set and 20 others are kept as its tag. Two hashes
+//! of one set share a tag once in 2^20. So one that never failed finds itself
+//! among the 8 at most once in 131,072, and is refused if what it found is full.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+const WAYS: usize = 8;
+const SETS: usize = 8 * 1024;
+
+/// The largest count.
+pub(super) const LARGEST: u32 = (1 << COUNT_BITS) - 1;
+
+const START_BITS: u32 = 32;
+const COUNT_BITS: u32 = 12;
+
+#[derive(Default)]
+#[repr(align(64))]
+struct Set([AtomicU64; WAYS]);
+
+pub(super) struct Table {
+    sets: Box<[Set]>,
+    /// Counts end here; one that has come here stays until its window is over.
+    full: u32,
+    /// In ticks.
+    window: u32,
+}
+
+/// What a word says. A word of 0 is nobody's, since nobody has a count of 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Slot {
+    tag: u32,
+    count: u32,
+    /// When the window began, in ticks.
+    start: u32,
+}
+
+impl Slot {
+    fn unpack(word: u64) -> Slot {
+        Slot {
+            tag: (word >> (START_BITS + COUNT_BITS)) as u32,
+            count: (word >> START_BITS) as u32 & LARGEST,
+            start: word as u32,
+        }
+    }
+
+    fn pack(self) -> u64 {
+        u64::from(self.tag) << (START_BITS + COUNT_BITS)
+            | u64::from(self.count) << START_BITS
+            | u64::from(self.start)
+    }
+}
+
+impl Table {
+    /// Counts up to `full`, which is 1 to [`LARGEST`], over `window` ticks.
+    pub fn new(full: u32, window: u32) -> Table {
+        debug_assert!((1..=LARGEST).contains(&full));
+        Table { sets: (0..SETS).map(|_| Set::default()).collect(), full, window }
+    }
+
+    pub fn heap_bytes(&self) -> usize {
+        size_of_val(&*self.sets)
+    }
+
+    /// For how many ticks more `hash` is full, if it is.
+    pub fn full(&self, hash: u64, now: u32) -> Option<u32> {
+        let (set, tag) = self.find(hash);
+        let (mut count, mut left) = (0, 0);
+        for slot in set.iter().map(|word| Slot::unpack(word.load(Relaxed))) {
+            if let Some(ticks) = self.left(slot, now)
+                && slot.tag == tag
+            {
+                count += slot.count;
+                left = left.max(ticks);
+            }
+        }
+        (count >= self.full).then_some(left)
+    }
+
+    /// Counts one more for `hash`, and says how many there were. There is always
+    /// room unless a set has 8 that are full; then nothing is counted, since
+    /// whoever is full must not be pushed out by a flood.
+    pub fn add(&self, hash: u64, now: u32) -> u32 {
+        let (set, tag) = self.find(hash);
+        // It goes round again only when another thread changed the slot.
+        loop {
+            let mut count = 0;
+            let mut own = None;
+            let mut least: Option<(_, &AtomicU64, u64)> = None;
+            for word in set {
+                let was = word.load(Relaxed);
+                let slot = Slot::unpack(was);
+                let live = self.left(slot, now).is_some();
+                if live && slot.tag == tag {
+                    // Rarely there are two: two threads made one each, while a
+                    // third changed what there was to replace. They add up.
+                    count += slot.count;
+                    own = own.or(Some((word, was)));
+                }
+                // What is over goes first, then the smallest count, then the oldest.
+                let worth = if live { (slot.count, slot.start) } else { (0, 0) };
+                if least.is_none_or(|least| worth < least.0) {
+                    least = Some((worth, word, was));
+                }
+            }
+            let (word, was, new) = match (own, least) {
+                _ if count >= self.full => return count,
+                (Some((word, was)), _) => {
+                    let slot = Slot::unpack(was);
+                    (word, was, Slot { count: slot.count + 1, ..slot })
+                }
+                (None, Some(((worth, _), word, was))) if worth < self.full => {
+                    (word, was, Slot { tag, count: 1, start: now })
+                }
+                (None, _) => return 0,
+            };
+            if word.compare_exchange(was, new.pack(), Relaxed, Relaxed).is_ok() {
+                return count;
+            }
+        }
+    }
+
+    fn find(&self, hash: u64) -> (&[AtomicU64; WAYS], u32) {
+        let tag = Slot::unpack(hash).tag;
+        (&self.sets[hash as usize % SETS].0, tag)
+    }
+
+    /// How many ticks of the slot's window are left. A thread may have read the
+    /// clock before the one that wrote the slot: then all of them.
+    fn left(&self, slot: Slot, now: u32) -> Option<u32> {
+        let age = now.saturating_sub(slot.start);
+        (slot.count > 0 && age < self.window).then(|| self.window - age)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The `tag`th hash of set 5.
+    fn hash(tag: u64) -> u64 {
+        tag << (START_BITS + COUNT_BITS) | 5
+    }
+
+    fn add_times(table: &Table, tag: u64, times: u32, now: u32) {
+        for _ in 0..times {
+            table.add(hash(tag), now);
+        }
+    }
+
+    #[test]
+    fn a_count_ends_at_full_and_begins_anew_after_the_window() {
+        let table = Table::new(3, 10);
+        assert_eq!([5, 6, 7, 8].map(|now| table.add(hash(1), now)), [0, 1, 2, 3]);
+        assert_eq!(table.full(hash(1), 5), Some(10));
+        assert_eq!(table.full(hash(1), 14), Some(1));
+        assert_eq!(table.full(hash(1), 15), None);
+        assert_eq!(table.add(hash(1), 15), 0);
+    }
+
+    #[test]
+    fn the_largest_count_does_not_run_into_the_tag() {
+        let table = Table::new(LARGEST, 10);
+        add_times(&table, 1, LARGEST + 3, 0);
+        assert_eq!(table.full(hash(1), 0), Some(10));
+        assert_eq!(table.add(hash(1), 0), LARGEST);
+        assert_eq!(table.add(hash(2), 0), 0);
+    }
+
+    #[test]
+    fn what_is_over_goes_first_then_the_smallest_count_then_the_oldest() {
+        let table = Table::new(9, 10);
+        add_times(&table, 0, 8, 0);
+        for tag in 1..8 {
+            add_times(&table, tag, if tag < 3 { 2 } else { 5 }, 4 + tag as u32);
+        }
+        let here = |tag, now| table.add(hash(tag), now) > 0;
+        // 0 is over, though its count was the highest.
+        table.add(hash(10), 11);
+        assert!((1..8).all(|tag| here(tag, 11)), "only what was over is gone");
+        // 10 has 1, the smallest.
+        table.add(hash(11), 12);
+        assert!((1..8).all(|tag| here(tag, 12)));
+        // Now 1, 2 and 11 have 4 each, and 1 is the oldest.
+        add_times(&table, 11, 3, 12);
+        table.add(hash(12), 13);
+        assert!((2..8).chain([11, 12]).all(|tag| here(tag, 13)));
+        assert!(!here(1, 13));
+    }
+
+    #[test]
+    fn whoever_is_full_stays_whatever_else_comes() {
+        let table = Table::new(2, 10);
+        for tag in 0..8 {
+            add_times(&table, tag, 2, 0);
+        }
+        for tag in 8..1000 {
+            assert_eq!(table.add(hash(tag), 9), 0);
+        }
+        assert!((0..8).all(|tag| table.full(hash(tag), 9) == Some(1)));
+        assert_eq!(table.full(hash(8), 9), None);
+        // Then it is their turn.
+        add_times(&table, 8, 2, 10);
+        assert_eq!(table.full(hash(8), 10), Some(10));
+    }
+
+    #[test]
+    fn two_slots_of_one_tag_add_up() {
+        let table = Table::new(5, 10);
+        let (set, tag) = table.find(hash(1));
+        for (word, count) in set.iter().zip([2, 2]) {
+            word.store(Slot { tag, count, start: 0 }.pack(), Relaxed);
+        }
+        assert_eq!(table.full(hash(1), 0), None);
+        assert_eq!([0, 0, 0].map(|now| table.add(hash(1), now)), [4, 5, 5]);
+        assert_eq!(table.full(hash(1), 0), Some(10));
+    }
+
+    #[test]
+    fn a_clock_read_before_anothers_is_as_late_as_it() {
+        let table = Table::new(2, 10);
+        assert_eq!([7, 6].map(|now| table.add(hash(1), now)), [0, 1]);
+        assert_eq!(table.full(hash(1), 5), Some(10));
+    }
+
+    proptest! {
+        #[test]
+        fn a_slot_is_packed_without_loss(
+            tag in 0u32..1 << 20, count in 0..=LARGEST, start in any::<u32>(),
+        ) {
+            let slot = Slot { tag, count, start };
+            prop_assert_eq!(Slot::unpack(slot.pack()), slot);
+        }
+    }
+}

@@ -1,0 +1,391 @@
+use std::collections::HashMap;
+use std::net::Ipv6Addr;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::thread;
+
+use super::*;
+use proptest::prelude::*;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn throttle(limit: u32) -> (Throttle, Instant) {
+    let now = Instant::now();
+    (Throttle::new(Settings { limit, window: MINUTE }, now), now)
+}
+
+fn address(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// The `number`th address of 2001:db8::/32, each in a /64 of its own.
+fn attacker(number: u32) -> IpAddr {
+    let net: u128 = 0x2001_0db8 << 96;
+    Ipv6Addr::from(net | u128::from(number) << 64 | 1).into()
+}
+
+fn seconds(number: u64) -> Duration {
+    Duration::from_secs(number)
+}
+
+/// Fails `times` times, with another password each time.
+fn guess(throttle: &Throttle, from: IpAddr, username: &str, times: u32, now: Instant) {
+    for password in 0..times {
+        assert!(throttle.fail(from, b"a.org", username.as_bytes(), &password.to_le_bytes(), now));
+    }
+}
+
+fn check(throttle: &Throttle, from: IpAddr, username: &str, now: Instant) -> Result<(), Throttled> {
+    throttle.check(from, b"a.org", username.as_bytes(), now)
+}
+
+fn refused(by: By, seconds: u64) -> Result<(), Throttled> {
+    Err(Throttled { by, retry_after: Duration::from_secs(seconds) })
+}
+
+#[test]
+fn ten_failures_throttle_this_account_from_this_address_and_nothing_else() {
+    let (throttle, now) = throttle(10);
+    let (here, elsewhere) = (address("192.0.2.1"), address("192.0.2.2"));
+    guess(&throttle, here, "alice", 9, now);
+    assert_eq!(check(&throttle, here, "alice", now), Ok(()));
+    throttle.fail(here, b"a.org", b"alice", b"tenth", now);
+    assert_eq!(check(&throttle, here, "alice", now), refused(By::AccountFromAddress, 60));
+    assert_eq!(check(&throttle, here, "bob", now), Ok(()));
+    assert_eq!(throttle.check(here, b"b.org", b"alice", now), Ok(()));
+    assert_eq!(check(&throttle, elsewhere, "alice", now), Ok(()));
+}
+
+#[test]
+fn ten_times_as_many_over_many_accounts_throttle_the_address() {
+    let (throttle, now) = throttle(10);
+    let here = address("192.0.2.1");
+    for user in 0..99 {
+        guess(&throttle, here, &format!("user{user}"), 1, now);
+    }
+    assert_eq!(check(&throttle, here, "alice", now), Ok(()));
+    guess(&throttle, here, "user99", 1, now);
+    assert_eq!(check(&throttle, here, "alice", now), refused(By::Address, 60));
+    assert_eq!(check(&throttle, address("192.0.2.2"), "user1", now), Ok(()));
+}
+
+#[test]
+fn ten_times_as_many_from_many_addresses_throttle_the_account() {
+    let (throttle, now) = throttle(10);
+    let owner = address("192.0.2.1");
+    for number in 0..99 {
+        guess(&throttle, attacker(number), "alice", 1, now);
+    }
+    assert_eq!(check(&throttle, owner, "alice", now), Ok(()));
+    guess(&throttle, attacker(99), "alice", 1, now);
+    assert_eq!(check(&throttle, owner, "alice", now), refused(By::Account, 60));
+    assert_eq!(check(&throttle, attacker(1), "bob", now), Ok(()));
+}
+
+#[test]
+fn the_same_wrong_password_counts_once_a_window() {
+    let (throttle, now) = throttle(2);
+    let here = address("192.0.2.1");
+    let fail = |from, user: &str, password: &str, after| {
+        throttle.fail(from, b"a.org", user.as_bytes(), password.as_bytes(), now + seconds(after))
+    };
+    assert!(fail(here, "alice", "stale", 0));
+    for _ in 0..5000 {
+        assert!(!fail(here, "alice", "stale", 59));
+    }
+    assert_eq!(check(&throttle, here, "alice", now), Ok(()));
+    assert!(fail(here, "bob", "stale", 59));
+    assert!(fail(address("192.0.2.2"), "alice", "stale", 59));
+    assert!(fail(here, "alice", "another", 59));
+    assert_eq!(check(&throttle, here, "alice", now + seconds(59)), refused(By::AccountFromAddress, 1));
+    // Its window is over, and so is the count's.
+    assert!(fail(here, "alice", "stale", 60));
+    assert_eq!(check(&throttle, here, "alice", now + seconds(60)), Ok(()));
+}
+
+#[test]
+fn names_and_passwords_that_are_the_same_when_joined_are_not_the_same() {
+    let (throttle, now) = throttle(1);
+    let here = address("192.0.2.1");
+    assert!(throttle.fail(here, b"ab", b"c", b"d", now));
+    assert!(throttle.check(here, b"ab", b"c", now).is_err());
+    assert_eq!(throttle.check(here, b"a", b"bc", now), Ok(()));
+    assert!(throttle.fail(here, b"ab", b"", b"cd", now));
+}
+
+#[test]
+fn the_window_begins_with_the_first_failure() {
+    let (throttle, now) = throttle(2);
+    let here = address("192.0.2.1");
+    let later = now + seconds(50);
+    throttle.fail(here, b"a.org", b"alice", b"1", now);
+    throttle.fail(here, b"a.org", b"alice", b"2", later);
+    assert_eq!(check(&throttle, here, "alice", later), refused(By::AccountFromAddress, 10));
+    assert_eq!(check(&throttle, here, "alice", now + seconds(60)), Ok(()));
+    throttle.fail(here, b"a.org", b"alice", b"3", now + seconds(60));
+    assert_eq!(check(&throttle, here, "alice", now + seconds(60)), Ok(()));
+}
+
+#[test]
+fn of_several_reasons_the_one_that_lasts_longest_is_told() {
+    let (throttle, now) = throttle(1);
+    let here = address("192.0.2.1");
+    let later = now + seconds(30);
+    guess(&throttle, here, "alice", 1, now);
+    for user in 0..9 {
+        guess(&throttle, here, &format!("user{user}"), 1, later);
+    }
+    // The address began with alice: both are over at the same time.
+    assert_eq!(check(&throttle, here, "alice", later), refused(By::AccountFromAddress, 30));
+    assert_eq!(check(&throttle, here, "user1", later), refused(By::AccountFromAddress, 60));
+    assert_eq!(check(&throttle, here, "bob", later), refused(By::Address, 30));
+}
+
+#[test]
+fn an_address_of_ipv6_is_its_64_and_a_mapped_one_is_of_ipv4() {
+    let (throttle, now) = throttle(1);
+    guess(&throttle, address("2001:db8::1"), "alice", 1, now);
+    assert!(check(&throttle, address("2001:db8::ffff:1:2:3"), "alice", now).is_err());
+    assert_eq!(check(&throttle, address("2001:db8:0:1::1"), "alice", now), Ok(()));
+    guess(&throttle, address("::ffff:192.0.2.1"), "alice", 1, now);
+    assert!(check(&throttle, address("192.0.2.1"), "alice", now).is_err());
+    assert_eq!(check(&throttle, address("192.0.2.2"), "alice", now), Ok(()));
+    assert_eq!(check(&throttle, address("::1"), "alice", now), Ok(()));
+}
+
+#[test]
+fn a_limit_of_0_throttles_nothing_and_takes_no_memory() {
+    let (throttle, now) = throttle(0);
+    for password in 0..1000u32 {
+        assert!(!throttle.fail(attacker(0), b"a.org", b"alice", &password.to_le_bytes(), now));
+    }
+    assert_eq!(check(&throttle, attacker(0), "alice", now), Ok(()));
+    assert_eq!(throttle.heap_bytes(), 0);
+}
+
+#[test]
+fn a_limit_or_window_that_is_too_large_counts_as_the_largest() {
+    let now = Instant::now();
+    let throttle = Throttle::new(Settings { limit: u32::MAX, window: Duration::MAX }, now);
+    let here = address("192.0.2.1");
+    guess(&throttle, here, "alice", LARGEST_LIMIT - 1, now);
+    assert_eq!(check(&throttle, here, "alice", now), Ok(()));
+    throttle.fail(here, b"a.org", b"alice", b"last", now);
+    assert_eq!(check(&throttle, here, "alice", now), refused(By::AccountFromAddress, 24 * 3600));
+    for user in 1..SHARED {
+        guess(&throttle, here, &format!("user{user}"), LARGEST_LIMIT, now);
+    }
+    assert_eq!(check(&throttle, here, "bob", now), refused(By::Address, 24 * 3600));
+}
+
+#[test]
+fn a_window_of_nothing_is_the_shortest_there_is() {
+    let now = Instant::now();
+    let throttle = Throttle::new(Settings { limit: 1, window: Duration::ZERO }, now);
+    guess(&throttle, attacker(0), "alice", 1, now);
+    let retry_after = check(&throttle, attacker(0), "alice", now).unwrap_err().retry_after;
+    assert_eq!(retry_after, TICK);
+    assert_eq!(check(&throttle, attacker(0), "alice", now + TICK), Ok(()));
+}
+
+#[test]
+fn nothing_old_is_new_again_however_long_the_process_runs() {
+    let (throttle, now) = throttle(1);
+    let here = address("192.0.2.1");
+    let wrap = TICK * u32::MAX + TICK;
+    guess(&throttle, here, "alice", 1, now + seconds(1));
+    for after in [seconds(61), wrap / 4, wrap / 2, wrap - TICK, wrap, wrap + seconds(1), wrap * 2] {
+        assert_eq!(check(&throttle, here, "alice", now + after), Ok(()), "after {after:?}");
+    }
+    // In its last minute of 34 years it still throttles, and no longer than that.
+    let late = now + wrap - seconds(10);
+    guess(&throttle, here, "alice", 1, late);
+    assert_eq!(check(&throttle, here, "alice", late), refused(By::AccountFromAddress, 60));
+    assert_eq!(check(&throttle, here, "alice", late + seconds(10)), Ok(()));
+    assert!(!throttle.fail(here, b"a.org", b"alice", b"late", late + seconds(10)));
+}
+
+#[test]
+fn a_time_before_the_start_is_the_start() {
+    let start = Instant::now() + MINUTE;
+    let throttle = Throttle::new(Settings { limit: 1, window: MINUTE }, start);
+    guess(&throttle, attacker(0), "alice", 1, start - seconds(30));
+    assert_eq!(check(&throttle, attacker(0), "alice", start), refused(By::AccountFromAddress, 60));
+}
+
+/// Asserts that `taken` of `all` were taken for others no more often than the
+/// chance that is stated in `table`, give or take what chance gives and takes.
+fn few(taken: u32, all: u32) {
+    let expected = f64::from(all) / 131_072.0;
+    assert!(f64::from(taken) < 3.0 * expected + 20.0, "{taken} of {all} were taken for others");
+}
+
+#[test]
+fn two_million_attackers_free_nobody_and_take_no_memory() {
+    const ATTACKERS: u32 = 2_000_000;
+    const INNOCENTS: u32 = 100_000;
+    let (throttle, now) = throttle(2);
+    let bytes = throttle.heap_bytes();
+    let (one, many) = (address("192.0.2.1"), address("192.0.2.2"));
+    guess(&throttle, one, "alice", 2, now);
+    for user in 0..SHARED {
+        guess(&throttle, many, &format!("user{user}"), 2, now);
+    }
+    for number in 0..20 {
+        guess(&throttle, address(&format!("198.51.100.{number}")), "carol", 1, now);
+    }
+    // Somebody who failed once less than too often, more than any attacker.
+    for user in 0..SHARED * 2 - 1 {
+        guess(&throttle, address("192.0.2.3"), &format!("user{user}"), 1, now);
+    }
+
+    let during = now + seconds(30);
+    let name = |kind, number: u32| format!("{kind}{number}");
+    let (mut failures, mut counted) = (0, 0);
+    for number in 0..ATTACKERS {
+        let (from, user) = (attacker(number), name("victim", number));
+        // Three of ten fail twice, which is too often.
+        for password in 0..if number % 10 < 3 { 2u8 } else { 1 } {
+            failures += 1;
+            counted += u32::from(throttle.fail(from, b"a.org", user.as_bytes(), &[password], during));
+        }
+    }
+    few(failures - counted, failures);
+
+    assert_eq!(throttle.heap_bytes(), bytes);
+    assert_eq!(check(&throttle, one, "alice", during), refused(By::AccountFromAddress, 30));
+    assert_eq!(check(&throttle, many, "bob", during), refused(By::Address, 30));
+    assert_eq!(check(&throttle, address("203.0.113.1"), "carol", during), refused(By::Account, 30));
+    for password in [b"1", b"2"] {
+        throttle.fail(address("192.0.2.3"), b"a.org", b"last", password, during);
+    }
+    assert_eq!(check(&throttle, address("192.0.2.3"), "bob", during), refused(By::Address, 30));
+
+    // Only the table of accounts from addresses is full of the throttled.
+    let innocents = (0..INNOCENTS).map(|number| (attacker(ATTACKERS + number), name("user", number)));
+    let refused = innocents.filter(|(from, user)| check(&throttle, *from, user, during).is_err()).count();
+    few(refused as u32, INNOCENTS);
+    // And when the attack has been over for a window, all is as before.
+    assert!((0..1000).all(|n| check(&throttle, attacker(n), &name("victim", n), during + MINUTE).is_ok()));
+}
+
+#[test]
+fn no_failure_is_lost_when_threads_fail_the_same_account() {
+    const THREADS: u32 = 4;
+    const EACH: u32 = 50;
+    let (throttle, now) = throttle(THREADS * EACH);
+    for round in 0..50 {
+        let from = attacker(round);
+        let user = format!("user{round}");
+        let fail =
+            |password: u32| throttle.fail(from, b"a.org", user.as_bytes(), &password.to_le_bytes(), now);
+        let barrier = Barrier::new(THREADS as usize);
+        let counted = AtomicU32::new(0);
+        thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let (fail, barrier, counted) = (&fail, &barrier, &counted);
+                scope.spawn(move || {
+                    barrier.wait();
+                    // Passwords of its own, but for one that all of them send.
+                    let own = (1..EACH).map(|password| fail(thread * EACH + password));
+                    let all = [fail(u32::MAX)].into_iter().chain(own);
+                    counted.fetch_add(all.filter(|counted| *counted).count() as u32, Relaxed);
+                });
+            }
+        });
+        assert_eq!(counted.load(Relaxed), THREADS * (EACH - 1) + 1);
+        for more in 0..THREADS - 1 {
+            assert_eq!(check(&throttle, from, &user, now), Ok(()), "round {round}, {more} more");
+            assert!(fail(1000 + more));
+        }
+        assert_eq!(check(&throttle, from, &user, now), refused(By::AccountFromAddress, 60));
+    }
+}
+
+/// The same in words that are plainly right: counts by name, times in ticks.
+#[derive(Default)]
+struct Model {
+    counts: HashMap<String, (u64, u32)>,
+}
+
+impl Model {
+    const WINDOW: u64 = 40;
+
+    fn count(&self, name: &str, now: u64) -> (u64, u32) {
+        match self.counts.get(name) {
+            Some(&(start, count)) if now < start + Self::WINDOW => (start, count),
+            _ => (now, 0),
+        }
+    }
+
+    fn add(&mut self, name: String, now: u64) {
+        let (start, count) = self.count(&name, now);
+        self.counts.insert(name, (start, count + 1));
+    }
+
+    fn names(from: IpAddr, user: u8) -> [(String, u32, By); 3] {
+        [
+            (format!("{from} {user}"), 1, By::AccountFromAddress),
+            (format!("{from}"), SHARED, By::Address),
+            (format!("{user}"), SHARED, By::Account),
+        ]
+    }
+
+    fn check(&self, from: IpAddr, user: u8, limit: u32, now: u64) -> Result<(), Vec<Throttled>> {
+        let refused: Vec<_> = Self::names(from, user)
+            .into_iter()
+            .filter_map(|(name, times, by)| {
+                let (start, count) = self.count(&name, now);
+                let left = (start + Self::WINDOW - now) as u32;
+                (count >= limit * times).then_some(Throttled { by, retry_after: TICK * left })
+            })
+            .collect();
+        if refused.is_empty() { Ok(()) } else { Err(refused) }
+    }
+
+    fn fail(&mut self, from: IpAddr, user: u8, password: u8, now: u64) -> bool {
+        let seen = format!("{from} {user} {password}");
+        let new = self.count(&seen, now).1 == 0;
+        if new {
+            self.add(format!("{from} {user} {password}"), now);
+            Self::names(from, user).into_iter().for_each(|(name, ..)| self.add(name, now));
+        }
+        new
+    }
+}
+
+proptest! {
+    #[test]
+    fn it_counts_as_a_map_without_bounds_does(
+        limit in 1u32..4,
+        steps in prop::collection::vec((0u64..800, 0u32..4, 0u8..4, any::<u8>()), 1..400),
+    ) {
+        let start = Instant::now();
+        let throttle = Throttle::new(Settings { limit, window: TICK * Model::WINDOW as u32 }, start);
+        let mut model = Model::default();
+        let mut passed = Duration::ZERO;
+        for (wait, from, user, password) in steps {
+            passed += Duration::from_millis(wait);
+            let (now, ticks) = (start + passed, (passed.as_millis() / TICK.as_millis()) as u64);
+            let from = attacker(from);
+            let expected = model.check(from, user, limit, ticks);
+            let got = throttle.check(from, b"a.org", &[user], now);
+            match (&got, &expected) {
+                (Ok(()), Ok(())) => {}
+                (Err(got), Err(expected)) => {
+                    prop_assert!(expected.contains(got));
+                    prop_assert!(expected.iter().all(|other| other.retry_after <= got.retry_after));
+                    // Whoever waits as told is let in, and nobody sooner.
+                    let then = now + got.retry_after;
+                    prop_assert_eq!(throttle.check(from, b"a.org", &[user], then), Ok(()));
+                    prop_assert!(throttle.check(from, b"a.org", &[user], then - TICK).is_err());
+                }
+                _ => prop_assert!(false, "{:?} is not {:?}", got, expected),
+            }
+            prop_assert_eq!(
+                throttle.fail(from, b"a.org", &[user], &[password % 32], now),
+                model.fail(from, user, password % 32, ticks)
+            );
+        }
+    }
+}
