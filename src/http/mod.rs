@@ -111,7 +111,7 @@ pub async fn respond(
     // Load balancers ask all the time.
     if state.access_log && outcome != Outcome::Health {
         tracing::info!(
-            result = outcome.name(),
+            result = %outcome.name(),
             status = response.status().as_u16(),
             tenant = record.tenant.as_deref().map(shown),
             username = record.username.as_deref().map(shown),
@@ -119,7 +119,7 @@ pub async fn respond(
             bytes = response.body().size_hint().exact(),
             us = taken.as_micros() as u64,
             snapshot = record.version,
-            request = id,
+            request = %id,
             "request"
         );
     }

@@ -23,7 +23,7 @@ use crate::watch::Watch;
 
 /// Key and certificate are two files, which are replaced one after the other:
 /// so long is waited for the second.
-const SETTLES: Duration = Duration::from_millis(200);
+const SETTLES: Duration = Duration::from_millis(50);
 /// A pair that does not match may be half of a replacement that takes its time.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Files are looked at so often even if nothing is heard of a change.

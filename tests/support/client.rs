@@ -72,6 +72,18 @@ impl Connection {
         Some(reply)
     }
 
+    /// The next answer, to a request that wants no body.
+    pub fn receive_head(&mut self) -> Reply {
+        let mut lines = Vec::new();
+        while !lines.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            assert_eq!(self.stream.read(&mut byte).expect("an answer in time"), 1);
+            lines.push(byte[0]);
+        }
+        let status = String::from_utf8_lossy(&lines).split(' ').nth(1).and_then(|status| status.parse().ok());
+        Reply { status: status.expect("a number"), headers: Vec::new(), body: Vec::new() }
+    }
+
     /// Whether the server closed the connection, with no more to say.
     pub fn is_closed(&mut self) -> bool {
         self.ahead.is_empty()

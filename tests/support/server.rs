@@ -75,9 +75,9 @@ impl Server {
             if let Some(status) = server.child.try_wait().expect("a child") {
                 panic!("it ended with {status}: {:?}", server.log());
             }
-            server.log().into_iter().find(|line| line.contains("serving http://"))
+            server.log().into_iter().find(|line| line.contains("serving http"))
         });
-        let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next());
+        let address = line.split("://").nth(1).and_then(|rest| rest.split('/').next());
         server.address = address.and_then(|address| address.parse().ok()).expect("an address");
         server
     }
@@ -89,6 +89,13 @@ impl Server {
     /// The lines of the log from the `first` on.
     pub fn log_from(&self, first: usize) -> Vec<String> {
         self.log.lock().expect("the log")[first..].to_vec()
+    }
+
+    /// The address for operators; the server needs `--admin-port`.
+    pub fn admin(&self) -> SocketAddr {
+        let line = self.wait_for_log("for operators http://");
+        let address = line.split("://").nth(1).and_then(|rest| rest.split('/').next());
+        address.and_then(|address| address.parse().ok()).expect("an address")
     }
 
     /// Waits for a line of the log, and returns it.

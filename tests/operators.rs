@@ -1,0 +1,198 @@
+//! What operators see: health, readiness, metrics, reloads that are asked for,
+//! and a line of log for each request.
+
+use std::net::SocketAddr;
+
+use crate::support::client::{Connection, Reply, exchange, form_request, post, request};
+use crate::support::server::Server;
+use crate::support::sqlite::SqliteFile;
+use crate::support::wait_for;
+
+const ALICE: [(&str, &str); 2] = [("username", "alice@a.org"), ("password", "pw")];
+
+fn server(more: &[&str]) -> (SqliteFile, Server) {
+    let file = SqliteFile::empty();
+    file.user("a.org", "alice", "pw").rule(None, "default", 1, "k", "v");
+    let server = Server::on_sqlite(&file.path, &[&["--admin-port", "0"], more].concat());
+    (file, server)
+}
+
+fn get(address: SocketAddr, path: &str) -> Reply {
+    exchange(address, &request("GET", path, &[], b""))
+}
+
+/// The value of a metric, labels and all.
+fn metric(server: &Server, name: &str) -> Option<f64> {
+    let reply = get(server.admin(), "/metrics");
+    assert_eq!(reply.status, 200);
+    let text = String::from_utf8(reply.body).expect("UTF-8");
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned));
+    line.map(|value| value.parse().expect("a number"))
+}
+
+#[test]
+fn health_is_told_on_both_listeners_and_the_rest_on_one() {
+    let (_file, server) = server(&[]);
+    for address in [server.address, server.admin()] {
+        let reply = get(address, "/healthz");
+        assert_eq!((reply.status, reply.text()), (200, "ok\n"));
+        assert_eq!(reply.header("cache-control"), Some("no-store"));
+        // Some load balancers want no body.
+        let mut connection = Connection::open(address);
+        connection.send(b"HEAD /healthz HTTP/1.1\r\nhost: x\r\n\r\n");
+        assert_eq!(connection.receive_head().status, 200);
+    }
+    for path in ["/readyz", "/metrics", "/reload"] {
+        assert_eq!(get(server.address, path).status, 404, "{path}");
+    }
+    assert_eq!(get(server.admin(), "/jitsiprovs/").status, 404);
+    assert_eq!(get(server.admin(), "/readyz").text(), "ready: snapshot 1\n");
+    for (method, path, allowed) in [("GET", "/reload", "POST"), ("POST", "/metrics", "GET, HEAD")] {
+        let reply = exchange(server.admin(), &request(method, path, &[], b""));
+        assert_eq!((reply.status, reply.header("allow")), (405, Some(allowed)));
+    }
+}
+
+#[test]
+fn metrics_count_what_happened_and_name_nobody() {
+    let (_file, server) = server(&[]);
+    for (pairs, status) in [
+        (&ALICE[..], 200),
+        (&[("username", "alice@a.org"), ("password", "wrong")], 401),
+        (&[("username", "mallory@nowhere.org"), ("password", "x")], 401),
+    ] {
+        assert_eq!(post(server.address, pairs).status, status);
+    }
+    get(server.address, "/elsewhere");
+    get(server.address, "/healthz");
+    for (name, value) in [
+        ("jitsiprovs_requests_total{result=\"ok\"}", 1.0),
+        ("jitsiprovs_requests_total{result=\"denied\"}", 2.0),
+        ("jitsiprovs_requests_total{result=\"not_found\"}", 1.0),
+        ("jitsiprovs_requests_total{result=\"health\"}", 1.0),
+        ("jitsiprovs_request_duration_seconds_count", 5.0),
+        ("jitsiprovs_auth_failures_total", 2.0),
+        ("jitsiprovs_snapshot_version", 1.0),
+        ("jitsiprovs_snapshot_tenants", 1.0),
+        ("jitsiprovs_snapshot_users", 1.0),
+        ("jitsiprovs_snapshot_rules", 1.0),
+        ("jitsiprovs_bad_rows", 0.0),
+        ("jitsiprovs_ready", 1.0),
+        ("jitsiprovs_source_up", 1.0),
+        ("jitsiprovs_reload_held_back", 0.0),
+        ("jitsiprovs_reloads_total{cause=\"start\",outcome=\"swapped\"}", 1.0),
+    ] {
+        assert_eq!(metric(&server, name), Some(value), "{name}");
+    }
+    let _open = Connection::open(server.address);
+    wait_for("the connection to be counted", || {
+        (metric(&server, "jitsiprovs_connections") >= Some(1.0)).then_some(())
+    });
+    let reply = get(server.admin(), "/metrics");
+    let text = reply.text();
+    assert!(text.ends_with("# EOF\n"), "{text}");
+    assert!(!text.contains("alice") && !text.contains("a.org") && !text.contains("mallory"), "{text}");
+}
+
+#[test]
+fn tenants_are_counted_on_request_but_only_those_that_exist() {
+    let (_file, server) = server(&["--metrics-tenants"]);
+    post(server.address, &ALICE);
+    post(server.address, &[("username", "alice@a.org"), ("password", "wrong")]);
+    post(server.address, &[("username", "x@made-up.org"), ("password", "wrong")]);
+    let name = |result| format!("jitsiprovs_tenant_requests_total{{tenant=\"a.org\",result=\"{result}\"}}");
+    assert_eq!(metric(&server, &name("ok")), Some(1.0));
+    assert_eq!(metric(&server, &name("denied")), Some(1.0));
+    assert!(!get(server.admin(), "/metrics").text().contains("made-up"));
+}
+
+#[test]
+fn a_reload_that_is_asked_for_says_what_it_came_to() {
+    let (file, server) = server(&["--poll-interval", "0", "--reload-interval", "0"]);
+    let reload = || {
+        let reply = exchange(server.admin(), &request("POST", "/reload", &[], b""));
+        (reply.status, reply.text().to_owned())
+    };
+    assert_eq!(reload(), (200, "loaded: nothing has changed\n".into()));
+    file.rule(None, "default", 1, "l", "w");
+    // The file is watched too, and may have been faster.
+    let (status, said) = reload();
+    assert_eq!(status, 200, "{said}");
+    assert_eq!(post(server.address, &ALICE).text(), "k=v\nl=w\n");
+    // By an answer that is there as soon as the load is over, for all who ask.
+    std::thread::scope(|scope| {
+        let askers: Vec<_> = (0..8).map(|_| scope.spawn(reload)).collect();
+        for asker in askers {
+            assert_eq!(asker.join().expect("an answer").0, 200);
+        }
+    });
+    assert!(metric(&server, "jitsiprovs_reloads_total{cause=\"admin\",outcome=\"unchanged\"}") >= Some(1.0));
+    // Without its tables it cannot be read.
+    file.execute("ALTER TABLE user_auth RENAME TO hidden");
+    let (status, said) = reload();
+    assert!(status == 503 && said.starts_with("failed: "), "{status} {said}");
+    assert_eq!(metric(&server, "jitsiprovs_source_up"), Some(0.0));
+    assert_eq!(post(server.address, &ALICE).status, 200);
+    assert!(get(server.admin(), "/readyz").text().contains("the database cannot be read"));
+}
+
+#[test]
+fn a_reload_that_is_held_back_is_a_conflict() {
+    let (file, server) = server(&["--poll-interval", "0", "--reload-interval", "0"]);
+    for number in 0..40 {
+        file.user("a.org", &format!("user{number}"), "pw");
+    }
+    let reload = || exchange(server.admin(), &request("POST", "/reload", &[], b"")).status;
+    assert_eq!(reload(), 200);
+    file.execute("DELETE FROM user_auth WHERE username LIKE 'user%'");
+    assert_eq!(reload(), 409);
+    assert_eq!(metric(&server, "jitsiprovs_reload_held_back"), Some(1.0));
+    assert_eq!(metric(&server, "jitsiprovs_snapshot_users"), Some(41.0));
+}
+
+#[test]
+fn each_request_is_a_line_of_the_log_unless_it_is_not_wanted() {
+    let (_file, server) = server(&[]);
+    post(server.address, &[ALICE[0], ALICE[1], ("x", "secret-parameter")]);
+    post(server.address, &[("username", "mallory\n FAKE"), ("password", "secret-password")]);
+    get(server.address, "/healthz");
+    get(server.address, "/elsewhere?password=secret-query");
+    server.wait_for_log("result=not_found");
+    let lines: Vec<String> =
+        server.log().into_iter().filter(|line| line.contains(" INFO request ")).collect();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    let ok =
+        "request result=ok status=200 tenant=\"a.org\" username=\"alice\" address=127.0.0.1 bytes=4 us=";
+    assert!(lines[0].contains(ok) && lines[0].contains(" snapshot=1 request="), "{}", lines[0]);
+    let denied = "result=denied status=401 tenant=\"localdomain\" username=\"mallory\\n FAKE\"";
+    assert!(lines[1].contains(denied), "{}", lines[1]);
+    assert!(!server.log().join("\n").contains("secret"));
+
+    let (_file, quiet) = self::server(&["--no-access-log"]);
+    post(quiet.address, &ALICE);
+    post(quiet.address, &[("username", "alice@a.org"), ("password", "wrong")]);
+    quiet.wait_for_log("authentication failed");
+    assert!(quiet.log().iter().all(|line| !line.contains(" INFO request ")));
+}
+
+#[test]
+fn a_server_that_is_about_to_end_is_not_ready_but_answers_operators() {
+    let (_file, server) = server(&["--drain-timeout", "60"]);
+    // A request under way keeps it from ending.
+    let mut connection = Connection::open(server.address);
+    let sent = form_request(&ALICE);
+    let (first, last) = sent.split_at(sent.len() - 1);
+    connection.send(first);
+    server.wait_for_log("for operators");
+    wait_for("the request to be under way", || {
+        (metric(&server, "jitsiprovs_connections") == Some(1.0)).then_some(())
+    });
+    server.signal("TERM");
+    server.wait_for_log("finishing the requests under way");
+    wait_for("readiness to end", || (get(server.admin(), "/readyz").status == 503).then_some(()));
+    assert_eq!(metric(&server, "jitsiprovs_ready"), Some(0.0));
+    assert_eq!(get(server.admin(), "/healthz").status, 200);
+    connection.send(last);
+    assert_eq!(connection.receive().expect("an answer").status, 200);
+    assert!(server.wait().success());
+}

@@ -1,0 +1,405 @@
+//! HTTPS: who can connect, and certificates that are replaced.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use tempfile::TempDir;
+
+use crate::support::client::form_request;
+use crate::support::server::{Server, run};
+use crate::support::sqlite::SqliteFile;
+use crate::support::{PATIENCE, wait_for};
+
+/// Who signs the certificates, and whom clients trust.
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    root: CertificateDer<'static>,
+}
+
+/// A key and its certificate.
+struct Pair {
+    key: String,
+    chain: String,
+    der: Vec<u8>,
+}
+
+impl Authority {
+    fn new() -> Authority {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let root = params.self_signed(&key).expect("a certificate").der().clone();
+        Authority { issuer: Issuer::new(params, key), root }
+    }
+
+    fn pair(&self) -> Pair {
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(["localhost".into(), "127.0.0.1".into()]).expect("names");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        Pair { key: key.serialize_pem(), chain: certificate.pem(), der: certificate.der().to_vec() }
+    }
+}
+
+/// What a handshake came to.
+struct Shaken {
+    stream: StreamOwned<ClientConnection, TcpStream>,
+    certificate: Vec<u8>,
+}
+
+#[derive(Clone)]
+struct Client {
+    address: SocketAddr,
+    config: Arc<ClientConfig>,
+    name: &'static str,
+}
+
+impl Client {
+    fn new(address: SocketAddr, authority: &Authority) -> Client {
+        let both = [&rustls::version::TLS12, &rustls::version::TLS13];
+        Client::speaking(address, authority, &both, &[])
+    }
+
+    fn speaking(
+        address: SocketAddr,
+        authority: &Authority,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+        protocols: &[&[u8]],
+    ) -> Client {
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.root.clone()).expect("a root");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions);
+        let mut config = config.expect("versions").with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        Client { address, config: Arc::new(config), name: "localhost" }
+    }
+
+    fn shake(&self) -> std::io::Result<Shaken> {
+        let mut socket = TcpStream::connect_timeout(&self.address, PATIENCE)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        let name = ServerName::try_from(self.name).expect("a name");
+        let mut connection = ClientConnection::new(self.config.clone(), name).expect("a client");
+        while connection.is_handshaking() {
+            connection.complete_io(&mut socket)?;
+        }
+        let certificate = connection.peer_certificates().map_or(Vec::new(), |chain| chain[0].to_vec());
+        Ok(Shaken { stream: StreamOwned::new(connection, socket), certificate })
+    }
+}
+
+impl Shaken {
+    fn post(mut self) -> String {
+        let request = form_request(&[("username", "alice@a.org"), ("password", "pw")]);
+        let request =
+            String::from_utf8(request).expect("ASCII").replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n");
+        self.stream.write_all(request.as_bytes()).expect("sends");
+        let mut answer = String::new();
+        self.stream.read_to_string(&mut answer).expect("an answer that ends as it should");
+        answer
+    }
+}
+
+/// A server with a pair in files of its own.
+struct Secured {
+    _file: SqliteFile,
+    folder: TempDir,
+    server: Server,
+}
+
+impl Secured {
+    fn start(pair: &Pair, more: &[&str]) -> Secured {
+        let folder = tempfile::tempdir().expect("a folder");
+        write(folder.path(), pair);
+        Secured::on(folder, "key", "chain", more)
+    }
+
+    fn on(folder: TempDir, key: &str, chain: &str, more: &[&str]) -> Secured {
+        let file = SqliteFile::empty();
+        file.user("a.org", "alice", "pw").rule(None, "default", 1, "k", "v");
+        let path = |name| folder.path().join(name).display().to_string();
+        let (key, chain) = (path(key), path(chain));
+        let own = ["--ssl-keyfile", key.as_str(), "--ssl-certfile", chain.as_str()];
+        let server = Server::on_sqlite(&file.path, &[&own, more].concat());
+        Secured { _file: file, folder, server }
+    }
+}
+
+fn write(folder: &Path, pair: &Pair) {
+    std::fs::write(folder.join("key"), &pair.key).expect("writes");
+    std::fs::write(folder.join("chain"), &pair.chain).expect("writes");
+}
+
+#[test]
+fn both_versions_are_spoken_with_and_without_a_server_name() {
+    let authority = Authority::new();
+    let pair = authority.pair();
+    let secured = Secured::start(&pair, &[]);
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        // Clients send no name in place of an address.
+        for name in ["localhost", "127.0.0.1"] {
+            let client = Client::speaking(secured.server.address, &authority, &[version], &[]);
+            let shaken = Client { name, ..client }.shake().expect("a handshake");
+            assert_eq!(shaken.certificate, pair.der);
+            assert_eq!(shaken.stream.conn.protocol_version(), Some(version.version));
+            let answer = shaken.post();
+            assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("k=v\n"), "{answer}");
+        }
+    }
+}
+
+#[test]
+fn h2_is_offered_and_spoken_to_those_who_ask() {
+    let authority = Authority::new();
+    let secured = Secured::start(&authority.pair(), &[]);
+    for (asked, chosen) in
+        [(&[b"h2".as_slice(), b"http/1.1"][..], "h2"), (&[b"http/1.1".as_slice()], "http/1.1")]
+    {
+        let client = Client::speaking(secured.server.address, &authority, &[&rustls::version::TLS13], asked);
+        let shaken = client.shake().expect("a handshake");
+        assert_eq!(shaken.stream.conn.alpn_protocol(), Some(chosen.as_bytes()));
+    }
+    let url = format!("https://{}/jitsiprovs/", secured.server.address);
+    for (protocol, version) in [("--http2", "2"), ("--http1.1", "1.1")] {
+        let form = "username=alice@a.org&password=pw";
+        let output = Command::new("curl")
+            .args(["-sk", "-m", "20", protocol, "-w", "%{http_version}", "-d", form, &url, &url])
+            .output()
+            .expect("curl; see tests/run");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), format!("k=v\n{version}k=v\n{version}"));
+    }
+}
+
+#[test]
+fn java_connects_also_with_what_old_versions_offer() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (key, chain) = (path("key"), path("chain"));
+    // Old clients know RSA certificates only.
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"])
+        .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", &key, "-out", &chain])
+        .output()
+        .expect("openssl; see tests/run");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let compiled = Command::new("javac")
+        .args(["-d", &path("")])
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/Fetch.java"))
+        .output()
+        .expect("javac; see tests/run");
+    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    let classes = path("");
+    let secured = Secured::on(folder, "key", "chain", &[]);
+    let suite = "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256";
+    for options in [
+        &[][..],
+        &["-Djdk.tls.client.protocols=TLSv1.2"],
+        &[
+            "-Djdk.tls.client.protocols=TLSv1.2",
+            "-Djdk.tls.client.cipherSuites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+        ],
+    ] {
+        for host in ["localhost", "127.0.0.1"] {
+            let url = format!("https://{host}:{}/jitsiprovs/", secured.server.address.port());
+            let output = Command::new("java")
+                .args(options)
+                .args(["-XX:TieredStopAtLevel=1", "-cp", &classes, "Fetch", &chain, &url])
+                .arg("username=alice@a.org&password=pw")
+                .output()
+                .expect("java; see tests/run");
+            let text = String::from_utf8_lossy(&output.stdout);
+            let problems = String::from_utf8_lossy(&output.stderr);
+            assert!(text.starts_with("200 ") && text.ends_with("k=v\n"), "{options:?}: {text}{problems}");
+            assert!(options.len() < 2 || text.contains(suite), "{text}");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_tls_or_breaks_off_hurts_nobody() {
+    let authority = Authority::new();
+    let secured = Secured::start(&authority.pair(), &["--header-timeout", "1", "--admin-port", "0"]);
+    let address = secured.server.address;
+    let mut plain = TcpStream::connect(address).expect("connects");
+    plain.set_read_timeout(Some(PATIENCE)).expect("a time limit");
+    plain.write_all(b"GET /jitsiprovs/ HTTP/1.1\r\n\r\n").expect("sends");
+    let mut silent = TcpStream::connect(address).expect("connects");
+    silent.set_read_timeout(Some(PATIENCE)).expect("a time limit");
+    let client = Client::new(address, &authority);
+    assert!(client.shake().expect("a handshake").post().ends_with("k=v\n"));
+    // An alert at most, and the end.
+    let mut rest = Vec::new();
+    let _ = plain.read_to_end(&mut rest);
+    assert!(!rest.starts_with(b"HTTP"), "{rest:?}");
+    assert_eq!(silent.read_to_end(&mut rest).expect("an end"), 0);
+    assert!(client.shake().expect("a handshake").post().ends_with("k=v\n"));
+}
+
+/// How a pair comes to be where the server looks for it.
+#[derive(Debug, Clone, Copy)]
+enum Replacement {
+    Rename,
+    InPlace,
+    /// A link of each file.
+    FileLink,
+    /// A link of the folder.
+    FolderLink,
+}
+
+impl Replacement {
+    /// Puts `pair` below `folder` as its `number`th.
+    fn put(self, folder: &Path, pair: &Pair, number: usize) {
+        let fresh = folder.join(format!("v{number}"));
+        std::fs::create_dir(&fresh).expect("a folder");
+        let link = |to: PathBuf, name: &str| {
+            let temporary = folder.join("new");
+            symlink(to, &temporary).expect("a link");
+            std::fs::rename(&temporary, folder.join(name)).expect("replaces");
+        };
+        match self {
+            Replacement::Rename => {
+                write(&fresh, pair);
+                for name in ["key", "chain"] {
+                    std::fs::rename(fresh.join(name), folder.join(name)).expect("replaces");
+                }
+            }
+            Replacement::InPlace => write(folder, pair),
+            Replacement::FileLink => {
+                write(&fresh, pair);
+                link(fresh.join("key"), "key");
+                link(fresh.join("chain"), "chain");
+            }
+            Replacement::FolderLink => {
+                write(&fresh, pair);
+                link(fresh, "current");
+            }
+        }
+    }
+}
+
+/// Replaces the certificate `rounds` times while clients connect; none of them
+/// must fail, and each new one must come into use.
+fn replace(replacement: Replacement, rounds: usize) {
+    let authority = Authority::new();
+    let folder = tempfile::tempdir().expect("a folder");
+    replacement.put(folder.path(), &authority.pair(), 0);
+    let at = folder.path().to_owned();
+    let (key, chain) = match replacement {
+        Replacement::FolderLink => ("current/key", "current/chain"),
+        _ => ("key", "chain"),
+    };
+    let secured = Secured::on(folder, key, chain, &["--no-access-log"]);
+    let client = Client::new(secured.server.address, &authority);
+    let (stop, shaken) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        let load = || {
+            // Without sessions to resume: each is a handshake of its own.
+            let client = Client::new(secured.server.address, &authority);
+            while !stop.load(Ordering::Relaxed) {
+                let answer = client.shake().expect("a handshake").post();
+                assert!(answer.ends_with("k=v\n"), "{answer}");
+                shaken.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let clients = [scope.spawn(load), scope.spawn(load)];
+        for round in 1..=rounds {
+            let pair = authority.pair();
+            replacement.put(&at, &pair, round);
+            wait_for("the new certificate", || {
+                // One that resumes nothing, and so is shown the certificate.
+                let fresh = Client::new(client.address, &authority);
+                (fresh.shake().expect("a handshake").certificate == pair.der).then_some(())
+            });
+        }
+        stop.store(true, Ordering::Relaxed);
+        clients.into_iter().for_each(|client| client.join().expect("no failed handshake"));
+    });
+    let log = secured.server.log();
+    assert!(log.iter().all(|line| !line.contains("ERROR")), "{log:?}");
+    assert_eq!(log.iter().filter(|line| line.contains("new certificate in use")).count(), rounds);
+    assert!(shaken.load(Ordering::Relaxed) > rounds);
+}
+
+#[test]
+fn a_certificate_replaced_by_rename_comes_into_use_without_a_failed_handshake() {
+    replace(Replacement::Rename, 25);
+}
+
+#[test]
+fn a_certificate_written_in_place_comes_into_use_without_a_failed_handshake() {
+    replace(Replacement::InPlace, 25);
+}
+
+#[test]
+fn certificates_behind_links_that_flip_come_into_use_without_a_failed_handshake() {
+    replace(Replacement::FileLink, 25);
+    replace(Replacement::FolderLink, 25);
+}
+
+#[test]
+fn a_broken_pair_is_reported_and_the_old_one_stays() {
+    let authority = Authority::new();
+    let (first, second) = (authority.pair(), authority.pair());
+    let secured = Secured::start(&first, &["--admin-port", "0"]);
+    let client = Client::new(secured.server.address, &authority);
+    let chain = secured.folder.path().join("chain");
+    let expect = |broken: &str, said: &str| {
+        std::fs::write(&chain, broken).expect("writes");
+        let line = secured.server.wait_for_log(said);
+        assert!(line.contains("ERROR") && line.ends_with("the old certificate stays in use"), "{line}");
+        assert_eq!(client.shake().expect("a handshake").certificate, first.der);
+    };
+    expect(&second.chain, "cannot be used together");
+    expect("nonsense", "holds no certificate in PEM form: check --ssl-certfile");
+    std::fs::remove_file(&chain).expect("removes");
+    secured.server.wait_for_log("chain (No such file");
+    write(secured.folder.path(), &second);
+    secured.server.wait_for_log("new certificate in use");
+    assert_eq!(Client::new(client.address, &authority).shake().expect("a handshake").certificate, second.der);
+    let log = secured.server.log().join("\n");
+    assert!(!log.contains("PRIVATE") && !log.contains("BEGIN"), "{log}");
+}
+
+#[test]
+fn sighup_reads_the_certificate_too_and_an_expired_one_is_complained_of() {
+    let authority = Authority::new();
+    let secured = Secured::start(&authority.pair(), &["--admin-port", "0"]);
+    let key = KeyPair::generate().expect("a key");
+    let mut params = CertificateParams::new(["localhost".into()]).expect("names");
+    params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    let certificate = params.signed_by(&key, &authority.issuer).expect("a certificate");
+    write(
+        secured.folder.path(),
+        &Pair { key: key.serialize_pem(), chain: certificate.pem(), der: Vec::new() },
+    );
+    secured.server.signal("HUP");
+    secured.server.wait_for_log("has expired: clients will refuse it");
+}
+
+#[test]
+fn a_pair_that_cannot_be_used_ends_the_start_with_one_line() {
+    let authority = Authority::new();
+    let folder = tempfile::tempdir().expect("a folder");
+    let (one, other) = (authority.pair(), authority.pair());
+    write(folder.path(), &Pair { key: one.key.clone(), chain: other.chain.clone(), der: Vec::new() });
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (key, chain) = (path("key"), path("chain"));
+    for (key, chain, said) in [
+        (key.as_str(), chain.as_str(), "cannot be used together"),
+        (chain.as_str(), chain.as_str(), "holds no private key in PEM form: check --ssl-keyfile"),
+        (key.as_str(), key.as_str(), "holds no certificate in PEM form: check --ssl-certfile"),
+        ("/no/such/file", chain.as_str(), "check --ssl-keyfile"),
+    ] {
+        let output = run(&["-n", "--http-port", "0", "--ssl-keyfile", key, "--ssl-certfile", chain]);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.lines().count() == 1 && text.contains(said) && !text.contains("BEGIN"), "{text}");
+    }
+}
