@@ -9,6 +9,8 @@ use crate::cli::{self, DbTls, DbType};
 use crate::credential;
 use crate::http::params;
 use crate::model::{Aliases, Known, Secret, built_in_aliases};
+use crate::process::pidfile;
+use crate::process::privileges::Identity;
 use crate::reload;
 use crate::snapshot::{self, Comparison};
 use crate::source::{Account, Endpoint, Mysql, Polling, Queries, Source, Sqlite, Tls};
@@ -23,6 +25,8 @@ const DEFAULT_PATH: &str = "/var/lib/jitsiprovs/jitsiprovs.db";
 pub struct Config {
     /// The log.
     pub log: telemetry::Options,
+    /// Who to be.
+    pub identity: Option<Identity>,
     /// What to do.
     pub task: Task,
 }
@@ -30,9 +34,17 @@ pub struct Config {
 /// What to do.
 pub enum Task {
     /// Answer requests.
-    Serve(Box<Serve>),
+    Serve(Place, Box<Serve>),
     /// Make or upgrade the tables of a source.
     Setup(Arc<dyn Source>),
+}
+
+/// Where a server runs.
+pub struct Place {
+    /// Whether it leaves the terminal.
+    pub in_background: bool,
+    /// `--pidfile`
+    pub pidfile: Option<PathBuf>,
 }
 
 /// A server, ready to be started.
@@ -82,19 +94,27 @@ impl Config {
         // Without `..`: an option that is forgotten here does not compile.
         let cli::Options { listening, database, setup, rows, reload, requests, process } = options;
         let cli::Listening { http_ip, http_port } = listening;
-        let cli::Process { foreground, verbose, log_format, drain_timeout } = process;
-        let log = telemetry::Options { format: log_format, verbose };
+        let cli::Process {
+            foreground,
+            pidfile,
+            user,
+            group,
+            verbose,
+            log_format,
+            syslog_facility,
+            drain_timeout,
+        } = process;
         let is_setup = setup.setup;
+        let in_background = !foreground && !is_setup;
+        let syslog = in_background.then_some(syslog_facility);
+        let log = telemetry::Options { format: log_format, verbose, syslog };
+        let identity = Identity::find(user.as_deref(), group.as_deref()).map_err(Error::Usage)?;
         let source = source(database, setup)?;
         if is_setup {
-            return Ok(Config { log, task: Task::Setup(source) });
+            return Ok(Config { log, identity, task: Task::Setup(source) });
         }
-        if !foreground {
-            return usage(
-                "running in the background is not there yet: add -n (--foreground), \
-                 and let a service manager or `&` do it",
-            );
-        }
+        let default = in_background.then(|| pidfile::DEFAULT.into());
+        let place = Place { in_background, pidfile: pidfile.map(absolute).or(default) };
         let requests = request_settings(requests)?;
         let serve = Serve {
             listen: SocketAddr::new(http_ip, http_port),
@@ -104,8 +124,13 @@ impl Config {
             requests,
             drain_timeout: Duration::from_secs(drain_timeout),
         };
-        Ok(Config { log, task: Task::Serve(Box::new(serve)) })
+        Ok(Config { log, identity, task: Task::Serve(place, Box::new(serve)) })
     }
+}
+
+/// What is to mean the same after a change of the working directory.
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 fn source(database: cli::Database, setup: cli::Setup) -> Result<Arc<dyn Source>, Error> {
@@ -156,9 +181,7 @@ fn source(database: cli::Database, setup: cli::Setup) -> Result<Arc<dyn Source>,
         _ => {}
     }
     if db_type == Some(DbType::Sqlite) || (db_type.is_none() && mysql_only.is_none()) {
-        let path = db_path.unwrap_or_else(|| DEFAULT_PATH.into());
-        // It is to mean the same after a change of the working directory.
-        let path = std::path::absolute(&path).unwrap_or(path);
+        let path = absolute(db_path.unwrap_or_else(|| DEFAULT_PATH.into()));
         return Ok(Arc::new(Sqlite::new(path, queries)));
     }
 
@@ -166,11 +189,12 @@ fn source(database: cli::Database, setup: cli::Setup) -> Result<Arc<dyn Source>,
         Some(_) if db_ip.is_some() || db_port.is_some() => {
             return usage("--db-socket replaces --db-ip and --db-port: leave out one or the others");
         }
-        Some(path) => Endpoint::Socket(path),
+        Some(path) => Endpoint::Socket(absolute(path)),
         None => Endpoint::Tcp(db_ip.unwrap_or_else(|| "127.0.0.1".into()), db_port.unwrap_or(3306)),
     };
     let tls = match (db_tls.unwrap_or(DbTls::Off), db_tls_ca) {
         (DbTls::Verify, ca) => {
+            let ca = ca.map(absolute);
             if let Some(path) = &ca {
                 read(path, "--db-tls-ca")?;
             }
@@ -257,7 +281,7 @@ fn reload_settings(reload: cli::Reload) -> Result<reload::Settings, Error> {
         reload_interval: interval(reload_interval, "--reload-interval")?,
         poll_interval: interval(poll_interval, "--poll-interval")?,
         max_shrink: if allow_shrink { 100 } else { max_shrink },
-        state_file: state_file.map(|path| std::path::absolute(&path).unwrap_or(path)),
+        state_file: state_file.map(absolute),
     })
 }
 
@@ -301,7 +325,7 @@ mod tests {
 
     fn source_name(args: &[&str]) -> String {
         match config(args).map(|config| config.task) {
-            Ok(Task::Serve(serve)) => serve.source.name(),
+            Ok(Task::Serve(_, serve)) => serve.source.name(),
             Ok(Task::Setup(source)) => source.name(),
             Err(error) => error.to_string(),
         }
@@ -312,7 +336,7 @@ mod tests {
         let args = "-n --http_ip 127.0.0.1 --http_port 8081 --db_type mysql --db_ip 10.0.0.1 --db_port 3307 \
                     --db_name n --db_user u --db_pwd p --db_from f --pwd_fmt plain --db_admin a --db_apwd b -v";
         let args: Vec<&str> = args.split_whitespace().collect();
-        let Task::Serve(serve) = config(&args).expect("usable").task else { panic!("serves") };
+        let Task::Serve(_, serve) = config(&args).expect("usable").task else { panic!("serves") };
         assert_eq!(serve.listen, "127.0.0.1:8081".parse().expect("an address"));
         assert_eq!(serve.source.name(), "the MySQL database n at 10.0.0.1:3307");
         assert_eq!(serve.snapshot.pwd_fmt, credential::PwdFmt::Plain);
@@ -347,7 +371,8 @@ mod tests {
             ("-n --param-alias mac=mac", "hwaddr"),
             ("-n --param-alias arch=osname", "`arch`"),
             ("-n --default-domain=", "--default-domain"),
-            ("--db-path x", "-n"),
+            ("-n --user no-such-user", "--user no-such-user"),
+            ("-n --group no-such-group", "--group no-such-group"),
         ] {
             let error = config(&args.split(' ').collect::<Vec<_>>()).err().expect(args).to_string();
             assert!(error.contains(named) && !error.contains('\n'), "{args}: {error}");
@@ -355,9 +380,23 @@ mod tests {
     }
 
     #[test]
+    fn without_n_it_goes_to_the_background_with_a_pidfile_and_syslog() {
+        let found = |args: &[&str]| {
+            let Config { log, task, .. } = config(args).expect("usable");
+            let Task::Serve(place, _) = task else { panic!("serves") };
+            (place.in_background, place.pidfile, log.syslog.is_some())
+        };
+        assert_eq!(found(&[]), (true, Some(pidfile::DEFAULT.into()), true));
+        assert_eq!(found(&["-n"]), (false, None, false));
+        assert_eq!(found(&["-n", "--pidfile", "/x"]), (false, Some("/x".into()), false));
+        let (_, relative, _) = found(&["--pidfile", "x"]);
+        assert!(relative.is_some_and(|path| path.is_absolute()));
+    }
+
+    #[test]
     fn the_operators_aliases_win_over_those_built_in() {
         let args = ["-n", "--param-alias", "mac=hwaddr,os=arch"];
-        let Task::Serve(serve) = config(&args).expect("usable").task else { panic!("serves") };
+        let Task::Serve(_, serve) = config(&args).expect("usable").task else { panic!("serves") };
         let find =
             |name: &str| serve.requests.aliases.iter().find(|(alias, _)| alias == name).map(|(_, k)| *k);
         assert_eq!(find("mac"), Some(Known::Hwaddr));

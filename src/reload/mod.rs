@@ -26,6 +26,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::model::{Change, Table};
+use crate::process::service::Reports;
 use crate::snapshot::{Options, Snapshot};
 use crate::source::{self, Changes, Cursor, Source};
 use crate::state_file::{self, Journal};
@@ -114,6 +115,8 @@ pub struct Reloader {
     hung_up: Option<Instant>,
     /// Snapshots that requests may still use.
     retired: Vec<Arc<Snapshot>>,
+    /// What the service manager is told.
+    reports: Reports,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -178,6 +181,7 @@ impl Reloader {
             failing: Failing::default(),
             hung_up: None,
             retired: Vec::new(),
+            reports: Reports::new(),
             settings,
         };
         let has_begun = reloader.begin("start", false);
@@ -217,7 +221,10 @@ impl Reloader {
     pub async fn run(&mut self, hangup: &mut Signal) {
         loop {
             self.retire();
+            self.reports.status(self.status.borrow().to_string());
             tokio::select! {
+                // Here and not in a task of its own: what hangs is to be noticed.
+                () = self.reports.due() => self.reports.alive(),
                 _ = hangup.recv() => self.hang_up(),
                 loaded = finished(&mut self.loading) => self.conclude(loaded).await,
                 () = self.watch.changed() => {
@@ -248,6 +255,7 @@ impl Reloader {
     /// SIGHUP loads; the second within a minute confirms a loss that has been
     /// reported.
     fn hang_up(&mut self) {
+        self.reports.reloading();
         let before = self.hung_up.replace(Instant::now());
         let is_second = before.is_some_and(|before| before.elapsed() < CONFIRM);
         if is_second && self.status.borrow().is_held_back {
@@ -318,6 +326,9 @@ impl Reloader {
         }
         if let Some((cause, is_confirmed)) = self.again.take() {
             self.demand(cause, is_confirmed);
+        }
+        if self.loading.is_none() {
+            self.reports.reloaded();
         }
     }
 
