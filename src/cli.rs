@@ -235,7 +235,7 @@ pub struct Process {
     /// Become this user, given by name or number, before the first request is answered
     #[arg(long, env = "JITSIPROVS_USER", value_name = "USER")]
     pub user: Option<String>,
-    /// Become this group [default: the user's groups]
+    /// Become this group [default: the user's]
     #[arg(long, env = "JITSIPROVS_GROUP", value_name = "GROUP")]
     pub group: Option<String>,
     /// Log debug messages too

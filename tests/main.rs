@@ -3,12 +3,15 @@
 
 mod allocation;
 mod commands;
+mod daemon;
 mod failures;
 mod java;
+mod log;
 mod mysql;
 mod original;
 mod outages;
 mod protocol;
 mod provisioning;
 mod reload;
+mod service;
 mod support;

@@ -1,6 +1,7 @@
 //! What the tests start and talk to.
 
 pub mod client;
+pub mod daemon;
 pub mod java;
 pub mod mariadb;
 pub mod server;
