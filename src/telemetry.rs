@@ -107,7 +107,8 @@ where
     W: Write + Send + 'static,
 {
     let Options { format, verbose, syslog } = options;
-    let queued = Queued::start(target)?;
+    // Syslog ends lines, and notes time and level, itself.
+    let queued = Queued::start(target, syslog.is_none())?;
     let queue = queued.queue();
     let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     let log = tracing_subscriber::fmt()
@@ -117,8 +118,7 @@ where
         // Telling of it on the same stream would panic where nobody reads.
         .log_internal_errors(false)
         .with_ansi(colours && syslog.is_none());
-    // Syslog notes time and level itself. A second start, as in tests of one
-    // process, keeps the first log.
+    // A second start, as in tests of one process, keeps the first log.
     let _ = match (format, syslog) {
         (Format::Human, None) => log.try_init(),
         (Format::Human, Some(_)) => log.without_time().with_level(false).try_init(),

@@ -22,6 +22,8 @@ const TELL: Duration = Duration::from_secs(1);
 /// made.
 pub(super) struct Queued<M, W> {
     target: M,
+    /// Whether the target wants a line break at the end.
+    keeps_end: bool,
     queue: Arc<Queue<W>>,
 }
 
@@ -45,17 +47,21 @@ impl<M, W: Write + Send + 'static> Queued<M, W> {
     ///
     /// # Errors
     /// When there is no thread to be had.
-    pub fn start(target: M) -> io::Result<Queued<M, W>> {
+    pub fn start(target: M, keeps_end: bool) -> io::Result<Queued<M, W>> {
         let state = State { lines: VecDeque::new(), is_writing: false, lost: 0 };
         let queue =
             Arc::new(Queue { state: Mutex::new(state), filled: Condvar::new(), emptied: Condvar::new() });
         let writing = queue.clone();
         std::thread::Builder::new().name("log".into()).spawn(move || writing.write())?;
-        Ok(Queued { target, queue })
+        Ok(Queued { target, keeps_end, queue })
     }
 
     pub fn queue(&self) -> Arc<Queue<W>> {
         self.queue.clone()
+    }
+
+    fn line(&self, to: W) -> Line<'_, W> {
+        Line { to: Some(to), text: Vec::new(), keeps_end: self.keeps_end, queue: &self.queue }
     }
 }
 
@@ -119,16 +125,16 @@ impl<W: Write + Send> Flush for Queue<W> {
 impl<'a, M, W> MakeWriter<'a> for Queued<M, W>
 where
     M: MakeWriter<'a, Writer = W>,
-    W: Write + 'a,
+    W: Write + Send + 'static,
 {
     type Writer = Line<'a, W>;
 
     fn make_writer(&'a self) -> Line<'a, W> {
-        Line { to: Some(self.target.make_writer()), text: Vec::new(), queue: &self.queue }
+        self.line(self.target.make_writer())
     }
 
     fn make_writer_for(&'a self, meta: &Metadata<'_>) -> Line<'a, W> {
-        Line { to: Some(self.target.make_writer_for(meta)), text: Vec::new(), queue: &self.queue }
+        self.line(self.target.make_writer_for(meta))
     }
 }
 
@@ -136,6 +142,7 @@ where
 pub(super) struct Line<'a, W: Write> {
     to: Option<W>,
     text: Vec<u8>,
+    keeps_end: bool,
     queue: &'a Queue<W>,
 }
 
@@ -153,6 +160,7 @@ impl<W: Write> Write for Line<'_, W> {
 impl<W: Write> Drop for Line<'_, W> {
     fn drop(&mut self) {
         if let Some(to) = self.to.take() {
+            self.text.pop_if(|last| !self.keeps_end && *last == b'\n');
             self.queue.push(to, std::mem::take(&mut self.text));
         }
     }
@@ -187,7 +195,7 @@ mod tests {
     #[test]
     fn nobody_waits_for_a_slow_reader_who_is_told_how_much_is_lost() {
         let (target, lines) = slow();
-        let queued = Queued::<_, Slow>::start(target).expect("a thread");
+        let queued = Queued::<_, Slow>::start(target, true).expect("a thread");
         let queue = queued.queue();
         for number in 0..CAPACITY + 100 {
             write!(queued.make_writer(), "{number}").expect("queued");
@@ -203,7 +211,7 @@ mod tests {
     #[test]
     fn all_that_is_queued_is_written_before_the_end() {
         let (target, lines) = slow();
-        let queued = Queued::<_, Slow>::start(target).expect("a thread");
+        let queued = Queued::<_, Slow>::start(target, true).expect("a thread");
         let reader = std::thread::spawn(move || lines.iter().take(1000).count());
         (0..1000).for_each(|_| queued.make_writer().write_all(b"line\n").expect("queued"));
         queued.queue().flush(Duration::from_secs(60));
