@@ -12,13 +12,13 @@ use tokio::sync::Semaphore;
 use crate::config::Serve;
 use crate::http::{Listener, State};
 use crate::metrics::Metrics;
-use crate::process;
+use crate::process::{self, service};
 use crate::reload::Reloader;
 use crate::server::tls::Certificate;
 use crate::server::{Bound, Server};
 use crate::throttle::Throttle;
 
-/// A server that has what only a privileged process may take.
+/// A server with everything in its hands that takes privileges.
 pub struct Prepared {
     config: Serve,
     public: Bound,
@@ -40,7 +40,7 @@ impl Prepared {
     }
 
     /// Loads the first snapshot, serves, and tells `ready` the address; reloads;
-    /// drains and returns on SIGTERM and SIGINT.
+    /// drains and returns on SIGTERM and SIGINT, at once on the second.
     ///
     /// # Errors
     /// When the source cannot be read; each error is one line that names the
@@ -83,6 +83,7 @@ impl Prepared {
             tracing::info!("for operators http://{admin}/metrics");
         }
         ready(server.address);
+        service::ready();
 
         // The workers have their threads; from here on, this one only reloads.
         process::step_back();
@@ -96,9 +97,17 @@ impl Prepared {
         };
         tracing::info!("{caught}: finishing the requests under way");
         state.is_draining.store(true, Ordering::Relaxed);
-        tokio::task::spawn_blocking(move || server.stop()).await?;
-        reloader.close().await;
-        tracing::info!("stopped");
+        service::stopping();
+        let finish = async {
+            tokio::task::spawn_blocking(move || server.stop()).await?;
+            reloader.close().await;
+            anyhow::Ok("stopped")
+        };
+        let how = tokio::select! {
+            done = finish => done?,
+            _ = stop.caught() => "stopped by the second signal: what was under way is cut",
+        };
+        tracing::info!("{how}");
         Ok(())
     }
 }

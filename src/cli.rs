@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::telemetry::Format;
+use crate::telemetry::{self, Facility, Format};
 
 /// In the environment a flag is anything but 0, no, false, off or nothing.
 fn flag() -> FalseyValueParser {
@@ -274,15 +274,33 @@ pub struct Requests {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Process")]
 pub struct Process {
-    /// Stay in the foreground and log on standard error
+    /// Stay in the foreground and log on standard error [default: go to the background and log to syslog]
     #[arg(short = 'n', long, env = "JITSIPROVS_FOREGROUND", value_parser = flag())]
     pub foreground: bool,
+    /// File that holds the process id while it runs [default in the background: /run/jitsiprovs.pid]
+    #[arg(long, env = "JITSIPROVS_PIDFILE", value_name = "FILE")]
+    pub pidfile: Option<PathBuf>,
+    /// Become this user, given by name or number, before the first request is answered
+    #[arg(long, env = "JITSIPROVS_USER", value_name = "USER")]
+    pub user: Option<String>,
+    /// Become this group [default: the user's]
+    #[arg(long, env = "JITSIPROVS_GROUP", value_name = "GROUP")]
+    pub group: Option<String>,
     /// Log debug messages too
     #[arg(short, long, env = "JITSIPROVS_VERBOSE", value_parser = flag())]
     pub verbose: bool,
     /// What a log line looks like
     #[arg(long, env = "JITSIPROVS_LOG_FORMAT", value_name = "FORMAT", default_value = "human")]
     pub log_format: Format,
+    /// Part of syslog to log to in the background
+    #[arg(
+        long,
+        env = "JITSIPROVS_SYSLOG_FACILITY",
+        value_name = "FACILITY",
+        default_value = "daemon",
+        value_parser = telemetry::facility()
+    )]
+    pub syslog_facility: Facility,
     /// Do not log each request
     #[arg(long, env = "JITSIPROVS_NO_ACCESS_LOG", value_parser = flag())]
     pub no_access_log: bool,

@@ -10,6 +10,8 @@ use crate::credential;
 use crate::http::client_address::TrustedProxies;
 use crate::http::params;
 use crate::model::{Aliases, Known, Secret, built_in_aliases};
+use crate::process::pidfile;
+use crate::process::privileges::Identity;
 use crate::reload;
 use crate::server::{Limits, tls};
 use crate::snapshot::{self, Comparison};
@@ -26,6 +28,8 @@ const DEFAULT_PATH: &str = "/var/lib/jitsiprovs/jitsiprovs.db";
 pub struct Config {
     /// The log.
     pub log: telemetry::Options,
+    /// Who to be.
+    pub identity: Option<Identity>,
     /// What to do.
     pub task: Task,
 }
@@ -33,9 +37,17 @@ pub struct Config {
 /// What to do.
 pub enum Task {
     /// Answer requests.
-    Serve(Box<Serve>),
+    Serve(Place, Box<Serve>),
     /// Make or upgrade the tables of a source.
     Setup(Arc<dyn Source>),
+}
+
+/// Where a server runs.
+pub struct Place {
+    /// Whether it leaves the terminal.
+    pub in_background: bool,
+    /// `--pidfile`
+    pub pidfile: Option<PathBuf>,
 }
 
 /// A server, ready to be started.
@@ -115,20 +127,29 @@ impl Config {
             auth_fail_limit,
             auth_fail_window,
         } = limits;
-        let cli::Process { foreground, verbose, log_format, no_access_log, metrics_tenants, drain_timeout } =
-            process;
-        let log = telemetry::Options { format: log_format, verbose };
+        let cli::Process {
+            foreground,
+            pidfile,
+            user,
+            group,
+            verbose,
+            log_format,
+            syslog_facility,
+            no_access_log,
+            metrics_tenants,
+            drain_timeout,
+        } = process;
         let is_setup = setup.setup;
+        let in_background = !foreground && !is_setup;
+        let syslog = in_background.then_some(syslog_facility);
+        let log = telemetry::Options { format: log_format, verbose, syslog };
+        let identity = Identity::find(user.as_deref(), group.as_deref()).map_err(Error::Usage)?;
         let source = source(database, setup)?;
         if is_setup {
-            return Ok(Config { log, task: Task::Setup(source) });
+            return Ok(Config { log, identity, task: Task::Setup(source) });
         }
-        if !foreground {
-            return usage(
-                "running in the background is not there yet: add -n (--foreground), \
-                 and let a service manager or `&` do it",
-            );
-        }
+        let default = in_background.then(|| pidfile::DEFAULT.into());
+        let place = Place { in_background, pidfile: pidfile.map(absolute).or(default) };
         let params = request_settings(requests)?;
         let serve = Serve {
             listen: SocketAddr::new(http_ip, http_port),
@@ -151,7 +172,7 @@ impl Config {
             access_log: !no_access_log,
             metrics_tenants,
         };
-        Ok(Config { log, task: Task::Serve(Box::new(serve)) })
+        Ok(Config { log, identity, task: Task::Serve(place, Box::new(serve)) })
     }
 }
 
@@ -176,7 +197,7 @@ fn throttle_settings(limit: u32, window: f64) -> Result<throttle::Settings, Erro
     Ok(throttle::Settings { limit, window })
 }
 
-/// It is to mean the same after a change of the working directory.
+/// What is to mean the same after a change of the working directory.
 fn absolute(path: PathBuf) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
 }
@@ -245,11 +266,12 @@ fn source(database: cli::Database, setup: cli::Setup) -> Result<Arc<dyn Source>,
         Some(_) if db_ip.is_some() || db_port.is_some() => {
             return usage("--db-socket replaces --db-ip and --db-port: leave out one or the others");
         }
-        Some(path) => Endpoint::Socket(path),
+        Some(path) => Endpoint::Socket(absolute(path)),
         None => Endpoint::Tcp(db_ip.unwrap_or_else(|| "127.0.0.1".into()), db_port.unwrap_or(3306)),
     };
     let tls = match (db_tls.unwrap_or(DbTls::Off), db_tls_ca) {
         (DbTls::Verify, ca) => {
+            let ca = ca.map(absolute);
             if let Some(path) = &ca {
                 read(path, "--db-tls-ca")?;
             }
@@ -369,85 +391,4 @@ fn aliases(typed: Vec<String>) -> Result<Aliases, Error> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::Parser;
-
-    fn config(args: &[&str]) -> Result<Config, Error> {
-        let typed = ["jitsiprovs"].iter().chain(args);
-        Config::new(cli::Cli::try_parse_from(typed).expect("parses").serve)
-    }
-
-    fn source_name(args: &[&str]) -> String {
-        match config(args).map(|config| config.task) {
-            Ok(Task::Serve(serve)) => serve.source.name(),
-            Ok(Task::Setup(source)) => source.name(),
-            Err(error) => error.to_string(),
-        }
-    }
-
-    #[test]
-    fn every_option_of_the_original_is_taken_in_its_own_spelling() {
-        let args = "-n --http_ip 127.0.0.1 --http_port 8081 --db_type mysql --db_ip 10.0.0.1 --db_port 3307 \
-                    --db_name n --db_user u --db_pwd p --db_from f --pwd_fmt plain --db_admin a --db_apwd b \
-                    --ssl_keyfile k --ssl_certfile c -v";
-        let args: Vec<&str> = args.split_whitespace().collect();
-        let Task::Serve(serve) = config(&args).expect("usable").task else { panic!("serves") };
-        assert_eq!(serve.listen, "127.0.0.1:8081".parse().expect("an address"));
-        assert_eq!(serve.source.name(), "the MySQL database n at 10.0.0.1:3307");
-        assert_eq!(serve.snapshot.pwd_fmt, credential::PwdFmt::Plain);
-        assert!(matches!(config(&["-n", "--setup", "--db-path", "x"]).expect("usable").task, Task::Setup(_)));
-    }
-
-    #[test]
-    fn the_kind_of_database_follows_from_what_is_given() {
-        for (args, expected) in [
-            ("-n", "the SQLite database /var/lib/jitsiprovs/jitsiprovs.db"),
-            ("-n --db-path /x", "the SQLite database /x"),
-            ("-n --db-user u", "the MySQL database jitsiprovs at 127.0.0.1:3306"),
-            ("-n --db-type mysql", "the MySQL database jitsiprovs at 127.0.0.1:3306"),
-            ("-n --db-socket /s", "the MySQL database jitsiprovs at /s"),
-        ] {
-            assert_eq!(source_name(&args.split(' ').collect::<Vec<_>>()), expected);
-        }
-    }
-
-    #[test]
-    fn what_contradicts_itself_names_the_options() {
-        for (args, named) in [
-            ("-n --db-type sqlite --db-ip x", "--db-ip"),
-            ("-n --db-type mysql --db-path x", "--db-path"),
-            ("-n --db-path x --db-port 1", "--db-port"),
-            ("-n --db-socket s --db-ip x", "--db-socket"),
-            ("-n --db-pwd x --db-pwd-file y", "--db-pwd-file"),
-            ("-n --db-pwd-file /no/such/file", "--db-pwd-file"),
-            ("-n --db-tls off --db-tls-ca y", "--db-tls-ca"),
-            ("--setup --db-admin root", "--db-pwd-file"),
-            ("-n --ssl-keyfile k", "--ssl-certfile"),
-            ("-n --ssl-certfile c", "--ssl-keyfile"),
-            ("-n --trusted-proxy nonsense", "--trusted-proxy"),
-            ("-n --idle-timeout 0", "--idle-timeout"),
-            ("-n --auth-fail-window nan", "--auth-fail-window"),
-            ("-n --auth-fail-window 86401", "--auth-fail-window"),
-            ("-n --auth-fail-limit 1000", "--auth-fail-limit"),
-            ("-n --param-alias mac", "NAME=PARAMETER"),
-            ("-n --param-alias mac=mac", "hwaddr"),
-            ("-n --param-alias arch=osname", "`arch`"),
-            ("-n --default-domain=", "--default-domain"),
-            ("--db-path x", "-n"),
-        ] {
-            let error = config(&args.split(' ').collect::<Vec<_>>()).err().expect(args).to_string();
-            assert!(error.contains(named) && !error.contains('\n'), "{args}: {error}");
-        }
-    }
-
-    #[test]
-    fn the_operators_aliases_win_over_those_built_in() {
-        let args = ["-n", "--param-alias", "mac=hwaddr,os=arch"];
-        let Task::Serve(serve) = config(&args).expect("usable").task else { panic!("serves") };
-        let find = |name: &str| serve.params.aliases.iter().find(|(alias, _)| alias == name).map(|(_, k)| *k);
-        assert_eq!(find("mac"), Some(Known::Hwaddr));
-        assert_eq!(find("os"), Some(Known::Arch));
-        assert_eq!(find("user"), Some(Known::Username));
-    }
-}
+mod tests;

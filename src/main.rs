@@ -7,9 +7,13 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
+use jitsiprovs::app::Prepared;
 use jitsiprovs::cli::{Cli, Command};
-use jitsiprovs::config::{self, Config, Task};
-use jitsiprovs::{app, commands, process, telemetry};
+use jitsiprovs::config::{self, Config, Place, Serve, Task};
+use jitsiprovs::process::background;
+use jitsiprovs::process::pidfile::Pidfile;
+use jitsiprovs::process::privileges::Identity;
+use jitsiprovs::{commands, process, telemetry};
 
 /// Snapshots come and go in very many small pieces for months: memory must come
 /// back, and no request may wait while it is tidied up.
@@ -18,37 +22,64 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     process::tidy();
-    match run(Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            if let Some(config::Error::Usage(message)) = error.downcast_ref() {
-                Cli::command().error(ErrorKind::ValueValidation, message).exit();
-            }
-            // Nobody may be reading, which is no reason to panic.
-            let _ = writeln!(std::io::stderr(), "jitsiprovs: {error:#}");
-            ExitCode::FAILURE
+    run(Cli::parse()).unwrap_or_else(|error| {
+        if let Some(config::Error::Usage(message)) = error.downcast_ref() {
+            Cli::command().error(ErrorKind::ValueValidation, message).exit();
         }
-    }
+        // Nobody may be reading, which is no reason to panic.
+        let _ = writeln!(std::io::stderr(), "jitsiprovs: {error:#}");
+        ExitCode::FAILURE
+    })
 }
 
-fn run(cli: Cli) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let done = match cli.command {
+/// Returns the code to end with, or the error that is to be printed.
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let Config { log, identity, task } = match cli.command {
         Some(Command::Demo(options)) => {
-            telemetry::start(telemetry::Options::default());
-            runtime.block_on(commands::demo(options))
+            let _log = telemetry::start(telemetry::Options::default())?;
+            return block_on(commands::demo(options)).map(|()| ExitCode::SUCCESS);
         }
-        None => {
-            let Config { log, task } = Config::new(cli.serve)?;
-            telemetry::start(log);
-            runtime.block_on(async {
-                match task {
-                    Task::Setup(source) => commands::setup(&*source).await,
-                    Task::Serve(serve) => app::Prepared::new(*serve)?.run(|_| {}).await,
-                }
-            })
-        }
+        None => Config::new(cli.serve)?,
     };
+    if let Task::Serve(Place { in_background: true, .. }, _) = task
+        && let Some(code) = background::enter()?
+    {
+        return Ok(code);
+    }
+    let _log = telemetry::start(log)?;
+    let done = match task {
+        Task::Setup(source) => become_user(identity).and_then(|()| block_on(commands::setup(&*source))),
+        Task::Serve(place, serve) => serve_at(place, identity, *serve),
+    };
+    if let (Err(error), Some(_)) = (&done, log.syslog) {
+        // Whoever started it may see it on standard error; whoever looks for it
+        // later looks there.
+        tracing::error!("{error:#}");
+    }
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+/// What takes privileges comes first. There are no other threads yet that
+/// could go on with them, but the one that writes the log, which changes too.
+fn serve_at(place: Place, identity: Option<Identity>, serve: Serve) -> anyhow::Result<()> {
+    // Before the address, since a server that runs already has that as well.
+    let _pidfile = place.pidfile.map(Pidfile::new).transpose()?;
+    let prepared = Prepared::new(serve)?;
+    become_user(identity)?;
+    block_on(prepared.run(|_| {
+        if place.in_background {
+            background::detach();
+        }
+    }))
+}
+
+fn become_user(identity: Option<Identity>) -> anyhow::Result<()> {
+    identity.map_or(Ok(()), |identity| identity.assume())
+}
+
+fn block_on(task: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let done = runtime.block_on(task);
     // Whatever still runs then, such as a load, has nobody waiting for it.
     runtime.shutdown_timeout(Duration::from_millis(100));
     done

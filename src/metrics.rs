@@ -100,6 +100,7 @@ pub struct Metrics {
     throttled: Family<Labels<1>, Counter>,
     handshakes: Family<Labels<1>, Counter>,
     certificate_reloads: Family<Labels<1>, Counter>,
+    log_lines_dropped: Counter,
     /// Wrong passwords that were counted.
     pub auth_failures: Counter,
     /// Rules left out of answers, since the client did not send a parameter.
@@ -147,6 +148,8 @@ pub struct Scrape {
     pub counts: crate::snapshot::Counts,
     /// Rows that are not in use.
     pub bad_rows: usize,
+    /// Lines of the log that nobody read in time.
+    pub log_lines_dropped: u64,
 }
 
 impl Metrics {
@@ -207,6 +210,7 @@ impl Metrics {
             throttled: add(r, "throttled", "Requests refused after too many failures", Family::default()),
             handshakes: add(r, "tls_handshakes", "TLS handshakes", Family::default()),
             certificate_reloads: add(r, "certificate_reloads", "Changed certificates", Family::default()),
+            log_lines_dropped: add(r, "log_lines_dropped", "Lines of the log lost", Counter::default()),
             auth_failures: add(r, "auth_failures", "Wrong passwords", Counter::default()),
             rules_skipped: add(r, "rules_skipped", "Rules that lacked a parameter", Counter::default()),
             accept_errors: add(r, "accept_errors", "Connections not accepted", Counter::default()),
@@ -277,6 +281,7 @@ impl Metrics {
         ] {
             gauge.set(value);
         }
+        self.log_lines_dropped.inner().store(scrape.log_lines_dropped, Relaxed);
         state.age.set(scrape.age.as_secs_f64());
         let mut out = String::new();
         // A text takes everything.

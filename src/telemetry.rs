@@ -1,8 +1,53 @@
-//! The log: on standard error, for people or for machines.
+//! The log: on standard error, for people or for machines; in the background,
+//! to syslog.
 
-use std::io::IsTerminal;
+mod queue;
 
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use syslog_tracing::Syslog;
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use queue::{Flush, Queued};
+
+pub use syslog_tracing::Facility;
+
+/// How long the end waits for a slow reader of the log.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+const FACILITIES: [(&str, Facility); 18] = [
+    ("auth", Facility::Auth),
+    ("authpriv", Facility::AuthPriv),
+    ("cron", Facility::Cron),
+    ("daemon", Facility::Daemon),
+    ("ftp", Facility::Ftp),
+    ("lpr", Facility::Lpr),
+    ("mail", Facility::Mail),
+    ("news", Facility::News),
+    ("user", Facility::User),
+    ("uucp", Facility::Uucp),
+    ("local0", Facility::Local0),
+    ("local1", Facility::Local1),
+    ("local2", Facility::Local2),
+    ("local3", Facility::Local3),
+    ("local4", Facility::Local4),
+    ("local5", Facility::Local5),
+    ("local6", Facility::Local6),
+    ("local7", Facility::Local7),
+];
+
+/// Understands `--syslog-facility`.
+pub fn facility() -> impl TypedValueParser<Value = Facility> {
+    let named =
+        |name: String| FACILITIES.iter().find(|(known, _)| *known == name).map(|(_, facility)| *facility);
+    PossibleValuesParser::new(FACILITIES.map(|(name, _)| name))
+        .map(move |name| named(name).unwrap_or(Facility::Daemon))
+}
 
 /// What a log line looks like (`--log-format`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -14,30 +59,77 @@ pub enum Format {
     Json,
 }
 
-/// How much is logged, and how.
+/// How much is logged, how, and where.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
     /// What a line looks like.
     pub format: Format,
     /// Debug messages too (`--verbose`).
     pub verbose: bool,
+    /// To this part of syslog instead of standard error.
+    pub syslog: Option<Facility>,
+}
+
+/// Lines of the log that were lost since the start, for want of a reader.
+pub fn lost() -> u64 {
+    queue::LOST.load(Ordering::Relaxed)
+}
+
+/// The log at work. When it is dropped, all lines are out; so what is written
+/// to standard error afterwards comes last.
+#[must_use]
+pub struct Log(Arc<dyn Flush>);
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.0.flush(PATIENCE);
+    }
 }
 
 /// Begins logging. Only the first call has an effect.
-pub fn start(options: Options) {
-    let level = if options.verbose { LevelFilter::DEBUG } else { LevelFilter::INFO };
-    let colours =
-        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+///
+/// # Errors
+/// When there is no thread to be had.
+pub fn start(options: Options) -> io::Result<Log> {
+    let syslog = options.syslog.and_then(|facility| {
+        // None if there is one already.
+        Syslog::new(c"jitsiprovs", syslog_tracing::Options::LOG_PID, facility)
+    });
+    match syslog {
+        Some(syslog) => {
+            // Standard error is closed by then.
+            std::panic::set_hook(Box::new(|panic| {
+                tracing::error!("defect: {}", panic.to_string().replace('\n', " "));
+            }));
+            start_with(options, syslog)
+        }
+        None => start_with(options, io::stderr),
+    }
+}
+
+fn start_with<M, W>(options: Options, target: M) -> io::Result<Log>
+where
+    M: for<'a> MakeWriter<'a, Writer = W> + Send + Sync + 'static,
+    W: Write + Send + 'static,
+{
+    let Options { format, verbose, syslog } = options;
+    // Syslog ends lines, and notes time and level, itself.
+    let queued = Queued::start(target, syslog.is_none())?;
+    let queue = queued.queue();
+    let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     let log = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
+        .with_max_level(if verbose { LevelFilter::DEBUG } else { LevelFilter::INFO })
+        .with_writer(queued)
         .with_target(false)
         // Telling of it on the same stream would panic where nobody reads.
         .log_internal_errors(false)
-        .with_ansi(colours);
+        .with_ansi(colours && syslog.is_none());
     // A second start, as in tests of one process, keeps the first log.
-    let _ = match options.format {
-        Format::Human => log.try_init(),
-        Format::Json => log.json().flatten_event(true).try_init(),
+    let _ = match (format, syslog) {
+        (Format::Human, None) => log.try_init(),
+        (Format::Human, Some(_)) => log.without_time().with_level(false).try_init(),
+        (Format::Json, None) => log.json().flatten_event(true).try_init(),
+        (Format::Json, Some(_)) => log.without_time().with_level(false).json().flatten_event(true).try_init(),
     };
+    Ok(Log(queue))
 }

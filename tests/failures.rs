@@ -225,9 +225,10 @@ fn wrong_usage_ends_with_code_two() {
         (&["-n", "--http-port", "x"], "--http-port"),
         (&["-n", "--db-path", "x", "--db-ip", "y"], "--db-ip"),
         (&["-n", "--pwd-fmt", "rot13"], "rot13"),
-        (&["--db-path", "x"], "-n"),
+        (&["-n", "--user", "no-such-user"], "--user no-such-user"),
+        (&["-n", "--group", "no-such-group"], "--group no-such-group"),
+        (&["-n", "--syslog-facility", "kern"], "--syslog-facility"),
         // These wait for their issues, and must not be taken silently.
-        (&["-n", "--pidfile", "x"], "--pidfile"),
         (&["-n", "--ssl-keyfile", "x"], "--ssl-keyfile"),
     ] {
         let output = run(args);

@@ -3,8 +3,10 @@
 
 mod allocation;
 mod commands;
+mod daemon;
 mod failures;
 mod java;
+mod log;
 mod mysql;
 mod operators;
 mod original;
@@ -12,5 +14,6 @@ mod outages;
 mod protocol;
 mod provisioning;
 mod reload;
+mod service;
 mod support;
 mod tls;

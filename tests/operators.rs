@@ -161,8 +161,7 @@ fn each_request_is_a_line_of_the_log_unless_it_is_not_wanted() {
     let lines: Vec<String> =
         server.log().into_iter().filter(|line| line.contains(" INFO request ")).collect();
     assert_eq!(lines.len(), 3, "{lines:?}");
-    let ok =
-        "request result=ok status=200 tenant=\"a.org\" username=\"alice\" address=127.0.0.1 bytes=4 us=";
+    let ok = "request result=ok status=200 tenant=\"a.org\" username=\"alice\" address=127.0.0.1 bytes=4 us=";
     assert!(lines[0].contains(ok) && lines[0].contains(" snapshot=1 request="), "{}", lines[0]);
     let denied = "result=denied status=401 tenant=\"localdomain\" username=\"mallory\\n FAKE\"";
     assert!(lines[1].contains(denied), "{}", lines[1]);

@@ -10,7 +10,7 @@ use anyhow::Context;
 use serde::Serialize;
 use tinytemplate::TinyTemplate;
 
-use crate::app;
+use crate::app::Prepared;
 use crate::cli;
 use crate::config::Serve;
 use crate::http::client_address::TrustedProxies;
@@ -68,7 +68,7 @@ pub async fn demo(options: cli::Demo) -> anyhow::Result<()> {
         // Without a reader it serves all the same.
         let _ = std::io::stdout().write_all(text.as_bytes());
     };
-    app::Prepared::new(serve)?.run(explain).await
+    Prepared::new(serve)?.run(explain).await
 }
 
 fn text(address: SocketAddr, path: &Path) -> Text {

@@ -10,6 +10,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use super::{HEALTH, State, text};
 use crate::metrics::{self, Scrape};
 use crate::reload::Verdict;
+use crate::telemetry;
 
 pub(super) async fn respond(state: &State, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let say = |status, line: &str| text(status, format!("{line}\n").into_bytes());
@@ -59,5 +60,6 @@ fn scrape(state: &State) -> Scrape {
         age: status.age(),
         counts: served.as_ref().map(|served| served.snapshot.counts()).unwrap_or_default(),
         bad_rows: served.as_ref().map_or(0, |served| served.left_out),
+        log_lines_dropped: telemetry::lost(),
     }
 }

@@ -27,6 +27,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::metrics::Metrics;
 use crate::model::{Change, Table};
+use crate::process::service::Reports;
 use crate::snapshot::{Options, Served};
 use crate::source::{self, Changes, Cursor, Source};
 use crate::state_file::{self, Journal};
@@ -171,6 +172,8 @@ pub struct Reloader {
     /// Who waits for the load under way, and for the one after it.
     waiting: [Vec<Asker>; 2],
     metrics: Arc<Metrics>,
+    /// What the service manager is told.
+    reports: Reports,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -242,6 +245,7 @@ impl Reloader {
             failing: Failing::default(),
             hung_up: None,
             retired: Vec::new(),
+            reports: Reports::new(),
             settings,
         };
         let has_begun = reloader.begin("start", false);
@@ -281,7 +285,10 @@ impl Reloader {
     pub async fn run(&mut self, hangup: &mut Signal) {
         loop {
             self.retire();
+            self.reports.status(self.status.borrow().to_string());
             tokio::select! {
+                // Here and not in a task of its own: what hangs is to be noticed.
+                () = self.reports.due() => self.reports.alive(),
                 _ = hangup.recv() => self.hang_up(),
                 Some(asker) = self.asked.recv() => {
                     let is_next = usize::from(self.loading.is_some());
@@ -317,6 +324,7 @@ impl Reloader {
     /// SIGHUP loads; the second within a minute confirms a loss that has been
     /// reported.
     fn hang_up(&mut self) {
+        self.reports.reloading();
         let before = self.hung_up.replace(Instant::now());
         let is_second = before.is_some_and(|before| before.elapsed() < CONFIRM);
         if is_second && self.status.borrow().is_held_back {
@@ -393,6 +401,9 @@ impl Reloader {
         }
         if let Some((cause, is_confirmed)) = self.again.take() {
             self.demand(cause, is_confirmed);
+        }
+        if self.loading.is_none() {
+            self.reports.reloaded();
         }
     }
 

@@ -160,19 +160,22 @@ impl Server {
             is_full: AtomicBool::new(false),
         });
         let (stop, stopping) = watch::channel(false);
+        // Every worker holds a sender; when all are gone, so are they.
+        let (at_work, ended) = mpsc::channel(1);
+        // Operators ask seldom: one worker is enough for them.
+        let mut administering = match &admin {
+            Some((listener, _)) => Some((listener.try_clone()?, ended)),
+            None => None,
+        };
         let threads = (0..workers).map(|number| {
             let public = public.try_clone()?;
-            // Operators ask seldom: one worker is enough for them.
-            let admin = match &admin {
-                Some((listener, _)) if number == 0 => Some(listener.try_clone()?),
-                _ => None,
-            };
+            let (admin, at_work) = (administering.take(), at_work.clone());
             let (shared, stopping) = (shared.clone(), stopping.clone());
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
                 let local = tokio::task::LocalSet::new();
                 runtime.block_on(local.run_until(async move {
-                    if let Err(why) = work(public, admin, shared, stopping).await {
+                    if let Err(why) = work(public, admin, shared, stopping, at_work).await {
                         tracing::error!("a worker cannot use the listener: {why}");
                     }
                 }));
@@ -181,6 +184,7 @@ impl Server {
             })
         });
         let workers = threads.collect::<io::Result<_>>()?;
+        drop(at_work);
         Ok(Server { address, admin: admin.map(|(_, address)| address), stop, workers })
     }
 
@@ -212,15 +216,16 @@ fn affordable(wanted: usize) -> usize {
 
 async fn work(
     public: std::net::TcpListener,
-    admin: Option<std::net::TcpListener>,
+    admin: Option<(std::net::TcpListener, mpsc::Receiver<Infallible>)>,
     shared: Arc<Shared>,
     mut stopping: watch::Receiver<bool>,
+    at_work: mpsc::Sender<Infallible>,
 ) -> io::Result<()> {
     let public = TcpListener::from_std(public)?;
-    let administering = match admin {
-        Some(admin) => {
-            let admin = TcpListener::from_std(admin)?;
-            Some(tokio::task::spawn_local(administer(admin, shared.clone())))
+    let others = match admin {
+        Some((admin, others)) => {
+            tokio::task::spawn_local(administer(TcpListener::from_std(admin)?, shared.clone()));
+            Some(others)
         }
         None => None,
     };
@@ -247,7 +252,11 @@ async fn work(
         let seconds = shared.limits.drain.as_secs();
         tracing::warn!("connections are cut: their requests did not end in {seconds} s");
     }
-    administering.iter().for_each(tokio::task::JoinHandle::abort);
+    drop(at_work);
+    // Operators are answered until the last worker has done.
+    if let Some(mut others) = others {
+        others.recv().await;
+    }
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! What the tests start and talk to.
 
 pub mod client;
+pub mod daemon;
 pub mod java;
 pub mod mariadb;
 pub mod server;
@@ -38,7 +39,7 @@ pub fn source_of(args: &[String]) -> Arc<dyn Source> {
     let args = ["jitsiprovs", "-n"].into_iter().chain(texts(args));
     let typed = jitsiprovs::cli::Cli::try_parse_from(args).expect("options");
     match Config::new(typed.serve).expect("usable").task {
-        Task::Serve(serve) => serve.source,
+        Task::Serve(_, serve) => serve.source,
         Task::Setup(source) => source,
     }
 }

@@ -1,4 +1,9 @@
-//! The process as the system shows it.
+//! The process as the system sees it.
+
+pub mod background;
+pub mod pidfile;
+pub mod privileges;
+pub mod service;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;

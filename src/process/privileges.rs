@@ -1,0 +1,153 @@
+//! Who the process is: root only as long as it takes.
+
+use std::ffi::CString;
+
+use anyhow::{Context, bail, ensure};
+use nix::errno::Errno;
+use nix::unistd::{Gid, Group, Uid, User, getresgid, getresuid, initgroups, setgroups, setresgid, setresuid};
+
+/// The user and group to become (`--user`, `--group`).
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// None: stays who it is.
+    uid: Option<Uid>,
+    /// As the user database knows them, for the groups they are in.
+    name: Option<CString>,
+    gid: Gid,
+    /// Whether the group was asked for, and does not just follow from the user.
+    wants_group: bool,
+    /// As typed.
+    wanted: String,
+}
+
+impl Identity {
+    /// Looks up names or numbers.
+    ///
+    /// # Errors
+    /// When there is no such user or group: a line that names the option.
+    pub fn find(user: Option<&str>, group: Option<&str>) -> Result<Option<Identity>, String> {
+        let wanted = match (user, group) {
+            (None, None) => return Ok(None),
+            (Some(user), None) => format!("user {user}"),
+            (None, Some(group)) => format!("group {group}"),
+            (Some(user), Some(group)) => format!("user {user} and group {group}"),
+        };
+        let (uid, known) = match user.map(find_user).transpose()? {
+            Some((uid, known)) => (Some(uid), known),
+            None => (None, None),
+        };
+        let gid = match (group, &known) {
+            (Some(group), _) => find_group(group)?,
+            (None, Some(user)) => user.gid,
+            (None, None) => {
+                return Err(format!("--{wanted}: nobody knows the group of this number, add --group"));
+            }
+        };
+        let name = known.and_then(|user| CString::new(user.name).ok());
+        Ok(Some(Identity { uid, name, gid, wants_group: group.is_some(), wanted }))
+    }
+
+    /// Becomes them, all threads of the process and for good.
+    ///
+    /// # Errors
+    /// When the system does not allow it, or would allow the way back.
+    pub fn assume(&self) -> anyhow::Result<()> {
+        if self.is_assumed()? {
+            return Ok(());
+        }
+        self.set().with_context(|| {
+            format!("cannot become {}: start as root, or leave out --user and --group", self.wanted)
+        })?;
+        self.verify().with_context(|| format!("did not become {}", self.wanted))
+    }
+
+    /// The groups first: afterwards we may not.
+    fn set(&self) -> Result<(), Errno> {
+        match &self.name {
+            Some(name) => initgroups(name, self.gid)?,
+            None => setgroups(&[self.gid])?,
+        }
+        setresgid(self.gid, self.gid, self.gid)?;
+        self.uid.map_or(Ok(()), |uid| setresuid(uid, uid, uid))
+    }
+
+    /// Whether there is nothing to do: an ordinary user may ask for what they
+    /// are.
+    fn is_assumed(&self) -> Result<bool, Errno> {
+        let is_user = self.uid.is_none_or(|uid| is_uid(uid).unwrap_or(false));
+        Ok(is_user && (self.uid.is_some() && !self.wants_group || is_gid(self.gid)?))
+    }
+
+    fn verify(&self) -> anyhow::Result<()> {
+        ensure!(is_gid(self.gid)?, "the group is another");
+        let Some(uid) = self.uid else { return Ok(()) };
+        ensure!(is_uid(uid)?, "the user is another");
+        if !uid.is_root() {
+            let root = Uid::from_raw(0);
+            if setresuid(root, root, root).is_ok() {
+                bail!("the system lets the process be root again");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether all of the process's users are this one.
+fn is_uid(uid: Uid) -> Result<bool, Errno> {
+    let ids = getresuid()?;
+    Ok([ids.real, ids.effective, ids.saved] == [uid; 3])
+}
+
+fn is_gid(gid: Gid) -> Result<bool, Errno> {
+    let ids = getresgid()?;
+    Ok([ids.real, ids.effective, ids.saved] == [gid; 3])
+}
+
+fn find_user(typed: &str) -> Result<(Uid, Option<User>), String> {
+    if let Some(user) = User::from_name(typed).map_err(|why| format!("--user {typed}: {why}"))? {
+        return Ok((user.uid, Some(user)));
+    }
+    let uid =
+        typed.parse().map(Uid::from_raw).map_err(|_| format!("--user {typed}: there is no such user"))?;
+    Ok((uid, User::from_uid(uid).unwrap_or(None)))
+}
+
+fn find_group(typed: &str) -> Result<Gid, String> {
+    if let Some(group) = Group::from_name(typed).map_err(|why| format!("--group {typed}: {why}"))? {
+        return Ok(group.gid);
+    }
+    typed.parse().map(Gid::from_raw).map_err(|_| format!("--group {typed}: there is no such group"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_numbers_are_understood_and_what_is_unknown_is_named() {
+        let find = |user, group| Identity::find(user, group).map(|identity| identity.expect("asked for"));
+        let root = find(Some("root"), None).expect("there always is");
+        assert_eq!((root.uid, root.gid), (Some(Uid::from_raw(0)), Gid::from_raw(0)));
+        assert_eq!(find(Some("0"), None).expect("known").name, Some(c"root".to_owned()));
+        let stranger = find(Some("4000000000"), Some("4000000001")).expect("numbers");
+        assert_eq!((stranger.gid, stranger.name), (Gid::from_raw(4_000_000_001), None));
+        assert_eq!(find(None, Some("root")).expect("known").uid, None);
+        for (user, group, named) in [
+            (Some("no-such-user"), None, "--user no-such-user"),
+            (None, Some("no-such-group"), "--group no-such-group"),
+            (Some("4000000000"), None, "--group"),
+            (Some("-1"), None, "--user -1"),
+        ] {
+            let error = find(user, group).expect_err("unknown");
+            assert!(error.contains(named), "{error}");
+        }
+        assert!(Identity::find(None, None).is_ok_and(|identity| identity.is_none()));
+    }
+
+    #[test]
+    fn who_one_is_already_takes_no_privileges() {
+        let ids = getresuid().expect("ids");
+        let own = Identity::find(Some(&ids.real.to_string()), Some(&Gid::current().to_string()));
+        own.expect("numbers").expect("asked for").assume().expect("nothing to do");
+    }
+}

@@ -1,0 +1,231 @@
+//! In the background, as somebody else, with a pidfile; how it starts and ends.
+
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::{MetadataExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::support::client::{Connection, form_request, post};
+use crate::support::daemon::{Daemon, background, free_port, is_gone, pid_in, status_of};
+use crate::support::server::{Server, run, run_command, send_signal};
+use crate::support::sqlite::SqliteFile;
+use crate::support::wait_for;
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+#[test]
+fn the_parent_ends_with_success_when_the_child_serves_and_has_let_go() {
+    let file = SqliteFile::empty();
+    // Its own name is enough: it means the same wherever the child goes.
+    let (daemon, output) = Daemon::start(file.folder.path(), &["--db-path", "test.db"]);
+    // That both streams came to their end shows that nobody holds them.
+    assert_eq!((&output.stdout[..], &output.stderr[..]), (&b""[..], &b""[..]));
+    assert_eq!(post(daemon.address, &[("username", "x")]).status, 401);
+
+    let process = PathBuf::from(format!("/proc/{}", daemon.pid));
+    let link = |name: &str| std::fs::read_link(process.join(name)).expect("a link");
+    assert_eq!(link("cwd"), Path::new("/"));
+    for stream in ["fd/0", "fd/1", "fd/2"] {
+        assert_eq!(link(stream), Path::new("/dev/null"), "{stream}");
+    }
+    assert_eq!(status_of(&daemon.pid.to_string(), "Umask"), "0027");
+    let stat = std::fs::read_to_string(process.join("stat")).expect("a process");
+    let after_name = stat.rsplit(')').next().expect("a line");
+    assert_eq!(after_name.split_whitespace().nth(3), Some(&daemon.pid.to_string()[..]), "its own session");
+
+    daemon.stop();
+    assert!(!file.folder.path().join("pid").exists());
+}
+
+#[test]
+fn a_start_that_fails_is_told_by_the_parent_with_the_childs_code() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = taken.local_addr().expect("an address").port();
+    for (port, args, code, named) in [
+        (taken, &["--db-path", "x"][..], 1, "--http-port"),
+        (free_port(), &["--db-path", "no/such/file"], 1, "no/such/file"),
+        (free_port(), &["--user", "no-such-user"], 2, "--user no-such-user"),
+    ] {
+        let output = run_command(background(folder.path(), port, args));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(said.contains(named), "{said}");
+        assert!(code != 1 || said.lines().count() == 1, "{said}");
+        assert!(!folder.path().join("pid").exists());
+    }
+}
+
+#[test]
+fn a_child_whose_parent_was_killed_goes_on_and_shows_no_password() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // A database that does not answer keeps it from serving.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let database = silent.local_addr().expect("an address").port().to_string();
+    let args = ["--db-ip", "127.0.0.1", "--db-port", &database, "--db-pwd", "hunter2"];
+    let mut parent = background(folder.path(), free_port(), &args).spawn().expect("starts");
+    silent.set_nonblocking(true).expect("a listener");
+    let (connected, _) = wait_for("it to connect", || silent.accept().ok());
+    let pid = pid_in(&folder.path().join("pid"));
+    assert_ne!(pid, parent.id());
+    let title = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).expect("a process");
+    assert!(title.contains("--db-port") && !title.contains("hunter2"), "{title:?}");
+
+    parent.kill().and_then(|()| parent.wait()).expect("it ends");
+    assert!(!is_gone(pid));
+    send_signal(pid, "TERM");
+    wait_for("the child to end", || is_gone(pid).then_some(()));
+    assert!(!folder.path().join("pid").exists());
+    drop(connected);
+}
+
+#[test]
+fn a_start_that_is_broken_off_is_no_success() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let database = silent.local_addr().expect("an address").port().to_string();
+    let mut command = background(folder.path(), free_port(), &["--db-port", &database]);
+    let mut parent = command.stderr(Stdio::piped()).spawn().expect("starts");
+    silent.set_nonblocking(true).expect("a listener");
+    let _connected = wait_for("it to connect", || silent.accept().ok());
+    send_signal(pid_in(&folder.path().join("pid")), "INT");
+    assert_eq!(parent.wait().expect("it ends").code(), Some(1));
+    let mut said = String::new();
+    parent.stderr.take().expect("a pipe").read_to_string(&mut said).expect("text");
+    assert!(said.contains("stopped before serving"), "{said}");
+}
+
+#[test]
+fn a_second_server_is_refused_by_the_pidfile_of_the_first() {
+    let file = SqliteFile::empty();
+    let pidfile = file.folder.path().join("pid");
+    std::fs::write(&pidfile, "1\n").expect("left behind");
+    let server = Server::on_sqlite(&file.path, &["--pidfile", text(&pidfile)]);
+    assert_eq!(pid_in(&pidfile), server.pid());
+    let output = run(&["-n", "--pidfile", text(&pidfile), "--db-path", text(&file.path)]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("process {} is running", server.pid())), "{said}");
+    assert!(said.contains(text(&pidfile)) && said.contains("--pidfile"), "{said}");
+
+    // Killed, it leaves the file, which nobody holds.
+    server.signal("KILL");
+    server.wait();
+    let server = Server::on_sqlite(&file.path, &["--pidfile", text(&pidfile)]);
+    assert_eq!(pid_in(&pidfile), server.pid());
+    server.signal("TERM");
+    assert!(server.wait().success());
+    assert!(!pidfile.exists());
+}
+
+#[test]
+fn a_pidfile_that_cannot_be_written_is_named_with_its_option() {
+    for path in ["/no/such/folder/pid", "/dev/null", "/proc"] {
+        let output = run(&["-n", "--http-port", "0", "--pidfile", path]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(path) && said.contains("--pidfile"), "{said}");
+    }
+}
+
+/// The number, the group and the groups that `id` knows of `user`.
+fn ids(user: &str) -> [String; 3] {
+    ["-u", "-g", "-G"].map(|option| {
+        let output = Command::new("id").args([option, user]).output().expect("id");
+        String::from_utf8(output.stdout).expect("numbers").trim().to_owned()
+    })
+}
+
+/// Run as root, this tests what privileges are left; run as another user, that
+/// none can be had.
+#[test]
+fn another_user_is_all_that_is_left_of_root() {
+    let folder = tempfile::tempdir().expect("a folder");
+    if folder.path().metadata().expect("a folder").uid() != 0 {
+        let output = run(&["-n", "--http-port", "0", "--user", "root", "--db-path", "x"]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("cannot become user root") && said.contains("start as root"), "{said}");
+        return;
+    }
+    let [uid, gid, groups] = ids("nobody");
+    let theirs = folder.path().join("theirs");
+    std::fs::create_dir(&theirs).expect("a folder");
+    chown(&theirs, uid.parse().ok(), gid.parse().ok()).expect("given away");
+    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .expect("open");
+    let path = theirs.join("test.db");
+    let setup = run(&["--setup", "--db-path", text(&path), "--user", "nobody"]);
+    assert!(setup.status.success(), "{}", String::from_utf8_lossy(&setup.stderr));
+    assert_eq!(path.metadata().expect("a file").uid().to_string(), uid);
+
+    let pidfile = folder.path().join("pid");
+    for (args, uid, gid, groups) in [
+        (&["--user", "nobody"][..], &uid[..], &gid[..], &groups[..]),
+        (&["--user", &uid, "--group", "4000000001"], &uid, "4000000001", "4000000001"),
+        (&["--user", "4000000000", "--group", &gid], "4000000000", &gid, &gid),
+        (&["--group", &gid], "0", &gid, &gid),
+    ] {
+        // The number without an account may not read the other's file.
+        let keeps = ["--state-file", "/no/such/folder/state"];
+        let own = ["--pidfile", text(&pidfile), "-v"];
+        let server = Server::on_sqlite(&path, &[&own[..], &keeps, args].concat());
+        let four = |id: &str| [id; 4].join("\t");
+        let mut threads = 0;
+        for thread in std::fs::read_dir(format!("/proc/{}/task", server.pid())).expect("threads") {
+            let thread = thread.expect("a thread").file_name().into_string().expect("a number");
+            assert_eq!(status_of(&thread, "Uid"), four(uid), "{args:?}");
+            assert_eq!(status_of(&thread, "Gid"), four(gid), "{args:?}");
+            let mut found: Vec<String> =
+                status_of(&thread, "Groups").split_whitespace().map(str::to_owned).collect();
+            let mut wanted: Vec<&str> = groups.split_whitespace().collect();
+            found.sort_unstable();
+            wanted.sort_unstable();
+            // Whether the first group is among the others is as the system likes.
+            found.dedup();
+            assert_eq!(found, wanted, "{args:?}");
+            if uid != "0" {
+                assert_eq!(status_of(&thread, "CapPrm"), "0000000000000000", "{args:?}");
+            }
+            threads += 1;
+        }
+        assert!(threads > 1);
+        server.signal("TERM");
+        assert!(server.wait().success());
+        // Whoever may no longer remove it empties it.
+        let left = std::fs::read_to_string(&pidfile).ok();
+        assert_eq!(left.as_deref(), (uid != "0").then_some(""), "{args:?}");
+        let _ = std::fs::remove_file(&pidfile);
+    }
+}
+
+#[test]
+fn who_one_is_already_is_no_change() {
+    let file = SqliteFile::empty();
+    let [uid, gid] = ["Uid", "Gid"].map(|name| {
+        let four = status_of("self", name);
+        four.split_whitespace().next().expect("a number").to_owned()
+    });
+    let server = Server::on_sqlite(&file.path, &["--user", &uid, "--group", &gid]);
+    assert_eq!(post(server.address, &[("username", "x")]).status, 401);
+}
+
+#[test]
+fn the_second_signal_ends_it_at_once() {
+    let file = SqliteFile::empty();
+    let server = Server::on_sqlite(&file.path, &["--drain-timeout", "3600"]);
+    let whole = form_request(&[("username", "alice@a.org"), ("password", "pw")]);
+    let mut under_way = Connection::open(server.address);
+    under_way.send(&whole[..whole.len() - 5]);
+    // So that the one before has been accepted.
+    assert_eq!(post(server.address, &[("username", "x")]).status, 401);
+    server.signal("TERM");
+    server.wait_for_log("finishing the requests under way");
+    let address = server.address;
+    wait_for("it to stop listening", || TcpStream::connect(address).is_err().then_some(()));
+    server.signal("INT");
+    assert!(server.wait().success());
+}

@@ -1,0 +1,132 @@
+//! Where the log goes, and that nobody waits for it.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::{Child, ChildStderr, Stdio};
+use std::time::Duration;
+
+use crate::support::client::{Connection, form_request};
+use crate::support::daemon::Daemon;
+use crate::support::server::{jitsiprovs, run, send_signal};
+use crate::support::sqlite::SqliteFile;
+use crate::support::{PATIENCE, wait_for};
+
+/// A server that has logged more than anybody has read, and its log.
+fn flooded(file: &SqliteFile, requests: usize) -> (Child, BufReader<ChildStderr>) {
+    file.user("a.org", "alice", "pw");
+    // Each of these is a line of the log, since nobody sends that.
+    for number in 0..50 {
+        file.rule(None, "default", number, &format!("key{number}"), "$unsent");
+    }
+    let path = file.path.to_str().expect("UTF-8");
+    let own = ["-n", "-v", "--http-ip", "127.0.0.1", "--http-port", "0", "--db-path", path];
+    let mut child = jitsiprovs(&own).stderr(Stdio::piped()).spawn().expect("starts");
+    let mut log = BufReader::new(child.stderr.take().expect("a pipe"));
+    let mut line = String::new();
+    while !line.contains("serving http://") {
+        line.clear();
+        assert_ne!(log.read_line(&mut line).expect("a line"), 0, "it ended");
+    }
+    let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next());
+    let address: SocketAddr = address.and_then(|address| address.parse().ok()).expect("an address");
+    let mut connection = Connection::open(address);
+    for _ in 0..requests {
+        connection.send(&form_request(&[("username", "alice@a.org"), ("password", "pw")]));
+        assert_eq!(connection.receive().expect("an answer").status, 200);
+    }
+    (child, log)
+}
+
+#[test]
+fn a_stalled_reader_of_the_log_stops_nothing_and_is_told_what_is_lost() {
+    let file = SqliteFile::empty();
+    let (mut child, log) = flooded(&file, 400);
+    let lost = log.lines().map_while(Result::ok).find(|line| line.contains("lines are lost"));
+    assert!(lost.is_some_and(|line| line.contains("lost=")));
+    send_signal(child.id(), "TERM");
+    let status = wait_for("it to end", || child.try_wait().expect("a child"));
+    assert!(status.success(), "{status}");
+}
+
+#[test]
+fn the_end_does_not_wait_for_a_stalled_reader() {
+    let file = SqliteFile::empty();
+    let (mut child, _log) = flooded(&file, 50);
+    send_signal(child.id(), "TERM");
+    let status = wait_for("it to end", || child.try_wait().expect("a child"));
+    assert!(status.success(), "{status}");
+}
+
+#[test]
+fn the_last_lines_are_out_before_the_error() {
+    let output = run(&["-n", "--http-port", "0", "--db-path", "/no/such/file"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("reading the SQLite database"), "{said}");
+    assert!(said.lines().last().is_some_and(|line| line.starts_with("jitsiprovs: ")), "{said}");
+}
+
+/// Syslog's socket, for as long as a test listens to it.
+struct Syslog(UnixDatagram);
+
+const SYSLOG: &str = "/dev/log";
+
+impl Syslog {
+    fn listen() -> Result<Syslog, std::io::Error> {
+        let socket = UnixDatagram::bind(SYSLOG)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        Ok(Syslog(socket))
+    }
+}
+
+impl Drop for Syslog {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(SYSLOG);
+    }
+}
+
+/// Where a syslog runs already, or the test may not play one, all there is to
+/// see is that the server serves.
+#[test]
+fn in_the_background_the_log_goes_to_syslog() {
+    let syslog = match Path::new(SYSLOG).symlink_metadata() {
+        Ok(_) => None,
+        Err(_) => Syslog::listen().ok(),
+    };
+    let file = SqliteFile::empty();
+    let facility = ["--syslog-facility", "local3", "--db-path", "test.db"];
+    let (daemon, _) = Daemon::start(file.folder.path(), &facility);
+    let Some(Syslog(socket)) = &syslog else {
+        eprintln!("{SYSLOG} is not ours to listen on: what is sent there was not looked at");
+        return;
+    };
+    let hear = |text: &str| {
+        wait_for(text, || {
+            let mut message = [0; 4096];
+            let length = socket.recv(&mut message).expect("a message");
+            let said = String::from_utf8_lossy(&message[..length]).into_owned();
+            // Others may log, too.
+            (said.contains(&format!("jitsiprovs[{}]: ", daemon.pid)) && said.contains(text)).then_some(said)
+        })
+    };
+    // Facility 19, severity 5, which is notice.
+    let line = hear("snapshot in use version=1");
+    assert!(line.starts_with("<157>"), "{line}");
+    let text = line.split("]: ").nth(1).expect("a text");
+    assert!(text.starts_with("snapshot in use version=1") && text.contains("cause=\"start\""), "{line}");
+    assert!(!line.contains('\n') && !line.contains('\u{1b}') && !line.contains("INFO"), "{line}");
+    hear("serving http://");
+
+    // One that does not read what it is sent stops nothing either.
+    for _ in 0..200 {
+        send_signal(daemon.pid, "HUP");
+        let mut connection = Connection::open(daemon.address);
+        connection.send(&form_request(&[("username", "x")]));
+        assert_eq!(connection.receive().expect("an answer").status, 401);
+    }
+    socket.set_read_timeout(Some(Duration::from_millis(100))).expect("a time limit");
+    send_signal(daemon.pid, "TERM");
+    while socket.recv(&mut [0; 4096]).is_ok() {}
+    daemon.stop();
+}

@@ -1,0 +1,142 @@
+//! What a service manager is told: a socket of the test's own plays systemd's.
+
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixDatagram;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::support::client::post;
+use crate::support::daemon::free_port;
+use crate::support::mariadb::mariadb;
+use crate::support::server::{Server, jitsiprovs, run, send_signal};
+use crate::support::sqlite::SqliteFile;
+use crate::support::{PATIENCE, texts, wait_for};
+
+/// Where the manager listens.
+struct Manager {
+    folder: TempDir,
+    socket: UnixDatagram,
+}
+
+impl Manager {
+    fn start() -> Manager {
+        let folder = tempfile::tempdir().expect("a folder");
+        let socket = UnixDatagram::bind(folder.path().join("notify")).expect("a socket");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a time limit");
+        Manager { folder, socket }
+    }
+
+    /// A server as the manager would start it.
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = jitsiprovs(&[&["-n", "--http-ip", "127.0.0.1"], args].concat());
+        command.env("NOTIFY_SOCKET", self.folder.path().join("notify")).env("WATCHDOG_USEC", "100000");
+        command
+    }
+
+    /// The next message.
+    fn hear(&self) -> String {
+        let mut message = [0; 1024];
+        let length = self.socket.recv(&mut message).expect("a message");
+        String::from_utf8_lossy(&message[..length]).into_owned()
+    }
+
+    /// The next message with a line that begins with `text`.
+    fn hear_of(&self, text: &str) -> String {
+        wait_for(text, || Some(self.hear()).filter(|said| said.lines().any(|line| line.starts_with(text))))
+    }
+}
+
+#[test]
+fn ready_is_told_when_requests_are_answered_and_not_before() {
+    let manager = Manager::start();
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let (database, port) = (silent.local_addr().expect("an address").port().to_string(), free_port());
+    let port = port.to_string();
+    let args = ["--http-port", &port, "--db-ip", "127.0.0.1", "--db-port", &database];
+    let mut child = manager.command(&args).stderr(std::process::Stdio::null()).spawn().expect("starts");
+    silent.set_nonblocking(true).expect("a listener");
+    let _connected = wait_for("it to connect", || silent.accept().ok());
+    let address = format!("127.0.0.1:{port}");
+    assert!(TcpStream::connect(&address).is_err());
+    manager.socket.set_nonblocking(true).expect("a socket");
+    assert!(manager.socket.recv(&mut [0; 1024]).is_err(), "it told something");
+    manager.socket.set_nonblocking(false).expect("a socket");
+    send_signal(child.id(), "TERM");
+    assert!(child.wait().expect("it ends").success());
+
+    let file = SqliteFile::empty();
+    let path = file.path.to_str().expect("UTF-8");
+    let mut command = manager.command(&["--http-port", &port, "--db-path", path]);
+    let mut child = command.stderr(std::process::Stdio::null()).spawn().expect("starts");
+    assert_eq!(manager.hear(), "READY=1\n");
+    assert_eq!(post(address.parse().expect("an address"), &[("username", "x")]).status, 401);
+    child.kill().and_then(|()| child.wait()).expect("it ends");
+}
+
+#[test]
+fn reloads_signs_of_life_and_the_end_are_told() {
+    let manager = Manager::start();
+    let file = SqliteFile::empty();
+    let path = file.path.to_str().expect("UTF-8");
+    let server = Server::spawn(manager.command(&["--http-port", "0", "--db-path", path]));
+    manager.hear_of("READY=1");
+    assert_eq!(manager.hear_of("STATUS="), "STATUS=ready: snapshot 1\n");
+    (0..3).for_each(|_| drop(manager.hear_of("WATCHDOG=1")));
+
+    file.user("a.org", "alice", "pw");
+    assert_eq!(manager.hear_of("STATUS="), "STATUS=ready: snapshot 2\n");
+    for _ in 0..2 {
+        server.signal("HUP");
+        let reloading = manager.hear_of("RELOADING=1");
+        let moment = reloading.lines().find_map(|line| line.strip_prefix("MONOTONIC_USEC="));
+        assert!(moment.is_some_and(|moment| moment.parse::<u64>().is_ok()), "{reloading}");
+        manager.hear_of("READY=1");
+    }
+    // A reload that fails has ended too.
+    file.execute("ALTER TABLE user_auth RENAME TO elsewhere");
+    server.signal("HUP");
+    manager.hear_of("RELOADING=1");
+    manager.hear_of("READY=1");
+    assert!(manager.hear_of("STATUS=").contains("the database cannot be read"));
+
+    server.signal("TERM");
+    manager.hear_of("STOPPING=1");
+    assert!(server.wait().success());
+}
+
+#[test]
+fn a_reload_that_hangs_gives_no_sign_of_life() {
+    let manager = Manager::start();
+    let database = mariadb().database();
+    assert!(run(&[&["--setup"], &texts(&database.all())[..]].concat()).status.success());
+    let args = database.read();
+    let own = ["--http-port", "0", "--poll-interval", "0.05"];
+    let _server = Server::spawn(manager.command(&[&own, &texts(&args)[..]].concat()));
+    manager.hear_of("WATCHDOG=1");
+    // A poll now waits for the lock, and the task for the poll.
+    let holder = database.hold("jitsiprovs_change", 4);
+    let mut silence = Duration::ZERO;
+    while silence < Duration::from_millis(1500) {
+        assert!(!holder.is_finished(), "it went on giving signs of life");
+        let begun = Instant::now();
+        manager.hear_of("WATCHDOG=1");
+        silence = begun.elapsed();
+    }
+    holder.join().expect("no panic");
+    manager.hear_of("WATCHDOG=1");
+}
+
+#[test]
+fn a_manager_that_has_gone_changes_nothing() {
+    let manager = Manager::start();
+    let file = SqliteFile::empty();
+    let path = file.path.to_str().expect("UTF-8");
+    let command = manager.command(&["--http-port", "0", "--db-path", path]);
+    drop(manager);
+    let server = Server::spawn(command);
+    server.signal("HUP");
+    server.wait_for_log("nothing has changed");
+    assert_eq!(post(server.address, &[("username", "x")]).status, 401);
+}
