@@ -86,8 +86,23 @@ pub fn read(path: &Path, source: &str, take: impl FnMut(Change)) -> Result<bool,
     let unreadable = |why| Error::Unreadable { path: path.to_owned(), why };
     let file = File::open(path).map_err(unreadable)?;
     let len = file.metadata().map_err(unreadable)?.len();
-    read_from(BufReader::with_capacity(STRETCH, file), len, source, take).map_err(|bad| match bad {
-        Bad::Io(why) => unreadable(why),
+    read_from(BufReader::with_capacity(STRETCH, file), len, path, source, take)
+}
+
+/// [`read`] of a file that is open already and has `len` bytes; `path` is for
+/// the error only.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_from(
+    file: impl Read,
+    len: u64,
+    path: &Path,
+    source: &str,
+    take: impl FnMut(Change),
+) -> Result<bool, Error> {
+    parse(file, len, source, take).map_err(|bad| match bad {
+        Bad::Io(why) => Error::Unreadable { path: path.to_owned(), why },
         Bad::Foreign => Error::Foreign(path.to_owned()),
         Bad::Version => Error::OtherVersion(path.to_owned()),
         Bad::Other(of) => Error::OtherSource { path: path.to_owned(), of },
@@ -129,7 +144,7 @@ impl From<io::Error> for Bad {
     }
 }
 
-fn read_from(mut file: impl Read, len: u64, source: &str, mut take: impl FnMut(Change)) -> Result<bool, Bad> {
+fn parse(mut file: impl Read, len: u64, source: &str, mut take: impl FnMut(Change)) -> Result<bool, Bad> {
     if len == 0 {
         return Err(Bad::Damaged);
     }
@@ -620,7 +635,7 @@ more",
             } else {
                 file.extend(&bytes);
             }
-            let _ = read_from(&*file, file.len() as u64, SOURCE, |_| {});
+            let _ = parse(&*file, file.len() as u64, SOURCE, |_| {});
         }
     }
 }

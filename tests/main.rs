@@ -4,6 +4,7 @@
 mod allocation;
 mod commands;
 mod failures;
+mod fuzz_seeds;
 mod java;
 mod mysql;
 mod original;
