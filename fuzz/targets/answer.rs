@@ -92,7 +92,9 @@ fn one_by_one_comes_to_the_same(rows: &[Row], latest: &BTreeMap<(Table, i64), Ro
     writer.begin_load();
     let news: Vec<Row> = latest.values().filter(|row| writer.is_news(row)).cloned().collect();
     let mut draft = writer.draft_of_load();
-    news.iter().for_each(|row| drop(draft.put(row)));
+    for row in &news {
+        draft.put(row);
+    }
     draft.sweep(|table, id| panic!("{table} {id} is swept away"));
     draft.commit();
     assert!(*writer.current() == *fresh, "a load");
@@ -356,7 +358,6 @@ fn text(cell: &Cell) -> Option<String> {
 }
 
 /// `None` if this model cannot tell, `Some(None)` if there is no such name.
-#[expect(clippy::option_option, reason = "the two are told apart at once")]
 fn fold(cell: &Cell) -> Option<Option<String>> {
     match text(cell) {
         Some(text) if !text.is_ascii() => None,
@@ -364,7 +365,6 @@ fn fold(cell: &Cell) -> Option<Option<String>> {
     }
 }
 
-#[expect(clippy::option_option, reason = "no priority, and none that can be used")]
 fn priority(cell: &Cell) -> Option<Option<i32>> {
     match cell.int().ok()? {
         Some(number) => i32::try_from(number).ok().map(Some),
