@@ -65,7 +65,14 @@ pub fn run(data: &[u8]) {
 
     // The same pairs mean the same whatever carries them.
     let encoded = |pairs: &[(String, String)]| {
-        let percent = |text: &str| text.bytes().map(|byte| format!("%{byte:02x}")).collect::<String>();
+        let percent = |side: &str| {
+            let mut encoded = String::new();
+            for byte in side.bytes() {
+                encoded.push('%');
+                text::hex(byte.into(), 2, &mut encoded);
+            }
+            encoded
+        };
         let pair = |(name, value): &(String, String)| format!("{}={}", percent(name), percent(value));
         pairs.iter().map(pair).collect::<Vec<_>>().join("&")
     };
@@ -161,9 +168,13 @@ fn pairs(form: &[u8]) -> Vec<(String, String)> {
 }
 
 fn json(pairs: &[(String, String)]) -> String {
-    let quoted = |text: &str| {
-        let units: String = text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
-        format!("\"{units}\"")
+    let quoted = |side: &str| {
+        let mut quoted = String::from('"');
+        for unit in side.encode_utf16() {
+            quoted.push_str("\\u");
+            text::hex(unit, 4, &mut quoted);
+        }
+        quoted + "\""
     };
     let members = pairs.iter().map(|(name, value)| format!("{}:{}", quoted(name), quoted(value)));
     format!("{{{}}}", members.collect::<Vec<_>>().join(","))

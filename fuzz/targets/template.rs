@@ -93,17 +93,26 @@ fn utf16(text: &str) -> Vec<u16> {
 }
 
 /// Makes a template of which it is known what must come out: the text is cut at
-/// every `|`; a piece that begins with `$`, `{` or `?` becomes a placeholder.
+/// every `|`; a piece that begins with `$`, `{` or `?` becomes a placeholder,
+/// one that begins with `=` is stored as it is, any other in escapes.
 fn pieces_come_out_in_order(text: &str, place: Place, params: &Params) {
-    let (mut stored, mut expected) = (String::new(), Some(String::new()));
-    let mut put = |piece: Option<&str>| match (piece, &mut expected) {
-        (Some(piece), Some(expected)) => expected.push_str(piece),
-        _ => expected = None,
-    };
+    let mut stored = String::new();
+    // What Java must read, `None` once a parameter is missing.
+    let mut expected = Some(Vec::new());
+    // The text since the last hole, placeholders of the client's in it.
+    let mut between = String::new();
     for piece in text.split('|') {
         let Some(kind @ ('$' | '{' | '?')) = piece.chars().next() else {
-            stored.push_str(&escape(piece));
-            put(Some(piece));
+            let literal = match piece.strip_prefix('=').filter(|_| place == Place::Value) {
+                // The first in an escape, or it would go on with a `$name`.
+                Some(raw) if raw.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_') => {
+                    escape(&raw[..1]) + &raw[1..]
+                }
+                Some(raw) => raw.to_owned(),
+                None => escape(piece),
+            };
+            stored.push_str(&literal.replace('$', "$$"));
+            between.push_str(&literal);
             continue;
         };
         let (name, fallback) = piece[1..].split_once(' ').unwrap_or((&piece[1..], ""));
@@ -113,36 +122,101 @@ fn pieces_come_out_in_order(text: &str, place: Place, params: &Params) {
         stored.push_str(&match kind {
             '$' => format!("${name}"),
             '{' => format!("${{{name}}}"),
-            _ => format!("${{{name}:-{}}}", escape(fallback).replace("$$", "$")),
+            _ => format!("${{{name}:-{}}}", escape(fallback)),
         });
-        let value = params.get(&Name::new(name));
-        put(match (name, value) {
-            ("null", _) => Some("${null}"),
-            ("system", _) => Some("${system}"),
-            ("default", _) => Some("default"),
-            (_, None | Some("")) if kind == '?' => Some(fallback),
-            (_, value) => value,
-        });
+        match name {
+            "null" => between.push_str("${null}"),
+            "system" => between.push_str("${system}"),
+            "default" => between.push_str("default"),
+            _ => {
+                let value = match params.get(&Name::new(name)) {
+                    None | Some("") if kind == '?' => Some(fallback),
+                    value => value,
+                };
+                expected = expected.zip(value).map(|(mut expected, value)| {
+                    meant(&between, true, &mut expected);
+                    expected.extend(utf16(value).into_iter().map(|unit| (unit, false)));
+                    expected
+                });
+                between.clear();
+            }
+        }
     }
     let rendered = render(&stored, place, params);
     assert_eq!(rendered.is_some(), expected.is_some(), "{stored:?}");
-    let (Some(rendered), Some(expected)) = (rendered, expected) else { return };
+    let (Some(rendered), Some(mut expected)) = (rendered, expected) else { return };
+    meant(&between, false, &mut expected);
+    let expected = expected.into_iter().skip_while(|(_, is_blank)| *is_blank).map(|(unit, _)| unit).collect();
     let property = match place {
-        Place::Key => (utf16(&expected), utf16("v")),
-        Place::Value => (utf16("k"), utf16(&expected)),
+        Place::Key => (expected, utf16("v")),
+        Place::Value => (utf16("k"), expected),
     };
     assert_eq!(load(&as_line(&rendered, place)), [property], "{stored:?}");
 }
 
+/// What stored text means to Java, mended as the spec says; with each unit,
+/// whether it is a blank that Java leaves out at the beginning.
+fn meant(stored: &str, is_before_hole: bool, out: &mut Vec<(u16, bool)>) {
+    let (mut rest, mut text) = (stored, String::new());
+    let put = |text: &mut String, out: &mut Vec<(u16, bool)>| {
+        out.extend(utf16(text).into_iter().map(|unit| (unit, false)));
+        text.clear();
+    };
+    while let Some(c) = rest.chars().next() {
+        rest = &rest[c.len_utf8()..];
+        if matches!(c, ' ' | '\t' | '\x0c') {
+            put(&mut text, out);
+            out.push((c as u16, true));
+            continue;
+        }
+        let Some(escaped) = rest.chars().next().filter(|_| c == '\\') else {
+            if c != '\\' || !is_before_hole {
+                text.push(c);
+            }
+            continue;
+        };
+        let digits = rest.get(1..5).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        match (escaped, digits) {
+            ('u', Some(digits)) => {
+                put(&mut text, out);
+                out.push((u16::from_str_radix(digits, 16).expect("four digits"), false));
+                rest = &rest[5..];
+                continue;
+            }
+            // To be read as it stands, since Java would throw.
+            ('u', None) => {
+                text.push_str("\\u");
+                rest = &rest[1..];
+                continue;
+            }
+            // Joins the lines, without the blanks between them.
+            ('\r' | '\n', _) => {
+                let second = rest.strip_prefix("\r\n").unwrap_or_else(|| &rest[1..]);
+                rest = second.trim_start_matches([' ', '\t', '\x0c']);
+                continue;
+            }
+            ('t', _) => text.push('\t'),
+            ('n', _) => text.push('\n'),
+            ('r', _) => text.push('\r'),
+            ('f', _) => text.push('\x0c'),
+            (other, _) => text.push(other),
+        }
+        rest = &rest[escaped.len_utf8()..];
+    }
+    put(&mut text, out);
+}
+
 /// A text in a form that means itself to Java and to the template.
-fn escape(text: &str) -> String {
+fn escape(plain: &str) -> String {
     let mut escaped = String::new();
-    for (at, c) in text.chars().enumerate() {
+    for (at, c) in plain.chars().enumerate() {
         match c {
-            '$' => escaped.push_str("$$"),
             // Not at the beginning, where it would go on with a `$name`.
             _ if at > 0 && c.is_ascii_alphanumeric() => escaped.push(c),
-            _ => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| escaped += &format!("\\u{unit:04x}")),
+            _ => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| {
+                escaped.push_str("\\u");
+                text::hex(*unit, 4, &mut escaped);
+            }),
         }
     }
     escaped

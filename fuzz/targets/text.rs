@@ -33,6 +33,12 @@ pub fn unescape(field: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// Appends `unit` in hexadecimal digits, `digits` of them.
+pub fn hex(unit: u16, digits: u32, out: &mut String) {
+    let digit = |at| char::from_digit(u32::from(unit) >> (4 * at) & 15, 16);
+    out.extend((0..digits).rev().filter_map(digit));
+}
+
 /// UTF-8, or ISO-8859-1.
 pub fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes)
