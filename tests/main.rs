@@ -5,6 +5,7 @@ mod allocation;
 mod commands;
 mod daemon;
 mod failures;
+mod fuzz_seeds;
 mod java;
 mod log;
 mod mysql;

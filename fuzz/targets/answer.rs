@@ -1,0 +1,372 @@
+//! Users, rules and a request: the answer is what the spec says, as written down
+//! here without any index, and Java can read it; and a snapshot is the same
+//! however its rows came.
+//!
+//! Input, one thing a line, fields between `|`: `u|domain|username|password`,
+//! `r|domain|subject|spriority|ppriority|key|value`, anything else a parameter
+//! `name=value` of the request. A row's id is the number of its line, or stands
+//! before it: `7u|…`. `\N` is `NULL`. Or a zero byte, then what the
+//! `arbitrary` crate makes rows of in which names meet more often.
+
+use std::collections::BTreeMap;
+
+use arbitrary::{Result, Unstructured};
+use jitsiprovs::credential::PwdFmt;
+use jitsiprovs::model::{Cell, Change, Known, Params, Row, RuleRow, Table, UserRow, built_in_aliases};
+use jitsiprovs::properties::Place;
+use jitsiprovs::snapshot::{Options, Outcome, Snapshot, Writer};
+use jitsiprovs::template::{Template, typed_subject};
+
+use super::{java, text};
+
+/// More rows are only slower.
+const MOST: usize = 50;
+
+/// See the module.
+pub fn run(data: &[u8]) {
+    let Case { rows, params } = match data.split_first() {
+        Some((0, rest)) => arbitrary(&mut Unstructured::new(rest)).expect("it makes do with no bytes at all"),
+        _ => read(data),
+    };
+    let latest: BTreeMap<(Table, i64), Row> =
+        rows.iter().map(|row| ((row.table(), row.id()), row.clone())).collect();
+    let (snapshot, problems) = Writer::build(options(), latest.values().cloned());
+    assert!(problems.first.len() <= problems.total);
+    one_by_one_comes_to_the_same(&rows, &latest, &snapshot);
+
+    let params: Params = params.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let outcome = snapshot.authenticate(&params);
+    let world = World::new(latest.values(), &params);
+    if let (Some(world), false) = (&world, matches!(outcome, Outcome::Pending(_))) {
+        assert_eq!(world.is_granted(), matches!(outcome, Outcome::Granted(_)));
+    }
+    let Outcome::Granted(session) = outcome else { return };
+    let body = snapshot.answer(session, &params).body;
+    assert!(body == snapshot.answer(session, &params).body);
+    assert!(body.is_ascii());
+    let lines = body.iter().filter(|&&byte| byte == b'\n').count();
+    assert!(body.is_empty() || body.ends_with(b"\n"));
+    let properties = java::load(&body).unwrap_or_else(|why| panic!("{why}"));
+    let comments = body.split_inclusive(|&byte| byte == b'\n').filter(|line| client_key(line).is_none());
+    assert_eq!(properties.len() + comments.count(), lines);
+    let mut keys: Vec<&Vec<u16>> = properties.iter().map(|(key, _)| key).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    assert_eq!(keys.len(), properties.len(), "a key came twice");
+    if let Some(world) = world {
+        let expected = world.answer();
+        assert!(body == expected, "{}\nexpected:\n{}", body.escape_ascii(), expected.escape_ascii());
+    }
+}
+
+fn options() -> Options {
+    Options { pwd_fmt: PwdFmt::Plain, ..Options::default() }
+}
+
+/// `None` for a comment.
+fn client_key(line: &[u8]) -> Option<Vec<u16>> {
+    java::load(line).expect("no line is malformed").pop().map(|(key, _)| key)
+}
+
+fn one_by_one_comes_to_the_same(rows: &[Row], latest: &BTreeMap<(Table, i64), Row>, fresh: &Snapshot) {
+    let mut writer = Writer::new(options());
+    for row in rows {
+        let mut draft = writer.draft();
+        draft.apply(Change::Put(row.clone()));
+        draft.commit();
+    }
+    assert!(*writer.current() == *fresh, "one by one");
+    assert_eq!(writer.current().counts().bytes, fresh.counts().bytes);
+    let (backwards, _) = Writer::build(options(), latest.values().rev().cloned());
+    assert!(*backwards == *fresh, "backwards");
+
+    // Half of them go again, then a load finds them all.
+    for &(table, id) in latest.keys().step_by(2) {
+        let mut draft = writer.draft();
+        draft.apply(Change::Gone(table, id));
+        draft.commit();
+    }
+    let (half, _) = Writer::build(options(), latest.values().skip(1).step_by(2).cloned());
+    assert!(*writer.current() == *half, "half of them");
+    writer.begin_load();
+    let news: Vec<Row> = latest.values().filter(|row| writer.is_news(row)).cloned().collect();
+    let mut draft = writer.draft_of_load();
+    for row in &news {
+        draft.put(row);
+    }
+    draft.sweep(|table, id| panic!("{table} {id} is swept away"));
+    draft.commit();
+    assert!(*writer.current() == *fresh, "a load");
+    assert_eq!(writer.rows(), latest.len());
+}
+
+struct Case {
+    rows: Vec<Row>,
+    params: Vec<(String, String)>,
+}
+
+fn read(data: &[u8]) -> Case {
+    let (mut rows, mut params) = (Vec::new(), Vec::new());
+    for (line, number) in data.split(|&byte| byte == b'\n').zip(1..) {
+        let mut fields = line.split(|&byte| byte == b'|');
+        let kind = fields.next().unwrap_or_default();
+        let id = str::from_utf8(&kind[..kind.len().saturating_sub(1)]).ok().and_then(|id| id.parse().ok());
+        let id = id.unwrap_or(number);
+        let mut cell = || match fields.next().unwrap_or_default() {
+            b"\\N" => Cell::Null,
+            field => Cell::Text(text::unescape(field)),
+        };
+        match kind.last() {
+            _ if rows.len() >= MOST => {}
+            Some(b'u') if line.len() > kind.len() => {
+                let (domain, username, password) = (cell(), cell(), cell());
+                rows.push(Row::User(UserRow { id, username, domain, password }));
+            }
+            Some(b'r') if line.len() > kind.len() => {
+                let (domain, subject, spriority, ppriority) = (cell(), cell(), cell(), cell());
+                let (key, value) = (cell(), cell());
+                rows.push(Row::Rule(RuleRow { id, domain, subject, spriority, ppriority, key, value }));
+            }
+            _ => {
+                let (name, value) = text::cut(line, b'=');
+                params.push((text::text(text::unescape(name)), text::text(text::unescape(value))));
+            }
+        }
+    }
+    Case { rows, params }
+}
+
+const DOMAINS: [&str; 4] = ["a.org", "A.ORG ", "b.org", ""];
+const NAMES: [&str; 12] = [
+    "alice",
+    "ALICE",
+    "bob",
+    "Linux",
+    "default",
+    "osname=linux",
+    "Dept=bob",
+    "hw=x",
+    "user=bob",
+    "x",
+    " ",
+    "pw",
+];
+const PARAMS: [&str; 9] =
+    ["osname", "hwaddr", "arch", "dept", "Dept", "x", "resx", "default", "username=alice"];
+const TEXTS: [&str; 14] = [
+    "a",
+    "b",
+    "a.b",
+    "$osname",
+    "x.${username}",
+    "${arch:-a}",
+    "${null}",
+    "\\u0061",
+    "# $x",
+    "a b",
+    "${x}",
+    "\\",
+    "2$",
+    "a\\=",
+];
+
+fn arbitrary(source: &mut Unstructured<'_>) -> Result<Case> {
+    fn text(source: &mut Unstructured<'_>, from: &[&str]) -> Result<String> {
+        if source.ratio(1, 12)? { source.arbitrary() } else { source.choose(from).map(|&text| text.into()) }
+    }
+    fn cell(source: &mut Unstructured<'_>, from: &[&str]) -> Result<Cell> {
+        Ok(match source.int_in_range(0..=40)? {
+            0 => Cell::Null,
+            1 => Cell::Int(source.arbitrary()?),
+            2 => Cell::Text(source.arbitrary()?),
+            _ => text(source, from)?.as_str().into(),
+        })
+    }
+    let mut rows = vec![Row::User(UserRow {
+        id: 5,
+        username: "alice".into(),
+        domain: "a.org".into(),
+        password: "pw".into(),
+    })];
+    let mut params: Vec<(String, String)> = [("username", "Alice"), ("domain", "a.org"), ("password", "pw")]
+        .map(|(n, v)| (n.into(), v.into()))
+        .into();
+    for _ in 0..source.int_in_range(0..=4)? {
+        params.push((text(source, &PARAMS)?, text(source, &NAMES)?));
+    }
+    while !source.is_empty() && rows.len() < MOST {
+        let id = source.int_in_range(1..=30)?;
+        let (domain, name) = (cell(source, &DOMAINS)?, cell(source, &NAMES)?);
+        rows.push(if source.ratio(1, 3)? {
+            Row::User(UserRow { id, username: name, domain, password: cell(source, &["pw", "other"])? })
+        } else {
+            let priorities = ["1", "2", "3", "-1"];
+            let (spriority, ppriority) = (cell(source, &priorities)?, cell(source, &priorities)?);
+            let (key, value) = (cell(source, &TEXTS)?, cell(source, &TEXTS)?);
+            Row::Rule(RuleRow { id, domain, subject: name, spriority, ppriority, key, value })
+        });
+    }
+    Ok(Case { rows, params })
+}
+
+/// The rows and a request as the spec understands them. Of names that are all
+/// ASCII only, so that nobody's table of cases is needed.
+struct World<'a> {
+    /// Tenant, name and password of each user, the lowest id first.
+    users: Vec<(String, String, Option<String>)>,
+    rules: Vec<Rule>,
+    params: &'a Params,
+    domain: String,
+    username: String,
+}
+
+struct Rule {
+    domain: String,
+    subject: String,
+    order: (Option<i32>, Option<i32>, i64),
+    key: String,
+    value: String,
+}
+
+impl<'a> World<'a> {
+    fn new<'r>(rows: impl Iterator<Item = &'r Row>, params: &'a Params) -> Option<World<'a>> {
+        let get = |known| params.known(known).unwrap_or_default();
+        let sent = Known::ALL.into_iter().map(get).chain(params.others().flat_map(|(n, v)| [n, v]));
+        if !sent.into_iter().all(str::is_ascii) {
+            return None;
+        }
+        let (mut users, mut rules) = (Vec::new(), Vec::new());
+        for row in rows {
+            match row {
+                Row::User(row) => {
+                    let (Some(name), Some(domain)) = (fold(&row.username)?, fold(&row.domain)?) else {
+                        continue;
+                    };
+                    let is_username = |(param, _)| ["username", "user"].contains(&param);
+                    let is_nobodys = typed_subject(&name).is_some_and(is_username);
+                    if !name.is_empty() && !domain.is_empty() && !is_nobodys {
+                        // Whatever looks like a hash is none of this model's business.
+                        let password = text(&row.password).filter(|password| !password.is_empty());
+                        if password.as_ref().is_some_and(|password| password.starts_with('$')) {
+                            return None;
+                        }
+                        users.push((domain, name, password));
+                    }
+                }
+                Row::Rule(row) => {
+                    let domain = match &row.domain {
+                        Cell::Null => String::new(),
+                        domain => match fold(domain)? {
+                            Some(domain) => domain,
+                            None => continue,
+                        },
+                    };
+                    let Some(subject) = fold(&row.subject)? else { continue };
+                    let (Some(key), Some(value)) = (text(&row.key), text(&row.value)) else { continue };
+                    let (Some(spriority), Some(ppriority)) =
+                        (priority(&row.spriority), priority(&row.ppriority))
+                    else {
+                        continue;
+                    };
+                    let is_empty =
+                        subject.is_empty() || typed_subject(&subject).is_some_and(|(_, v)| v.is_empty());
+                    if !is_empty && key.len() <= 1024 && value.len() <= 65_535 {
+                        rules.push(Rule {
+                            domain,
+                            subject,
+                            order: (spriority, ppriority, row.id),
+                            key,
+                            value,
+                        });
+                    }
+                }
+            }
+        }
+        rules.sort_by_key(|rule| rule.order);
+        let (domain, username) = (folded(get(Known::Domain)), folded(get(Known::Username)));
+        Some(World { users, rules, params, domain, username })
+    }
+
+    fn is_granted(&self) -> bool {
+        let mut users = self.users.iter();
+        let user = users.find(|(domain, name, _)| (domain, name) == (&self.domain, &self.username));
+        let password = self.params.known(Known::Password);
+        user.is_some_and(|(_, _, stored)| stored.is_some() && stored.as_deref() == password)
+    }
+
+    fn answer(&self) -> Vec<u8> {
+        let (mut taken, mut body) = (Vec::new(), Vec::new());
+        for rule in self.rules.iter().filter(|rule| self.selects(rule)) {
+            let key = Template::parse(&rule.key, Place::Key, |_| {});
+            let value = Template::parse(&rule.value, Place::Value, |_| {});
+            if key.whole().missing(self.params).or_else(|| value.whole().missing(self.params)).is_some() {
+                continue;
+            }
+            let mut line = Vec::new();
+            key.whole().render(self.params, &mut line);
+            let comment = line.clone();
+            line.push(b'=');
+            // Two comments are the same if they begin the same.
+            let seen = client_key(&line).ok_or(comment);
+            if taken.contains(&seen) {
+                continue;
+            }
+            taken.push(seen);
+            value.whole().render(self.params, &mut line);
+            line.push(b'\n');
+            body.extend(line);
+        }
+        body
+    }
+
+    fn selects(&self, rule: &Rule) -> bool {
+        let Rule { domain, subject, .. } = rule;
+        if !domain.is_empty() && *domain != self.domain {
+            return false;
+        }
+        if subject == "default" {
+            return true;
+        }
+        let is_named = |(tenant, name, _): &(String, String, _)| {
+            name == subject && (domain.is_empty() || tenant == domain)
+        };
+        if self.users.iter().any(is_named) {
+            return *subject == self.username;
+        }
+        let known = |known| self.params.known(known).map(folded);
+        if let Some((param, value)) = typed_subject(subject) {
+            let alias = built_in_aliases().into_iter().find(|(alias, _)| alias == param);
+            return match alias.map(|(_, known)| known).or_else(|| Known::from_name(param)) {
+                Some(param) => known(param).as_deref() == Some(value),
+                None => {
+                    self.params.others().any(|(name, other)| folded(name) == param && folded(other) == value)
+                }
+            };
+        }
+        let others = Known::ALL.into_iter().filter(|known| *known != Known::Username);
+        others.into_iter().any(|param| known(param).as_ref() == Some(subject))
+    }
+}
+
+fn folded(text: &str) -> String {
+    text.trim_end_matches(' ').to_ascii_lowercase()
+}
+
+fn text(cell: &Cell) -> Option<String> {
+    cell.text().ok().flatten().map(|text| text.into_owned())
+}
+
+/// `None` if this model cannot tell, `Some(None)` if there is no such name.
+fn fold(cell: &Cell) -> Option<Option<String>> {
+    match text(cell) {
+        Some(text) if !text.is_ascii() => None,
+        text => Some(text.map(|text| folded(&text))),
+    }
+}
+
+fn priority(cell: &Cell) -> Option<Option<i32>> {
+    match cell.int().ok()? {
+        Some(number) => i32::try_from(number).ok().map(Some),
+        None => Some(None),
+    }
+}

@@ -1,0 +1,9 @@
+//! What is fuzzed: each target is a function of bytes that panics at a defect.
+//! The test suite includes these files too, and runs the seeds through them.
+
+pub mod answer;
+mod java;
+pub mod request;
+pub mod state_file;
+pub mod template;
+mod text;

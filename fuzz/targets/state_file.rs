@@ -1,0 +1,239 @@
+//! Bytes as a state file: reading them neither panics nor takes memory without
+//! bound; and a good file that was damaged is refused, or gives what the
+//! database held at some time.
+//!
+//! Input: `raw`, then the file; or `frames`, then one stretch a line, which gets
+//! its right length and checksum; or `damage` and the number of a history, then
+//! what is done to its file, one a line: `cut 100`, `flip 57 %01%ff`, `hole 40
+//! 20`, `add junk`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::LazyLock;
+
+use jitsiprovs::credential::PwdFmt;
+use jitsiprovs::model::{Cell, Change, Row, RuleRow, Table, UserRow};
+use jitsiprovs::snapshot::{Options, Writer};
+use jitsiprovs::state_file::{Error, Journal, read_from};
+
+use super::text;
+
+const SOURCE: &str = "sqlite:/var/lib/jitsiprovs/db";
+
+/// See the module.
+pub fn run(data: &[u8]) {
+    let (kind, rest) = text::line(data);
+    match kind.first() {
+        Some(b'f') => {
+            let stretches = rest.split(|&byte| byte == b'\n').map(text::unescape);
+            let mut file = b"jitsiprovs state 1\n".to_vec();
+            file.extend(framed(SOURCE.as_bytes()));
+            stretches.for_each(|stretch| file.extend(framed(&stretch)));
+            drop(read(&file));
+        }
+        Some(b'd') => {
+            let number = kind.last().map_or(0, |&digit| usize::from(digit));
+            damage(&HISTORIES[number % HISTORIES.len()], rest);
+        }
+        _ => drop(read(rest)),
+    }
+}
+
+/// What is in it, and whether its end is torn off.
+fn read(file: &[u8]) -> Result<(Vec<Change>, bool), Error> {
+    let mut result = None;
+    let counted = allocation_counter::measure(|| {
+        let mut changes = Vec::new();
+        let read =
+            read_from(file, file.len() as u64, Path::new("state"), SOURCE, |change| changes.push(change));
+        result = Some(read.map(|is_torn| (changes, is_torn)));
+    });
+    // A change takes three bytes at least, and is held here and there, twice
+    // while a list grows.
+    let most = file.len() as u64 * 400 + (16 << 10);
+    assert!(counted.bytes_max <= most, "{} bytes for {}", counted.bytes_max, file.len());
+    let result = result.expect("it was set");
+    if let Ok((changes, _)) = &result {
+        // Whatever was read is made a snapshot of at the start.
+        let mut writer = Writer::new(Options { pwd_fmt: PwdFmt::Plain, ..Options::default() });
+        let mut draft = writer.draft();
+        changes.iter().cloned().for_each(|change| draft.apply(change));
+        draft.commit();
+        assert_eq!(writer.rows(), note(&State::new(), changes).len());
+    }
+    result
+}
+
+/// As the file's format has it, written once more.
+fn framed(stretch: &[u8]) -> Vec<u8> {
+    let len = u32::try_from(stretch.len()).expect("inputs are short");
+    [&len.to_le_bytes(), &crc32(stretch).to_le_bytes(), stretch].concat()
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |crc, &byte| {
+        (0..8).fold(
+            crc ^ u32::from(byte),
+            |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 },
+        )
+    })
+}
+
+type State = BTreeMap<(Table, i64), Row>;
+
+fn note(state: &State, changes: &[Change]) -> State {
+    let mut state = state.clone();
+    for change in changes.iter().cloned() {
+        match change {
+            Change::Put(row) => drop(state.insert((row.table(), row.id()), row)),
+            Change::Gone(table, id) => drop(state.remove(&(table, id))),
+        }
+    }
+    state
+}
+
+/// A file as the library wrote it, and the states that were served meanwhile.
+struct History {
+    file: Vec<u8>,
+    states: Vec<State>,
+}
+
+static HISTORIES: LazyLock<Vec<History>> = LazyLock::new(|| (0..8).map(history).collect());
+
+/// A database that is loaded, edited, edited during loads, and edited again.
+fn history(number: u64) -> History {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("state");
+    let mut random = Random(number + 1);
+    let (mut state, mut states) = (State::new(), vec![]);
+    for _ in 0..number * 2 {
+        state = note(&state, &[random.change()]);
+    }
+    let mut journal = Journal::new(path.clone(), SOURCE.into());
+    for load in 0..2 {
+        journal.begin_load();
+        // What the load sees, and what the database has become meanwhile.
+        let (seen, mut touched) = (state.clone(), Vec::new());
+        for _ in 0..=random.below(3) {
+            let change = random.change();
+            touched.push(key(&change));
+            commit(&mut journal, &mut state, change);
+            states.push(state.clone());
+        }
+        for (key, row) in &seen {
+            journal.read(row, !touched.contains(key));
+        }
+        journal.commit(true);
+        if load == 0 {
+            // The first load has begun the file; another has no need to.
+            states.clear();
+        }
+        states.push(state.clone());
+        for _ in 0..random.below(4) {
+            commit(&mut journal, &mut state, random.change());
+            states.push(state.clone());
+        }
+    }
+    journal.close();
+    let file = std::fs::read(&path).expect("it was written");
+    let (changes, is_torn) = read(&file).expect("it is as it was written");
+    assert!(!is_torn && note(&State::new(), &changes) == state, "history {number} is not what was written");
+    History { file, states }
+}
+
+fn key(change: &Change) -> (Table, i64) {
+    match change {
+        Change::Put(row) => (row.table(), row.id()),
+        Change::Gone(table, id) => (*table, *id),
+    }
+}
+
+fn commit(journal: &mut Journal, state: &mut State, change: Change) {
+    match &change {
+        Change::Put(row) => journal.put(row),
+        Change::Gone(table, id) => journal.gone(*table, *id),
+    }
+    journal.commit(false);
+    *state = note(state, &[change]);
+}
+
+fn damage(history: &History, mut steps: &[u8]) {
+    let mut file = history.file.clone();
+    // One burst that no checksum of 32 bits can miss, and what a crash leaves.
+    let mut may_flip = true;
+    let mut added = 0;
+    while !steps.is_empty() {
+        let (step, rest) = text::line(steps);
+        steps = rest;
+        let (what, rest) = text::cut(step, b' ');
+        let (first, second) = text::cut(rest, b' ');
+        let number = |text: &[u8]| {
+            str::from_utf8(text).ok().and_then(|text| text.parse::<usize>().ok()).unwrap_or(0)
+                % (file.len() + 1)
+        };
+        let at = number(first);
+        match what {
+            b"cut" => {
+                file.truncate(at);
+                added = added.min(file.len().saturating_sub(history.file.len()));
+            }
+            b"flip" if may_flip => {
+                may_flip = false;
+                let bytes = text::unescape(second);
+                file[at..].iter_mut().zip(bytes.iter().take(4)).for_each(|(byte, flip)| *byte ^= flip);
+            }
+            b"hole" => {
+                let len = number(second);
+                file[at..].iter_mut().take(len).for_each(|byte| *byte = 0);
+            }
+            b"add" if added == 0 => {
+                let more = text::unescape(rest);
+                added = more.len();
+                file.extend(more);
+            }
+            _ => {}
+        }
+    }
+    let Ok((changes, is_torn)) = read(&file) else { return };
+    // What was added may be right by its checksum: then it is no damage.
+    if added > 0 {
+        return;
+    }
+    let state = note(&State::new(), &changes);
+    assert!(history.states.contains(&state), "{} rows were never served together", state.len());
+    assert!(is_torn || history.file.starts_with(&file));
+}
+
+/// Numbers that are the same in every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        (self.0 >> 33) % end
+    }
+
+    fn change(&mut self) -> Change {
+        let id = 1 + self.below(6) as i64;
+        let table = if self.below(2) == 0 { Table::UserAuth } else { Table::JitsiProperty };
+        if self.below(4) == 0 {
+            return Change::Gone(table, id);
+        }
+        let text = |number: u64| Cell::from(&*format!("text {number}"));
+        let (one, other) = (text(self.below(4)), text(self.below(4)));
+        Change::Put(match table {
+            Table::UserAuth => {
+                Row::User(UserRow { id, username: one, domain: "a.org".into(), password: other })
+            }
+            Table::JitsiProperty => Row::Rule(RuleRow {
+                id,
+                domain: Cell::Null,
+                subject: "default".into(),
+                spriority: Cell::Int(10),
+                ppriority: Cell::Int(-10),
+                key: one,
+                value: other,
+            }),
+        })
+    }
+}

@@ -1,0 +1,40 @@
+//! The seeds of the fuzz targets, run through the same checks without a fuzzer:
+//! what was found once stays found.
+
+use std::panic::catch_unwind;
+
+#[path = "../fuzz/targets/mod.rs"]
+mod targets;
+
+fn run_seeds(target: &str, run: fn(&[u8])) {
+    let folder = format!("{}/fuzz/seeds/{target}", env!("CARGO_MANIFEST_DIR"));
+    let seeds = std::fs::read_dir(&folder).unwrap_or_else(|why| panic!("{folder}: {why}"));
+    let mut count = 0;
+    for seed in seeds {
+        let path = seed.expect("a file").path();
+        let data = std::fs::read(&path).expect("readable");
+        assert!(catch_unwind(|| run(&data)).is_ok(), "{} fails", path.display());
+        count += 1;
+    }
+    assert!(count >= 20, "{folder} has but {count} seeds");
+}
+
+#[test]
+fn every_seed_of_a_request_is_read_as_it_was_sent() {
+    run_seeds("request", targets::request::run);
+}
+
+#[test]
+fn every_seed_of_a_template_is_one_property_as_it_was_meant() {
+    run_seeds("template", targets::template::run);
+}
+
+#[test]
+fn every_seed_of_an_answer_is_what_the_spec_gives() {
+    run_seeds("answer", targets::answer::run);
+}
+
+#[test]
+fn every_seed_of_a_state_file_is_refused_or_gives_a_state_that_was() {
+    run_seeds("state_file", targets::state_file::run);
+}
