@@ -222,6 +222,11 @@ impl Metrics {
         }
     }
 
+    /// Whether requests are counted by tenant.
+    pub fn counts_tenants(&self) -> bool {
+        self.tenants.is_some()
+    }
+
     /// Counts a request that took `time`, of a tenant if it is one we have.
     pub fn request(&self, outcome: Outcome, tenant: Option<&str>, time: Duration) {
         self.requests[outcome as usize].inc();

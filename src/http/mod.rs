@@ -88,7 +88,7 @@ pub async fn respond(
     let begun = Instant::now();
     let forwarded = request.headers().get_all("x-forwarded-for");
     let address = state.proxies.client(peer, forwarded.iter().map(HeaderValue::as_bytes));
-    let id = request_id(state, peer, &request);
+    let id = state.access_log.then(|| request_id(state, peer, &request));
     let mut record = Record::default();
     let path = request.uri().path();
     let answered = if path == HEALTH && matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -109,7 +109,7 @@ pub async fn respond(
     let taken = begun.elapsed();
     state.metrics.request(outcome, record.tenant.as_deref().filter(|_| record.is_known), taken);
     // Load balancers ask all the time.
-    if state.access_log && outcome != Outcome::Health {
+    if let Some(id) = id.filter(|_| outcome != Outcome::Health) {
         tracing::info!(
             result = %outcome.name(),
             status = response.status().as_u16(),

@@ -48,7 +48,8 @@ pub(super) async fn provision(
     let served = state.snapshot.load();
     let served = served.as_ref().ok_or(Refusal::NotReady)?;
     record.version = served.version;
-    record.is_known = params.known(Known::Domain).is_some_and(|domain| served.snapshot.has_tenant(domain));
+    record.is_known = state.metrics.counts_tenants()
+        && params.known(Known::Domain).is_some_and(|domain| served.snapshot.has_tenant(domain));
     let attempt = Attempt::new(address, served, &params);
     attempt.check(state)?;
     let session = match served.snapshot.authenticate(&params) {

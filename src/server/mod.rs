@@ -18,7 +18,7 @@ use std::time::Duration;
 use rustls::ServerConfig;
 use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::http::{Listener, State};
@@ -262,33 +262,16 @@ async fn work(
 
 /// The next connection, once there may be one more. Errors pass: descriptors
 /// that ran out come back when connections end.
-async fn accept(
-    listener: &TcpListener,
-    shared: &Shared,
-) -> (TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit) {
-    let permit = loop {
-        if let Ok(permit) = shared.permits.clone().try_acquire_owned() {
-            break permit;
-        }
-        if !shared.is_full.swap(true, Ordering::Relaxed) {
-            let most = shared.limits.connections;
-            tracing::warn!("all {most} connections are in use (--max-connections): the next ones wait");
-        }
-        if let Ok(permit) = shared.permits.clone().acquire_owned().await {
-            break permit;
-        }
-    };
-    // Said again only after it was well for a while.
-    if shared.permits.available_permits() > shared.limits.connections / 10 {
-        shared.is_full.store(false, Ordering::Relaxed);
-    }
+async fn accept(listener: &TcpListener, shared: &Shared) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
                 if shared.is_failing.swap(false, Ordering::Relaxed) {
                     tracing::info!("connections are accepted again");
                 }
-                return (stream, peer, permit);
+                if let Some(permit) = permit(shared).await {
+                    return (stream, peer, permit);
+                }
             }
             Err(why) => {
                 shared.state.metrics.accept_errors.inc();
@@ -303,6 +286,22 @@ async fn accept(
             }
         }
     }
+}
+
+/// Leave for one connection more, when there is one.
+async fn permit(shared: &Shared) -> Option<OwnedSemaphorePermit> {
+    let most = shared.limits.connections;
+    if let Ok(permit) = shared.permits.clone().try_acquire_owned() {
+        // Said again only after it was well for a while.
+        if shared.permits.available_permits() > most / 10 {
+            shared.is_full.store(false, Ordering::Relaxed);
+        }
+        return Some(permit);
+    }
+    if !shared.is_full.swap(true, Ordering::Relaxed) {
+        tracing::warn!("all {most} connections are in use (--max-connections): the next ones wait");
+    }
+    shared.permits.clone().acquire_owned().await.ok()
 }
 
 /// Accepts operators' connections, which no client can use up.
