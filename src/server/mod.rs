@@ -232,9 +232,9 @@ async fn work(
             _ = stopping.wait_for(|stop| *stop) => break,
         };
         let (stream, peer, permit) = accepted;
+        shared.state.metrics.connections.inc();
         let (shared, stopping, open) = (shared.clone(), stopping.clone(), open.clone());
         tokio::task::spawn_local(async move {
-            shared.state.metrics.connections.inc();
             let connection =
                 Connection { state: shared.state.clone(), limits: shared.limits, peer, stopping };
             connection.run(stream, Listener::Public, shared.tls.clone()).await;
@@ -257,12 +257,15 @@ async fn accept(
     listener: &TcpListener,
     shared: &Shared,
 ) -> (TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit) {
+    let most = shared.limits.connections;
+    // Not the permits that are left: each worker that waits for a client has one.
+    let open = || usize::try_from(shared.state.metrics.connections.get()).unwrap_or(0);
     let permit = loop {
         if let Ok(permit) = shared.permits.clone().try_acquire_owned() {
             break permit;
         }
-        if !shared.is_full.swap(true, Ordering::Relaxed) {
-            let most = shared.limits.connections;
+        // Whoever took the last one comes by here.
+        if open() >= most && !shared.is_full.swap(true, Ordering::Relaxed) {
             tracing::warn!("all {most} connections are in use (--max-connections): the next ones wait");
         }
         if let Ok(permit) = shared.permits.clone().acquire_owned().await {
@@ -270,7 +273,7 @@ async fn accept(
         }
     };
     // Said again only after it was well for a while.
-    if shared.permits.available_permits() > shared.limits.connections / 10 {
+    if most.saturating_sub(open()) > most / 10 + 1 {
         shared.is_full.store(false, Ordering::Relaxed);
     }
     loop {

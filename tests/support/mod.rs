@@ -3,6 +3,7 @@
 pub mod client;
 pub mod java;
 pub mod mariadb;
+pub mod nginx;
 pub mod server;
 pub mod sqlite;
 

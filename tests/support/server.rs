@@ -96,6 +96,13 @@ impl Server {
         wait_for(text, || self.log().into_iter().find(|line| line.contains(text)))
     }
 
+    /// Where operators ask, if it was started with `--admin-port`.
+    pub fn admin(&self) -> SocketAddr {
+        let line = self.wait_for_log("for operators http://");
+        let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next());
+        address.and_then(|address| address.parse().ok()).expect("an address")
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
