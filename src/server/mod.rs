@@ -237,9 +237,9 @@ async fn work(
             _ = stopping.wait_for(|stop| *stop) => break,
         };
         let (stream, peer, permit) = accepted;
+        shared.state.metrics.connections.inc();
         let (shared, stopping, open) = (shared.clone(), stopping.clone(), open.clone());
         tokio::task::spawn_local(async move {
-            shared.state.metrics.connections.inc();
             let connection =
                 Connection { state: shared.state.clone(), limits: shared.limits, peer, stopping };
             connection.run(stream, Listener::Public, shared.tls.clone()).await;

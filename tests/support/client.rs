@@ -1,7 +1,9 @@
 //! A client that does just what it is told: HTTP/1.1 over a socket.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+
+use socket2::{Domain, Socket, Type};
 
 use super::PATIENCE;
 
@@ -33,7 +35,18 @@ pub struct Connection {
 
 impl Connection {
     pub fn open(address: SocketAddr) -> Connection {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("connects");
+        Connection::on(TcpStream::connect_timeout(&address, PATIENCE).expect("connects"))
+    }
+
+    /// From an address of our own: all of 127.0.0.0/8 is.
+    pub fn open_from(source: impl Into<IpAddr>, address: SocketAddr) -> Connection {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::new(source.into(), 0).into()).expect("an address of this machine");
+        socket.connect_timeout(&address.into(), PATIENCE).expect("connects");
+        Connection::on(socket.into())
+    }
+
+    fn on(stream: TcpStream) -> Connection {
         stream.set_read_timeout(Some(PATIENCE)).expect("a time limit");
         Connection { stream, ahead: Vec::new() }
     }
@@ -41,6 +54,20 @@ impl Connection {
     pub fn send(&mut self, bytes: &[u8]) {
         // A server may answer and close before it has read everything.
         let _ = self.stream.write_all(bytes);
+    }
+
+    /// Sends a request, and returns its answer.
+    pub fn ask(&mut self, request: &[u8]) -> Reply {
+        self.send(request);
+        self.receive().expect("an answer")
+    }
+
+    /// Whether there is something to receive now, be it the end.
+    pub fn has_news(&self) -> bool {
+        self.stream.set_nonblocking(true).expect("a mode");
+        let peeked = self.stream.peek(&mut [0]);
+        self.stream.set_nonblocking(false).expect("a mode");
+        !peeked.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
     }
 
     /// The next answer; `None` when the connection was closed instead.
@@ -103,9 +130,7 @@ impl Connection {
 
 /// One request on a connection of its own.
 pub fn exchange(address: SocketAddr, request: &[u8]) -> Reply {
-    let mut connection = Connection::open(address);
-    connection.send(request);
-    connection.receive().expect("an answer")
+    Connection::open(address).ask(request)
 }
 
 /// The bytes of a request with a body.

@@ -4,6 +4,7 @@ pub mod client;
 pub mod daemon;
 pub mod java;
 pub mod mariadb;
+pub mod nginx;
 pub mod server;
 pub mod sqlite;
 

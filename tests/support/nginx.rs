@@ -1,0 +1,109 @@
+//! An nginx in front of the server, as operators put one.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+
+use super::wait_for;
+
+/// A running proxy. It ends, and its folder goes, with the process that started
+/// it, however that ends: a shell waits for our end of a pipe to close.
+pub struct Nginx {
+    /// Where clients reach it.
+    pub address: SocketAddr,
+    keeper: Child,
+}
+
+/// What the keeper runs: the folder and the proxy's command are its arguments.
+const KEEPER: &str = r#"
+    trap '' INT HUP TERM
+    exec 3<&0
+    folder=$1
+    shift
+    "$@" </dev/null >/dev/null &
+    server=$!
+    read -r order <&3
+    kill $server 2>/dev/null
+    wait $server
+    rm -rf "$folder"
+"#;
+
+impl Nginx {
+    /// Starts one that says to the server at `behind` who its clients are, and
+    /// to them the name it gave their request.
+    pub fn start(behind: SocketAddr) -> Nginx {
+        // The port is free when it is chosen; somebody may be faster.
+        let mut started = (0..3).filter_map(|_| Nginx::try_start(behind));
+        started.next().expect("nginx starts; its log is above")
+    }
+
+    fn try_start(behind: SocketAddr) -> Option<Nginx> {
+        let folder = tempfile::Builder::new().prefix("jitsiprovs-nginx-").tempdir().expect("a folder").keep();
+        let address =
+            TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("an address");
+        let (own, log, config) = (folder.display(), folder.join("log"), folder.join("conf"));
+        // A single process, so that it needs no user of its own, and ends whole.
+        let text = format!(
+            "daemon off;
+             master_process off;
+             pid {own}/pid;
+             error_log {own}/log notice;
+             events {{ worker_connections 256; }}
+             http {{
+                 access_log off;
+                 client_body_temp_path {own}/body;
+                 proxy_temp_path {own}/proxy;
+                 fastcgi_temp_path {own}/fastcgi;
+                 uwsgi_temp_path {own}/uwsgi;
+                 scgi_temp_path {own}/scgi;
+                 upstream jitsiprovs {{ server {behind}; keepalive 8; }}
+                 server {{
+                     listen {address};
+                     location / {{
+                         proxy_pass http://jitsiprovs;
+                         proxy_http_version 1.1;
+                         proxy_set_header Connection \"\";
+                         proxy_set_header Host $host;
+                         proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+                         proxy_set_header X-Request-Id $request_id;
+                         add_header X-Request-Id $request_id always;
+                     }}
+                 }}
+             }}"
+        );
+        std::fs::write(&config, text).expect("written");
+        let path = std::env::var("PATH").unwrap_or_default();
+        let keeper = Command::new("sh")
+            .args(["-c", KEEPER, "keeper"])
+            .arg(&folder)
+            .args(["nginx", "-p"])
+            .arg(&folder)
+            .arg("-c")
+            .arg(&config)
+            // Until it has read the other.
+            .arg("-e")
+            .arg(&log)
+            .env("PATH", format!("{path}:/usr/local/sbin:/usr/sbin:/sbin"))
+            .stdin(Stdio::piped())
+            .stderr(std::fs::File::create(&log).expect("a log"))
+            .spawn()
+            .expect("sh starts");
+        // Made now, so that it ends even if the wait below does not end well.
+        let nginx = Nginx { address, keeper };
+        let answers = wait_for("nginx to start; see tests/run", || {
+            let log = std::fs::read_to_string(&log).unwrap_or_default();
+            if log.contains("[emerg]") || log.contains("not found") {
+                eprintln!("{log}");
+                return Some(false);
+            }
+            TcpStream::connect(address).is_ok().then_some(true)
+        });
+        answers.then_some(nginx)
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        drop(self.keeper.stdin.take());
+        let _ = self.keeper.wait();
+    }
+}
