@@ -59,8 +59,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     done.map(|()| ExitCode::SUCCESS)
 }
 
-/// What takes privileges comes first. There are no other threads yet that
-/// could go on with them, but the one that writes the log, which changes too.
+/// What takes privileges comes first. Then all threads lose them, and those that
+/// serve have not even begun.
 fn serve_at(place: Place, identity: Option<Identity>, serve: Serve) -> anyhow::Result<()> {
     // Before the address, since a server that runs already has that as well.
     let _pidfile = place.pidfile.map(Pidfile::new).transpose()?;

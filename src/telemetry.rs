@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use syslog_tracing::Syslog;
 use tracing::level_filters::LevelFilter;
@@ -90,7 +91,7 @@ impl Drop for Log {
 ///
 /// # Errors
 /// When there is no thread to be had.
-pub fn start(options: Options) -> io::Result<Log> {
+pub fn start(options: Options) -> anyhow::Result<Log> {
     let syslog = options.syslog.and_then(|facility| {
         // None if there is one already.
         Syslog::new(c"jitsiprovs", syslog_tracing::Options::LOG_PID, facility)
@@ -107,14 +108,14 @@ pub fn start(options: Options) -> io::Result<Log> {
     }
 }
 
-fn start_with<M, W>(options: Options, target: M) -> io::Result<Log>
+fn start_with<M, W>(options: Options, target: M) -> anyhow::Result<Log>
 where
     M: for<'a> MakeWriter<'a, Writer = W> + Send + Sync + 'static,
     W: Write + Send + 'static,
 {
     let Options { format, verbose, syslog } = options;
     // Syslog ends lines, and notes time and level, itself.
-    let queued = Queued::start(target, syslog.is_none())?;
+    let queued = Queued::start(target, syslog.is_none()).context("cannot start the thread that logs")?;
     let queue = queued.queue();
     let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     let log = tracing_subscriber::fmt()

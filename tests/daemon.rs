@@ -1,7 +1,7 @@
 //! In the background, as somebody else, with a pidfile; how it starts and ends.
 
 use std::io::Read;
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -62,24 +62,27 @@ fn a_start_that_fails_is_told_by_the_parent_with_the_childs_code() {
 #[test]
 fn a_child_whose_parent_was_killed_goes_on_and_shows_no_password() {
     let folder = tempfile::tempdir().expect("a folder");
-    // A database that does not answer keeps it from serving.
+    // A database that does not answer keeps it from serving at once.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let database = silent.local_addr().expect("an address").port().to_string();
-    let args = ["--db-ip", "127.0.0.1", "--db-port", &database, "--db-pwd", "hunter2"];
-    let mut parent = background(folder.path(), free_port(), &args).spawn().expect("starts");
+    let args = ["--db-port", &database, "--db-pwd", "hunter2", "--state-file", "state"];
+    let port = free_port();
+    let mut parent = background(folder.path(), port, &args).spawn().expect("starts");
     silent.set_nonblocking(true).expect("a listener");
-    let (connected, _) = wait_for("it to connect", || silent.accept().ok());
+    let _connected = wait_for("it to connect", || silent.accept().ok());
     let pid = pid_in(&folder.path().join("pid"));
+    let daemon = Daemon { pid, address: SocketAddr::from(([127, 0, 0, 1], port)) };
     assert_ne!(pid, parent.id());
     let title = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).expect("a process");
     assert!(title.contains("--db-port") && !title.contains("hunter2"), "{title:?}");
 
     parent.kill().and_then(|()| parent.wait()).expect("it ends");
+    // With a state file it serves after a moment, even if that is empty.
+    wait_for("the child to serve", || TcpStream::connect(daemon.address).ok());
+    assert_eq!(post(daemon.address, &[("username", "x")]).status, 503);
     assert!(!is_gone(pid));
-    send_signal(pid, "TERM");
-    wait_for("the child to end", || is_gone(pid).then_some(()));
+    daemon.stop();
     assert!(!folder.path().join("pid").exists());
-    drop(connected);
 }
 
 #[test]

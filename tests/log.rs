@@ -4,17 +4,17 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::process::{Child, ChildStderr, Stdio};
+use std::process::{ChildStderr, Stdio};
 use std::time::Duration;
 
 use crate::support::client::{Connection, form_request};
 use crate::support::daemon::Daemon;
-use crate::support::server::{jitsiprovs, run, send_signal};
+use crate::support::server::{Running, jitsiprovs, run, send_signal};
 use crate::support::sqlite::SqliteFile;
-use crate::support::{PATIENCE, wait_for};
+use crate::support::{PATIENCE, uninterrupted, wait_for};
 
 /// A server that has logged more than anybody has read, and its log.
-fn flooded(file: &SqliteFile, requests: usize) -> (Child, BufReader<ChildStderr>) {
+fn flooded(file: &SqliteFile, requests: usize) -> (Running, BufReader<ChildStderr>) {
     file.user("a.org", "alice", "pw");
     // Each of these is a line of the log, since nobody sends that.
     for number in 0..50 {
@@ -22,8 +22,8 @@ fn flooded(file: &SqliteFile, requests: usize) -> (Child, BufReader<ChildStderr>
     }
     let path = file.path.to_str().expect("UTF-8");
     let own = ["-n", "-v", "--http-ip", "127.0.0.1", "--http-port", "0", "--db-path", path];
-    let mut child = jitsiprovs(&own).stderr(Stdio::piped()).spawn().expect("starts");
-    let mut log = BufReader::new(child.stderr.take().expect("a pipe"));
+    let mut child = Running(jitsiprovs(&own).stderr(Stdio::piped()).spawn().expect("starts"));
+    let mut log = BufReader::new(child.0.stderr.take().expect("a pipe"));
     let mut line = String::new();
     while !line.contains("serving http://") {
         line.clear();
@@ -45,8 +45,8 @@ fn a_stalled_reader_of_the_log_stops_nothing_and_is_told_what_is_lost() {
     let (mut child, log) = flooded(&file, 400);
     let lost = log.lines().map_while(Result::ok).find(|line| line.contains("lines are lost"));
     assert!(lost.is_some_and(|line| line.contains("lost=")));
-    send_signal(child.id(), "TERM");
-    let status = wait_for("it to end", || child.try_wait().expect("a child"));
+    send_signal(child.0.id(), "TERM");
+    let status = wait_for("it to end", || child.0.try_wait().expect("a child"));
     assert!(status.success(), "{status}");
 }
 
@@ -54,8 +54,8 @@ fn a_stalled_reader_of_the_log_stops_nothing_and_is_told_what_is_lost() {
 fn the_end_does_not_wait_for_a_stalled_reader() {
     let file = SqliteFile::empty();
     let (mut child, _log) = flooded(&file, 50);
-    send_signal(child.id(), "TERM");
-    let status = wait_for("it to end", || child.try_wait().expect("a child"));
+    send_signal(child.0.id(), "TERM");
+    let status = wait_for("it to end", || child.0.try_wait().expect("a child"));
     assert!(status.success(), "{status}");
 }
 
@@ -104,7 +104,7 @@ fn in_the_background_the_log_goes_to_syslog() {
     let hear = |text: &str| {
         wait_for(text, || {
             let mut message = [0; 4096];
-            let length = socket.recv(&mut message).expect("a message");
+            let length = uninterrupted(|| socket.recv(&mut message)).expect("a message");
             let said = String::from_utf8_lossy(&message[..length]).into_owned();
             // Others may log, too.
             (said.contains(&format!("jitsiprovs[{}]: ", daemon.pid)) && said.contains(text)).then_some(said)

@@ -2,7 +2,7 @@
 
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -10,9 +10,9 @@ use tempfile::TempDir;
 use crate::support::client::post;
 use crate::support::daemon::free_port;
 use crate::support::mariadb::mariadb;
-use crate::support::server::{Server, jitsiprovs, run, send_signal};
+use crate::support::server::{Running, Server, jitsiprovs, run, send_signal};
 use crate::support::sqlite::SqliteFile;
-use crate::support::{PATIENCE, texts, wait_for};
+use crate::support::{PATIENCE, texts, uninterrupted, wait_for};
 
 /// Where the manager listens.
 struct Manager {
@@ -38,7 +38,7 @@ impl Manager {
     /// The next message.
     fn hear(&self) -> String {
         let mut message = [0; 1024];
-        let length = self.socket.recv(&mut message).expect("a message");
+        let length = uninterrupted(|| self.socket.recv(&mut message)).expect("a message");
         String::from_utf8_lossy(&message[..length]).into_owned()
     }
 
@@ -55,7 +55,7 @@ fn ready_is_told_when_requests_are_answered_and_not_before() {
     let (database, port) = (silent.local_addr().expect("an address").port().to_string(), free_port());
     let port = port.to_string();
     let args = ["--http-port", &port, "--db-ip", "127.0.0.1", "--db-port", &database];
-    let mut child = manager.command(&args).stderr(std::process::Stdio::null()).spawn().expect("starts");
+    let mut child = Running(manager.command(&args).stderr(Stdio::null()).spawn().expect("starts"));
     silent.set_nonblocking(true).expect("a listener");
     let _connected = wait_for("it to connect", || silent.accept().ok());
     let address = format!("127.0.0.1:{port}");
@@ -63,16 +63,15 @@ fn ready_is_told_when_requests_are_answered_and_not_before() {
     manager.socket.set_nonblocking(true).expect("a socket");
     assert!(manager.socket.recv(&mut [0; 1024]).is_err(), "it told something");
     manager.socket.set_nonblocking(false).expect("a socket");
-    send_signal(child.id(), "TERM");
-    assert!(child.wait().expect("it ends").success());
+    send_signal(child.0.id(), "TERM");
+    assert!(child.0.wait().expect("it ends").success());
 
     let file = SqliteFile::empty();
     let path = file.path.to_str().expect("UTF-8");
     let mut command = manager.command(&["--http-port", &port, "--db-path", path]);
-    let mut child = command.stderr(std::process::Stdio::null()).spawn().expect("starts");
+    let _child = Running(command.stderr(Stdio::null()).spawn().expect("starts"));
     assert_eq!(manager.hear(), "READY=1\n");
     assert_eq!(post(address.parse().expect("an address"), &[("username", "x")]).status, 401);
-    child.kill().and_then(|()| child.wait()).expect("it ends");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 
 use socket2::{Domain, Socket, Type};
 
-use super::PATIENCE;
+use super::{PATIENCE, uninterrupted};
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,7 +114,7 @@ impl Connection {
     /// Whether the server closed the connection, with no more to say.
     pub fn is_closed(&mut self) -> bool {
         self.ahead.is_empty()
-            && match self.stream.read(&mut [0]) {
+            && match uninterrupted(|| self.stream.read(&mut [0])) {
                 Ok(read) => read == 0,
                 Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
             }
@@ -122,7 +122,7 @@ impl Connection {
 
     fn read(&mut self) -> usize {
         let mut buffer = [0; 16 * 1024];
-        let read = self.stream.read(&mut buffer).expect("an answer in time");
+        let read = uninterrupted(|| self.stream.read(&mut buffer)).expect("an answer in time");
         self.ahead.extend_from_slice(&buffer[..read]);
         read
     }

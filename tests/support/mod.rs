@@ -30,6 +30,16 @@ pub fn wait_for<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// Reads, however often a signal or a machine that stood still interrupts it.
+pub fn uninterrupted<T>(mut read: impl FnMut() -> std::io::Result<T>) -> std::io::Result<T> {
+    loop {
+        match read() {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
 /// Options as the binary takes them.
 pub fn texts(args: &[String]) -> Vec<&str> {
     args.iter().map(String::as_str).collect()

@@ -40,6 +40,16 @@ pub fn send_signal(pid: u32, name: &str) {
     assert!(status.expect("sh").success());
 }
 
+/// A process that ends with the test.
+pub struct Running(pub Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A server on a port of its own; it ends with the test.
 pub struct Server {
     pub address: SocketAddr,
