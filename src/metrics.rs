@@ -220,6 +220,25 @@ impl Metrics {
             state,
             registry,
         }
+        .at_zero()
+    }
+
+    /// Counters exist from the start, so that a scraper sees the first event too.
+    fn at_zero(self) -> Metrics {
+        for cause in ["start", "timer", "SIGHUP", "poll", "file", "retry", "admin", "other"] {
+            for outcome in ["swapped", "unchanged", "failed", "held_back"] {
+                drop(self.reloads.get_or_create(&[("cause", cause), ("outcome", outcome)]));
+            }
+        }
+        for by in ["account_from_address", "address", "account"] {
+            drop(self.throttled.get_or_create(&[("by", by)]));
+        }
+        for family in [&self.handshakes, &self.certificate_reloads] {
+            for outcome in ["ok", "failed"] {
+                drop(family.get_or_create(&[("outcome", outcome)]));
+            }
+        }
+        self
     }
 
     /// Whether requests are counted by tenant.

@@ -321,9 +321,12 @@ fn replace(replacement: Replacement, rounds: usize) {
         stop.store(true, Ordering::Relaxed);
         clients.into_iter().for_each(|client| client.join().expect("no failed handshake"));
     });
+    wait_for("each to be told", || {
+        let log = secured.server.log();
+        (log.iter().filter(|line| line.contains("new certificate in use")).count() == rounds).then_some(())
+    });
     let log = secured.server.log();
     assert!(log.iter().all(|line| !line.contains("ERROR")), "{log:?}");
-    assert_eq!(log.iter().filter(|line| line.contains("new certificate in use")).count(), rounds);
     assert!(shaken.load(Ordering::Relaxed) > rounds);
 }
 
