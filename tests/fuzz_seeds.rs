@@ -4,7 +4,7 @@
 use std::panic::catch_unwind;
 
 #[path = "../fuzz/targets/mod.rs"]
-mod targets;
+pub mod targets;
 
 fn run_seeds(target: &str, run: fn(&[u8])) {
     let folder = format!("{}/fuzz/seeds/{target}", env!("CARGO_MANIFEST_DIR"));

@@ -10,6 +10,7 @@ use jitsiprovs::snapshot::{Options, Outcome, Snapshot, Writer};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
+use crate::fuzz_seeds::targets;
 use crate::support::java::Java;
 
 const CASES: u32 = 4000;
@@ -131,6 +132,29 @@ fn stored_text_never_adds_drops_or_breaks_a_property() {
         keys.sort();
         keys.dedup();
         prop_assert_eq!(keys.len(), loaded.len(), "a key came twice");
+        Ok(())
+    });
+    result.unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+/// The fuzz targets judge by a reader of their own, since Java is too slow.
+#[test]
+fn the_reader_of_the_fuzz_targets_reads_as_java_does() {
+    let java = RefCell::new(Java::start());
+    let mut runner = TestRunner::new(ProptestConfig::with_cases(CASES));
+    let pieces = prop::sample::select(vec![
+        "\\", "\\", "\n", "\r", "\r\n", "=", ":", " ", "\t", "\x0c", "#", "!", "\\u", "0041", "+041", "d83d",
+        "a", "b", "t", "f", "é",
+    ]);
+    let result = runner.run(&prop::collection::vec(pieces, 0..16), |pieces| {
+        let text = pieces.concat() + "\nlast=1\n";
+        let text: Vec<u8> = text.chars().map(|c| c as u8).collect();
+        let loaded = java.borrow_mut().load(&text).map_err(drop);
+        let ours = targets::java::load(&text).map_err(drop).map(|properties| {
+            let text = |units: Vec<u16>| String::from_utf16_lossy(&units);
+            properties.into_iter().map(|(key, value)| (text(key), text(value))).collect::<Vec<_>>()
+        });
+        prop_assert_eq!(ours, loaded, "{}", text.escape_ascii());
         Ok(())
     });
     result.unwrap_or_else(|failure| panic!("{failure}"));

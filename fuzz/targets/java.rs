@@ -5,7 +5,8 @@
 /// A key and a value in UTF-16, as Java keeps them.
 pub type Property = (Vec<u16>, Vec<u16>);
 
-/// Every property in the order in which Java puts it, doubles included.
+/// Every property in the order in which Java puts it, doubles included. What
+/// versions of Java make of a lone backslash in the very last line is left out.
 ///
 /// # Errors
 /// Where Java throws.
@@ -33,13 +34,13 @@ fn logical_lines(bytes: &[u8]) -> Vec<Vec<u8>> {
         let backslashes = line.iter().rev().take_while(|&&byte| byte == b'\\').count();
         if backslashes % 2 == 1 {
             whole.pop();
-            open = Some(whole);
+            // A backslash alone has begun nothing.
+            open = Some(whole).filter(|whole| !whole.is_empty());
         } else {
             lines.push(whole);
         }
     }
     lines.extend(open);
-    lines.retain(|line| !line.is_empty());
     lines
 }
 

@@ -2,7 +2,7 @@
 //! The test suite includes these files too, and runs the seeds through them.
 
 pub mod answer;
-mod java;
+pub mod java;
 pub mod request;
 pub mod state_file;
 pub mod template;
