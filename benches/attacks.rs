@@ -77,8 +77,8 @@ fn user(number: u32) -> String {
 const KEEPING: usize = 8;
 const OPENING: usize = 4;
 /// Of each turn.
-const TURN: Duration = Duration::from_secs(5);
-const ROUNDS: usize = 5;
+const TURN: Duration = Duration::from_secs(3);
+const ROUNDS: usize = 7;
 
 #[derive(Debug, Clone, Copy)]
 struct Turn {
@@ -323,7 +323,7 @@ fn timing() {
     for (form, stored) in [("md5", md5_hex("right-pw")), ("argon2id", argon2id("right-pw"))] {
         for limit in ["0", "10"] {
             let file = SqliteFile::seeded();
-            users(&file, 60_000, &stored);
+            users(&file, 70_000, &stored);
             let options = ["--trusted-proxy", "127.0.0.1", "--auth-fail-limit", limit];
             let server = Server::on_sqlite(&file.path, &options);
             println!("{form}, --auth-fail-limit {limit}, {SAMPLES} requests of each kind in random order:");
@@ -375,7 +375,6 @@ fn look(server: &Server, names: u32) -> Vec<(usize, usize)> {
         let digits = [number / 10_000, number / 100 % 100, number % 100].map(|part| 100 + part as u8);
         let address = Ipv4Addr::new(10, digits[0], digits[1], digits[2]).into();
         let name = user(kind as u32 * 10_000 + asked[kind] % names);
-        // Users end at 60,000.
         let name = if matches!(kind, 1 | 5) { name.replace("user", "nobo") } else { name };
         asked[kind] += 1;
         let domain = if kind == 2 { "example.net" } else { DOMAIN };
