@@ -16,7 +16,7 @@
 //! not: it runs at nice 19, so that what is measured is what the server suffers.
 //! Ratios of one run count, times do not.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -243,16 +243,6 @@ const IDLE: usize = 20_000;
 /// Descriptors of either process that are no idle connections.
 const SPARE: usize = 200;
 
-/// A connection from one of several addresses: one has 28,000 ports at most.
-fn connect(address: SocketAddr, number: usize) -> TcpStream {
-    use socket2::{Domain, Socket, Type};
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    let from = SocketAddr::from(([127, 0, 0, 2 + (number % 8) as u8], 0));
-    socket.bind(&from.into()).expect("an address of loopback");
-    socket.connect(&address.into()).expect("connects");
-    socket.into()
-}
-
 fn idle() {
     let file = SqliteFile::seeded();
     users(&file, 100, &md5_hex("right-pw"));
@@ -276,7 +266,9 @@ fn idle() {
             let alone = turn(&server);
             let mut held = Vec::new();
             for number in 0..count {
-                let mut connection = Connection::over(connect(server.address, number));
+                // One address has 28,000 ports at most.
+                let from = Ipv4Addr::new(127, 0, 0, 2 + (number % 8) as u8);
+                let mut connection = Connection::open_from(from, server.address);
                 if has_asked {
                     connection.send(&ask);
                     assert_eq!(connection.receive().expect("an answer").status, 200);
