@@ -132,9 +132,10 @@ impl Throttle {
         }
     }
 
-    /// Counts a failure, and says whether it did: the same wrong password again,
-    /// for the same account from the same address within a window, is a client
-    /// with a stale saved password and not a guess.
+    /// Counts a failure, and says whether it is a guess: the same wrong password
+    /// again, for the same account from the same address within a window, is a
+    /// client with a stale saved password. When nothing is throttled nothing is
+    /// remembered, so that each failure is a guess.
     pub fn fail(
         &self,
         address: IpAddr,
@@ -143,7 +144,7 @@ impl Throttle {
         password: &[u8],
         now: Instant,
     ) -> bool {
-        let Some((tables, now)) = self.at(now) else { return false };
+        let Some((tables, now)) = self.at(now) else { return true };
         let places = self.places(address, domain, username);
         // Repeats are counted too, so that a client that repeats itself all the
         // time stays known while others are forgotten.

@@ -4,6 +4,7 @@
 use crate::support::client::{Connection, exchange, form_request, post, request};
 use crate::support::server::Server;
 use crate::support::sqlite::SqliteFile;
+use crate::support::wait_for;
 
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 const JSON: (&str, &str) = ("content-type", "application/json; charset=utf-8");
@@ -263,4 +264,18 @@ fn aliases_and_the_default_domain_are_the_operators_to_choose() {
     let server = Server::on_sqlite(&file.path, &["--default-domain", "home", "--param-alias", "mac=hwaddr"]);
     let reply = post(server.address, &[("user", "alice"), ("pass", "pw"), ("mac", "00:1a")]);
     assert_eq!((reply.status, reply.text()), (200, "hw=00:1a 00:1a\n"));
+}
+
+#[test]
+fn without_throttling_every_wrong_password_is_still_in_the_log_for_others_to_count() {
+    let file = SqliteFile::empty();
+    file.user("a.org", "alice", "pw");
+    let server = Server::on_sqlite(&file.path, &["--auth-fail-limit", "0"]);
+    for _ in 0..20 {
+        assert_eq!(post(server.address, &[("username", "alice@a.org"), ("password", "x")]).status, 401);
+    }
+    wait_for("twenty lines", || {
+        let failed = |line: &&String| line.contains("authentication failed");
+        (server.log().iter().filter(failed).count() == 20).then_some(())
+    });
 }

@@ -156,8 +156,9 @@ fn an_address_of_ipv6_is_its_64_and_a_mapped_one_is_of_ipv4() {
 #[test]
 fn a_limit_of_0_throttles_nothing_and_takes_no_memory() {
     let (throttle, now) = throttle(0);
+    // Somebody else may count them, from the log.
     for password in 0..1000u32 {
-        assert!(!throttle.fail(attacker(0), b"a.org", b"alice", &password.to_le_bytes(), now));
+        assert!(throttle.fail(attacker(0), b"a.org", b"alice", &password.to_le_bytes(), now));
     }
     assert_eq!(check(&throttle, attacker(0), "alice", now), Ok(()));
     assert_eq!(throttle.heap_bytes(), 0);

@@ -108,6 +108,12 @@ impl Server {
         address.and_then(|address| address.parse().ok()).expect("an address")
     }
 
+    /// Forgets the log so far, of which there may be millions of lines.
+    #[allow(dead_code, reason = "for the benches")]
+    pub fn forget_log(&self) {
+        self.log.lock().expect("the log").clear();
+    }
+
     /// Waits for a line of the log, and returns it.
     pub fn wait_for_log(&self, text: &str) -> String {
         wait_for(text, || self.log().into_iter().find(|line| line.contains(text)))
