@@ -40,12 +40,10 @@ pub fn run(data: &[u8]) {
         return;
     }
     let (params, origin) = result.expect("a form is always well-formed");
-    let (mut expected, mut expected_origin) = expected(&pairs, &settings);
+    let (mut expected, expected_origin) = expected(&pairs, &settings);
     let basic = credentials.as_deref().and_then(|pair| pair.split_once(':'));
     match (expected_origin, basic, header) {
         (Origin::Header, Some((username, password)), _) => {
-            pairs.retain(|(name, _)| !["username", "user"].contains(&&**name));
-            (expected, expected_origin) = self::expected(&pairs, &settings);
             let (name, domain) = split(username);
             let given = self::given(&pairs, Known::Domain, &settings);
             expected.0[Known::Username as usize] = Some(name).filter(|name| !name.is_empty());

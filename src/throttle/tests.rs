@@ -203,7 +203,9 @@ fn nothing_old_is_new_again_however_long_the_process_runs() {
     guess(&throttle, here, "alice", 1, late);
     assert_eq!(check(&throttle, here, "alice", late), refused(By::AccountFromAddress, 60));
     assert_eq!(check(&throttle, here, "alice", late + seconds(10)), Ok(()));
-    assert!(!throttle.fail(here, b"a.org", b"alice", b"late", late + seconds(10)));
+    // Then nothing is remembered, as with a limit of 0.
+    assert!(throttle.fail(here, b"a.org", b"alice", b"late", late + seconds(10)));
+    assert_eq!(check(&throttle, here, "alice", late + seconds(10)), Ok(()));
 }
 
 #[test]
