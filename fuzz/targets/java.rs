@@ -17,15 +17,18 @@ pub fn load(bytes: &[u8]) -> Result<Vec<Property>, String> {
 /// Natural lines that a backslash continues are joined; blank ones and comments
 /// are left out.
 fn logical_lines(bytes: &[u8]) -> Vec<Vec<u8>> {
-    let mut bytes = bytes.to_vec();
-    while let Some(at) = bytes.windows(2).position(|two| two == b"\r\n") {
-        bytes.remove(at);
+    let mut natural: Vec<&[u8]> = bytes.split_inclusive(|byte| matches!(byte, b'\n' | b'\r')).collect();
+    // The second half of `\r\n` ends no line of its own.
+    for at in (1..natural.len()).rev() {
+        if natural[at] == b"\n" && natural[at - 1].ends_with(b"\r") {
+            natural.remove(at);
+        }
     }
-    let natural = bytes.split(|byte| matches!(byte, b'\n' | b'\r'));
     let (mut lines, mut open) = (Vec::new(), None::<Vec<u8>>);
     for line in natural {
         let start = line.iter().position(|&byte| !is_blank(byte)).unwrap_or(line.len());
-        let line = &line[start..];
+        let line = line[start..].strip_suffix(b"\n").unwrap_or(&line[start..]);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
         if open.is_none() && (line.is_empty() || matches!(line[0], b'#' | b'!')) {
             continue;
         }
