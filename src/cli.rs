@@ -36,6 +36,8 @@ pub struct Cli {
 pub enum Command {
     /// Try it out: serve a small example on this machine, and say what to ask it
     Demo(Demo),
+    /// Ask the admin listeners of all nodes how they are, and whether they agree
+    Status(Status),
 }
 
 /// Options of `demo`.
@@ -50,6 +52,29 @@ pub struct Demo {
         default_value_t = 8080
     )]
     pub http_port: u16,
+}
+
+/// Options of `status`.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// The nodes' admin listeners, such as http://10.0.0.1:9090
+    #[arg(required = true, value_name = "URL")]
+    pub urls: Vec<String>,
+    /// For how long nodes may differ, in seconds; after that it ends with code 1
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    pub max_lag: u64,
+    /// How to print it
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: ListFormat,
+}
+
+/// How lists are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ListFormat {
+    /// For people
+    Table,
+    /// For programs
+    Json,
 }
 
 /// Options of the server and of --setup.
@@ -99,7 +124,7 @@ pub struct Listening {
     /// Address or network of proxies whose X-Forwarded-For is believed; may be repeated
     #[arg(long, env = "JITSIPROVS_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
     pub trusted_proxy: Vec<String>,
-    /// Address for operators: /healthz, /readyz, /metrics, POST /reload
+    /// Address for operators: /healthz, /readyz, /metrics, /status, POST /reload
     #[arg(long, env = "JITSIPROVS_ADMIN_IP", value_name = "IP", default_value = "127.0.0.1")]
     pub admin_ip: IpAddr,
     /// Port for operators [default: none]

@@ -39,6 +39,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let _log = telemetry::start(telemetry::Options::default())?;
             return block_on(commands::demo(options)).map(|()| ExitCode::SUCCESS);
         }
+        Some(Command::Status(options)) => return block_on(commands::status(options)),
         None => Config::new(cli.serve)?,
     };
     if let Task::Serve(Place { in_background: true, .. }, _) = task
@@ -77,7 +78,7 @@ fn become_user(identity: Option<Identity>) -> anyhow::Result<()> {
     identity.map_or(Ok(()), |identity| identity.assume())
 }
 
-fn block_on(task: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+fn block_on<T>(task: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let done = runtime.block_on(task);
     // Whatever still runs then, such as a load, has nobody waiting for it.

@@ -1,11 +1,12 @@
 //! The last good rows on disk (`--state-file`), for a start without a database.
 //!
 //! The file is a log: all rows of one load and what changed meanwhile, a mark
-//! that these are all, then what each later snapshot changed. Every stretch of it has a checksum. A load
-//! writes the log anew, beside the old one, when there is none yet, when it has
-//! grown to twice its size, or when something was lost; then it is moved into
-//! place as a whole. What a crash tears off the end of it is but the latest
-//! changes.
+//! that these are all, then what each later snapshot changed; mark and changes
+//! say as of which line of the source's table of changes they are. Every stretch
+//! of it has a checksum. A load writes the log anew, beside the old one, when
+//! there is none yet, when it has grown to twice its size, or when something was
+//! lost; then it is moved into place as a whole. What a crash tears off the end
+//! of it is but the latest changes.
 //!
 //! All writing is done by a thread of its own: a slow or full disk delays no
 //! reload, and is reported.
@@ -76,13 +77,22 @@ pub enum Error {
     Damaged(PathBuf),
 }
 
+/// How a state file ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct End {
+    /// Whether the end of it is torn off, which costs no more than the latest
+    /// changes.
+    pub is_torn: bool,
+    /// As of which line of the source's table of changes it is.
+    pub cursor: Option<i64>,
+}
+
 /// Reads the file at `path`, if it is of the source called `source`: gives each
-/// change to `take`, in the order in which they are to be made. Says whether
-/// the end of it is torn off, which costs no more than the latest changes.
+/// change to `take`, in the order in which they are to be made.
 ///
 /// # Errors
 /// [`Error`]. What `take` was given up to then is of no use.
-pub fn read(path: &Path, source: &str, take: impl FnMut(Change)) -> Result<bool, Error> {
+pub fn read(path: &Path, source: &str, take: impl FnMut(Change)) -> Result<End, Error> {
     let unreadable = |why| Error::Unreadable { path: path.to_owned(), why };
     let file = File::open(path).map_err(unreadable)?;
     let len = file.metadata().map_err(unreadable)?.len();
@@ -100,7 +110,7 @@ pub fn read_from(
     path: &Path,
     source: &str,
     take: impl FnMut(Change),
-) -> Result<bool, Error> {
+) -> Result<End, Error> {
     parse(file, len, source, take).map_err(|bad| match bad {
         Bad::Io(why) => Error::Unreadable { path: path.to_owned(), why },
         Bad::Foreign => Error::Foreign(path.to_owned()),
@@ -144,7 +154,7 @@ impl From<io::Error> for Bad {
     }
 }
 
-fn parse(mut file: impl Read, len: u64, source: &str, mut take: impl FnMut(Change)) -> Result<bool, Bad> {
+fn parse(mut file: impl Read, len: u64, source: &str, mut take: impl FnMut(Change)) -> Result<End, Bad> {
     if len == 0 {
         return Err(Bad::Damaged);
     }
@@ -159,12 +169,13 @@ fn parse(mut file: impl Read, len: u64, source: &str, mut take: impl FnMut(Chang
         return Err(Bad::Other(String::from_utf8_lossy(&name).into_owned()));
     }
     let mut is_complete = false;
+    let mut cursor = None;
     loop {
         let stretch = match next(&mut file, &mut left) {
             Ok(Some(stretch)) => stretch,
-            Ok(None) if is_complete => return Ok(false),
+            Ok(None) if is_complete => return Ok(End { is_torn: false, cursor }),
             // What follows all rows is whole up to here.
-            Err(Bad::Damaged) if is_complete => return Ok(true),
+            Err(Bad::Damaged) if is_complete => return Ok(End { is_torn: true, cursor }),
             Ok(None) => return Err(Bad::Damaged),
             Err(bad) => return Err(bad),
         };
@@ -176,23 +187,35 @@ fn parse(mut file: impl Read, len: u64, source: &str, mut take: impl FnMut(Chang
                     rows = rest;
                 }
             }
-            (Some((&COMPLETE, _)), false) => is_complete = true,
-            (Some((&CHANGES, mut changes)), _) => {
-                // All of them, or none.
-                let mut all = Vec::new();
-                while !changes.is_empty() {
-                    let Ok((change, rest)) = postcard::take_from_bytes::<Change>(changes) else {
-                        return if is_complete { Ok(true) } else { Err(Bad::Damaged) };
-                    };
-                    all.push(change);
-                    changes = rest;
-                }
-                all.into_iter().for_each(&mut take);
+            (Some((&COMPLETE, mark)), false) => {
+                cursor = postcard::from_bytes(mark).map_err(|_| Bad::Damaged)?;
+                is_complete = true;
             }
-            (_, true) => return Ok(true),
+            // All of them, or none.
+            (Some((&CHANGES, stretch)), _) => match changes(stretch) {
+                Ok((as_of, changes)) => {
+                    cursor = as_of;
+                    changes.into_iter().for_each(&mut take);
+                }
+                Err(_) if is_complete => return Ok(End { is_torn: true, cursor }),
+                Err(_) => return Err(Bad::Damaged),
+            },
+            (_, true) => return Ok(End { is_torn: true, cursor }),
             (_, false) => return Err(Bad::Damaged),
         }
     }
+}
+
+/// What a stretch of changes says, and as of where.
+fn changes(stretch: &[u8]) -> postcard::Result<(Option<i64>, Vec<Change>)> {
+    let (cursor, mut rest) = postcard::take_from_bytes(stretch)?;
+    let mut changes = Vec::new();
+    while !rest.is_empty() {
+        let change;
+        (change, rest) = postcard::take_from_bytes(rest)?;
+        changes.push(change);
+    }
+    Ok((cursor, changes))
 }
 
 /// The next stretch; `None` at the end.
@@ -244,6 +267,8 @@ pub struct Journal {
     is_behind: bool,
     /// What the snapshot in the making changes.
     changes: Vec<u8>,
+    /// As of which line of changes the log is.
+    cursor: Option<i64>,
     /// The log that is written anew, if it is.
     anew: Option<Anew>,
 }
@@ -288,7 +313,8 @@ impl Journal {
             .spawn(move || writer.run(&orders))
             .inspect_err(|why| tracing::error!("there will be no state file: {why}"));
         let disk = Some(disk);
-        Journal { disk, thread: thread.ok(), shared, is_behind: true, changes: Vec::new(), anew: None }
+        let changes = Vec::new();
+        Journal { disk, thread: thread.ok(), shared, is_behind: true, changes, cursor: None, anew: None }
     }
 
     /// A load begins.
@@ -366,10 +392,17 @@ impl Journal {
         self.changes.clear();
     }
 
-    /// The snapshot in the making is in use; `is_load` if it is of the load
-    /// under way.
-    pub fn commit(&mut self, is_load: bool) {
+    /// The snapshot in the making is in use, as of `cursor`; `is_load` if it is
+    /// of the load under way.
+    pub fn commit(&mut self, cursor: Option<i64>, is_load: bool) {
         let changes = std::mem::take(&mut self.changes);
+        let is_news = std::mem::replace(&mut self.cursor, cursor) != cursor || !changes.is_empty();
+        let stretch = |kind, changes: &[u8]| {
+            let mut stretch = vec![kind];
+            encode(&cursor, &mut stretch);
+            stretch.extend_from_slice(changes);
+            framed(&stretch)
+        };
         if let Some(anew) = self.anew.as_mut().filter(|_| !is_load) {
             anew.since.extend_from_slice(&changes);
         }
@@ -378,14 +411,14 @@ impl Journal {
                 let mut rest = framed(&rows);
                 // Before the mark: the rows alone lack what changed since.
                 if !since.is_empty() {
-                    rest.extend(framed(&[&[CHANGES], &*since].concat()));
+                    rest.extend(stretch(CHANGES, &since));
                 }
-                rest.extend(framed(&[COMPLETE]));
+                rest.extend(stretch(COMPLETE, &[]));
                 self.is_behind = !(self.send(Order::Write(rest)) && self.send(Order::Finish));
             }
-            None if changes.is_empty() || self.is_behind => {}
+            None if !is_news || self.is_behind => {}
             None => {
-                self.send(Order::Append(framed(&[&[CHANGES], &*changes].concat())));
+                self.send(Order::Append(stretch(CHANGES, &changes)));
             }
         }
     }
@@ -532,14 +565,16 @@ mod tests {
         journal.read(&user(2, "two"), true);
         journal.read(&user(3, "changed since, as others have said"), false);
         journal.put(&user(3, "three"));
-        journal.commit(false);
-        journal.commit(true);
+        journal.commit(Some(3), false);
+        journal.commit(Some(3), true);
         journal.gone(Table::UserAuth, 1);
-        journal.commit(false);
+        journal.commit(Some(4), false);
+        journal.commit(Some(5), false);
+        journal.commit(Some(5), false);
         journal.close();
     }
 
-    fn all(path: &Path) -> (Vec<Change>, Result<bool, Error>) {
+    fn all(path: &Path) -> (Vec<Change>, Result<End, Error>) {
         let mut changes = Vec::new();
         let read = read(path, SOURCE, |change| changes.push(change));
         (changes, read)
@@ -551,7 +586,7 @@ mod tests {
         let path = folder.path().join("state");
         written(&path);
         let (changes, read) = all(&path);
-        assert!(!read.expect("readable"));
+        assert_eq!(read.expect("readable"), End { is_torn: false, cursor: Some(5) });
         let expected = [
             Change::Put(user(1, "one")),
             Change::Put(user(2, "two")),
@@ -575,7 +610,11 @@ mod tests {
             let (changes, read) = all(&path);
             // What changed during the load is part of it: without, row 3 was never served.
             assert!(read.is_err() || [3, 4].contains(&changes.len()), "{} changes", changes.len());
-            if read.is_ok() {
+            if let Ok(End { is_torn, cursor }) = read {
+                let expected = if changes.len() == 3 { &[Some(3)][..] } else { &[Some(4), Some(5)] };
+                assert!(
+                    expected.contains(&cursor) && (is_torn || bytes.len() < whole.len() || cursor == Some(5))
+                );
                 assert!(changes[..2] == [Change::Put(user(1, "one")), Change::Put(user(2, "two"))]);
             }
         };

@@ -10,6 +10,7 @@ mod java;
 mod limits;
 mod log;
 mod mysql;
+mod nodes;
 mod operators;
 mod original;
 mod outages;

@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 use jitsiprovs::credential::PwdFmt;
 use jitsiprovs::model::{Cell, Change, Row, RuleRow, Table, UserRow};
 use jitsiprovs::snapshot::{Options, Writer};
-use jitsiprovs::state_file::{Error, Journal, read_from};
+use jitsiprovs::state_file::{End, Error, Journal, read_from};
 
 use super::text;
 
@@ -39,14 +39,14 @@ pub fn run(data: &[u8]) {
     }
 }
 
-/// What is in it, and whether its end is torn off.
-fn read(file: &[u8]) -> Result<(Vec<Change>, bool), Error> {
+/// What is in it, and how it ends.
+fn read(file: &[u8]) -> Result<(Vec<Change>, End), Error> {
     let mut result = None;
     let counted = allocation_counter::measure(|| {
         let mut changes = Vec::new();
         let read =
             read_from(file, file.len() as u64, Path::new("state"), SOURCE, |change| changes.push(change));
-        result = Some(read.map(|is_torn| (changes, is_torn)));
+        result = Some(read.map(|end| (changes, end)));
     });
     // A change takes three bytes at least, and is held here and there, twice
     // while a list grows.
@@ -92,10 +92,11 @@ fn note(state: &State, changes: &[Change]) -> State {
     state
 }
 
-/// A file as the library wrote it, and the states that were served meanwhile.
+/// A file as the library wrote it, and the states that were served meanwhile,
+/// with the number of changes that had led to each.
 struct History {
     file: Vec<u8>,
-    states: Vec<State>,
+    states: Vec<(State, Option<i64>)>,
 }
 
 static HISTORIES: LazyLock<Vec<History>> = LazyLock::new(|| (0..8).map(history).collect());
@@ -109,6 +110,7 @@ fn history(number: u64) -> History {
     for _ in 0..number * 2 {
         state = note(&state, &[random.change()]);
     }
+    let mut cursor = number as i64;
     let mut journal = Journal::new(path.clone(), SOURCE.into());
     for load in 0..2 {
         journal.begin_load();
@@ -117,27 +119,30 @@ fn history(number: u64) -> History {
         for _ in 0..=random.below(3) {
             let change = random.change();
             touched.push(key(&change));
-            commit(&mut journal, &mut state, change);
-            states.push(state.clone());
+            cursor += 1;
+            commit(&mut journal, &mut state, change, cursor);
+            states.push((state.clone(), Some(cursor)));
         }
         for (key, row) in &seen {
             journal.read(row, !touched.contains(key));
         }
-        journal.commit(true);
+        journal.commit(Some(cursor), true);
         if load == 0 {
             // The first load has begun the file; another has no need to.
             states.clear();
         }
-        states.push(state.clone());
+        states.push((state.clone(), Some(cursor)));
         for _ in 0..random.below(4) {
-            commit(&mut journal, &mut state, random.change());
-            states.push(state.clone());
+            cursor += 1;
+            commit(&mut journal, &mut state, random.change(), cursor);
+            states.push((state.clone(), Some(cursor)));
         }
     }
     journal.close();
     let file = std::fs::read(&path).expect("it was written");
-    let (changes, is_torn) = read(&file).expect("it is as it was written");
-    assert!(!is_torn && note(&State::new(), &changes) == state, "history {number} is not what was written");
+    let (changes, end) = read(&file).expect("it is as it was written");
+    assert_eq!(end, End { is_torn: false, cursor: Some(cursor) });
+    assert!(note(&State::new(), &changes) == state, "history {number} is not what was written");
     History { file, states }
 }
 
@@ -148,12 +153,12 @@ fn key(change: &Change) -> (Table, i64) {
     }
 }
 
-fn commit(journal: &mut Journal, state: &mut State, change: Change) {
+fn commit(journal: &mut Journal, state: &mut State, change: Change, cursor: i64) {
     match &change {
         Change::Put(row) => journal.put(row),
         Change::Gone(table, id) => journal.gone(*table, *id),
     }
-    journal.commit(false);
+    journal.commit(Some(cursor), false);
     *state = note(state, &[change]);
 }
 
@@ -194,14 +199,16 @@ fn damage(history: &History, mut steps: &[u8]) {
             _ => {}
         }
     }
-    let Ok((changes, is_torn)) = read(&file) else { return };
+    let Ok((changes, end)) = read(&file) else { return };
     // What was added may be right by its checksum: then it is no damage.
     if added > 0 {
         return;
     }
     let state = note(&State::new(), &changes);
-    assert!(history.states.contains(&state), "{} rows were never served together", state.len());
-    assert!(is_torn || history.file.starts_with(&file));
+    let rows = state.len();
+    let was_served = history.states.contains(&(state, end.cursor));
+    assert!(was_served, "{rows} rows were never served together, or not as {:?}", end.cursor);
+    assert!(end.is_torn || history.file.starts_with(&file));
 }
 
 /// Numbers that are the same in every run.

@@ -2,6 +2,8 @@
 
 mod demo;
 mod setup;
+mod status;
 
 pub use demo::demo;
 pub use setup::setup;
+pub use status::status;

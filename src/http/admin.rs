@@ -7,7 +7,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
-use super::{HEALTH, State, text};
+use super::{HEALTH, State, node, text};
 use crate::metrics::{self, Scrape};
 use crate::reload::Verdict;
 use crate::telemetry;
@@ -30,6 +30,12 @@ pub(super) async fn respond(state: &State, request: Request<Incoming>) -> Respon
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
             response
         }
+        "/status" if is_read => {
+            let body = serde_json::to_vec(&node::node(state)).expect("plain data");
+            let mut response = text(StatusCode::OK, [&body, &b"\n"[..]].concat());
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            response
+        }
         "/reload" if request.method() == Method::POST => match state.reload.ask().await {
             Verdict::Swapped(version) => say(StatusCode::OK, &format!("reloaded: snapshot {version}")),
             Verdict::Unchanged => say(StatusCode::OK, "loaded: nothing has changed"),
@@ -39,13 +45,13 @@ pub(super) async fn respond(state: &State, request: Request<Incoming>) -> Respon
             ),
             Verdict::Failed(why) => say(StatusCode::SERVICE_UNAVAILABLE, &format!("failed: {why}")),
         },
-        path @ (HEALTH | "/readyz" | "/metrics" | "/reload") => {
+        path @ (HEALTH | "/readyz" | "/metrics" | "/status" | "/reload") => {
             let allowed = if path == "/reload" { "POST" } else { "GET, HEAD" };
             let mut response = say(StatusCode::METHOD_NOT_ALLOWED, &format!("only {allowed}"));
             response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
             response
         }
-        _ => say(StatusCode::NOT_FOUND, "there are /healthz, /readyz, /metrics and POST /reload"),
+        _ => say(StatusCode::NOT_FOUND, "there are /healthz, /readyz, /metrics, /status and POST /reload"),
     }
 }
 

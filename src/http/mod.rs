@@ -2,6 +2,7 @@
 
 mod admin;
 pub mod client_address;
+pub mod node;
 pub mod params;
 mod provision;
 

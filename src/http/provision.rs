@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Bytes, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::time::timeout;
 
@@ -18,6 +18,9 @@ use crate::throttle::{By, Throttled};
 /// The largest body in bytes. The largest that a client makes by itself is
 /// well under one of these kilobytes.
 pub(super) const MAX_BODY: usize = 16 * 1024;
+
+/// As of which change the answer is: the same on all nodes, and ascending.
+const SNAPSHOT: HeaderName = HeaderName::from_static("x-snapshot");
 
 /// How long a sign-in may wait for its slow hash to be computed: the client
 /// gives up an answer that stalls for 10 seconds.
@@ -123,7 +126,11 @@ fn answer(state: &State, served: &Served, session: Session<'_>, params: &Params)
             "a rule does not apply: the client did not send a parameter that it needs"
         );
     }
-    text(StatusCode::OK, answer.body)
+    let mut response = text(StatusCode::OK, answer.body);
+    if let Some(cursor) = served.cursor {
+        response.headers_mut().insert(SNAPSHOT, cursor.into());
+    }
+    response
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

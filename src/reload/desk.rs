@@ -31,6 +31,17 @@ struct Inner {
     epoch: u64,
     /// Counts swaps.
     version: u64,
+    /// As of which line of changes the next snapshot is.
+    cursor: Option<i64>,
+}
+
+/// What the next snapshot will be known by.
+struct Edition<'a> {
+    /// Of the one before.
+    version: &'a mut u64,
+    /// Of the one before.
+    cursor: &'a mut Option<i64>,
+    next: Option<i64>,
 }
 
 /// How much a snapshot may lose against the one before (`--max-shrink`).
@@ -97,7 +108,7 @@ const SAMPLE: usize = 1000;
 impl Desk {
     pub fn new(options: Options, journal: Option<Journal>) -> Desk {
         let writer = Writer::new(options.clone());
-        let inner = Mutex::new(Inner { writer, journal, epoch: 0, version: 0 });
+        let inner = Mutex::new(Inner { writer, journal, epoch: 0, version: 0, cursor: None });
         Desk { current: Arc::new(ArcSwapOption::empty()), options, inner }
     }
 
@@ -128,10 +139,10 @@ impl Desk {
         })
     }
 
-    /// Brings in some changes.
-    pub fn update(&self, changes: Vec<Change>, guard: Guard) -> Outcome {
+    /// Brings in some changes, which are those up to the line `cursor`.
+    pub fn update(&self, changes: Vec<Change>, cursor: Option<i64>, guard: Guard) -> Outcome {
         let mut inner = self.open();
-        let Inner { writer, journal, version, .. } = &mut *inner;
+        let Inner { writer, journal, version, cursor: place, .. } = &mut *inner;
         let has_rows = |served: &Arc<Served>| {
             let counts = served.snapshot.counts();
             counts.users + counts.rules > 0
@@ -155,35 +166,39 @@ impl Desk {
             }
             draft.apply(change);
         }
-        self.finish(draft, journal, version, changed, guard, false)
+        let edition = Edition { version, cursor: place, next: cursor };
+        self.finish(draft, journal, edition, changed, guard, false)
     }
 
     /// Brings in what the state file holds. Says whether its end is torn off.
     /// `None` if the source was faster.
     pub fn restore(&self, path: &Path, source: &str) -> Result<Option<(Swapped, bool)>, state_file::Error> {
         let mut inner = self.open();
-        let Inner { writer, version, .. } = &mut *inner;
+        let Inner { writer, version, cursor, .. } = &mut *inner;
         if writer.rows() > 0 {
             return Ok(None);
         }
         let mut draft = writer.draft();
-        let is_torn = state_file::read(path, source, |change| draft.apply(change))?;
+        let state_file::End { is_torn, cursor: next } =
+            state_file::read(path, source, |change| draft.apply(change))?;
         let (summary, rows) = (draft.summary(), draft.rows());
         let (snapshot, problems) = draft.commit();
         // A load may have begun, and knows better than the file.
         writer.begin_load();
-        Ok(Some((self.swap(version, snapshot, rows, summary, problems, Vec::new()), is_torn)))
+        let edition = Edition { version, cursor, next };
+        Ok(Some((self.swap(edition, snapshot, rows, summary, problems, Vec::new()), is_torn)))
     }
 
-    /// Brings in all rows of a load, which is complete if `done` says so. Tells
-    /// `begun` when the first of them are there.
+    /// Brings in all rows of a load, which is complete if `done` says so; if it
+    /// has found out its place in the changes, `done` says that too. Tells
+    /// `begun` when the first rows are there.
     pub fn load(
         &self,
         epoch: u64,
         mut rows: mpsc::Receiver<Vec<Row>>,
         progress: &AtomicU64,
         begun: oneshot::Sender<()>,
-        done: oneshot::Receiver<()>,
+        done: oneshot::Receiver<Option<Option<i64>>>,
         guard: Guard,
     ) -> Outcome {
         let mut next = rows.blocking_recv();
@@ -216,7 +231,7 @@ impl Desk {
         if inner.epoch != epoch {
             return Outcome::Abandoned;
         }
-        let Inner { writer, journal, version, .. } = &mut *inner;
+        let Inner { writer, journal, version, cursor, .. } = &mut *inner;
         let mut draft = writer.draft_of_load();
         let mut changed = Vec::new();
         let mut put = |draft: &mut Draft<'_>, journal: &mut Option<Journal>, row: &Row| {
@@ -236,12 +251,12 @@ impl Desk {
             }
             std::thread::yield_now();
         }
-        if done.blocking_recv().is_err() {
+        let Ok(found) = done.blocking_recv() else {
             drop(draft);
             writer.abandon_load();
             journal.iter_mut().for_each(Journal::abandon_load);
             return Outcome::Abandoned;
-        }
+        };
         draft.sweep(|table, id| {
             note(&mut changed, table, id);
             journal
@@ -249,21 +264,24 @@ impl Desk {
                 .filter(|journal| !journal.is_anew())
                 .for_each(|journal| journal.gone(table, id));
         });
-        self.finish(draft, journal, version, changed, guard, true)
+        // Polls may be ahead of what it read, and win.
+        let next = found.unwrap_or(*cursor);
+        self.finish(draft, journal, Edition { version, cursor, next }, changed, guard, true)
     }
 
     fn finish(
         &self,
         mut draft: Draft<'_>,
         journal: &mut Option<Journal>,
-        version: &mut u64,
+        edition: Edition<'_>,
         changed: Vec<(Table, i64)>,
         guard: Guard,
         is_load: bool,
     ) -> Outcome {
         let summary = draft.summary();
         let (_, after) = draft.counts();
-        let before = self.current.load().as_ref().map(|served| served.snapshot.counts());
+        let served = self.current.load_full();
+        let before = served.as_ref().map(|served| served.snapshot.counts());
         if let Err(shrunk) = guard.check(before.unwrap_or_default(), after) {
             let writer = draft.give_up();
             if is_load {
@@ -276,17 +294,29 @@ impl Desk {
         }
         let rows = draft.rows();
         let (snapshot, problems) = draft.commit();
-        journal.iter_mut().for_each(|journal| journal.commit(is_load));
-        if summary.is_empty() && before.is_some() {
+        journal.iter_mut().for_each(|journal| journal.commit(edition.next, is_load));
+        if let Some(served) = served.filter(|_| summary.is_empty()) {
+            *edition.cursor = edition.next;
+            if served.cursor != edition.next {
+                // The same snapshot is what the source says now, too.
+                let (version, snapshot, left_out) =
+                    (served.version, served.snapshot.clone(), served.left_out);
+                self.current.store(Some(Arc::new(Served {
+                    version,
+                    snapshot,
+                    left_out,
+                    cursor: edition.next,
+                })));
+            }
             return Outcome::Unchanged;
         }
-        Outcome::Swapped(Box::new(self.swap(version, snapshot, rows, summary, problems, changed)))
+        Outcome::Swapped(Box::new(self.swap(edition, snapshot, rows, summary, problems, changed)))
     }
 
     /// Puts a snapshot into use that was made of `rows` rows.
     fn swap(
         &self,
-        version: &mut u64,
+        Edition { version, cursor, next }: Edition<'_>,
         snapshot: Arc<Snapshot>,
         rows: usize,
         summary: Summary,
@@ -294,9 +324,11 @@ impl Desk {
         changed: Vec<(Table, i64)>,
     ) -> Swapped {
         *version += 1;
+        *cursor = next;
         let counts = snapshot.counts();
         let left_out = rows - counts.users - counts.rules;
-        let old = self.current.swap(Some(Arc::new(Served { version: *version, snapshot, left_out })));
+        let old =
+            self.current.swap(Some(Arc::new(Served { version: *version, snapshot, left_out, cursor: next })));
         Swapped { version: *version, counts, summary, problems, left_out, changed, old }
     }
 

@@ -370,10 +370,9 @@ impl Reloader {
                 () = stopped.notified() => Err(source::Error::Cancelled),
             };
             // Only what came whole counts.
-            if loaded.is_ok() {
-                let _ = done.send(());
-            } else {
-                drop(done);
+            match &loaded {
+                Ok(cursor) => drop(done.send(wants_cursor.then(|| cursor.as_ref().map(Cursor::id)))),
+                Err(_) => drop(done),
             }
             // A defect here ends the load there, too.
             let outcome = writing.await.map_err(|_| Error::Build)?;
@@ -542,9 +541,10 @@ impl Reloader {
             Ok(Changes::Rows { changes, cursor, is_reconnected }) => (changes, cursor, is_reconnected),
         };
         let rows = changes.iter().map(row).collect();
-        if !changes.is_empty() {
+        let place = cursor.as_ref().map(Cursor::id);
+        if !changes.is_empty() || place != self.cursor.as_ref().map(Cursor::id) {
             let (desk, guard) = (self.desk.clone(), Guard { max_shrink: self.settings.max_shrink });
-            let updated = tokio::task::spawn_blocking(move || desk.update(changes, guard)).await;
+            let updated = tokio::task::spawn_blocking(move || desk.update(changes, place, guard)).await;
             match updated {
                 Ok(Outcome::Swapped(swapped)) => {
                     self.metrics.reload(cause, "swapped", begun.elapsed());

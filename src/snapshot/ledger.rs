@@ -1,10 +1,7 @@
 //! Which rows made a snapshot: what each said, and where it went.
 
-use std::hash::BuildHasher;
-use std::sync::LazyLock;
-
-use foldhash::quality::RandomState;
 use hashbrown::HashSet;
+use twox_hash::XxHash3_64;
 
 use crate::model::{Row, Table};
 
@@ -16,26 +13,36 @@ pub(super) struct Record {
     ///
     /// [`place`]: super::names::place
     pub prefix: u32,
-    /// The upper 56 bits are a keyed hash of what it said; the lowest eight are
-    /// the load that saw it last, from 1.
+    /// The upper 56 bits are a hash of what it said; the lowest eight are the
+    /// load that saw it last, from 1.
     content: u64,
 }
 
 /// The prefix of a row that could not be used.
 pub(super) const UNUSED: u32 = 0;
 
-/// A keyed hash of everything a row says, its id left out.
+/// A hash of everything a row says, its id left out: the same on every machine
+/// and in every version, since nodes are compared by it.
 pub(super) fn content(row: &Row) -> u64 {
-    static KEYED: LazyLock<RandomState> = LazyLock::new(RandomState::default);
     let hash = match row {
-        Row::User(row) => KEYED.hash_one((&row.username, &row.domain, &row.password)),
-        Row::Rule(row) => KEYED.hash_one((
+        Row::User(row) => hash(&(0u8, &row.username, &row.domain, &row.password)),
+        Row::Rule(row) => hash(&(
+            1u8,
             (&row.domain, &row.subject),
             (&row.spriority, &row.ppriority),
             (&row.key, &row.value),
         )),
     };
     hash & !0xff
+}
+
+fn hash(cells: &impl serde::Serialize) -> u64 {
+    // Most rows are short: no memory is taken for them.
+    let mut short = [0; 512];
+    match postcard::to_slice(cells, &mut short) {
+        Ok(bytes) => XxHash3_64::oneshot(bytes),
+        Err(_) => XxHash3_64::oneshot(&postcard::to_allocvec(cells).expect("rows are plain data")),
+    }
 }
 
 impl Record {
@@ -45,6 +52,11 @@ impl Record {
 
     pub fn says(self, content: u64) -> bool {
         self.content & !0xff == content
+    }
+
+    /// What it adds to a digest.
+    fn term(self) -> u64 {
+        self.content >> 8
     }
 
     pub fn was_seen_in(self, load: u8) -> bool {
@@ -82,6 +94,11 @@ impl Ledger {
         self.users.len + self.rules.len
     }
 
+    /// The same for the same rows, whatever order they came in.
+    pub fn digest(&self) -> u64 {
+        self.users.sum.wrapping_add(self.rules.sum)
+    }
+
     /// Forgets which load saw which row.
     pub fn unmark(&mut self) {
         for pages in [&mut self.users, &mut self.rules] {
@@ -113,6 +130,8 @@ pub(super) struct Pages {
     /// None is empty.
     pages: Vec<Page>,
     len: usize,
+    /// Of what the records add to a digest.
+    sum: u64,
 }
 
 #[derive(Debug, Default)]
@@ -184,6 +203,11 @@ impl Pages {
     }
 
     pub fn insert(&mut self, id: i64, record: Record) {
+        self.sum = self.sum.wrapping_add(record.term());
+        self.place(id, record);
+    }
+
+    fn place(&mut self, id: i64, record: Record) {
         let next = self.pages.partition_point(|page| page.first <= id);
         let Some(at) = next.checked_sub(1) else {
             self.pages.insert(0, Page::of(id, record));
@@ -193,6 +217,7 @@ impl Pages {
         let page = &mut self.pages[at];
         match page.search(id) {
             Some(Ok(place)) => {
+                self.sum = self.sum.wrapping_sub(page.record(place).term());
                 (page.prefixes[place], page.contents[place]) = (record.prefix, record.content);
                 return;
             }
@@ -204,7 +229,7 @@ impl Pages {
             Some(Err(place)) if place < PAGE => {
                 let upper = page.split_off(PAGE / 2);
                 self.pages.insert(next, upper);
-                return self.insert(id, record);
+                return self.place(id, record);
             }
             // Behind a full page begins another, which is what ascending ids do.
             _ => self.pages.insert(next, Page::of(id, record)),
@@ -215,6 +240,7 @@ impl Pages {
     pub fn remove(&mut self, id: i64) {
         let Some((page, at)) = self.find(id) else { return };
         let found = &mut self.pages[page];
+        self.sum = self.sum.wrapping_sub(found.record(at).term());
         found.offsets.remove(at);
         found.prefixes.remove(at);
         found.contents.remove(at);
@@ -249,14 +275,17 @@ mod tests {
             let first = (0..ascending).chain(far).map(|id| (id, true));
             for (at, (id, is_put)) in first.chain(ids).enumerate() {
                 if is_put {
-                    pages.insert(id, Record::new(at as u32, 0, 0));
-                    map.insert(id, Record::new(at as u32, 0, 0));
+                    let record = Record::new(at as u32, (at as u64) << 40, at as u8);
+                    pages.insert(id, record);
+                    map.insert(id, record);
                 } else {
                     pages.remove(id);
                     map.remove(&id);
                 }
             }
             prop_assert_eq!(pages.len, map.len());
+            let sum = map.values().fold(0u64, |sum, record| sum.wrapping_add(record.term()));
+            prop_assert_eq!(pages.sum, sum);
             prop_assert!(pages.iter().eq(map.iter().map(|(id, record)| (*id, *record))));
             for id in (-1..3001).chain(far) {
                 prop_assert_eq!(pages.get(id), map.get(&id).copied());

@@ -65,6 +65,7 @@ pub struct Snapshot {
     base: Arc<RuleSet>,
     decoys: Decoys,
     counts: Counts,
+    digest: u64,
 }
 
 /// A snapshot in use.
@@ -76,6 +77,9 @@ pub struct Served {
     pub snapshot: Arc<Snapshot>,
     /// Rows that are not in use, whatever the reason.
     pub left_out: usize,
+    /// The newest line in the source's table of changes when the snapshot was
+    /// what the source said: the same on all nodes. `None` without such a table.
+    pub cursor: Option<i64>,
 }
 
 /// The size of a snapshot, for the log and for operators.
@@ -312,6 +316,12 @@ impl Snapshot {
     /// Whether a domain is a tenant's.
     pub fn has_tenant(&self, domain: &str) -> bool {
         self.tenant(&self.fold(domain)).is_some()
+    }
+
+    /// The same for the same rows, on every node and whatever order they came
+    /// in; how the rows are understood does not matter.
+    pub fn digest(&self) -> u64 {
+        self.digest
     }
 
     /// The size of it.

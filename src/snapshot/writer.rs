@@ -112,6 +112,7 @@ impl Writer {
             base: Arc::new(RuleSet::merge([])),
             decoys: super::Decoys::default(),
             counts: Counts::default(),
+            digest: 0,
         };
         Writer {
             options,
@@ -392,7 +393,7 @@ impl<'w> Draft<'w> {
         for (tenant, name) in std::mem::take(&mut self.suspects) {
             self.report_user_subject(tenant, &name);
         }
-        let Draft { writer, next, records, gone, touched, problems, is_load, .. } = self;
+        let Draft { writer, mut next, records, gone, touched, problems, is_load, .. } = self;
         if let Some(since) = writer.since.as_mut().filter(|_| !is_load) {
             since.extend(touched);
         }
@@ -401,6 +402,7 @@ impl<'w> Draft<'w> {
             writer.since = None;
             writer.keys.tidy();
         }
+        next.digest = writer.ledger.digest();
         writer.current = next.clone();
         (Arc::new(next), problems)
     }

@@ -1,0 +1,304 @@
+//! `jitsiprovs status`: how all nodes are, side by side.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use comfy_table::{CellAlignment, Table};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::{Request, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use tinytemplate::TinyTemplate;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::cli::{self, ListFormat};
+use crate::http::node::Node;
+
+/// How long a node may take to answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How often nodes that differ are asked again.
+const AGAIN: Duration = Duration::from_millis(250);
+/// The longest answer that is read, in bytes.
+const LONGEST: usize = 64 * 1024;
+
+/// What is known of one node.
+#[derive(Debug, Serialize)]
+struct Seen {
+    url: String,
+    #[serde(flatten)]
+    node: Option<Node>,
+    /// How many changes behind the node that has most.
+    lag: Option<i64>,
+    /// Why it did not say.
+    error: Option<String>,
+}
+
+/// What all of them come to.
+#[derive(Debug, Serialize)]
+struct Report {
+    /// Whether all answered and none is behind.
+    agree: bool,
+    nodes: Vec<Seen>,
+}
+
+/// Asks every node until all are as far as the first one was at the beginning,
+/// or `--max-lag` is over; prints what they said last. The code is 1 if they
+/// differ then.
+///
+/// # Errors
+/// When a URL is none.
+pub async fn status(options: cli::Status) -> anyhow::Result<ExitCode> {
+    let cli::Status { urls, max_lag, format } = options;
+    let targets: Vec<(String, String)> = urls
+        .into_iter()
+        .map(|url| {
+            Ok((
+                url.clone(),
+                authority(&url).with_context(|| {
+                    format!("not a node's URL: {:?}", url.rsplit('@').next().unwrap_or_default())
+                })?,
+            ))
+        })
+        .collect::<anyhow::Result<_>>()?;
+    let begun = Instant::now();
+    let mut seen = ask(&targets).await;
+    // Edits that go on meanwhile are not to be waited for.
+    let goal = seen.iter().filter_map(snapshot).max();
+    while !agree(&seen, goal) && begun.elapsed() < Duration::from_secs(max_lag) {
+        sleep(AGAIN).await;
+        seen = ask(&targets).await;
+    }
+    let agree = agree(&seen, goal);
+    let highest = seen.iter().filter_map(snapshot).max();
+    for seen in &mut seen {
+        seen.lag = highest.zip(snapshot(seen)).map(|(highest, own)| highest - own);
+    }
+    let report = Report { agree, nodes: seen };
+    let text = match format {
+        ListFormat::Table => render(&report, max_lag)?,
+        ListFormat::Json => serde_json::to_string_pretty(&report)? + "\n",
+    };
+    // The code is what counts where nobody reads.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    Ok(if agree { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn snapshot(seen: &Seen) -> Option<i64> {
+    seen.node.as_ref()?.snapshot
+}
+
+/// Whether every node is as far as `goal`, and those that are equally far have
+/// the same rows. Where there is no table of changes, the rows alone can tell.
+fn agree(seen: &[Seen], goal: Option<i64>) -> bool {
+    let nodes: Option<Vec<&Node>> = seen.iter().map(|seen| seen.node.as_ref()).collect();
+    let Some(nodes) = nodes.filter(|nodes| nodes.iter().all(|node| node.version > 0)) else { return false };
+    nodes.iter().enumerate().all(|(at, node)| {
+        let same_rows = |other: &&&Node| node.snapshot != other.snapshot || node.digest == other.digest;
+        node.snapshot >= goal && nodes[..at].iter().all(|other| same_rows(&other))
+    })
+}
+
+/// `host:port` of a URL.
+fn authority(url: &str) -> anyhow::Result<String> {
+    let uri: Uri = url.parse().context("write http://host:port")?;
+    let authority = uri.authority().context("write http://host:port")?;
+    match uri.scheme_str() {
+        None | Some("http") => {}
+        Some(_) => bail!("admin listeners speak HTTP: write http://host:port"),
+    }
+    if authority.as_str().contains('@') || authority.port().is_none() || uri.path().len() > 1 {
+        bail!("write http://host:port, the node's --admin-ip and --admin-port");
+    }
+    Ok(authority.to_string())
+}
+
+async fn ask(targets: &[(String, String)]) -> Vec<Seen> {
+    let mut asked = JoinSet::new();
+    for (at, (_, authority)) in targets.iter().enumerate() {
+        let authority = authority.clone();
+        asked.spawn(async move {
+            let answer = timeout(PATIENCE, fetch(&authority)).await;
+            (at, answer.unwrap_or_else(|_| bail!("no answer within {} s", PATIENCE.as_secs())))
+        });
+    }
+    let mut answers: Vec<_> = asked.join_all().await;
+    answers.sort_by_key(|(at, _)| *at);
+    let seen = answers.into_iter().zip(targets).map(|((_, answer), (url, _))| {
+        let (node, error) = match answer {
+            Ok(node) => (Some(node), None),
+            Err(error) => (None, Some(format!("{error:#}"))),
+        };
+        Seen { url: url.clone(), node, lag: None, error }
+    });
+    seen.collect()
+}
+
+async fn fetch(authority: &str) -> anyhow::Result<Node> {
+    let stream = TcpStream::connect(authority).await.context("cannot connect")?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let reply = async {
+        let request = Request::get("/status").header("host", authority).body(Empty::<Bytes>::new())?;
+        let reply = sender.send_request(request).await?;
+        if reply.status() != StatusCode::OK {
+            bail!("{} for /status: is this an admin listener?", reply.status());
+        }
+        let body = Limited::new(reply.into_body(), LONGEST).collect().await;
+        let body = body.map_err(|_| anyhow::anyhow!("its answer breaks off, or is too long"))?.to_bytes();
+        serde_json::from_slice(&body).context("its answer is not a node's")
+    };
+    tokio::select! {
+        reply = reply => reply,
+        ended = connection => match ended {
+            Ok(()) => bail!("it closed the connection"),
+            Err(error) => Err(error.into()),
+        },
+    }
+}
+
+/// What `status.txt` is made with.
+#[derive(Serialize)]
+struct Text {
+    table: String,
+    notes: Vec<String>,
+    verdict: String,
+}
+
+fn render(report: &Report, max_lag: u64) -> anyhow::Result<String> {
+    let mut table = Table::new();
+    table.load_preset(comfy_table::presets::NOTHING);
+    table.set_header([
+        "NODE", "STATE", "SNAPSHOT", "LAG", "AGE", "TENANTS", "USERS", "RULES", "DIGEST", "PROGRAM",
+    ]);
+    let mut notes = Vec::new();
+    let number = |number: Option<i64>| number.map_or("-".into(), |number| number.to_string());
+    for Seen { url, node, lag, error } in &report.nodes {
+        let name = url.trim_start_matches("http://").trim_end_matches('/');
+        let Some(node) = node else {
+            table.add_row([name, "no answer", "-", "-", "-", "-", "-", "-", "-", "-"]);
+            notes.extend(error.as_ref().map(|error| format!("{name}: {error}")));
+            continue;
+        };
+        let state = match &node.failing {
+            Some(_) if node.state == "ready" => "database down",
+            _ if node.is_from_state_file && node.state == "ready" => "state file",
+            _ => &node.state,
+        };
+        notes.extend(node.failing.as_ref().map(|failing| {
+            format!("{name}: the database cannot be read for {:.0} s: {}", failing.seconds, failing.why)
+        }));
+        if node.is_held_back {
+            notes.push(format!("{name}: a newer snapshot is held back, since it would drop too much"));
+        }
+        if node.left_out > 0 {
+            notes.push(format!("{name}: {} rows are not in use", node.left_out));
+        }
+        table.add_row([
+            name.to_owned(),
+            state.to_owned(),
+            number(node.snapshot),
+            number(*lag),
+            format!("{:.1} s", node.age),
+            node.tenants.to_string(),
+            node.users.to_string(),
+            node.rules.to_string(),
+            node.digest.get(..8).unwrap_or(&node.digest).to_owned(),
+            node.program.clone(),
+        ]);
+    }
+    for column in 2..=7 {
+        table.column_mut(column).expect("there are ten").set_cell_alignment(CellAlignment::Right);
+    }
+    table.column_iter_mut().for_each(|column| {
+        column.set_padding((0, 2));
+    });
+    let verdict = match report.agree {
+        true => "all nodes agree".to_owned(),
+        false => format!("the nodes differ for more than {max_lag} s"),
+    };
+    let table = table.lines().map(|line| line.trim_end().to_owned() + "\n").collect();
+    let mut templates = TinyTemplate::new();
+    templates.set_default_formatter(&tinytemplate::format_unescaped);
+    templates.add_template("status", include_str!("status.txt"))?;
+    Ok(templates.render("status", &Text { table, notes, verdict })?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(snapshot: Option<i64>, digest: &str) -> Seen {
+        let node = Node {
+            program: "0.1.0".into(),
+            state: "ready".into(),
+            snapshot,
+            digest: digest.into(),
+            version: 1,
+            age: 0.25,
+            is_from_state_file: false,
+            tenants: 1,
+            users: 2,
+            rules: 3,
+            left_out: 0,
+            is_held_back: false,
+            failing: None,
+        };
+        Seen { url: "http://10.0.0.1:9090".into(), node: Some(node), lag: None, error: None }
+    }
+
+    #[test]
+    fn nodes_agree_when_all_are_as_far_as_the_first_and_equals_have_equal_rows() {
+        for (nodes, goal, expected) in [
+            (vec![seen(Some(7), "a"), seen(Some(7), "a")], Some(7), true),
+            (vec![seen(Some(7), "a"), seen(Some(6), "b")], Some(7), false),
+            // Edits went on: both have what there was at the beginning.
+            (vec![seen(Some(9), "c"), seen(Some(8), "b")], Some(7), true),
+            // The same place in the changes of different databases.
+            (vec![seen(Some(7), "a"), seen(Some(7), "b")], Some(7), false),
+            (vec![seen(None, "a"), seen(None, "a")], None, true),
+            (vec![seen(None, "a"), seen(None, "b")], None, false),
+            (vec![seen(Some(7), "a"), seen(None, "a")], Some(7), false),
+            (vec![seen(Some(7), "a"), Seen { node: None, ..seen(None, "") }], Some(7), false),
+        ] {
+            assert_eq!(agree(&nodes, goal), expected, "{nodes:?}");
+        }
+    }
+
+    #[test]
+    fn a_url_names_host_and_port_of_an_admin_listener() {
+        for (url, expected) in [
+            ("http://10.0.0.1:9090", "10.0.0.1:9090"),
+            ("http://10.0.0.1:9090/", "10.0.0.1:9090"),
+            ("node1:9090", "node1:9090"),
+            ("http://[::1]:9090", "[::1]:9090"),
+        ] {
+            assert_eq!(authority(url).expect(url), expected);
+        }
+        for url in ["https://a:1", "http://a", "http://u:secret@a:1", "http://a:1/status", "", "/status"] {
+            assert!(authority(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn the_table_has_a_line_for_each_node_and_says_what_is_wrong() {
+        let mut ill = seen(Some(6), "0123456789abcdef");
+        ill.node.as_mut().expect("a node").failing =
+            Some(crate::http::node::Failing { seconds: 12.3, why: "it is gone".into() });
+        let silent = Seen { node: None, error: Some("cannot connect".into()), ..seen(None, "") };
+        let nodes = vec![seen(Some(7), "0123456789abcdef"), ill, silent];
+        let text = render(&Report { agree: false, nodes }, 5).expect("renders");
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].starts_with("NODE"), "{text}");
+        assert!(lines[1].contains("ready") && lines[2].contains("database down"), "{text}");
+        assert!(lines[3].contains("no answer"), "{text}");
+        assert!(text.contains("10.0.0.1:9090: the database cannot be read for 12 s: it is gone\n"), "{text}");
+        assert!(
+            text.ends_with("10.0.0.1:9090: cannot connect\nthe nodes differ for more than 5 s\n"),
+            "{text}"
+        );
+    }
+}

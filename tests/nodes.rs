@@ -1,0 +1,169 @@
+//! What several servers of one database say of themselves.
+
+use crate::support::client::{Reply, post};
+use crate::support::server::{Server, run};
+use crate::support::sqlite::SqliteFile;
+use crate::support::wait_for;
+
+const ALICE: [(&str, &str); 2] = [("username", "alice@a.org"), ("password", "pw")];
+
+fn database() -> SqliteFile {
+    let file = SqliteFile::empty();
+    file.user("a.org", "alice", "pw").rule(None, "default", 1, "k", "v");
+    file
+}
+
+fn node(file: &SqliteFile, more: &[&str]) -> Server {
+    Server::on_sqlite(&file.path, &[&["--admin-port", "0"], more].concat())
+}
+
+fn snapshot(reply: &Reply) -> Option<i64> {
+    reply.header("x-snapshot").map(|number| number.parse().expect("a number"))
+}
+
+fn newest_change(file: &SqliteFile) -> i64 {
+    file.connection.query_row("SELECT max(id) FROM jitsiprovs_change", [], |row| row.get(0)).expect("a line")
+}
+
+/// `jitsiprovs status` of the servers: its code and what it prints.
+fn status(servers: &[&Server], more: &[&str]) -> (Option<i32>, String) {
+    let urls: Vec<String> = servers.iter().map(|server| format!("http://{}", server.admin())).collect();
+    let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
+    let output = run(&[&["status"], more, &urls].concat());
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    (output.status.code(), text + &String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn answers_say_as_of_which_change_they_are_and_nodes_say_the_same() {
+    let file = database();
+    let nodes = [node(&file, &[]), node(&file, &[])];
+    let before = newest_change(&file);
+    for node in &nodes {
+        assert_eq!(snapshot(&post(node.address, &ALICE)), Some(before));
+    }
+    file.execute("UPDATE jitsi_property SET property_value = 'w'");
+    let after = newest_change(&file);
+    assert!(after > before);
+    for node in &nodes {
+        wait_for("the change", || (snapshot(&post(node.address, &ALICE)) == Some(after)).then_some(()));
+        assert_eq!(post(node.address, &ALICE).text(), "k=w\n");
+    }
+    // Refusals are all alike, and say nothing of what there is.
+    assert_eq!(snapshot(&post(nodes[0].address, &[("username", "alice@a.org"), ("password", "no")])), None);
+    assert_eq!(snapshot(&post(nodes[0].address, &[])), None);
+}
+
+#[test]
+fn a_change_that_changes_nothing_counts_as_well() {
+    let file = database();
+    let nodes = [node(&file, &[]), node(&file, &[])];
+    file.execute("UPDATE jitsi_property SET property_value = property_value");
+    let third = node(&file, &[]);
+    let newest = newest_change(&file);
+    for node in nodes.iter().chain([&third]) {
+        wait_for("the change", || (snapshot(&post(node.address, &ALICE)) == Some(newest)).then_some(()));
+    }
+    assert_eq!(status(&[&nodes[0], &nodes[1], &third], &[]).0, Some(0));
+    assert!(!nodes[0].log().iter().any(|line| line.contains("version=2")), "nothing was swapped");
+}
+
+#[test]
+fn without_a_table_of_changes_rows_are_compared_and_answers_say_nothing() {
+    let (file, other) = (database(), database());
+    for file in [&file, &other] {
+        // As the original's tables are: without a trigger there is no line.
+        for trigger in
+            ["user_insert", "user_update", "user_delete", "rule_insert", "rule_update", "rule_delete"]
+        {
+            file.execute(&format!("DROP TRIGGER jitsiprovs_{trigger}"));
+        }
+        file.execute("DROP TABLE jitsiprovs_change");
+    }
+    other.user("b.org", "bob", "pw");
+    let nodes = [node(&file, &[]), node(&file, &[]), node(&other, &[])];
+    assert_eq!(snapshot(&post(nodes[0].address, &ALICE)), None);
+    let (code, text) = status(&[&nodes[0], &nodes[1]], &["--max-lag", "0"]);
+    assert_eq!(code, Some(0), "{text}");
+    let (code, text) = status(&[&nodes[0], &nodes[2]], &["--max-lag", "0"]);
+    assert_eq!(code, Some(1), "{text}");
+}
+
+#[test]
+fn a_start_from_the_state_file_says_as_of_when_it_is() {
+    let file = database();
+    let state = file.folder.path().join("state");
+    let options = ["--state-file", state.to_str().expect("UTF-8")];
+    let server = node(&file, &options);
+    file.execute("UPDATE jitsi_property SET property_value = 'w'");
+    let newest = newest_change(&file);
+    wait_for("the change", || (snapshot(&post(server.address, &ALICE)) == Some(newest)).then_some(()));
+    server.signal("TERM");
+    assert!(server.wait().success());
+
+    let elsewhere = file.folder.path().join("elsewhere");
+    std::fs::rename(&file.path, &elsewhere).expect("renamed");
+    let server = node(&file, &options);
+    assert_eq!(snapshot(&post(server.address, &ALICE)), Some(newest));
+    let (code, text) = status(&[&server], &[]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("database down") && text.contains("cannot be read for"), "{text}");
+}
+
+#[test]
+fn status_shows_who_is_behind_and_who_does_not_answer() {
+    let file = database();
+    let good = node(&file, &[]);
+    let other = database();
+    let behind = node(&other, &[]);
+    let (code, text) = status(&[&good, &behind], &["--max-lag", "0"]);
+    assert_eq!(code, Some(0), "the same rows at the same place are the same: {text}");
+
+    file.execute(
+        "UPDATE jitsi_property SET property_value = 'w'; UPDATE jitsi_property SET property_value = 'x'",
+    );
+    let newest = newest_change(&file);
+    wait_for("the change", || (snapshot(&post(good.address, &ALICE)) == Some(newest)).then_some(()));
+    let (code, text) = status(&[&good, &behind], &["--max-lag", "1"]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("differ for more than 1 s"), "{text}");
+    let (code, text) = status(&[&good, &behind], &["--max-lag", "0", "--format", "json"]);
+    let report: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!((code, &report["agree"]), (Some(1), &false.into()));
+    let nodes = report["nodes"].as_array().expect("a list");
+    assert_eq!(nodes[0]["lag"], 0);
+    assert_eq!(nodes[1]["lag"], 2);
+    assert_eq!((&nodes[1]["users"], &nodes[1]["rules"]), (&1.into(), &1.into()));
+    assert_ne!(nodes[0]["digest"], nodes[1]["digest"]);
+
+    let gone = format!("http://{}", behind.admin());
+    drop(behind);
+    let output = run(&["status", "--max-lag", "0", &format!("http://{}", good.admin()), &gone]);
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text.contains("no answer") && text.contains("cannot connect"), "{text}");
+    // The public listener is no admin listener.
+    let output = run(&["status", "--max-lag", "0", &format!("http://{}", good.address)]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("404 Not Found for /status"));
+}
+
+#[test]
+fn status_waits_for_a_node_that_is_just_behind() {
+    let file = database();
+    let nodes = [node(&file, &[]), node(&file, &[])];
+    for value in 0..5 {
+        file.execute(&format!("UPDATE jitsi_property SET property_value = '{value}'"));
+        let (code, text) = status(&[&nodes[0], &nodes[1]], &["--max-lag", "20"]);
+        assert_eq!(code, Some(0), "{text}");
+    }
+}
+
+#[test]
+fn what_is_no_url_of_a_node_is_refused_and_shows_no_secret() {
+    for url in ["https://127.0.0.1:1", "http://user:secret@127.0.0.1:1", "http://127.0.0.1"] {
+        let output = run(&["status", url]);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.starts_with("jitsiprovs: not a node's URL: ") && !text.contains("secret"), "{text}");
+    }
+}
