@@ -47,10 +47,12 @@ pub enum Outcome {
     Unreadable,
     /// A health check.
     Health,
+    /// The client hung up before it was answered.
+    Aborted,
 }
 
 impl Outcome {
-    const ALL: [Outcome; 13] = [
+    const ALL: [Outcome; 14] = [
         Outcome::Ok,
         Outcome::Denied,
         Outcome::Throttled,
@@ -64,6 +66,7 @@ impl Outcome {
         Outcome::Timeout,
         Outcome::Unreadable,
         Outcome::Health,
+        Outcome::Aborted,
     ];
 
     /// As it is called in metrics and in the log.
@@ -82,6 +85,7 @@ impl Outcome {
             Outcome::Timeout => "timeout",
             Outcome::Unreadable => "unreadable",
             Outcome::Health => "health",
+            Outcome::Aborted => "aborted",
         }
     }
 }
@@ -246,10 +250,13 @@ impl Metrics {
         self.tenants.is_some()
     }
 
-    /// Counts a request that took `time`, of a tenant if it is one we have.
+    /// Counts a request that took `time`, of a tenant if it is one we have. The
+    /// time of health checks, and of clients who did not wait, says nothing.
     pub fn request(&self, outcome: Outcome, tenant: Option<&str>, time: Duration) {
         self.requests[outcome as usize].inc();
-        self.latency.observe(time);
+        if !matches!(outcome, Outcome::Health | Outcome::Aborted) {
+            self.latency.observe(time);
+        }
         if let (Some(family), Some(tenant)) = (&self.tenants, tenant) {
             let labels = vec![("tenant", tenant.to_owned()), ("result", outcome.name().to_owned())];
             family.get_or_create(&labels).inc();

@@ -60,18 +60,52 @@ impl Watch {
     }
 }
 
-/// The links that lead to `file`, and where they lead.
+/// So many links are followed, as the system does about.
+const MOST_LINKS: usize = 64;
+
+/// The links that lead to `file`, and where they lead: each may be replaced,
+/// also those of folders, and those on the way to where another leads.
 fn links(file: &Path) -> Vec<PathBuf> {
-    let is_link = |path: &&Path| path.is_symlink();
-    let on_the_way = file.ancestors().filter(is_link).map(Path::to_owned);
-    let mut links: Vec<PathBuf> = on_the_way.chain(file.canonicalize().ok()).collect();
-    // A link may lead to another, which may be replaced as well.
-    let mut next = file.to_owned();
-    while let Ok(target) = next.read_link()
-        && links.len() < 64
+    let mut links: Vec<PathBuf> = file.canonicalize().into_iter().collect();
+    let mut next = vec![file.to_owned()];
+    while let Some(path) = next.pop()
+        && links.len() < MOST_LINKS
     {
-        next = next.parent().unwrap_or(Path::new("")).join(target);
-        links.push(next.clone());
+        for link in path.ancestors().filter(|path| path.is_symlink()) {
+            let Ok(target) = link.read_link() else { continue };
+            let rest = path.strip_prefix(link).unwrap_or(Path::new(""));
+            let target = link.parent().unwrap_or(Path::new("")).join(target);
+            links.push(link.to_owned());
+            // Joining nothing would add a slash.
+            next.push(if rest.as_os_str().is_empty() { target } else { target.join(rest) });
+        }
+        links.push(path);
     }
     links
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn every_link_on_the_way_is_known() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        // As some deployments have it: file → current/file, current → releases/7.
+        std::fs::create_dir_all(at("releases/7")).expect("a folder");
+        std::fs::write(at("releases/7/cert.pem"), "").expect("a file");
+        symlink("releases/7", at("current")).expect("a link");
+        symlink("current/cert.pem", at("cert.pem")).expect("a link");
+        symlink("cert.pem", at("alias.pem")).expect("a link");
+        let links = links(&at("alias.pem"));
+        for name in ["alias.pem", "cert.pem", "current", "current/cert.pem", "releases/7/cert.pem"] {
+            assert!(links.contains(&at(name)), "{name}: {links:?}");
+        }
+        // Links in a circle lead nowhere, and to an end.
+        symlink("b", at("a")).expect("a link");
+        symlink("a", at("b")).expect("a link");
+        assert!(super::links(&at("a")).len() <= MOST_LINKS * 2);
+    }
 }

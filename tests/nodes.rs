@@ -103,8 +103,18 @@ fn a_start_from_the_state_file_says_as_of_when_it_is() {
 
     let elsewhere = file.folder.path().join("elsewhere");
     std::fs::rename(&file.path, &elsewhere).expect("renamed");
+    // How old it is counts, not how long it has been served.
+    let hour_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    std::fs::File::options()
+        .write(true)
+        .open(&state)
+        .and_then(|file| file.set_modified(hour_ago))
+        .expect("set");
     let server = node(&file, &options);
     assert_eq!(snapshot(&post(server.address, &ALICE)), Some(newest));
+    let (_, text) = status(&[&server], &["--format", "json"]);
+    let report: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert!(report["nodes"][0]["age"].as_f64() > Some(3599.0), "{text}");
     let (code, text) = status(&[&server], &[]);
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("database down") && text.contains("cannot be read for"), "{text}");

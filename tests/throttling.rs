@@ -560,3 +560,46 @@ fn the_name_that_nginx_gives_a_request_is_in_the_log_only_if_nginx_is_trusted() 
         assert!(line.contains(address), "{line}");
     }
 }
+
+/// A server whose only user's hash takes a while to compute.
+fn slow_server() -> (SqliteFile, Server) {
+    let file = SqliteFile::empty();
+    file.stored_user("a.org", "alice", &bcrypt::hash("pw", 9).expect("a hash"));
+    let server = Server::on_sqlite(&file.path, &[&LONG[..], &["--admin-port", "0"]].concat());
+    (file, server)
+}
+
+#[test]
+fn a_guess_counts_though_who_made_it_hangs_up() {
+    let (_file, server) = slow_server();
+    for number in 0..10 {
+        let mut connection = Connection::open(server.address);
+        connection.send(&sign_in("alice", &format!("wrong {number}")));
+        drop(connection);
+        // One whose turn has not come when it hangs up is not tried at all.
+        wait_for("the guess to be counted", || {
+            (metric(&server, "jitsiprovs_auth_failures_total") == number + 1).then_some(())
+        });
+    }
+    assert_throttled(&mut Connection::open(server.address), "alice");
+    wait_for("a line for each", || {
+        let line = |line: &&String| line.contains("result=aborted") && line.contains("username=\"alice\"");
+        let aborted = server.log().iter().filter(line).count();
+        (aborted as u64 == metric(&server, "jitsiprovs_requests_total{result=\"aborted\"}") && aborted > 0)
+            .then_some(())
+    });
+}
+
+#[test]
+fn guesses_that_wait_for_their_turn_together_do_not_all_get_one() {
+    let (_file, server) = slow_server();
+    let mut connections: Vec<_> = (0..60).map(|_| Connection::open(server.address)).collect();
+    for (number, connection) in connections.iter_mut().enumerate() {
+        connection.send(&sign_in("alice", &format!("wrong {number}")));
+    }
+    let denied = connections.iter_mut().map(|one| one.receive().expect("an answer").status);
+    let denied = denied.filter(|&status| status == 401).count();
+    // Ten, and those who had their turn already when the tenth was counted.
+    let at_once = std::thread::available_parallelism().expect("a number").get();
+    assert!((10..10 + at_once).contains(&denied), "{denied} were tried");
+}

@@ -72,13 +72,55 @@ struct Record {
     username: Option<String>,
     /// The snapshot that it was answered from.
     version: u64,
-    /// Whether the tenant is one that we have.
-    is_known: bool,
+    /// The tenant in the one spelling it is counted by, if it is one we have.
+    known: Option<String>,
+}
+
+/// A request under way. However it ends, it is counted and a line of the log,
+/// also if the client hangs up.
+struct Exchange<'a> {
+    state: &'a State,
+    begun: Instant,
+    address: IpAddr,
+    /// None if it is no line of the log.
+    id: Option<String>,
+    record: Record,
+    is_over: bool,
+}
+
+impl Exchange<'_> {
+    fn end(&mut self, outcome: Outcome, response: Option<&Response<Full<Bytes>>>) {
+        self.is_over = true;
+        let (record, taken) = (&self.record, self.begun.elapsed());
+        self.state.metrics.request(outcome, record.known.as_deref(), taken);
+        // Load balancers ask all the time.
+        let Some(id) = self.id.as_ref().filter(|_| outcome != Outcome::Health) else { return };
+        tracing::info!(
+            result = %outcome.name(),
+            status = response.map(|response| response.status().as_u16()),
+            tenant = record.tenant.as_deref().map(shown),
+            username = record.username.as_deref().map(shown),
+            address = %self.address,
+            bytes = response.map_or(0, |response| response.body().size_hint().exact().unwrap_or_default()),
+            us = taken.as_micros() as u64,
+            snapshot = record.version,
+            request = %id,
+            "request"
+        );
+    }
+}
+
+impl Drop for Exchange<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.end(Outcome::Aborted, None);
+        }
+    }
 }
 
 /// Answers one request.
 pub async fn respond(
-    state: &State,
+    state: &Arc<State>,
     listener: Listener,
     peer: IpAddr,
     request: Request<Incoming>,
@@ -90,40 +132,25 @@ pub async fn respond(
     let forwarded = request.headers().get_all("x-forwarded-for");
     let address = state.proxies.client(peer, forwarded.iter().map(HeaderValue::as_bytes));
     let id = state.access_log.then(|| request_id(state, peer, &request));
-    let mut record = Record::default();
+    let mut exchange = Exchange { state, begun, address, id, record: Record::default(), is_over: false };
     let path = request.uri().path();
-    let answered = if path == HEALTH && matches!(*request.method(), Method::GET | Method::HEAD) {
+    let is_health = path == HEALTH && matches!(*request.method(), Method::GET | Method::HEAD);
+    let answered = if is_health {
         Ok(text(StatusCode::OK, b"ok\n".to_vec()))
     } else if path.strip_suffix('/').unwrap_or(path) != PATH {
         Err(Refusal::NotFound)
     } else if request.method() != Method::GET && request.method() != Method::POST {
         Err(Refusal::Method)
     } else {
-        provision::provision(state, address, request, &mut record).await
+        provision::provision(state, address, request, &mut exchange.record).await
     };
     let outcome = match &answered {
-        Ok(_) if record.version == 0 => Outcome::Health,
+        Ok(_) if is_health => Outcome::Health,
         Ok(_) => Outcome::Ok,
         Err(refusal) => refusal.outcome(),
     };
     let response = answered.unwrap_or_else(Refusal::response);
-    let taken = begun.elapsed();
-    state.metrics.request(outcome, record.tenant.as_deref().filter(|_| record.is_known), taken);
-    // Load balancers ask all the time.
-    if let Some(id) = id.filter(|_| outcome != Outcome::Health) {
-        tracing::info!(
-            result = %outcome.name(),
-            status = response.status().as_u16(),
-            tenant = record.tenant.as_deref().map(shown),
-            username = record.username.as_deref().map(shown),
-            %address,
-            bytes = response.body().size_hint().exact(),
-            us = taken.as_micros() as u64,
-            snapshot = record.version,
-            request = %id,
-            "request"
-        );
-    }
+    exchange.end(outcome, Some(&response));
     response
 }
 

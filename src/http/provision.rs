@@ -1,6 +1,7 @@
 //! The provisioning request itself: parameters in, properties out.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -27,7 +28,7 @@ const SNAPSHOT: HeaderName = HeaderName::from_static("x-snapshot");
 const SLOW_WAIT: Duration = Duration::from_secs(5);
 
 pub(super) async fn provision(
-    state: &State,
+    state: &Arc<State>,
     address: IpAddr,
     request: Request<Incoming>,
     record: &mut Record,
@@ -51,25 +52,41 @@ pub(super) async fn provision(
     let served = state.snapshot.load();
     let served = served.as_ref().ok_or(Refusal::NotReady)?;
     record.version = served.version;
-    record.is_known = state.metrics.counts_tenants()
-        && params.known(Known::Domain).is_some_and(|domain| served.snapshot.has_tenant(domain));
     let attempt = Attempt::new(address, served, &params);
+    // As it is compared: a tenant has many spellings, and counts but once.
+    if state.metrics.counts_tenants() && served.snapshot.has_tenant(&attempt.domain) {
+        record.known = Some(String::from_utf8_lossy(&attempt.domain).into_owned());
+    }
     attempt.check(state)?;
     let session = match served.snapshot.authenticate(&params) {
         Outcome::Granted(session) => Some(session),
-        Outcome::Denied => None,
+        Outcome::Denied => {
+            attempt.failed(state, &params);
+            None
+        }
         Outcome::Pending(pending) => {
-            let password = params.known(Known::Password).unwrap_or_default();
-            let right = verify_slowly(state, pending.work(password.to_owned())).await?;
-            pending.settle(right)
+            let permit = timeout(SLOW_WAIT, state.slow.clone().acquire_owned()).await;
+            let Ok(Ok(permit)) = permit else { return Err(Refusal::Busy) };
+            // Others may have failed while this one waited.
+            attempt.check(state)?;
+            let verify = pending.work(params.known(Known::Password).unwrap_or_default().to_owned());
+            let (state, params) = (state.clone(), params.clone());
+            // A client that hangs up stops neither the work nor the counting, or
+            // guessing would be free; the permit goes with the work.
+            let work = move || {
+                let _permit = permit;
+                let right = verify();
+                if !right {
+                    attempt.failed(&state, &params);
+                }
+                right
+            };
+            pending.settle(tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::Busy)?)
         }
     };
     match session {
         Some(session) => Ok(answer(state, served, session, &params)),
-        None => {
-            attempt.failed(state, &params);
-            Err(Refusal::Credentials { challenge: origin == Origin::Header })
-        }
+        None => Err(Refusal::Credentials { challenge: origin == Origin::Header }),
     }
 }
 
@@ -166,21 +183,4 @@ async fn collect(body: Incoming, patience: Duration) -> Result<Bytes, Refusal> {
         Ok(Err(_)) => Err(Refusal::Unreadable),
         Err(_) => Err(Refusal::Timeout),
     }
-}
-
-/// Computes a slow hash on a thread of its own, no more of them at once than
-/// there are permits.
-async fn verify_slowly(
-    state: &State,
-    verify: impl FnOnce() -> bool + Send + 'static,
-) -> Result<bool, Refusal> {
-    let Ok(Ok(permit)) = timeout(SLOW_WAIT, state.slow.clone().acquire_owned()).await else {
-        return Err(Refusal::Busy);
-    };
-    // The permit goes with the work: a client that hangs up does not stop it.
-    let work = move || {
-        let _permit = permit;
-        verify()
-    };
-    tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::Busy)
 }

@@ -6,7 +6,7 @@
 //! parent ends.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 
@@ -45,9 +45,9 @@ pub fn enter() -> anyhow::Result<Option<ExitCode>> {
         .spawn()
         .context("cannot start the process in the background: -n stays in the foreground")?;
     let mut said = Vec::new();
-    if let Some(mut stdout) = child.stdout.take() {
+    if let Some(stdout) = child.stdout.take() {
         // A child that ends has said nothing, and that is what counts.
-        let _ = stdout.read_to_end(&mut said);
+        let _ = BufReader::new(stdout).read_until(b'\n', &mut said);
     }
     if said == SERVING {
         return Ok(Some(ExitCode::SUCCESS));

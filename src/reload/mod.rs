@@ -386,7 +386,13 @@ impl Reloader {
     /// Goes on from what the load under way came to.
     async fn conclude(&mut self, loaded: Loaded) {
         if let Some(Loading { cause, begun, wants_cursor, .. }) = self.loading.take() {
+            let is_stopped = matches!(loaded, Err(Error::Source(source::Error::Cancelled)));
             let verdict = self.loaded(cause, begun, wants_cursor, loaded).await;
+            if is_stopped {
+                // Whoever waits for it is told what the next one comes to.
+                let [now, next] = &mut self.waiting;
+                next.append(now);
+            }
             self.metrics.reload(cause, verdict.name(), begun.elapsed());
             for asker in self.waiting[0].drain(..) {
                 // Whoever has stopped waiting need not know.
@@ -609,6 +615,10 @@ impl Reloader {
     async fn restore(&mut self, path: PathBuf) {
         let begun = Instant::now();
         let (desk, name) = (self.desk.clone(), self.source.name());
+        let written = std::fs::metadata(&path).and_then(|file| file.modified());
+        let age = written.ok().and_then(|written| written.elapsed().ok()).unwrap_or_default();
+        let now = std::time::Instant::now();
+        let as_of = now.checked_sub(age).unwrap_or(now);
         let restored = tokio::task::spawn_blocking(move || desk.restore(&path, &name)).await;
         match restored {
             Ok(Ok(None)) => {}
@@ -617,7 +627,10 @@ impl Reloader {
                     tracing::warn!("the end of the state file is torn off: the latest changes are missing");
                 }
                 self.swapped("state file", begun, None, swapped);
-                self.status.send_modify(|status| status.origin = Origin::StateFile);
+                self.status.send_modify(|status| {
+                    status.origin = Origin::StateFile;
+                    status.as_of = as_of;
+                });
                 tracing::warn!("{}", *self.status.borrow());
             }
             Ok(Err(error)) => {
@@ -657,7 +670,7 @@ impl Reloader {
             added = summary.added,
             changed = summary.changed,
             removed = summary.removed,
-            bad_rows = problems.total,
+            reported = problems.total,
             left_out,
             cursor = cursor.map(Cursor::id),
             ms = ms(begun),

@@ -30,6 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_secs(10);
 /// So long before its end, the log begins to say so.
 const ENDS_SOON: Duration = Duration::from_secs(7 * 24 * 3600);
+/// It says so again after a day: who is to act may have missed it.
+const WARN_AGAIN: Duration = Duration::from_secs(24 * 3600);
 
 /// `--ssl-keyfile` and `--ssl-certfile`.
 #[derive(Debug, Clone)]
@@ -132,6 +134,8 @@ pub struct Certificate {
     expiry: i64,
     /// What the files held when they were last looked at.
     seen: u64,
+    /// When it was last looked whether the certificate is about to end.
+    warned: Instant,
 }
 
 struct Current(ArcSwap<CertifiedKey>);
@@ -169,7 +173,14 @@ impl Certificate {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         // Clients that come back need no second full handshake.
         config.ticketer = ring::Ticketer::new().map_err(unusable)?;
-        Ok(Certificate { files, current, config: Arc::new(config), expiry, seen: content })
+        Ok(Certificate {
+            files,
+            current,
+            config: Arc::new(config),
+            expiry,
+            seen: content,
+            warned: Instant::now(),
+        })
     }
 
     /// What handshakes need.
@@ -193,13 +204,14 @@ impl Certificate {
                     () = sleep(LOOK) => false,
                     _ = hangup.recv() => true,
                 };
+                if self.warned.elapsed() >= WARN_AGAIN {
+                    self.warn();
+                }
             }
             if !is_asked {
                 sleep(SETTLES).await;
             }
-            let read = self.read_patiently().await;
-            self.seen = self.files.content();
-            match read {
+            match self.read_patiently().await {
                 Ok(pair) => self.take(pair, is_asked, metrics),
                 Err(error) => {
                     metrics.certificate_reload(false);
@@ -209,9 +221,11 @@ impl Certificate {
         }
     }
 
-    async fn read_patiently(&self) -> Result<Pair, Error> {
+    async fn read_patiently(&mut self) -> Result<Pair, Error> {
         let until = Instant::now() + PATIENCE;
         loop {
+            // What is put there after this look is not missed, if it is no good.
+            self.seen = self.files.content();
             match self.files.read() {
                 Err(_) if Instant::now() < until => sleep_until((Instant::now() + SETTLES).min(until)).await,
                 read => return read,
@@ -225,11 +239,10 @@ impl Certificate {
         self.current.0.store(Arc::new(pair.key));
         self.expiry = pair.expiry;
         metrics.certificate_expiry.set(pair.expiry);
-        if is_same && is_asked {
-            return;
+        if !(is_same && is_asked) {
+            metrics.certificate_reload(true);
+            tracing::info!(expires_in_days = self.left().map_or(0, days), "new certificate in use");
         }
-        metrics.certificate_reload(true);
-        tracing::info!(expires_in_days = self.left().map_or(0, days), "new certificate in use");
         self.warn();
     }
 
@@ -239,7 +252,8 @@ impl Certificate {
         end.duration_since(SystemTime::now()).ok()
     }
 
-    fn warn(&self) {
+    fn warn(&mut self) {
+        self.warned = Instant::now();
         let path = self.files.chain.display();
         match self.left() {
             None => tracing::error!("the certificate in {path} has expired: clients will refuse it"),

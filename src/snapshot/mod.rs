@@ -204,13 +204,14 @@ pub struct Pending<'s> {
 }
 
 impl<'s> Pending<'s> {
-    /// The work to be done where it blocks nobody: compares `password`, and
-    /// remembers it if it is right, even if nobody waits for that any more.
+    /// The work to be done where it blocks nobody: says whether `password` is
+    /// right for a user who exists, and remembers it if so, even if nobody waits
+    /// for that any more.
     pub fn work(&self, password: String) -> impl FnOnce() -> bool + Send + 'static {
         let (slow, is_real) = (self.slow.clone(), self.session.is_some());
         move || {
-            let right = slow.verify(&password);
-            if right && is_real {
+            let right = slow.verify(&password) && is_real;
+            if right {
                 slow.remember(&password);
             }
             right
@@ -313,9 +314,9 @@ impl Snapshot {
         self.comparison.fold(name)
     }
 
-    /// Whether a domain is a tenant's.
-    pub fn has_tenant(&self, domain: &str) -> bool {
-        self.tenant(&self.fold(domain)).is_some()
+    /// Whether a folded domain is a tenant's.
+    pub fn has_tenant(&self, domain: &Folded) -> bool {
+        self.tenant(domain).is_some()
     }
 
     /// The same for the same rows, on every node and whatever order they came
