@@ -3,11 +3,15 @@
 //! Every option of the original's `-h` keeps its spelling with underscores;
 //! the spelling with hyphens is the one that is documented.
 
+mod commands;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, ValueEnum};
+
+pub use commands::*;
 
 use crate::telemetry::{self, Facility, Format};
 
@@ -29,52 +33,6 @@ pub struct Cli {
     pub command: Option<Command>,
     #[command(flatten)]
     pub serve: Options,
-}
-
-/// What can be done besides serving.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Try it out: serve a small example on this machine, and say what to ask it
-    Demo(Demo),
-    /// Ask the admin listeners of all nodes how they are, and whether they agree
-    Status(Status),
-}
-
-/// Options of `demo`.
-#[derive(Debug, Args)]
-pub struct Demo {
-    /// Port on 127.0.0.1; 0 takes a free one
-    #[arg(
-        long,
-        alias = "http_port",
-        env = "JITSIPROVS_HTTP_PORT",
-        value_name = "PORT",
-        default_value_t = 8080
-    )]
-    pub http_port: u16,
-}
-
-/// Options of `status`.
-#[derive(Debug, Args)]
-pub struct Status {
-    /// The nodes' admin listeners, such as http://10.0.0.1:9090
-    #[arg(required = true, value_name = "URL")]
-    pub urls: Vec<String>,
-    /// For how long nodes may differ, in seconds; after that it ends with code 1
-    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
-    pub max_lag: u64,
-    /// How to print it
-    #[arg(long, value_name = "FORMAT", default_value = "table")]
-    pub format: ListFormat,
-}
-
-/// How lists are printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ListFormat {
-    /// For people
-    Table,
-    /// For programs
-    Json,
 }
 
 /// Options of the server and of --setup.
@@ -215,7 +173,7 @@ pub struct Database {
 }
 
 /// Making the database.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Setup")]
 pub struct Setup {
     /// Make or upgrade the tables, keep what is in them, and end

@@ -80,6 +80,16 @@ pub struct Serve {
     pub metrics_tenants: bool,
 }
 
+/// The tables that a command works on.
+pub struct Tables {
+    /// Where users and rules are.
+    pub source: Arc<dyn Source>,
+    /// How rows are understood.
+    pub snapshot: snapshot::Options,
+    /// How requests are understood.
+    pub params: params::Settings,
+}
+
 /// Why the options cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -173,6 +183,19 @@ impl Config {
             metrics_tenants,
         };
         Ok(Config { log, identity, task: Task::Serve(place, Box::new(serve)) })
+    }
+}
+
+impl Tables {
+    /// Checks `options`.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn new(options: cli::Tables) -> Result<Tables, Error> {
+        let cli::Tables { database, rows, requests } = options;
+        let source = source(database, cli::Setup::default())?;
+        let params = request_settings(requests)?;
+        Ok(Tables { source, snapshot: snapshot_options(rows, params.aliases.clone()), params })
     }
 }
 

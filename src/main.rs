@@ -35,11 +35,13 @@ fn main() -> ExitCode {
 /// Returns the code to end with, or the error that is to be printed.
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let Config { log, identity, task } = match cli.command {
-        Some(Command::Demo(options)) => {
-            let _log = telemetry::start(telemetry::Options::default())?;
-            return block_on(commands::demo(options)).map(|()| ExitCode::SUCCESS);
+        Some(command) => {
+            let _log = match command {
+                Command::Demo(_) => Some(telemetry::start(telemetry::Options::default())?),
+                _ => None,
+            };
+            return block_on(commands::run(command));
         }
-        Some(Command::Status(options)) => return block_on(commands::status(options)),
         None => Config::new(cli.serve)?,
     };
     if let Task::Serve(Place { in_background: true, .. }, _) = task

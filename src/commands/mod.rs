@@ -1,9 +1,43 @@
 //! What the program does besides serving: thin callers of the rest.
 
+mod check;
 mod demo;
+mod diff;
+mod explain;
+mod export;
+mod generate;
+mod import;
+mod print;
+mod rule;
 mod setup;
 mod status;
+mod tables;
+mod tenant;
+mod user;
 
-pub use demo::demo;
+use std::process::ExitCode;
+
+use crate::cli::Command;
+
 pub use setup::setup;
-pub use status::status;
+
+/// Does what was asked for, and returns the code to end with.
+///
+/// # Errors
+/// One line that names the thing and the fix.
+pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Demo(options) => demo::demo(options).await.map(|()| ExitCode::SUCCESS),
+        Command::User(options) => user::user(options).await,
+        Command::Tenant(options) => tenant::tenant(options).await,
+        Command::Rule(options) => rule::rule(options).await,
+        Command::Explain(options) => explain::explain(options).await,
+        Command::Check(options) => check::check(options).await,
+        Command::Import(options) => import::import(options).await,
+        Command::Export(options) => export::export(options).await,
+        Command::Diff(options) => diff::diff(options).await,
+        Command::Status(options) => status::status(options).await,
+        Command::Completions(options) => generate::completions(options),
+        Command::Man(options) => generate::man(options),
+    }
+}

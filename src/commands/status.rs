@@ -1,11 +1,9 @@
 //! `jitsiprovs status`: how all nodes are, side by side.
 
-use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use comfy_table::{CellAlignment, Table};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::{Request, StatusCode, Uri};
@@ -16,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::print::{self, number, text};
 use crate::cli::{self, ListFormat};
 use crate::http::node::Node;
 
@@ -53,7 +52,7 @@ struct Report {
 /// # Errors
 /// When a URL is none.
 pub async fn status(options: cli::Status) -> anyhow::Result<ExitCode> {
-    let cli::Status { urls, max_lag, format } = options;
+    let cli::Status { urls, max_lag, listed } = options;
     let targets: Vec<(String, String)> = urls
         .into_iter()
         .map(|url| {
@@ -79,12 +78,10 @@ pub async fn status(options: cli::Status) -> anyhow::Result<ExitCode> {
         seen.lag = highest.zip(snapshot(seen)).map(|(highest, own)| highest - own);
     }
     let report = Report { agree, nodes: seen };
-    let text = match format {
-        ListFormat::Table => render(&report, max_lag)?,
-        ListFormat::Json => serde_json::to_string_pretty(&report)? + "\n",
-    };
-    // The code is what counts where nobody reads.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    match listed.format {
+        ListFormat::Table => print::write(render(&report, max_lag)?)?,
+        ListFormat::Json => print::json(&report)?,
+    }
     Ok(if agree { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -169,17 +166,25 @@ struct Text {
 }
 
 fn render(report: &Report, max_lag: u64) -> anyhow::Result<String> {
-    let mut table = Table::new();
-    table.load_preset(comfy_table::presets::NOTHING);
-    table.set_header([
-        "NODE", "STATE", "SNAPSHOT", "LAG", "AGE", "TENANTS", "USERS", "RULES", "DIGEST", "PROGRAM",
-    ]);
+    let columns = [
+        text("NODE"),
+        text("STATE"),
+        number("SNAPSHOT"),
+        number("LAG"),
+        number("AGE"),
+        number("TENANTS"),
+        number("USERS"),
+        number("RULES"),
+        text("DIGEST"),
+        text("PROGRAM"),
+    ];
+    let mut rows = Vec::new();
     let mut notes = Vec::new();
-    let number = |number: Option<i64>| number.map_or("-".into(), |number| number.to_string());
+    let count = |number: Option<i64>| number.map_or("-".into(), |number| number.to_string());
     for Seen { url, node, lag, error } in &report.nodes {
         let name = url.trim_start_matches("http://").trim_end_matches('/');
         let Some(node) = node else {
-            table.add_row([name, "no answer", "-", "-", "-", "-", "-", "-", "-", "-"]);
+            rows.push([name, "no answer", "-", "-", "-", "-", "-", "-", "-", "-"].map(String::from).to_vec());
             notes.extend(error.as_ref().map(|error| format!("{name}: {error}")));
             continue;
         };
@@ -197,11 +202,11 @@ fn render(report: &Report, max_lag: u64) -> anyhow::Result<String> {
         if node.left_out > 0 {
             notes.push(format!("{name}: {} rows are not in use", node.left_out));
         }
-        table.add_row([
+        rows.push(vec![
             name.to_owned(),
             state.to_owned(),
-            number(node.snapshot),
-            number(*lag),
+            count(node.snapshot),
+            count(*lag),
             format!("{:.1} s", node.age),
             node.tenants.to_string(),
             node.users.to_string(),
@@ -210,17 +215,11 @@ fn render(report: &Report, max_lag: u64) -> anyhow::Result<String> {
             node.program.clone(),
         ]);
     }
-    for column in 2..=7 {
-        table.column_mut(column).expect("there are ten").set_cell_alignment(CellAlignment::Right);
-    }
-    table.column_iter_mut().for_each(|column| {
-        column.set_padding((0, 2));
-    });
     let verdict = match report.agree {
         true => "all nodes agree".to_owned(),
         false => format!("the nodes differ for more than {max_lag} s"),
     };
-    let table = table.lines().map(|line| line.trim_end().to_owned() + "\n").collect();
+    let table = print::table(&columns, rows);
     let mut templates = TinyTemplate::new();
     templates.set_default_formatter(&tinytemplate::format_unescaped);
     templates.add_template("status", include_str!("status.txt"))?;

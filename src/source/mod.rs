@@ -1,6 +1,7 @@
 //! Where users and rules come from: one trait, one file a database.
 
 mod cursor;
+mod edit;
 mod mysql;
 mod schema;
 mod sqlite;
@@ -10,11 +11,12 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::model::{Cell, Change, Row, RuleRow, Table, UserRow};
 
 pub use cursor::Cursor;
+pub use edit::Edit;
 pub use mysql::{Account, Endpoint, Mysql, Polling, Tls};
 pub use schema::default_properties;
 pub use sqlite::Sqlite;
@@ -62,6 +64,14 @@ pub trait Source: Send + Sync {
     fn files(&self) -> Vec<PathBuf> {
         Vec::new()
     }
+
+    /// Makes edits, all of them or none: they are kept if `all` says so after
+    /// the last of them, and taken back if its sender is dropped.
+    fn edit(
+        &self,
+        edits: mpsc::Receiver<Vec<Edit>>,
+        all: oneshot::Receiver<()>,
+    ) -> Boxed<'_, Result<(), Error>>;
 
     /// Makes or upgrades tables and keeps what is in them. Doing it again does
     /// nothing. Returns what was done, a line each.
@@ -207,6 +217,17 @@ pub enum Error {
     /// Nobody wants the rows any more.
     #[error("the load was cancelled")]
     Cancelled,
+    /// Somebody else has removed a row that is to be edited.
+    #[error("there is no {table} id {id} any more: nothing was changed, look again and repeat")]
+    Gone {
+        /// Where it was.
+        table: Table,
+        /// The row.
+        id: i64,
+    },
+    /// The table is the operator's own query, or lacks a column.
+    #[error("{0}")]
+    NotEditable(&'static str),
 }
 
 impl Error {
@@ -235,6 +256,19 @@ struct Query<'q> {
 }
 
 impl Queries {
+    /// Whether the tables are ours to edit.
+    fn editable(&self, table: Table) -> Result<(), Error> {
+        match table {
+            Table::UserAuth if self.users.is_some() => {
+                Err(Error::NotEditable("users come from --auth-query: edit them where it reads them"))
+            }
+            Table::JitsiProperty if self.rules.is_some() => {
+                Err(Error::NotEditable("rules come from --rules-query: edit them where it reads them"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn users(&self) -> Query<'_> {
         let ours = || "SELECT username, domain, password, id FROM user_auth".into();
         Query {
@@ -309,6 +343,9 @@ impl Query<'_> {
         Error::NoTable { table: self.table, source_name, option: self.option }
     }
 }
+
+const NO_DOMAIN: Error =
+    Error::NotEditable("the table of rules has no column for a tenant's domain: --setup adds it");
 
 /// Databases quote from statements of several lines; the log has one.
 fn one_line(text: &str) -> String {

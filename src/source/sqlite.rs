@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rusqlite::types::ValueRef;
+use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::cursor::{Cursor, Line, NEWEST, WINDOW, clause};
-use super::schema;
-use super::{BATCH, Boxed, Changes, Error, IDS, MANY, Queries, Query, Source, one_line};
+use super::{
+    BATCH, Boxed, Changes, Edit, Error, IDS, MANY, NO_DOMAIN, Queries, Query, Source, edit, one_line, schema,
+};
 use crate::model::{Cell, Change, Row, Table};
 
 /// How long to wait for another program's write.
@@ -211,6 +212,59 @@ impl Sqlite {
         rows.blocking_send(batch).map_err(|_| Error::Cancelled)
     }
 
+    fn edit_blocking(
+        &self,
+        mut edits: mpsc::Receiver<Vec<Edit>>,
+        all: oneshot::Receiver<()>,
+    ) -> Result<(), Error> {
+        if !exists(&self.path) {
+            return Err(Error::NoFile(self.path.clone()));
+        }
+        let mut connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let transaction = connection
+            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
+            .map_err(|error| self.error("beginning a transaction", &error))?;
+        let domain = "SELECT 1 FROM pragma_table_info('jitsi_property') WHERE name = 'domain'";
+        let has_domain = self.has(&transaction, domain)?;
+        while let Some(batch) = edits.blocking_recv() {
+            for edit in &batch {
+                self.make(&transaction, edit, has_domain)?;
+            }
+        }
+        if all.blocking_recv().is_err() {
+            return Err(Error::Cancelled);
+        }
+        transaction.commit().map_err(|error| self.error("committing", &error))
+    }
+
+    fn make(&self, connection: &Connection, edit: &Edit, has_domain: bool) -> Result<(), Error> {
+        let table = edit.table();
+        self.queries.editable(table)?;
+        let (sql, row, id) = match edit {
+            Edit::Add(row) => (edit::insert(table, has_domain, 1), Some(row), None),
+            Edit::Set(row) => (edit::update(table, has_domain), Some(row), Some(row.id())),
+            Edit::Remove(_, id) => (edit::delete(table), None, Some(*id)),
+        };
+        if !has_domain && row.is_some_and(edit::needs_domain) {
+            return Err(NO_DOMAIN);
+        }
+        let failed = |error: rusqlite::Error| {
+            let missing = format!("no such table: {table}");
+            match error.to_string().contains(&missing) {
+                true => self.queries.rules(false).no_table(self.name()),
+                false => self.error(&format!("writing `{table}`"), &error),
+            }
+        };
+        let cells = row.map_or(Vec::new(), |row| edit::cells(row, has_domain));
+        let values = cells.into_iter().map(value).chain(id.map(Value::Integer));
+        let mut statement = connection.prepare_cached(&sql).map_err(failed)?;
+        let changed = statement.execute(rusqlite::params_from_iter(values)).map_err(failed)?;
+        match id {
+            Some(id) if changed == 0 => Err(Error::Gone { table, id }),
+            _ => Ok(()),
+        }
+    }
+
     fn setup_blocking(&self) -> Result<Vec<String>, Error> {
         let is_new = !exists(&self.path);
         if is_new {
@@ -317,6 +371,18 @@ fn cell(value: ValueRef<'_>) -> Cell {
     }
 }
 
+/// Bytes that are no text are kept as they are.
+fn value(cell: &Cell) -> Value {
+    match cell {
+        Cell::Null => Value::Null,
+        Cell::Int(number) => Value::Integer(*number),
+        Cell::Text(bytes) => match String::from_utf8(bytes.clone()) {
+            Ok(text) => Value::Text(text),
+            Err(not_utf8) => Value::Blob(not_utf8.into_bytes()),
+        },
+    }
+}
+
 /// SQLite's calls block, so they run where blocking is allowed.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
@@ -356,6 +422,15 @@ impl Source for Sqlite {
             PathBuf::from(path)
         };
         vec![self.path.clone(), beside("-wal"), beside("-journal")]
+    }
+
+    fn edit(
+        &self,
+        edits: mpsc::Receiver<Vec<Edit>>,
+        all: oneshot::Receiver<()>,
+    ) -> Boxed<'_, Result<(), Error>> {
+        let source = self.clone();
+        Box::pin(blocking(move || source.edit_blocking(edits, all)))
     }
 
     fn setup(&self) -> Boxed<'_, Result<Vec<String>, Error>> {

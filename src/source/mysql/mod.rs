@@ -1,6 +1,7 @@
 //! MySQL and MariaDB.
 
 mod changes;
+mod edit;
 mod setup;
 
 use std::future::Future;
@@ -9,11 +10,11 @@ use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder, SslOpts, Value};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::cursor::{Cursor, NEWEST, WINDOW};
-use super::{BATCH, Boxed, Changes, Error, Queries, Query, Source, one_line};
+use super::{BATCH, Boxed, Changes, Edit, Error, Queries, Query, Source, one_line};
 use crate::model::{Cell, Row, Secret};
 
 /// How long a connection may take to be made. Less than the ten seconds in
@@ -40,6 +41,7 @@ mod code {
     pub const COLUMN_EXISTS: u16 = 1060;
     pub const INDEX_EXISTS: u16 = 1061;
     pub const SYNTAX: u16 = 1064;
+    pub const WRONG_CHARACTERS: u16 = 1366;
     pub const HOST_DENIED: u16 = 1130;
     pub const TABLE_DENIED: u16 = 1142;
     pub const COLUMN_DENIED: u16 = 1143;
@@ -199,6 +201,10 @@ impl Mysql {
             }
             // The server would quote the statement, which may set a password.
             code::SYNTAX if is_admin => self.statement(what, "the server does not understand the statement"),
+            // The server would quote what may be a password.
+            code::WRONG_CHARACTERS => {
+                self.statement(what, "a column cannot hold some of the characters: make it utf8mb4")
+            }
             code::TRIGGERS_NEED_SUPER => self.statement(
                 what,
                 "the server writes a binary log and trusts only administrators with triggers: \
@@ -349,6 +355,14 @@ impl Source for Mysql {
 
     fn prune(&self) -> Boxed<'_, Result<u64, Error>> {
         Box::pin(self.prune_all())
+    }
+
+    fn edit(
+        &self,
+        edits: mpsc::Receiver<Vec<Edit>>,
+        all: oneshot::Receiver<()>,
+    ) -> Boxed<'_, Result<(), Error>> {
+        Box::pin(self.make_all(edits, all))
     }
 
     fn setup(&self) -> Boxed<'_, Result<Vec<String>, Error>> {
