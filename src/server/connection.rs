@@ -1,10 +1,10 @@
-//! One connection: TLS, HTTP/1.1 or h2, time limits, and a clean end.
+//! One connection: whose it is, TLS, HTTP/1.1 or h2, time limits, and a clean end.
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
-use super::Limits;
+use super::{Limits, proxy_protocol};
 use crate::http::{self, Listener, State};
 
 /// How much of a request line and headers is buffered, in bytes; a head that
@@ -39,27 +39,40 @@ const LINGER: (Duration, usize) = (Duration::from_secs(1), 256 * 1024);
 pub(super) struct Connection {
     pub state: Arc<State>,
     pub limits: Limits,
-    pub peer: SocketAddr,
+    /// Who is at the other end; behind a proxy that says so, its client.
+    pub peer: IpAddr,
     pub stopping: watch::Receiver<bool>,
 }
 
 impl Connection {
     /// Answers requests until it ends.
-    pub async fn run(self, stream: TcpStream, listener: Listener, tls: Option<Arc<ServerConfig>>) {
+    pub async fn run(mut self, mut stream: TcpStream, listener: Listener, tls: Option<Arc<ServerConfig>>) {
         // Answers are written whole; waiting to fill packets only delays them.
         let _ = stream.set_nodelay(true);
+        let is_proxy = listener == Listener::Public && self.state.proxies.is_trusted(self.peer);
+        if is_proxy && self.meet(&mut stream, tls.is_some()).await.is_none() {
+            return;
+        }
         let Some(config) = tls else {
             return self.http1(stream, listener).await;
         };
-        let handshake = TlsAcceptor::from(config).accept(stream);
-        let done = timeout(self.limits.header, handshake).await;
+        let deadline = Instant::now() + self.limits.header;
+        let first = async {
+            // Behind a header the runtime believes that there is more, and only
+            // a look tells.
+            if is_proxy { stream.peek(&mut [0]).await.map(drop) } else { stream.readable().await }
+        };
+        if self.unless_stopped(timeout_at(deadline, first)).await.is_none() {
+            return;
+        }
+        let done = timeout_at(deadline, TlsAcceptor::from(config).accept(stream)).await;
         let metrics = &self.state.metrics;
         metrics.handshake(matches!(done, Ok(Ok(_))));
         let stream = match done {
             Ok(Ok(stream)) => stream,
             // Whoever scans the network must not fill the log.
-            Ok(Err(why)) => return tracing::debug!(address = %self.peer.ip(), "TLS handshake failed: {why}"),
-            Err(_) => return tracing::debug!(address = %self.peer.ip(), "TLS handshake took too long"),
+            Ok(Err(why)) => return tracing::debug!(address = %self.peer, "TLS handshake failed: {why}"),
+            Err(_) => return tracing::debug!(address = %self.peer, "TLS handshake took too long"),
         };
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
             self.http2(stream).await;
@@ -68,12 +81,44 @@ impl Connection {
         }
     }
 
+    /// Lets a trusted proxy say whose connection it is. `None` if there will be
+    /// no request.
+    async fn meet(&mut self, stream: &mut TcpStream, has_tls: bool) -> Option<()> {
+        // Proxies may connect before they have a request.
+        let first = if has_tls { self.limits.header } else { self.limits.idle };
+        self.unless_stopped(timeout(first, stream.readable())).await?.ok()?.ok()?;
+        match self.unless_stopped(proxy_protocol::read(stream, self.limits.header)).await? {
+            Ok(None) => {}
+            Ok(Some(header)) => {
+                self.state.metrics.proxy_header(true);
+                self.peer = header.source.unwrap_or(self.peer);
+            }
+            Err(why) => {
+                self.state.metrics.proxy_header(false);
+                tracing::debug!(address = %self.peer, "PROXY header refused: {why}");
+                return None;
+            }
+        }
+        Some(())
+    }
+
+    /// What comes of `waiting`; `None` if the server is to end first. Only for
+    /// what comes before a request: of that there is nothing to finish.
+    async fn unless_stopped<T>(&self, waiting: impl Future<Output = T>) -> Option<T> {
+        let mut stopping = self.stopping.clone();
+        tokio::select! {
+            biased;
+            done = waiting => Some(done),
+            _ = stopping.wait_for(|stop| *stop) => None,
+        }
+    }
+
     async fn http1<S: AsyncRead + AsyncWrite + Unpin + 'static>(self, stream: S, listener: Listener) {
         let phase = Rc::new(Cell::new(Phase::Idle(Instant::now())));
         let stream = Rc::new(RefCell::new(stream));
         let io = TokioIo::new(Watched { stream: stream.clone(), phase: phase.clone() });
         let answering = phase.clone();
-        let (state, peer) = (self.state.clone(), self.peer.ip());
+        let (state, peer) = (self.state.clone(), self.peer);
         let service = service_fn(move |request| {
             answering.set(Phase::Busy);
             let (state, phase) = (state.clone(), answering.clone());
@@ -100,7 +145,7 @@ impl Connection {
     async fn http2<S: AsyncRead + AsyncWrite + Unpin + 'static>(self, stream: S) {
         let phase = Rc::new(Cell::new(Phase::Idle(Instant::now())));
         let (answering, under_way) = (phase.clone(), Rc::new(Cell::new(0_usize)));
-        let (state, peer) = (self.state.clone(), self.peer.ip());
+        let (state, peer) = (self.state.clone(), self.peer);
         let service = service_fn(move |request| {
             let busy = Busy::begin(answering.clone(), under_way.clone());
             let state = state.clone();

@@ -5,6 +5,7 @@
 //! listeners.
 
 mod connection;
+mod proxy_protocol;
 pub mod tls;
 
 use std::convert::Infallible;
@@ -36,7 +37,8 @@ const OTHER_DESCRIPTORS: u64 = 64;
 pub struct Limits {
     /// `--max-connections` on the public listener; the next ones wait.
     pub connections: usize,
-    /// `--header-timeout`, for a TLS handshake and for a request's head.
+    /// `--header-timeout`, for a proxy's header, a TLS handshake, and a
+    /// request's head.
     pub header: Duration,
     /// `--idle-timeout`, between requests, and for an answer to be read.
     pub idle: Duration,
@@ -240,8 +242,8 @@ async fn work(
         shared.state.metrics.connections.inc();
         let (shared, stopping, open) = (shared.clone(), stopping.clone(), open.clone());
         tokio::task::spawn_local(async move {
-            let connection =
-                Connection { state: shared.state.clone(), limits: shared.limits, peer, stopping };
+            let (state, limits, peer) = (shared.state.clone(), shared.limits, peer.ip());
+            let connection = Connection { state, limits, peer, stopping };
             connection.run(stream, Listener::Public, shared.tls.clone()).await;
             shared.state.metrics.connections.dec();
             drop((permit, open));
@@ -313,8 +315,8 @@ async fn administer(listener: TcpListener, shared: Arc<Shared>) {
         };
         // They may ask while everything else ends.
         let (never, unstopped) = watch::channel(false);
-        let connection =
-            Connection { state: shared.state.clone(), limits: shared.limits, peer, stopping: unstopped };
+        let (state, limits, peer) = (shared.state.clone(), shared.limits, peer.ip());
+        let connection = Connection { state, limits, peer, stopping: unstopped };
         tokio::task::spawn_local(async move {
             connection.run(stream, Listener::Admin, None).await;
             drop(never);
