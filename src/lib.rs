@@ -4,11 +4,12 @@
 //! gets back the Java properties it configures itself with. Users and rules
 //! live in a database; requests never touch it.
 //!
-//! **Life of a request**: `server` accepts a connection; `http` picks the
-//! resource, reads the body and makes parameters of it; the handler loads the
-//! current [`snapshot::Snapshot`] once, authenticates against it
-//! ([`credential`]), selects and merges the rules ([`rules`]), and renders
-//! their templates ([`template`], [`properties`]) into the answer.
+//! **Life of a request**: `server` accepts a connection, and lets a trusted
+//! proxy say whose it is; `http` picks the resource, reads the body and makes
+//! parameters of it; the handler loads the current [`snapshot::Snapshot`] once,
+//! authenticates against it ([`credential`]), selects and merges the rules
+//! ([`rules`]), and renders their templates ([`template`], [`properties`]) into
+//! the answer.
 //!
 //! **Life of a reload**: a timer, a signal, a poll or a changed file reaches
 //! [`reload`], which asks the [`source::Source`] for all rows or for those that

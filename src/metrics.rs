@@ -103,6 +103,7 @@ pub struct Metrics {
     reload_duration: Histogram,
     throttled: Family<Labels<1>, Counter>,
     handshakes: Family<Labels<1>, Counter>,
+    proxy_headers: Family<Labels<1>, Counter>,
     certificate_reloads: Family<Labels<1>, Counter>,
     log_lines_dropped: Counter,
     /// Wrong passwords that were counted.
@@ -213,6 +214,7 @@ impl Metrics {
             ),
             throttled: add(r, "throttled", "Requests refused after too many failures", Family::default()),
             handshakes: add(r, "tls_handshakes", "TLS handshakes", Family::default()),
+            proxy_headers: add(r, "proxy_headers", "PROXY headers of trusted proxies", Family::default()),
             certificate_reloads: add(r, "certificate_reloads", "Changed certificates", Family::default()),
             log_lines_dropped: add(r, "log_lines_dropped", "Lines of the log lost", Counter::default()),
             auth_failures: add(r, "auth_failures", "Wrong passwords", Counter::default()),
@@ -237,7 +239,7 @@ impl Metrics {
         for by in ["account_from_address", "address", "account"] {
             drop(self.throttled.get_or_create(&[("by", by)]));
         }
-        for family in [&self.handshakes, &self.certificate_reloads] {
+        for family in [&self.handshakes, &self.proxy_headers, &self.certificate_reloads] {
             for outcome in ["ok", "failed"] {
                 drop(family.get_or_create(&[("outcome", outcome)]));
             }
@@ -288,6 +290,11 @@ impl Metrics {
     /// Counts a TLS handshake.
     pub fn handshake(&self, is_ok: bool) {
         self.handshakes.get_or_create(&[("outcome", ok(is_ok))]).inc();
+    }
+
+    /// Counts a PROXY header.
+    pub fn proxy_header(&self, is_ok: bool) {
+        self.proxy_headers.get_or_create(&[("outcome", ok(is_ok))]).inc();
     }
 
     /// Counts a certificate that was read anew.

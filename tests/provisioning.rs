@@ -213,6 +213,28 @@ fn sigterm_finishes_what_is_under_way_and_ends_with_success() {
 }
 
 #[test]
+fn who_had_connected_when_the_end_came_is_answered() {
+    let file = SqliteFile::empty();
+    file.user("a.org", "alice", "pw").rule(None, "default", 1, "in", "1");
+    let server = Server::on_sqlite(&file.path, &[]);
+    let whole = form_request(&[("username", "alice@a.org"), ("password", "pw")]);
+    let mut accepted = Connection::open(server.address);
+    // These are connected as far as the system goes, and not accepted.
+    server.signal("STOP");
+    let mut queued: Vec<Connection> = (0..100).map(|_| Connection::open(server.address)).collect();
+    queued.iter_mut().for_each(|connection| connection.send(&whole));
+    server.signal("TERM");
+    server.signal("CONT");
+    for connection in &mut queued {
+        assert_eq!(connection.receive().expect("an answer").text(), "in=1\n");
+    }
+    // Whose request comes right after, too.
+    accepted.send(&whole);
+    assert_eq!(accepted.receive().expect("an answer").text(), "in=1\n");
+    assert!(server.wait().success());
+}
+
+#[test]
 fn setup_twice_is_harmless_and_keeps_every_row() {
     let file = SqliteFile::seeded();
     file.user("a.org", "alice", "pw").rule(None, "default", 1, "own", "1");

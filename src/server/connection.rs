@@ -1,10 +1,10 @@
-//! One connection: TLS, HTTP/1.1 or h2, time limits, and a clean end.
+//! One connection: whose it is, TLS, HTTP/1.1 or h2, time limits, and a clean end.
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
-use super::Limits;
+use super::{Limits, proxy_protocol};
 use crate::http::{self, Listener, State};
 
 /// How much of a request line and headers is buffered, in bytes; a head that
@@ -31,6 +31,12 @@ use crate::http::{self, Listener, State};
 const MAX_HEAD: usize = 32 * 1024;
 /// Requests under way at once on one h2 connection: clients have one.
 const MAX_STREAMS: u32 = 32;
+/// What may be sent to an h2 connection ahead of being read, in bytes, by one
+/// request and by all; a body has a quarter of the first at most.
+const WINDOWS: (u32, u32) = (64 * 1024, 256 * 1024);
+/// How long a connection that is to end, and has nothing under way, may take:
+/// a request may be on its way, or the client's last word.
+const GRACE: Duration = Duration::from_secs(1);
 /// What a client may still send after the last answer before its connection is
 /// cut: closing at once would take the answer from it.
 const LINGER: (Duration, usize) = (Duration::from_secs(1), 256 * 1024);
@@ -39,27 +45,40 @@ const LINGER: (Duration, usize) = (Duration::from_secs(1), 256 * 1024);
 pub(super) struct Connection {
     pub state: Arc<State>,
     pub limits: Limits,
-    pub peer: SocketAddr,
+    /// Who is at the other end; behind a proxy that says so, its client.
+    pub peer: IpAddr,
     pub stopping: watch::Receiver<bool>,
 }
 
 impl Connection {
     /// Answers requests until it ends.
-    pub async fn run(self, stream: TcpStream, listener: Listener, tls: Option<Arc<ServerConfig>>) {
+    pub async fn run(mut self, mut stream: TcpStream, listener: Listener, tls: Option<Arc<ServerConfig>>) {
         // Answers are written whole; waiting to fill packets only delays them.
         let _ = stream.set_nodelay(true);
+        let is_proxy = listener == Listener::Public && self.state.proxies.is_trusted(self.peer);
+        if is_proxy && self.meet(&mut stream, tls.is_some()).await.is_none() {
+            return;
+        }
         let Some(config) = tls else {
             return self.http1(stream, listener).await;
         };
-        let handshake = TlsAcceptor::from(config).accept(stream);
-        let done = timeout(self.limits.header, handshake).await;
+        let deadline = Instant::now() + self.limits.header;
+        let first = async {
+            // Behind a header the runtime believes that there is more, and only
+            // a look tells.
+            if is_proxy { stream.peek(&mut [0]).await.map(drop) } else { stream.readable().await }
+        };
+        if self.unless_stopped(timeout_at(deadline, first)).await.is_none() {
+            return;
+        }
+        let done = timeout_at(deadline, TlsAcceptor::from(config).accept(stream)).await;
         let metrics = &self.state.metrics;
         metrics.handshake(matches!(done, Ok(Ok(_))));
         let stream = match done {
             Ok(Ok(stream)) => stream,
             // Whoever scans the network must not fill the log.
-            Ok(Err(why)) => return tracing::debug!(address = %self.peer.ip(), "TLS handshake failed: {why}"),
-            Err(_) => return tracing::debug!(address = %self.peer.ip(), "TLS handshake took too long"),
+            Ok(Err(why)) => return tracing::debug!(address = %self.peer, "TLS handshake failed: {why}"),
+            Err(_) => return tracing::debug!(address = %self.peer, "TLS handshake took too long"),
         };
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
             self.http2(stream).await;
@@ -68,12 +87,48 @@ impl Connection {
         }
     }
 
+    /// Lets a trusted proxy say whose connection it is. `None` if there will be
+    /// no request.
+    async fn meet(&mut self, stream: &mut TcpStream, has_tls: bool) -> Option<()> {
+        // Proxies may connect before they have a request.
+        let first = if has_tls { self.limits.header } else { self.limits.idle };
+        self.unless_stopped(timeout(first, stream.readable())).await?.ok()?.ok()?;
+        match self.unless_stopped(proxy_protocol::read(stream, self.limits.header)).await? {
+            Ok(None) => {}
+            Ok(Some(header)) => {
+                self.state.metrics.proxy_header(true);
+                self.peer = header.source.unwrap_or(self.peer);
+            }
+            Err(why) => {
+                self.state.metrics.proxy_header(false);
+                tracing::debug!(address = %self.peer, "PROXY header refused: {why}");
+                return None;
+            }
+        }
+        Some(())
+    }
+
+    /// What comes of `waiting`; `None` if the server is to end, and it has not
+    /// come soon after. Only for what comes before a request: of that there is
+    /// nothing to finish.
+    async fn unless_stopped<T>(&self, waiting: impl Future<Output = T>) -> Option<T> {
+        let mut stopping = self.stopping.clone();
+        let stopped = async {
+            let _ = stopping.wait_for(|stop| *stop).await;
+            sleep(GRACE).await;
+        };
+        tokio::select! {
+            done = waiting => Some(done),
+            () = stopped => None,
+        }
+    }
+
     async fn http1<S: AsyncRead + AsyncWrite + Unpin + 'static>(self, stream: S, listener: Listener) {
-        let phase = Rc::new(Cell::new(Phase::Idle(Instant::now())));
+        let phase = Rc::new(Cell::new(Phase::New(Instant::now())));
         let stream = Rc::new(RefCell::new(stream));
         let io = TokioIo::new(Watched { stream: stream.clone(), phase: phase.clone() });
         let answering = phase.clone();
-        let (state, peer) = (self.state.clone(), self.peer.ip());
+        let (state, peer) = (self.state.clone(), self.peer);
         let service = service_fn(move |request| {
             answering.set(Phase::Busy);
             let (state, phase) = (state.clone(), answering.clone());
@@ -98,9 +153,9 @@ impl Connection {
     /// Of many requests at once, so there is no phase of a single one: as long
     /// as any is answered, the connection is busy.
     async fn http2<S: AsyncRead + AsyncWrite + Unpin + 'static>(self, stream: S) {
-        let phase = Rc::new(Cell::new(Phase::Idle(Instant::now())));
+        let phase = Rc::new(Cell::new(Phase::New(Instant::now())));
         let (answering, under_way) = (phase.clone(), Rc::new(Cell::new(0_usize)));
-        let (state, peer) = (self.state.clone(), self.peer.ip());
+        let (state, peer) = (self.state.clone(), self.peer);
         let service = service_fn(move |request| {
             let busy = Busy::begin(answering.clone(), under_way.clone());
             let state = state.clone();
@@ -113,6 +168,8 @@ impl Connection {
         let connection = http2::Builder::new(Local)
             .max_concurrent_streams(MAX_STREAMS)
             .max_header_list_size(MAX_HEAD as u32)
+            .initial_stream_window_size(WINDOWS.0)
+            .initial_connection_window_size(WINDOWS.1)
             .serve_connection(TokioIo::new(stream), service);
         serve(connection, &phase, self.limits, self.stopping).await;
     }
@@ -156,6 +213,8 @@ impl Drop for Busy {
 /// Where a connection is, as far as time limits go.
 #[derive(Debug, Clone, Copy)]
 enum Phase {
+    /// Without a request yet, since then.
+    New(Instant),
     /// Between requests since then.
     Idle(Instant),
     /// Receiving a request's head since then.
@@ -169,10 +228,15 @@ enum Phase {
 }
 
 impl Phase {
+    /// Whether nothing is under way.
+    fn is_quiet(self) -> bool {
+        matches!(self, Phase::New(_) | Phase::Idle(_))
+    }
+
     fn deadline(self, limits: Limits) -> Option<Instant> {
         match self {
             Phase::Idle(since) | Phase::Sending(since) => Some(since + limits.idle),
-            Phase::Head(since) => Some(since + limits.header),
+            Phase::New(since) | Phase::Head(since) => Some(since + limits.header),
             Phase::Busy | Phase::Refused(_) => None,
         }
     }
@@ -191,7 +255,8 @@ impl<S> Watched<S> {
     fn is_refusal(&self, bytes: &[u8]) -> bool {
         let status =
             bytes.strip_prefix(b"HTTP/1.1 ").and_then(|rest| StatusCode::from_bytes(rest.get(..3)?).ok());
-        if let (Phase::Idle(_) | Phase::Head(_), Some(status)) = (self.phase.get(), status) {
+        let phase = self.phase.get();
+        if let Some(status) = status.filter(|_| phase.is_quiet() || matches!(phase, Phase::Head(_))) {
             self.phase.set(Phase::Refused(status));
         }
         matches!(self.phase.get(), Phase::Refused(_))
@@ -205,7 +270,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         // Some clients end a body with a line break too many, which begins
         // nothing.
         let begins = |bytes: &[u8]| bytes.iter().any(|byte| !matches!(byte, b'\r' | b'\n'));
-        if matches!(self.phase.get(), Phase::Idle(_)) && begins(&buf.filled()[before..]) {
+        if self.phase.get().is_quiet() && begins(&buf.filled()[before..]) {
             self.phase.set(Phase::Head(Instant::now()));
         }
         Poll::Ready(Ok(()))
@@ -259,12 +324,13 @@ async fn serve<C: GracefulConnection>(
 ) {
     let mut connection = pin!(connection);
     let mut stopped = pin!(stopping.wait_for(|stop| *stop));
-    let mut draining = false;
+    // When it is over with a connection that is to end and has nothing under way.
+    let mut ending: Option<Instant> = None;
+    let mut is_told = false;
     let mut timer = pin!(sleep_until(Instant::now() + limits.idle));
     poll_fn(|cx| {
-        if !draining && stopped.as_mut().poll(cx).is_ready() {
-            draining = true;
-            connection.as_mut().graceful_shutdown();
+        if ending.is_none() && stopped.as_mut().poll(cx).is_ready() {
+            ending = Some(Instant::now() + GRACE);
         }
         if connection.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
@@ -273,18 +339,33 @@ async fn serve<C: GracefulConnection>(
         // early it is set anew. So a request costs no change of timers.
         loop {
             let now = phase.get();
-            let deadline = now.deadline(limits).unwrap_or_else(|| Instant::now() + limits.idle);
+            // The HTTP library would close one whose first request is on its way.
+            let is_awaited = matches!(now, Phase::New(_)) && ending.is_some_and(|end| Instant::now() < end);
+            if ending.is_some() && !is_awaited && !std::mem::replace(&mut is_told, true) {
+                connection.as_mut().graceful_shutdown();
+                if connection.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                continue;
+            }
+            let limit = now.deadline(limits).unwrap_or_else(|| Instant::now() + limits.idle);
+            let deadline = ending.filter(|_| now.is_quiet()).map_or(limit, |end| end.min(limit));
             if deadline < timer.deadline() {
                 timer.as_mut().reset(deadline);
             }
             ready!(timer.as_mut().poll(cx));
-            if deadline <= Instant::now() {
+            if Instant::now() < deadline {
+                timer.as_mut().reset(deadline);
+            } else if now.is_quiet() && ending.is_none() {
+                ending = Some(Instant::now() + GRACE);
+                // Silence is no promise of a request.
+                phase.set(Phase::Idle(Instant::now()));
+            } else {
                 if let Phase::Head(_) = now {
                     phase.set(Phase::Refused(StatusCode::REQUEST_TIMEOUT));
                 }
                 return Poll::Ready(());
             }
-            timer.as_mut().reset(deadline);
         }
     })
     .await

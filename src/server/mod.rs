@@ -5,6 +5,7 @@
 //! listeners.
 
 mod connection;
+mod proxy_protocol;
 pub mod tls;
 
 use std::convert::Infallible;
@@ -28,15 +29,19 @@ use connection::Connection;
 const BACKLOG: i32 = 4096;
 /// How long accepting rests after an error, such as no descriptors being left.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
-/// Descriptors that are not connections: listeners, database, files, log.
-const OTHER_DESCRIPTORS: u64 = 64;
+/// Descriptors that are not connections: listeners, database, files, log; and
+/// each worker's own.
+const OTHER_DESCRIPTORS: (u64, u64) = (64, 8);
+/// Operators' connections; the next ones wait.
+const ADMIN_CONNECTIONS: usize = 32;
 
 /// How many connections there may be, and how long they may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// `--max-connections` on the public listener; the next ones wait.
     pub connections: usize,
-    /// `--header-timeout`, for a TLS handshake and for a request's head.
+    /// `--header-timeout`, for a proxy's header, a TLS handshake, and a
+    /// request's head.
     pub header: Duration,
     /// `--idle-timeout`, between requests, and for an answer to be read.
     pub idle: Duration,
@@ -149,7 +154,7 @@ impl Server {
     ) -> anyhow::Result<Server> {
         let (public, address) = public.listen(Listener::Public)?;
         let admin = admin.map(|bound| bound.listen(Listener::Admin)).transpose()?;
-        let limits = Limits { connections: affordable(limits.connections), ..limits };
+        let limits = Limits { connections: affordable(limits.connections, workers), ..limits };
         state.metrics.connections_limit.set(limits.connections as i64);
         let shared = Arc::new(Shared {
             state,
@@ -199,9 +204,10 @@ impl Server {
 }
 
 /// As many connections as there can be descriptors for.
-fn affordable(wanted: usize) -> usize {
+fn affordable(wanted: usize, workers: usize) -> usize {
     let limit = crate::process::raise_descriptors();
-    let most = limit.saturating_sub(OTHER_DESCRIPTORS).max(1);
+    let (others, each) = OTHER_DESCRIPTORS;
+    let most = limit.saturating_sub(others + each * workers as u64).max(1);
     match usize::try_from(most) {
         Ok(most) if most < wanted => {
             tracing::warn!(
@@ -231,21 +237,31 @@ async fn work(
     };
     // Every connection holds a sender; when all are gone, so are they.
     let (open, mut closed) = mpsc::channel::<Infallible>(1);
-    loop {
-        let accepted = tokio::select! {
-            accepted = accept(&public, &shared) => accepted,
-            _ = stopping.wait_for(|stop| *stop) => break,
-        };
-        let (stream, peer, permit) = accepted;
+    let stop = stopping.clone();
+    let answer = |stream, peer: SocketAddr, permit: OwnedSemaphorePermit| {
         shared.state.metrics.connections.inc();
-        let (shared, stopping, open) = (shared.clone(), stopping.clone(), open.clone());
+        let (shared, stopping, open) = (shared.clone(), stop.clone(), open.clone());
         tokio::task::spawn_local(async move {
-            let connection =
-                Connection { state: shared.state.clone(), limits: shared.limits, peer, stopping };
+            let (state, limits, peer) = (shared.state.clone(), shared.limits, peer.ip());
+            let connection = Connection { state, limits, peer, stopping };
             connection.run(stream, Listener::Public, shared.tls.clone()).await;
             shared.state.metrics.connections.dec();
             drop((permit, open));
         });
+    };
+    loop {
+        tokio::select! {
+            (stream, peer, permit) = accept(&public, &shared) => answer(stream, peer, permit),
+            _ = stopping.wait_for(|stop| *stop) => break,
+        }
+    }
+    // Who has connected by now would be cut when the listener is closed.
+    let public = public.into_std()?;
+    while let Ok((stream, peer)) = public.accept()
+        && let Ok(permit) = shared.permits.clone().try_acquire_owned()
+    {
+        stream.set_nonblocking(true)?;
+        answer(TcpStream::from_std(stream)?, peer, permit);
     }
     drop((public, open));
     if timeout(shared.limits.drain, closed.recv()).await.is_err() {
@@ -304,20 +320,22 @@ async fn permit(shared: &Shared) -> Option<OwnedSemaphorePermit> {
     shared.permits.clone().acquire_owned().await.ok()
 }
 
-/// Accepts operators' connections, which no client can use up.
+/// Accepts operators' connections, which no client can use up, nor they the
+/// clients'.
 async fn administer(listener: TcpListener, shared: Arc<Shared>) {
-    loop {
+    let permits = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
+    while let Ok(permit) = permits.clone().acquire_owned().await {
         let Ok((stream, peer)) = listener.accept().await else {
             sleep(ACCEPT_REST).await;
             continue;
         };
         // They may ask while everything else ends.
         let (never, unstopped) = watch::channel(false);
-        let connection =
-            Connection { state: shared.state.clone(), limits: shared.limits, peer, stopping: unstopped };
+        let (state, limits, peer) = (shared.state.clone(), shared.limits, peer.ip());
+        let connection = Connection { state, limits, peer, stopping: unstopped };
         tokio::task::spawn_local(async move {
             connection.run(stream, Listener::Admin, None).await;
-            drop(never);
+            drop((never, permit));
         });
     }
 }
