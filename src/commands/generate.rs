@@ -1,23 +1,32 @@
-//! `jitsiprovs completions` and `jitsiprovs man`
+//! `jitsiprovs completions` and `jitsiprovs man`: made of the command line's
+//! own description, for packages.
 
 use std::process::ExitCode;
 
-use crate::cli;
+use anyhow::Context;
+use clap::CommandFactory;
 
-/// See the module.
+use super::print;
+use crate::cli::{self, Cli};
+
+/// Prints a completion script.
 ///
 /// # Errors
-/// One line that names the thing and the fix.
+/// When standard output cannot be written.
 pub fn completions(options: cli::Completions) -> anyhow::Result<ExitCode> {
-    drop(options);
-    anyhow::bail!("completions is not made yet")
+    let mut script = Vec::new();
+    clap_complete::generate(options.shell, &mut Cli::command(), "jitsiprovs", &mut script);
+    print::write(script).map(|()| ExitCode::SUCCESS)
 }
 
-/// See the module.
+/// Writes a manual page for the program, and one for each command.
 ///
 /// # Errors
-/// One line that names the thing and the fix.
+/// When they cannot be written.
 pub fn man(options: cli::Man) -> anyhow::Result<ExitCode> {
-    drop(options);
-    anyhow::bail!("man is not made yet")
+    let cli::Man { folder } = options;
+    let cannot = || format!("cannot write to {}: is it a folder that may be written?", folder.display());
+    std::fs::create_dir_all(&folder).with_context(cannot)?;
+    clap_mangen::generate_to(Cli::command(), &folder).with_context(cannot)?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -7,6 +7,7 @@ mod explain;
 mod export;
 mod generate;
 mod import;
+mod node;
 mod print;
 mod rule;
 mod setup;

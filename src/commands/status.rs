@@ -3,27 +3,19 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::Bytes;
-use hyper::{Request, StatusCode, Uri};
-use hyper_util::rt::TokioIo;
+use anyhow::Context;
 use serde::Serialize;
 use tinytemplate::TinyTemplate;
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
+use super::node;
 use super::print::{self, number, text};
 use crate::cli::{self, ListFormat};
 use crate::http::node::Node;
 
-/// How long a node may take to answer.
-const PATIENCE: Duration = Duration::from_secs(3);
 /// How often nodes that differ are asked again.
 const AGAIN: Duration = Duration::from_millis(250);
-/// The longest answer that is read, in bytes.
-const LONGEST: usize = 64 * 1024;
 
 /// What is known of one node.
 #[derive(Debug, Serialize)]
@@ -55,14 +47,7 @@ pub async fn status(options: cli::Status) -> anyhow::Result<ExitCode> {
     let cli::Status { urls, max_lag, listed } = options;
     let targets: Vec<(String, String)> = urls
         .into_iter()
-        .map(|url| {
-            Ok((
-                url.clone(),
-                authority(&url).with_context(|| {
-                    format!("not a node's URL: {:?}", url.rsplit('@').next().unwrap_or_default())
-                })?,
-            ))
-        })
+        .map(|url| Ok((url.clone(), node::authority(&url)?)))
         .collect::<anyhow::Result<_>>()?;
     let begun = Instant::now();
     let mut seen = ask(&targets).await;
@@ -100,28 +85,11 @@ fn agree(seen: &[Seen], goal: Option<i64>) -> bool {
     })
 }
 
-/// `host:port` of a URL.
-fn authority(url: &str) -> anyhow::Result<String> {
-    let uri: Uri = url.parse().context("write http://host:port")?;
-    let authority = uri.authority().context("write http://host:port")?;
-    match uri.scheme_str() {
-        None | Some("http") => {}
-        Some(_) => bail!("admin listeners speak HTTP: write http://host:port"),
-    }
-    if authority.as_str().contains('@') || authority.port().is_none() || uri.path().len() > 1 {
-        bail!("write http://host:port, the node's --admin-ip and --admin-port");
-    }
-    Ok(authority.to_string())
-}
-
 async fn ask(targets: &[(String, String)]) -> Vec<Seen> {
     let mut asked = JoinSet::new();
     for (at, (_, authority)) in targets.iter().enumerate() {
         let authority = authority.clone();
-        asked.spawn(async move {
-            let answer = timeout(PATIENCE, fetch(&authority)).await;
-            (at, answer.unwrap_or_else(|_| bail!("no answer within {} s", PATIENCE.as_secs())))
-        });
+        asked.spawn(async move { (at, fetch(&authority).await) });
     }
     let mut answers: Vec<_> = asked.join_all().await;
     answers.sort_by_key(|(at, _)| *at);
@@ -136,25 +104,8 @@ async fn ask(targets: &[(String, String)]) -> Vec<Seen> {
 }
 
 async fn fetch(authority: &str) -> anyhow::Result<Node> {
-    let stream = TcpStream::connect(authority).await.context("cannot connect")?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let reply = async {
-        let request = Request::get("/status").header("host", authority).body(Empty::<Bytes>::new())?;
-        let reply = sender.send_request(request).await?;
-        if reply.status() != StatusCode::OK {
-            bail!("{} for /status: is this an admin listener?", reply.status());
-        }
-        let body = Limited::new(reply.into_body(), LONGEST).collect().await;
-        let body = body.map_err(|_| anyhow::anyhow!("its answer breaks off, or is too long"))?.to_bytes();
-        serde_json::from_slice(&body).context("its answer is not a node's")
-    };
-    tokio::select! {
-        reply = reply => reply,
-        ended = connection => match ended {
-            Ok(()) => bail!("it closed the connection"),
-            Err(error) => Err(error.into()),
-        },
-    }
+    let body = node::get(authority, "/status").await?;
+    serde_json::from_slice(&body).context("its answer is not a node's")
 }
 
 /// What `status.txt` is made with.
@@ -264,21 +215,6 @@ mod tests {
             (vec![seen(Some(7), "a"), Seen { node: None, ..seen(None, "") }], Some(7), false),
         ] {
             assert_eq!(agree(&nodes, goal), expected, "{nodes:?}");
-        }
-    }
-
-    #[test]
-    fn a_url_names_host_and_port_of_an_admin_listener() {
-        for (url, expected) in [
-            ("http://10.0.0.1:9090", "10.0.0.1:9090"),
-            ("http://10.0.0.1:9090/", "10.0.0.1:9090"),
-            ("node1:9090", "node1:9090"),
-            ("http://[::1]:9090", "[::1]:9090"),
-        ] {
-            assert_eq!(authority(url).expect(url), expected);
-        }
-        for url in ["https://a:1", "http://a", "http://u:secret@a:1", "http://a:1/status", "", "/status"] {
-            assert!(authority(url).is_err(), "{url}");
         }
     }
 

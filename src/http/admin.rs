@@ -36,6 +36,10 @@ pub(super) async fn respond(state: &State, request: Request<Incoming>) -> Respon
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             response
         }
+        "/rows" if is_read => match node::rows(state, request.uri().query().unwrap_or_default()).await {
+            Some(rows) => text(StatusCode::OK, rows.into_bytes()),
+            None => say(StatusCode::BAD_REQUEST, "ask for /rows?user_auth=ID or /rows?jitsi_property=ID"),
+        },
         "/reload" if request.method() == Method::POST => match state.reload.ask().await {
             Verdict::Swapped(version) => say(StatusCode::OK, &format!("reloaded: snapshot {version}")),
             Verdict::Unchanged => say(StatusCode::OK, "loaded: nothing has changed"),
@@ -45,13 +49,16 @@ pub(super) async fn respond(state: &State, request: Request<Incoming>) -> Respon
             ),
             Verdict::Failed(why) => say(StatusCode::SERVICE_UNAVAILABLE, &format!("failed: {why}")),
         },
-        path @ (HEALTH | "/readyz" | "/metrics" | "/status" | "/reload") => {
+        path @ (HEALTH | "/readyz" | "/metrics" | "/status" | "/rows" | "/reload") => {
             let allowed = if path == "/reload" { "POST" } else { "GET, HEAD" };
             let mut response = say(StatusCode::METHOD_NOT_ALLOWED, &format!("only {allowed}"));
             response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
             response
         }
-        _ => say(StatusCode::NOT_FOUND, "there are /healthz, /readyz, /metrics, /status and POST /reload"),
+        _ => say(
+            StatusCode::NOT_FOUND,
+            "there are /healthz, /readyz, /metrics, /status, /rows and POST /reload",
+        ),
     }
 }
 

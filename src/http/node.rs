@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use serde::{Deserialize, Serialize};
 
 use super::State;
+use crate::model::Table;
 use crate::reload::Origin;
 
 /// A node's own word on how it is, at `/status` of its admin listener. Names
@@ -48,6 +49,19 @@ pub struct Failing {
     pub seconds: f64,
     /// Why, in words.
     pub why: String,
+}
+
+/// The most rows of one answer to `/rows`.
+pub const ROWS: usize = 50_000;
+
+/// A page of what the node has read: `/rows?user_auth=17` is what comes after
+/// row 17, a line each with its id and the hash of what it said.
+pub(super) async fn rows(state: &State, query: &str) -> Option<String> {
+    let (table, id) = query.split_once('=')?;
+    let table =
+        [Table::UserAuth, Table::JitsiProperty].into_iter().find(|known| known.to_string() == table)?;
+    let rows = state.reload.contents(table, id.parse().ok()?, ROWS).await;
+    Some(rows.into_iter().map(|(id, content)| format!("{id} {content:016x}\n")).collect())
 }
 
 /// How this node is.

@@ -337,6 +337,11 @@ impl Desk {
         self.open().journal.as_ref().is_some_and(Journal::wants_load)
     }
 
+    /// See [`Writer::contents`].
+    pub fn contents(&self, table: Table, id: i64, most: usize) -> Vec<(i64, u64)> {
+        self.open().writer.contents(table, id, most)
+    }
+
     /// Takes the journal away, to close it.
     pub fn close(&self) -> Option<Journal> {
         self.open().journal.take()

@@ -121,16 +121,25 @@ impl Verdict {
 type Asker = oneshot::Sender<Verdict>;
 
 /// Who has it may ask how things are, and for a reload.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Handle {
     status: channel::Receiver<Status>,
     askers: mpsc::Sender<Asker>,
+    desk: Arc<Desk>,
 }
 
 impl Handle {
     /// How things are.
     pub fn status(&self) -> Status {
         self.status.borrow().clone()
+    }
+
+    /// The next `most` rows of a table after the one of `id`, as they were read
+    /// last: see [`Writer::contents`](crate::snapshot::Writer::contents). A load
+    /// that is being written is waited for.
+    pub async fn contents(&self, table: Table, id: i64, most: usize) -> Vec<(i64, u64)> {
+        let desk = self.desk.clone();
+        tokio::task::spawn_blocking(move || desk.contents(table, id, most)).await.unwrap_or_default()
     }
 
     /// Loads everything, and waits for what it comes to.
@@ -226,13 +235,14 @@ impl Reloader {
         let journal = state_file.clone().map(|path| Journal::new(path, source.name()));
         let status = channel::Sender::new(Status::new());
         let (askers, asked) = mpsc::channel(16);
+        let desk = Arc::new(Desk::new(options, journal));
         let mut reloader = Reloader {
-            handle: Handle { status: status.subscribe(), askers },
+            handle: Handle { status: status.subscribe(), askers, desk: desk.clone() },
             asked,
             waiting: Default::default(),
             metrics,
             watch: Watch::new(&source.files(), is_change),
-            desk: Arc::new(Desk::new(options, journal)),
+            desk,
             source,
             status,
             cursor: None,

@@ -23,7 +23,7 @@ pub(super) const UNUSED: u32 = 0;
 
 /// A hash of everything a row says, its id left out: the same on every machine
 /// and in every version, since nodes are compared by it.
-pub(super) fn content(row: &Row) -> u64 {
+pub fn content(row: &Row) -> u64 {
     let hash = match row {
         Row::User(row) => hash(&(0u8, &row.username, &row.domain, &row.password)),
         Row::Rule(row) => hash(&(
@@ -52,6 +52,11 @@ impl Record {
 
     pub fn says(self, content: u64) -> bool {
         self.content & !0xff == content
+    }
+
+    /// The [`content`] of the row.
+    pub fn content(self) -> u64 {
+        self.content & !0xff
     }
 
     /// What it adds to a digest.
@@ -251,7 +256,17 @@ impl Pages {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (i64, Record)> {
-        self.pages.iter().flat_map(|page| {
+        Pages::records(&self.pages)
+    }
+
+    /// The records of ids after `id`.
+    pub fn after(&self, id: i64) -> impl Iterator<Item = (i64, Record)> {
+        let page = self.pages.partition_point(|page| page.first <= id).saturating_sub(1);
+        Pages::records(&self.pages[page.min(self.pages.len())..]).skip_while(move |(other, _)| *other <= id)
+    }
+
+    fn records(pages: &[Page]) -> impl Iterator<Item = (i64, Record)> {
+        pages.iter().flat_map(|page| {
             let id = |at: usize| page.first + i64::from(page.offsets[at]);
             (0..page.offsets.len()).map(move |at| (id(at), page.record(at)))
         })
@@ -287,6 +302,9 @@ mod tests {
             let sum = map.values().fold(0u64, |sum, record| sum.wrapping_add(record.term()));
             prop_assert_eq!(pages.sum, sum);
             prop_assert!(pages.iter().eq(map.iter().map(|(id, record)| (*id, *record))));
+            for id in [-1, 0, 700, 2999].into_iter().chain(far) {
+                prop_assert!(pages.after(id).eq(map.range(id.saturating_add(1)..).map(|(id, record)| (*id, *record)).filter(|(other, _)| *other > id)));
+            }
             for id in (-1..3001).chain(far) {
                 prop_assert_eq!(pages.get(id), map.get(&id).copied());
             }

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
+pub use ledger::content;
 pub use names::{Comparison, Folded};
 pub use writer::{Draft, Problems, Summary, Writer};
 

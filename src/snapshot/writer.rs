@@ -145,6 +145,12 @@ impl Writer {
         self.ledger.len()
     }
 
+    /// The next `most` rows of a table after the one of `id`, used or not: their
+    /// ids and [`content`](super::content).
+    pub fn contents(&self, table: Table, id: i64, most: usize) -> Vec<(i64, u64)> {
+        self.ledger.table(table).after(id).take(most).map(|(id, record)| (id, record.content())).collect()
+    }
+
     /// Begins a load of all rows. Drafts committed before its own take
     /// precedence over what it reads.
     pub fn begin_load(&mut self) {

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use super::{PATIENCE, wait_for};
 
@@ -22,16 +21,18 @@ pub fn run(args: &[&str]) -> Output {
 }
 
 pub fn run_command(mut command: Command) -> Output {
-    let begun = Instant::now();
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
-    while child.try_wait().expect("a child to wait for").is_none() {
-        if begun.elapsed() > PATIENCE {
-            let _ = child.kill();
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+    let pid = child.id();
+    let (sender, ended) = std::sync::mpsc::channel();
+    // It may print more than a pipe holds.
+    std::thread::spawn(move || sender.send(child.wait_with_output()));
+    match ended.recv_timeout(PATIENCE) {
+        Ok(output) => output.expect("its output"),
+        Err(_) => {
+            send_signal(pid, "KILL");
             panic!("{command:?} did not end");
         }
-        std::thread::sleep(std::time::Duration::from_millis(10));
     }
-    child.wait_with_output().expect("its output")
 }
 
 /// Sends a signal by name.

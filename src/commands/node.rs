@@ -1,0 +1,88 @@
+//! Asking a node's admin listener.
+
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::{Request, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// How long a node may take to answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// The longest answer that is read, in bytes.
+const LONGEST: usize = 16 << 20;
+
+/// `host:port` of a node's URL.
+///
+/// # Errors
+/// When it is none; what may be a password in it is not shown.
+pub fn authority(url: &str) -> anyhow::Result<String> {
+    parse(url).with_context(|| format!("not a node's URL: {:?}", url.rsplit('@').next().unwrap_or_default()))
+}
+
+fn parse(url: &str) -> anyhow::Result<String> {
+    let uri: Uri = url.parse().context("write http://host:port")?;
+    let authority = uri.authority().context("write http://host:port")?;
+    match uri.scheme_str() {
+        None | Some("http") => {}
+        Some(_) => bail!("admin listeners speak HTTP: write http://host:port"),
+    }
+    if authority.as_str().contains('@') || authority.port().is_none() || uri.path().len() > 1 {
+        bail!("write http://host:port, the node's --admin-ip and --admin-port");
+    }
+    Ok(authority.to_string())
+}
+
+/// What the node at `authority` answers to a GET of `path`.
+///
+/// # Errors
+/// When it does not answer in a few seconds, or with another status than 200.
+pub async fn get(authority: &str, path: &str) -> anyhow::Result<Bytes> {
+    let answer = timeout(PATIENCE, exchange(authority, path)).await;
+    answer.unwrap_or_else(|_| bail!("no answer within {} s", PATIENCE.as_secs()))
+}
+
+async fn exchange(authority: &str, path: &str) -> anyhow::Result<Bytes> {
+    let stream = TcpStream::connect(authority).await.context("cannot connect")?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let reply = async {
+        let request = Request::get(path).header("host", authority).body(Empty::<Bytes>::new())?;
+        let reply = sender.send_request(request).await?;
+        if reply.status() != StatusCode::OK {
+            bail!("{} for {path}: is this an admin listener?", reply.status());
+        }
+        let body = Limited::new(reply.into_body(), LONGEST).collect().await;
+        Ok(body.map_err(|_| anyhow!("its answer breaks off, or is too long"))?.to_bytes())
+    };
+    tokio::select! {
+        reply = reply => reply,
+        ended = connection => match ended {
+            Ok(()) => bail!("it closed the connection"),
+            Err(error) => Err(error.into()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_names_host_and_port_of_an_admin_listener() {
+        for (url, expected) in [
+            ("http://10.0.0.1:9090", "10.0.0.1:9090"),
+            ("http://10.0.0.1:9090/", "10.0.0.1:9090"),
+            ("node1:9090", "node1:9090"),
+            ("http://[::1]:9090", "[::1]:9090"),
+        ] {
+            assert_eq!(authority(url).expect(url), expected);
+        }
+        for url in ["https://a:1", "http://a", "http://u:secret@a:1", "http://a:1/status", "", "/status"] {
+            let error = authority(url).expect_err(url);
+            assert!(!format!("{error:#}").contains("secret"), "{error:#}");
+        }
+    }
+}

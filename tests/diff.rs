@@ -1,0 +1,96 @@
+//! `jitsiprovs diff`, and what is generated of the command line.
+
+use crate::support::client::post;
+use crate::support::server::{Server, run};
+use crate::support::sqlite::SqliteFile;
+use crate::support::wait_for;
+
+/// Rows that no poll tells of.
+const DEAF: [&str; 6] = ["--poll-interval", "0", "--reload-interval", "0", "--admin-port", "0"];
+
+fn diff(server: &Server, file: &SqliteFile, more: &[&str]) -> (Option<i32>, String) {
+    let (url, path) = (format!("http://{}", server.admin()), file.path.to_str().expect("UTF-8"));
+    let output = run(&[&["diff", &url, "--db-path", path], more].concat());
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    (output.status.code(), text + &String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn a_node_is_compared_with_the_database_row_by_row() {
+    let file = SqliteFile::seeded();
+    file.user("a.org", "alice", "pw").user("a.org", "bob", "pw").rule(None, "bob", 1, "own", "v");
+    let server = Server::on_sqlite(&file.path, &DEAF);
+    let (code, text) = diff(&server, &file, &[]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.ends_with("0 of 62 rows differ\n"), "{text}");
+
+    // Another file of the same rows, which the node does not hear of.
+    let other = SqliteFile::empty();
+    other.execute(&format!(
+        "DELETE FROM jitsi_property; ATTACH '{}' AS first;
+         INSERT INTO user_auth SELECT * FROM first.user_auth;
+         INSERT INTO jitsi_property SELECT * FROM first.jitsi_property;",
+        file.path.display()
+    ));
+    assert_eq!(diff(&server, &other, &[]).0, Some(0));
+    other.execute(
+        "UPDATE user_auth SET password = 'x' WHERE username = 'alice';
+         DELETE FROM user_auth WHERE username = 'bob';
+         UPDATE jitsi_property SET property_value = 'w' WHERE subject = 'bob';",
+    );
+    other.user("a.org", "carol", "pw");
+    let (code, text) = diff(&server, &other, &[]);
+    assert_eq!(code, Some(1), "{text}");
+    for (what, row) in
+        [("other", "alice@a.org"), ("not served", "carol@a.org"), ("gone", ""), ("other", "bob own")]
+    {
+        let is_it = |line: &str| line.contains(what) && line.ends_with(row);
+        assert!(text.lines().any(is_it), "{what} {row}: {text}");
+    }
+    assert!(text.ends_with("4 of 62 rows differ\n"), "{text}");
+    let (code, text) = diff(&server, &other, &["--format", "json"]);
+    let list: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!((code, list.as_array().map(Vec::len)), (Some(1), Some(4)));
+    assert_eq!(list[0]["table"], "user_auth");
+}
+
+#[test]
+fn many_rows_are_compared_page_by_page() {
+    let file = SqliteFile::empty();
+    file.execute(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 120000)
+         INSERT INTO user_auth (username, domain, password) SELECT 'user' || i, 'a.org', 'x' FROM n",
+    );
+    let server = Server::on_sqlite(&file.path, &["--admin-port", "0"]);
+    let (code, text) = diff(&server, &file, &[]);
+    assert_eq!(code, Some(0), "{text}");
+    file.execute("UPDATE user_auth SET password = '098f6bcd4621d373cade4e832627b4f6' WHERE id = 119999");
+    let alice = [("username", "user119999@a.org"), ("password", "test")];
+    wait_for("the edit", || (post(server.address, &alice).status == 200).then_some(()));
+    assert_eq!(diff(&server, &file, &[]).0, Some(0));
+}
+
+#[test]
+fn what_cannot_be_asked_is_named() {
+    let file = SqliteFile::empty();
+    let path = file.path.to_str().expect("UTF-8");
+    let output = run(&["diff", "http://127.0.0.1:1", "--db-path", path]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text.starts_with("jitsiprovs: asking 127.0.0.1:1: cannot connect"), "{text}");
+}
+
+#[test]
+fn completions_and_manual_pages_know_every_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = run(&["completions", shell]);
+        let text = String::from_utf8(output.stdout).expect("UTF-8");
+        assert!(output.status.success() && text.contains("explain") && text.contains("db-path"), "{shell}");
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = run(&["man", folder.path().to_str().expect("UTF-8")]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let page = |name: &str| std::fs::read_to_string(folder.path().join(name)).expect(name);
+    assert!(page("jitsiprovs.1").contains("http") && page("jitsiprovs-user-add.1").contains("domain"));
+    assert!(page("jitsiprovs-import.1").contains("dry"));
+}
