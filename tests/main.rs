@@ -15,6 +15,7 @@ mod original;
 mod outages;
 mod protocol;
 mod provisioning;
+mod proxy_protocol;
 mod reload;
 mod service;
 mod support;
