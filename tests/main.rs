@@ -16,6 +16,7 @@ mod original;
 mod outages;
 mod protocol;
 mod provisioning;
+mod proxy_protocol;
 mod reload;
 mod service;
 mod support;

@@ -63,12 +63,8 @@ impl Connection {
             return self.http1(stream, listener).await;
         };
         let deadline = Instant::now() + self.limits.header;
-        let first = async {
-            // Behind a header the runtime believes that there is more, and only
-            // a look tells.
-            if is_proxy { stream.peek(&mut [0]).await.map(drop) } else { stream.readable().await }
-        };
-        if self.unless_stopped(timeout_at(deadline, first)).await.is_none() {
+        // A time limit that is over is over for the handshake, too.
+        if self.unless_stopped(timeout_at(deadline, stream.peek(&mut [0]))).await.is_none() {
             return;
         }
         let done = timeout_at(deadline, TlsAcceptor::from(config).accept(stream)).await;
@@ -92,7 +88,7 @@ impl Connection {
     async fn meet(&mut self, stream: &mut TcpStream, has_tls: bool) -> Option<()> {
         // Proxies may connect before they have a request.
         let first = if has_tls { self.limits.header } else { self.limits.idle };
-        self.unless_stopped(timeout(first, stream.readable())).await?.ok()?.ok()?;
+        self.unless_stopped(timeout(first, stream.peek(&mut [0]))).await?.ok()?.ok()?;
         match self.unless_stopped(proxy_protocol::read(stream, self.limits.header)).await? {
             Ok(None) => {}
             Ok(Some(header)) => {

@@ -31,44 +31,66 @@ impl Nginx {
     /// Starts one that says to the server at `behind` who its clients are, and
     /// to them the name it gave their request.
     pub fn start(behind: SocketAddr) -> Nginx {
+        Nginx::start_with(|own, address| {
+            format!(
+                "http {{
+                     access_log off;
+                     client_body_temp_path {own}/body;
+                     proxy_temp_path {own}/proxy;
+                     fastcgi_temp_path {own}/fastcgi;
+                     uwsgi_temp_path {own}/uwsgi;
+                     scgi_temp_path {own}/scgi;
+                     upstream jitsiprovs {{ server {behind}; keepalive 8; }}
+                     server {{
+                         listen {address};
+                         location / {{
+                             proxy_pass http://jitsiprovs;
+                             proxy_http_version 1.1;
+                             proxy_set_header Connection \"\";
+                             proxy_set_header Host $host;
+                             proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+                             proxy_set_header X-Request-Id $request_id;
+                             add_header X-Request-Id $request_id always;
+                         }}
+                     }}
+                 }}"
+            )
+        })
+    }
+
+    /// Starts one that hands on bytes to the server at `behind`, and says first
+    /// whose they are.
+    pub fn start_stream(behind: SocketAddr) -> Nginx {
+        Nginx::start_with(|_, address| {
+            format!(
+                "load_module /usr/lib/nginx/modules/ngx_stream_module.so;
+                 stream {{ server {{ listen {address}; proxy_pass {behind}; proxy_protocol on; }} }}"
+            )
+        })
+    }
+
+    /// With what `config` makes of its folder and address.
+    fn start_with(config: impl Fn(&str, SocketAddr) -> String) -> Nginx {
         // The port is free when it is chosen; somebody may be faster.
-        let mut started = (0..3).filter_map(|_| Nginx::try_start(behind));
+        let mut started = (0..3).filter_map(|_| Nginx::try_start(&config));
         started.next().expect("nginx starts; its log is above")
     }
 
-    fn try_start(behind: SocketAddr) -> Option<Nginx> {
+    fn try_start(purpose: impl Fn(&str, SocketAddr) -> String) -> Option<Nginx> {
         let folder = tempfile::Builder::new().prefix("jitsiprovs-nginx-").tempdir().expect("a folder").keep();
         let address =
             TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("an address");
-        let (own, log, config) = (folder.display(), folder.join("log"), folder.join("conf"));
+        let (own, log, config) = (folder.display().to_string(), folder.join("log"), folder.join("conf"));
         // A single process, so that it needs no user of its own, and ends whole.
+        // Modules are loaded before anything else.
         let text = format!(
-            "daemon off;
+            "{}
+             daemon off;
              master_process off;
              pid {own}/pid;
              error_log {own}/log notice;
-             events {{ worker_connections 256; }}
-             http {{
-                 access_log off;
-                 client_body_temp_path {own}/body;
-                 proxy_temp_path {own}/proxy;
-                 fastcgi_temp_path {own}/fastcgi;
-                 uwsgi_temp_path {own}/uwsgi;
-                 scgi_temp_path {own}/scgi;
-                 upstream jitsiprovs {{ server {behind}; keepalive 8; }}
-                 server {{
-                     listen {address};
-                     location / {{
-                         proxy_pass http://jitsiprovs;
-                         proxy_http_version 1.1;
-                         proxy_set_header Connection \"\";
-                         proxy_set_header Host $host;
-                         proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-                         proxy_set_header X-Request-Id $request_id;
-                         add_header X-Request-Id $request_id always;
-                     }}
-                 }}
-             }}"
+             events {{ worker_connections 256; }}",
+            purpose(&own, address)
         );
         std::fs::write(&config, text).expect("written");
         let path = std::env::var("PATH").unwrap_or_default();
