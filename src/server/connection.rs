@@ -60,7 +60,7 @@ impl Connection {
             return;
         }
         let Some(config) = tls else {
-            return self.http1(stream, listener).await;
+            return Box::pin(self.http1(stream, listener)).await;
         };
         let deadline = Instant::now() + self.limits.header;
         // A time limit that is over is over for the handshake, too.
@@ -76,10 +76,12 @@ impl Connection {
             Ok(Err(why)) => return tracing::debug!(address = %self.peer, "TLS handshake failed: {why}"),
             Err(_) => return tracing::debug!(address = %self.peer, "TLS handshake took too long"),
         };
+        // Boxed, so that a connection takes the memory of what it is, not of the
+        // largest that it could be.
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-            self.http2(stream).await;
+            Box::pin(self.http2(stream)).await;
         } else {
-            self.http1(stream, listener).await;
+            Box::pin(self.http1(stream, listener)).await;
         }
     }
 
@@ -376,7 +378,7 @@ async fn finish<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, last: Phase) -
             stream.write_all(&http::refuse_head(status)).await?;
         }
         stream.shutdown().await?;
-        let mut dropped = [0; 4096];
+        let mut dropped = vec![0; 4096];
         while allowance > 0 {
             match stream.read(&mut dropped).await? {
                 0 => break,
