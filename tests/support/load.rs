@@ -16,9 +16,9 @@ use super::client::{Reply, request};
 use super::cluster::{Cluster, NAME};
 use super::wait_for;
 
-/// How long a client waits for anything. nginx gives up a node after 6 s and asks
-/// the next one; Jitsi gives up after 10 s.
-pub const BOUND: Duration = Duration::from_secs(8);
+/// How long a client waits for anything, as Jitsi does. nginx gives up a node
+/// after 6 s and asks the next one.
+pub const BOUND: Duration = Duration::from_secs(10);
 
 /// A connection over TLS, of which nothing is taken for granted.
 pub struct Secure {
