@@ -247,50 +247,54 @@ fn throughput(setting: &Setting<'_>) {
     if cores < 5 {
         println!("too few for three nodes to be faster than one; what counts is the cost of a request");
     }
+    println!("as many as can be, 16 clients:");
+    compare(setting, |_| (16, Duration::ZERO));
+    // A node that is asked more seldom has fewer requests each time it wakes up, so
+    // costs of a request can be compared only where each node has the same to do.
+    println!("the same for each node, 8 clients that rest for 10 ms:");
+    compare(setting, |nodes| (8 * nodes, Duration::from_millis(10)));
+}
+
+fn compare(setting: &Setting<'_>, clients: impl Fn(usize) -> (usize, Duration)) {
+    // A node has as many workers as it may use cores.
+    let own = PathBuf::from(jitsiprovs(&[]).get_program());
+    let program = ["/usr/bin/taskset".into(), "-c".into(), "0".into(), own];
     let mut rounds: [Vec<Round>; 3] = Default::default();
     for _ in 0..5 {
-        for count in 1..=3 {
-            // A node has as many workers as it may use cores.
-            let own = jitsiprovs(&[]).get_program().to_owned();
-            let mut cluster = Cluster::of(
-                &["/usr/bin/taskset".into(), "-c".into(), "0".into(), PathBuf::from(own)],
-                &setting.nodes[..count],
-            );
-            rounds[count - 1].push(round(&mut cluster));
+        for nodes in 1..=3 {
+            let cluster = Cluster::of(&program, &setting.nodes[..nodes]);
+            let (count, pause) = clients(nodes);
+            rounds[nodes - 1].push(round(&cluster, load(&cluster, count, pause)));
         }
     }
-    let median = |count: usize, of: fn(&Round) -> f64| {
-        let mut values: Vec<f64> = rounds[count - 1].iter().map(of).collect();
+    let median = |nodes: usize, of: fn(&Round) -> f64| {
+        let mut values: Vec<f64> = rounds[nodes - 1].iter().map(of).collect();
         values.sort_unstable_by(f64::total_cmp);
         values[values.len() / 2]
     };
-    for count in 1..=3 {
-        let (a_second, node, nginx) =
-            (median(count, |r| r.a_second), median(count, |r| r.node), median(count, |r| r.nginx));
+    for nodes in 1..=3 {
+        let of = |what| (median(nodes, what), median(nodes, what) / median(1, what));
+        let (a_second, node, nginx) = (of(|r| r.a_second), of(|r| r.node), of(|r| r.nginx));
         println!(
-            "{count} nodes  {a_second:6.0} requests/s ({:.2} of 1)  a request: node {node:5.1} µs ({:.2} of 1)  nginx {nginx:5.1} µs ({:.2} of 1)",
-            a_second / median(1, |r| r.a_second),
-            node / median(1, |r| r.node),
-            nginx / median(1, |r| r.nginx),
+            "  {nodes} nodes {:6.0} requests/s ({:.2} of 1)  a request: node {:5.1} µs ({:.2} of 1)  nginx {:5.1} µs ({:.2} of 1)",
+            a_second.0, a_second.1, node.0, node.1, nginx.0, nginx.1
         );
     }
 }
 
-fn round(cluster: &mut Cluster) -> Round {
-    let load = load(cluster, 16, Duration::ZERO);
-    load.go_on(1000);
-    let ok = |cluster: &Cluster| {
-        cluster.nodes.iter().map(|node| node.metric("jitsiprovs_requests_total{result=\"ok\"}")).sum::<u64>()
-            as f64
+fn round(cluster: &Cluster, load: Load) -> Round {
+    load.go_on(500);
+    let sum = |of: &dyn Fn(&Node) -> f64| cluster.nodes.iter().map(of).sum::<f64>();
+    let so_far = || {
+        let answered = sum(&|node| node.metric("jitsiprovs_requests_total{result=\"ok\"}") as f64);
+        (answered, sum(&|node| processor(node.server().pid())), processor(cluster.nginx.pid()))
     };
-    let nodes =
-        |cluster: &Cluster| cluster.nodes.iter().map(|node| processor(node.server().pid())).sum::<f64>();
-    let before = (ok(cluster), nodes(cluster), processor(cluster.nginx.pid()), Instant::now());
+    let (before, begun) = (so_far(), Instant::now());
     std::thread::sleep(Duration::from_secs(6));
-    let after = (ok(cluster), nodes(cluster), processor(cluster.nginx.pid()));
-    let (requests, seconds) = (after.0 - before.0, before.3.elapsed().as_secs_f64());
+    let (after, seconds) = (so_far(), begun.elapsed().as_secs_f64());
     let seen = load.end();
     assert!(seen.failures.is_empty(), "{:?}", seen.failures);
+    let requests = after.0 - before.0;
     Round {
         a_second: requests / seconds,
         node: (after.1 - before.1) / requests * 1e6,
