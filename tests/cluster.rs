@@ -15,7 +15,7 @@ use crate::support::mariadb::Database;
 use crate::support::nginx::Nginx;
 use crate::support::proxy::Proxy;
 use crate::support::server::jitsiprovs;
-use crate::support::wait_for;
+use crate::support::{source_of, wait_for};
 
 const STREAM: &str = include_str!("../contrib/nginx/jitsiprovs-stream.conf");
 /// Where Debian has what nginx loads when asked to.
@@ -273,4 +273,24 @@ fn connections_that_are_passed_through_begin_with_who_the_client_is() {
     let expected = format!(" {}", nginx.address.port());
     assert!(both[0].as_ref().is_some_and(|first| first.ends_with(&expected)), "{both:?}");
     assert_eq!(both[1].as_deref(), Some("hello"), "{both:?}");
+}
+
+#[test]
+fn nothing_is_pruned_on_a_replica_or_replication_would_end_when_the_primary_does_it() {
+    let (primary, replica) = pair().database();
+    primary.script(
+        "INSERT INTO user_auth (username, domain, password) VALUES ('alice', 'a.org', md5('pw')), ('bob', 'a.org', '');
+         UPDATE jitsiprovs_change SET changed_at = now() - INTERVAL 2 DAY",
+    );
+    pair().wait_replicated();
+    // As an operator may forget to say it.
+    replica.server.script("", "SET GLOBAL read_only = 0");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let prune =
+        |database: &Database<'_>| runtime.block_on(source_of(&database.all()).prune()).expect("it may");
+    assert_eq!(prune(&replica), 0);
+    assert!(prune(&primary) > 0);
+    pair().wait_replicated();
+    let left = |database: &Database<'_>| database.script("SELECT id FROM jitsiprovs_change");
+    assert_eq!(left(&replica), left(&primary));
 }
