@@ -79,7 +79,7 @@ pub struct Listening {
     /// File of the certificate and those that lead from it to a known one
     #[arg(long, alias = "ssl_certfile", env = "JITSIPROVS_SSL_CERTFILE", value_name = "FILE")]
     pub ssl_certfile: Option<PathBuf>,
-    /// Address or network of proxies whose X-Forwarded-For is believed; may be repeated
+    /// Address or network of proxies whose X-Forwarded-For or PROXY header is believed; may be repeated
     #[arg(long, env = "JITSIPROVS_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
     pub trusted_proxy: Vec<String>,
     /// Address for operators: /healthz, /readyz, /metrics, /status, POST /reload
@@ -103,7 +103,7 @@ pub struct Limits {
         value_parser = clap::value_parser!(u32).range(1..)
     )]
     pub max_connections: u32,
-    /// Seconds for a TLS handshake, and for the head of a request
+    /// Seconds for a PROXY header, for a TLS handshake, and for the head of a request
     #[arg(long, env = "JITSIPROVS_HEADER_TIMEOUT", value_name = "SECONDS", default_value_t = 10.0)]
     pub header_timeout: f64,
     /// Seconds for the body of a request

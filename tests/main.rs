@@ -2,6 +2,7 @@
 //! servers beside it.
 
 mod allocation;
+mod cluster;
 mod commands;
 mod daemon;
 mod diff;
@@ -17,6 +18,7 @@ mod original;
 mod outages;
 mod protocol;
 mod provisioning;
+mod proxy_protocol;
 mod reload;
 mod service;
 mod support;

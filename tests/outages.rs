@@ -1,8 +1,7 @@
 //! The database goes away, in every way it can: no request fails, and what was
 //! missed is served soon after it is back.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -11,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::client::{Connection, form_request, post};
 use crate::support::mariadb::{Database, MariaDb, mariadb};
+use crate::support::proxy::Proxy;
 use crate::support::server::{Server, jitsiprovs, run};
 use crate::support::sqlite::SqliteFile;
 use crate::support::{texts, wait_for};
@@ -97,59 +97,6 @@ impl Load {
     }
 }
 
-/// Stands between server and database, and forwards, or does not.
-struct Proxy {
-    port: u16,
-    is_silent: Arc<AtomicBool>,
-    /// Microseconds between pieces.
-    delay: Arc<AtomicU64>,
-}
-
-impl Proxy {
-    fn to(port: u16) -> Proxy {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let own = listener.local_addr().expect("an address").port();
-        let (is_silent, delay) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (silent, wait) = (is_silent.clone(), delay.clone());
-        std::thread::spawn(move || {
-            for client in listener.incoming().map_while(Result::ok) {
-                let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else { continue };
-                let both = [(&client, &server), (&server, &client)];
-                for (from, to) in both.map(|(from, to)| (from.try_clone(), to.try_clone())) {
-                    let (Ok(from), Ok(to)) = (from, to) else { continue };
-                    let (silent, wait) = (silent.clone(), wait.clone());
-                    std::thread::spawn(move || forward(from, to, &silent, &wait));
-                }
-            }
-        });
-        Proxy { port: own, is_silent, delay }
-    }
-}
-
-fn forward(mut from: TcpStream, mut to: TcpStream, is_silent: &AtomicBool, delay: &AtomicU64) {
-    let mut piece = [0; 4096];
-    while let Ok(read @ 1..) = from.read(&mut piece) {
-        // What was sent while it was silent is lost, as behind a firewall that
-        // has forgotten the connection.
-        if is_silent.load(Ordering::Relaxed) {
-            std::thread::sleep(Duration::from_secs(60));
-            return;
-        }
-        std::thread::sleep(Duration::from_micros(delay.load(Ordering::Relaxed)));
-        if to.write_all(&piece[..read]).is_err() {
-            return;
-        }
-    }
-    let _ = to.shutdown(std::net::Shutdown::Both);
-}
-
-fn through(proxy: &Proxy, database: &Database<'_>) -> Vec<String> {
-    let mut options = database.read();
-    let port = options.iter().position(|option| option == "--db-port").expect("it is given") + 1;
-    options[port] = proxy.port.to_string();
-    options
-}
-
 #[test]
 fn killed_and_restarted_under_load_it_costs_no_request_and_is_followed_soon() {
     let mariadb = MariaDb::start(&[DURABLE.to_owned()]);
@@ -184,7 +131,7 @@ fn killed_in_the_middle_of_a_load_it_costs_nothing_and_the_load_is_made_up_for()
     let mariadb = MariaDb::start(&[DURABLE.to_owned()]);
     let database = set_up(&mariadb, 20_000);
     let proxy = Proxy::to(mariadb.port);
-    let server = Server::start(&[&texts(&through(&proxy, &database))[..], &POLLING].concat());
+    let server = Server::start(&[&texts(&proxy.options(&database))[..], &POLLING].concat());
     let load = Load::on(server.address);
     // Slow results are waited for, and stop nobody.
     proxy.delay.store(5_000, Ordering::Relaxed);
@@ -212,7 +159,7 @@ fn killed_in_the_middle_of_a_load_it_costs_nothing_and_the_load_is_made_up_for()
 fn a_connection_that_goes_dead_is_noticed_and_another_is_made() {
     let database = set_up(mariadb(), 5000);
     let proxy = Proxy::to(database.server.port);
-    let server = Server::start(&[&texts(&through(&proxy, &database))[..], &POLLING].concat());
+    let server = Server::start(&[&texts(&proxy.options(&database))[..], &POLLING].concat());
     let load = Load::on(server.address);
     proxy.is_silent.store(true, Ordering::Relaxed);
     // One load hangs with it.
@@ -282,7 +229,7 @@ fn a_database_that_does_not_answer_delays_a_start_with_a_state_file_by_half_a_se
     let state = folder.path().join("state");
     let database = set_up(mariadb(), 100);
     let proxy = Proxy::to(database.server.port);
-    let own = through(&proxy, &database);
+    let own = proxy.options(&database);
     let args = [&texts(&own)[..], &POLLING, &["--state-file", state.to_str().expect("UTF-8")]].concat();
     Server::start(&args).signal("TERM");
     let first = Server::start(&args);

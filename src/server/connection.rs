@@ -60,15 +60,11 @@ impl Connection {
             return;
         }
         let Some(config) = tls else {
-            return self.http1(stream, listener).await;
+            return Box::pin(self.http1(stream, listener)).await;
         };
         let deadline = Instant::now() + self.limits.header;
-        let first = async {
-            // Behind a header the runtime believes that there is more, and only
-            // a look tells.
-            if is_proxy { stream.peek(&mut [0]).await.map(drop) } else { stream.readable().await }
-        };
-        if self.unless_stopped(timeout_at(deadline, first)).await.is_none() {
+        // A time limit that is over is over for the handshake, too.
+        if self.unless_stopped(timeout_at(deadline, stream.peek(&mut [0]))).await.is_none() {
             return;
         }
         let done = timeout_at(deadline, TlsAcceptor::from(config).accept(stream)).await;
@@ -80,10 +76,12 @@ impl Connection {
             Ok(Err(why)) => return tracing::debug!(address = %self.peer, "TLS handshake failed: {why}"),
             Err(_) => return tracing::debug!(address = %self.peer, "TLS handshake took too long"),
         };
+        // Boxed, so that a connection takes the memory of what it is, not of the
+        // largest that it could be.
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-            self.http2(stream).await;
+            Box::pin(self.http2(stream)).await;
         } else {
-            self.http1(stream, listener).await;
+            Box::pin(self.http1(stream, listener)).await;
         }
     }
 
@@ -92,7 +90,7 @@ impl Connection {
     async fn meet(&mut self, stream: &mut TcpStream, has_tls: bool) -> Option<()> {
         // Proxies may connect before they have a request.
         let first = if has_tls { self.limits.header } else { self.limits.idle };
-        self.unless_stopped(timeout(first, stream.readable())).await?.ok()?.ok()?;
+        self.unless_stopped(timeout(first, stream.peek(&mut [0]))).await?.ok()?.ok()?;
         match self.unless_stopped(proxy_protocol::read(stream, self.limits.header)).await? {
             Ok(None) => {}
             Ok(Some(header)) => {
@@ -380,7 +378,7 @@ async fn finish<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, last: Phase) -
             stream.write_all(&http::refuse_head(status)).await?;
         }
         stream.shutdown().await?;
-        let mut dropped = [0; 4096];
+        let mut dropped = vec![0; 4096];
         while allowance > 0 {
             match stream.read(&mut dropped).await? {
                 0 => break,

@@ -233,8 +233,9 @@ impl Snapshot {
         let fold = |known| self.comparison.fold(params.known(known).unwrap_or_default());
         let (domain, username) = (fold(Known::Domain), fold(Known::Username));
         let tenant = self.tenant(&domain);
-        let found = tenant.and_then(|tenant| {
-            let entry = self.entry(tenant.number, &username)?;
+        // Looked up in any case, or an unknown tenant would be told sooner.
+        let entry = self.entry(tenant.map_or(EVERYWHERE, |tenant| tenant.number), &username);
+        let found = tenant.zip(entry).and_then(|(tenant, entry)| {
             let credential = &entry.users.first()?.credential;
             credential.is_usable().then_some((Session { tenant, user: entry }, credential))
         });

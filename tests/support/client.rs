@@ -24,6 +24,44 @@ impl Reply {
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.body).expect("the body is ASCII")
     }
+
+    /// The next answer of a stream; `None` when it has ended instead. `ahead` is
+    /// what has arrived and is not part of an answer yet.
+    pub fn read(stream: &mut impl Read, ahead: &mut Vec<u8>) -> std::io::Result<Option<Reply>> {
+        let cut = |what: &str| std::io::Error::other(format!("closed in the middle of a {what}"));
+        let mut more = |ahead: &mut Vec<u8>| {
+            let mut buffer = [0; 16 * 1024];
+            let read = uninterrupted(|| stream.read(&mut buffer))?;
+            ahead.extend_from_slice(&buffer[..read]);
+            std::io::Result::Ok(read)
+        };
+        let end = loop {
+            if let Some(end) = ahead.windows(4).position(|four| four == b"\r\n\r\n") {
+                break end;
+            }
+            if more(ahead)? == 0 {
+                return if ahead.is_empty() { Ok(None) } else { Err(cut("head")) };
+            }
+        };
+        let rest = ahead.split_off(end + 4);
+        let head = String::from_utf8(std::mem::replace(ahead, rest)).expect("heads are ASCII");
+        let mut lines = head.lines();
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)).expect("a status line");
+        let headers: Vec<(String, String)> = lines
+            .filter_map(|line| line.split_once(": "))
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+            .collect();
+        let mut reply = Reply { status: status.parse().expect("a number"), headers, body: Vec::new() };
+        let length = reply.header("content-length").map_or(0, |length| length.parse().expect("a number"));
+        while ahead.len() < length {
+            if more(ahead)? == 0 {
+                return Err(cut("body"));
+            }
+        }
+        let rest = ahead.split_off(length);
+        reply.body = std::mem::replace(ahead, rest);
+        Ok(Some(reply))
+    }
 }
 
 /// A connection, which may carry several requests.
@@ -72,31 +110,7 @@ impl Connection {
 
     /// The next answer; `None` when the connection was closed instead.
     pub fn receive(&mut self) -> Option<Reply> {
-        let end = loop {
-            if let Some(end) = self.ahead.windows(4).position(|four| four == b"\r\n\r\n") {
-                break end;
-            }
-            if self.read() == 0 {
-                assert!(self.ahead.is_empty(), "closed in the middle of a head");
-                return None;
-            }
-        };
-        let rest = self.ahead.split_off(end + 4);
-        let head = String::from_utf8(std::mem::replace(&mut self.ahead, rest)).expect("heads are ASCII");
-        let mut lines = head.lines();
-        let status = lines.next().and_then(|line| line.split(' ').nth(1)).expect("a status line");
-        let headers: Vec<(String, String)> = lines
-            .filter_map(|line| line.split_once(": "))
-            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
-            .collect();
-        let mut reply = Reply { status: status.parse().expect("a number"), headers, body: Vec::new() };
-        let length = reply.header("content-length").map_or(0, |length| length.parse().expect("a number"));
-        while self.ahead.len() < length {
-            assert_ne!(self.read(), 0, "closed in the middle of a body");
-        }
-        let rest = self.ahead.split_off(length);
-        reply.body = std::mem::replace(&mut self.ahead, rest);
-        Some(reply)
+        Reply::read(&mut self.stream, &mut self.ahead).expect("an answer in time")
     }
 
     /// The next answer, to a request that wants no body.
@@ -118,13 +132,6 @@ impl Connection {
                 Ok(read) => read == 0,
                 Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
             }
-    }
-
-    fn read(&mut self) -> usize {
-        let mut buffer = [0; 16 * 1024];
-        let read = uninterrupted(|| self.stream.read(&mut buffer)).expect("an answer in time");
-        self.ahead.extend_from_slice(&buffer[..read]);
-        read
     }
 }
 

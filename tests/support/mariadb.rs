@@ -298,13 +298,19 @@ impl Session {
     /// Runs statements that select nothing, and waits until they are done.
     /// One that fails, as of two that deadlock one does, changes nothing.
     pub fn execute(&mut self, sql: &str) {
+        self.ask(sql);
+    }
+
+    /// Runs statements, and returns the lines that they select.
+    pub fn ask(&mut self, sql: &str) -> String {
         let input = self.client.stdin.as_mut().expect("a pipe");
         writeln!(input, "{sql}; SELECT 'done';").expect("it listens");
-        let mut line = String::new();
-        while line.trim() != "done" {
-            line.clear();
-            assert_ne!(self.replies.read_line(&mut line).expect("a reply"), 0, "it has ended");
+        let mut lines = String::new();
+        while lines.lines().last() != Some("done") {
+            assert_ne!(self.replies.read_line(&mut lines).expect("a reply"), 0, "it has ended");
         }
+        lines.truncate(lines.len() - "done\n".len());
+        lines
     }
 }
 

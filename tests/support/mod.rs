@@ -1,10 +1,13 @@
 //! What the tests start and talk to.
 
 pub mod client;
+pub mod cluster;
 pub mod daemon;
 pub mod java;
+pub mod load;
 pub mod mariadb;
 pub mod nginx;
+pub mod proxy;
 pub mod server;
 pub mod sqlite;
 

@@ -1,6 +1,7 @@
 //! An nginx in front of the server, as operators put one.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use super::wait_for;
@@ -10,6 +11,7 @@ use super::wait_for;
 pub struct Nginx {
     /// Where clients reach it.
     pub address: SocketAddr,
+    folder: PathBuf,
     keeper: Child,
 }
 
@@ -31,31 +33,9 @@ impl Nginx {
     /// Starts one that says to the server at `behind` who its clients are, and
     /// to them the name it gave their request.
     pub fn start(behind: SocketAddr) -> Nginx {
-        // The port is free when it is chosen; somebody may be faster.
-        let mut started = (0..3).filter_map(|_| Nginx::try_start(behind));
-        started.next().expect("nginx starts; its log is above")
-    }
-
-    fn try_start(behind: SocketAddr) -> Option<Nginx> {
-        let folder = tempfile::Builder::new().prefix("jitsiprovs-nginx-").tempdir().expect("a folder").keep();
-        let address =
-            TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("an address");
-        let (own, log, config) = (folder.display(), folder.join("log"), folder.join("conf"));
-        // A single process, so that it needs no user of its own, and ends whole.
-        let text = format!(
-            "daemon off;
-             master_process off;
-             pid {own}/pid;
-             error_log {own}/log notice;
-             events {{ worker_connections 256; }}
-             http {{
-                 access_log off;
-                 client_body_temp_path {own}/body;
-                 proxy_temp_path {own}/proxy;
-                 fastcgi_temp_path {own}/fastcgi;
-                 uwsgi_temp_path {own}/uwsgi;
-                 scgi_temp_path {own}/scgi;
-                 upstream jitsiprovs {{ server {behind}; keepalive 8; }}
+        Nginx::with(|address, folder| {
+            let http = format!(
+                "upstream jitsiprovs {{ server {behind}; keepalive 8; }}
                  server {{
                      listen {address};
                      location / {{
@@ -67,10 +47,44 @@ impl Nginx {
                          proxy_set_header X-Request-Id $request_id;
                          add_header X-Request-Id $request_id always;
                      }}
-                 }}
-             }}"
+                 }}"
+            );
+            http_with(folder, &http)
+        })
+    }
+
+    /// Starts one that hands on bytes to the server at `behind`, and says first
+    /// whose they are.
+    pub fn start_stream(behind: SocketAddr) -> Nginx {
+        Nginx::with(|address, _| {
+            format!(
+                "load_module /usr/lib/nginx/modules/ngx_stream_module.so;
+                 stream {{ server {{ listen {address}; proxy_pass {behind}; proxy_protocol on; }} }}"
+            )
+        })
+    }
+
+    /// Starts one whose configuration is made for an address and a folder.
+    pub fn with(text: impl Fn(SocketAddr, &Path) -> String) -> Nginx {
+        // The port is free when it is chosen; somebody may be faster.
+        let mut started = (0..3).filter_map(|_| Nginx::try_start(&text));
+        started.next().expect("nginx starts; its log is above")
+    }
+
+    fn try_start(text: impl Fn(SocketAddr, &Path) -> String) -> Option<Nginx> {
+        let folder = tempfile::Builder::new().prefix("jitsiprovs-nginx-").tempdir().expect("a folder").keep();
+        let address =
+            TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("an address");
+        let (own, log, config) = (folder.display(), folder.join("log"), folder.join("conf"));
+        // A single process, so that it needs no user of its own, and ends whole.
+        let main = format!(
+            "daemon off;
+             master_process off;
+             pid {own}/pid;
+             error_log {own}/log notice;"
         );
-        std::fs::write(&config, text).expect("written");
+        let events = "events { worker_connections 1024; }";
+        std::fs::write(&config, [&main, &text(address, &folder), events].join("\n")).expect("written");
         let path = std::env::var("PATH").unwrap_or_default();
         let keeper = Command::new("sh")
             .args(["-c", KEEPER, "keeper"])
@@ -88,7 +102,7 @@ impl Nginx {
             .spawn()
             .expect("sh starts");
         // Made now, so that it ends even if the wait below does not end well.
-        let nginx = Nginx { address, keeper };
+        let nginx = Nginx { address, folder: folder.clone(), keeper };
         let answers = wait_for("nginx to start; see tests/run", || {
             let log = std::fs::read_to_string(&log).unwrap_or_default();
             if log.contains("[emerg]") || log.contains("not found") {
@@ -99,6 +113,29 @@ impl Nginx {
         });
         answers.then_some(nginx)
     }
+
+    /// Its only process.
+    #[allow(dead_code, reason = "for the benches")]
+    pub fn pid(&self) -> u32 {
+        let pid = std::fs::read_to_string(self.folder.join("pid")).expect("a file");
+        pid.trim().parse().expect("a number")
+    }
+}
+
+/// The part for HTTP, which keeps its files in `folder`.
+pub fn http_with(folder: &Path, text: &str) -> String {
+    let own = folder.display();
+    format!(
+        "http {{
+             access_log off;
+             client_body_temp_path {own}/body;
+             proxy_temp_path {own}/proxy;
+             fastcgi_temp_path {own}/fastcgi;
+             uwsgi_temp_path {own}/uwsgi;
+             scgi_temp_path {own}/scgi;
+             {text}
+         }}"
+    )
 }
 
 impl Drop for Nginx {

@@ -172,6 +172,9 @@ impl Mysql {
     pub(super) async fn prune_all(&self) -> Result<u64, Error> {
         let what = "pruning `jitsiprovs_change`";
         let mut conn = self.connect(&self.account, Some(&self.database)).await?;
+        if self.is_replica(&mut conn).await? {
+            return Ok(0);
+        }
         let highest = "SELECT coalesce(max(id), 0) FROM jitsiprovs_change";
         let highest = self.first(&mut conn, what, highest).await?.unwrap_or_default();
         // The newest line stays: it is how nodes know the place where they are.
@@ -188,6 +191,18 @@ impl Mysql {
                 return Ok(pruned);
             }
         }
+    }
+
+    /// Whether the server takes its rows from another. What is removed there
+    /// first cannot be removed again when the other's turn comes, and that ends
+    /// the replication.
+    async fn is_replica(&self, conn: &mut Conn) -> Result<bool, Error> {
+        let what = "asking whether the server is a replica";
+        let sql = "SHOW GLOBAL STATUS WHERE Variable_name IN ('Slave_running', 'Slaves_running', \
+                   'Replica_running')";
+        let found = self.in_time(what, conn.query::<(String, String), _>(sql)).await?;
+        let found = found.map_err(|error| self.error(what, &error, &self.account))?;
+        Ok(found.iter().any(|(_, value)| value == "ON" || value.parse().is_ok_and(|count: u32| count > 0)))
     }
 
     async fn soon<T>(&self, what: &str, work: impl Future<Output = T>) -> Result<T, Error> {

@@ -1,0 +1,296 @@
+//! Three nodes behind nginx, on a MariaDB and on its replica: whatever happens to
+//! one of them, no client notices. nginx is told what `contrib/nginx` says.
+
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::support::client::{Connection, exchange, post, request};
+use crate::support::cluster::{Cluster, Node, Pair, at, replaced};
+use crate::support::load::{Load, Secure, sign_in};
+use crate::support::mariadb::Database;
+use crate::support::nginx::Nginx;
+use crate::support::proxy::Proxy;
+use crate::support::server::jitsiprovs;
+use crate::support::{source_of, wait_for};
+
+const STREAM: &str = include_str!("../contrib/nginx/jitsiprovs-stream.conf");
+/// Where Debian has what nginx loads when asked to.
+const STREAM_MODULE: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
+
+/// The databases of all tests here.
+fn pair() -> &'static Pair {
+    static SHARED: OnceLock<Pair> = OnceLock::new();
+    SHARED.get_or_init(Pair::start)
+}
+
+/// Three nodes that serve Alice, and their databases.
+struct Setting {
+    cluster: Cluster,
+    primary: Database<'static>,
+    /// Between the second node and the primary.
+    proxy: Proxy,
+}
+
+impl Setting {
+    fn new(more: &[&str]) -> Setting {
+        let (primary, replica) = pair().database();
+        primary.script(
+            "INSERT INTO user_auth (username, domain, password) VALUES ('alice', 'a.org', md5('pw'));
+             INSERT INTO jitsi_property VALUES (1, 'default', 1, 1, 'v', '1', NULL)",
+        );
+        pair().wait_replicated();
+        let proxy = Proxy::to(primary.server.port);
+        let nodes = [primary.read(), proxy.options(&primary), replica.read()].map(|mut options| {
+            options.extend(["--poll-interval", "0.1", "--reload-interval", "0"].map(str::to_owned));
+            options.extend(more.iter().map(|arg| (*arg).to_owned()));
+            options
+        });
+        Setting { cluster: Cluster::start(&nodes), primary, proxy }
+    }
+
+    fn set_value(&self, value: &str) {
+        self.primary.script(&format!("UPDATE jitsi_property SET property_value = '{value}' WHERE id = 1"));
+    }
+
+    /// Clients who ask all the time.
+    fn load(&self) -> Load {
+        let pause = Duration::from_millis(2);
+        Load::on(&self.cluster, 4, pause, sign_in("alice@a.org", "pw"), |reply| {
+            reply.text().starts_with("v=")
+        })
+    }
+}
+
+fn value_at(node: &Node) -> String {
+    post(node.address, &[("username", "alice@a.org"), ("password", "pw")]).text().to_owned()
+}
+
+fn wait_served(node: &Node, value: &str) {
+    let expected = format!("v={value}\n");
+    wait_for(&format!("{expected:?}; {:#?}", node.server().log()), || {
+        (value_at(node) == expected).then_some(())
+    });
+}
+
+/// No request may fail, and there must have been some.
+fn end(load: Load) {
+    load.go_on(50);
+    let seen = load.end();
+    assert!(
+        seen.failures.is_empty(),
+        "{} of {}: {:#?}",
+        seen.failures.len(),
+        seen.micros.len(),
+        seen.failures
+    );
+}
+
+#[test]
+fn an_edit_on_the_primary_is_served_by_all_nodes_and_noted_once_on_the_replica() {
+    let setting = Setting::new(&[]);
+    for value in ["2", "3"] {
+        setting.set_value(value);
+        setting.cluster.nodes.iter().for_each(|node| wait_served(node, value));
+    }
+    setting.primary.script(
+        "INSERT INTO user_auth (username, domain, password) VALUES ('bob', 'a.org', md5('pw'));
+         UPDATE user_auth SET id = id + 100 WHERE username = 'bob'; DELETE FROM user_auth WHERE username = 'bob'",
+    );
+    pair().wait_replicated();
+    let all = "SELECT id, changed_table, changed_id, changed_at FROM jitsiprovs_change ORDER BY id";
+    let noted = setting.primary.script(all);
+    assert!(noted.lines().count() >= 8, "{noted}");
+    assert_eq!(pair().replica.script(&setting.primary.name, all), noted);
+}
+
+#[test]
+fn nodes_are_restarted_and_upgraded_one_after_the_other_and_no_request_fails() {
+    let mut setting = Setting::new(&[]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let upgraded = folder.path().join("jitsiprovs-next");
+    std::fs::copy(jitsiprovs(&[]).get_program(), &upgraded).expect("copied");
+    let load = setting.load();
+    let as_before = setting.cluster.nodes[0].program.clone();
+    // As fast as can be: nginx has not forgotten that a node was down when the
+    // next one goes.
+    for program in [as_before, vec![upgraded.clone()]] {
+        for node in &mut setting.cluster.nodes {
+            load.go_on(20);
+            node.stop();
+            node.program.clone_from(&program);
+            node.start_again();
+        }
+    }
+    for node in &setting.cluster.nodes {
+        let runs = std::fs::read_link(format!("/proc/{}/exe", node.server().pid())).expect("Linux");
+        assert_eq!(runs, upgraded.canonicalize().expect("a file"));
+    }
+    end(load);
+}
+
+#[test]
+fn a_node_that_is_killed_costs_no_request() {
+    let mut setting = Setting::new(&[]);
+    let load = setting.load();
+    for at in 0..3 {
+        load.go_on(50);
+        setting.cluster.nodes[at].kill();
+        load.go_on(50);
+        setting.cluster.nodes[at].start_again();
+    }
+    end(load);
+}
+
+#[test]
+fn a_node_that_hangs_costs_no_request_and_some_clients_a_bounded_time() {
+    let setting = Setting::new(&[]);
+    let load = setting.load();
+    load.go_on(50);
+    let node = setting.cluster.nodes[0].server();
+    node.signal("STOP");
+    // Somebody was there, and was answered by another node in time.
+    wait_for("a request that met it", || (load.longest() > Duration::from_secs(2)).then_some(()));
+    load.go_on(200);
+    node.signal("CONT");
+    wait_for("the node to be asked again", || {
+        let before = setting.cluster.nodes[0].metric("jitsiprovs_requests_total{result=\"ok\"}");
+        load.go_on(20);
+        (setting.cluster.nodes[0].metric("jitsiprovs_requests_total{result=\"ok\"}") > before).then_some(())
+    });
+    end(load);
+}
+
+#[test]
+fn a_node_whose_database_is_cut_goes_on_and_the_others_are_not_held_up() {
+    let setting = Setting::new(&[]);
+    let [first, cut, third] = &setting.cluster.nodes[..] else { panic!("three nodes") };
+    let load = setting.load();
+    load.go_on(50);
+    setting.proxy.is_silent.store(true, Ordering::Relaxed);
+    cut.server().wait_for_log("asking for changes failed");
+    setting.set_value("2");
+    wait_served(first, "2");
+    wait_served(third, "2");
+    load.go_on(50);
+    assert_eq!(value_at(cut), "v=1\n", "what it knew last");
+    let ready = exchange(cut.server().admin(), &request("GET", "/readyz", &[], b""));
+    assert_eq!(ready.status, 200, "{ready:?}");
+    setting.proxy.is_silent.store(false, Ordering::Relaxed);
+    wait_served(cut, "2");
+    end(load);
+}
+
+#[test]
+fn what_a_node_says_of_credentials_is_not_asked_for_again_elsewhere() {
+    let setting = Setting::new(&["--auth-fail-limit", "2"]);
+    let mut client = Secure::to(&setting.cluster);
+    let mut ask = |password: String| client.ask(&sign_in("alice@a.org", &password)).expect("an answer");
+    let mut heard = Vec::new();
+    // Each node counts for itself.
+    while heard.iter().filter(|status| **status == 429).count() < 10 {
+        assert!(heard.len() < 100, "{heard:?}");
+        let reply = ask(format!("wrong {}", heard.len()).replace(' ', "+"));
+        assert!(reply.text().starts_with("# "), "{reply:?}");
+        assert_eq!(reply.header("retry-after").is_some(), reply.status == 429, "{reply:?}");
+        assert_eq!(reply.header("cache-control"), Some("no-store"), "{reply:?}");
+        heard.push(reply.status);
+    }
+    for (status, result) in [(401, "denied"), (429, "throttled")] {
+        let name = format!("jitsiprovs_requests_total{{result=\"{result}\"}}");
+        let counted: u64 = setting.cluster.nodes.iter().map(|node| node.metric(&name)).sum();
+        assert_eq!(counted, heard.iter().filter(|one| **one == status).count() as u64, "{heard:?}");
+    }
+    assert!(heard.iter().all(|status| [401, 429].contains(status)), "{heard:?}");
+}
+
+#[test]
+fn nodes_know_the_client_and_operators_the_health_of_each_node() {
+    let mut setting = Setting::new(&[]);
+    let Cluster { nodes, nginx, monitor, tls, .. } = &mut setting.cluster;
+    let client = Ipv4Addr::new(127, 0, 0, 9);
+    let open = || Secure::open(client, nginx.address, tls).expect("connects");
+    let post = sign_in("alice@a.org", "pw");
+    let forged = String::from_utf8(post.clone()).expect("ASCII");
+    let forged = forged.replacen("\r\n", "\r\nx-forwarded-for: 192.0.2.1\r\nx-request-id: mine\r\n", 1);
+    let reply = open().ask(forged.as_bytes()).expect("an answer");
+    assert_eq!((reply.status, reply.header("cache-control")), (200, Some("no-store")), "{reply:?}");
+    let line = wait_for("the request in a log", || {
+        let lines = nodes.iter().flat_map(|node| node.server().log());
+        lines.into_iter().find(|line| line.contains("request result=ok"))
+    });
+    assert!(line.contains("address=127.0.0.9 "), "{line}");
+    let id = line.split("request=").nth(1).expect("a name");
+    assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "nginx' own: {line}");
+
+    let big = request("POST", "/jitsiprovs/", &[], &[b'x'; 16 * 1024 + 1]);
+    let reply = open().ask(&big).expect("an answer");
+    assert_eq!((reply.status, reply.text()), (413, "# the body is over 16384 bytes\n"));
+
+    let ask = |target: &str| exchange(*monitor, &request("GET", target, &[], b"")).status;
+    let health = || ["/nodes/1/healthz", "/nodes/2/healthz", "/nodes/3/healthz"].map(ask);
+    let mut outer = Connection::open_from(client, *monitor);
+    assert_eq!(outer.ask(&request("GET", "/nodes/1/healthz", &[], b"")).status, 200, "loopback too");
+    let front = || open().ask(&request("GET", "/healthz", &[], b"")).expect("an answer");
+    assert_eq!((health(), front().status), ([200; 3], 200));
+    nodes[1].kill();
+    assert_eq!((health(), front().status), ([200, 502, 200], 200));
+    nodes[0].kill();
+    nodes[2].kill();
+    for _ in 0..4 {
+        let reply = open().ask(&post).expect("an answer");
+        assert_eq!((reply.status, reply.header("retry-after")), (503, Some("5")), "{reply:?}");
+        assert_eq!(reply.text(), "# no node answers, try again\n");
+    }
+    assert_eq!((health(), front().status), ([502; 3], 503));
+    // All of them were left alone just now, and are asked all the same.
+    nodes[2].start_again();
+    assert_eq!(open().ask(&post).expect("an answer").status, 200);
+}
+
+/// What Debian's nginx writes before a connection that it passes on.
+#[test]
+fn connections_that_are_passed_through_begin_with_who_the_client_is() {
+    let node = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = node.local_addr().expect("an address");
+    let nginx = Nginx::with(|address_of_nginx, _| {
+        let text = at(STREAM, "8443", &[address]);
+        let text = replaced(&text, "listen 443;", &format!("listen {address_of_nginx};"));
+        let load = Path::new(STREAM_MODULE).exists().then(|| format!("load_module {STREAM_MODULE};\n"));
+        load.unwrap_or_default() + &text
+    });
+    let mut client = Connection::open_from(Ipv4Addr::new(127, 0, 0, 9), nginx.address);
+    client.send(b"hello\n");
+    // Whoever looked whether nginx listens comes first.
+    let both = wait_for("the client", || {
+        let mut lines = BufReader::new(node.accept().expect("a connection").0).lines().map_while(Result::ok);
+        let first = lines.next()?;
+        first.starts_with("PROXY TCP4 127.0.0.9 127.0.0.1 ").then(|| [Some(first), lines.next()])
+    });
+    let expected = format!(" {}", nginx.address.port());
+    assert!(both[0].as_ref().is_some_and(|first| first.ends_with(&expected)), "{both:?}");
+    assert_eq!(both[1].as_deref(), Some("hello"), "{both:?}");
+}
+
+#[test]
+fn nothing_is_pruned_on_a_replica_or_replication_would_end_when_the_primary_does_it() {
+    let (primary, replica) = pair().database();
+    primary.script(
+        "INSERT INTO user_auth (username, domain, password) VALUES ('alice', 'a.org', md5('pw')), ('bob', 'a.org', '');
+         UPDATE jitsiprovs_change SET changed_at = now() - INTERVAL 2 DAY",
+    );
+    pair().wait_replicated();
+    // As an operator may forget to say it.
+    replica.server.script("", "SET GLOBAL read_only = 0");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let prune =
+        |database: &Database<'_>| runtime.block_on(source_of(&database.all()).prune()).expect("it may");
+    assert_eq!(prune(&replica), 0);
+    assert!(prune(&primary) > 0);
+    pair().wait_replicated();
+    let left = |database: &Database<'_>| database.script("SELECT id FROM jitsiprovs_change");
+    assert_eq!(left(&replica), left(&primary));
+}
