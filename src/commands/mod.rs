@@ -7,6 +7,7 @@ mod explain;
 mod export;
 mod generate;
 mod import;
+mod password;
 mod print;
 mod rule;
 mod setup;

@@ -8,6 +8,7 @@
 mod decoys;
 mod ledger;
 mod names;
+mod owners;
 mod rows;
 mod trie;
 mod writer;
@@ -18,6 +19,7 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 pub use names::{Comparison, Folded};
+pub use owners::Means;
 pub use writer::{Draft, Problems, Summary, Writer};
 
 use crate::credential::{Credential, PwdFmt, Slow, Verdict};
