@@ -4,6 +4,7 @@
 mod allocation;
 mod commands;
 mod daemon;
+mod edits;
 mod failures;
 mod fuzz_seeds;
 mod java;
@@ -17,7 +18,9 @@ mod outages;
 mod protocol;
 mod provisioning;
 mod reload;
+mod rules;
 mod service;
 mod support;
 mod throttling;
 mod tls;
+mod users;

@@ -7,6 +7,7 @@ pub mod mariadb;
 pub mod nginx;
 pub mod server;
 pub mod sqlite;
+pub mod tables;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

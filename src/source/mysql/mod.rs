@@ -133,6 +133,8 @@ impl Mysql {
             .prefer_socket(false)
             .init(INIT.to_vec())
             .tcp_keepalive(Some(STALL))
+            // A row that is set to what it is already is not a row that is gone.
+            .client_found_rows(true)
             .stmt_cache_size(0);
         let opts = match &self.endpoint {
             Endpoint::Tcp(host, port) => opts.ip_or_hostname(host).tcp_port(*port),
