@@ -72,10 +72,7 @@ fn a_property_is_divided_as_java_does_and_what_is_odd_is_said() {
             assert!(said.contains(warned) && said.is_empty() == warned.is_empty(), "{property}: {said}");
             let id = ids(&tables, &[]).into_iter().max().expect("a rule");
             let said = String::from_utf8_lossy(&output.stdout);
-            assert_eq!(
-                said,
-                format!("added the rule id {id}, for whoever sends \"y\" for x, of all tenants\n")
-            );
+            assert_eq!(said, format!("added rule {id}, for whoever sends \"y\" for x, of all tenants\n"));
             let shown = tables.json(&["rule", "show", &id.to_string()]);
             assert_eq!((&shown["key"], &shown["value"]), (&json!(key), &json!(value)));
         }
@@ -125,7 +122,7 @@ fn set_changes_what_is_given_and_remove_takes_several() {
         );
         let (second, third) = (all[1].to_string(), all[2].to_string());
         let said = tables.done(&["rule", "remove", &third, &second, &third]);
-        assert_eq!(said, format!("removed the rules ids {second}, {third}\n"));
+        assert_eq!(said, format!("removed rules {second}, {third}\n"));
         assert_eq!(ids(&tables, &[]), [all[0]]);
     }
 }

@@ -1,7 +1,7 @@
 //! Passwords that come from people: typed without being seen, or on standard
 //! input, and never an argument.
 
-use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 
 use anyhow::{Context, bail};
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, isatty, tcgetattr, tcsetattr};
@@ -102,9 +102,6 @@ impl Hidden {
 impl Drop for Hidden {
     fn drop(&mut self) {
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.0);
-        if io::stderr().is_terminal() {
-            let _ = io::stderr().flush();
-        }
     }
 }
 

@@ -100,9 +100,9 @@ fn usual_spriority(subject: &str, domain: &Cell, tables: &Tables) -> i32 {
 /// Finds out whether the server will use a rule, and warns of what is odd in it.
 fn check(row: &RuleRow, tables: &Tables) -> anyhow::Result<()> {
     let (snapshot, problems) = Writer::build(tables.snapshot.clone(), [Row::Rule(row.clone())]);
-    let problems = problems.first.into_iter().map(|problem| problem.what);
+    let mut problems = problems.first.into_iter().map(|problem| problem.what);
     if snapshot.counts().rules == 0 {
-        let why = problems.last().unwrap_or_default();
+        let why = problems.next_back().unwrap_or_default();
         bail!("the server would not use this rule: {}", shown::without_consequence(&why));
     }
     problems.for_each(shown::warn);
@@ -121,8 +121,8 @@ async fn add(row: RuleRow, tables: &Tables) -> anyhow::Result<()> {
         }
     });
     let whom = whom.await.context("the rule was added, but then")?;
-    let id = added.map_or(String::new(), |id| format!(" id {id}"));
-    print::write(format!("added the rule{id}, for {whom}\n"))
+    let id = added.map_or("a rule".into(), |id| shown::rules_of(&[id]));
+    print::write(format!("added {id}, for {whom}\n"))
 }
 
 /// Whether two rules differ in nothing but the id.

@@ -298,19 +298,29 @@ async fn remove(
         (ids(Some(Means::Name), false), ids(Some(Means::Typed), false), ids(None, true));
     if !bare.is_empty() {
         shown::warn(format_args!(
-            "{} stay, and from now on any client gets them that sends {name:?} for any parameter; \
-             remove them with `jitsiprovs rule remove`",
-            shown::rules_of(&bare)
+            "{} {}, and from now on any client that sends {name:?} for any parameter gets what is written there; \
+             remove it with `jitsiprovs rule remove`",
+            shown::rules_of(&bare),
+            stay(&bare),
         ));
     }
     if !typed.is_empty() {
-        shown::warn(format_args!("{} stay, for a user of that name to come", shown::rules_of(&typed)));
+        shown::warn(format_args!(
+            "{} {}, for a user of that name to come",
+            shown::rules_of(&typed),
+            stay(&typed)
+        ));
     }
     if with_rules && !others.is_empty() {
         shown::warn(format_args!(
-            "{} stay: they are for all tenants, and another has a user of that name",
-            shown::rules_of(&others)
+            "{} {}: another tenant has a user of that name too, and what is for all tenants is for both",
+            shown::rules_of(&others),
+            stay(&others),
         ));
     }
     Ok(())
+}
+
+fn stay(ids: &[i64]) -> &'static str {
+    if ids.len() == 1 { "stays" } else { "stay" }
 }

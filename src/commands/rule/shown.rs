@@ -111,15 +111,19 @@ pub fn contains(text: &[u8], part: &[u8]) -> bool {
 
 /// `id 3`, `ids 3, 4`.
 pub fn ids(ids: &[i64]) -> String {
+    counted("id", ids)
+}
+
+/// `rule 3`, `rules 3, 4`.
+pub fn rules_of(ids: &[i64]) -> String {
+    counted("rule", ids)
+}
+
+fn counted(noun: &str, ids: &[i64]) -> String {
     let named: Vec<String> = ids.iter().take(NAMED).map(ToString::to_string).collect();
     let more = ids.len().saturating_sub(NAMED);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("{} {}{more}", if ids.len() == 1 { "id" } else { "ids" }, named.join(", "))
-}
-
-/// `the rule id 3`, `the rules ids 3, 4`.
-pub fn rules_of(ids_of: &[i64]) -> String {
-    format!("the {} {}", if ids_of.len() == 1 { "rule" } else { "rules" }, ids(ids_of))
+    format!("{noun}{} {}{more}", if ids.len() == 1 { "" } else { "s" }, named.join(", "))
 }
 
 /// What is wrong, as a load puts it, without what the load does then.
@@ -157,7 +161,7 @@ mod tests {
             let shown = Shown::new(&row(key, value), false);
             assert_eq!(shown.hidden, hidden, "{key}={value}");
             assert_eq!(shown.value.is_none(), hidden);
-            assert_eq!(shown.cells().concat().contains("hunter2"), false);
+            assert!(!shown.cells().concat().contains("hunter2"));
             assert_eq!(Shown::new(&row(key, value), true).value.as_deref(), Some(value));
         }
     }
@@ -181,7 +185,7 @@ mod tests {
     #[test]
     fn few_ids_are_named_and_many_counted() {
         assert_eq!(ids(&[3]), "id 3");
-        assert_eq!(rules_of(&[3, 4]), "the rules ids 3, 4");
+        assert_eq!((rules_of(&[3]), rules_of(&[3, 4])), ("rule 3".into(), "rules 3, 4".into()));
         assert!(ids(&(0..12).collect::<Vec<_>>()).ends_with("9 and 2 more"));
     }
 }

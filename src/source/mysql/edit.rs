@@ -85,9 +85,8 @@ impl Mysql {
                 Edit::Remove(_, id) => (edit::delete(table), Some(*id)),
             };
             let values = cells.chain(id.map(Value::Int)).collect();
-            match (self.write(editing, table, sql, values).await?, id) {
-                (0, Some(id)) => return Err(Error::Gone { table, id }),
-                _ => {}
+            if let (0, Some(id)) = (self.write(editing, table, sql, values).await?, id) {
+                return Err(Error::Gone { table, id });
             }
         }
         Ok(())
