@@ -5,6 +5,8 @@
 //! caller, who runs them where they block nobody, and remembers a success in
 //! the credential itself: the memory of it goes when the row changes.
 
+mod making;
+
 use std::str::FromStr;
 use std::sync::{Arc, LazyLock, OnceLock};
 
@@ -13,6 +15,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha_crypt::{PasswordVerifier, ShaCrypt};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+
+pub use making::{Refused, Storage, hash, stored_as};
 
 /// How `user_auth.password` is stored unless it describes itself (`--pwd-fmt`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

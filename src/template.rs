@@ -4,10 +4,14 @@
 //! A template is parsed once, at load. What is kept is the text that never
 //! changes, already in the form it has in the answer, and the holes in it.
 
+mod property;
+
 use std::ops::Range;
 
 use crate::model::{Name, Params, begins_name, continues_name};
 use crate::properties::{self, Mended, Next, Place};
+
+pub use property::{Unsplit, check_key, is_placeholder, split};
 
 /// A parsed key or value, or several joined: text with holes for parameters.
 ///

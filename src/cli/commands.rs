@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
 use super::{Database, Requests, Rows};
 
@@ -109,7 +109,8 @@ pub struct Password {
     /// Read the password from the first line of standard input
     #[arg(long)]
     pub password_stdin: bool,
-    /// How to store it [default: argon2id, or --pwd-fmt where that is another than md5]
+    /// How to store it; md5, plain and ha1 must be the --pwd-fmt [default: argon2id, but where
+    /// --pwd-fmt is ha1 or ha1_sha256, that]
     #[arg(long, value_name = "FORMAT")]
     pub hash: Option<Hash>,
 }
@@ -153,6 +154,9 @@ pub enum User {
     Show {
         /// The user, as user@domain
         user: String,
+        /// Show passwords in rules, too
+        #[arg(long)]
+        show_secrets: bool,
         #[command(flatten)]
         listed: Listed,
         #[command(flatten)]
@@ -162,9 +166,15 @@ pub enum User {
     Remove {
         /// The user, as user@domain
         user: String,
-        /// Remove the rules of their own, too
+        /// Remove the rules of their own, too; those for all tenants only if nobody else has the name
         #[arg(long)]
         with_rules: bool,
+        /// Remove every row of this name, if there are several
+        #[arg(long, conflicts_with = "id")]
+        all: bool,
+        /// Remove the row of this id alone, if there are several
+        #[arg(long)]
+        id: Option<i64>,
         #[command(flatten)]
         tables: Tables,
     },
@@ -211,7 +221,8 @@ pub enum Rule {
         /// Whom it is for: default, a username, or param=value such as osname=Linux
         #[arg(long, value_name = "SUBJECT", default_value = "default")]
         subject: String,
-        /// Priority among subjects, the smallest wins [default: 100 for `default`, else 50]
+        /// Priority among subjects, the smallest wins [default: 5; for `default` 7, of all tenants 9;
+        /// what --setup makes has 10]
         #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
         spriority: Option<i32>,
         /// Priority, and place in the answer, among those of equal priority
@@ -220,10 +231,13 @@ pub enum Rule {
         #[command(flatten)]
         tables: Tables,
     },
-    /// List rules in the order in which they count
+    /// List rules in the order in which they count; passwords are shown as ***
     List {
         #[command(flatten)]
         filter: RuleFilter,
+        /// Show passwords, too
+        #[arg(long)]
+        show_secrets: bool,
         #[command(flatten)]
         listed: Listed,
         #[command(flatten)]
@@ -233,12 +247,18 @@ pub enum Rule {
     Show {
         /// The rule's id
         id: i64,
+        /// Show passwords, too
+        #[arg(long)]
+        show_secrets: bool,
         #[command(flatten)]
         listed: Listed,
         #[command(flatten)]
         tables: Tables,
     },
     /// Change a rule; what is not given stays
+    #[command(group(ArgGroup::new("change").required(true).multiple(true).args(
+        ["key", "value", "domain", "subject", "spriority", "ppriority"]
+    )))]
     Set {
         /// The rule's id
         id: i64,

@@ -8,6 +8,7 @@ mod export;
 mod generate;
 mod import;
 mod node;
+mod password;
 mod print;
 mod rule;
 mod setup;

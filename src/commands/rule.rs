@@ -1,14 +1,221 @@
 //! `jitsiprovs rule`
 
+pub(super) mod shown;
+
 use std::process::ExitCode;
 
-use crate::cli;
+use anyhow::{Context, bail};
 
-/// See the module.
+use super::{print, tables};
+use crate::cli::{self, ListFormat};
+use crate::config::Tables;
+use crate::model::{Cell, Row, RuleRow, Table};
+use crate::snapshot::{Folded, Means, Writer};
+use crate::source::Edit;
+use crate::template;
+use shown::Shown;
+
+/// Does what was asked for.
 ///
 /// # Errors
 /// One line that names the thing and the fix.
 pub async fn rule(options: cli::Rule) -> anyhow::Result<ExitCode> {
-    drop(options);
-    anyhow::bail!("rule is not made yet")
+    match options {
+        cli::Rule::Add { property, domain, subject, spriority, ppriority, tables } => {
+            let tables = Tables::new(tables)?;
+            let (key, value) = template::split(&property).context("this is no property")?;
+            let domain = of_tenant(domain.as_deref().unwrap_or_default(), &tables);
+            let spriority = spriority.unwrap_or_else(|| usual_spriority(&subject, &domain, &tables));
+            let row = RuleRow {
+                id: 0,
+                domain,
+                subject: (*subject).into(),
+                spriority: i64::from(spriority).into(),
+                ppriority: i64::from(ppriority).into(),
+                key: key.into(),
+                value: value.into(),
+            };
+            add(row, &tables).await?;
+        }
+        cli::Rule::List { filter, show_secrets, listed, tables } => {
+            list(filter, show_secrets, listed.format, &Tables::new(tables)?).await?;
+        }
+        cli::Rule::Show { id, show_secrets, listed, tables } => {
+            let row = find(id, &Tables::new(tables)?).await?;
+            let shown = Shown::new(&row, show_secrets);
+            match listed.format {
+                ListFormat::Json => print::json(&shown)?,
+                ListFormat::Table => print::write(print::table(&Shown::columns(), [shown.cells()]))?,
+            }
+        }
+        cli::Rule::Set { id, key, value, domain, subject, spriority, ppriority, tables } => {
+            let tables = Tables::new(tables)?;
+            tables.source.editable(Table::JitsiProperty)?;
+            let before = find(id, &tables).await?;
+            let given = |text: Option<String>, old: &Cell| text.map_or(old.clone(), |text| (*text).into());
+            let number =
+                |number: Option<i32>, old: &Cell| number.map_or(old.clone(), |n| i64::from(n).into());
+            if let Some(key) = &key {
+                template::check_key(key).context("this is no key")?;
+            }
+            let after = RuleRow {
+                id,
+                domain: domain.map_or(before.domain.clone(), |domain| of_tenant(&domain, &tables)),
+                subject: given(subject, &before.subject),
+                spriority: number(spriority, &before.spriority),
+                ppriority: number(ppriority, &before.ppriority),
+                key: given(key, &before.key),
+                value: given(value, &before.value),
+            };
+            set(&before, after, &tables).await?;
+        }
+        cli::Rule::Remove { mut ids, tables } => {
+            let tables = Tables::new(tables)?;
+            ids.sort_unstable();
+            ids.dedup();
+            let edits: Vec<Edit> = ids.iter().map(|id| Edit::Remove(Table::JitsiProperty, *id)).collect();
+            tables::edit(&*tables.source, edits, |_| ()).await?;
+            print::write(format!("removed {}\n", shown::rules_of(&ids)))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The column for the rules of one tenant, or of all.
+fn of_tenant(domain: &str, tables: &Tables) -> Cell {
+    if tables.snapshot.comparison.fold(domain).is_empty() { Cell::Null } else { domain.into() }
+}
+
+/// The more a rule is for somebody, the sooner it counts; and all before what
+/// setup seeds, which has 10.
+fn usual_spriority(subject: &str, domain: &Cell, tables: &Tables) -> i32 {
+    let is_default = tables.snapshot.comparison.fold(subject).as_slice() == b"default";
+    match (is_default, domain) {
+        (false, _) => 5,
+        (true, Cell::Null) => 9,
+        (true, _) => 7,
+    }
+}
+
+/// Finds out whether the server will use a rule, and warns of what is odd in it.
+fn check(row: &RuleRow, tables: &Tables) -> anyhow::Result<()> {
+    let (snapshot, problems) = Writer::build(tables.snapshot.clone(), [Row::Rule(row.clone())]);
+    let mut problems = problems.first.into_iter().map(|problem| problem.what);
+    if snapshot.counts().rules == 0 {
+        let why = problems.next_back().unwrap_or_default();
+        bail!("the server would not use this rule: {}", shown::without_consequence(&why));
+    }
+    problems.for_each(shown::warn);
+    Ok(())
+}
+
+async fn add(row: RuleRow, tables: &Tables) -> anyhow::Result<()> {
+    tables.source.editable(Table::JitsiProperty)?;
+    check(&row, tables)?;
+    tables::edit(&*tables.source, [Edit::Add(Row::Rule(row.clone()))], |_| ()).await?;
+    // The newest that reads so is this one.
+    let mut added = None;
+    let whom = whom(&row, tables, |known| {
+        if reads_alike(known, &row) {
+            added = added.max(Some(known.id));
+        }
+    });
+    let whom = whom.await.context("the rule was added, but then")?;
+    let id = added.map_or("a rule".into(), |id| shown::rules_of(&[id]));
+    print::write(format!("added {id}, for {whom}\n"))
+}
+
+/// Whether two rules differ in nothing but the id.
+fn reads_alike(one: &RuleRow, other: &RuleRow) -> bool {
+    let texts = |row: &RuleRow| {
+        let cells = [&row.domain, &row.subject, &row.spriority, &row.ppriority, &row.key, &row.value];
+        cells.map(shown::text)
+    };
+    texts(one) == texts(other)
+}
+
+/// Whom a rule is for, in words. `look` is shown all rules on the way.
+async fn whom(row: &RuleRow, tables: &Tables, mut look: impl FnMut(&RuleRow)) -> anyhow::Result<String> {
+    let options = &tables.snapshot;
+    let subject = tables::shown(&row.subject);
+    let domain = options.fold(&row.domain).unwrap_or_default();
+    let (mut named, mut typed) = (0, 0);
+    tables::scan(&*tables.source, |known| match known {
+        Row::Rule(known) => look(&known),
+        Row::User(user) => {
+            let (name, of) = (options.fold(&user.username), options.fold(&user.domain));
+            let is_here = domain.is_empty() || of.as_ref() == Some(&domain);
+            match name.filter(|_| is_here).and_then(|name| options.means(&subject, &name)) {
+                Some(Means::Name) => named += 1,
+                Some(Means::Typed) => typed += 1,
+                None => {}
+            }
+        }
+    })
+    .await?;
+    let is_default = options.comparison.fold(&subject).as_slice() == b"default";
+    let tenant = shown::text(&row.domain);
+    let tenant = tenant.map_or("all tenants".into(), |domain| format!("the tenant {domain}"));
+    Ok(match (template::typed_subject(&subject), named, typed) {
+        _ if is_default => format!("everyone of {tenant}"),
+        (_, 1.., _) => format!("the user {subject} of {tenant}"),
+        (Some((_, name)), _, 1..) => format!("the user {name} of {tenant}"),
+        (Some((param, value)), ..) => format!("whoever sends {value:?} for {param}, of {tenant}"),
+        (None, ..) => format!(
+            "whoever sends {subject:?} for any parameter but the username, of {tenant}, as there is no such user; \
+             and for that user, once there is one"
+        ),
+    })
+}
+
+async fn set(before: &RuleRow, after: RuleRow, tables: &Tables) -> anyhow::Result<()> {
+    check(&after, tables)?;
+    tables::edit(&*tables.source, [Edit::Set(Row::Rule(after.clone()))], |_| ()).await?;
+    let line = |when: &str, row: &RuleRow| {
+        let mut cells = Shown::new(row, false).cells();
+        cells.insert(0, when.to_owned());
+        cells
+    };
+    let columns: Vec<print::Column> = [print::text("")].into_iter().chain(Shown::columns()).collect();
+    print::write(print::table(&columns, [line("before", before), line("now", &after)]))
+}
+
+async fn find(id: i64, tables: &Tables) -> anyhow::Result<RuleRow> {
+    let mut found = None;
+    tables::scan(&*tables.source, |row| match row {
+        Row::Rule(row) if row.id == id => found = Some(row),
+        _ => {}
+    })
+    .await?;
+    found.with_context(|| format!("there is no rule id {id}: `jitsiprovs rule list` shows those there are"))
+}
+
+async fn list(
+    filter: cli::RuleFilter,
+    show_secrets: bool,
+    format: ListFormat,
+    tables: &Tables,
+) -> anyhow::Result<()> {
+    let cli::RuleFilter { domain, subject, key } = filter;
+    let options = &tables.snapshot;
+    let fold = |text: Option<String>| text.map(|text| options.comparison.fold(&text));
+    let (domain, subject, key) = (fold(domain), fold(subject), fold(key));
+    let is = |wanted: &Option<Folded>, cell: &Cell| {
+        wanted.as_ref().is_none_or(|wanted| options.fold(cell).unwrap_or_default() == *wanted)
+    };
+    let has = |wanted: &Option<Folded>, cell: &Cell| {
+        let found = |part| options.fold(cell).is_some_and(|text| shown::contains(&text, part));
+        wanted.as_ref().is_none_or(|part| found(part))
+    };
+    let mut rows = Vec::new();
+    tables::scan(&*tables.source, |row| match row {
+        Row::Rule(row) if is(&domain, &row.domain) && is(&subject, &row.subject) && has(&key, &row.key) => {
+            rows.push(row);
+        }
+        _ => {}
+    })
+    .await?;
+    rows.sort_by_key(shown::order);
+    let shown: Vec<Shown> = rows.iter().map(|row| Shown::new(row, show_secrets)).collect();
+    print::list(format, &shown, &Shown::columns(), Shown::cells)
 }

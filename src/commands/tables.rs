@@ -11,25 +11,33 @@ const AHEAD: usize = 16;
 /// Edits in a batch.
 const BATCH: usize = 1000;
 
+/// Shows `look` every row of the tables, as of one moment.
+///
+/// # Errors
+/// When they cannot be read.
+pub async fn scan(source: &dyn Source, mut look: impl FnMut(Row)) -> anyhow::Result<()> {
+    let (sender, mut batches) = mpsc::channel::<Vec<Row>>(AHEAD);
+    let collect = async {
+        while let Some(batch) = batches.recv().await {
+            batch.into_iter().for_each(&mut look);
+        }
+    };
+    let (loaded, ()) = tokio::join!(source.load(sender, false), collect);
+    loaded?;
+    Ok(())
+}
+
 /// Everything that is in the tables, in the order of ids.
 ///
 /// # Errors
 /// When they cannot be read.
 pub async fn read(source: &dyn Source) -> anyhow::Result<(Vec<UserRow>, Vec<RuleRow>)> {
-    let (sender, mut batches) = mpsc::channel::<Vec<Row>>(AHEAD);
     let (mut users, mut rules) = (Vec::new(), Vec::new());
-    let collect = async {
-        while let Some(batch) = batches.recv().await {
-            for row in batch {
-                match row {
-                    Row::User(row) => users.push(row),
-                    Row::Rule(row) => rules.push(row),
-                }
-            }
-        }
+    let sort = |row| match row {
+        Row::User(row) => users.push(row),
+        Row::Rule(row) => rules.push(row),
     };
-    let (loaded, ()) = tokio::join!(source.load(sender, false), collect);
-    loaded?;
+    scan(source, sort).await?;
     users.sort_by_key(|row| row.id);
     rules.sort_by_key(|row| row.id);
     Ok((users, rules))

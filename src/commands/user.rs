@@ -1,14 +1,326 @@
 //! `jitsiprovs user`
 
+mod found;
+
 use std::process::ExitCode;
 
-use crate::cli;
+use anyhow::bail;
+use serde::Serialize;
 
-/// See the module.
+use super::print::{self, number, text};
+use super::rule::shown::{self, Shown};
+use super::{password, tables};
+use crate::cli::{self, ListFormat};
+use crate::config::{self, Tables};
+use crate::credential::{self, Owner, PwdFmt, Storage, stored_as};
+use crate::model::{Cell, Row, Table, UserRow};
+use crate::snapshot::{self, Means, Writer};
+use crate::source::Edit;
+use found::{Found, Who};
+
+/// Does what was asked for.
 ///
 /// # Errors
 /// One line that names the thing and the fix.
 pub async fn user(options: cli::User) -> anyhow::Result<ExitCode> {
-    drop(options);
-    anyhow::bail!("user is not made yet")
+    match options {
+        cli::User::Add { user, password, tables } => {
+            add(&user, &password, &Tables::new(tables)?).await?;
+        }
+        cli::User::Passwd { user, password, tables } => {
+            passwd(&user, &password, &Tables::new(tables)?).await?;
+        }
+        cli::User::List { domain, name, listed, tables } => {
+            let tables = Tables::new(tables)?;
+            list(domain.as_deref(), name.as_deref(), listed.format, &tables).await?;
+        }
+        cli::User::Show { user, show_secrets, listed, tables } => {
+            show(&user, show_secrets, listed.format, &Tables::new(tables)?).await?;
+        }
+        cli::User::Remove { user, with_rules, all, id, tables } => {
+            remove(&user, with_rules, all, id, &Tables::new(tables)?).await?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn add(user: &str, typed: &cli::Password, tables: &Tables) -> anyhow::Result<()> {
+    let (name, domain) = tables::name(user)?;
+    let storage = storage(typed.hash, tables.snapshot.pwd_fmt)?;
+    tables.source.editable(Table::UserAuth)?;
+    let mut row = UserRow { id: 0, username: name.into(), domain: domain.into(), password: Cell::Null };
+    let (alone, problems) = Writer::build(tables.snapshot.clone(), [Row::User(row.clone())]);
+    if let (0, Some(problem)) = (alone.counts().users, problems.first.first()) {
+        bail!("{user:?} cannot be a user: {}", shown::without_consequence(&problem.what));
+    }
+    let found = Who::new(name, domain, &tables.snapshot).find(tables).await?;
+    if let Some(known) = found.users.first() {
+        bail!(
+            "the user {} exists already, as id {}: `jitsiprovs user passwd` changes the password",
+            shown_name(known),
+            known.id
+        );
+    }
+    row.password = hash(user, typed, storage, name, domain, tables)?;
+    tables::edit(&*tables.source, [Edit::Add(Row::User(row))], |_| ()).await?;
+    print::write(format!("added {user}, password stored as {}\n", storage.name()))?;
+    let bare = found.rules.iter().filter(|own| own.means == Means::Name);
+    let ids: Vec<i64> = bare.map(|own| own.row.id).collect();
+    if !ids.is_empty() {
+        shown::warn(format_args!(
+            "{} for the subject {name:?} now {} for this user alone; if another parameter is meant, \
+             give the subject as param={name}",
+            shown::rules_of(&ids),
+            if ids.len() == 1 { "is" } else { "are" },
+        ));
+    }
+    Ok(())
+}
+
+async fn passwd(user: &str, typed: &cli::Password, tables: &Tables) -> anyhow::Result<()> {
+    let (name, domain) = tables::name(user)?;
+    let storage = storage(typed.hash, tables.snapshot.pwd_fmt)?;
+    tables.source.editable(Table::UserAuth)?;
+    let mut found = Who::new(name, domain, &tables.snapshot).find(tables).await?;
+    found.must_be_there(user)?;
+    let mut row = found.users.remove(0);
+    // Digests are of the names as they are stored.
+    let (name, domain) = (tables::shown(&row.username), tables::shown(&row.domain));
+    row.password = hash(&shown_name(&row), typed, storage, &name, &domain, tables)?;
+    let (id, shown) = (row.id, shown_name(&row));
+    tables::edit(&*tables.source, [Edit::Set(Row::User(row))], |_| ()).await?;
+    print::write(format!("changed the password of {shown}, stored as {}\n", storage.name()))?;
+    if !found.users.is_empty() {
+        let others: Vec<i64> = found.users.iter().map(|row| row.id).collect();
+        shown::warn(format_args!(
+            "this is id {id}, the lowest and the only one that counts: {} have the same name; \
+             remove them with `jitsiprovs user remove --id ID`",
+            shown::ids(&others),
+        ));
+    }
+    Ok(())
+}
+
+/// What to store passwords as.
+fn storage(typed: Option<cli::Hash>, format: PwdFmt) -> Result<Storage, config::Error> {
+    let storage = match typed {
+        None => Storage::best_in(format),
+        Some(cli::Hash::Argon2id) => Storage::Argon2id,
+        Some(cli::Hash::Bcrypt) => Storage::Bcrypt,
+        Some(cli::Hash::Sha512Crypt) => Storage::Sha512Crypt,
+        Some(cli::Hash::Md5) => Storage::Table(PwdFmt::Md5),
+        Some(cli::Hash::Plain) => Storage::Table(PwdFmt::Plain),
+        Some(cli::Hash::Ha1) => Storage::Table(PwdFmt::Ha1),
+        Some(cli::Hash::Ha1Sha256) => Storage::Table(PwdFmt::Ha1Sha256),
+    };
+    match storage.mistaken_in(format) {
+        None => Ok(storage),
+        Some(mistaken) => Err(config::Error::Usage(format!(
+            "--hash {} under --pwd-fmt {}: a server with that --pwd-fmt would take what is stored for \
+             {mistaken}; leave out --hash, or give --pwd-fmt as your servers have it",
+            storage.name(),
+            Storage::Table(format).name(),
+        ))),
+    }
+}
+
+/// Asks for the password and makes the cell to store.
+fn hash(
+    whose: &str,
+    typed: &cli::Password,
+    storage: Storage,
+    username: &str,
+    domain: &str,
+    tables: &Tables,
+) -> anyhow::Result<Cell> {
+    let password = password::ask(whose, typed.password_stdin)?;
+    let realm = tables.snapshot.realm.as_deref().unwrap_or(domain);
+    let stored = credential::hash(storage, password.reveal(), Owner { username, realm })?;
+    Ok(Cell::from(&*stored))
+}
+
+/// `user@domain`, as stored.
+fn shown_name(row: &UserRow) -> String {
+    format!("{}@{}", tables::shown(&row.username), tables::shown(&row.domain))
+}
+
+/// A user as lists show them.
+#[derive(Serialize)]
+struct ShownUser {
+    id: i64,
+    username: Option<String>,
+    domain: Option<String>,
+    /// `argon2id`, `md5`…; `none` without a password, `unusable` for one that
+    /// never matches.
+    stored_as: &'static str,
+    /// Whether this is the row that the server knows the user by.
+    counts: bool,
+}
+
+impl ShownUser {
+    fn new(row: &UserRow, counts: bool, options: &snapshot::Options) -> ShownUser {
+        let stored = row.password.text().map(Option::unwrap_or_default);
+        ShownUser {
+            id: row.id,
+            username: shown::text(&row.username),
+            domain: shown::text(&row.domain),
+            stored_as: stored.map_or("unusable", |stored| stored_as(&stored, options.pwd_fmt)),
+            counts,
+        }
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.id.to_string(),
+            self.username.clone().unwrap_or_default(),
+            self.domain.clone().unwrap_or_default(),
+            self.stored_as.to_owned(),
+            if self.counts { "yes" } else { "no" }.to_owned(),
+        ]
+    }
+
+    fn columns() -> [print::Column; 5] {
+        [number("ID"), text("USER"), text("DOMAIN"), text("PASSWORD"), text("COUNTS")]
+    }
+}
+
+async fn list(
+    domain: Option<&str>,
+    name: Option<&str>,
+    format: ListFormat,
+    tables: &Tables,
+) -> anyhow::Result<()> {
+    let options = &tables.snapshot;
+    let comparison = options.comparison;
+    let (domain, name) = (domain.map(|text| comparison.fold(text)), name.map(|text| comparison.fold(text)));
+    let mut rows = Vec::new();
+    tables::scan(&*tables.source, |row| {
+        let Row::User(row) = row else { return };
+        let (own_name, own_domain) = (options.fold(&row.username), options.fold(&row.domain));
+        let is_wanted = domain.as_ref().is_none_or(|domain| own_domain.as_ref() == Some(domain))
+            && name
+                .as_ref()
+                .is_none_or(|name| own_name.as_ref().is_some_and(|own| shown::contains(own, name)));
+        if is_wanted {
+            rows.push((own_domain, own_name, row));
+        }
+    })
+    .await?;
+    rows.sort_unstable_by(|one, other| (&one.0, &one.1, one.2.id).cmp(&(&other.0, &other.1, other.2.id)));
+    let mut before = None;
+    let mut users = Vec::with_capacity(rows.len());
+    for (domain, name, row) in rows {
+        let is_first = before.as_ref() != Some(&(domain.clone(), name.clone()));
+        let counts = is_first
+            && matches!((&domain, &name), (Some(domain), Some(name)) if options.can_be_user(name, domain));
+        users.push(ShownUser::new(&row, counts, options));
+        before = Some((domain, name));
+    }
+    print::list(format, &users, &ShownUser::columns(), ShownUser::cells)
+}
+
+async fn show(user: &str, show_secrets: bool, format: ListFormat, tables: &Tables) -> anyhow::Result<()> {
+    #[derive(Serialize)]
+    struct Report {
+        users: Vec<ShownUser>,
+        rules: Vec<Shown>,
+    }
+    let (name, domain) = tables::name(user)?;
+    let Found { users, mut rules, .. } = {
+        let found = Who::new(name, domain, &tables.snapshot).find(tables).await?;
+        found.must_be_there(user)?;
+        found
+    };
+    rules.sort_by_key(|own| shown::order(&own.row));
+    let rules: Vec<Shown> = rules.iter().map(|own| Shown::new(&own.row, show_secrets)).collect();
+    let lowest = users[0].id;
+    let users =
+        users.iter().map(|row| ShownUser::new(row, row.id == lowest, &tables.snapshot)).collect::<Vec<_>>();
+    if format == ListFormat::Json {
+        return print::json(&Report { users, rules });
+    }
+    print::write(print::table(&ShownUser::columns(), users.iter().map(ShownUser::cells)))?;
+    match rules.is_empty() {
+        true => print::write("no rules of their own\n"),
+        false => {
+            print::write("\n".to_owned() + &print::table(&Shown::columns(), rules.iter().map(Shown::cells)))
+        }
+    }
+}
+
+async fn remove(
+    user: &str,
+    with_rules: bool,
+    all: bool,
+    id: Option<i64>,
+    tables: &Tables,
+) -> anyhow::Result<()> {
+    let (name, domain) = tables::name(user)?;
+    let mut found = Who::new(name, domain, &tables.snapshot).find(tables).await?;
+    found.must_be_there(user)?;
+    let known: Vec<i64> = found.users.iter().map(|row| row.id).collect();
+    let gone: Vec<i64> = match id {
+        Some(id) if !known.contains(&id) => {
+            bail!("id {id} is not {user}, who is {}: nothing was changed", shown::ids(&known))
+        }
+        Some(id) => vec![id],
+        None if known.len() > 1 && !all => bail!(
+            "{} are all {user}, and id {} is the one that counts: say --all for all of them, or --id for one",
+            shown::ids(&known),
+            known[0]
+        ),
+        None => known.clone(),
+    };
+    let is_last = gone.len() == known.len();
+    if with_rules && !is_last {
+        bail!("the rules are also those of the users of this name who stay: remove all with --all");
+    }
+    // A rule of all tenants may be another's, too.
+    found.rules.retain(|_| is_last);
+    let (goes, stays): (Vec<_>, Vec<_>) =
+        found.rules.iter().partition(|own| with_rules && (!own.is_of_all || found.namesakes == 0));
+    let rules: Vec<i64> = goes.iter().map(|own| own.row.id).collect();
+    let of = |table| move |id: &i64| Edit::Remove(table, *id);
+    let edits: Vec<Edit> =
+        gone.iter().map(of(Table::UserAuth)).chain(rules.iter().map(of(Table::JitsiProperty))).collect();
+    tables::edit(&*tables.source, edits, |_| ()).await?;
+    let and_rules =
+        if rules.is_empty() { String::new() } else { format!(" and {}", shown::rules_of(&rules)) };
+    print::write(format!("removed {user}, {}{and_rules}\n", shown::ids(&gone)))?;
+    let ids = |means: Option<Means>, is_of_others: bool| -> Vec<i64> {
+        let wanted = stays.iter().filter(|own| {
+            means.is_none_or(|means| own.means == means)
+                && (own.is_of_all && found.namesakes > 0) == is_of_others
+        });
+        wanted.map(|own| own.row.id).collect()
+    };
+    let (bare, typed, others) =
+        (ids(Some(Means::Name), false), ids(Some(Means::Typed), false), ids(None, true));
+    if !bare.is_empty() {
+        shown::warn(format_args!(
+            "{} {}, and from now on any client that sends {name:?} for any parameter gets what is written there; \
+             remove it with `jitsiprovs rule remove`",
+            shown::rules_of(&bare),
+            stay(&bare),
+        ));
+    }
+    if !typed.is_empty() {
+        shown::warn(format_args!(
+            "{} {}, for a user of that name to come",
+            shown::rules_of(&typed),
+            stay(&typed)
+        ));
+    }
+    if with_rules && !others.is_empty() {
+        shown::warn(format_args!(
+            "{} {}: another tenant has a user of that name too, and what is for all tenants is for both",
+            shown::rules_of(&others),
+            stay(&others),
+        ));
+    }
+    Ok(())
+}
+
+fn stay(ids: &[i64]) -> &'static str {
+    if ids.len() == 1 { "stays" } else { "stay" }
 }

@@ -8,6 +8,7 @@
 mod decoys;
 mod ledger;
 mod names;
+mod owners;
 mod rows;
 mod trie;
 mod writer;
@@ -19,6 +20,7 @@ use smallvec::SmallVec;
 
 pub use ledger::content;
 pub use names::{Comparison, Folded};
+pub use owners::Means;
 pub use writer::{Draft, Problems, Summary, Writer};
 
 use crate::credential::{Credential, PwdFmt, Slow, Verdict};

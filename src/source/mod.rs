@@ -65,6 +65,13 @@ pub trait Source: Send + Sync {
         Vec::new()
     }
 
+    /// Finds out whether rows of a table can be edited at all, without asking
+    /// the database.
+    ///
+    /// # Errors
+    /// [`Error::NotEditable`]
+    fn editable(&self, table: Table) -> Result<(), Error>;
+
     /// Makes edits, all of them or none: they are kept if `all` says so after
     /// the last of them, and taken back if its sender is dropped.
     fn edit(
@@ -266,6 +273,14 @@ impl Queries {
                 Err(Error::NotEditable("rules come from --rules-query: edit them where it reads them"))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// What a table is read with, where nothing is read.
+    fn of(&self, table: Table) -> Query<'_> {
+        match table {
+            Table::UserAuth => self.users(),
+            Table::JitsiProperty => self.rules(false),
         }
     }
 

@@ -251,7 +251,7 @@ impl Sqlite {
         let failed = |error: rusqlite::Error| {
             let missing = format!("no such table: {table}");
             match error.to_string().contains(&missing) {
-                true => self.queries.rules(false).no_table(self.name()),
+                true => self.queries.of(table).no_table(self.name()),
                 false => self.error(&format!("writing `{table}`"), &error),
             }
         };
@@ -422,6 +422,10 @@ impl Source for Sqlite {
             PathBuf::from(path)
         };
         vec![self.path.clone(), beside("-wal"), beside("-journal")]
+    }
+
+    fn editable(&self, table: Table) -> Result<(), Error> {
+        self.queries.editable(table)
     }
 
     fn edit(

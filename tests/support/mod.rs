@@ -10,6 +10,7 @@ pub mod nginx;
 pub mod proxy;
 pub mod server;
 pub mod sqlite;
+pub mod tables;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,15 +1,29 @@
 //! Edits of the two tables, in one transaction.
 
+use std::collections::HashMap;
+
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Params, Value};
+use mysql_async::{Conn, Params, Statement, Value};
 use tokio::sync::{mpsc, oneshot};
 
-use super::super::{Edit, Error, NO_DOMAIN, edit};
-use super::Mysql;
-use crate::model::{Cell, Row, Table};
+use super::super::{Edit, Error, NO_DOMAIN, Source, edit};
+use super::{Mysql, code};
+use crate::model::{Cell, Table};
 
 /// Rows that are added by one statement.
 const AT_ONCE: usize = 500;
+
+/// What the session must refuse, or what is written would be cut off or read as
+/// something else, depending on how the server is set.
+const STRICT: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'";
+
+/// A connection that edits, with the statements it has prepared: each anew would
+/// use up what the server allows for all connections.
+struct Editing {
+    conn: Conn,
+    prepared: HashMap<String, Statement>,
+    has_domain: bool,
+}
 
 impl Mysql {
     pub(super) async fn make_all(
@@ -18,21 +32,41 @@ impl Mysql {
         all: oneshot::Receiver<()>,
     ) -> Result<(), Error> {
         let mut conn = self.connect(&self.account, Some(&self.database)).await?;
-        self.run(&mut conn, "beginning a transaction", "START TRANSACTION", &self.account).await?;
+        self.run(&mut conn, "preparing to edit", STRICT, &self.account).await?;
+        self.expect_transactions(&mut conn).await?;
         let has_domain = self.has_domain(&mut conn).await?;
+        self.run(&mut conn, "beginning a transaction", "START TRANSACTION", &self.account).await?;
+        let mut editing = Editing { conn, prepared: HashMap::new(), has_domain };
         while let Some(batch) = edits.recv().await {
-            self.make(&mut conn, &batch, has_domain).await?;
+            self.make(&mut editing, &batch).await?;
         }
         // The server takes back what is not committed when the connection ends.
         if all.await.is_err() {
             return Err(Error::Cancelled);
         }
+        let mut conn = editing.conn;
         self.run(&mut conn, "committing", "COMMIT", &self.account).await?;
         let _ = conn.disconnect().await;
         Ok(())
     }
 
-    async fn make(&self, conn: &mut Conn, edits: &[Edit], has_domain: bool) -> Result<(), Error> {
+    /// The original's tables are of the engine that was the server's default,
+    /// and not each can take anything back.
+    async fn expect_transactions(&self, conn: &mut Conn) -> Result<(), Error> {
+        let without = "SELECT count(*) FROM information_schema.tables JOIN information_schema.engines \
+                       USING (engine) WHERE table_schema = DATABASE() \
+                       AND table_name IN ('user_auth', 'jitsi_property') AND transactions = 'NO'";
+        match self.first(conn, "reading the schema", without).await? {
+            Some(1..) => Err(Error::NotEditable(
+                "a table of users or rules has no transactions, so that edits could be made by halves: \
+                 ALTER TABLE user_auth ENGINE = InnoDB, and jitsi_property likewise",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    async fn make(&self, editing: &mut Editing, edits: &[Edit]) -> Result<(), Error> {
+        let has_domain = editing.has_domain;
         let is_alike = |one: &Edit, other: &Edit| matches!((one, other), (Edit::Add(one), Edit::Add(other)) if one.table() == other.table());
         for alike in edits.chunk_by(is_alike).flat_map(|alike| alike.chunks(AT_ONCE)) {
             let table = alike[0].table();
@@ -45,50 +79,46 @@ impl Mysql {
                 return Err(NO_DOMAIN);
             }
             let cells = rows.flat_map(|row| edit::cells(row, has_domain)).map(value);
-            match &alike[0] {
-                Edit::Add(_) => {
-                    let sql = edit::insert(table, has_domain, alike.len());
-                    self.write(conn, table, &sql, cells.collect()).await?;
-                }
-                Edit::Set(row) => {
-                    let sql = edit::update(table, has_domain);
-                    let values = cells.chain([Value::Int(row.id())]).collect();
-                    if self.write(conn, table, &sql, values).await? == 0 {
-                        self.expect(conn, row).await?;
-                    }
-                }
-                Edit::Remove(_, id) => {
-                    if self.write(conn, table, &edit::delete(table), vec![Value::Int(*id)]).await? == 0 {
-                        return Err(Error::Gone { table, id: *id });
-                    }
-                }
+            let (sql, id) = match &alike[0] {
+                Edit::Add(_) => (edit::insert(table, has_domain, alike.len()), None),
+                Edit::Set(row) => (edit::update(table, has_domain), Some(row.id())),
+                Edit::Remove(_, id) => (edit::delete(table), Some(*id)),
+            };
+            let values = cells.chain(id.map(Value::Int)).collect();
+            if let (0, Some(id)) = (self.write(editing, table, sql, values).await?, id) {
+                return Err(Error::Gone { table, id });
             }
         }
         Ok(())
     }
 
-    /// Returns how many rows are other than they were.
+    /// Returns how many rows it found, changed or not.
     async fn write(
         &self,
-        conn: &mut Conn,
+        editing: &mut Editing,
         table: Table,
-        sql: &str,
+        sql: String,
         values: Vec<Value>,
     ) -> Result<u64, Error> {
         let what = format!("writing `{table}`");
-        let done = self.in_time(&what, conn.exec_drop(sql, Params::Positional(values))).await?;
-        done.map_err(|error| self.error(&what, &error, &self.account))?;
+        let failed = |error: mysql_async::Error| match &error {
+            mysql_async::Error::Server(server) if server.code == code::NO_SUCH_TABLE => {
+                self.queries.of(table).no_table(self.name())
+            }
+            _ => self.error(&what, &error, &self.account),
+        };
+        let Editing { conn, prepared, .. } = editing;
+        let statement = match prepared.get(&sql) {
+            Some(statement) => statement.clone(),
+            None => {
+                let statement = self.in_time(&what, conn.prep(&*sql)).await?.map_err(failed)?;
+                prepared.insert(sql, statement.clone());
+                statement
+            }
+        };
+        let done = self.in_time(&what, conn.exec_drop(statement, Params::Positional(values))).await?;
+        done.map_err(failed)?;
         Ok(conn.affected_rows())
-    }
-
-    /// A row that was not changed may have read so already.
-    async fn expect(&self, conn: &mut Conn, row: &Row) -> Result<(), Error> {
-        let (table, id) = (row.table(), row.id());
-        let sql = format!("SELECT count(*) FROM {table} WHERE id = {id}");
-        match self.first(conn, &format!("reading `{table}`"), &sql).await? {
-            Some(1) => Ok(()),
-            _ => Err(Error::Gone { table, id }),
-        }
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::cursor::{Cursor, NEWEST, WINDOW};
 use super::{BATCH, Boxed, Changes, Edit, Error, Queries, Query, Source, one_line};
-use crate::model::{Cell, Row, Secret};
+use crate::model::{Cell, Row, Secret, Table};
 
 /// How long a connection may take to be made. Less than the ten seconds in
 /// which an operator expects an answer from the command line.
@@ -133,6 +133,8 @@ impl Mysql {
             .prefer_socket(false)
             .init(INIT.to_vec())
             .tcp_keepalive(Some(STALL))
+            // A row that is set to what it is already is not a row that is gone.
+            .client_found_rows(true)
             .stmt_cache_size(0);
         let opts = match &self.endpoint {
             Endpoint::Tcp(host, port) => opts.ip_or_hostname(host).tcp_port(*port),
@@ -355,6 +357,10 @@ impl Source for Mysql {
 
     fn prune(&self) -> Boxed<'_, Result<u64, Error>> {
         Box::pin(self.prune_all())
+    }
+
+    fn editable(&self, table: Table) -> Result<(), Error> {
+        self.queries.editable(table)
     }
 
     fn edit(

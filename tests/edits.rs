@@ -1,0 +1,315 @@
+//! `Source::edit`: all edits or none, on both databases.
+
+use std::sync::Arc;
+
+use jitsiprovs::model::{Cell, Row, RuleRow, Table, UserRow};
+use jitsiprovs::source::{Edit, Error, Source};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::support::mariadb::{MariaDb, Session, mariadb};
+use crate::support::sqlite::SqliteFile;
+use crate::support::tables::Tables;
+use crate::support::{source_of, wait_for};
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(work)
+}
+
+/// Makes edits, a batch of each list, and keeps them if told to.
+fn edit(source: &dyn Source, batches: Vec<Vec<Edit>>, keep: bool) -> Result<(), Error> {
+    let (sender, receiver) = mpsc::channel(1);
+    let (all, is_all) = oneshot::channel();
+    let send = async move {
+        for batch in batches {
+            if sender.send(batch).await.is_err() {
+                break;
+            }
+        }
+        drop(sender);
+        if keep {
+            let _ = all.send(());
+        }
+    };
+    block_on(async { tokio::join!(source.edit(receiver, is_all), send).0 })
+}
+
+fn user(id: i64, username: &str) -> Row {
+    let (domain, password) = ("a.org".into(), "x".into());
+    Row::User(UserRow { id, username: username.into(), domain, password })
+}
+
+fn rule(id: i64, domain: Cell, value: &str) -> Row {
+    let (spriority, ppriority) = (1.into(), 2.into());
+    let (subject, key, value) = ("default".into(), "k".into(), value.into());
+    Row::Rule(RuleRow { id, domain, subject, spriority, ppriority, key, value })
+}
+
+/// Everything there is, one text a row.
+fn rows(source: &dyn Source) -> Vec<String> {
+    let text = |cell: &Cell| match cell.text() {
+        Ok(text) => text.map_or("NULL".to_owned(), |text| text.into_owned()),
+        Err(_) => format!("{:?}", matches!(cell, Cell::Text(_))),
+    };
+    let line = |row: &Row| match row {
+        Row::User(row) => format!("{} {} {}", row.id, text(&row.username), text(&row.domain)),
+        Row::Rule(row) => {
+            let cells = [&row.domain, &row.subject, &row.spriority, &row.ppriority, &row.key, &row.value];
+            format!("{} {}", row.id, cells.map(text).join(" "))
+        }
+    };
+    let (sender, mut receiver) = mpsc::channel::<Vec<Row>>(1);
+    let collect = async {
+        let mut lines = Vec::new();
+        while let Some(batch) = receiver.recv().await {
+            lines.extend(batch.iter().map(line));
+        }
+        lines
+    };
+    let (loaded, mut lines) = block_on(async { tokio::join!(source.load(sender, false), collect) });
+    loaded.expect("loads");
+    lines.sort();
+    lines
+}
+
+fn both() -> [(Tables, Arc<dyn Source>); 2] {
+    Tables::both().map(|tables| {
+        let source = source_of(&tables.args);
+        (tables, source)
+    })
+}
+
+#[test]
+fn edits_of_every_kind_are_made_in_their_order() {
+    for (_tables, source) in both() {
+        let adds = vec![
+            Edit::Add(user(0, "alice")),
+            Edit::Add(user(0, "bób 'x' \\ 😀")),
+            Edit::Add(rule(0, Cell::Null, "v")),
+            Edit::Add(rule(0, "a.org".into(), "")),
+        ];
+        edit(&*source, vec![adds, vec![]], true).expect("made");
+        let first = rows(&*source);
+        let ids: Vec<i64> = first
+            .iter()
+            .map(|row| row.split(' ').next().expect("an id").parse().expect("a number"))
+            .collect();
+        let id_of = |what: &str| ids[first.iter().position(|row| row.contains(what)).expect(what)];
+        let (alice, bob, all, own) =
+            (id_of("alice"), id_of("bób 'x' \\ 😀"), id_of("NULL"), id_of("a.org default"));
+        let changes = vec![
+            Edit::Set(user(alice, "carol")),
+            // As it reads already, which is no reason to take it for gone.
+            Edit::Set(rule(own, "a.org".into(), "")),
+            Edit::Set(rule(all, "b.org".into(), "w")),
+        ];
+        edit(&*source, vec![changes, vec![Edit::Remove(Table::UserAuth, bob)]], true).expect("made");
+        let mut expected = vec![
+            format!("{alice} carol a.org"),
+            format!("{all} b.org default 1 2 k w"),
+            format!("{own} a.org default 1 2 k "),
+        ];
+        expected.sort();
+        assert_eq!(rows(&*source), expected);
+    }
+}
+
+#[test]
+fn many_edits_are_made_whatever_the_batches() {
+    for (_tables, source) in both() {
+        let adds = (0..1203).map(|at| Edit::Add(user(0, &format!("u{at}")))).collect();
+        edit(&*source, vec![adds], true).expect("made");
+        let ids: Vec<i64> = rows(&*source)
+            .iter()
+            .map(|row| row.split(' ').next().expect("an id").parse().expect("a number"))
+            .collect();
+        assert_eq!(ids.len(), 1203);
+        let removed = ids.iter().map(|id| Edit::Remove(Table::UserAuth, *id)).collect();
+        edit(&*source, vec![removed], true).expect("made");
+        assert!(rows(&*source).is_empty());
+    }
+}
+
+#[test]
+fn if_one_edit_cannot_be_made_none_is() {
+    for (_tables, source) in both() {
+        edit(&*source, vec![vec![Edit::Add(user(0, "alice")), Edit::Add(rule(0, Cell::Null, "v"))]], true)
+            .expect("made");
+        let before = rows(&*source);
+        let first = || vec![Edit::Add(user(0, "bob"))];
+        for (last, table) in [
+            (Edit::Remove(Table::UserAuth, 999), Table::UserAuth),
+            (Edit::Remove(Table::JitsiProperty, 999), Table::JitsiProperty),
+            (Edit::Set(user(999, "x")), Table::UserAuth),
+            (Edit::Set(rule(999, Cell::Null, "x")), Table::JitsiProperty),
+        ] {
+            let failed = edit(&*source, vec![first(), vec![last]], true).expect_err("nothing has this id");
+            assert!(matches!(failed, Error::Gone { table: of, id: 999 } if of == table), "{failed}");
+            assert_eq!(rows(&*source), before);
+        }
+        // Whoever sends them stops half-way.
+        let failed = edit(&*source, vec![first(), first()], false).expect_err("nobody said it was all");
+        assert!(matches!(failed, Error::Cancelled), "{failed}");
+        assert_eq!(rows(&*source), before);
+        // And what was taken back is in nobody's way.
+        edit(&*source, vec![first()], true).expect("made");
+        assert_eq!(rows(&*source).len(), 3);
+    }
+}
+
+#[test]
+fn tables_of_a_query_are_not_edited() {
+    for (tables, _) in both() {
+        let with = |option: &str, query: &str| {
+            source_of(&[&tables.args[..], &[option.to_owned(), query.to_owned()]].concat())
+        };
+        let users = with("--auth-query", "SELECT username, domain, password, id FROM user_auth");
+        let rules = with(
+            "--rules-query",
+            "SELECT NULL, subject, spriority, ppriority, property_key, property_value FROM jitsi_property",
+        );
+        let (add_user, add_rule) = (Edit::Add(user(0, "x")), Edit::Add(rule(0, "a.org".into(), "v")));
+        for (source, edits, option) in [
+            (&users, vec![add_rule.clone(), add_user.clone()], "--auth-query"),
+            (&users, vec![Edit::Remove(Table::UserAuth, 1)], "--auth-query"),
+            (&rules, vec![add_user.clone(), add_rule.clone()], "--rules-query"),
+        ] {
+            let failed = edit(&**source, vec![edits], true).expect_err("not ours");
+            assert!(matches!(failed, Error::NotEditable(why) if why.contains(option)), "{failed}");
+        }
+        assert!(users.editable(Table::UserAuth).is_err() && users.editable(Table::JitsiProperty).is_ok());
+        assert!(rows(&*source_of(&tables.args)).is_empty());
+        // The other table is.
+        edit(&*users, vec![vec![add_rule]], true).expect("made");
+        edit(&*rules, vec![vec![add_user]], true).expect("made");
+        assert_eq!(rows(&*source_of(&tables.args)).len(), 2);
+    }
+}
+
+#[test]
+fn the_originals_table_takes_rules_of_all_tenants_alone() {
+    let database = mariadb().database();
+    database.script(include_str!("fixtures/original.sql"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("original.db");
+    let columns = "id INTEGER PRIMARY KEY, subject TEXT, spriority INT, ppriority INT, property_key TEXT, property_value TEXT";
+    rusqlite::Connection::open(&path)
+        .and_then(|file| {
+            file.execute_batch(&format!(
+                "CREATE TABLE user_auth (id INTEGER PRIMARY KEY, username TEXT, domain TEXT, password TEXT);
+                 CREATE TABLE jitsi_property ({columns})"
+            ))
+        })
+        .expect("made");
+    let sqlite = vec!["--db-path".to_owned(), path.to_str().expect("UTF-8").to_owned()];
+    for args in [sqlite, database.all()] {
+        let source = source_of(&args);
+        let before = rows(&*source).len();
+        let of_one = vec![Edit::Add(user(0, "x")), Edit::Add(rule(0, "a.org".into(), "v"))];
+        let failed = edit(&*source, vec![of_one], true).expect_err("there is no column for it");
+        assert!(matches!(failed, Error::NotEditable(why) if why.contains("--setup")), "{failed}");
+        assert_eq!(rows(&*source).len(), before);
+        let of_all = vec![Edit::Add(rule(0, Cell::Null, "v")), Edit::Add(rule(0, "".into(), "new"))];
+        edit(&*source, vec![of_all], true).expect("made");
+        let after = rows(&*source);
+        assert_eq!(after.len(), before + 2);
+        let added = after.iter().find(|row| row.ends_with(" NULL default 1 2 k new")).expect("the rule");
+        let id = added.split(' ').next().expect("an id").parse().expect("a number");
+        edit(&*source, vec![vec![Edit::Set(rule(id, Cell::Null, "newer"))]], true).expect("made");
+        edit(&*source, vec![vec![Edit::Remove(Table::JitsiProperty, id)]], true).expect("made");
+        assert_eq!(rows(&*source).len(), before + 1);
+    }
+}
+
+#[test]
+fn a_missing_table_or_file_is_named() {
+    let file = SqliteFile::empty();
+    file.execute("DROP TABLE user_auth");
+    let database = mariadb().database();
+    let sqlite = vec!["--db-path".to_owned(), file.path.to_str().expect("UTF-8").to_owned()];
+    for args in [&sqlite, &database.all()] {
+        let failed =
+            edit(&*source_of(args), vec![vec![Edit::Add(user(0, "x"))]], true).expect_err("no table");
+        let message = failed.to_string();
+        assert!(message.contains("`user_auth`") && message.contains("--auth-query"), "{message}");
+    }
+    std::fs::remove_file(&file.path).expect("removed");
+    let failed = edit(&*source_of(&sqlite), vec![vec![]], true).expect_err("no file");
+    assert!(matches!(failed, Error::NoFile(_)), "{failed}");
+}
+
+#[test]
+fn a_row_that_somebody_removes_meanwhile_is_gone() {
+    let tables = Tables::mysql();
+    let source = source_of(&tables.args);
+    edit(&*source, vec![vec![Edit::Add(user(0, "one")), Edit::Add(user(0, "two"))]], true).expect("made");
+    let ids: Vec<i64> = rows(&*source)
+        .iter()
+        .map(|row| row.split(' ').next().expect("an id").parse().expect("a number"))
+        .collect();
+    let name = tables.args[5].clone();
+    let (sender, receiver) = mpsc::channel(1);
+    let (all, is_all) = oneshot::channel();
+    let meddle = async move {
+        sender.send(vec![Edit::Set(user(ids[0], "one"))]).await.expect("taken");
+        for _ in 0..2 {
+            // Once the second is taken, the first is made.
+            sender.send(vec![]).await.expect("taken");
+        }
+        mariadb().script(&name, &format!("DELETE FROM user_auth WHERE id = {}", ids[1]));
+        let _ = sender.send(vec![Edit::Set(user(ids[1], "two"))]).await;
+        drop(sender);
+        let _ = all.send(());
+    };
+    let failed = block_on(async { tokio::join!(source.edit(receiver, is_all), meddle).0 });
+    assert!(matches!(failed, Err(Error::Gone { .. })));
+}
+
+/// A server that is set as some are: few prepared statements, and what does not
+/// fit is cut off.
+#[test]
+fn neither_few_statements_nor_a_lax_server_do_harm() {
+    let server = MariaDb::start(&["--max-prepared-stmt-count=8".into(), "--sql-mode=".into()]);
+    let database = server.database();
+    let tables = Tables::of(database.all());
+    let source = source_of(&tables.args);
+    let adds = (0..40).map(|at| Edit::Add(user(0, &format!("u{at}")))).collect();
+    edit(&*source, vec![adds], true).expect("made");
+    let ids: Vec<i64> = rows(&*source)
+        .iter()
+        .filter(|row| row.contains(" u"))
+        .map(|row| row.split(' ').next().expect("an id").parse().expect("a number"))
+        .collect();
+    let removed = ids.iter().map(|id| Edit::Remove(Table::UserAuth, *id)).collect();
+    edit(&*source, vec![removed], true).expect("made");
+
+    let before = rows(&*source).len();
+    let Row::Rule(mut long) = rule(0, Cell::Null, "v") else { unreachable!() };
+    long.subject = Cell::from(&*"x".repeat(192));
+    let failed = edit(&*source, vec![vec![Edit::Add(Row::Rule(long))]], true).expect_err("it does not fit");
+    assert!(failed.to_string().contains("subject"), "{failed}");
+    assert_eq!(rows(&*source).len(), before);
+
+    database.script("ALTER TABLE jitsi_property ENGINE = MyISAM");
+    let failed = edit(&*source, vec![vec![Edit::Add(user(0, "x"))]], true).expect_err("no transactions");
+    assert!(matches!(failed, Error::NotEditable(why) if why.contains("InnoDB")), "{failed}");
+}
+
+#[test]
+fn edits_wait_for_others_and_do_not_overwrite_what_they_lock() {
+    let database = mariadb().database();
+    let tables = Tables::of(database.all());
+    database.script("INSERT INTO user_auth (id, username, domain) VALUES (7, 'alice', 'a.org')");
+    let mut session = Session::open(&database);
+    session.execute("START TRANSACTION; DELETE FROM user_auth WHERE id = 7");
+    let source = source_of(&tables.args);
+    let editing = std::thread::spawn(move || edit(&*source, vec![vec![Edit::Set(user(7, "bob"))]], true));
+    wait_for("the edit to wait", || {
+        let waiting = database
+            .script("SELECT count(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'");
+        (waiting.trim() != "0").then_some(())
+    });
+    session.execute("COMMIT");
+    let failed = editing.join().expect("no panic").expect_err("it has gone");
+    assert!(matches!(failed, Error::Gone { id: 7, .. }), "{failed}");
+}

@@ -1,0 +1,152 @@
+//! `jitsiprovs rule`.
+
+use serde_json::json;
+
+use crate::support::mariadb::mariadb;
+use crate::support::tables::Tables;
+
+fn ids(tables: &Tables, args: &[&str]) -> Vec<i64> {
+    let listed = tables.json(&[&["rule", "list"], args].concat());
+    listed.as_array().expect("a list").iter().map(|rule| rule["id"].as_i64().expect("a number")).collect()
+}
+
+#[test]
+fn rules_are_listed_in_the_order_in_which_they_count() {
+    let database = mariadb().database();
+    let tables = Tables::of(database.all());
+    database.script(
+        "DELETE FROM jitsi_property;
+         INSERT INTO jitsi_property (id, domain, subject, spriority, ppriority, property_key, property_value) VALUES
+             (1, 'A.org', 'default', 10, 10, 'one.KEY', 'v'), (2, '', 'Alice ', 9, 10, 'two.key', 'v'),
+             (3, NULL, 'default', NULL, 10, 'k', 'v'), (4, 'a.ORG', 'alice', 10, NULL, 'k', 'v'),
+             (5, NULL, NULL, 10, 10, NULL, NULL)",
+    );
+    assert_eq!(ids(&tables, &[]), [3, 2, 4, 1, 5]);
+    assert_eq!(ids(&tables, &["--domain", "a.org"]), [4, 1]);
+    assert_eq!(ids(&tables, &["--domain", ""]), [3, 2, 5]);
+    assert_eq!(ids(&tables, &["--subject", "ALICE"]), [2, 4]);
+    assert_eq!(ids(&tables, &["--subject", "ALICE", "--domain", "a.org"]), [4]);
+    assert_eq!(ids(&tables, &["--key", ".key"]), [2, 1]);
+    assert_eq!(ids(&tables, &["--subject", "alice", "--case-sensitive"]), [4]);
+    assert_eq!(
+        tables.json(&["rule", "show", "5"]),
+        json!({ "id": 5, "domain": null, "subject": null, "spriority": 10, "ppriority": 10,
+                "key": null, "value": null, "hidden": false })
+    );
+    assert_eq!(tables.done(&["rule", "list"]).lines().count(), 6);
+}
+
+#[test]
+fn passwords_in_rules_are_shown_only_when_asked_for() {
+    for tables in Tables::both() {
+        let said = tables.done(&["rule", "add", "acc.PASSWORD=hunter2"])
+            + &tables.done(&["rule", "add", "own.PASSWORD=${password}"]);
+        let id = ids(&tables, &["--key", "acc"])[0].to_string();
+        let set = tables.done(&["rule", "set", &id, "--value", "hunter3"]);
+        let list = tables.done(&["rule", "list"]);
+        let shown = tables.json(&["rule", "show", &id]);
+        assert!(list.contains("***") && list.contains("${password}"), "{list}");
+        assert_eq!((&shown["value"], &shown["hidden"]), (&json!(null), &json!(true)));
+        for said in [said, set, list, shown.to_string()] {
+            assert!(!said.contains("hunter"), "{said}");
+        }
+        assert!(tables.done(&["rule", "list", "--show-secrets"]).contains("hunter3"));
+        assert_eq!(tables.json(&["rule", "show", &id, "--show-secrets"])["value"], "hunter3");
+    }
+}
+
+#[test]
+fn a_property_is_divided_as_java_does_and_what_is_odd_is_said() {
+    for tables in Tables::both() {
+        for (property, key, value, warned) in [
+            ("a.b = c = d ", "a.b", "c = d ", ""),
+            ("a\\:b:c", "a\\:b", "c", ""),
+            ("${osname:-x=y}.k=${null}", "${osname:-x=y}.k", "${null}", ""),
+            ("k=5$", "k", "5$", "a `$` that begins no placeholder"),
+            ("k=C:\\", "k", "C:\\", "a backslash at the end"),
+            ("k=", "k", "", ""),
+        ] {
+            let output = tables.say(&["rule", "add", property, "--subject", "x=y"], "");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{property}: {said}");
+            assert!(said.contains(warned) && said.is_empty() == warned.is_empty(), "{property}: {said}");
+            let id = ids(&tables, &[]).into_iter().max().expect("a rule");
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert_eq!(said, format!("added rule {id}, for whoever sends \"y\" for x, of all tenants\n"));
+            let shown = tables.json(&["rule", "show", &id.to_string()]);
+            assert_eq!((&shown["key"], &shown["value"]), (&json!(key), &json!(value)));
+        }
+    }
+}
+
+#[test]
+fn what_the_server_would_not_use_is_not_written() {
+    for tables in Tables::both() {
+        tables.done(&["rule", "add", "k=v"]);
+        let id = ids(&tables, &[])[0].to_string();
+        let long = format!("{}=hunter2", "k".repeat(1025));
+        for (args, code, why) in [
+            (&["rule", "add", "no value"][..], 1, "blank"),
+            (&["rule", "add", "novalue"], 1, "key=value"),
+            (&["rule", "add", "#k=hunter2"], 1, "comment"),
+            (&["rule", "add", &long], 1, "longer than 1024 bytes"),
+            (&["rule", "add", "k=hunter2", "--subject", ""], 1, "subject is empty"),
+            (&["rule", "add", "k=hunter2", "--subject", "osname="], 1, "subject is empty"),
+            (&["rule", "add", "k=hunter2", "--spriority", "ten"], 2, "--spriority"),
+            (&["rule", "set", &id], 2, "--value"),
+            (&["rule", "set", &id, "--key", "a b"], 1, "blank"),
+            (&["rule", "set", "999", "--key", "a"], 1, "no rule id 999"),
+            (&["rule", "show", "999"], 1, "no rule id 999"),
+            (&["rule", "remove", &id, "999"], 1, "999"),
+        ] {
+            let said = tables.refused(args, "", code);
+            assert!(said.contains(why) && !said.contains("hunter2"), "{args:?}: {said}");
+        }
+        assert_eq!(ids(&tables, &[]), [id.parse::<i64>().expect("a number")]);
+    }
+}
+
+#[test]
+fn set_changes_what_is_given_and_remove_takes_several() {
+    for tables in Tables::both() {
+        for value in ["a", "b", "c"] {
+            tables.done(&["rule", "add", &format!("k={value}"), "--domain", "a.org", "--spriority", "-3"]);
+        }
+        let all = ids(&tables, &["--domain", "a.org"]);
+        let first = all[0].to_string();
+        tables.done(&["rule", "set", &first, "--domain", "", "--ppriority", "-1", "--value", "-x"]);
+        assert_eq!(
+            tables.json(&["rule", "show", &first]),
+            json!({ "id": all[0], "domain": null, "subject": "default", "spriority": -3, "ppriority": -1,
+                    "key": "k", "value": "-x", "hidden": false })
+        );
+        let (second, third) = (all[1].to_string(), all[2].to_string());
+        let said = tables.done(&["rule", "remove", &third, &second, &third]);
+        assert_eq!(said, format!("removed rules {second}, {third}\n"));
+        assert_eq!(ids(&tables, &[]), [all[0]]);
+    }
+}
+
+#[test]
+fn a_rule_says_whom_it_is_for() {
+    for tables in Tables::both() {
+        tables.user("alice@a.org", "pw");
+        for (args, whom) in [
+            (&["--subject", "default", "--domain", "a.org"][..], "everyone of the tenant a.org"),
+            (&["--subject", "username=alice"], "the user alice of all tenants"),
+            (&["--subject", "alice", "--domain", "b.org"], "whoever sends \"alice\" for any parameter but"),
+            (&["--subject", "osname=Linux"], "whoever sends \"Linux\" for osname, of all tenants"),
+        ] {
+            let said = tables.done(&[&["rule", "add", "k=v"], args].concat());
+            assert!(said.contains(whom), "{said}");
+        }
+        let spriorities: Vec<i64> = tables
+            .json(&["rule", "list"])
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|rule| rule["spriority"].as_i64().expect("a number"))
+            .collect();
+        assert_eq!(spriorities, [5, 5, 5, 7]);
+    }
+}

@@ -1,0 +1,282 @@
+//! `jitsiprovs user` and `jitsiprovs tenant`.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::Stdio;
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use serde_json::json;
+
+use crate::support::client::{Reply, post};
+use crate::support::mariadb::mariadb;
+use crate::support::server::{Server, jitsiprovs};
+use crate::support::tables::Tables;
+use crate::support::wait_for;
+
+fn ask(server: &Server, username: &str, password: &str) -> Reply {
+    post(server.address, &[("username", username), ("password", password)])
+}
+
+#[test]
+fn what_commands_edit_is_served_moments_later() {
+    for tables in Tables::both() {
+        let server = tables.serve();
+        let until = |what: &str, password: &str, is_it: &dyn Fn(&Reply) -> bool| {
+            wait_for(what, || is_it(&ask(&server, "alice@a.org", password)).then_some(()));
+        };
+        let said = tables.done_with(&["user", "add", "alice@a.org", "--password-stdin"], "pw\n");
+        assert_eq!(said, "added alice@a.org, password stored as argon2id\n");
+        until("the user", "pw", &|reply| reply.status == 200 && reply.body.is_empty());
+
+        let said = tables.done(&["rule", "add", "k = for all"]);
+        assert!(said.starts_with("added rule ") && said.ends_with("for everyone of all tenants\n"), "{said}");
+        let said =
+            tables.done(&["rule", "add", "k=for ${username}", "--domain", "a.org", "--subject", "ALICE"]);
+        assert!(said.ends_with("for the user ALICE of the tenant a.org\n"), "{said}");
+        until("the rule", "pw", &|reply| reply.text() == "k=for alice\n");
+
+        let id = said.split_whitespace().nth(2).expect("an id").trim_end_matches(',').to_owned();
+        let said = tables.done(&["rule", "set", &id, "--value", "other"]);
+        assert!(
+            said.contains("before") && said.contains("for ${username}") && said.contains("other"),
+            "{said}"
+        );
+        until("the value", "pw", &|reply| reply.text() == "k=other\n");
+
+        tables.done_with(&["user", "passwd", "Alice@A.org", "--password-stdin", "--hash", "bcrypt"], "new");
+        until("the password", "new", &|reply| reply.status == 200);
+        assert_eq!(ask(&server, "alice@a.org", "pw").status, 401);
+
+        let said = tables.done(&["user", "remove", "alice@a.org", "--with-rules"]);
+        assert!(said.contains("removed alice@a.org, id ") && said.contains(" and rule "), "{said}");
+        until("the removal", "new", &|reply| reply.status == 401);
+        assert_eq!(tables.json(&["user", "list"]), json!([]));
+        assert_eq!(tables.json(&["rule", "list"])[0]["value"], "for all");
+    }
+}
+
+#[test]
+fn passwords_are_stored_as_asked_and_never_shown() {
+    for (format, expected) in
+        [("md5", "argon2id"), ("plain", "argon2id"), ("ha1", "ha1"), ("ha1_sha256", "ha1_sha256")]
+    {
+        let tables = Tables::sqlite();
+        let with = |args: &[&'static str]| [args, &["--pwd-fmt", format]].concat();
+        tables.done_with(&with(&["user", "add", "default@a.org", "--password-stdin"]), "hunter2");
+        let own: Vec<&'static str> = vec!["argon2id", "bcrypt", "sha512-crypt", format];
+        for hash in own {
+            let user: &'static str = Box::leak(format!("{hash}@a.org").into_boxed_str());
+            tables.done_with(&with(&["user", "add", user, "--hash", hash, "--password-stdin"]), "hunter2");
+        }
+        let server =
+            Server::start(&[&["--pwd-fmt", format][..], &crate::support::texts(&tables.args)].concat());
+        let listed = tables.json(&with(&["user", "list"]));
+        for user in listed.as_array().expect("a list") {
+            let name = user["username"].as_str().expect("a name");
+            let stored_as = if name == "default" { expected } else { name };
+            assert_eq!(user["stored_as"], stored_as, "{user}");
+            assert_eq!(ask(&server, &format!("{name}@a.org"), "hunter2").status, 200, "{format} {name}");
+        }
+        let shown = tables.done(&with(&["user", "list"])) + &listed.to_string();
+        assert!(!shown.contains("hunter2") && !shown.contains("$argon2id$"), "{shown}");
+        for other in ["md5", "plain", "ha1", "ha1_sha256"].into_iter().filter(|other| *other != format) {
+            let args = with(&["user", "add", "x@a.org", "--password-stdin", "--hash", other]);
+            let why = tables.refused(&args, "hunter2", 2);
+            assert!(why.contains("--pwd-fmt") && why.contains("would take"), "{why}");
+        }
+    }
+}
+
+#[test]
+fn users_that_cannot_be_added_are_refused_in_words() {
+    for tables in Tables::both() {
+        tables.user("Alice@a.org", "pw");
+        let add = |user, more: &[&'static str]| [&["user", "add", user, "--password-stdin"], more].concat();
+        for (args, input, code, why) in [
+            (add("alice@A.ORG ", &[]), "pw", 1, "Alice@a.org exists already"),
+            (add("bob", &[]), "pw", 1, "write user@domain"),
+            (add(" @a.org", &[]), "pw", 1, "username is empty"),
+            (add("username=alice@a.org", &[]), "pw", 1, "names another user"),
+            (add("bob@a.org", &[]), "\n", 1, "--password-stdin"),
+            (add("bob@a.org", &["--hash", "bcrypt"]), &"hunter2".repeat(11), 1, "72 bytes"),
+            (vec!["user", "add", "bob@a.org"], "pw", 1, "--password-stdin"),
+            (vec!["user", "add", "bob@a.org", "hunter2"], "", 2, "unexpected argument"),
+            (vec!["user", "passwd", "bob@a.org", "--password-stdin"], "pw", 1, "no user bob@a.org"),
+            (add("bob@a.org", &["--auth-query", "SELECT 1, 2, 3"]), "pw", 1, "--auth-query"),
+        ] {
+            let said = tables.refused(&args, input, code);
+            assert!(said.contains(why), "{args:?}: {said}");
+            assert!(code == 2 || !said.contains("hunter2"), "{said}");
+        }
+        assert_eq!(tables.json(&["user", "list"]).as_array().expect("a list").len(), 1);
+    }
+}
+
+#[test]
+fn a_new_user_takes_over_subjects_of_that_name_and_the_command_says_so() {
+    for tables in Tables::both() {
+        tables.done(&["rule", "add", "k=v", "--subject", "linux"]);
+        tables.done(&["rule", "add", "k=v", "--subject", "osname=linux"]);
+        let output = tables.say(&["user", "add", "Linux@a.org", "--password-stdin"], "pw");
+        let warned = String::from_utf8(output.stderr).expect("UTF-8");
+        assert!(output.status.success());
+        assert!(warned.starts_with("warning: rule ") && warned.contains("for this user alone"), "{warned}");
+        assert_eq!(warned.lines().count(), 1);
+    }
+}
+
+#[test]
+fn lists_are_filtered_as_names_are_compared_and_stable_for_programs() {
+    for tables in Tables::both() {
+        for user in ["alice@a.org", "Alina@A.org", "bob@b.org"] {
+            tables.user(user, "pw");
+        }
+        let names = |args: &[&str]| {
+            let listed = tables.json(&[&["user", "list"], args].concat());
+            let users = listed.as_array().expect("a list").iter();
+            users.map(|user| user["username"].as_str().expect("a name").to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&[]), ["alice", "Alina", "bob"]);
+        assert_eq!(names(&["--domain", "A.ORG"]), ["alice", "Alina"]);
+        assert_eq!(names(&["--name", "ALI", "--domain", "b.org"]), [""; 0]);
+        assert_eq!(names(&["--name", "LIN"]), ["Alina"]);
+        assert_eq!(names(&["--domain", "a.org", "--case-sensitive"]), ["alice"]);
+        let bob = &tables.json(&["user", "list", "--name", "bob"])[0];
+        let id = bob["id"].as_i64().expect("a number");
+        assert_eq!(
+            *bob,
+            json!({ "id": id, "username": "bob", "domain": "b.org", "stored_as": "md5", "counts": true })
+        );
+        let table = tables.done(&["user", "list"]);
+        assert!(table.starts_with("ID") && table.lines().count() == 4, "{table}");
+
+        tables.done(&["rule", "add", "k=v", "--subject", "bob", "--domain", "b.org"]);
+        tables.done(&["rule", "add", "k=v", "--domain", "c.org"]);
+        tables.done(&["rule", "add", "acc.PASSWORD=hunter2"]);
+        assert_eq!(
+            tables.json(&["tenant", "list"]),
+            json!([
+                { "domain": null, "users": 0, "rules": 1 },
+                { "domain": "a.org", "users": 2, "rules": 0 },
+                { "domain": "b.org", "users": 1, "rules": 1 },
+                { "domain": "c.org", "users": 0, "rules": 1 },
+            ])
+        );
+        assert!(tables.done(&["tenant", "list"]).contains("(all tenants)"));
+        let shown = tables.json(&["user", "show", "BOB@b.org"]);
+        assert_eq!((&shown["users"][0], &shown["rules"][0]["key"]), (bob, &json!("k")));
+        assert!(tables.done(&["user", "show", "alice@a.org"]).contains("no rules of their own"));
+    }
+}
+
+#[test]
+fn of_several_users_of_one_name_all_or_one_is_removed_as_told() {
+    let database = mariadb().database();
+    let tables = Tables::of(database.all());
+    database.script(
+        "DELETE FROM jitsi_property;
+         INSERT INTO user_auth (id, username, domain, password) VALUES
+             (1, 'alice', 'a.org', NULL), (2, 'ALICE ', 'a.org', 'x'), (3, 'alice', 'b.org', 'x'), (4, NULL, 'a.org', 'x');
+         INSERT INTO jitsi_property (id, domain, subject, spriority, ppriority, property_key, property_value) VALUES
+             (11, 'a.org', 'alice', 1, 1, 'k', 'v'), (12, 'a.org', 'username=alice', 1, 1, 'k', 'v'),
+             (13, NULL, 'alice', 1, 1, 'k', 'v'), (14, 'b.org', 'alice', 1, 1, 'k', 'v')",
+    );
+    let listed = tables.json(&["user", "list", "--domain", "a.org"]);
+    let counts: Vec<_> =
+        listed.as_array().expect("a list").iter().map(|user| (&user["id"], &user["counts"])).collect();
+    assert_eq!(json!(counts), json!([[4, false], [1, true], [2, false]]),);
+    assert_eq!(listed[1]["stored_as"], "none");
+    let why = tables.refused(&["user", "remove", "alice@a.org"], "", 1);
+    assert!(why.contains("ids 1, 2") && why.contains("--all") && why.contains("--id"), "{why}");
+    let why = tables.refused(&["user", "remove", "alice@a.org", "--id", "3"], "", 1);
+    assert!(why.contains("id 3 is not"), "{why}");
+    tables.refused(&["user", "remove", "alice@a.org", "--id", "2", "--with-rules"], "", 1);
+    let output = tables.say(&["user", "passwd", "alice@a.org", "--password-stdin"], "pw");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("id 2"), "{output:?}");
+    tables.done(&["user", "remove", "alice@a.org", "--id", "2"]);
+
+    let output = tables.say(&["user", "remove", "alice@a.org", "--with-rules"], "");
+    let warned = String::from_utf8_lossy(&output.stderr);
+    assert!(warned.contains("rule 13 stays") && warned.contains("all tenants"), "{warned}");
+    assert_eq!(database.script("SELECT group_concat(id ORDER BY id) FROM jitsi_property").trim(), "13,14");
+    // Nobody else has the name then.
+    let output = tables.say(&["user", "remove", "alice@b.org"], "");
+    let warned = String::from_utf8_lossy(&output.stderr);
+    assert!(warned.contains("rules 13, 14 stay") && warned.contains("any client"), "{warned}");
+    assert_eq!(database.script("SELECT count(*) FROM user_auth").trim(), "1");
+}
+
+#[test]
+fn the_originals_tables_are_edited_as_they_are() {
+    let database = mariadb().database();
+    database.script(include_str!("fixtures/original.sql"));
+    let tables = Tables::on(database.all());
+    tables.user("zoe@example.org", "pw");
+    let said = tables.done(&["rule", "add", "zoe=1", "--subject", "zoe"]);
+    assert!(said.ends_with("for the user zoe of all tenants\n"), "{said}");
+    let why = tables.refused(&["rule", "add", "k=v", "--domain", "a.org"], "", 1);
+    assert!(why.contains("--setup"), "{why}");
+    let said = tables.done(&["user", "remove", "zoe@example.org", "--with-rules"]);
+    assert!(said.contains(" and rule "), "{said}");
+}
+
+/// Types at a terminal that the command has as its standard input: each answer
+/// once its prompt is there. Returns how it ended, and what the terminal showed.
+fn type_at(args: &[&str], answers: &[(&str, &str)]) -> (i32, String, String) {
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+    grantpt(&terminal).and_then(|()| unlockpt(&terminal)).expect("ours");
+    let name = ptsname(&terminal, Vec::new()).expect("a name").into_string().expect("UTF-8");
+    let end = File::options().read(true).write(true).open(&name).expect("opens");
+    let mut command = jitsiprovs(args);
+    command.stdin(end.try_clone().expect("a handle")).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("starts");
+    drop(command);
+    let mut typing = File::from(terminal);
+    let mut prompts = BufReader::new(child.stderr.take().expect("a pipe"));
+    let mut said = Vec::new();
+    for (prompt, answer) in answers {
+        while !said.ends_with(prompt.as_bytes()) {
+            assert_ne!(
+                prompts.read_until(b' ', &mut said).expect("a prompt"),
+                0,
+                "{}",
+                String::from_utf8_lossy(&said)
+            );
+        }
+        typing.write_all(answer.as_bytes()).expect("typed");
+    }
+    prompts.read_to_end(&mut said).expect("the rest");
+    let code = child.wait().expect("ends").code().expect("by itself");
+    // The terminal shows again what is typed: this is the last of it.
+    let mut shown = Vec::new();
+    typing.write_all(b"the end\n").expect("typed");
+    let mut buffer = [0; 256];
+    while !String::from_utf8_lossy(&shown).contains("the end") {
+        let read = typing.read(&mut buffer).expect("shown");
+        shown.extend_from_slice(&buffer[..read]);
+    }
+    drop(end);
+    (code, String::from_utf8_lossy(&shown).into_owned(), String::from_utf8_lossy(&said).into_owned())
+}
+
+#[test]
+fn a_password_is_asked_for_twice_and_not_shown() {
+    let tables = Tables::sqlite();
+    let args: Vec<&str> = ["user", "add", "alice@a.org", "--hash", "md5"]
+        .into_iter()
+        .chain(crate::support::texts(&tables.args))
+        .collect();
+    let (first, second) = ("Password of alice@a.org: ", "The same again: ");
+    for (answers, code, why) in [
+        (&[(first, "hunter2\n"), (second, "hunter3\n")][..], 1, "differ"),
+        (&[(first, "\n")], 1, "empty"),
+        (&[(first, "hunt\x03")], 1, "nothing was changed"),
+        (&[(first, "hunter2\n"), (second, "hunter2\n")], 0, ""),
+    ] {
+        let (ended, shown, said) = type_at(&args, answers);
+        assert_eq!(ended, code, "{said}");
+        assert!(said.contains(why) && !shown.contains("hunt") && !said.contains("hunt"), "{said} {shown}");
+    }
+    let server = tables.serve();
+    assert_eq!(ask(&server, "alice@a.org", "hunter2").status, 200);
+}
