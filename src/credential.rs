@@ -5,6 +5,8 @@
 //! caller, who runs them where they block nobody, and remembers a success in
 //! the credential itself: the memory of it goes when the row changes.
 
+mod weakness;
+
 use std::str::FromStr;
 use std::sync::{Arc, LazyLock, OnceLock};
 
@@ -13,6 +15,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha_crypt::{PasswordVerifier, ShaCrypt};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+
+pub use weakness::Weakness;
 
 /// How `user_auth.password` is stored unless it describes itself (`--pwd-fmt`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -43,6 +47,16 @@ pub enum Unusable {
     /// One request would take seconds, or gigabytes.
     #[error("the stored {0} hash asks for more work than one sign-in may cost")]
     TooCostly(&'static str),
+}
+
+impl Unusable {
+    /// Its kind, in a short name that stays as it is.
+    pub fn code(self) -> &'static str {
+        match self {
+            Unusable::Empty => "no-password",
+            Unusable::Unknown | Unusable::Damaged(_) | Unusable::TooCostly(_) => "bad-password",
+        }
+    }
 }
 
 /// A stored password, ready to be compared. Its `Debug` shows the form only.

@@ -9,6 +9,7 @@ mod decoys;
 mod ledger;
 mod names;
 mod rows;
+mod survey;
 mod trie;
 mod writer;
 
@@ -18,6 +19,7 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 pub use names::{Comparison, Folded};
+pub(crate) use survey::{ALL_TENANTS, Named, Whom, looks_sent_for};
 pub use writer::{Draft, Problems, Summary, Writer};
 
 use crate::credential::{Credential, PwdFmt, Slow, Verdict};
