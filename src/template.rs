@@ -255,6 +255,11 @@ impl<'a> Piece<'a> {
         self.holes.iter().map(|hole| (&hole.name, hole.is_conditional()))
     }
 
+    /// What stands for each parameter that was not sent.
+    pub(crate) fn fallbacks(self) -> impl Iterator<Item = Option<&'a str>> {
+        self.holes.iter().map(|hole| hole.fallback.as_deref())
+    }
+
     /// Its text as it is in the answer, up to the first parameter.
     pub(crate) fn head(self) -> &'a str {
         self.holes.first().map_or(self.text, |hole| &self.text[..hole.at as usize - self.start])

@@ -218,8 +218,9 @@ pub(super) fn is_null(rule: Rule<'_>) -> bool {
 fn value_hash(rule: Rule<'_>, seed: &RandomState) -> u64 {
     let mut hasher = seed.build_hasher();
     rule.value().sample("\0").hash(&mut hasher);
-    for (name, _) in rule.value().params() {
+    for ((name, _), fallback) in rule.value().params().zip(rule.value().fallbacks()) {
         hash_name(name, &mut hasher);
+        fallback.hash(&mut hasher);
     }
     hasher.finish()
 }

@@ -103,6 +103,7 @@ fn a_tie_is_of_rules_that_may_meet_and_say_different_things() {
         [("alice", equal, "k", "v"), ("*default", equal, "k", "w")],
         [("alice", equal, "k", "v"), ("username=alice", equal, "k", "w")],
         [("default", equal, "k", "$hwaddr"), ("default", equal, "k", "w")],
+        [("alice", equal, "k", "${hwaddr:-v}"), ("default", equal, "k", "${hwaddr:-w}")],
     ] {
         assert_eq!(found(&rules), [("tie", 2)], "{rules:?}");
     }

@@ -95,11 +95,21 @@ fn text(report: &Report, summary: &Summary, shown: usize) -> String {
             text.push_str(&format!("{}: [{code}] {more} more: --verbose names them\n", coloured(*severity)));
         }
     }
-    let Summary { users, rules, tenants, errors, warnings, hints } = summary;
+    let Summary { users, rules, tenants, errors, warnings, hints } = *summary;
     text.push_str(&format!(
-        "{errors} errors, {warnings} warnings and {hints} hints in {users} users and {rules} rules of {tenants} tenants\n"
+        "{}, {} and {} in {} and {} of {}\n",
+        counted(errors, "error"),
+        counted(warnings, "warning"),
+        counted(hints, "hint"),
+        counted(users, "user"),
+        counted(rules, "rule"),
+        counted(tenants, "tenant"),
     ));
     text
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// What would act on a terminal is shown, and does not act.
