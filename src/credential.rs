@@ -6,6 +6,7 @@
 //! the credential itself: the memory of it goes when the row changes.
 
 mod making;
+mod weakness;
 
 use std::str::FromStr;
 use std::sync::{Arc, LazyLock, OnceLock};
@@ -17,6 +18,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 pub use making::{Refused, Storage, hash, stored_as};
+pub use weakness::Weakness;
 
 /// How `user_auth.password` is stored unless it describes itself (`--pwd-fmt`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -47,6 +49,16 @@ pub enum Unusable {
     /// One request would take seconds, or gigabytes.
     #[error("the stored {0} hash asks for more work than one sign-in may cost")]
     TooCostly(&'static str),
+}
+
+impl Unusable {
+    /// Its kind, in a short name that stays as it is.
+    pub fn code(self) -> &'static str {
+        match self {
+            Unusable::Empty => "no-password",
+            Unusable::Unknown | Unusable::Damaged(_) | Unusable::TooCostly(_) => "bad-password",
+        }
+    }
 }
 
 /// A stored password, ready to be compared. Its `Debug` shows the form only.

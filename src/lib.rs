@@ -16,10 +16,14 @@
 //! changed, has a [`snapshot::Writer`] make the next snapshot of the current
 //! one and them, swaps it in, and logs one line. If anything fails, the old one
 //! stays.
+//!
+//! **What operators do** is in [`commands`]: each reads all rows through a
+//! source. [`check`] finds mistakes in them.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
 pub mod app;
+pub mod check;
 pub mod cli;
 pub mod commands;
 pub mod config;

@@ -202,6 +202,8 @@ impl fmt::Display for Table {
 /// password, a hash or a property's value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
+    /// Its kind, in a short name that stays as it is.
+    pub code: &'static str,
     /// Where the row is.
     pub table: Table,
     /// Its id.

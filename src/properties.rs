@@ -190,6 +190,18 @@ pub fn client_key(written: &[u8]) -> Option<Vec<u16>> {
     Some(key)
 }
 
+/// Whether Java ends the key of such a line before its end: the rest belongs to
+/// the value. Blanks at the end change nothing.
+pub fn is_split(written: &str) -> bool {
+    // With a letter more, the key is longer by just that, if it is whole.
+    let written = written.trim_end_matches([' ', '\t', '\x0c']);
+    let longer = [written.as_bytes(), b"x"].concat();
+    match (client_key(written.as_bytes()), client_key(&longer)) {
+        (Some(key), Some(longer)) => key == longer,
+        _ => false,
+    }
+}
+
 fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | 0x0c)
 }
@@ -273,6 +285,26 @@ mod tests {
         assert_eq!(key("# a"), None);
         assert_eq!(key("\\#a"), Some("#a".into()));
         assert_eq!(key(""), Some("".into()));
+    }
+
+    #[test]
+    fn a_key_is_split_where_something_is_left_of_it() {
+        for (written, split) in [
+            ("a.b", false),
+            ("a b", true),
+            ("a:b", true),
+            ("a=", true),
+            ("  a", false),
+            ("a  ", false),
+            ("a\\ b", false),
+            ("a\\ ", false),
+            ("a\\:b\\=c", false),
+            ("a\\\\ b", true),
+            ("# a", false),
+            ("", false),
+        ] {
+            assert_eq!(is_split(written), split, "{written:?}");
+        }
     }
 
     proptest! {

@@ -79,11 +79,20 @@ pub struct Key {
     id: Option<KeyId>,
 }
 
+/// What a key comes to, without a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Property {
+    /// The same for every request.
+    Fixed(KeyId),
+    /// It depends on the request, and is the same for rules that share the key.
+    Dynamic(usize),
+}
+
 /// Which property a rendered key is in the client's eyes. 128 bits of keyed
 /// hash stand for the key: clients can choose parts of keys, but cannot know
 /// what would collide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct KeyId(u128);
+pub(crate) struct KeyId(u128);
 
 impl KeyId {
     /// Of a key as it stands in the answer to a request.
@@ -194,11 +203,24 @@ impl<'a> Rule<'a> {
         &self.rules.stored[self.at]
     }
 
-    fn key(self) -> Piece<'a> {
+    /// Which property it sets: of two rules with the same, a client gets one.
+    pub(crate) fn property(self) -> Property {
+        let key = &self.stored().key;
+        key.id.map_or_else(|| Property::Dynamic(self.key_address()), Property::Fixed)
+    }
+
+    /// The same for rules that share the text of their key.
+    pub(crate) fn key_address(self) -> usize {
+        Arc::as_ptr(&self.stored().key).addr()
+    }
+
+    /// The template of its key.
+    pub(crate) fn key(self) -> Piece<'a> {
         self.stored().key.template.whole()
     }
 
-    fn value(self) -> Piece<'a> {
+    /// The template of its value.
+    pub(crate) fn value(self) -> Piece<'a> {
         let start = self.at.checked_sub(1).map_or((0, 0), |before| self.rules.stored[before].end);
         let end = self.stored().end;
         self.rules.values.piece(start.0..end.0, start.1..end.1)

@@ -43,6 +43,17 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Its kind, in a short name that stays as it is.
+    pub fn code(self) -> &'static str {
+        match self {
+            Fault::StrayDollar => "stray-dollar",
+            Fault::Mended(Mended::TrailingBackslash) => "trailing-backslash",
+            Fault::Mended(Mended::BackslashBeforeParameter) => "backslash-before-placeholder",
+            Fault::Mended(Mended::BadUnicodeEscape) => "bad-unicode-escape",
+            Fault::Mended(Mended::LineBreak) => "line-break",
+        }
+    }
+
     /// What it means and how to mend it, for the operator.
     pub fn explain(self) -> &'static str {
         match self {
@@ -241,6 +252,39 @@ impl<'a> Piece<'a> {
     /// Whether some authenticated request lacks a parameter it needs.
     pub fn is_conditional(&self) -> bool {
         self.holes.iter().any(Hole::is_conditional)
+    }
+
+    /// The parameters in it, and whether the request must send each of them.
+    pub(crate) fn params(self) -> impl Iterator<Item = (&'a Name, bool)> {
+        self.holes.iter().map(|hole| (&hole.name, hole.is_conditional()))
+    }
+
+    /// What stands for each parameter that was not sent.
+    pub(crate) fn fallbacks(self) -> impl Iterator<Item = Option<&'a str>> {
+        self.holes.iter().map(|hole| hole.fallback.as_deref())
+    }
+
+    /// Its text as it is in the answer, up to the first parameter.
+    pub(crate) fn head(self) -> &'a str {
+        self.holes.first().map_or(self.text, |hole| &self.text[..hole.at as usize - self.start])
+    }
+
+    /// Its text as it is in the answer, after the last parameter.
+    pub(crate) fn tail(self) -> &'a str {
+        self.holes.last().map_or(self.text, |hole| &self.text[hole.at as usize - self.start..])
+    }
+
+    /// As it would be for a client whose parameters are all `value`.
+    pub(crate) fn sample(self, value: &str) -> String {
+        let mut sample = String::with_capacity(self.text.len());
+        let mut done = 0;
+        for hole in self.holes {
+            let at = hole.at as usize - self.start;
+            sample.push_str(&self.text[done..at]);
+            sample.push_str(value);
+            done = at;
+        }
+        sample + &self.text[done..]
     }
 
     /// The first parameter it needs that the request did not send.

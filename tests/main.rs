@@ -2,6 +2,7 @@
 //! servers beside it.
 
 mod allocation;
+mod check;
 mod cluster;
 mod commands;
 mod daemon;

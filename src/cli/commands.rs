@@ -22,7 +22,7 @@ pub enum Command {
     Rule(Rule),
     /// Say what a client would get, and why
     Explain(Explain),
-    /// Look for mistakes in all users and rules
+    /// Look for mistakes in all users and rules; ends with code 1 if there are any
     Check(Check),
     /// Bring in users, rules or a whole database, all or nothing
     Import(Import),
@@ -318,6 +318,18 @@ pub struct Explain {
 #[derive(Debug, Args)]
 #[expect(missing_docs, reason = "the help texts")]
 pub struct Check {
+    /// Leave out findings of this kind; may be repeated
+    #[arg(
+        long,
+        value_name = "CODE",
+        value_delimiter = ',',
+        value_parser = clap::builder::PossibleValuesParser::new(crate::check::codes()),
+        hide_possible_values = true
+    )]
+    pub ignore: Vec<String>,
+    /// Name all findings, however many of a kind, and every user with a weak hash
+    #[arg(long)]
+    pub verbose: bool,
     #[command(flatten)]
     pub listed: Listed,
     #[command(flatten)]

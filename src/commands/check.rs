@@ -1,14 +1,131 @@
-//! `jitsiprovs check`
+//! `jitsiprovs check`: what is wrong with users and rules.
 
 use std::process::ExitCode;
 
-use crate::cli;
+use serde::Serialize;
+use tokio::sync::mpsc;
 
-/// See the module.
+use super::print;
+use crate::check::{self, Finding, Report, Settings, Severity};
+use crate::cli::{self, ListFormat};
+use crate::config::Tables;
+use crate::snapshot::{Counts, Writer};
+
+/// Batches of rows on their way.
+const AHEAD: usize = 16;
+/// Findings of one kind that are worth reading; the others are counted.
+const SHOWN: usize = 10;
+
+/// What is printed for programs.
+#[derive(Serialize)]
+struct Printed<'r> {
+    findings: &'r [Finding],
+    summary: Summary,
+}
+
+#[derive(Serialize)]
+struct Summary {
+    users: usize,
+    rules: usize,
+    tenants: usize,
+    errors: usize,
+    warnings: usize,
+    hints: usize,
+}
+
+/// Looks through all rows and says what is wrong. The code is 1 if there are
+/// errors or warnings.
 ///
 /// # Errors
-/// One line that names the thing and the fix.
+/// When the rows cannot be read.
 pub async fn check(options: cli::Check) -> anyhow::Result<ExitCode> {
-    drop(options);
-    anyhow::bail!("check is not made yet")
+    let cli::Check { ignore, verbose, listed, tables } = options;
+    let Tables { source, snapshot: options, params: _ } = Tables::new(tables)?;
+    let mut writer = Writer::new(options.clone());
+    writer.begin_load();
+    let mut draft = writer.draft_of_load();
+    draft.keep_all_problems();
+    // Rows are not kept: a snapshot is smaller, and all that is needed.
+    let (sender, mut batches) = mpsc::channel(AHEAD);
+    let take = async {
+        while let Some(batch) = batches.recv().await {
+            for row in batch {
+                draft.put(&row);
+            }
+        }
+    };
+    let (loaded, ()) = tokio::join!(source.load(sender, false), take);
+    loaded?;
+    let (snapshot, problems) = draft.commit();
+    drop(writer);
+    let settings = Settings { ignored: ignore, each_user: verbose };
+    let report = check::check(&snapshot, problems.first, &options, &settings);
+    let summary = Summary::of(&report, snapshot.counts());
+    match listed.format {
+        ListFormat::Table => print::write(text(&report, &summary, if verbose { usize::MAX } else { SHOWN }))?,
+        ListFormat::Json => print::json(&Printed { findings: &report.findings, summary })?,
+    }
+    Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl Summary {
+    fn of(report: &Report, counts: Counts) -> Summary {
+        Summary {
+            users: counts.users,
+            rules: counts.rules,
+            tenants: counts.tenants,
+            errors: report.count(Severity::Error),
+            warnings: report.count(Severity::Warning),
+            hints: report.count(Severity::Hint),
+        }
+    }
+}
+
+/// A line a finding, at most `shown` of each kind, and what they come to.
+fn text(report: &Report, summary: &Summary, shown: usize) -> String {
+    let mut text = String::new();
+    for kind in report.findings.chunk_by(|one, other| one.code == other.code) {
+        for Finding { severity, code, table, id, message } in kind.iter().take(shown) {
+            let message: String = message.chars().flat_map(visible).collect();
+            text.push_str(&format!("{}: [{code}] {table} id {id}: {message}\n", coloured(*severity)));
+        }
+        if kind.len() > shown {
+            let Finding { severity, code, .. } = &kind[0];
+            let more = kind.len() - shown;
+            text.push_str(&format!("{}: [{code}] {more} more: --verbose names them\n", coloured(*severity)));
+        }
+    }
+    let Summary { users, rules, tenants, errors, warnings, hints } = *summary;
+    text.push_str(&format!(
+        "{}, {} and {} in {} and {} of {}\n",
+        counted(errors, "error"),
+        counted(warnings, "warning"),
+        counted(hints, "hint"),
+        counted(users, "user"),
+        counted(rules, "rule"),
+        counted(tenants, "tenant"),
+    ));
+    text
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// What would act on a terminal is shown, and does not act.
+fn visible(c: char) -> impl Iterator<Item = char> {
+    let (plain, escaped) = if c.is_control() { (None, Some(c.escape_default())) } else { (Some(c), None) };
+    plain.into_iter().chain(escaped.into_iter().flatten())
+}
+
+fn coloured(severity: Severity) -> String {
+    let colour = match severity {
+        Severity::Error => 31,
+        Severity::Warning => 33,
+        Severity::Hint => 36,
+    };
+    match print::is_coloured() {
+        true => format!("\x1b[{colour}m{}\x1b[0m", severity.name()),
+        false => severity.name().to_owned(),
+    }
 }

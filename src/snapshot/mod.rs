@@ -10,6 +10,7 @@ mod ledger;
 mod names;
 mod owners;
 mod rows;
+mod survey;
 mod trie;
 mod writer;
 
@@ -21,6 +22,7 @@ use smallvec::SmallVec;
 pub use ledger::content;
 pub use names::{Comparison, Folded};
 pub use owners::Means;
+pub(crate) use survey::{ALL_TENANTS, Named, Whom, looks_sent_for};
 pub use writer::{Draft, Problems, Summary, Writer};
 
 use crate::credential::{Credential, PwdFmt, Slow, Verdict};

@@ -21,6 +21,9 @@ const MAX_VALUE: usize = 65_535;
 /// A row that cannot be used, and why.
 pub(super) struct Unusable(pub String);
 
+/// The code of problems that cost the row.
+pub(super) const BAD_ROW: &str = "bad-row";
+
 fn unusable(why: &str) -> Unusable {
     Unusable(format!("{why}; the row is left out"))
 }
@@ -66,7 +69,7 @@ impl Keys {
 pub(super) fn user(
     row: &UserRow,
     options: &Options,
-    problem: &mut dyn FnMut(String),
+    problem: &mut dyn FnMut(&'static str, String),
 ) -> Result<User, Unusable> {
     let stored_username = required(&row.username, "username")?;
     let stored_domain = required(&row.domain, "domain")?;
@@ -88,12 +91,12 @@ pub(super) fn user(
     let credential = match row.password.text() {
         Ok(stored) => {
             Credential::parse(&stored.unwrap_or_default(), options.pwd_fmt, owner).unwrap_or_else(|why| {
-                problem(why.to_string());
+                problem(why.code(), why.to_string());
                 Credential::NEVER
             })
         }
         Err(_) => {
-            problem("password is not UTF-8, so nobody can sign in with it".into());
+            problem("bad-password", "password is not UTF-8, so nobody can sign in with it".into());
             Credential::NEVER
         }
     };
@@ -104,7 +107,7 @@ pub(super) fn rule(
     row: &RuleRow,
     options: &Options,
     keys: &mut Keys,
-    problem: &mut dyn FnMut(String),
+    problem: &mut dyn FnMut(&'static str, String),
 ) -> Result<Rule, Unusable> {
     let domain = match row.domain.text() {
         Ok(domain) => options.comparison.fold(&domain.unwrap_or_default()),
@@ -123,7 +126,8 @@ pub(super) fn rule(
         ppriority: priority(&row.ppriority, "ppriority", problem)?,
         id: row.id,
     };
-    let mut fault = |column: &str, fault: Fault| problem(format!("{column}: {}", fault.explain()));
+    let mut fault =
+        |column: &str, fault: Fault| problem(fault.code(), format!("{column}: {}", fault.explain()));
     let (key, faults) = keys.parse(&key);
     faults.iter().for_each(|found| fault("property_key", *found));
     let value = Template::parse(&value, Place::Value, |found| fault("property_value", found));
@@ -154,10 +158,17 @@ pub(super) fn typed(name: &[u8], options: &Options) -> Option<(names::Stored, Pa
     Some((prefix, known.map_or_else(other, Param::Known)))
 }
 
-fn priority(cell: &Cell, column: &str, problem: &mut dyn FnMut(String)) -> Result<Option<i32>, Unusable> {
+fn priority(
+    cell: &Cell,
+    column: &str,
+    problem: &mut dyn FnMut(&'static str, String),
+) -> Result<Option<i32>, Unusable> {
     let number = cell.int().map_err(|_| unusable(&format!("{column} is not a whole number")))?;
     let Some(number) = number else {
-        problem(format!("{column} is NULL, which sorts before every number; write the number meant"));
+        problem(
+            "null-priority",
+            format!("{column} is NULL, which sorts before every number; write the number meant"),
+        );
         return Ok(None);
     };
     i32::try_from(number).map(Some).map_err(|_| unusable(&format!("{column} is outside 32 bits")))

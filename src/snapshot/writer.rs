@@ -28,16 +28,17 @@ pub struct Problems {
     pub first: Vec<Problem>,
     /// How many there are in all.
     pub total: usize,
+    keeps_all: bool,
 }
 
 impl Problems {
     /// As many as are worth keeping: the log shows fewer still.
     const KEPT: usize = 1000;
 
-    fn add(&mut self, table: Table, id: i64, what: impl Into<String>) {
+    fn add(&mut self, code: &'static str, table: Table, id: i64, what: impl Into<String>) {
         self.total += 1;
-        if self.first.len() < Self::KEPT {
-            self.first.push(Problem { table, id, what: what.into() });
+        if self.first.len() < Self::KEPT || self.keeps_all {
+            self.first.push(Problem { code, table, id, what: what.into() });
         }
     }
 }
@@ -303,7 +304,7 @@ impl<'w> Draft<'w> {
             if known.is_some_and(|record| record.was_seen_in(load)) {
                 let what = "another row with this id came before; select an id that is unique; \
                             this row is left out";
-                self.problems.add(table, id, what);
+                self.problems.add("duplicate-id", table, id, what);
                 return false;
             }
         }
@@ -326,7 +327,7 @@ impl<'w> Draft<'w> {
             Row::Rule(row) => self.put_rule(row),
         };
         let prefix = prefix.unwrap_or_else(|Unusable(why)| {
-            self.problems.add(table, id, why);
+            self.problems.add(rows::BAD_ROW, table, id, why);
             UNUSED
         });
         self.gone.remove(&(table, id));
@@ -365,6 +366,11 @@ impl<'w> Draft<'w> {
     /// [`Writer::is_current`]
     pub fn is_current(&self, row: &Row) -> bool {
         self.writer.is_current(row)
+    }
+
+    /// Keeps all problems, however many there are.
+    pub fn keep_all_problems(&mut self) {
+        self.problems.keeps_all = true;
     }
 
     /// How many rows there would be, used or not.
@@ -420,7 +426,7 @@ impl<'w> Draft<'w> {
     }
 
     fn put_user(&mut self, row: &UserRow) -> Result<u32, Unusable> {
-        let mut problem = |what: String| self.problems.add(Table::UserAuth, row.id, what);
+        let mut problem = |code, what: String| self.problems.add(code, Table::UserAuth, row.id, what);
         let rows::User { domain, username, mut credential } =
             rows::user(row, &self.writer.options, &mut problem)?;
         let tenant = self.writer.domains.number(&domain);
@@ -442,7 +448,7 @@ impl<'w> Draft<'w> {
     }
 
     fn put_rule(&mut self, row: &RuleRow) -> Result<u32, Unusable> {
-        let mut problem = |what: String| self.problems.add(Table::JitsiProperty, row.id, what);
+        let mut problem = |code, what: String| self.problems.add(code, Table::JitsiProperty, row.id, what);
         let rows::Rule { domain, subject, compiled } =
             rows::rule(row, &self.writer.options, &mut self.writer.keys, &mut problem)?;
         let tenant = self.writer.domains.number(&domain);
@@ -707,7 +713,7 @@ impl<'w> Draft<'w> {
                     "the same user as id {} by the way names are compared; only the lowest id counts",
                     kept.id
                 );
-                self.problems.add(Table::UserAuth, user.id, what);
+                self.problems.add("colliding-user", Table::UserAuth, user.id, what);
             }
         }
     }
@@ -722,7 +728,7 @@ impl<'w> Draft<'w> {
                 "the subject `{name}` is a user's name, so it matches that user alone; \
                  if the {param} is meant, write `{param}={name}`, else `username={name}`"
             );
-            self.problems.add(Table::JitsiProperty, rule.order().id, what);
+            self.problems.add("ambiguous-subject", Table::JitsiProperty, rule.order().id, what);
         }
     }
 }

@@ -1,0 +1,116 @@
+//! Rules of one key: which can never win, and which win by their id alone.
+
+use hashbrown::HashMap;
+use smallvec::SmallVec;
+
+use super::Report;
+use super::table::{Fact, Rules, Who};
+use crate::snapshot::ALL_TENANTS;
+
+pub(super) fn check(rules: &mut Rules, report: &mut Report) {
+    let runs: Vec<_> = rules.runs().filter(|run| run.len() > 1).collect();
+    for run in runs {
+        let mut dead = Vec::new();
+        never_win(rules, &rules.facts[run.clone()], report, |at| dead.push(run.start + at));
+        dead.into_iter().for_each(|at| rules.facts[at].is_dead = true);
+        let mut rest = &rules.facts[run];
+        while let [first, ..] = rest {
+            let priority = |fact: &Fact| (fact.order.spriority, fact.order.ppriority);
+            let len = rest.iter().take_while(|fact| priority(fact) == priority(first)).count();
+            let (equal, after) = rest.split_at(len);
+            ties(rules, equal, report);
+            rest = after;
+        }
+    }
+}
+
+/// Finds rules that lose to another whatever the request: to one that applies
+/// wherever they do, and precedes them. `run` is of one key, in order.
+fn never_win(rules: &Rules, run: &[Fact], report: &mut Report, mut dead: impl FnMut(usize)) {
+    // The first rule of each subject that needs the same parameters.
+    let mut first: HashMap<u32, SmallVec<[(u32, &Fact); 1]>> = HashMap::new();
+    for (at, fact) in run.iter().enumerate() {
+        let wins = |subject: u32| {
+            let known = first.get(&subject)?;
+            let (_, winner) =
+                known.iter().find(|(required, _)| *required == 0 || *required == fact.required)?;
+            Some(*winner)
+        };
+        let Some(winner) = rules.also(fact).find_map(wins) else {
+            let known = first.entry(fact.subject).or_default();
+            known.push((fact.required, fact));
+            continue;
+        };
+        dead(at);
+        let id = winner.order.id;
+        let of = match rules.subject(winner).who {
+            _ if winner.subject == fact.subject => "for the same subject",
+            Who::Everyone if rules.subject(winner).tenant == ALL_TENANTS => "for everyone of all tenants",
+            Who::Everyone => "for everyone of its tenant",
+            _ => "for the same subject of all tenants",
+        };
+        let mend = match (winner.subject == fact.subject, winner.value == fact.value) {
+            (true, true) => "remove one of them",
+            (true, false) => "remove one of them, or give one another key",
+            (false, _) => "remove it, or give it smaller priorities",
+        };
+        report.add_rule(
+            "never-wins",
+            fact.order.id,
+            format!("id {id}, {of}, has the same key and always precedes it: {mend}"),
+        );
+    }
+}
+
+/// Of each kind of subject, two rules that say different things stand for all.
+type Models<'f> = SmallVec<[&'f Fact; 4]>;
+
+/// Finds rules that lose to another, where both apply, by their id alone.
+/// `equal` is of one key and of equal priorities, in order.
+fn ties(rules: &Rules, equal: &[Fact], report: &mut Report) {
+    if equal.len() < 2 {
+        return;
+    }
+    let mut models: HashMap<u32, Models<'_>> = HashMap::new();
+    // Of all tenants' rules, what any tenant's may meet; and the other way round.
+    let mut of_any: Models<'_> = SmallVec::new();
+    let mut of_user: HashMap<(u32, Who), &Fact> = HashMap::new();
+    for fact in equal.iter().filter(|fact| !fact.is_dead) {
+        let subject = rules.subject(fact);
+        let is_tie = |other: &&&Fact| {
+            other.value != fact.value
+                && (other.subject == fact.subject || rules.subject(other).may_meet(subject))
+        };
+        let of = |tenant: u32| models.get(&tenant).into_iter().flatten();
+        let is_user = matches!(subject.who, Who::User(_));
+        let own = [subject.tenant, ALL_TENANTS].map(|tenant| of_user.get(&(tenant, subject.who)));
+        let own = own.into_iter().flatten().filter(|_| is_user);
+        let winner = if subject.tenant == ALL_TENANTS {
+            own.chain(&of_any).find(is_tie)
+        } else {
+            own.chain(of(subject.tenant)).chain(of(ALL_TENANTS)).find(is_tie)
+        };
+        if let Some(winner) = winner {
+            let why = format!(
+                "id {} has the same key and priorities and may apply to the same client: only the id decides; \
+                 give the one that is to win smaller priorities",
+                winner.order.id
+            );
+            report.add_rule("tie", fact.order.id, why);
+        }
+        if is_user {
+            of_user.entry((subject.tenant, subject.who)).or_insert(fact);
+        }
+        for models in [models.entry(subject.tenant).or_default(), &mut of_any] {
+            let kind = |who| match who {
+                Who::User(_) => Who::User(0),
+                who => who,
+            };
+            let alike = |other: &&&Fact| kind(rules.subject(other).who) == kind(subject.who);
+            let is_new = models.iter().filter(alike).all(|other| other.value != fact.value);
+            if is_new && models.iter().filter(alike).count() < 2 {
+                models.push(fact);
+            }
+        }
+    }
+}
