@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::model::{Name, Params, begins_name, continues_name};
+use crate::model::{Known, Name, Params, begins_name, continues_name};
 use crate::properties::{self, Mended, Next, Place};
 
 /// A parsed key or value, or several joined: text with holes for parameters.
@@ -237,6 +237,11 @@ impl<'a> Piece<'a> {
     /// Whether some authenticated request lacks a parameter it needs.
     pub fn is_conditional(&self) -> bool {
         self.holes.iter().any(Hole::is_conditional)
+    }
+
+    /// Whether a known parameter has a place in it.
+    pub fn uses(&self, known: Known) -> bool {
+        self.holes.iter().any(|hole| hole.name == Name::Known(known))
     }
 
     /// The first parameter it needs that the request did not send.
