@@ -15,6 +15,10 @@
 //! changed, has a [`snapshot::Writer`] make the next snapshot of the current
 //! one and them, swaps it in, and logs one line. If anything fails, the old one
 //! stays.
+//!
+//! **What operators ask** needs no server: [`commands`] read the tables through
+//! the same source. [`explain`] says what a request would get, by the same code
+//! that answers it, and why.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

@@ -1,6 +1,6 @@
 //! `jitsiprovs explain`: what a client would get, and why.
 
-use std::io::{BufRead, Write};
+use std::io::{BufRead, Read, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -14,6 +14,8 @@ use crate::model::Secret;
 
 /// The longest value that a table shows; `--format json` shows all of it.
 const WIDEST: usize = 60;
+/// The longest password that is read, in bytes: no request may be longer.
+const LONGEST: u64 = 16 * 1024;
 
 /// Prints the report, or the answer itself.
 ///
@@ -38,7 +40,7 @@ pub async fn explain(options: cli::Explain) -> anyhow::Result<ExitCode> {
     if let ids @ [_, ..] = &*report.without_password {
         let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
         note(&format!(
-            "the password, which rules {} use, is not known and left empty: give it with --password-stdin",
+            "the password is not known, and left empty where rules use it ({}): give it with --password-stdin",
             ids.join(", ")
         ));
     }
@@ -61,8 +63,10 @@ fn pair(typed: String) -> Result<(String, String), config::Error> {
 /// The first line of standard input.
 fn password() -> anyhow::Result<Secret> {
     let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line).context("cannot read the password from standard input")?;
-    Ok(Secret::new(line.trim_end_matches(['\r', '\n'])))
+    let read = std::io::stdin().lock().take(LONGEST).read_line(&mut line);
+    read.context("cannot read the password from standard input")?;
+    let line = line.strip_suffix('\n').unwrap_or(&line);
+    Ok(Secret::new(line.strip_suffix('\r').unwrap_or(line)))
 }
 
 /// What is not part of the answer.
@@ -95,11 +99,10 @@ fn table(report: &Report) -> String {
         rows.extend(key.rules.iter().enumerate().map(|(at, rule)| line(rule, indented(at))));
     }
     let mut text = print::table(&columns, rows);
-    if report.left_out > 0 {
-        text.push_str(&format!(
-            "{} rules that do not match this client are not listed: --all lists them\n",
-            report.left_out
-        ));
+    match report.left_out {
+        0 => {}
+        1 => text.push_str("1 more that does not match this client: --all lists it\n"),
+        more => text.push_str(&format!("{more} more that do not match this client: --all lists them\n")),
     }
     text
 }
