@@ -130,6 +130,18 @@ fn keys_that_nobody_sets_come_last_and_bad_rows_say_why() {
 }
 
 #[test]
+fn of_rows_with_one_id_as_a_query_may_select_them_the_first_counts() {
+    let texts =
+        [("b.org", "default", 1, "k", "1"), ("", "default", 1, "k", "2"), ("", "default", 1, "k", "3")];
+    let mut rows = rules(&texts);
+    rows[1].id = 1;
+    let (report, answer) = explained(&rows, &[], None, false);
+    assert_eq!(answer, "k=3\n");
+    let why = "bad row: another row with this id came before; the row is left out";
+    assert_eq!(verdicts(&report), [(3, "won", "wins"), (1, "bad", why)]);
+}
+
+#[test]
 fn rules_of_others_are_left_out_and_of_very_many_values_some_are_listed() {
     let texts: Vec<String> = (0..50).map(|at| format!("hwaddr=phone{at}")).collect();
     let mut rows = rules(&texts.iter().map(|text| ("", text.as_str(), 1, "k", "v")).collect::<Vec<_>>());

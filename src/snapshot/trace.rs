@@ -81,12 +81,16 @@ impl Snapshot {
         let (mut keys, mut seen) = (Keys::default(), HashSet::new());
         let mut traced = Vec::new();
         for row in rows {
+            // Of all tenants' rows: so are those that were loaded.
+            let is_first = seen.insert(row.id);
             if !self.concerns(session, row) {
                 continue;
             }
-            let understood = match seen.insert(row.id) {
+            let understood = match is_first {
                 true => rows::rule(row, options, &mut keys, &mut |_| {}),
-                false => Err(rows::Unusable("another row with this id came before".into())),
+                false => {
+                    Err(rows::Unusable("another row with this id came before; the row is left out".into()))
+                }
             };
             let (rule, fate) = match understood {
                 Err(rows::Unusable(why)) => (None, Fate::Bad(why)),
