@@ -17,8 +17,10 @@
 //! one and them, swaps it in, and logs one line. If anything fails, the old one
 //! stays.
 //!
-//! **What operators do** is in [`commands`]: each reads all rows through a
-//! source. [`check`] finds mistakes in them.
+//! **What operators do** is in [`commands`], and needs no server: each reads the
+//! tables through the same source, and some edit them. [`check`] finds mistakes in
+//! them; [`explain`] says what a request would get, by the same code that answers
+//! it, and why.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
@@ -28,6 +30,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod credential;
+pub mod explain;
 pub mod http;
 pub mod metrics;
 pub mod model;

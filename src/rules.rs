@@ -10,6 +10,8 @@
 //! other rule is one pass of copying; otherwise the few selected ones are laid
 //! over it, and only the keys they touch are looked at.
 
+mod trace;
+
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 use std::sync::{Arc, LazyLock};
@@ -17,6 +19,8 @@ use std::sync::{Arc, LazyLock};
 use hashbrown::HashSet;
 use siphasher::sip128::{Hasher128, SipHasher13};
 use smallvec::SmallVec;
+
+pub use trace::{Outcome, trace};
 
 use crate::model::{Name, Params};
 use crate::properties::{self, Place};

@@ -8,7 +8,7 @@ mod property;
 
 use std::ops::Range;
 
-use crate::model::{Name, Params, begins_name, continues_name};
+use crate::model::{Known, Name, Params, begins_name, continues_name};
 use crate::properties::{self, Mended, Next, Place};
 
 pub use property::{Unsplit, check_key, is_placeholder, split};
@@ -285,6 +285,11 @@ impl<'a> Piece<'a> {
             done = at;
         }
         sample + &self.text[done..]
+    }
+
+    /// Whether a known parameter has a place in it.
+    pub fn uses(&self, known: Known) -> bool {
+        self.holes.iter().any(|hole| hole.name == Name::Known(known))
     }
 
     /// The first parameter it needs that the request did not send.

@@ -297,17 +297,20 @@ pub enum Rule {
 #[derive(Debug, Args)]
 #[expect(missing_docs, reason = "the help texts")]
 pub struct Explain {
-    /// The user, as user@domain
+    /// What the client sends as its username: user@domain
     pub user: String,
     /// What else the client sends
     #[arg(value_name = "PARAM=VALUE")]
     pub params: Vec<String>,
-    /// The password, to be shown where rules use it, comes on standard input
+    /// The client's password, where rules use it, is the first line of standard input
     #[arg(long)]
     pub password_stdin: bool,
     /// Print the answer itself, byte for byte
     #[arg(long, conflicts_with = "format")]
     pub properties: bool,
+    /// List rules of other users too, and however many there are for one key
+    #[arg(long, conflicts_with = "properties")]
+    pub all: bool,
     #[command(flatten)]
     pub listed: Listed,
     #[command(flatten)]

@@ -1,14 +1,126 @@
-//! `jitsiprovs explain`
+//! `jitsiprovs explain`: what a client would get, and why.
 
+use std::io::{BufRead, Read, Write};
 use std::process::ExitCode;
 
-use crate::cli;
+use anyhow::Context;
 
-/// See the module.
+use super::print::{self, number, text};
+use super::tables;
+use crate::cli::{self, ListFormat};
+use crate::config::{self, Tables};
+use crate::explain::{self, Report, Request, Rule};
+use crate::model::Secret;
+
+/// The longest value that a table shows; `--format json` shows all of it.
+const WIDEST: usize = 60;
+/// The longest password that is read, in bytes: no request may be longer.
+const LONGEST: u64 = 16 * 1024;
+
+/// Prints the report, or the answer itself.
 ///
 /// # Errors
-/// One line that names the thing and the fix.
+/// When there is no such user, or the password is wrong.
 pub async fn explain(options: cli::Explain) -> anyhow::Result<ExitCode> {
-    drop(options);
-    anyhow::bail!("explain is not made yet")
+    let cli::Explain { user, params, password_stdin, properties, all, listed, tables } = options;
+    let Tables { source, snapshot: rows, params: settings } = Tables::new(tables)?;
+    let sent = params.into_iter().map(pair).collect::<Result<Vec<_>, _>>()?;
+    let password = password_stdin.then(password).transpose()?;
+    let request = Request::read(&user, &sent, password.as_ref(), &settings)?;
+    let (users, rules) = tables::read(&*source).await?;
+    let snapshot = explain::snapshot(rows.clone(), &users, &rules);
+    let session = request.sign_in(&snapshot, &users)?;
+    let report = Report::new(&snapshot, &rows, session, &request, &rules, all);
+    if !session.can_sign_in() {
+        note(&format!(
+            "nobody can sign in as {}: no usable password is stored; `jitsiprovs user passwd` sets one",
+            request.name().escape_debug()
+        ));
+    }
+    if let ids @ [_, ..] = &*report.without_password {
+        let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        note(&format!(
+            "the password is not known, and left empty where rules use it ({}): give it with --password-stdin",
+            ids.join(", ")
+        ));
+    }
+    match listed.format {
+        _ if properties => print::write(snapshot.answer(session, request.params()).body)?,
+        ListFormat::Json => print::json(&report)?,
+        ListFormat::Table => print::write(table(&report))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `param=value`
+fn pair(typed: String) -> Result<(String, String), config::Error> {
+    match typed.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(config::Error::Usage(format!("{typed}: write param=value, such as osname=Linux"))),
+    }
+}
+
+/// The first line of standard input.
+fn password() -> anyhow::Result<Secret> {
+    let mut line = String::new();
+    let read = std::io::stdin().lock().take(LONGEST).read_line(&mut line);
+    read.context("cannot read the password from standard input")?;
+    let line = line.strip_suffix('\n').unwrap_or(&line);
+    Ok(Secret::new(line.strip_suffix('\r').unwrap_or(line)))
+}
+
+/// What is not part of the answer.
+fn note(text: &str) {
+    // Nobody may be reading, which is no reason to stop.
+    let _ = writeln!(std::io::stderr(), "jitsiprovs: note: {text}");
+}
+
+fn table(report: &Report) -> String {
+    let columns = [
+        text("KEY"),
+        text("VALUE"),
+        number("RULE"),
+        text("DOMAIN"),
+        text("SUBJECT"),
+        number("SPRIO"),
+        number("PPRIO"),
+        text("VERDICT"),
+    ];
+    let mut rows = Vec::new();
+    for key in &report.keys {
+        let is_won = key.value.is_some();
+        if !is_won {
+            let mut row = vec![key.key.clone()];
+            row.resize(columns.len() - 1, String::new());
+            row.push("not in the answer".into());
+            rows.push(row);
+        }
+        let indented = |at| at > 0 || !is_won;
+        rows.extend(key.rules.iter().enumerate().map(|(at, rule)| line(rule, indented(at))));
+    }
+    let mut text = print::table(&columns, rows);
+    match report.left_out {
+        0 => {}
+        1 => text.push_str("1 more that does not match this client: --all lists it\n"),
+        more => text.push_str(&format!("{more} more that do not match this client: --all lists them\n")),
+    }
+    text
+}
+
+fn line(rule: &Rule, is_indented: bool) -> Vec<String> {
+    let priority = |priority: Option<i64>| priority.map_or("NULL".into(), |number| number.to_string());
+    let value = match rule.value.char_indices().nth(WIDEST) {
+        Some((end, _)) => format!("{}…", &rule.value[..end]),
+        None => rule.value.clone(),
+    };
+    vec![
+        format!("{}{}", if is_indented { "  " } else { "" }, rule.key),
+        value,
+        rule.id.to_string(),
+        if rule.domain.is_empty() { "(all)".into() } else { rule.domain.clone() },
+        rule.subject.clone(),
+        priority(rule.spriority),
+        priority(rule.ppriority),
+        rule.why.clone(),
+    ]
 }

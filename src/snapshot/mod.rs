@@ -11,6 +11,7 @@ mod names;
 mod owners;
 mod rows;
 mod survey;
+mod trace;
 mod trie;
 mod writer;
 
@@ -23,6 +24,7 @@ pub use ledger::content;
 pub use names::{Comparison, Folded};
 pub use owners::Means;
 pub(crate) use survey::{ALL_TENANTS, Named, Whom, looks_sent_for};
+pub use trace::{Fate, Mismatch, Traced};
 pub use writer::{Draft, Problems, Summary, Writer};
 
 use crate::credential::{Credential, PwdFmt, Slow, Verdict};
@@ -261,22 +263,29 @@ impl Snapshot {
 
     /// The answer to an authenticated request.
     pub fn answer<'s>(&'s self, session: Session<'s>, params: &Params) -> Answer<'s> {
+        let mut extras = Extras::new();
+        self.gather(session, params, &mut extras);
+        // One rule may be selected by two parameters of the same value.
+        extras.sort_unstable_by_key(|rule| rule.order());
+        extras.dedup_by(|one, other| one.is(*other));
+        let base = session.tenant.base.as_ref().unwrap_or(&self.base);
+        rules::answer(base, &extras, params)
+    }
+
+    /// The rules that match a request, without those that are merged in its
+    /// base.
+    fn gather<'s>(&'s self, session: Session<'s>, params: &Params, extras: &mut Extras<'s>) {
         let Session { tenant, user } = session;
-        let mut extras: Extras<'_> = user.rules.iter().collect();
+        extras.extend(user.rules.iter());
         if self.everywhere.subjects.all > self.everywhere.subjects.default {
             let name = self.comparison.fold(params.known(Known::Username).unwrap_or_default());
             extras.extend(self.entry(EVERYWHERE, &name).into_iter().flat_map(|entry| entry.rules.iter()));
         }
-        self.select(tenant, params, &mut extras);
-        self.select(&self.everywhere, params, &mut extras);
+        self.select(tenant, params, extras);
+        self.select(&self.everywhere, params, extras);
         if tenant.base.is_none() {
             extras.extend(tenant.default.iter().flat_map(|entry| entry.rules.iter()));
         }
-        // One rule may be selected by two parameters of the same value.
-        extras.sort_unstable_by_key(|rule| rule.order());
-        extras.dedup_by(|one, other| one.is(*other));
-        let base = tenant.base.as_ref().unwrap_or(&self.base);
-        rules::answer(base, &extras, params)
     }
 
     /// Rules of a tenant for whoever sends certain parameters. The username
@@ -334,6 +343,12 @@ impl Snapshot {
     /// The size of it.
     pub fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// The user of a name, and what their password is compared with.
+    fn user<'s>(&'s self, tenant: &'s Tenant, username: &[u8]) -> Option<(Session<'s>, &'s Credential)> {
+        let user = self.entry(tenant.number, username)?;
+        Some((Session { tenant, user }, &user.users.first()?.credential))
     }
 
     fn tenant(&self, domain: &[u8]) -> Option<&Tenant> {

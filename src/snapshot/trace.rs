@@ -1,0 +1,159 @@
+//! Why a client gets what it gets: every rule that could concern it, and what
+//! became of it. For operators; requests never come here.
+
+use hashbrown::{HashMap, HashSet};
+
+use super::rows::{self, Keys};
+use super::{DEFAULT, EVERYWHERE, Extras, Options, Param, Session, Snapshot};
+use crate::model::{Known, Params, RuleRow};
+use crate::rules::{self, Compiled, Outcome};
+
+/// A row of rules, and what became of it. Values may hold passwords, so it does
+/// not implement `Debug`.
+pub struct Traced<'r> {
+    /// The row.
+    pub row: &'r RuleRow,
+    /// What it means; `None` when it cannot be used.
+    pub rule: Option<Compiled>,
+    /// What became of it.
+    pub fate: Fate,
+}
+
+/// What became of a rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// It matches the client.
+    Matches(Outcome),
+    /// It does not.
+    Mismatch(Mismatch),
+    /// The row cannot be used, for this reason.
+    Bad(String),
+}
+
+/// Why a rule does not match a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mismatch {
+    /// Its subject is the name of another user, which no parameter but the
+    /// username leads to. Whether the client sent it for another one.
+    OtherUser {
+        /// Whether it did.
+        is_sent: bool,
+    },
+    /// Its subject wants a parameter to have a value.
+    Param {
+        /// The parameter's canonical name.
+        name: String,
+        /// The value that the client sent.
+        sent: Option<String>,
+    },
+    /// No parameter has the value that is its subject.
+    Value,
+}
+
+impl Session<'_> {
+    /// Whether some password would let the user in.
+    pub fn can_sign_in(&self) -> bool {
+        self.user.users.first().is_some_and(|user| user.credential.is_usable())
+    }
+}
+
+impl Snapshot {
+    /// The place of the user whom a request names, whatever its password: for
+    /// operators, who read the tables anyway.
+    pub fn find(&self, params: &Params) -> Option<Session<'_>> {
+        let fold = |known| self.comparison.fold(params.known(known).unwrap_or_default());
+        let found = self.user(self.tenant(&fold(Known::Domain))?, &fold(Known::Username));
+        found.map(|(session, _)| session)
+    }
+
+    /// Says of every one of `rows` that is for the client's tenant or for all
+    /// what becomes of it in the answer. The rows, in ascending order of their
+    /// ids, and `options` must be those the snapshot was made of. Rules are in
+    /// the order in which they count; rows that cannot be used come last.
+    pub fn trace<'r>(
+        &self,
+        options: &Options,
+        session: Session<'_>,
+        params: &Params,
+        rows: impl IntoIterator<Item = &'r RuleRow>,
+    ) -> Vec<Traced<'r>> {
+        let outcomes = self.outcomes(session, params);
+        let (mut keys, mut seen) = (Keys::default(), HashSet::new());
+        let mut traced = Vec::new();
+        for row in rows {
+            // Of all tenants' rows: so are those that were loaded.
+            let is_first = seen.insert(row.id);
+            if !self.concerns(session, row) {
+                continue;
+            }
+            let understood = match is_first {
+                true => rows::rule(row, options, &mut keys, &mut |_, _| {}),
+                false => {
+                    Err(rows::Unusable("another row with this id came before; the row is left out".into()))
+                }
+            };
+            let (rule, fate) = match understood {
+                Err(rows::Unusable(why)) => (None, Fate::Bad(why)),
+                Ok(rows::Rule { domain, subject, compiled }) => {
+                    let fate = match outcomes.get(&row.id) {
+                        Some(outcome) => Fate::Matches(outcome.clone()),
+                        None => Fate::Mismatch(self.mismatch(options, session, params, &domain, &subject)),
+                    };
+                    (Some(compiled), fate)
+                }
+            };
+            traced.push(Traced { row, rule, fate });
+        }
+        traced.sort_by_key(|traced| {
+            let order = traced.rule.as_ref().map(|rule| rule.order);
+            (order.is_none(), order, traced.row.id)
+        });
+        traced
+    }
+
+    /// What became of every rule that matches.
+    fn outcomes(&self, session: Session<'_>, params: &Params) -> HashMap<i64, Outcome> {
+        let mut all = Extras::new();
+        self.gather(session, params, &mut all);
+        let defaults = [session.tenant.default.as_deref(), self.entry(EVERYWHERE, DEFAULT)];
+        all.extend(defaults.into_iter().flatten().flat_map(|entry| entry.rules.iter()));
+        all.sort_unstable_by_key(|rule| rule.order());
+        all.dedup_by(|one, other| one.is(*other));
+        let ids = all.iter().map(|rule| rule.order().id);
+        ids.zip(rules::trace(&all, params)).collect()
+    }
+
+    /// Whether a row is for the tenant or for all, or nobody can tell.
+    fn concerns(&self, session: Session<'_>, row: &RuleRow) -> bool {
+        let Ok(domain) = row.domain.text() else { return true };
+        let domain = self.comparison.fold(&domain.unwrap_or_default());
+        domain.is_empty() || *domain == *session.tenant.name
+    }
+
+    fn mismatch(
+        &self,
+        options: &Options,
+        session: Session<'_>,
+        params: &Params,
+        domain: &[u8],
+        subject: &[u8],
+    ) -> Mismatch {
+        let tenant = if domain.is_empty() { EVERYWHERE } else { session.tenant.number };
+        let is_it = |value: &str| *self.comparison.fold(value) == *subject;
+        if self.entry(tenant, subject).is_some_and(|entry| entry.is_user()) {
+            let others = Known::ALL.into_iter().filter(|known| !known.always_given());
+            let is_sent = others.filter_map(|known| params.known(known)).any(is_it);
+            return Mismatch::OtherUser { is_sent };
+        }
+        let Some((prefix, param)) = rows::typed(subject, options) else { return Mismatch::Value };
+        let (name, sent) = match param {
+            Param::Known(known) => (known.name().to_owned(), params.known(known)),
+            Param::Other(wanted) => {
+                let is_it = |name: &str| *self.comparison.fold(name) == *wanted;
+                let name = String::from_utf8_lossy(&prefix[..prefix.len() - 1]).into_owned();
+                (name, params.others().find(|(name, _)| is_it(name)).map(|(_, value)| value))
+            }
+        };
+        Mismatch::Param { name, sent: sent.map(str::to_owned) }
+    }
+}
