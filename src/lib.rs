@@ -23,6 +23,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod credential;
+pub mod exchange;
 pub mod http;
 pub mod metrics;
 pub mod model;

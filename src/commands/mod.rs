@@ -8,6 +8,8 @@ mod export;
 mod generate;
 mod import;
 mod print;
+mod progress;
+mod rows;
 mod rule;
 mod setup;
 mod status;

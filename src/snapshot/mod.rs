@@ -18,6 +18,7 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 pub use names::{Comparison, Folded};
+pub(crate) use rows::{MAX_KEY, MAX_VALUE};
 pub use writer::{Draft, Problems, Summary, Writer};
 
 use crate::credential::{Credential, PwdFmt, Slow, Verdict};
