@@ -4,6 +4,7 @@
 mod allocation;
 mod commands;
 mod daemon;
+mod exchange;
 mod failures;
 mod fuzz_seeds;
 mod java;

@@ -24,6 +24,8 @@ use crate::source::Source;
 /// about.
 #[derive(Default)]
 struct Wanted {
+    /// Where it is from, for errors.
+    named: String,
     users: Option<Vec<(u64, User)>>,
     rules: Option<Vec<(u64, Rule)>>,
     /// The tenant and the subject whose rules these are, if they are all of one.
@@ -76,10 +78,7 @@ pub async fn import(options: cli::Import) -> anyhow::Result<ExitCode> {
     } else {
         of_file(content, file, &properties)?
     };
-    if let Some(users) = &wanted.users {
-        note_unusable_passwords(users, &snapshot);
-    }
-    make(&*source, wanted, replace, dry_run, snapshot.comparison).await?;
+    make(&*source, wanted, replace, dry_run, &snapshot).await?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -88,10 +87,10 @@ fn usage<T>(message: &str) -> anyhow::Result<T> {
 }
 
 fn of_file(content: Content, file: Option<PathBuf>, properties: &Properties) -> anyhow::Result<Wanted> {
-    let (name, text) = read(file.as_deref())?;
-    let parsed = || format!("{name} is not imported");
+    let (named, text) = read(file.as_deref())?;
+    let parsed = || named.clone();
     let rules = |rules| Wanted { rules: Some(rules), ..Wanted::default() };
-    Ok(match content {
+    let wanted = match content {
         Content::Users => {
             let users = users::parse(&text).with_context(parsed)?;
             Wanted { users: Some(users), ..Wanted::default() }
@@ -109,7 +108,8 @@ fn of_file(content: Content, file: Option<PathBuf>, properties: &Properties) -> 
             Wanted { scope: Some((domain, subject)), ..rules(found) }
         }
         Content::Database | Content::Kamailio => unreachable!("they are no files"),
-    })
+    };
+    Ok(Wanted { named, ..wanted })
 }
 
 /// The file, or standard input.
@@ -177,12 +177,13 @@ async fn of_database(origin: Origin, kind: Kind, comparison: Comparison) -> anyh
         Row::User(row) => users.push(row),
         Row::Rule(row) => rules.push(row),
     };
-    each(&*origin.source, take).await.with_context(|| origin.named)?;
+    each(&*origin.source, take).await.with_context(|| origin.named.clone())?;
     let (users, mut left_out) = usable::<User>(users, comparison);
     let (rules, rules_left_out) = usable::<Rule>(rules, comparison);
     left_out.extend(rules_left_out);
     note_left_out(&left_out);
     Ok(Wanted {
+        named: origin.named,
         users: Some((1..).zip(users).collect()),
         rules: (kind == Kind::Jitsiprovs).then(|| (1..).zip(rules).collect()),
         scope: None,
@@ -191,14 +192,14 @@ async fn of_database(origin: Origin, kind: Kind, comparison: Comparison) -> anyh
 
 /// A user whose password cannot be used is a user all the same, perhaps on
 /// purpose; thousands of them are the wrong `--pwd-fmt`.
-fn note_unusable_passwords(users: &[(u64, User)], options: &snapshot::Options) {
+fn note_unusable_passwords<'u>(users: impl Iterator<Item = &'u User>, options: &snapshot::Options) {
     let is_unusable = |user: &User| {
         let realm = options.realm.as_deref().unwrap_or(&user.domain);
         let owner = Owner { username: &user.username, realm };
         Credential::parse(user.password.reveal(), options.pwd_fmt, owner).is_err()
     };
-    let mut unusable = users.iter().filter(|(_, user)| is_unusable(user));
-    if let Some((_, first)) = unusable.next() {
+    let mut unusable = users.filter(|user| is_unusable(user));
+    if let Some(first) = unusable.next() {
         let count = unusable.count() + 1;
         note(format_args!(
             "{count} users cannot sign in, since their stored passwords are none in the format of --pwd-fmt, \
@@ -213,9 +214,10 @@ async fn make(
     wanted: Wanted,
     replace: bool,
     dry_run: bool,
-    comparison: Comparison,
+    options: &snapshot::Options,
 ) -> anyhow::Result<()> {
-    let Wanted { users, rules, scope } = wanted;
+    let Wanted { named, users, rules, scope } = wanted;
+    let comparison = options.comparison;
     let is_in_scope = |rule: &Option<Rule>| match (&scope, rule) {
         (None, _) => true,
         (Some((domain, subject)), Some(rule)) => {
@@ -236,8 +238,12 @@ async fn make(
         Row::User(_) | Row::Rule(_) => {}
     };
     each(source, take).await?;
-    let users = users.map(|users| Plan::new(users_there, users, replace, comparison)).transpose()?;
-    let rules = rules.map(|rules| Plan::new(rules_there, rules, replace, comparison)).transpose()?;
+    let users = users.map(|users| Plan::new(users_there, users, replace, comparison)).transpose();
+    let rules = rules.map(|rules| Plan::new(rules_there, rules, replace, comparison)).transpose();
+    let (users, rules) = users.and_then(|users| Ok((users, rules?))).context(named)?;
+    if let Some(plan) = &users {
+        note_unusable_passwords(plan.wanted(), options);
+    }
 
     let mut said = Vec::new();
     if dry_run {

@@ -268,6 +268,11 @@ impl<T: Item> Plan<T> {
         Ok(Plan { wanted: steps, removed, counts })
     }
 
+    /// What is to be there, in the order of the file.
+    pub fn wanted(&self) -> impl Iterator<Item = &T> {
+        self.wanted.iter().map(|(item, _)| item)
+    }
+
     /// Up to `most` lines for each kind of edit, as in a diff: what goes, what
     /// changes, what comes.
     pub fn lines(&self, most: usize) -> Vec<String> {
