@@ -1,5 +1,7 @@
 //! What was typed → what is to be done, checked.
 
+mod origin;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,6 +20,8 @@ use crate::snapshot::{self, Comparison};
 use crate::source::{Account, Endpoint, Mysql, Polling, Queries, Source, Sqlite, Tls};
 use crate::telemetry;
 use crate::throttle;
+
+pub use origin::{Kind, Origin};
 
 /// The longest interval, a year.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);

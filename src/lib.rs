@@ -30,6 +30,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod credential;
+pub mod exchange;
 pub mod explain;
 pub mod http;
 pub mod metrics;

@@ -8,6 +8,7 @@ mod commands;
 mod daemon;
 mod diff;
 mod edits;
+mod exchange;
 mod explain;
 mod failures;
 mod fuzz_seeds;

@@ -367,7 +367,7 @@ pub struct Import {
     pub file: Option<PathBuf>,
     /// The database to read: a SQLite file, or mysql://user@host:port/name with its password in
     /// --from-pwd-file
-    #[arg(long, value_name = "DATABASE", conflicts_with = "file")]
+    #[arg(long, value_name = "DATABASE")]
     pub from: Option<String>,
     /// File whose first line is the password of --from
     #[arg(long, value_name = "FILE")]
@@ -375,12 +375,18 @@ pub struct Import {
     /// Properties: the tenant of the rules [default: all tenants]
     #[arg(long, value_name = "DOMAIN")]
     pub domain: Option<String>,
-    /// Properties: whom the rules are for
-    #[arg(long, value_name = "SUBJECT", default_value = "default")]
-    pub subject: String,
+    /// Properties: whom the rules are for [default: default]
+    #[arg(long, value_name = "SUBJECT")]
+    pub subject: Option<String>,
+    /// Properties: priority of the rules among subjects [default: 100 for `default`, else 50]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    pub spriority: Option<i32>,
     /// Properties: put ${username}, ${domain} and ${password} in place of this account's own values
-    #[arg(long, value_name = "USER@DOMAIN")]
+    #[arg(long, value_name = "USER@DOMAIN", conflicts_with = "templates")]
     pub lift: Option<String>,
+    /// Properties: the file has placeholders; without this, each $ stands for itself
+    #[arg(long)]
+    pub templates: bool,
     /// Show what would change, and change nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -416,6 +422,9 @@ pub struct Export {
     /// Only rules for this subject [default for properties: default]
     #[arg(long, value_name = "SUBJECT")]
     pub subject: Option<String>,
+    /// Properties: write placeholders as they are, for `import properties --templates`
+    #[arg(long)]
+    pub templates: bool,
     #[command(flatten)]
     pub tables: Tables,
 }

@@ -1,14 +1,95 @@
-//! `jitsiprovs export`
+//! `jitsiprovs export`: users or rules as `import` reads them.
 
 use std::process::ExitCode;
 
-use crate::cli;
+use anyhow::bail;
 
-/// See the module.
+use super::print;
+use super::rows::{each, note_left_out, one_line};
+use crate::cli::{self, Exported};
+use crate::config::{Error, Tables};
+use crate::exchange::plan::usable;
+use crate::exchange::{Rule, User, properties_file, rules, users};
+use crate::model::Row;
+use crate::snapshot::Comparison;
+use crate::source::Source;
+
+/// Writes what was asked for. Users go by domain and name, rules by the order in
+/// which they count, so that the same users and rules are the same bytes. What
+/// the server cannot use is left out, and named.
 ///
 /// # Errors
-/// One line that names the thing and the fix.
+/// When the tables cannot be read, or rules with placeholders are to be plain
+/// properties.
 pub async fn export(options: cli::Export) -> anyhow::Result<ExitCode> {
-    drop(options);
-    anyhow::bail!("export is not made yet")
+    let cli::Export { content, domain, subject, templates, tables } = options;
+    let is_properties = content == Exported::Properties;
+    if templates && !is_properties {
+        return Err(Error::Usage("--templates is for properties: leave it out".into()).into());
+    }
+    if subject.is_some() && content == Exported::Users {
+        return Err(Error::Usage("--subject is for rules: leave it out".into()).into());
+    }
+    let Tables { source, snapshot, .. } = Tables::new(tables)?;
+    let comparison = snapshot.comparison;
+    let is_wanted = |wanted: &Option<String>, name: &str| {
+        wanted.as_ref().is_none_or(|wanted| comparison.fold(wanted) == comparison.fold(name))
+    };
+    let written = match content {
+        Exported::Users => {
+            let mut found = all_users(&*source, comparison).await?;
+            found.retain(|user| is_wanted(&domain, &user.domain));
+            found.sort_by_cached_key(|user| (comparison.fold(&user.domain), comparison.fold(&user.username)));
+            users::write(&found)
+        }
+        Exported::Properties | Exported::Rules | Exported::RulesJson => {
+            let (mut domain, mut subject) = (domain, subject);
+            if is_properties {
+                domain.get_or_insert_default();
+                subject.get_or_insert_with(|| "default".into());
+            }
+            let mut found = all_rules(&*source, comparison).await?;
+            found.retain(|rule| is_wanted(&domain, &rule.domain) && is_wanted(&subject, &rule.subject));
+            match content {
+                Exported::Rules => rules::write_csv(&found),
+                Exported::RulesJson => rules::write_json(&found),
+                _ => match properties_file::write(&found, templates) {
+                    Ok(written) => written,
+                    Err(rule) => bail!(
+                        "{}: a property of a file has no placeholders; write them as they are with --templates, \
+                         or export rules",
+                        one_line(&rule.key)
+                    ),
+                },
+            }
+        }
+    };
+    print::write(written)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn all_users(source: &dyn Source, comparison: Comparison) -> anyhow::Result<Vec<User>> {
+    let mut rows = Vec::new();
+    let take = |row| {
+        if let Row::User(row) = row {
+            rows.push(row);
+        }
+    };
+    each(source, take).await?;
+    let (users, left_out) = usable::<User>(rows, comparison);
+    note_left_out(&left_out);
+    Ok(users)
+}
+
+async fn all_rules(source: &dyn Source, comparison: Comparison) -> anyhow::Result<Vec<Rule>> {
+    let mut rows = Vec::new();
+    let take = |row| {
+        if let Row::Rule(row) = row {
+            rows.push(row);
+        }
+    };
+    each(source, take).await?;
+    let (rules, left_out) = usable::<Rule>(rows, comparison);
+    note_left_out(&left_out);
+    Ok(rules)
 }

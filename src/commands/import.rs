@@ -1,14 +1,280 @@
-//! `jitsiprovs import`
+//! `jitsiprovs import`: users and rules out of files and other databases, in one
+//! transaction.
 
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::cli;
+use anyhow::Context;
 
-/// See the module.
+use super::progress::Progress;
+use super::rows::{NAMED, each, note, note_left_out, one_line};
+use super::{print, tables};
+use crate::cli::{self, Content};
+use crate::config::{Error, Kind, Origin, Tables};
+use crate::credential::{Credential, Owner, PwdFmt};
+use crate::exchange::plan::{Counts, Item, Plan, usable};
+use crate::exchange::properties_file::{self, Target, literal};
+use crate::exchange::{self, Rule, User, default_spriority, lift, rules, users};
+use crate::model::Row;
+use crate::snapshot::{self, Comparison};
+use crate::source::Source;
+
+/// What is to be there, each with its line; `None` for what the import is not
+/// about.
+#[derive(Default)]
+struct Wanted {
+    /// Where it is from, for errors.
+    named: String,
+    users: Option<Vec<(u64, User)>>,
+    rules: Option<Vec<(u64, Rule)>>,
+    /// The tenant and the subject whose rules these are, if they are all of one.
+    scope: Option<(String, String)>,
+}
+
+/// What properties become.
+struct Properties {
+    domain: Option<String>,
+    subject: Option<String>,
+    spriority: Option<i32>,
+    lift: Option<String>,
+    is_template: bool,
+}
+
+impl Properties {
+    fn is_given(&self) -> bool {
+        let Properties { domain, subject, spriority, lift, is_template } = self;
+        domain.is_some() || subject.is_some() || spriority.is_some() || lift.is_some() || *is_template
+    }
+}
+
+/// Edits the tables so that they say what was read, or says what that would be.
 ///
 /// # Errors
-/// One line that names the thing and the fix.
+/// When something cannot be read or written: then nothing is changed.
 pub async fn import(options: cli::Import) -> anyhow::Result<ExitCode> {
-    drop(options);
-    anyhow::bail!("import is not made yet")
+    let cli::Import { content, file, from, from_pwd_file, tables, dry_run, replace, .. } = options;
+    let cli::Import { domain, subject, spriority, lift, templates: is_template, .. } = options;
+    let properties = Properties { domain, subject, spriority, lift, is_template };
+    let Tables { source, snapshot, .. } = Tables::new(tables)?;
+    let is_database = matches!(content, Content::Database | Content::Kamailio);
+    if properties.is_given() && content != Content::Properties {
+        return usage(
+            "--domain, --subject, --spriority, --lift and --templates are for properties: leave them out",
+        );
+    }
+    if !is_database && (from.is_some() || from_pwd_file.is_some()) {
+        return usage("--from and --from-pwd-file are for database and kamailio: name a file instead");
+    }
+    if is_database && file.is_some() {
+        return usage("a database is named with --from, not as a file");
+    }
+    let wanted = if is_database {
+        let kind = if content == Content::Kamailio { Kind::Kamailio } else { Kind::Jitsiprovs };
+        if kind == Kind::Kamailio && !matches!(snapshot.pwd_fmt, PwdFmt::Ha1 | PwdFmt::Ha1Sha256) {
+            return usage("Kamailio keeps ha1: give --pwd-fmt ha1 here, and to the server");
+        }
+        of_database(Origin::new(kind, from, from_pwd_file)?, kind, snapshot.comparison).await?
+    } else {
+        of_file(content, file, &properties)?
+    };
+    make(&*source, wanted, replace, dry_run, &snapshot).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn usage<T>(message: &str) -> anyhow::Result<T> {
+    Err(Error::Usage(message.into()).into())
+}
+
+fn of_file(content: Content, file: Option<PathBuf>, properties: &Properties) -> anyhow::Result<Wanted> {
+    let (named, text) = read(file.as_deref())?;
+    let parsed = || named.clone();
+    let rules = |rules| Wanted { rules: Some(rules), ..Wanted::default() };
+    let wanted = match content {
+        Content::Users => {
+            let users = users::parse(&text).with_context(parsed)?;
+            Wanted { users: Some(users), ..Wanted::default() }
+        }
+        Content::Rules => rules(rules::parse_csv(&text).with_context(parsed)?),
+        Content::RulesJson => rules(rules::parse_json(&text).with_context(parsed)?),
+        Content::Properties => {
+            let account = properties.lift.as_deref().map(tables::name).transpose().context("--lift")?;
+            let domain = properties.domain.clone().unwrap_or_default();
+            let subject = properties.subject.clone().unwrap_or_else(|| "default".into());
+            let spriority = properties.spriority.unwrap_or_else(|| default_spriority(&subject));
+            let target = Target { domain: &domain, subject: &subject, spriority };
+            let templates = templates(&text, account, properties.is_template);
+            let found = templates.and_then(|templates| target.rules(templates)).with_context(parsed)?;
+            Wanted { scope: Some((domain, subject)), ..rules(found) }
+        }
+        Content::Database | Content::Kamailio => unreachable!("they are no files"),
+    };
+    Ok(Wanted { named, ..wanted })
+}
+
+/// The file, or standard input.
+fn read(file: Option<&Path>) -> anyhow::Result<(String, Vec<u8>)> {
+    match file.filter(|file| file.as_os_str() != "-") {
+        Some(file) => {
+            let name = file.display().to_string();
+            let text = std::fs::read(file).with_context(|| format!("cannot read {name}"))?;
+            Ok((name, text))
+        }
+        None => {
+            let mut text = Vec::new();
+            std::io::stdin().read_to_end(&mut text).context("cannot read standard input")?;
+            Ok(("standard input".into(), text))
+        }
+    }
+}
+
+type Templates = Vec<(u64, String, String)>;
+
+/// The properties of the file as templates; says what is not as it was.
+fn templates(
+    text: &[u8],
+    account: Option<(&str, &str)>,
+    is_template: bool,
+) -> Result<Templates, exchange::Error> {
+    let (properties, doubles) = properties_file::parse(text)?;
+    for properties_file::Double { key, lost, kept } in doubles {
+        note(format_args!("{key} is there twice: line {kept} counts, as in Java, not line {lost}"));
+    }
+    let passwords = lift::passwords(&properties);
+    let mut lifted_passwords = 0;
+    let templates = match account {
+        Some((user, domain)) => {
+            let lifted = lift::Account::new(user, domain).lift(properties);
+            let placeholders = lifted.placeholders;
+            note(format_args!("{placeholders} placeholders in place of values of {user}@{domain}"));
+            for key in &lifted.passwords {
+                note(format_args!(
+                    "{key} is the password that the client sends, not the one that was stored"
+                ));
+            }
+            lifted_passwords = lifted.passwords.len();
+            lifted.templates
+        }
+        None => {
+            let template = |text: String| if is_template { text } else { literal(&text) };
+            properties.into_iter().map(|p| (p.line, template(p.key), template(p.value))).collect()
+        }
+    };
+    if passwords > 0 && lifted_passwords == 0 {
+        note(format_args!(
+            "{passwords} stored passwords of accounts are among the properties, which everyone whom the rules \
+             are for will get: --lift puts the own password of each in their place"
+        ));
+    }
+    Ok(templates)
+}
+
+/// Users and rules of another database; what a server there could not use is
+/// left out.
+async fn of_database(origin: Origin, kind: Kind, comparison: Comparison) -> anyhow::Result<Wanted> {
+    let (mut users, mut rules) = (Vec::new(), Vec::new());
+    let take = |row| match row {
+        Row::User(row) => users.push(row),
+        Row::Rule(row) => rules.push(row),
+    };
+    each(&*origin.source, take).await.with_context(|| origin.named.clone())?;
+    let (users, mut left_out) = usable::<User>(users, comparison);
+    let (rules, rules_left_out) = usable::<Rule>(rules, comparison);
+    left_out.extend(rules_left_out);
+    note_left_out(&left_out);
+    Ok(Wanted {
+        named: origin.named,
+        users: Some((1..).zip(users).collect()),
+        rules: (kind == Kind::Jitsiprovs).then(|| (1..).zip(rules).collect()),
+        scope: None,
+    })
+}
+
+/// A user whose password cannot be used is a user all the same, perhaps on
+/// purpose; thousands of them are the wrong `--pwd-fmt`.
+fn note_unusable_passwords<'u>(users: impl Iterator<Item = &'u User>, options: &snapshot::Options) {
+    let is_unusable = |user: &User| {
+        let realm = options.realm.as_deref().unwrap_or(&user.domain);
+        let owner = Owner { username: &user.username, realm };
+        Credential::parse(user.password.reveal(), options.pwd_fmt, owner).is_err()
+    };
+    let mut unusable = users.filter(|user| is_unusable(user));
+    if let Some(first) = unusable.next() {
+        let count = unusable.count() + 1;
+        note(format_args!(
+            "{count} users cannot sign in, since their stored passwords are none in the format of --pwd-fmt, \
+             nor hashes that name their own: the first is {}",
+            first.label()
+        ));
+    }
+}
+
+async fn make(
+    source: &dyn Source,
+    wanted: Wanted,
+    replace: bool,
+    dry_run: bool,
+    options: &snapshot::Options,
+) -> anyhow::Result<()> {
+    let Wanted { named, users, rules, scope } = wanted;
+    let comparison = options.comparison;
+    let is_in_scope = |rule: &Option<Rule>| match (&scope, rule) {
+        (None, _) => true,
+        (Some((domain, subject)), Some(rule)) => {
+            let is_same = |one: &str, other: &str| comparison.fold(one) == comparison.fold(other);
+            is_same(domain, &rule.domain) && is_same(subject, &rule.subject)
+        }
+        (Some(_), None) => false,
+    };
+    let (mut users_there, mut rules_there) = (Vec::new(), Vec::new());
+    let take = |row| match row {
+        Row::User(row) if users.is_some() => users_there.push((row.id, User::read(&row).ok())),
+        Row::Rule(row) if rules.is_some() => {
+            let rule = Rule::read(&row).ok();
+            if is_in_scope(&rule) {
+                rules_there.push((row.id, rule));
+            }
+        }
+        Row::User(_) | Row::Rule(_) => {}
+    };
+    each(source, take).await?;
+    let users = users.map(|users| Plan::new(users_there, users, replace, comparison)).transpose();
+    let rules = rules.map(|rules| Plan::new(rules_there, rules, replace, comparison)).transpose();
+    let (users, rules) = users.and_then(|users| Ok((users, rules?))).context(named)?;
+    if let Some(plan) = &users {
+        note_unusable_passwords(plan.wanted(), options);
+    }
+
+    let mut said = Vec::new();
+    if dry_run {
+        said.extend(users.as_ref().map(|plan| plan.lines(NAMED)).unwrap_or_default());
+        said.extend(rules.as_ref().map(|plan| plan.lines(NAMED)).unwrap_or_default());
+    }
+    let mut total = 0;
+    for (name, counts) in
+        [("users", users.as_ref().map(|plan| plan.counts)), ("rules", rules.as_ref().map(|plan| plan.counts))]
+    {
+        if let Some(counts) = counts {
+            total += counts.edits();
+            said.push(summary(name, counts, dry_run));
+        }
+    }
+    if !dry_run && total > 0 {
+        let users = users.into_iter().flat_map(Plan::edits);
+        let rules = rules.into_iter().flat_map(Plan::edits);
+        let mut progress = Progress::new("rows written", total);
+        tables::edit(source, users.chain(rules), |count| progress.add(count)).await?;
+    }
+    let said: String = said.iter().map(|line| one_line(line) + "\n").collect();
+    print::write(said)
+}
+
+fn summary(name: &str, counts: Counts, dry_run: bool) -> String {
+    let Counts { added, set, removed, kept } = counts;
+    match dry_run {
+        true => {
+            format!("{name}: {added} to add, {set} to change, {removed} to remove, {kept} as they should be")
+        }
+        false => format!("{name}: {added} added, {set} changed, {removed} removed, {kept} as they were"),
+    }
 }

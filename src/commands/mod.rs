@@ -10,6 +10,8 @@ mod import;
 mod node;
 mod password;
 mod print;
+mod progress;
+mod rows;
 mod rule;
 mod setup;
 mod status;

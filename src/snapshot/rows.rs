@@ -14,9 +14,9 @@ use crate::rules::{Compiled, Key, Order};
 use crate::template::{self, Fault, Template};
 
 /// Longest property key in bytes, before substitution.
-const MAX_KEY: usize = 1024;
+pub const MAX_KEY: usize = 1024;
 /// Longest property value in bytes, before substitution: MySQL's `TEXT`.
-const MAX_VALUE: usize = 65_535;
+pub const MAX_VALUE: usize = 65_535;
 
 /// A row that cannot be used, and why.
 pub(super) struct Unusable(pub String);

@@ -16,11 +16,7 @@ pub struct Java {
 impl Java {
     /// Compiles the program beside this file and starts it.
     pub fn start() -> Java {
-        let folder = tempfile::tempdir().expect("a folder");
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/LoadProperties.java");
-        let compiled = Command::new("javac").arg("-d").arg(folder.path()).arg(source).output();
-        let compiled = compiled.unwrap_or_else(|error| panic!("javac: {error}; see tests/run"));
-        assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+        let folder = compiled("LoadProperties");
         let mut child = Command::new("java")
             .args(["-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp"])
             .arg(folder.path())
@@ -62,6 +58,28 @@ impl Java {
         let units: Vec<u16> = bytes.chunks(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
         String::from_utf16_lossy(&units)
     }
+}
+
+/// What `java.util.Properties.store` writes of `count` properties such as a
+/// Jitsi has.
+pub fn stored_properties(count: usize) -> Vec<u8> {
+    let folder = compiled("StoreProperties");
+    let mut java = Command::new("java");
+    let output = java.arg("-cp").arg(folder.path()).arg("StoreProperties").arg(count.to_string()).output();
+    let output = output.expect("java starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+/// Compiles the program of this name beside this file.
+fn compiled(name: &str) -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = format!("{}/tests/support/{name}.java", env!("CARGO_MANIFEST_DIR"));
+    let compiled =
+        Command::new("javac").args(["-encoding", "UTF-8", "-d"]).arg(folder.path()).arg(source).output();
+    let compiled = compiled.unwrap_or_else(|error| panic!("javac: {error}; see tests/run"));
+    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    folder
 }
 
 impl Drop for Java {

@@ -1,0 +1,481 @@
+//! What must be edited so that tables say what a file says.
+
+use std::hash::Hash;
+
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+
+use super::{Error, Rule, User};
+use crate::model::{Row, RuleRow, Table, UserRow};
+use crate::snapshot::{Comparison, Folded};
+use crate::source::Edit;
+
+/// What a file has many of.
+pub trait Item: Sized {
+    /// What two must have in common to be the same one, as the server compares.
+    type Identity: Hash + Eq;
+    /// The row it is read from.
+    type Row;
+    /// Where its rows are.
+    const TABLE: Table;
+    /// What may differ between two that are the same one.
+    const COLUMNS: &'static [&'static str];
+    /// Whether there may be only one.
+    const IS_UNIQUE: bool;
+
+    /// See [`Item::Identity`].
+    fn identity(&self, comparison: Comparison) -> Self::Identity;
+    /// Which of [`Item::COLUMNS`] differ, a bit each.
+    fn differs(&self, other: &Self) -> u8;
+    /// What counts before the id. The same for all where the id does not count.
+    fn order(&self) -> (Option<i32>, Option<i32>);
+    /// Its name for people: never a password or a value.
+    fn label(&self) -> String;
+    /// See [`User::row`].
+    fn to_row(&self, id: i64) -> Row;
+    /// See [`User::read`].
+    ///
+    /// # Errors
+    /// Why the server cannot use it.
+    fn read(row: &Self::Row) -> Result<Self, String>;
+    /// The id of a row.
+    fn id(row: &Self::Row) -> i64;
+}
+
+impl Item for User {
+    type Identity = (Folded, Folded);
+    type Row = UserRow;
+    const TABLE: Table = Table::UserAuth;
+    const COLUMNS: &'static [&'static str] = &["username", "domain", "password"];
+    const IS_UNIQUE: bool = true;
+
+    fn identity(&self, comparison: Comparison) -> Self::Identity {
+        (comparison.fold(&self.domain), comparison.fold(&self.username))
+    }
+
+    fn differs(&self, other: &Self) -> u8 {
+        bits([self.username != other.username, self.domain != other.domain, self.password != other.password])
+    }
+
+    fn order(&self) -> (Option<i32>, Option<i32>) {
+        (None, None)
+    }
+
+    fn label(&self) -> String {
+        format!("{}@{}", self.username, self.domain)
+    }
+
+    fn to_row(&self, id: i64) -> Row {
+        Row::User(self.row(id))
+    }
+
+    fn read(row: &UserRow) -> Result<Self, String> {
+        User::read(row)
+    }
+
+    fn id(row: &UserRow) -> i64 {
+        row.id
+    }
+}
+
+impl Item for Rule {
+    type Identity = (Folded, Folded, String);
+    type Row = RuleRow;
+    const TABLE: Table = Table::JitsiProperty;
+    const COLUMNS: &'static [&'static str] = &["domain", "subject", "spriority", "ppriority", "value"];
+    const IS_UNIQUE: bool = false;
+
+    fn identity(&self, comparison: Comparison) -> Self::Identity {
+        (comparison.fold(&self.domain), comparison.fold(&self.subject), self.key.clone())
+    }
+
+    fn differs(&self, other: &Self) -> u8 {
+        bits([
+            self.domain != other.domain,
+            self.subject != other.subject,
+            self.spriority != other.spriority,
+            self.ppriority != other.ppriority,
+            self.value != other.value,
+        ])
+    }
+
+    fn order(&self) -> (Option<i32>, Option<i32>) {
+        Rule::order(self)
+    }
+
+    fn label(&self) -> String {
+        let Rule { domain, subject, key, .. } = self;
+        format!("{subject} of {}: {key}", if domain.is_empty() { "all tenants" } else { domain })
+    }
+
+    fn to_row(&self, id: i64) -> Row {
+        Row::Rule(self.row(id))
+    }
+
+    fn read(row: &RuleRow) -> Result<Self, String> {
+        Rule::read(row)
+    }
+
+    fn id(row: &RuleRow) -> i64 {
+        row.id
+    }
+}
+
+/// What the server uses of `rows`, in the order in which it counts, and what it
+/// leaves out, in words. Of users whose names are the same to it, the lowest id
+/// counts.
+pub fn usable<T: Item>(rows: Vec<T::Row>, comparison: Comparison) -> (Vec<T>, Vec<String>) {
+    let (mut usable, mut left_out) = (Vec::with_capacity(rows.len()), Vec::new());
+    for row in rows {
+        let id = T::id(&row);
+        match T::read(&row) {
+            Ok(item) => usable.push((id, item)),
+            Err(why) => left_out.push(format!("{} id {id}: {why}", T::TABLE)),
+        }
+    }
+    usable.sort_by_key(|(id, item)| (item.order(), *id));
+    if T::IS_UNIQUE {
+        let mut first = HashMap::with_capacity(usable.len());
+        usable.retain(|(id, item)| match first.entry(item.identity(comparison)) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(*id);
+                true
+            }
+            Entry::Occupied(first) => {
+                let (table, label) = (T::TABLE, item.label());
+                left_out
+                    .push(format!("{table} id {id}: {label} is the same name as that of id {}", first.get()));
+                false
+            }
+        });
+    }
+    (usable.into_iter().map(|(_, item)| item).collect(), left_out)
+}
+
+fn bits<const N: usize>(all: [bool; N]) -> u8 {
+    all.iter().rev().fold(0, |bits, bit| bits << 1 | u8::from(*bit))
+}
+
+/// What becomes of an item of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// A row says so already.
+    Keep(i64),
+    /// This row is to say so, which differs in these columns.
+    Set(i64, u8),
+    /// There is to be a row.
+    Add,
+    /// This row is to go, and to come again behind those before it.
+    Move(i64),
+}
+
+/// The edits that make tables say what a file says.
+pub struct Plan<T> {
+    wanted: Vec<(T, Step)>,
+    /// Rows that are to go, with what is known of them.
+    removed: Vec<(i64, Option<T>)>,
+    /// How many of each.
+    pub counts: Counts,
+}
+
+/// How many items are to be edited, and how.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// New ones.
+    pub added: usize,
+    /// Those that differ, or stand in another place.
+    pub set: usize,
+    /// Those that go.
+    pub removed: usize,
+    /// Those that are as they should be.
+    pub kept: usize,
+}
+
+impl Counts {
+    /// How many edits that is.
+    pub fn edits(&self) -> usize {
+        self.added + self.set + self.removed
+    }
+}
+
+impl<T: Item> Plan<T> {
+    /// Compares what is there, by ids, `None` for a row that the server cannot
+    /// use, with what is wanted, by lines. With `replace`, nothing else is to
+    /// remain, and what is of equal priority is to stand in the order of the file.
+    ///
+    /// # Errors
+    /// When the file names one twice of which there may be only one.
+    pub fn new(
+        mut there: Vec<(i64, Option<T>)>,
+        wanted: Vec<(u64, T)>,
+        replace: bool,
+        comparison: Comparison,
+    ) -> Result<Plan<T>, Error> {
+        // Of several that are the same one, the first is the one that counts.
+        there.sort_by_key(|(id, item)| (item.as_ref().map(T::order), *id));
+        let (mut known, mut next) = chains(&there, comparison);
+        let mut is_left = vec![true; there.len()];
+        let mut lines: HashMap<T::Identity, u64> = HashMap::new();
+        let mut counts = Counts::default();
+        let mut steps = Vec::with_capacity(wanted.len());
+        for (line, item) in wanted {
+            let identity = item.identity(comparison);
+            let found = known.get_mut(&identity).and_then(|head| {
+                let at = (*head)?;
+                *head = next[at].take();
+                Some(at)
+            });
+            if T::IS_UNIQUE {
+                match lines.entry(identity) {
+                    Entry::Occupied(first) => {
+                        let what =
+                            format!("{} is in line {} already: leave out one", item.label(), first.get());
+                        return Err(Error::new(line, what));
+                    }
+                    Entry::Vacant(vacant) => vacant.insert(line),
+                };
+            }
+            let step = match found.and_then(|at| Some((at, there[at].0, there[at].1.as_ref()?))) {
+                None => Step::Add,
+                Some((at, id, old)) => {
+                    is_left[at] = false;
+                    match item.differs(old) {
+                        0 => Step::Keep(id),
+                        columns => Step::Set(id, columns),
+                    }
+                }
+            };
+            steps.push((item, step));
+        }
+        let mut removed: Vec<_> = match replace {
+            true => {
+                there.into_iter().zip(is_left).filter_map(|(row, is_left)| is_left.then_some(row)).collect()
+            }
+            false => Vec::new(),
+        };
+        removed.sort_by_key(|(id, _)| *id);
+        if replace && !T::IS_UNIQUE {
+            keep_order(&mut steps);
+        }
+        for (_, step) in &steps {
+            match step {
+                Step::Keep(_) => counts.kept += 1,
+                Step::Set(..) | Step::Move(_) => counts.set += 1,
+                Step::Add => counts.added += 1,
+            }
+        }
+        counts.removed = removed.len();
+        Ok(Plan { wanted: steps, removed, counts })
+    }
+
+    /// What is to be there, in the order of the file.
+    pub fn wanted(&self) -> impl Iterator<Item = &T> {
+        self.wanted.iter().map(|(item, _)| item)
+    }
+
+    /// Up to `most` lines for each kind of edit, as in a diff: what goes, what
+    /// changes, what comes.
+    pub fn lines(&self, most: usize) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut tell = |sign: char, all: &mut dyn Iterator<Item = String>| {
+            lines.extend((&mut *all).take(most).map(|line| format!("{sign} {line}")));
+            match all.count() {
+                0 => {}
+                more => lines.push(format!("{sign} ... and {more} more")),
+            }
+        };
+        tell(
+            '-',
+            &mut self.removed.iter().map(|(id, item)| match item {
+                Some(item) => item.label(),
+                None => format!("{} id {id}, which cannot be used", T::TABLE),
+            }),
+        );
+        tell(
+            '~',
+            &mut self.wanted.iter().filter_map(|(item, step)| match step {
+                Step::Set(_, columns) => Some(format!("{} ({})", item.label(), named::<T>(*columns))),
+                Step::Move(_) => Some(format!("{} (place)", item.label())),
+                Step::Keep(_) | Step::Add => None,
+            }),
+        );
+        let added = self.wanted.iter().filter(|(_, step)| *step == Step::Add);
+        tell('+', &mut added.map(|(item, _)| item.label()));
+        lines
+    }
+
+    /// The edits, in the order in which they are to be made: ids are given to
+    /// what is added in the order of the file.
+    pub fn edits(self) -> impl Iterator<Item = Edit> + Send
+    where
+        T: Send,
+    {
+        let moved = self.wanted.iter().filter_map(|(_, step)| match step {
+            Step::Move(id) => Some(*id),
+            _ => None,
+        });
+        let gone: Vec<i64> = self.removed.iter().map(|(id, _)| *id).chain(moved).collect();
+        let (mut set, mut added) = (Vec::new(), Vec::new());
+        for (item, step) in self.wanted {
+            match step {
+                Step::Keep(_) => {}
+                Step::Set(id, _) => set.push((id, item)),
+                Step::Add | Step::Move(_) => added.push(item),
+            }
+        }
+        let gone = gone.into_iter().map(|id| Edit::Remove(T::TABLE, id));
+        let set = set.into_iter().map(|(id, item)| Edit::Set(item.to_row(id)));
+        gone.chain(set).chain(added.into_iter().map(|item| Edit::Add(item.to_row(0))))
+    }
+}
+
+/// For each identity the first that has it, and for each the next that has the
+/// same.
+type Chains<I> = (HashMap<I, Option<usize>>, Vec<Option<usize>>);
+
+fn chains<T: Item>(there: &[(i64, Option<T>)], comparison: Comparison) -> Chains<T::Identity> {
+    let mut first = HashMap::with_capacity(there.len());
+    let mut next = vec![None; there.len()];
+    for (at, (_, item)) in there.iter().enumerate().rev() {
+        if let Some(item) = item {
+            next[at] = first.insert(item.identity(comparison), Some(at)).flatten();
+        }
+    }
+    (first, next)
+}
+
+/// Among those of equal priority the id decides, so ids must ascend with the
+/// file.
+fn keep_order<T: Item>(steps: &mut [(T, Step)]) {
+    let mut last: HashMap<_, i64> = HashMap::new();
+    for (item, step) in steps {
+        let last = last.entry(item.order()).or_insert(i64::MIN);
+        *last = match *step {
+            Step::Keep(id) | Step::Set(id, _) if id > *last => id,
+            Step::Keep(id) | Step::Set(id, _) => {
+                *step = Step::Move(id);
+                i64::MAX
+            }
+            Step::Add | Step::Move(_) => i64::MAX,
+        };
+    }
+}
+
+fn named<T: Item>(columns: u8) -> String {
+    let named = T::COLUMNS.iter().enumerate().filter(|(at, _)| columns & 1 << at != 0);
+    named.map(|(_, column)| *column).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Secret;
+    use proptest::prelude::*;
+
+    fn user(username: &str, password: &str) -> User {
+        User { username: username.into(), domain: "a.org".into(), password: Secret::new(password) }
+    }
+
+    fn rule(subject: &str, ppriority: i32, key: &str, value: &str) -> Rule {
+        let (spriority, ppriority) = (Some(1), Some(ppriority));
+        let (key, value) = (key.to_owned(), value.to_owned());
+        Rule { domain: String::new(), subject: subject.into(), spriority, ppriority, key, value }
+    }
+
+    fn plan<T: Item>(there: Vec<T>, wanted: Vec<T>, replace: bool) -> Plan<T> {
+        let there = (1..).zip(there.into_iter().map(Some)).collect();
+        let wanted = (2..).zip(wanted).collect();
+        Plan::new(there, wanted, replace, Comparison::Folded).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// What the table says after the edits.
+    fn made(there: Vec<Rule>, edits: impl Iterator<Item = Edit>) -> Vec<(i64, Rule)> {
+        let mut table: Vec<(i64, Rule)> = (1..).zip(there).collect();
+        let mut last = table.len() as i64;
+        let read = |row: Row| match row {
+            Row::Rule(row) => (row.id, Rule::read(&row).unwrap_or_else(|why| panic!("{why}"))),
+            Row::User(_) => panic!("a user"),
+        };
+        for edit in edits {
+            match edit {
+                Edit::Add(row) => {
+                    last += 1;
+                    table.push((last, read(row).1));
+                }
+                Edit::Set(row) => {
+                    let (id, rule) = read(row);
+                    table.iter_mut().find(|(known, _)| *known == id).expect("a row").1 = rule;
+                }
+                Edit::Remove(_, id) => table.retain(|(known, _)| *known != id),
+            }
+        }
+        table.sort_by_key(|(id, rule)| (rule.order(), *id));
+        table
+    }
+
+    #[test]
+    fn users_are_matched_as_the_server_compares_them() {
+        let there = || vec![user("alice", "1"), user("bob", "2"), user("ALICE", "3"), user("carol", "4")];
+        let wanted = || vec![user("Alice", "1"), user("bob", "x"), user("carol", "4"), user("dave", "5")];
+        let without = plan(there(), wanted(), false);
+        assert_eq!(without.counts, Counts { added: 1, set: 2, removed: 0, kept: 1 });
+        let lines = ["~ Alice@a.org (username)", "~ bob@a.org (password)", "+ dave@a.org"];
+        assert_eq!(without.lines(9), lines);
+        assert_eq!(without.lines(1), [lines[0], "~ ... and 1 more", lines[2]]);
+        let with = plan(there(), wanted(), true);
+        assert_eq!(with.lines(9)[0], "- ALICE@a.org");
+        assert_eq!(with.counts.edits(), with.edits().count());
+    }
+
+    #[test]
+    fn a_user_who_is_in_the_file_twice_is_an_error() {
+        let wanted = vec![(2, user("alice", "1")), (3, user("bob", "1")), (4, user("ALICE ", "1"))];
+        let error = Plan::new(Vec::new(), wanted, false, Comparison::Folded).err().expect("refused");
+        assert_eq!(error.to_string(), "line 4: ALICE @a.org is in line 2 already: leave out one");
+    }
+
+    #[test]
+    fn rows_that_cannot_be_used_go_only_when_everything_is_replaced() {
+        let there = || vec![(7, None), (8, Some(user("alice", "1")))];
+        let plan = |replace| Plan::new(there(), vec![(2, user("alice", "1"))], replace, Comparison::Exact);
+        assert_eq!(plan(false).expect("a plan").counts.edits(), 0);
+        let lines = plan(true).expect("a plan").lines(9);
+        assert_eq!(lines, ["- user_auth id 7, which cannot be used"]);
+    }
+
+    #[test]
+    fn rules_of_one_key_are_matched_in_the_order_in_which_they_count() {
+        let there = || vec![rule("a", 20, "k", "second"), rule("a", 10, "k", "first")];
+        let plan = plan(there(), vec![rule("a", 10, "k", "first"), rule("A", 20, "k", "other")], false);
+        assert_eq!(plan.lines(9), ["~ A of all tenants: k (subject, value)"]);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_replaced_says_what_the_file_says_in_its_order(
+            there in prop::collection::vec((0..3_i32, "[ab]", "[kl]", "[vw]"), 0..8),
+            wanted in prop::collection::vec((0..3_i32, "[ab]", "[kl]", "[vw]"), 0..8),
+        ) {
+            let rules = |texts: &[(i32, String, String, String)]| -> Vec<Rule> {
+                texts.iter().map(|(ppriority, subject, key, value)| rule(subject, *ppriority, key, value)).collect()
+            };
+            let plan = plan(rules(&there), rules(&wanted), true);
+            prop_assert!(plan.counts.added + plan.counts.set + plan.counts.kept == wanted.len());
+            let table = made(rules(&there), plan.edits());
+            let mut expected = rules(&wanted);
+            expected.sort_by_key(Rule::order);
+            prop_assert!(table.into_iter().map(|(_, rule)| rule).collect::<Vec<_>>() == expected);
+        }
+
+        #[test]
+        fn what_is_as_it_should_be_is_left_alone(
+            there in prop::collection::vec((0..3_i32, "[ab]", "[kl]", "[vw]"), 0..8),
+        ) {
+            let rules = || there.iter().map(|(ppriority, subject, key, value)| rule(subject, *ppriority, key, value));
+            let mut in_order: Vec<Rule> = rules().collect();
+            in_order.sort_by_key(Rule::order);
+            let plan = plan(rules().collect(), in_order, true);
+            prop_assert_eq!(plan.counts.edits(), 0);
+        }
+    }
+}

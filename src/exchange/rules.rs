@@ -1,0 +1,229 @@
+//! Rules as CSV and as JSON, in the order in which they count.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::table::{self, Column, Fields};
+use super::{DEFAULT_PPRIORITY, Error, Rule, default_spriority};
+
+/// The names of the tables' own columns will do, as in a dump.
+const COLUMNS: [Column; 6] = [
+    Column(&["domain"], false),
+    Column(&["subject"], true),
+    Column(&["spriority"], false),
+    Column(&["ppriority"], false),
+    Column(&["key", "property_key"], true),
+    Column(&["value", "property_value"], true),
+];
+
+/// Reads CSV; each rule comes with the number of its line.
+///
+/// # Errors
+/// On the first line that is not as it must be.
+pub fn parse_csv(text: &[u8]) -> Result<Vec<(u64, Rule)>, Error> {
+    table::read(text, &COLUMNS, |fields| {
+        let subject = fields.text(1);
+        let rule = Rule {
+            domain: fields.text(0),
+            spriority: priority(fields, 2, "spriority", default_spriority(&subject))?,
+            ppriority: priority(fields, 3, "ppriority", DEFAULT_PPRIORITY)?,
+            subject,
+            key: fields.text(4),
+            value: fields.text(5),
+        };
+        rule.check()?;
+        Ok(rule)
+    })
+}
+
+/// An empty field is `NULL`; without the column, each rule gets the default.
+fn priority(fields: &Fields<'_>, column: usize, name: &str, default: i32) -> Result<Option<i32>, String> {
+    match fields.get(column) {
+        None => Ok(Some(default)),
+        Some("") => Ok(None),
+        Some(text) => match text.trim().parse() {
+            Ok(number) => Ok(Some(number)),
+            Err(_) => Err(format!("{name} is no whole number of 32 bits")),
+        },
+    }
+}
+
+/// Writes CSV.
+pub fn write_csv<'r>(rules: impl IntoIterator<Item = &'r Rule>) -> Vec<u8> {
+    let text = |number: Option<i32>| number.map_or_else(String::new, |number| number.to_string());
+    let rules = rules.into_iter().map(|rule| {
+        let Rule { domain, subject, spriority, ppriority, key, value } = rule.clone();
+        Box::new([domain, subject, text(spriority), text(ppriority), key, value])
+    });
+    table::write(["domain", "subject", "spriority", "ppriority", "key", "value"], rules)
+}
+
+/// A rule in JSON.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Object<'t> {
+    #[serde(default)]
+    domain: Option<Cow<'t, str>>,
+    subject: Cow<'t, str>,
+    #[serde(default, deserialize_with = "given")]
+    spriority: Option<Option<i32>>,
+    #[serde(default, deserialize_with = "given")]
+    ppriority: Option<Option<i32>>,
+    key: Cow<'t, str>,
+    value: Cow<'t, str>,
+}
+
+/// `null` is a priority; only one that is not there is none.
+fn given<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<i32>>, D::Error> {
+    Option::deserialize(from).map(Some)
+}
+
+/// Checked while it is read, so that the error knows the line.
+#[derive(Deserialize)]
+#[serde(try_from = "Object")]
+struct Checked(Rule);
+
+impl TryFrom<Object<'_>> for Checked {
+    type Error = String;
+
+    fn try_from(object: Object<'_>) -> Result<Checked, String> {
+        let Object { domain, subject, spriority, ppriority, key, value } = object;
+        let rule = Rule {
+            domain: domain.unwrap_or_default().into_owned(),
+            spriority: spriority.unwrap_or_else(|| Some(default_spriority(&subject))),
+            ppriority: ppriority.unwrap_or(Some(DEFAULT_PPRIORITY)),
+            subject: subject.into_owned(),
+            key: key.into_owned(),
+            value: value.into_owned(),
+        };
+        rule.check()?;
+        Ok(Checked(rule))
+    }
+}
+
+/// Reads a JSON array of rules; each comes with its place among them.
+///
+/// # Errors
+/// On the first that is not as it must be.
+pub fn parse_json(text: &[u8]) -> Result<Vec<(u64, Rule)>, Error> {
+    let rules: Vec<Checked> = serde_json::from_slice(text).map_err(|error| {
+        let line = (error.line() as u64).max(1);
+        let what = error.to_string();
+        let what = what.split(" at line ").next().unwrap_or_default();
+        // Its words for these quote what is there, which may be a password.
+        let is_quoting = what.starts_with("invalid type") || what.starts_with("invalid value");
+        let told = if is_quoting { "a text or a number where the other must be, or neither" } else { what };
+        Error::new(line, format!("not a JSON list of rules: {told}"))
+    })?;
+    Ok((1..).zip(rules).map(|(place, Checked(rule))| (place, rule)).collect())
+}
+
+/// Writes a JSON array, a line a rule.
+pub fn write_json<'r>(rules: impl IntoIterator<Item = &'r Rule>) -> Vec<u8> {
+    let mut written = b"[".to_vec();
+    for (place, rule) in rules.into_iter().enumerate() {
+        written.extend_from_slice(if place == 0 { b"\n" } else { b",\n" });
+        let object = Object {
+            domain: (!rule.domain.is_empty()).then_some(rule.domain.as_str().into()),
+            subject: rule.subject.as_str().into(),
+            spriority: Some(rule.spriority),
+            ppriority: Some(rule.ppriority),
+            key: rule.key.as_str().into(),
+            value: rule.value.as_str().into(),
+        };
+        serde_json::to_writer(&mut written, &object).expect("a vector takes everything");
+    }
+    written.extend_from_slice(b"\n]\n");
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    type Texts = (String, String, Option<i32>, Option<i32>, String, String);
+
+    fn rules(texts: Vec<Texts>) -> Vec<Rule> {
+        let rule = |(domain, subject, spriority, ppriority, key, value)| Rule {
+            domain,
+            subject: subject + "s",
+            spriority,
+            ppriority,
+            key,
+            value,
+        };
+        texts.into_iter().map(rule).collect()
+    }
+
+    fn bare(rules: Vec<(u64, Rule)>) -> Vec<Rule> {
+        rules.into_iter().map(|(_, rule)| rule).collect()
+    }
+
+    fn priorities(rules: Result<Vec<(u64, Rule)>, Error>) -> Vec<(Option<i32>, Option<i32>)> {
+        bare(rules.unwrap_or_else(|error| panic!("{error}"))).iter().map(Rule::order).collect()
+    }
+
+    #[test]
+    fn a_priority_that_is_not_said_is_the_default_one() {
+        let csv = b"subject,property_key,property_value\ndefault,k,v\nbob,k,v\n";
+        assert_eq!(priorities(parse_csv(csv)), [(Some(100), Some(10)), (Some(50), Some(10))]);
+        let csv = b"subject,spriority,ppriority,key,value\nbob,,-7,k,v\n";
+        assert_eq!(priorities(parse_csv(csv)), [(None, Some(-7))]);
+        let json = br#"[{"subject":"bob","key":"k","value":"v","spriority":null}]"#;
+        assert_eq!(priorities(parse_json(json)), [(None, Some(10))]);
+    }
+
+    #[test]
+    fn a_bad_line_is_named_by_its_number_and_without_its_value() {
+        let error = |csv: &str| parse_csv(csv.as_bytes()).err().map(|error| error.to_string());
+        let found = error("subject,key,value,spriority\na,k,v,1\na,k,secret,secret\n").expect("refused");
+        assert!(found.starts_with("line 3: spriority") && !found.contains("secret"), "{found}");
+        assert!(error("subject,key,value\n,k,v\n").expect("refused").contains("line 2: the subject"));
+        let error = |json: &str| parse_json(json.as_bytes()).err().map(|error| error.to_string());
+        for (json, words) in [
+            ("[\n{\"subject\":\"a\",\"key\":\"k\",\"value\":4711}]", "line 2: "),
+            (
+                "[\n{\"subject\":\"a\",\"key\":\"k\"}]",
+                "line 2: not a JSON list of rules: missing field `value`",
+            ),
+            ("[\n\n{\"subject\":\"\",\"key\":\"k\",\"value\":\"v\"}]", "line 3: "),
+            ("[{\"subject\":\"a\",\"key\":\"k\",\"value\":\"v\",\"x\":1}]", "unknown field `x`"),
+            ("{}", "line 1: "),
+            ("", "line 1: "),
+        ] {
+            let found = error(json).expect("refused");
+            assert!(found.contains(words) && !found.contains("4711"), "{found}");
+        }
+    }
+
+    #[test]
+    fn json_is_a_line_a_rule() {
+        assert_eq!(write_json([]), b"[\n]\n");
+        let rule = rules(vec![("".into(), "bob'".into(), None, Some(1), "k".into(), "\"".into())]);
+        let line =
+            r#"{"domain":null,"subject":"bob's","spriority":null,"ppriority":1,"key":"k","value":"\""}"#;
+        assert_eq!(String::from_utf8(write_json(&rule)).expect("UTF-8"), format!("[\n{line}\n]\n"));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(texts in prop::collection::vec(any::<Texts>(), 0..5)) {
+            let rules = rules(texts);
+            let (csv, json) = (write_csv(&rules), write_json(&rules));
+            prop_assert!(bare(parse_csv(&csv).expect("CSV")) == rules);
+            prop_assert!(bare(parse_json(&json).expect("JSON")) == rules);
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes: Vec<u8>, text in r#"[\[\]{}",:a1\n ]{0,40}"#) {
+            for bytes in [&bytes[..], text.as_bytes()] {
+                let _ = parse_csv(bytes);
+                let _ = parse_json(bytes);
+                let _ = parse_csv(&[b"subject,key,value\n", bytes].concat());
+                let _ = parse_json(&[b"[{\"subject\":", bytes].concat());
+            }
+        }
+    }
+}

@@ -1,0 +1,451 @@
+//! `jitsiprovs import` and `jitsiprovs export`.
+
+use std::io::{Read, Seek, Write};
+use std::path::PathBuf;
+use std::process::{Output, Stdio};
+use std::time::Instant;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use tempfile::TempDir;
+
+use crate::support::java::{Java, stored_properties};
+use crate::support::mariadb::{Database, mariadb};
+use crate::support::server::jitsiprovs;
+use crate::support::sqlite::SqliteFile;
+use crate::support::{PATIENCE, md5_hex, texts, wait_for};
+
+const HEADS: &str = "username,domain,password\n";
+const RULE_HEADS: &str = "domain,subject,spriority,ppriority,key,value\n";
+
+/// A database of a test, whichever it is.
+enum Tables {
+    Sqlite(SqliteFile),
+    MariaDb(Database<'static>),
+}
+
+impl Tables {
+    /// One of each, as `--setup` leaves them, without the default properties.
+    fn both() -> [Tables; 2] {
+        let database = mariadb().database();
+        let options = database.all();
+        assert!(run(&[&["--setup"], &texts(&options)[..]].concat()).status.success());
+        database.script("DELETE FROM jitsi_property");
+        [Tables::Sqlite(SqliteFile::empty()), Tables::MariaDb(database)]
+    }
+
+    fn options(&self) -> Vec<String> {
+        match self {
+            Tables::Sqlite(file) => vec!["--db-path".into(), file.path.to_str().expect("UTF-8").into()],
+            Tables::MariaDb(database) => database.all(),
+        }
+    }
+
+    fn execute(&self, sql: &str) {
+        match self {
+            Tables::Sqlite(file) => file.execute(sql),
+            Tables::MariaDb(database) => drop(database.script(sql)),
+        }
+    }
+
+    fn count(&self, table: &str) -> i64 {
+        let sql = format!("SELECT count(*) FROM {table}");
+        match self {
+            Tables::Sqlite(file) => file.connection.query_row(&sql, [], |row| row.get(0)).expect("a count"),
+            Tables::MariaDb(database) => database.script(&sql).trim().parse().expect("a count"),
+        }
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        run(&[args, &texts(&self.options())].concat())
+    }
+
+    /// Runs what must end well, and returns what it wrote.
+    fn well(&self, args: &[&str]) -> Vec<u8> {
+        let output = self.run(args);
+        assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+        output.stdout
+    }
+
+    fn text(&self, args: &[&str]) -> String {
+        String::from_utf8(self.well(args)).expect("UTF-8")
+    }
+}
+
+/// Runs the binary to its end, however much it writes.
+fn run(args: &[&str]) -> Output {
+    let mut written = [(); 2].map(|()| tempfile::tempfile().expect("a file"));
+    let [stdout, stderr] = written.each_ref().map(|file| file.try_clone().expect("a file"));
+    let mut child = jitsiprovs(args).stdout(stdout).stderr(stderr).spawn().expect("the binary starts");
+    let status = wait_for("the binary to end", || child.try_wait().expect("a child"));
+    let [stdout, stderr] = written.each_mut().map(|file| {
+        let mut text = Vec::new();
+        file.rewind().and_then(|()| file.read_to_end(&mut text)).expect("reads");
+        text
+    });
+    Output { status, stdout, stderr }
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A folder for files to import.
+struct Files(TempDir);
+
+impl Files {
+    fn new() -> Files {
+        Files(tempfile::tempdir().expect("a folder"))
+    }
+
+    fn write(&self, name: &str, text: impl AsRef<[u8]>) -> String {
+        let path = self.0.path().join(name);
+        std::fs::write(&path, text).expect("writes");
+        path.to_str().expect("UTF-8").into()
+    }
+}
+
+/// Users in the order in which they are exported.
+fn users(count: usize) -> String {
+    let hash = md5_hex("secret");
+    let mut text = String::from(HEADS);
+    for at in 0..count {
+        text.push_str(&format!("user{at:07},tenant{:03}.example.org,{hash}\n", at * 200 / count));
+    }
+    text
+}
+
+#[test]
+fn a_jitsis_properties_come_back_byte_for_byte_and_java_reads_the_same() {
+    let stored = stored_properties(1500);
+    let files = Files::new();
+    let path = files.write("sip-communicator.properties", &stored);
+    // Comments, such as the date, are not kept.
+    let text = String::from_utf8(stored.clone()).expect("ASCII");
+    let expected: String =
+        text.lines().filter(|line| !line.starts_with('#')).map(|line| format!("{line}\n")).collect();
+    assert_eq!(expected.lines().count(), 1500);
+    let mut java = Java::start();
+    for tables in Tables::both() {
+        let said = tables.text(&["import", "properties", &path, "--domain", "a.org", "--subject", "alice"]);
+        assert_eq!(said, "rules: 1500 added, 0 changed, 0 removed, 0 as they were\n");
+        let written = tables.text(&["export", "properties", "--domain", "a.org", "--subject", "alice"]);
+        assert!(written == expected, "it comes back otherwise");
+        // Nothing is for anybody else, and doing it again does nothing.
+        assert_eq!(tables.text(&["export", "properties"]), "");
+        let said = tables.text(&[
+            "import",
+            "properties",
+            &path,
+            "--domain",
+            "A.org",
+            "--subject",
+            "ALICE",
+            "--replace",
+            "--dry-run",
+        ]);
+        assert!(
+            said.ends_with("rules: 0 to add, 1500 to change, 0 to remove, 0 as they should be\n"),
+            "{said}"
+        );
+        // And what is there as rules comes back as rules.
+        for content in ["rules", "rules-json"] {
+            let rules = tables.well(&["export", content]);
+            let path = files.write(content, &rules);
+            tables.execute("DELETE FROM jitsi_property");
+            tables.well(&["import", content, &path]);
+            assert!(tables.well(&["export", content]) == rules, "{content} come back otherwise");
+        }
+        let again = tables.well(&["export", "properties", "--domain", "a.org", "--subject", "alice"]);
+        assert_eq!(java.load(&again), java.load(&stored));
+    }
+}
+
+#[test]
+fn whatever_java_reads_in_a_file_it_reads_in_what_was_imported() {
+    let mut java = Java::start();
+    let file = SqliteFile::empty();
+    let options = ["--db-path", file.path.to_str().expect("UTF-8")];
+    let files = Files::new();
+    // Many small files in one: a start of the binary for each would take long.
+    let pieces = prop::sample::select(vec![
+        "\\", "\\\n", "\n", "\r", "\r\n", "=", ":", " ", "\t", "#", "!", "\u{e9}", "\\u00e9", "a", "b",
+        "\x0c", "$", "\\ ", "c=",
+    ]);
+    let strategy = prop::collection::vec(pieces, 0..300);
+    let mut runner = TestRunner::new(Config { cases: 40, failure_persistence: None, ..Config::default() });
+    let java = std::cell::RefCell::new(&mut java);
+    let run = |pieces: Vec<&str>| {
+        // Java reads ISO-8859-1.
+        let text: Vec<u8> = pieces.concat().chars().map(|c| c as u8).collect();
+        file.execute("DELETE FROM jitsi_property");
+        let path = files.write("any", &text);
+        let output = run(&[&["import", "properties", &path], &options[..]].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        let written = run(&[&["export", "properties"], &options[..]].concat()).stdout;
+        let load = |text: &[u8]| {
+            let mut all = std::collections::BTreeMap::new();
+            all.extend(java.borrow_mut().load(text).expect("Java reads it"));
+            all
+        };
+        prop_assert_eq!(load(&written), load(&text));
+        Ok(())
+    };
+    runner.run(&strategy, run).unwrap_or_else(|why| panic!("{why}"));
+}
+
+#[test]
+fn users_come_back_byte_for_byte_and_only_what_differs_is_written() {
+    let files = Files::new();
+    let all = users(20_000);
+    let path = files.write("users.csv", &all);
+    for tables in Tables::both() {
+        assert_eq!(
+            tables.text(&["import", "users", &path]),
+            "users: 20000 added, 0 changed, 0 removed, 0 as they were\n"
+        );
+        assert!(tables.text(&["export", "users"]) == all, "they come back otherwise");
+        let changes = tables.count("jitsiprovs_change");
+        let changed =
+            all.replacen("user0000001,tenant000.example.org,", "USER0000001,tenant000.example.org,$6$x", 1);
+        let changed = changed.replacen("user0000002,", "new,", 1);
+        let path = files.write("changed.csv", changed.as_bytes());
+        let args = ["import", "users", &path, "--replace"];
+        let dry = tables.run(&[&args[..], &["--dry-run"]].concat());
+        let said = String::from_utf8_lossy(&dry.stdout);
+        assert_eq!(
+            said,
+            "- user0000002@tenant000.example.org\n~ USER0000001@tenant000.example.org (username, password)\n\
+             + new@tenant000.example.org\nusers: 1 to add, 1 to change, 1 to remove, 19998 as they should be\n"
+        );
+        assert!(
+            stderr(&dry).contains("1 users cannot sign in") && !stderr(&dry).contains("$6$"),
+            "{}",
+            stderr(&dry)
+        );
+        assert_eq!(tables.count("jitsiprovs_change"), changes);
+        assert_eq!(tables.text(&args), "users: 1 added, 1 changed, 1 removed, 19998 as they were\n");
+        // Those who are the same tell no server anything.
+        assert_eq!(tables.count("jitsiprovs_change"), changes + 3);
+        assert_eq!(
+            tables.text(&["export", "users", "--domain", "TENANT199.example.org"]).lines().count(),
+            101
+        );
+    }
+}
+
+#[test]
+fn a_bad_line_is_named_and_nothing_is_changed() {
+    let files = Files::new();
+    let bad = [
+        ("users", format!("{HEADS}a,a.org,x\n,a.org,hunter2\n"), "line 3: the username is empty"),
+        (
+            "users",
+            format!("{HEADS}a,a.org,x\nb,b.org,x\nA,A.org,hunter2\n"),
+            "line 4: A@A.org is in line 2 already",
+        ),
+        ("rules", format!("{RULE_HEADS},default,1,1,k,v\n,default,one,1,k,hunter2\n"), "line 3: spriority"),
+        ("rules-json", "[\n{\"subject\":\"a\",\"key\":\"k\",\"value\":7}]".into(), "line 2: "),
+        ("properties", "a=1\nb=\\uhunter2\n".into(), "line 2: `\\u` without"),
+    ];
+    for tables in Tables::both() {
+        for (content, text, words) in &bad {
+            let path = files.write("bad", text);
+            let output = tables.run(&["import", content, &path, "--replace"]);
+            let said = stderr(&output);
+            assert_eq!(output.status.code(), Some(1), "{said}");
+            assert!(said.contains(words) && said.lines().count() == 1 && !said.contains("hunter2"), "{said}");
+            assert_eq!(tables.count("user_auth") + tables.count("jitsi_property"), 0);
+        }
+        // The database itself may refuse a line: then none of them is kept.
+        let long = format!("{HEADS}a,a.org,x\nb,b.org,{}\n", "x".repeat(70_000));
+        let path = files.write("long", long);
+        if let Tables::MariaDb(_) = tables {
+            let output = tables.run(&["import", "users", &path]);
+            assert_eq!(output.status.code(), Some(1));
+            assert!(!stderr(&output).contains("xxxx"), "{}", stderr(&output));
+            assert_eq!(tables.count("user_auth"), 0);
+        }
+    }
+    for (args, words) in [
+        (&["import", "users", "x", "--lift", "a@b"][..], "--lift"),
+        (&["import", "users", "--from", "x"], "--from"),
+        (&["import", "database"], "--from"),
+        (&["import", "kamailio", "--from", "x"], "--pwd-fmt ha1"),
+        (&["export", "users", "--subject", "x"], "--subject"),
+    ] {
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(stderr(&output).contains(words), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn values_of_one_account_become_placeholders() {
+    let file = Tables::Sqlite(SqliteFile::empty());
+    let text = "p.acc1.ACCOUNT_UID=SIP\\:alice@example.org\np.acc1.ENCRYPTED_PASSWORD=c2VjcmV0\n\
+                p.acc1.ENCRYPTED_PASSWORD=c2VjcmV1\nq=$x\n";
+    let files = Files::new();
+    let path = files.write("p", text);
+    let output =
+        file.run(&["import", "properties", &path, "--lift", "alice@example.org", "--domain", "example.org"]);
+    let said = stderr(&output);
+    assert!(said.contains("line 3 counts") && said.contains("3 placeholders"), "{said}");
+    assert!(
+        said.contains("p.acc1.PASSWORD is the password that the client sends") && !said.contains("c2V"),
+        "{said}"
+    );
+    let args = ["export", "properties", "--domain", "example.org"];
+    let refused = file.run(&args);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr(&refused).contains("--templates"), "{}", stderr(&refused));
+    let templates = file.text(&[&args[..], &["--templates"]].concat());
+    assert_eq!(
+        templates,
+        "p.acc1.ACCOUNT_UID=SIP\\:${username}@${domain}\np.acc1.PASSWORD=${password}\nq=$$x\n"
+    );
+    let path = files.write("t", &templates);
+    let said =
+        file.text(&["import", "properties", &path, "--templates", "--domain", "example.org", "--replace"]);
+    assert_eq!(said, "rules: 0 added, 0 changed, 0 removed, 3 as they were\n");
+    // Without --lift, what is stored for one account is for all, and it says so.
+    let path = files.write("p", text);
+    let output = file.run(&["import", "properties", &path, "--dry-run"]);
+    assert!(stderr(&output).contains("--lift"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_database_of_the_original_or_of_a_kamailio_comes_in_whole() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let original = folder.path().join("original.db");
+    let connection = rusqlite::Connection::open(&original).expect("opens");
+    let tables = "CREATE TABLE user_auth (id INTEGER PRIMARY KEY, username TEXT, domain TEXT, password TEXT);
+         CREATE TABLE jitsi_property (id INTEGER PRIMARY KEY, subject TEXT, spriority INT, ppriority INT,
+             property_key TEXT, property_value TEXT);
+         INSERT INTO user_auth VALUES (1, 'bob', 'a.org', 'B'), (2, 'alice', 'a.org', 'A'), (3, 'ALICE', 'a.org', 'X'),
+             (4, NULL, 'a.org', 'X');
+         INSERT INTO jitsi_property VALUES (1, 'default', 10, 10, 'second', '${username}'),
+             (2, 'default', NULL, 10, 'first', ''), (3, 'default', 10, 10, 'second', 'twice');";
+    connection.execute_batch(tables).expect("tables");
+    drop(connection);
+    let before = std::fs::read(&original).expect("a file");
+    let from = original.to_str().expect("UTF-8");
+    let password = folder.path().join("password");
+    std::fs::write(&password, "all\n").expect("writes");
+    let password = password.to_str().expect("UTF-8");
+    let sip = mariadb().database();
+    sip.script(
+        "CREATE TABLE subscriber (id INT PRIMARY KEY AUTO_INCREMENT, username VARCHAR(64), domain VARCHAR(64),
+             password VARCHAR(64), ha1 VARCHAR(128));
+         INSERT INTO subscriber (username, domain, ha1) VALUES ('carol', 'sip.org', '0123456789abcdef0123456789abcdef')",
+    );
+    for tables in Tables::both() {
+        let output = tables.run(&["import", "database", "--from", from, "--pwd-fmt", "plain"]);
+        let (said, noted) = (String::from_utf8_lossy(&output.stdout).into_owned(), stderr(&output));
+        assert_eq!(
+            said,
+            "users: 2 added, 0 changed, 0 removed, 0 as they were\nrules: 3 added, 0 changed, 0 removed, 0 as they were\n",
+            "{noted}"
+        );
+        assert!(noted.contains("user_auth id 3: ALICE@a.org is the same name as that of id 2"), "{noted}");
+        assert!(noted.contains("user_auth id 4: ") && noted.lines().count() == 2, "{noted}");
+        assert_eq!(tables.text(&["export", "users"]), format!("{HEADS}alice,a.org,A\nbob,a.org,B\n"));
+        let rules = ",default,,10,first,\n,default,10,10,second,${username}\n,default,10,10,second,twice\n";
+        assert_eq!(tables.text(&["export", "rules"]), format!("{RULE_HEADS}{rules}"));
+        let said = tables.text(&["import", "database", "--from", from, "--pwd-fmt", "plain", "--replace"]);
+        assert!(said.contains("users: 0 added, 0 changed, 0 removed, 2 as they were"), "{said}");
+
+        let url = format!("mysql://{}_all@127.0.0.1:{}/{}", sip.name, sip.server.port, sip.name);
+        let kamailio =
+            ["import", "kamailio", "--from", &url, "--from-pwd-file", password, "--pwd-fmt", "ha1"];
+        assert_eq!(tables.text(&kamailio), "users: 1 added, 0 changed, 0 removed, 0 as they were\n");
+        let carol = "carol,sip.org,0123456789abcdef0123456789abcdef";
+        assert!(tables.text(&["export", "users"]).contains(carol));
+        // The whole of ours comes over, too, tenants and all.
+        if let Tables::MariaDb(database) = &tables {
+            tables.execute("UPDATE jitsi_property SET domain = 'a.org' WHERE property_key = 'first'");
+            let url =
+                format!("mysql://{}_all@127.0.0.1:{}/{}", database.name, database.server.port, database.name);
+            let copy = Tables::Sqlite(SqliteFile::seeded());
+            copy.well(&["import", "database", "--from", &url, "--from-pwd-file", password, "--replace"]);
+            for content in ["users", "rules", "rules-json"] {
+                assert_eq!(copy.text(&["export", content]), tables.text(&["export", content]));
+            }
+        }
+    }
+    assert!(std::fs::read(&original).expect("a file") == before, "it was written to");
+}
+
+/// Imports so that the transaction is under way for some time, and kills it then.
+fn kill_in_the_middle(tables: &Tables, path: &str) {
+    let is_under_way = || match tables {
+        Tables::Sqlite(file) => {
+            let wal = PathBuf::from(format!("{}-wal", file.path.display()));
+            std::fs::metadata(wal).is_ok_and(|file| file.len() > 1_000_000)
+        }
+        Tables::MariaDb(database) => {
+            let account = format!("{}_all", database.name);
+            let sql = format!(
+                "SELECT count(*) FROM information_schema.innodb_trx JOIN information_schema.processlist p
+                 ON p.id = trx_mysql_thread_id WHERE p.user = '{account}' AND trx_rows_modified > 1000"
+            );
+            database.script(&sql).trim() == "1"
+        }
+    };
+    let options = tables.options();
+    let mut child = jitsiprovs(&[&["import", "users", path, "--replace"], &texts(&options)[..]].concat())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary starts");
+    let begun = Instant::now();
+    while !is_under_way() {
+        assert!(begun.elapsed() < PATIENCE, "no transaction seen");
+        assert!(child.try_wait().expect("a child").is_none(), "it was done before it could be killed");
+    }
+    child.kill().expect("SIGKILL");
+    assert!(!child.wait().expect("a child").success(), "it was done before it could be killed");
+}
+
+#[test]
+fn killed_in_the_middle_it_leaves_the_database_as_it_was() {
+    let files = Files::new();
+    let before = users(1000);
+    let first = files.write("before.csv", &before);
+    let many = users(60_000);
+    let path = files.write("many.csv", &many);
+    for tables in Tables::both() {
+        tables.well(&["import", "users", &first]);
+        let changes = tables.count("jitsiprovs_change");
+        if let Tables::Sqlite(file) = &tables {
+            // What is in the log from before must not look like the transaction.
+            file.execute("PRAGMA wal_checkpoint(TRUNCATE)");
+        }
+        kill_in_the_middle(&tables, &path);
+        assert!(tables.text(&["export", "users"]) == before, "something is left of it");
+        assert_eq!(tables.count("jitsiprovs_change"), changes);
+        // And nothing is in the way of doing it again.
+        tables.well(&["import", "users", &path, "--replace"]);
+        assert!(tables.text(&["export", "users"]) == many, "they come back otherwise");
+    }
+}
+
+#[test]
+fn standard_input_is_read_without_a_file() {
+    let tables = Tables::Sqlite(SqliteFile::empty());
+    for args in [&["import", "users"][..], &["import", "users", "-"]] {
+        let options = tables.options();
+        let mut child = jitsiprovs(&[args, &texts(&options)].concat())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let mut input = child.stdin.take().expect("a pipe");
+        input.write_all(users(10).as_bytes()).expect("it reads");
+        drop(input);
+        let output = child.wait_with_output().expect("its output");
+        assert!(output.status.success() && output.stderr.is_empty(), "{}", stderr(&output));
+    }
+    assert_eq!(tables.count("user_auth"), 10);
+}
