@@ -20,10 +20,11 @@ mod support;
 fn main() {
     let count = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(1_000_000);
     let folder = tempfile::tempdir().expect("a folder");
-    let (file, changed) = (folder.path().join("users.csv"), folder.path().join("changed.csv"));
+    let [file, changed, others] = ["users", "changed", "others"].map(|name| folder.path().join(name));
     std::fs::write(&file, users(count, "secret")).expect("writes");
     // Every hundredth has another password.
     let (one, other) = (users(count, "secret"), users(count, "other"));
+    std::fs::write(&others, users(count, "a third")).expect("writes");
     let mixed = one.lines().zip(other.lines()).enumerate();
     let mixed = mixed.map(|(at, (one, other))| if at % 100 == 1 { other } else { one });
     std::fs::write(&changed, mixed.map(|line| format!("{line}\n")).collect::<String>()).expect("writes");
@@ -35,9 +36,12 @@ fn main() {
         assert!(run(&[&["--setup"], &texts(&options)[..]].concat()).status.success());
         println!("{name}, {count} users:");
         let back = folder.path().join("back.csv");
-        for (what, from) in
-            [("all are new", &file), ("none differs", &file), ("one in a hundred differs", &changed)]
-        {
+        for (what, from) in [
+            ("all are new", &file),
+            ("none differs", &file),
+            ("one in a hundred differs", &changed),
+            ("all differ", &others),
+        ] {
             let path = from.to_str().expect("UTF-8");
             let took = timed(
                 &[&["import", "users", path, "--replace"], &texts(&options)[..]].concat(),
