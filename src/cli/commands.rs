@@ -378,7 +378,7 @@ pub struct Import {
     /// Properties: whom the rules are for [default: default]
     #[arg(long, value_name = "SUBJECT")]
     pub subject: Option<String>,
-    /// Properties: priority of the rules among subjects [default: 100 for `default`, else 50]
+    /// Properties: priority of the rules among subjects [default: as for `rule add`]
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub spriority: Option<i32>,
     /// Properties: put ${username}, ${domain} and ${password} in place of this account's own values

@@ -101,7 +101,7 @@ fn of_file(content: Content, file: Option<PathBuf>, properties: &Properties) -> 
             let account = properties.lift.as_deref().map(tables::name).transpose().context("--lift")?;
             let domain = properties.domain.clone().unwrap_or_default();
             let subject = properties.subject.clone().unwrap_or_else(|| "default".into());
-            let spriority = properties.spriority.unwrap_or_else(|| default_spriority(&subject));
+            let spriority = properties.spriority.unwrap_or_else(|| default_spriority(&subject, &domain));
             let target = Target { domain: &domain, subject: &subject, spriority };
             let templates = templates(&text, account, properties.is_template);
             let found = templates.and_then(|templates| target.rules(templates)).with_context(parsed)?;

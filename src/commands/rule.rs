@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use super::{print, tables};
 use crate::cli::{self, ListFormat};
 use crate::config::Tables;
+use crate::exchange::default_spriority;
 use crate::model::{Cell, Row, RuleRow, Table};
 use crate::snapshot::{Folded, Means, Writer};
 use crate::source::Edit;
@@ -25,7 +26,7 @@ pub async fn rule(options: cli::Rule) -> anyhow::Result<ExitCode> {
             let tables = Tables::new(tables)?;
             let (key, value) = template::split(&property).context("this is no property")?;
             let domain = of_tenant(domain.as_deref().unwrap_or_default(), &tables);
-            let spriority = spriority.unwrap_or_else(|| usual_spriority(&subject, &domain, &tables));
+            let spriority = spriority.unwrap_or_else(|| default_spriority(&subject, &tables::shown(&domain)));
             let row = RuleRow {
                 id: 0,
                 domain,
@@ -84,17 +85,6 @@ pub async fn rule(options: cli::Rule) -> anyhow::Result<ExitCode> {
 /// The column for the rules of one tenant, or of all.
 fn of_tenant(domain: &str, tables: &Tables) -> Cell {
     if tables.snapshot.comparison.fold(domain).is_empty() { Cell::Null } else { domain.into() }
-}
-
-/// The more a rule is for somebody, the sooner it counts; and all before what
-/// setup seeds, which has 10.
-fn usual_spriority(subject: &str, domain: &Cell, tables: &Tables) -> i32 {
-    let is_default = tables.snapshot.comparison.fold(subject).as_slice() == b"default";
-    match (is_default, domain) {
-        (false, _) => 5,
-        (true, Cell::Null) => 9,
-        (true, _) => 7,
-    }
 }
 
 /// Finds out whether the server will use a rule, and warns of what is odd in it.

@@ -60,10 +60,14 @@ impl Error {
     }
 }
 
-/// The priority that a rule gets where none is said: what is for everyone gives
-/// way to what is for some.
-pub fn default_spriority(subject: &str) -> i32 {
-    if subject.trim_end().eq_ignore_ascii_case("default") { 100 } else { 50 }
+/// The priority that a rule gets where none is said. The more it is for somebody,
+/// the sooner it counts; and all before what setup seeds, which has 10.
+pub fn default_spriority(subject: &str, domain: &str) -> i32 {
+    match (subject.trim_end().eq_ignore_ascii_case("default"), domain.trim_end()) {
+        (false, _) => 5,
+        (true, "") => 9,
+        (true, _) => 7,
+    }
 }
 
 /// The priority that a rule gets among those, where none is said.

@@ -23,11 +23,11 @@ const COLUMNS: [Column; 6] = [
 /// On the first line that is not as it must be.
 pub fn parse_csv(text: &[u8]) -> Result<Vec<(u64, Rule)>, Error> {
     table::read(text, &COLUMNS, |fields| {
-        let subject = fields.text(1);
+        let (domain, subject) = (fields.text(0), fields.text(1));
         let rule = Rule {
-            domain: fields.text(0),
-            spriority: priority(fields, 2, "spriority", default_spriority(&subject))?,
+            spriority: priority(fields, 2, "spriority", default_spriority(&subject, &domain))?,
             ppriority: priority(fields, 3, "ppriority", DEFAULT_PPRIORITY)?,
+            domain,
             subject,
             key: fields.text(4),
             value: fields.text(5),
@@ -89,10 +89,11 @@ impl TryFrom<Object<'_>> for Checked {
 
     fn try_from(object: Object<'_>) -> Result<Checked, String> {
         let Object { domain, subject, spriority, ppriority, key, value } = object;
+        let domain = domain.unwrap_or_default().into_owned();
         let rule = Rule {
-            domain: domain.unwrap_or_default().into_owned(),
-            spriority: spriority.unwrap_or_else(|| Some(default_spriority(&subject))),
+            spriority: spriority.unwrap_or_else(|| Some(default_spriority(&subject, &domain))),
             ppriority: ppriority.unwrap_or(Some(DEFAULT_PPRIORITY)),
+            domain,
             subject: subject.into_owned(),
             key: key.into_owned(),
             value: value.into_owned(),
@@ -168,7 +169,7 @@ mod tests {
     #[test]
     fn a_priority_that_is_not_said_is_the_default_one() {
         let csv = b"subject,property_key,property_value\ndefault,k,v\nbob,k,v\n";
-        assert_eq!(priorities(parse_csv(csv)), [(Some(100), Some(10)), (Some(50), Some(10))]);
+        assert_eq!(priorities(parse_csv(csv)), [(Some(9), Some(10)), (Some(5), Some(10))]);
         let csv = b"subject,spriority,ppriority,key,value\nbob,,-7,k,v\n";
         assert_eq!(priorities(parse_csv(csv)), [(None, Some(-7))]);
         let json = br#"[{"subject":"bob","key":"k","value":"v","spriority":null}]"#;

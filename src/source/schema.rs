@@ -73,7 +73,13 @@ pub(super) const ANY_RULE: &str = "SELECT id FROM jitsi_property LIMIT 1";
 
 /// Adds a default property; 10 is the priority that the original gives them.
 pub(super) const SEED_PROPERTY: &str = "INSERT INTO jitsi_property \
-    (subject, spriority, ppriority, property_key, property_value) VALUES ('default', 10, 10, ?, ?)";
+    (subject, spriority, ppriority, property_key, property_value) VALUES ('default', ?, 10, ?, ?)";
+
+/// What [`SEED_PROPERTY`] is executed with. What removes a subtree comes before
+/// all that operators may add to it.
+pub(super) fn seeds() -> impl Iterator<Item = (i32, &'static str, &'static str)> {
+    default_properties().map(|(key, value)| (if value == "${null}" { 0 } else { 10 }, key, value))
+}
 
 /// Key and value, both templates, of each property that [`Source::setup`] seeds.
 ///

@@ -319,7 +319,7 @@ impl Sqlite {
             let seeding = failed(schema::SEED.1);
             if !self.has(&transaction, schema::ANY_RULE)? {
                 let mut seeded = 0;
-                for property in schema::default_properties() {
+                for property in schema::seeds() {
                     seeded += transaction.execute(schema::SEED_PROPERTY, property).map_err(&seeding)?;
                 }
                 done.push(format!("seeded {seeded} default properties"));

@@ -98,7 +98,7 @@ impl Mysql {
             self.run(&mut conn, what, "START TRANSACTION", account).await?;
             let failed = |error| self.error(what, &error, account);
             if self.first(&mut conn, what, schema::ANY_RULE).await?.is_none() {
-                let properties: Vec<_> = schema::default_properties().collect();
+                let properties: Vec<_> = schema::seeds().collect();
                 done.push(format!("seeded {} default properties", properties.len()));
                 conn.exec_batch(schema::SEED_PROPERTY, properties).await.map_err(failed)?;
             }
