@@ -94,16 +94,23 @@ fn turn(server: &Server) -> Turn {
     let ask = sign_in(HERE, &user(0), DOMAIN, Some("right-pw"));
     let (begun, spent) = (Instant::now(), processor_time(server));
     let answered = AtomicU64::new(0);
+    // One address has 28,000 ports, and each rests for a minute.
+    let opened = AtomicU64::new(0);
+    let open = || {
+        let number = opened.fetch_add(1, Ordering::Relaxed) / 5000;
+        let from = Ipv4Addr::new(127, 1 + fastrand::u8(..100), number as u8, 1 + fastrand::u8(..200));
+        Connection::open_from(from, server.address)
+    };
     let client = |keeps: bool| {
         let mut failed = 0;
-        let mut connection = Connection::open(server.address);
+        let mut connection = open();
         while begun.elapsed() < TURN {
             connection.send(&ask);
             let is_right = connection.receive().is_some_and(|reply| reply.status == 200);
             failed += u64::from(!is_right);
             answered.fetch_add(u64::from(is_right), Ordering::Relaxed);
             if !keeps || !is_right {
-                connection = Connection::open(server.address);
+                connection = open();
             }
         }
         failed
@@ -210,7 +217,7 @@ fn slow() {
     for number in 0..64 {
         file.rule(None, &user(1), 1, &format!("large.{number}"), &"x".repeat(2000));
     }
-    let server = Server::on_sqlite(&file.path, &["--no-access-log", "--trusted-proxy", "127.0.0.1"]);
+    let server = Server::on_sqlite(&file.path, &["--no-access-log", "--trusted-proxy", "127.0.0.0/8"]);
     let url = format!("http://{}/jitsiprovs/", server.address);
     let large = format!("{url}?username={}&domain={DOMAIN}&password=right-pw", user(1));
     let form = "application/x-www-form-urlencoded";

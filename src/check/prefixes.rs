@@ -14,18 +14,13 @@ use smallvec::SmallVec;
 
 use super::Report;
 use super::table::{Fact, Key, Rules, Subject, Who};
+use crate::properties::IDENTITY;
 use crate::snapshot::ALL_TENANTS;
 
 pub(super) const ENFORCE: &str = "provisioning.ENFORCE_PREFIX";
 pub(super) const ALLOW: &str = "provisioning.ALLOW_PREFIX";
 /// What begins with this is Java's own and no property of the client's.
 const SYSTEM: &str = "${system}.";
-/// What the client knows itself by, and where it is provisioned from.
-const IDENTITY: [&str; 3] = [
-    "net.java.sip.communicator.UUID",
-    "net.java.sip.communicator.plugin.provisioning.METHOD",
-    "net.java.sip.communicator.plugin.provisioning.URL",
-];
 
 /// As Java's `split("\\|")`: empty ones at the end do not count.
 fn split(list: &str) -> Vec<&str> {

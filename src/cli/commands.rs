@@ -433,7 +433,7 @@ pub struct Export {
 #[derive(Debug, Args)]
 #[expect(missing_docs, reason = "the help texts")]
 pub struct Diff {
-    /// The node's admin listener, such as http://10.0.0.1:9090
+    /// The node's admin listener, such as http://10.0.0.1:8090
     pub url: String,
     #[command(flatten)]
     pub listed: Listed,
@@ -445,7 +445,7 @@ pub struct Diff {
 #[derive(Debug, Args)]
 #[expect(missing_docs, reason = "the help texts")]
 pub struct Status {
-    /// The nodes' admin listeners, such as http://10.0.0.1:9090
+    /// The nodes' admin listeners, such as http://10.0.0.1:8090
     #[arg(required = true, value_name = "URL")]
     pub urls: Vec<String>,
     /// For how long nodes may differ, in seconds; after that it ends with code 1

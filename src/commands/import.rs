@@ -16,7 +16,8 @@ use crate::credential::{Credential, Owner, PwdFmt};
 use crate::exchange::plan::{Counts, Item, Plan, usable};
 use crate::exchange::properties_file::{self, Target, literal};
 use crate::exchange::{self, Rule, User, default_spriority, lift, rules, users};
-use crate::model::Row;
+use crate::model::{Row, Table};
+use crate::properties::IDENTITY;
 use crate::snapshot::{self, Comparison};
 use crate::source::Source;
 
@@ -136,9 +137,13 @@ fn templates(
     account: Option<(&str, &str)>,
     is_template: bool,
 ) -> Result<Templates, exchange::Error> {
-    let (properties, doubles) = properties_file::parse(text)?;
+    let (mut properties, doubles) = properties_file::parse(text)?;
     for properties_file::Double { key, lost, kept } in doubles {
         note(format_args!("{key} is there twice: line {kept} counts, as in Java, not line {lost}"));
+    }
+    let identity = properties.extract_if(.., |property| IDENTITY.contains(&&*property.key));
+    for properties_file::Property { line, key, .. } in identity {
+        note(format_args!("{key} in line {line} is left out: each client has its own"));
     }
     let passwords = lift::passwords(&properties);
     let mut lifted_passwords = 0;
@@ -160,10 +165,11 @@ fn templates(
             properties.into_iter().map(|p| (p.line, template(p.key), template(p.value))).collect()
         }
     };
-    if passwords > 0 && lifted_passwords == 0 {
+    if passwords > lifted_passwords {
         note(format_args!(
-            "{passwords} stored passwords of accounts are among the properties, which everyone whom the rules \
-             are for will get: --lift puts the own password of each in their place"
+            "{} stored passwords are among the properties, which everyone whom the rules are for will get: \
+             --lift puts the own password of each in place of that of one account; remove the others",
+            passwords - lifted_passwords
         ));
     }
     Ok(templates)
@@ -218,6 +224,12 @@ async fn make(
 ) -> anyhow::Result<()> {
     let Wanted { named, users, rules, scope } = wanted;
     let comparison = options.comparison;
+    for (table, is_wanted) in [(Table::UserAuth, users.is_some()), (Table::JitsiProperty, rules.is_some())] {
+        // Also where nothing is written, which is to tell what would become of it.
+        if is_wanted {
+            source.editable(table)?;
+        }
+    }
     let is_in_scope = |rule: &Option<Rule>| match (&scope, rule) {
         (None, _) => true,
         (Some((domain, subject)), Some(rule)) => {

@@ -1,5 +1,6 @@
 //! Asking a node's admin listener.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
@@ -57,12 +58,11 @@ async fn exchange(authority: &str, path: &str) -> anyhow::Result<Bytes> {
         let body = Limited::new(reply.into_body(), LONGEST).collect().await;
         Ok(body.map_err(|_| anyhow!("its answer breaks off, or is too long"))?.to_bytes())
     };
+    let (mut reply, mut connection) = (pin!(reply), pin!(connection));
     tokio::select! {
-        reply = reply => reply,
-        ended = connection => match ended {
-            Ok(()) => bail!("it closed the connection"),
-            Err(error) => Err(error.into()),
-        },
+        reply = &mut reply => reply,
+        // The connection may be over before its answer is taken.
+        _ = &mut connection => reply.await,
     }
 }
 

@@ -48,6 +48,9 @@ fn first_line(stdin: impl Read) -> anyhow::Result<Secret> {
     let mut line = Vec::new();
     let mut stdin = io::BufReader::new(stdin.take(LONGEST));
     stdin.read_until(b'\n', &mut line).context("cannot read the password from standard input")?;
+    if line.len() as u64 == LONGEST {
+        bail!("the first line of standard input is longer than any password");
+    }
     let line = line.strip_suffix(b"\n").unwrap_or(&line);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     if line.is_empty() {

@@ -98,8 +98,10 @@ fn logical_lines(bytes: &[u8]) -> Vec<(u64, String)> {
         }
         is_beginning = true;
     }
-    // Also if there is nothing else in it: Java then has a property without a key.
-    if is_joined {
+    // A lone backslash is a property without a key to Java, if nothing comes after
+    // it but one byte that ends the line.
+    let before_end = bytes.strip_suffix(b"\n").or(bytes.strip_suffix(b"\r")).unwrap_or(bytes);
+    if is_joined && (!text.is_empty() || before_end.ends_with(b"\\")) {
         lines.push((begun, text));
     }
     lines

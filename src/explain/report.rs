@@ -201,7 +201,7 @@ fn rule(traced: &Traced<'_>, shown: &Params, options: &Options) -> Rule {
         subject: subject(stored(&row.subject), options),
         spriority: priority(&row.spriority),
         ppriority: priority(&row.ppriority),
-        value: if is_secret(&key) { HIDDEN.to_owned() } else { value },
+        value: if properties::names_a_secret(&key) { HIDDEN.to_owned() } else { value },
         key,
         verdict,
         lost_to,
@@ -209,15 +209,6 @@ fn rule(traced: &Traced<'_>, shown: &Params, options: &Options) -> Rule {
         why,
     }
 }
-
-/// Whether the client keeps the value of a key from its log.
-fn is_secret(key: &str) -> bool {
-    let is_it = |key: &str| key.trim().to_uppercase().ends_with("PASSWORD");
-    // A key that is not rendered may hold anything, so both are looked at.
-    let read = key.is_ascii().then(|| properties::client_key(key.as_bytes())).flatten();
-    is_it(key) || read.is_some_and(|read| is_it(&String::from_utf16_lossy(&read)))
-}
-
 /// A subject without the password that it may name.
 fn subject(stored: String, options: &Options) -> String {
     let Some((name, _)) = template::typed_subject(&stored) else { return stored };

@@ -558,7 +558,8 @@ impl Reloader {
         };
         let rows = changes.iter().map(row).collect();
         let place = cursor.as_ref().map(Cursor::id);
-        if !changes.is_empty() || place != self.cursor.as_ref().map(Cursor::id) {
+        let served = self.desk.current().load().as_ref().and_then(|served| served.cursor);
+        if !changes.is_empty() || place != served {
             let (desk, guard) = (self.desk.clone(), Guard { max_shrink: self.settings.max_shrink });
             let updated = tokio::task::spawn_blocking(move || desk.update(changes, place, guard)).await;
             match updated {

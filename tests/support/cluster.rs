@@ -167,6 +167,7 @@ impl Cluster {
             let text = at(HTTP, "8080", &addresses);
             let text = replaced(&text, "listen 443 ", &format!("listen {address} "));
             let text = replaced(&text, "listen 127.0.0.1:8081;", &format!("listen {monitor};"));
+            let text = replaced(&text, "/var/log/nginx", &folder.display().to_string());
             http_with(folder, &replaced(&text, "/etc/ssl/jitsiprovs", &folder_of_pair))
         });
         Cluster { nodes, nginx, monitor, tls, _files: files }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::super::print::{self, number};
 use crate::model::{Cell, RuleRow};
+use crate::properties::names_a_secret;
 use crate::template;
 
 /// What stands for a secret.
@@ -83,13 +84,8 @@ impl Shown {
 
 /// Whether a value is a password that stands there in clear.
 fn is_secret(key: Option<&str>, value: Option<&str>) -> bool {
-    const ENDING: &[u8] = b"PASSWORD";
-    let key = key.unwrap_or_default().trim_end().as_bytes();
     let value = value.unwrap_or_default();
-    key.len() >= ENDING.len()
-        && key[key.len() - ENDING.len()..].eq_ignore_ascii_case(ENDING)
-        && !value.is_empty()
-        && !template::is_placeholder(value)
+    names_a_secret(key.unwrap_or_default()) && !value.is_empty() && !template::is_placeholder(value)
 }
 
 /// The order in which rules count; what is no number, and so not used, last.
