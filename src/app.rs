@@ -85,7 +85,8 @@ impl Prepared {
         ready(server.address);
         service::ready();
 
-        // The workers have their threads; from here on, this one only reloads.
+        // The workers have their threads; from here on, this one only reloads, as
+        // those do that it writes snapshots on.
         process::step_back();
         if let Some(certificate) = certificate {
             let hangup = signal(SignalKind::hangup())?;

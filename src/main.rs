@@ -69,11 +69,13 @@ fn serve_at(place: Place, identity: Option<Identity>, serve: Serve) -> anyhow::R
     let _pidfile = place.pidfile.map(Pidfile::new).transpose()?;
     let prepared = Prepared::new(serve)?;
     become_user(identity)?;
-    block_on(prepared.run(|_| {
+    let serving = prepared.run(|_| {
         if place.in_background {
             background::detach();
         }
-    }))
+    });
+    // Threads on which snapshots are written; workers have runtimes of their own.
+    run_on(tokio::runtime::Builder::new_current_thread().on_thread_start(process::step_back), serving)
 }
 
 fn become_user(identity: Option<Identity>) -> anyhow::Result<()> {
@@ -81,7 +83,14 @@ fn become_user(identity: Option<Identity>) -> anyhow::Result<()> {
 }
 
 fn block_on<T>(task: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    run_on(&mut tokio::runtime::Builder::new_current_thread(), task)
+}
+
+fn run_on<T>(
+    runtime: &mut tokio::runtime::Builder,
+    task: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    let runtime = runtime.enable_all().build()?;
     let done = runtime.block_on(task);
     // Whatever still runs then, such as a load, has nobody waiting for it.
     runtime.shutdown_timeout(Duration::from_millis(100));
