@@ -476,3 +476,24 @@ fn a_sqlite_source_tells_changes_row_by_row() {
     file.execute("UPDATE jitsiprovs_change SET changed_at = datetime('now', '-2 day')");
     assert!(runtime.block_on(source.prune()).expect("it may") > 0);
 }
+
+#[test]
+fn what_reloads_gives_way_to_what_answers() {
+    let file = SqliteFile::seeded();
+    let server = Server::on_sqlite(&file.path, &[]);
+    let nice = |wanted: &str| {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).expect("Linux").flatten();
+        let stats = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok());
+        let of = |stat: String| {
+            let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
+            // The 19th field; the second ends here.
+            Some((name.to_owned(), rest.split_whitespace().nth(16)?.to_owned()))
+        };
+        let wanted = |(name, _): &(String, String)| name.starts_with(wanted);
+        stats.filter_map(of).filter(wanted).map(|(_, nice)| nice).collect::<Vec<_>>()
+    };
+    // Those of the first load, too.
+    let writing = nice("tokio");
+    assert!(!writing.is_empty() && writing.iter().all(|nice| nice == "10"), "{writing:?}");
+    assert!(nice("worker").iter().all(|nice| nice == "0") && !nice("worker").is_empty());
+}
