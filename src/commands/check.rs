@@ -3,16 +3,13 @@
 use std::process::ExitCode;
 
 use serde::Serialize;
-use tokio::sync::mpsc;
 
-use super::print;
+use super::{print, tables};
 use crate::check::{self, Finding, Report, Settings, Severity};
 use crate::cli::{self, ListFormat};
 use crate::config::Tables;
 use crate::snapshot::{Counts, Writer};
 
-/// Batches of rows on their way.
-const AHEAD: usize = 16;
 /// Findings of one kind that are worth reading; the others are counted.
 const SHOWN: usize = 10;
 
@@ -46,16 +43,10 @@ pub async fn check(options: cli::Check) -> anyhow::Result<ExitCode> {
     let mut draft = writer.draft_of_load();
     draft.keep_all_problems();
     // Rows are not kept: a snapshot is smaller, and all that is needed.
-    let (sender, mut batches) = mpsc::channel(AHEAD);
-    let take = async {
-        while let Some(batch) = batches.recv().await {
-            for row in batch {
-                draft.put(&row);
-            }
-        }
-    };
-    let (loaded, ()) = tokio::join!(source.load(sender, false), take);
-    loaded?;
+    tables::scan(&*source, |row| {
+        draft.put(&row);
+    })
+    .await?;
     let (snapshot, problems) = draft.commit();
     drop(writer);
     let settings = Settings { ignored: ignore, each_user: verbose };

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 
-use super::print;
-use super::rows::{each, note_left_out, one_line};
+use super::rows::{note_left_out, one_line};
+use super::{print, tables};
 use crate::cli::{self, Exported};
 use crate::config::{Error, Tables};
 use crate::exchange::plan::usable;
@@ -75,7 +75,7 @@ async fn all_users(source: &dyn Source, comparison: Comparison) -> anyhow::Resul
             rows.push(row);
         }
     };
-    each(source, take).await?;
+    tables::scan(source, take).await?;
     let (users, left_out) = usable::<User>(rows, comparison);
     note_left_out(&left_out);
     Ok(users)
@@ -88,7 +88,7 @@ async fn all_rules(source: &dyn Source, comparison: Comparison) -> anyhow::Resul
             rows.push(row);
         }
     };
-    each(source, take).await?;
+    tables::scan(source, take).await?;
     let (rules, left_out) = usable::<Rule>(rows, comparison);
     note_left_out(&left_out);
     Ok(rules)

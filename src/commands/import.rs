@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 use super::progress::Progress;
-use super::rows::{NAMED, each, note, note_left_out, one_line};
+use super::rows::{NAMED, note, note_left_out, one_line};
 use super::{print, tables};
 use crate::cli::{self, Content};
 use crate::config::{Error, Kind, Origin, Tables};
@@ -183,7 +183,7 @@ async fn of_database(origin: Origin, kind: Kind, comparison: Comparison) -> anyh
         Row::User(row) => users.push(row),
         Row::Rule(row) => rules.push(row),
     };
-    each(&*origin.source, take).await.with_context(|| origin.named.clone())?;
+    tables::scan(&*origin.source, take).await.with_context(|| origin.named.clone())?;
     let (users, mut left_out) = usable::<User>(users, comparison);
     let (rules, rules_left_out) = usable::<Rule>(rules, comparison);
     left_out.extend(rules_left_out);
@@ -249,7 +249,7 @@ async fn make(
         }
         Row::User(_) | Row::Rule(_) => {}
     };
-    each(source, take).await?;
+    tables::scan(source, take).await?;
     let users = users.map(|users| Plan::new(users_there, users, replace, comparison)).transpose();
     let rules = rules.map(|rules| Plan::new(rules_there, rules, replace, comparison)).transpose();
     let (users, rules) = users.and_then(|users| Ok((users, rules?))).context(named)?;

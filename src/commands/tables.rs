@@ -3,6 +3,7 @@
 use anyhow::{Context, bail};
 use tokio::sync::{mpsc, oneshot};
 
+use super::progress::Progress;
 use crate::model::{Cell, Row, RuleRow, UserRow};
 use crate::source::{Edit, Source};
 
@@ -17,8 +18,10 @@ const BATCH: usize = 1000;
 /// When they cannot be read.
 pub async fn scan(source: &dyn Source, mut look: impl FnMut(Row)) -> anyhow::Result<()> {
     let (sender, mut batches) = mpsc::channel::<Vec<Row>>(AHEAD);
+    let mut progress = Progress::new("rows read", 0);
     let collect = async {
         while let Some(batch) = batches.recv().await {
+            progress.add(batch.len());
             batch.into_iter().for_each(&mut look);
         }
     };
