@@ -27,7 +27,8 @@ fn main() -> ExitCode {
             Cli::command().error(ErrorKind::ValueValidation, message).exit();
         }
         // Nobody may be reading, which is no reason to panic.
-        let _ = writeln!(std::io::stderr(), "jitsiprovs: {error:#}");
+        let error = format!("{error:#}");
+        let _ = writeln!(std::io::stderr(), "jitsiprovs: {}", commands::plain(&error));
         ExitCode::FAILURE
     })
 }

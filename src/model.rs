@@ -220,7 +220,7 @@ impl fmt::Display for Problem {
 
 /// The parameters a Jitsi client can fill by itself and whose values select
 /// rules (`ProvisioningServiceImpl` of the client, plus `domain`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "the names are the parameters' names")]
 pub enum Known {
     Username,
@@ -286,6 +286,9 @@ impl Known {
     }
 }
 
+/// What stands for a secret where it is not shown.
+pub const HIDDEN: &str = "***";
+
 /// Other names of known parameters.
 pub type Aliases = Vec<(String, Known)>;
 
@@ -298,7 +301,7 @@ pub fn built_in_aliases() -> Aliases {
 }
 
 /// A parameter's name: one of the [`Known`], or the operator's own.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Name {
     /// One that clients fill by themselves.
     Known(Known),

@@ -117,12 +117,28 @@ impl KeyId {
     }
 }
 
+/// What keys that are one property have in common: what Java reads, or the text
+/// of a comment, and the parameters in it with what stands for them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct KeyIdentity(Result<Vec<u16>, Vec<u8>>, Vec<(Name, Option<Box<str>>)>);
+
 impl Key {
     /// Parses the template of a key.
     pub fn parse(text: &str, fault: impl FnMut(Fault)) -> Key {
         let template = Template::parse(text, Place::Key, fault);
         let id = template.is_fixed().then(|| KeyId::of(&template, &Params::new()));
         Key { template, id }
+    }
+
+    /// What it has in common with keys that are always the same property to
+    /// clients, however they are written.
+    pub fn identity(&self) -> KeyIdentity {
+        let key = self.template.whole();
+        let sample = key.sample("\\uE000").into_bytes();
+        let key_read = properties::client_key(&sample).ok_or(sample);
+        let names = key.params().map(|(name, _)| name.clone());
+        let fallbacks = key.fallbacks().map(|fallback| fallback.map(Box::from));
+        KeyIdentity(key_read, names.zip(fallbacks).collect())
     }
 
     fn id(&self, params: &Params) -> KeyId {

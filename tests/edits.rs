@@ -1,9 +1,10 @@
 //! `Source::edit`: all edits or none, on both databases.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jitsiprovs::model::{Cell, Row, RuleRow, Table, UserRow};
-use jitsiprovs::source::{Edit, Error, Source};
+use jitsiprovs::source::{Columns, Edit, Error, Source, Transaction, Which};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::support::mariadb::{MariaDb, Session, mariadb};
@@ -16,22 +17,40 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
     runtime.block_on(work)
 }
 
+/// The other end of a transaction.
+struct Ours {
+    rows: mpsc::Receiver<Vec<Row>>,
+    is_read: oneshot::Receiver<()>,
+    edits: mpsc::Sender<Vec<Edit>>,
+    all: oneshot::Sender<()>,
+}
+
+fn transaction(which: Which) -> (Transaction, Ours) {
+    let ((sender, rows), (edits, receiver)) = (mpsc::channel(1), mpsc::channel(1));
+    let ((read, is_read), (all, is_all)) = (oneshot::channel(), oneshot::channel());
+    let theirs = Transaction { which, rows: sender, is_read: read, edits: receiver, is_all };
+    (theirs, Ours { rows, is_read, edits, all })
+}
+
 /// Makes edits, a batch of each list, and keeps them if told to.
 fn edit(source: &dyn Source, batches: Vec<Vec<Edit>>, keep: bool) -> Result<(), Error> {
-    let (sender, receiver) = mpsc::channel(1);
-    let (all, is_all) = oneshot::channel();
+    let (theirs, Ours { rows: _rows, is_read: _is_read, edits, all }) = transaction(Which::None);
     let send = async move {
         for batch in batches {
-            if sender.send(batch).await.is_err() {
+            if edits.send(batch).await.is_err() {
                 break;
             }
         }
-        drop(sender);
+        drop(edits);
         if keep {
             let _ = all.send(());
         }
     };
-    block_on(async { tokio::join!(source.edit(receiver, is_all), send).0 })
+    block_on(async { tokio::join!(source.edit(theirs), send).0 })
+}
+
+fn set(row: Row) -> Edit {
+    Edit::Set(row, Columns::ALL)
 }
 
 fn user(id: i64, username: &str) -> Row {
@@ -66,7 +85,8 @@ fn rows(source: &dyn Source) -> Vec<String> {
         }
         lines
     };
-    let (loaded, mut lines) = block_on(async { tokio::join!(source.load(sender, false), collect) });
+    let (loaded, mut lines) =
+        block_on(async { tokio::join!(source.load(Which::All, sender, false), collect) });
     loaded.expect("loads");
     lines.sort();
     lines
@@ -98,10 +118,10 @@ fn edits_of_every_kind_are_made_in_their_order() {
         let (alice, bob, all, own) =
             (id_of("alice"), id_of("bób 'x' \\ 😀"), id_of("NULL"), id_of("a.org default"));
         let changes = vec![
-            Edit::Set(user(alice, "carol")),
+            set(user(alice, "carol")),
             // As it reads already, which is no reason to take it for gone.
-            Edit::Set(rule(own, "a.org".into(), "")),
-            Edit::Set(rule(all, "b.org".into(), "w")),
+            set(rule(own, "a.org".into(), "")),
+            set(rule(all, "b.org".into(), "w")),
         ];
         edit(&*source, vec![changes, vec![Edit::Remove(Table::UserAuth, bob)]], true).expect("made");
         let mut expected = vec![
@@ -111,6 +131,107 @@ fn edits_of_every_kind_are_made_in_their_order() {
         ];
         expected.sort();
         assert_eq!(rows(&*source), expected);
+    }
+}
+
+#[test]
+fn only_the_columns_that_are_meant_are_written() {
+    for (_tables, source) in both() {
+        let id = |row: &str| -> i64 { row.split(' ').next().expect("an id").parse().expect("a number") };
+        edit(
+            &*source,
+            vec![vec![Edit::Add(user(0, "alice")), Edit::Add(rule(0, "a.org".into(), "v"))]],
+            true,
+        )
+        .expect("made");
+        let before = rows(&*source);
+        let (rule_id, user_id) = match before[0].contains("alice") {
+            true => (id(&before[1]), id(&before[0])),
+            false => (id(&before[0]), id(&before[1])),
+        };
+        let (old, new) = (rule(rule_id, "a.org".into(), "v"), rule(rule_id, "a.org".into(), "w"));
+        let domain = Columns::of(&[false, true]);
+        let Row::User(mut moved) = user(user_id, "not meant") else { unreachable!() };
+        moved.domain = "b.org".into();
+        let edits = vec![
+            Edit::Set(
+                rule(rule_id, "b.org".into(), "v"),
+                Columns::differing(&old, &rule(0, "b.org".into(), "v")),
+            ),
+            Edit::Set(new.clone(), Columns::differing(&old, &new)),
+            Edit::Set(Row::User(moved), domain),
+            // None at all, which must find its row all the same.
+            Edit::Set(user(user_id, "nor this"), Columns::differing(&old, &old)),
+        ];
+        edit(&*source, vec![edits], true).expect("made");
+        let mut expected = vec![format!("{rule_id} b.org default 1 2 k w"), format!("{user_id} alice b.org")];
+        expected.sort();
+        assert_eq!(rows(&*source), expected);
+        let gone = Edit::Set(user(999, "x"), Columns::differing(&old, &old));
+        assert!(matches!(edit(&*source, vec![vec![gone]], true), Err(Error::Gone { id: 999, .. })));
+    }
+}
+
+#[test]
+fn a_transaction_reads_what_is_asked_for() {
+    for (_tables, source) in both() {
+        let adds =
+            vec![Edit::Add(user(0, "alice")), Edit::Add(user(0, "bob")), Edit::Add(rule(0, Cell::Null, "v"))];
+        edit(&*source, vec![adds], true).expect("made");
+        let read = |which| {
+            let (theirs, Ours { mut rows, is_read, edits, all }) = transaction(which);
+            let look = async move {
+                let mut found = Vec::new();
+                while let Some(batch) = rows.recv().await {
+                    found.extend(batch.iter().map(|row| (row.table(), row.id())));
+                }
+                is_read.await.expect("it says that this was all");
+                drop((edits, all));
+                found
+            };
+            block_on(async { tokio::join!(source.edit(theirs), look).1 })
+        };
+        let all = read(Which::All);
+        assert_eq!(all.len(), 3);
+        let of = |table| all.iter().copied().filter(|row| row.0 == table).collect::<Vec<_>>();
+        for table in [Table::UserAuth, Table::JitsiProperty] {
+            assert_eq!(read(Which::Of(table)), of(table));
+        }
+        let (table, id) = of(Table::UserAuth)[1];
+        assert_eq!(read(Which::One(table, id)), [(table, id)]);
+        assert!(read(Which::One(Table::JitsiProperty, 999)).is_empty() && read(Which::None).is_empty());
+    }
+}
+
+/// What one reads and then writes, no other writes in between.
+#[test]
+fn a_transaction_waits_until_the_other_is_over_and_sees_what_it_did() {
+    for (_tables, source) in both() {
+        let ((theirs, mut first), (others, mut second)) = (transaction(Which::All), transaction(Which::All));
+        let (begin, is_begun) = oneshot::channel();
+        let script = async move {
+            while first.rows.recv().await.is_some() {}
+            first.is_read.await.expect("the first has read");
+            begin.send(()).expect("the second waits for it");
+            let early = tokio::time::timeout(Duration::from_millis(300), second.rows.recv()).await;
+            assert!(early.is_err(), "the second does not wait");
+            first.edits.send(vec![Edit::Add(user(0, "alice"))]).await.expect("taken");
+            drop(first.edits);
+            first.all.send(()).expect("it waits for this");
+            let mut seen = 0;
+            while let Some(batch) = second.rows.recv().await {
+                seen += batch.len();
+            }
+            drop((second.edits, second.all));
+            seen
+        };
+        let late = async {
+            is_begun.await.expect("the first has read");
+            source.edit(others).await
+        };
+        let (made, _, seen) = block_on(async { tokio::join!(source.edit(theirs), late, script) });
+        made.expect("made");
+        assert_eq!(seen, 1);
     }
 }
 
@@ -140,8 +261,8 @@ fn if_one_edit_cannot_be_made_none_is() {
         for (last, table) in [
             (Edit::Remove(Table::UserAuth, 999), Table::UserAuth),
             (Edit::Remove(Table::JitsiProperty, 999), Table::JitsiProperty),
-            (Edit::Set(user(999, "x")), Table::UserAuth),
-            (Edit::Set(rule(999, Cell::Null, "x")), Table::JitsiProperty),
+            (set(user(999, "x")), Table::UserAuth),
+            (set(rule(999, Cell::Null, "x")), Table::JitsiProperty),
         ] {
             let failed = edit(&*source, vec![first(), vec![last]], true).expect_err("nothing has this id");
             assert!(matches!(failed, Error::Gone { table: of, id: 999 } if of == table), "{failed}");
@@ -215,7 +336,7 @@ fn the_originals_table_takes_rules_of_all_tenants_alone() {
         assert_eq!(after.len(), before + 2);
         let added = after.iter().find(|row| row.ends_with(" NULL default 1 2 k new")).expect("the rule");
         let id = added.split(' ').next().expect("an id").parse().expect("a number");
-        edit(&*source, vec![vec![Edit::Set(rule(id, Cell::Null, "newer"))]], true).expect("made");
+        edit(&*source, vec![vec![set(rule(id, Cell::Null, "newer"))]], true).expect("made");
         edit(&*source, vec![vec![Edit::Remove(Table::JitsiProperty, id)]], true).expect("made");
         assert_eq!(rows(&*source).len(), before + 1);
     }
@@ -248,20 +369,19 @@ fn a_row_that_somebody_removes_meanwhile_is_gone() {
         .map(|row| row.split(' ').next().expect("an id").parse().expect("a number"))
         .collect();
     let name = tables.args[5].clone();
-    let (sender, receiver) = mpsc::channel(1);
-    let (all, is_all) = oneshot::channel();
+    let (theirs, Ours { rows: _rows, is_read: _is_read, edits: sender, all }) = transaction(Which::None);
     let meddle = async move {
-        sender.send(vec![Edit::Set(user(ids[0], "one"))]).await.expect("taken");
+        sender.send(vec![set(user(ids[0], "one"))]).await.expect("taken");
         for _ in 0..2 {
             // Once the second is taken, the first is made.
             sender.send(vec![]).await.expect("taken");
         }
         mariadb().script(&name, &format!("DELETE FROM user_auth WHERE id = {}", ids[1]));
-        let _ = sender.send(vec![Edit::Set(user(ids[1], "two"))]).await;
+        let _ = sender.send(vec![set(user(ids[1], "two"))]).await;
         drop(sender);
         let _ = all.send(());
     };
-    let failed = block_on(async { tokio::join!(source.edit(receiver, is_all), meddle).0 });
+    let failed = block_on(async { tokio::join!(source.edit(theirs), meddle).0 });
     assert!(matches!(failed, Err(Error::Gone { .. })));
 }
 
@@ -303,7 +423,7 @@ fn edits_wait_for_others_and_do_not_overwrite_what_they_lock() {
     let mut session = Session::open(&database);
     session.execute("START TRANSACTION; DELETE FROM user_auth WHERE id = 7");
     let source = source_of(&tables.args);
-    let editing = std::thread::spawn(move || edit(&*source, vec![vec![Edit::Set(user(7, "bob"))]], true));
+    let editing = std::thread::spawn(move || edit(&*source, vec![vec![set(user(7, "bob"))]], true));
     wait_for("the edit to wait", || {
         let waiting = database
             .script("SELECT count(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'");

@@ -234,17 +234,65 @@ fn users_come_back_byte_for_byte_and_only_what_differs_is_written() {
     }
 }
 
+/// A user whose password cannot be read is one all the same.
+#[test]
+fn a_user_with_an_unreadable_password_is_not_added_again() {
+    let files = Files::new();
+    for tables in Tables::both() {
+        if let Tables::MariaDb(database) = &tables {
+            database.script("ALTER TABLE user_auth MODIFY password BLOB");
+        }
+        let columns = "INTO user_auth (id, username, domain, password)";
+        tables.execute(&format!("INSERT {columns} VALUES (1, 'alice', 'a.org', X'ff')"));
+        let output = tables.run(&["export", "users"]);
+        assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{HEADS}alice,a.org,\n"));
+        assert!(stderr(&output).contains("user_auth id 1: the password is not UTF-8"), "{}", stderr(&output));
+        let path = files.write("users.csv", format!("{HEADS}alice,a.org,secret\n"));
+        assert_eq!(
+            tables.text(&["import", "users", &path]),
+            "users: 0 added, 1 changed, 0 removed, 0 as they were\n"
+        );
+        assert_eq!(tables.text(&["export", "users"]), format!("{HEADS}alice,a.org,secret\n"));
+    }
+}
+
+#[test]
+fn ids_of_a_dump_are_left_to_the_database() {
+    let files = Files::new();
+    for tables in Tables::both() {
+        let csv = "id,subject,spriority,ppriority,property_key,property_value\n700,default,1,1,k,v\n";
+        tables.well(&["import", "rules", &files.write("rules.csv", csv)]);
+        let json = r#"[{"id": 701, "subject": "default", "key": "l", "value": "w"}]"#;
+        tables.well(&["import", "rules-json", &files.write("rules.json", json)]);
+        tables.well(&[
+            "import",
+            "users",
+            &files.write("users.csv", "id,username,domain,password\n9,a,a.org,x\n"),
+        ]);
+        let rules = format!("{RULE_HEADS},default,1,1,k,v\n,default,9,10,l,w\n");
+        assert_eq!(tables.text(&["export", "rules"]), rules);
+        assert_eq!(tables.text(&["export", "users"]), format!("{HEADS}a,a.org,x\n"));
+    }
+}
+
 #[test]
 fn a_bad_line_is_named_and_nothing_is_changed() {
     let files = Files::new();
     let bad = [
-        ("users", format!("{HEADS}a,a.org,x\n,a.org,hunter2\n"), "line 3: the username is empty"),
+        ("users", format!("{HEADS}a,a.org,x\n,a.org,hunter2\n"), "line 3: username is empty"),
+        ("users", format!("{HEADS}a,a.org,x\nusername=b,a.org,hunter2\n"), "line 3: username is a typed"),
         (
             "users",
             format!("{HEADS}a,a.org,x\nb,b.org,x\nA,A.org,hunter2\n"),
             "line 4: A@A.org is in line 2 already",
         ),
         ("rules", format!("{RULE_HEADS},default,1,1,k,v\n,default,one,1,k,hunter2\n"), "line 3: spriority"),
+        ("rules", format!("{RULE_HEADS},default,1,1,k,v\n,osname=,1,1,k,hunter2\n"), "line 3: the subject"),
+        (
+            "rules-json",
+            "[\n{\"subject\":\"osname=\",\"key\":\"k\",\"value\":\"hunter2\"}]".into(),
+            "line 2: not",
+        ),
         ("rules-json", "[\n{\"subject\":\"a\",\"key\":\"k\",\"value\":7}]".into(), "line 2: "),
         ("properties", "a=1\nb=\\uhunter2\n".into(), "line 2: `\\u` without"),
     ];

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jitsiprovs::snapshot::{Options, Snapshot, Writer};
-use jitsiprovs::source::{Changes, Cursor, Source, Sqlite};
+use jitsiprovs::source::{Changes, Cursor, Source, Sqlite, Which};
 
 use crate::support::client::post;
 use crate::support::mariadb::{Database, MariaDb, Session, mariadb};
@@ -221,7 +221,7 @@ fn count(database: &Database<'_>) -> usize {
 /// Everything, as a fresh server would see it.
 async fn load(source: &dyn Source) -> (std::sync::Arc<Snapshot>, Option<Cursor>) {
     let (sender, mut batches) = tokio::sync::mpsc::channel(8);
-    let (loaded, rows) = tokio::join!(source.load(sender, true), async {
+    let (loaded, rows) = tokio::join!(source.load(Which::All, sender, true), async {
         let mut rows = Vec::new();
         while let Some(batch) = batches.recv().await {
             rows.extend(batch);
@@ -242,7 +242,7 @@ fn after_any_edits_polls_have_come_to_what_a_full_load_gives() {
     let mut rows = Vec::new();
     let mut cursor = runtime.block_on(async {
         let (sender, mut batches) = tokio::sync::mpsc::channel(8);
-        let (loaded, ()) = tokio::join!(source.load(sender, true), async {
+        let (loaded, ()) = tokio::join!(source.load(Which::All, sender, true), async {
             while let Some(batch) = batches.recv().await {
                 rows.extend(batch);
             }

@@ -87,6 +87,51 @@ fn passwords_are_stored_as_asked_and_never_shown() {
     }
 }
 
+/// Runs the commands at once, each with the same on its standard input; how
+/// many of them succeeded.
+fn at_once(tables: &Tables, commands: &[&[&str]], input: &str) -> usize {
+    std::thread::scope(|scope| {
+        let run = |command| {
+            let args = tables.args.clone();
+            scope.spawn(move || Tables::on(args).say(command, input).status.success())
+        };
+        let running: Vec<_> = commands.iter().copied().map(run).collect();
+        running.into_iter().map(|one| one.join().expect("no panic")).filter(|done| *done).count()
+    })
+}
+
+#[test]
+fn of_those_who_add_a_user_at_once_one_succeeds() {
+    for tables in Tables::both() {
+        let add = &["user", "add", "alice@a.org", "--hash", "md5", "--password-stdin"][..];
+        assert_eq!(at_once(&tables, &[add; 6], "pw"), 1);
+        assert_eq!(tables.json(&["user", "list"]).as_array().expect("a list").len(), 1);
+    }
+}
+
+#[test]
+fn what_is_changed_at_once_in_different_columns_is_all_changed() {
+    for tables in Tables::both() {
+        tables.done(&["rule", "add", "k=v"]);
+        let id = tables.json(&["rule", "list"])[0]["id"].to_string();
+        let set = |option, to| ["rule", "set", &*id, option, to];
+        let sets = [
+            set("--key", "l"),
+            set("--value", "w"),
+            set("--subject", "osname=Linux"),
+            set("--spriority", "77"),
+            set("--ppriority", "78"),
+        ];
+        let commands: Vec<&[&str]> = sets.iter().map(|set| &set[..]).collect();
+        assert_eq!(at_once(&tables, &commands, ""), commands.len());
+        let rule = tables.json(&["rule", "show", &id]);
+        for (name, expected) in [("key", "l"), ("value", "w"), ("subject", "osname=Linux")] {
+            assert_eq!(rule[name], expected, "{rule}");
+        }
+        assert_eq!((&rule["spriority"], &rule["ppriority"]), (&77.into(), &78.into()));
+    }
+}
+
 #[test]
 fn users_that_cannot_be_added_are_refused_in_words() {
     for tables in Tables::both() {
@@ -120,7 +165,10 @@ fn a_new_user_takes_over_subjects_of_that_name_and_the_command_says_so() {
         let output = tables.say(&["user", "add", "Linux@a.org", "--password-stdin"], "pw");
         let warned = String::from_utf8(output.stderr).expect("UTF-8");
         assert!(output.status.success());
-        assert!(warned.starts_with("warning: rule ") && warned.contains("for this user alone"), "{warned}");
+        assert!(
+            warned.starts_with("jitsiprovs: warning: rule ") && warned.contains("for this user alone"),
+            "{warned}"
+        );
         assert_eq!(warned.lines().count(), 1);
     }
 }

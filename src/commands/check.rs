@@ -9,6 +9,7 @@ use crate::check::{self, Finding, Report, Settings, Severity};
 use crate::cli::{self, ListFormat};
 use crate::config::Tables;
 use crate::snapshot::{Counts, Writer};
+use crate::source::Which;
 
 /// Findings of one kind that are worth reading; the others are counted.
 const SHOWN: usize = 10;
@@ -43,7 +44,7 @@ pub async fn check(options: cli::Check) -> anyhow::Result<ExitCode> {
     let mut draft = writer.draft_of_load();
     draft.keep_all_problems();
     // Rows are not kept: a snapshot is smaller, and all that is needed.
-    tables::scan(&*source, |row| {
+    tables::scan(&*source, Which::All, |row| {
         draft.put(&row);
     })
     .await?;
@@ -77,7 +78,7 @@ fn text(report: &Report, summary: &Summary, shown: usize) -> String {
     let mut text = String::new();
     for kind in report.findings.chunk_by(|one, other| one.code == other.code) {
         for Finding { severity, code, table, id, message } in kind.iter().take(shown) {
-            let message: String = message.chars().flat_map(visible).collect();
+            let message = print::plain(message);
             text.push_str(&format!("{}: [{code}] {table} id {id}: {message}\n", coloured(*severity)));
         }
         if kind.len() > shown {
@@ -101,12 +102,6 @@ fn text(report: &Report, summary: &Summary, shown: usize) -> String {
 
 fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
-}
-
-/// What would act on a terminal is shown, and does not act.
-fn visible(c: char) -> impl Iterator<Item = char> {
-    let (plain, escaped) = if c.is_control() { (None, Some(c.escape_default())) } else { (Some(c), None) };
-    plain.into_iter().chain(escaped.into_iter().flatten())
 }
 
 fn coloured(severity: Severity) -> String {

@@ -4,15 +4,16 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 
-use super::rows::{note_left_out, one_line};
+use super::print::note;
+use super::rows::note_left_out;
 use super::{print, tables};
 use crate::cli::{self, Exported};
 use crate::config::{Error, Tables};
 use crate::exchange::plan::usable;
 use crate::exchange::{Rule, User, properties_file, rules, users};
-use crate::model::Row;
-use crate::snapshot::Comparison;
-use crate::source::Source;
+use crate::model::{Row, Table};
+use crate::snapshot::Options;
+use crate::source::{Source, Which};
 
 /// Writes what was asked for. Users go by domain and name, rules by the order in
 /// which they count, so that the same users and rules are the same bytes. What
@@ -37,7 +38,7 @@ pub async fn export(options: cli::Export) -> anyhow::Result<ExitCode> {
     };
     let written = match content {
         Exported::Users => {
-            let mut found = all_users(&*source, comparison).await?;
+            let mut found = all_users(&*source, &snapshot).await?;
             found.retain(|user| is_wanted(&domain, &user.domain));
             found.sort_by_cached_key(|user| (comparison.fold(&user.domain), comparison.fold(&user.username)));
             users::write(&found)
@@ -48,7 +49,7 @@ pub async fn export(options: cli::Export) -> anyhow::Result<ExitCode> {
                 domain.get_or_insert_default();
                 subject.get_or_insert_with(|| "default".into());
             }
-            let mut found = all_rules(&*source, comparison).await?;
+            let mut found = all_rules(&*source, &snapshot).await?;
             found.retain(|rule| is_wanted(&domain, &rule.domain) && is_wanted(&subject, &rule.subject));
             match content {
                 Exported::Rules => rules::write_csv(&found),
@@ -58,7 +59,7 @@ pub async fn export(options: cli::Export) -> anyhow::Result<ExitCode> {
                     Err(rule) => bail!(
                         "{}: a property of a file has no placeholders; write them as they are with --templates, \
                          or export rules",
-                        one_line(&rule.key)
+                        print::plain(&rule.key)
                     ),
                 },
             }
@@ -68,28 +69,34 @@ pub async fn export(options: cli::Export) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn all_users(source: &dyn Source, comparison: Comparison) -> anyhow::Result<Vec<User>> {
+async fn all_users(source: &dyn Source, options: &Options) -> anyhow::Result<Vec<User>> {
     let mut rows = Vec::new();
     let take = |row| {
         if let Row::User(row) = row {
+            if row.password.text().is_err() {
+                note(format_args!(
+                    "user_auth id {}: the password is not UTF-8, and written as none; nobody can sign in with either",
+                    row.id
+                ));
+            }
             rows.push(row);
         }
     };
-    tables::scan(source, take).await?;
-    let (users, left_out) = usable::<User>(rows, comparison);
+    tables::scan(source, Which::Of(Table::UserAuth), take).await?;
+    let (users, left_out) = usable::<User>(rows, options);
     note_left_out(&left_out);
     Ok(users)
 }
 
-async fn all_rules(source: &dyn Source, comparison: Comparison) -> anyhow::Result<Vec<Rule>> {
+async fn all_rules(source: &dyn Source, options: &Options) -> anyhow::Result<Vec<Rule>> {
     let mut rows = Vec::new();
     let take = |row| {
         if let Row::Rule(row) = row {
             rows.push(row);
         }
     };
-    tables::scan(source, take).await?;
-    let (rules, left_out) = usable::<Rule>(rows, comparison);
+    tables::scan(source, Which::Of(Table::JitsiProperty), take).await?;
+    let (rules, left_out) = usable::<Rule>(rows, options);
     note_left_out(&left_out);
     Ok(rules)
 }

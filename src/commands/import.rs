@@ -7,9 +7,10 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
+use super::print::{self, note};
 use super::progress::Progress;
-use super::rows::{NAMED, note, note_left_out, one_line};
-use super::{print, tables};
+use super::rows::{NAMED, note_left_out};
+use super::tables::{self, Editing};
 use crate::cli::{self, Content};
 use crate::config::{Error, Kind, Origin, Tables};
 use crate::credential::{Credential, Owner, PwdFmt};
@@ -18,8 +19,8 @@ use crate::exchange::properties_file::{self, Target, literal};
 use crate::exchange::{self, Rule, User, default_spriority, lift, rules, users};
 use crate::model::{Row, Table};
 use crate::properties::IDENTITY;
-use crate::snapshot::{self, Comparison};
-use crate::source::Source;
+use crate::snapshot;
+use crate::source::{Source, Which};
 
 /// What is to be there, each with its line; `None` for what the import is not
 /// about.
@@ -75,9 +76,9 @@ pub async fn import(options: cli::Import) -> anyhow::Result<ExitCode> {
         if kind == Kind::Kamailio && !matches!(snapshot.pwd_fmt, PwdFmt::Ha1 | PwdFmt::Ha1Sha256) {
             return usage("Kamailio keeps ha1: give --pwd-fmt ha1 here, and to the server");
         }
-        of_database(Origin::new(kind, from, from_pwd_file)?, kind, snapshot.comparison).await?
+        of_database(Origin::new(kind, from, from_pwd_file)?, kind, &snapshot).await?
     } else {
-        of_file(content, file, &properties)?
+        of_file(content, file, &properties, &snapshot)?
     };
     make(&*source, wanted, replace, dry_run, &snapshot).await?;
     Ok(ExitCode::SUCCESS)
@@ -87,17 +88,22 @@ fn usage<T>(message: &str) -> anyhow::Result<T> {
     Err(Error::Usage(message.into()).into())
 }
 
-fn of_file(content: Content, file: Option<PathBuf>, properties: &Properties) -> anyhow::Result<Wanted> {
+fn of_file(
+    content: Content,
+    file: Option<PathBuf>,
+    properties: &Properties,
+    options: &snapshot::Options,
+) -> anyhow::Result<Wanted> {
     let (named, text) = read(file.as_deref())?;
     let parsed = || named.clone();
     let rules = |rules| Wanted { rules: Some(rules), ..Wanted::default() };
     let wanted = match content {
         Content::Users => {
-            let users = users::parse(&text).with_context(parsed)?;
+            let users = users::parse(&text, options).with_context(parsed)?;
             Wanted { users: Some(users), ..Wanted::default() }
         }
-        Content::Rules => rules(rules::parse_csv(&text).with_context(parsed)?),
-        Content::RulesJson => rules(rules::parse_json(&text).with_context(parsed)?),
+        Content::Rules => rules(rules::parse_csv(&text, options).with_context(parsed)?),
+        Content::RulesJson => rules(rules::parse_json(&text, options).with_context(parsed)?),
         Content::Properties => {
             let account = properties.lift.as_deref().map(tables::name).transpose().context("--lift")?;
             let domain = properties.domain.clone().unwrap_or_default();
@@ -105,7 +111,8 @@ fn of_file(content: Content, file: Option<PathBuf>, properties: &Properties) -> 
             let spriority = properties.spriority.unwrap_or_else(|| default_spriority(&subject, &domain));
             let target = Target { domain: &domain, subject: &subject, spriority };
             let templates = templates(&text, account, properties.is_template);
-            let found = templates.and_then(|templates| target.rules(templates)).with_context(parsed)?;
+            let found =
+                templates.and_then(|templates| target.rules(templates, options)).with_context(parsed)?;
             Wanted { scope: Some((domain, subject)), ..rules(found) }
         }
         Content::Database | Content::Kamailio => unreachable!("they are no files"),
@@ -177,15 +184,16 @@ fn templates(
 
 /// Users and rules of another database; what a server there could not use is
 /// left out.
-async fn of_database(origin: Origin, kind: Kind, comparison: Comparison) -> anyhow::Result<Wanted> {
+async fn of_database(origin: Origin, kind: Kind, options: &snapshot::Options) -> anyhow::Result<Wanted> {
     let (mut users, mut rules) = (Vec::new(), Vec::new());
     let take = |row| match row {
         Row::User(row) => users.push(row),
         Row::Rule(row) => rules.push(row),
     };
-    tables::scan(&*origin.source, take).await.with_context(|| origin.named.clone())?;
-    let (users, mut left_out) = usable::<User>(users, comparison);
-    let (rules, rules_left_out) = usable::<Rule>(rules, comparison);
+    let which = if kind == Kind::Jitsiprovs { Which::All } else { Which::Of(Table::UserAuth) };
+    tables::scan(&*origin.source, which, take).await.with_context(|| origin.named.clone())?;
+    let (users, mut left_out) = usable::<User>(users, options);
+    let (rules, rules_left_out) = usable::<Rule>(rules, options);
     left_out.extend(rules_left_out);
     note_left_out(&left_out);
     Ok(Wanted {
@@ -210,7 +218,7 @@ fn note_unusable_passwords<'u>(users: impl Iterator<Item = &'u User>, options: &
         note(format_args!(
             "{count} users cannot sign in, since their stored passwords are none in the format of --pwd-fmt, \
              nor hashes that name their own: the first is {}",
-            first.label()
+            first.label(options)
         ));
     }
 }
@@ -240,18 +248,34 @@ async fn make(
     };
     let (mut users_there, mut rules_there) = (Vec::new(), Vec::new());
     let take = |row| match row {
-        Row::User(row) if users.is_some() => users_there.push((row.id, User::read(&row).ok())),
+        Row::User(row) if users.is_some() => users_there.push((row.id, User::read(&row, options).ok())),
         Row::Rule(row) if rules.is_some() => {
-            let rule = Rule::read(&row).ok();
+            let rule = Rule::read(&row, options).ok();
             if is_in_scope(&rule) {
                 rules_there.push((row.id, rule));
             }
         }
         Row::User(_) | Row::Rule(_) => {}
     };
-    tables::scan(source, take).await?;
-    let users = users.map(|users| Plan::new(users_there, users, replace, comparison)).transpose();
-    let rules = rules.map(|rules| Plan::new(rules_there, rules, replace, comparison)).transpose();
+    let which = match (users.is_some(), rules.is_some()) {
+        (true, true) => Which::All,
+        (true, false) => Which::Of(Table::UserAuth),
+        (false, _) => Which::Of(Table::JitsiProperty),
+    };
+    // A dry run keeps nobody waiting.
+    let editing = match dry_run {
+        true => {
+            tables::scan(source, which, take).await?;
+            None
+        }
+        false => {
+            let mut editing = Editing::new(source, which);
+            editing.read(take).await?;
+            Some(editing)
+        }
+    };
+    let users = users.map(|users| Plan::new(users_there, users, replace, options)).transpose();
+    let rules = rules.map(|rules| Plan::new(rules_there, rules, replace, options)).transpose();
     let (users, rules) = users.and_then(|users| Ok((users, rules?))).context(named)?;
     if let Some(plan) = &users {
         note_unusable_passwords(plan.wanted(), options);
@@ -259,8 +283,8 @@ async fn make(
 
     let mut said = Vec::new();
     if dry_run {
-        said.extend(users.as_ref().map(|plan| plan.lines(NAMED)).unwrap_or_default());
-        said.extend(rules.as_ref().map(|plan| plan.lines(NAMED)).unwrap_or_default());
+        said.extend(users.as_ref().map(|plan| plan.lines(NAMED, options)).unwrap_or_default());
+        said.extend(rules.as_ref().map(|plan| plan.lines(NAMED, options)).unwrap_or_default());
     }
     let mut total = 0;
     for (name, counts) in
@@ -271,14 +295,20 @@ async fn make(
             said.push(summary(name, counts, dry_run));
         }
     }
-    if !dry_run && total > 0 {
+    if let Some(editing) = editing.filter(|_| total > 0) {
         let users = users.into_iter().flat_map(Plan::edits);
         let rules = rules.into_iter().flat_map(Plan::edits);
         let mut progress = Progress::new("rows written", total);
-        tables::edit(source, users.chain(rules), |count| progress.add(count)).await?;
+        editing.commit(users.chain(rules), |count| progress.add(count)).await?;
     }
-    let said: String = said.iter().map(|line| one_line(line) + "\n").collect();
-    print::write(said)
+    let said: String = said.iter().map(|line| print::plain(line) + "\n").collect();
+    match dry_run {
+        true => print::write(said),
+        false => {
+            print::done(said);
+            Ok(())
+        }
+    }
 }
 
 fn summary(name: &str, counts: Counts, dry_run: bool) -> String {

@@ -1,5 +1,7 @@
 //! How commands print lists: the same everywhere.
 
+use std::borrow::Cow;
+use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 
 use comfy_table::{CellAlignment, Table};
@@ -26,12 +28,8 @@ pub fn table(columns: &[Column], rows: impl IntoIterator<Item = Vec<String>>) ->
     let mut table = Table::new();
     table.load_preset(comfy_table::presets::NOTHING);
     table.set_header(columns.iter().map(|column| column.0));
-    let plain = |cell: String| match cell.contains(char::is_control) {
-        true => cell.chars().flat_map(shown).collect(),
-        false => cell,
-    };
     for row in rows {
-        table.add_row(row.into_iter().map(plain));
+        table.add_row(row.iter().map(|cell| plain(cell)));
     }
     for (column, Column(_, is_number)) in table.column_iter_mut().zip(columns) {
         column.set_padding((0, 2));
@@ -50,9 +48,35 @@ pub fn table(columns: &[Column], rows: impl IntoIterator<Item = Vec<String>>) ->
     text
 }
 
-/// What would act on a terminal is shown, and does not act.
-fn shown(c: char) -> Vec<char> {
-    if c.is_control() { c.escape_default().collect() } else { vec![c] }
+/// Text of others, on one line: what would act on a terminal is shown, and does
+/// not act.
+pub fn plain(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return text.into();
+    }
+    let mut shown = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        match c.is_control() {
+            true => shown.extend(c.escape_default()),
+            false => shown.push(c),
+        }
+    }
+    shown.into()
+}
+
+/// Says something on standard error that is no failure and worth knowing.
+pub fn note(what: impl Display) {
+    say("note", what);
+}
+
+/// Says something on standard error that is no failure and worth a look.
+pub fn warn(what: impl Display) {
+    say("warning", what);
+}
+
+fn say(kind: &str, what: impl Display) {
+    // Nobody may be reading, which changes nothing.
+    let _ = writeln!(std::io::stderr(), "jitsiprovs: {kind}: {}", plain(&what.to_string()));
 }
 
 /// Whether standard output is a terminal that shows colours, and somebody likes
@@ -87,6 +111,13 @@ pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
     write(&(serde_json::to_string_pretty(value)? + "\n"))
 }
 
+/// Prints what was done. It is done even if nobody can be told.
+pub fn done(text: impl AsRef<[u8]>) {
+    if let Err(why) = write(text) {
+        note(format_args!("it is done, but standard output cannot be written: {why:#}"));
+    }
+}
+
 /// Prints `text`.
 ///
 /// # Errors
@@ -97,5 +128,21 @@ pub fn write(text: impl AsRef<[u8]>) -> anyhow::Result<()> {
         // As `head` does, when it has seen enough.
         Err(why) if why.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         done => Ok(done?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_act_on_a_terminal_is_shown() {
+        for (text, expected) in [
+            ("plain bób 😀", "plain bób 😀"),
+            ("a\nb\tc", "a\\nb\\tc"),
+            ("\x1b[31mred\u{9b}0m", "\\u{1b}[31mred\\u{9b}0m"),
+        ] {
+            assert_eq!(plain(text), expected);
+        }
     }
 }

@@ -6,13 +6,14 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 
-use super::{print, tables};
+use super::print;
+use super::tables::{self, Editing};
 use crate::cli::{self, ListFormat};
 use crate::config::Tables;
 use crate::exchange::default_spriority;
 use crate::model::{Cell, Row, RuleRow, Table};
 use crate::snapshot::{Folded, Means, Writer};
-use crate::source::Edit;
+use crate::source::{Columns, Edit, Which};
 use crate::template;
 use shown::Shown;
 
@@ -42,8 +43,9 @@ pub async fn rule(options: cli::Rule) -> anyhow::Result<ExitCode> {
             list(filter, show_secrets, listed.format, &Tables::new(tables)?).await?;
         }
         cli::Rule::Show { id, show_secrets, listed, tables } => {
-            let row = find(id, &Tables::new(tables)?).await?;
-            let shown = Shown::new(&row, show_secrets);
+            let tables = Tables::new(tables)?;
+            let row = find(id, &tables).await?;
+            let shown = Shown::new(&row, show_secrets, &tables.snapshot);
             match listed.format {
                 ListFormat::Json => print::json(&shown)?,
                 ListFormat::Table => print::write(print::table(&Shown::columns(), [shown.cells()]))?,
@@ -52,7 +54,10 @@ pub async fn rule(options: cli::Rule) -> anyhow::Result<ExitCode> {
         cli::Rule::Set { id, key, value, domain, subject, spriority, ppriority, tables } => {
             let tables = Tables::new(tables)?;
             tables.source.editable(Table::JitsiProperty)?;
-            let before = find(id, &tables).await?;
+            let mut editing = Editing::new(&*tables.source, Which::One(Table::JitsiProperty, id));
+            let mut before = None;
+            editing.read(|row| before = rule_in(row)).await?;
+            let before = before.with_context(|| no_rule(id))?;
             let given = |text: Option<String>, old: &Cell| text.map_or(old.clone(), |text| (*text).into());
             let number =
                 |number: Option<i32>, old: &Cell| number.map_or(old.clone(), |n| i64::from(n).into());
@@ -68,15 +73,15 @@ pub async fn rule(options: cli::Rule) -> anyhow::Result<ExitCode> {
                 key: given(key, &before.key),
                 value: given(value, &before.value),
             };
-            set(&before, after, &tables).await?;
+            set(before, after, editing, &tables).await?;
         }
         cli::Rule::Remove { mut ids, tables } => {
             let tables = Tables::new(tables)?;
             ids.sort_unstable();
             ids.dedup();
             let edits: Vec<Edit> = ids.iter().map(|id| Edit::Remove(Table::JitsiProperty, *id)).collect();
-            tables::edit(&*tables.source, edits, |_| ()).await?;
-            print::write(format!("removed {}\n", shown::rules_of(&ids)))?;
+            Editing::new(&*tables.source, Which::None).commit(edits, |_| ()).await?;
+            print::done(format!("removed {}\n", shown::rules_of(&ids)));
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -89,20 +94,20 @@ fn of_tenant(domain: &str, tables: &Tables) -> Cell {
 
 /// Finds out whether the server will use a rule, and warns of what is odd in it.
 fn check(row: &RuleRow, tables: &Tables) -> anyhow::Result<()> {
-    let (snapshot, problems) = Writer::build(tables.snapshot.clone(), [Row::Rule(row.clone())]);
-    let mut problems = problems.first.into_iter().map(|problem| problem.what);
-    if snapshot.counts().rules == 0 {
-        let why = problems.next_back().unwrap_or_default();
-        bail!("the server would not use this rule: {}", shown::without_consequence(&why));
+    let row = Row::Rule(row.clone());
+    if let Some(why) = tables.snapshot.unusable(&row) {
+        bail!("the server would not use this rule: {why}");
     }
-    problems.for_each(shown::warn);
+    let (_, problems) = Writer::build(tables.snapshot.clone(), [row]);
+    problems.first.into_iter().for_each(|problem| print::warn(problem.what));
     Ok(())
 }
 
 async fn add(row: RuleRow, tables: &Tables) -> anyhow::Result<()> {
     tables.source.editable(Table::JitsiProperty)?;
     check(&row, tables)?;
-    tables::edit(&*tables.source, [Edit::Add(Row::Rule(row.clone()))], |_| ()).await?;
+    let editing = Editing::new(&*tables.source, Which::None);
+    editing.commit([Edit::Add(Row::Rule(row.clone()))], |_| ()).await?;
     // The newest that reads so is this one.
     let mut added = None;
     let whom = whom(&row, tables, |known| {
@@ -110,9 +115,16 @@ async fn add(row: RuleRow, tables: &Tables) -> anyhow::Result<()> {
             added = added.max(Some(known.id));
         }
     });
-    let whom = whom.await.context("the rule was added, but then")?;
+    let for_whom = match whom.await {
+        Ok(whom) => format!(", for {}", print::plain(&whom)),
+        Err(why) => {
+            print::note(format_args!("it is done, but whom it is for cannot be found out: {why:#}"));
+            String::new()
+        }
+    };
     let id = added.map_or("a rule".into(), |id| shown::rules_of(&[id]));
-    print::write(format!("added {id}, for {whom}\n"))
+    print::done(format!("added {id}{for_whom}\n"));
+    Ok(())
 }
 
 /// Whether two rules differ in nothing but the id.
@@ -128,9 +140,10 @@ fn reads_alike(one: &RuleRow, other: &RuleRow) -> bool {
 async fn whom(row: &RuleRow, tables: &Tables, mut look: impl FnMut(&RuleRow)) -> anyhow::Result<String> {
     let options = &tables.snapshot;
     let subject = tables::shown(&row.subject);
+    let shown_subject = options.shown_subject(&subject);
     let domain = options.fold(&row.domain).unwrap_or_default();
     let (mut named, mut typed) = (0, 0);
-    tables::scan(&*tables.source, |known| match known {
+    tables::scan(&*tables.source, Which::All, |known| match known {
         Row::Rule(known) => look(&known),
         Row::User(user) => {
             let (name, of) = (options.fold(&user.username), options.fold(&user.domain));
@@ -146,7 +159,7 @@ async fn whom(row: &RuleRow, tables: &Tables, mut look: impl FnMut(&RuleRow)) ->
     let is_default = options.comparison.fold(&subject).as_slice() == b"default";
     let tenant = shown::text(&row.domain);
     let tenant = tenant.map_or("all tenants".into(), |domain| format!("the tenant {domain}"));
-    Ok(match (template::typed_subject(&subject), named, typed) {
+    Ok(match (template::typed_subject(&shown_subject), named, typed) {
         _ if is_default => format!("everyone of {tenant}"),
         (_, 1.., _) => format!("the user {subject} of {tenant}"),
         (Some((_, name)), _, 1..) => format!("the user {name} of {tenant}"),
@@ -158,26 +171,36 @@ async fn whom(row: &RuleRow, tables: &Tables, mut look: impl FnMut(&RuleRow)) ->
     })
 }
 
-async fn set(before: &RuleRow, after: RuleRow, tables: &Tables) -> anyhow::Result<()> {
+async fn set(before: RuleRow, after: RuleRow, editing: Editing<'_>, tables: &Tables) -> anyhow::Result<()> {
     check(&after, tables)?;
-    tables::edit(&*tables.source, [Edit::Set(Row::Rule(after.clone()))], |_| ()).await?;
+    let (row, written) = (Row::Rule(before.clone()), Row::Rule(after.clone()));
+    let columns = Columns::differing(&row, &written);
+    editing.commit([Edit::Set(written, columns)], |_| ()).await?;
     let line = |when: &str, row: &RuleRow| {
-        let mut cells = Shown::new(row, false).cells();
+        let mut cells = Shown::new(row, false, &tables.snapshot).cells();
         cells.insert(0, when.to_owned());
         cells
     };
     let columns: Vec<print::Column> = [print::text("")].into_iter().chain(Shown::columns()).collect();
-    print::write(print::table(&columns, [line("before", before), line("now", &after)]))
+    print::done(print::table(&columns, [line("before", &before), line("now", &after)]));
+    Ok(())
 }
 
 async fn find(id: i64, tables: &Tables) -> anyhow::Result<RuleRow> {
     let mut found = None;
-    tables::scan(&*tables.source, |row| match row {
-        Row::Rule(row) if row.id == id => found = Some(row),
-        _ => {}
-    })
-    .await?;
-    found.with_context(|| format!("there is no rule id {id}: `jitsiprovs rule list` shows those there are"))
+    tables::scan(&*tables.source, Which::One(Table::JitsiProperty, id), |row| found = rule_in(row)).await?;
+    found.with_context(|| no_rule(id))
+}
+
+fn rule_in(row: Row) -> Option<RuleRow> {
+    match row {
+        Row::Rule(row) => Some(row),
+        Row::User(_) => None,
+    }
+}
+
+fn no_rule(id: i64) -> String {
+    format!("there is no rule id {id}: `jitsiprovs rule list` shows those there are")
 }
 
 async fn list(
@@ -198,7 +221,7 @@ async fn list(
         wanted.as_ref().is_none_or(|part| found(part))
     };
     let mut rows = Vec::new();
-    tables::scan(&*tables.source, |row| match row {
+    tables::scan(&*tables.source, Which::Of(Table::JitsiProperty), |row| match row {
         Row::Rule(row) if is(&domain, &row.domain) && is(&subject, &row.subject) && has(&key, &row.key) => {
             rows.push(row);
         }
@@ -206,6 +229,6 @@ async fn list(
     })
     .await?;
     rows.sort_by_key(shown::order);
-    let shown: Vec<Shown> = rows.iter().map(|row| Shown::new(row, show_secrets)).collect();
+    let shown: Vec<Shown> = rows.iter().map(|row| Shown::new(row, show_secrets, options)).collect();
     print::list(format, &shown, &Shown::columns(), Shown::cells)
 }

@@ -11,6 +11,7 @@ use crate::cli;
 use crate::config::Tables;
 use crate::model::Row;
 use crate::snapshot::Folded;
+use crate::source::Which;
 
 /// A tenant as lists show it.
 #[derive(Serialize)]
@@ -40,7 +41,7 @@ pub async fn tenant(options: cli::Tenant) -> anyhow::Result<ExitCode> {
     let tables = Tables::new(tables)?;
     let options = &tables.snapshot;
     let mut tenants: HashMap<Folded, Counted> = HashMap::new();
-    tables::scan(&*tables.source, |row| {
+    tables::scan(&*tables.source, Which::All, |row| {
         let (is_rule, id, domain) = match &row {
             Row::User(row) => (false, row.id, &row.domain),
             Row::Rule(row) => (true, row.id, &row.domain),

@@ -7,15 +7,16 @@ use std::process::ExitCode;
 use anyhow::bail;
 use serde::Serialize;
 
+use super::password;
 use super::print::{self, number, text};
 use super::rule::shown::{self, Shown};
-use super::{password, tables};
+use super::tables::{self, Editing};
 use crate::cli::{self, ListFormat};
 use crate::config::{self, Tables};
 use crate::credential::{self, Owner, PwdFmt, Storage, stored_as};
 use crate::model::{Cell, Row, Table, UserRow};
-use crate::snapshot::{self, Means, Writer};
-use crate::source::Edit;
+use crate::snapshot::{self, Means};
+use crate::source::{Columns, Edit, Which};
 use found::{Found, Who};
 
 /// Does what was asked for.
@@ -49,25 +50,24 @@ async fn add(user: &str, typed: &cli::Password, tables: &Tables) -> anyhow::Resu
     let storage = storage(typed.hash, tables.snapshot.pwd_fmt)?;
     tables.source.editable(Table::UserAuth)?;
     let mut row = UserRow { id: 0, username: name.into(), domain: domain.into(), password: Cell::Null };
-    let (alone, problems) = Writer::build(tables.snapshot.clone(), [Row::User(row.clone())]);
-    if let (0, Some(problem)) = (alone.counts().users, problems.first.first()) {
-        bail!("{user:?} cannot be a user: {}", shown::without_consequence(&problem.what));
+    if let Some(why) = tables.snapshot.unusable(&Row::User(row.clone())) {
+        bail!("{user:?} cannot be a user: {why}");
     }
-    let found = Who::new(name, domain, &tables.snapshot).find(tables).await?;
-    if let Some(known) = found.users.first() {
-        bail!(
-            "the user {} exists already, as id {}: `jitsiprovs user passwd` changes the password",
-            shown_name(known),
-            known.id
-        );
+    let who = Who::new(name, domain, &tables.snapshot);
+    if !typed.password_stdin {
+        // Nobody is to type a password twice for nothing.
+        who.find(tables).await?.must_be_new()?;
     }
     row.password = hash(user, typed, storage, name, domain, tables)?;
-    tables::edit(&*tables.source, [Edit::Add(Row::User(row))], |_| ()).await?;
-    print::write(format!("added {user}, password stored as {}\n", storage.name()))?;
+    let mut editing = Editing::new(&*tables.source, Which::All);
+    let found = who.find_in(&mut editing).await?;
+    found.must_be_new()?;
+    editing.commit([Edit::Add(Row::User(row))], |_| ()).await?;
+    print::done(format!("added {}, password stored as {}\n", print::plain(user), storage.name()));
     let bare = found.rules.iter().filter(|own| own.means == Means::Name);
     let ids: Vec<i64> = bare.map(|own| own.row.id).collect();
     if !ids.is_empty() {
-        shown::warn(format_args!(
+        print::warn(format_args!(
             "{} for the subject {name:?} now {} for this user alone; if another parameter is meant, \
              give the subject as param={name}",
             shown::rules_of(&ids),
@@ -83,16 +83,25 @@ async fn passwd(user: &str, typed: &cli::Password, tables: &Tables) -> anyhow::R
     tables.source.editable(Table::UserAuth)?;
     let mut found = Who::new(name, domain, &tables.snapshot).find(tables).await?;
     found.must_be_there(user)?;
-    let mut row = found.users.remove(0);
+    let before = found.users.remove(0);
     // Digests are of the names as they are stored.
-    let (name, domain) = (tables::shown(&row.username), tables::shown(&row.domain));
-    row.password = hash(&shown_name(&row), typed, storage, &name, &domain, tables)?;
-    let (id, shown) = (row.id, shown_name(&row));
-    tables::edit(&*tables.source, [Edit::Set(Row::User(row))], |_| ()).await?;
-    print::write(format!("changed the password of {shown}, stored as {}\n", storage.name()))?;
+    let (name, domain) = (tables::shown(&before.username), tables::shown(&before.domain));
+    let (id, shown) = (before.id, found::name(&before));
+    let password = hash(&shown, typed, storage, &name, &domain, tables)?;
+    let mut editing = Editing::new(&*tables.source, Which::One(Table::UserAuth, id));
+    let mut now = None;
+    editing.read(|row| now = Some(row)).await?;
+    let after = Row::User(UserRow { password, ..before.clone() });
+    match now {
+        Some(Row::User(now)) if (&now.username, &now.domain) == (&before.username, &before.domain) => {}
+        _ => bail!("{shown}, id {id}, was renamed or removed meanwhile: nothing was changed"),
+    }
+    let columns = Columns::differing(&Row::User(before), &after);
+    editing.commit([Edit::Set(after, columns)], |_| ()).await?;
+    print::done(format!("changed the password of {}, stored as {}\n", print::plain(&shown), storage.name()));
     if !found.users.is_empty() {
         let others: Vec<i64> = found.users.iter().map(|row| row.id).collect();
-        shown::warn(format_args!(
+        print::warn(format_args!(
             "this is id {id}, the lowest and the only one that counts: {} have the same name; \
              remove them with `jitsiprovs user remove --id ID`",
             shown::ids(&others),
@@ -137,11 +146,6 @@ fn hash(
     let realm = tables.snapshot.realm.as_deref().unwrap_or(domain);
     let stored = credential::hash(storage, password.reveal(), Owner { username, realm })?;
     Ok(Cell::from(&*stored))
-}
-
-/// `user@domain`, as stored.
-fn shown_name(row: &UserRow) -> String {
-    format!("{}@{}", tables::shown(&row.username), tables::shown(&row.domain))
 }
 
 /// A user as lists show them.
@@ -194,7 +198,7 @@ async fn list(
     let comparison = options.comparison;
     let (domain, name) = (domain.map(|text| comparison.fold(text)), name.map(|text| comparison.fold(text)));
     let mut rows = Vec::new();
-    tables::scan(&*tables.source, |row| {
+    tables::scan(&*tables.source, Which::Of(Table::UserAuth), |row| {
         let Row::User(row) = row else { return };
         let (own_name, own_domain) = (options.fold(&row.username), options.fold(&row.domain));
         let is_wanted = domain.as_ref().is_none_or(|domain| own_domain.as_ref() == Some(domain))
@@ -232,7 +236,8 @@ async fn show(user: &str, show_secrets: bool, format: ListFormat, tables: &Table
         found
     };
     rules.sort_by_key(|own| shown::order(&own.row));
-    let rules: Vec<Shown> = rules.iter().map(|own| Shown::new(&own.row, show_secrets)).collect();
+    let rules: Vec<Shown> =
+        rules.iter().map(|own| Shown::new(&own.row, show_secrets, &tables.snapshot)).collect();
     let lowest = users[0].id;
     let users =
         users.iter().map(|row| ShownUser::new(row, row.id == lowest, &tables.snapshot)).collect::<Vec<_>>();
@@ -256,7 +261,9 @@ async fn remove(
     tables: &Tables,
 ) -> anyhow::Result<()> {
     let (name, domain) = tables::name(user)?;
-    let mut found = Who::new(name, domain, &tables.snapshot).find(tables).await?;
+    tables.source.editable(Table::UserAuth)?;
+    let mut editing = Editing::new(&*tables.source, Which::All);
+    let mut found = Who::new(name, domain, &tables.snapshot).find_in(&mut editing).await?;
     found.must_be_there(user)?;
     let known: Vec<i64> = found.users.iter().map(|row| row.id).collect();
     let gone: Vec<i64> = match id {
@@ -283,10 +290,10 @@ async fn remove(
     let of = |table| move |id: &i64| Edit::Remove(table, *id);
     let edits: Vec<Edit> =
         gone.iter().map(of(Table::UserAuth)).chain(rules.iter().map(of(Table::JitsiProperty))).collect();
-    tables::edit(&*tables.source, edits, |_| ()).await?;
+    editing.commit(edits, |_| ()).await?;
     let and_rules =
         if rules.is_empty() { String::new() } else { format!(" and {}", shown::rules_of(&rules)) };
-    print::write(format!("removed {user}, {}{and_rules}\n", shown::ids(&gone)))?;
+    print::done(format!("removed {}, {}{and_rules}\n", print::plain(user), shown::ids(&gone)));
     let ids = |means: Option<Means>, is_of_others: bool| -> Vec<i64> {
         let wanted = stays.iter().filter(|own| {
             means.is_none_or(|means| own.means == means)
@@ -297,7 +304,7 @@ async fn remove(
     let (bare, typed, others) =
         (ids(Some(Means::Name), false), ids(Some(Means::Typed), false), ids(None, true));
     if !bare.is_empty() {
-        shown::warn(format_args!(
+        print::warn(format_args!(
             "{} {}, and from now on any client that sends {name:?} for any parameter gets what is written there; \
              remove it with `jitsiprovs rule remove`",
             shown::rules_of(&bare),
@@ -305,14 +312,14 @@ async fn remove(
         ));
     }
     if !typed.is_empty() {
-        shown::warn(format_args!(
+        print::warn(format_args!(
             "{} {}, for a user of that name to come",
             shown::rules_of(&typed),
             stay(&typed)
         ));
     }
     if with_rules && !others.is_empty() {
-        shown::warn(format_args!(
+        print::warn(format_args!(
             "{} {}: another tenant has a user of that name too, and what is for all tenants is for both",
             shown::rules_of(&others),
             stay(&others),

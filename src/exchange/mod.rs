@@ -12,8 +12,8 @@ pub mod rules;
 mod table;
 pub mod users;
 
-use crate::model::{Cell, RuleRow, Secret, UserRow};
-use crate::snapshot::{MAX_KEY, MAX_VALUE};
+use crate::model::{Cell, Row, RuleRow, Secret, UserRow};
+use crate::snapshot::Options;
 
 /// A user, as a file has one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,28 +74,25 @@ pub fn default_spriority(subject: &str, domain: &str) -> i32 {
 pub const DEFAULT_PPRIORITY: i32 = 10;
 
 impl User {
-    /// What the row says.
+    /// What the row says. A password that cannot be read is none: with neither
+    /// can anybody sign in.
     ///
     /// # Errors
     /// Why the server cannot use it.
-    pub fn read(row: &UserRow) -> Result<User, String> {
+    pub fn read(row: &UserRow, options: &Options) -> Result<User, String> {
+        let password = row.password.text().ok().flatten().unwrap_or_default();
         let user = User {
             username: text(&row.username, "username")?,
             domain: text(&row.domain, "domain")?,
-            password: Secret::new(text(&row.password, "password")?),
+            password: Secret::new(password),
         };
-        user.check()?;
+        user.check(options)?;
         Ok(user)
     }
 
-    /// Whether a client can be this user.
-    fn check(&self) -> Result<(), String> {
-        for (name, column) in [(&self.username, "username"), (&self.domain, "domain")] {
-            if name.trim_end_matches(' ').is_empty() {
-                return Err(format!("the {column} is empty, which no client can send"));
-            }
-        }
-        Ok(())
+    /// Whether the server can use it.
+    fn check(&self, options: &Options) -> Result<(), String> {
+        options.unusable(&Row::User(self.row(0))).map_or(Ok(()), Err)
     }
 
     /// The row that says so.
@@ -110,35 +107,23 @@ impl Rule {
     ///
     /// # Errors
     /// Why the server cannot use it.
-    pub fn read(row: &RuleRow) -> Result<Rule, String> {
-        for (cell, column) in [(&row.key, "property_key"), (&row.value, "property_value")] {
-            if *cell == Cell::Null {
-                return Err(format!("{column} is NULL"));
-            }
+    pub fn read(row: &RuleRow, options: &Options) -> Result<Rule, String> {
+        if let Some(why) = options.unusable(&Row::Rule(row.clone())) {
+            return Err(why);
         }
-        let rule = Rule {
+        Ok(Rule {
             domain: text(&row.domain, "domain")?,
             subject: text(&row.subject, "subject")?,
             spriority: number(&row.spriority, "spriority")?,
             ppriority: number(&row.ppriority, "ppriority")?,
             key: text(&row.key, "property_key")?,
             value: text(&row.value, "property_value")?,
-        };
-        rule.check()?;
-        Ok(rule)
+        })
     }
 
     /// Whether the server can use it.
-    fn check(&self) -> Result<(), String> {
-        if self.subject.trim_end_matches(' ').is_empty() {
-            return Err("the subject is empty, which matches no client: write `default` for all".into());
-        }
-        for (text, longest, what) in [(&self.key, MAX_KEY, "key"), (&self.value, MAX_VALUE, "value")] {
-            if text.len() > longest {
-                return Err(format!("the {what} is longer than {longest} bytes"));
-            }
-        }
-        Ok(())
+    fn check(&self, options: &Options) -> Result<(), String> {
+        options.unusable(&Row::Rule(self.row(0))).map_or(Ok(()), Err)
     }
 
     /// The row that says so.
@@ -189,7 +174,7 @@ mod tests {
             key: "a\\:b".into(),
             value: "".into(),
         };
-        let rule = Rule::read(&row).unwrap_or_else(|why| panic!("{why}"));
+        let rule = Rule::read(&row, &Options::default()).unwrap_or_else(|why| panic!("{why}"));
         assert!(rule.row(7) == RuleRow { ppriority: Cell::Int(-3), ..row });
     }
 
@@ -203,13 +188,19 @@ mod tests {
             key: "k".into(),
             value: "v".into(),
         };
-        let why = |row: RuleRow| Rule::read(&row).err().unwrap_or_default();
+        let why = |row: RuleRow| Rule::read(&row, &Options::default()).err().unwrap_or_default();
         assert!(why(RuleRow { key: Cell::Null, ..rule.row(1) }).contains("property_key is NULL"));
         assert!(why(RuleRow { subject: " ".into(), ..rule.row(1) }).contains("subject"));
         assert!(why(RuleRow { spriority: Cell::Int(1 << 40), ..rule.row(1) }).contains("32 bits"));
         assert!(why(RuleRow { value: Cell::Text(vec![0xff]), ..rule.row(1) }).contains("UTF-8"));
         assert!(why(RuleRow { key: "k".repeat(2000).as_str().into(), ..rule.row(1) }).contains("longer"));
         let user = UserRow { id: 1, username: "a".into(), domain: Cell::Null, password: Cell::Null };
-        assert!(User::read(&user).is_err_and(|why| why.contains("domain")));
+        let why = |user: &UserRow| User::read(user, &Options::default()).err();
+        assert!(why(&user).is_some_and(|why| why.contains("domain")));
+        // What others could make of a username is as the server has it.
+        let user = UserRow { username: "username=b".into(), domain: "a.org".into(), ..user };
+        assert!(why(&user).is_some_and(|why| why.contains("typed")));
+        let typed = RuleRow { subject: "osname=".into(), ..rule.row(1) };
+        assert!(Rule::read(&typed, &Options::default()).is_err_and(|why| why.contains("subject")));
     }
 }

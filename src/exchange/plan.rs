@@ -7,8 +7,9 @@ use hashbrown::hash_map::Entry;
 
 use super::{Error, Rule, User};
 use crate::model::{Row, RuleRow, Table, UserRow};
-use crate::snapshot::{Comparison, Folded};
-use crate::source::Edit;
+use crate::rules::{Key, KeyIdentity};
+use crate::snapshot::{Comparison, Folded, Options};
+use crate::source::{Columns, Edit};
 
 /// What a file has many of.
 pub trait Item: Sized {
@@ -18,26 +19,26 @@ pub trait Item: Sized {
     type Row;
     /// Where its rows are.
     const TABLE: Table;
-    /// What may differ between two that are the same one.
+    /// What files call the columns of the table.
     const COLUMNS: &'static [&'static str];
     /// Whether there may be only one.
     const IS_UNIQUE: bool;
 
     /// See [`Item::Identity`].
     fn identity(&self, comparison: Comparison) -> Self::Identity;
-    /// Which of [`Item::COLUMNS`] differ, a bit each.
-    fn differs(&self, other: &Self) -> u8;
+    /// The columns in which they differ.
+    fn differing(&self, other: &Self) -> Columns;
     /// What counts before the id. The same for all where the id does not count.
     fn order(&self) -> (Option<i32>, Option<i32>);
     /// Its name for people: never a password or a value.
-    fn label(&self) -> String;
+    fn label(&self, options: &Options) -> String;
     /// See [`User::row`].
     fn to_row(&self, id: i64) -> Row;
     /// See [`User::read`].
     ///
     /// # Errors
     /// Why the server cannot use it.
-    fn read(row: &Self::Row) -> Result<Self, String>;
+    fn read(row: &Self::Row, options: &Options) -> Result<Self, String>;
     /// The id of a row.
     fn id(row: &Self::Row) -> i64;
 }
@@ -53,15 +54,19 @@ impl Item for User {
         (comparison.fold(&self.domain), comparison.fold(&self.username))
     }
 
-    fn differs(&self, other: &Self) -> u8 {
-        bits([self.username != other.username, self.domain != other.domain, self.password != other.password])
+    fn differing(&self, other: &Self) -> Columns {
+        Columns::of(&[
+            self.username != other.username,
+            self.domain != other.domain,
+            self.password != other.password,
+        ])
     }
 
     fn order(&self) -> (Option<i32>, Option<i32>) {
         (None, None)
     }
 
-    fn label(&self) -> String {
+    fn label(&self, _: &Options) -> String {
         format!("{}@{}", self.username, self.domain)
     }
 
@@ -69,8 +74,8 @@ impl Item for User {
         Row::User(self.row(id))
     }
 
-    fn read(row: &UserRow) -> Result<Self, String> {
-        User::read(row)
+    fn read(row: &UserRow, options: &Options) -> Result<Self, String> {
+        User::read(row, options)
     }
 
     fn id(row: &UserRow) -> i64 {
@@ -79,22 +84,27 @@ impl Item for User {
 }
 
 impl Item for Rule {
-    type Identity = (Folded, Folded, String);
+    type Identity = (Folded, Folded, KeyIdentity);
     type Row = RuleRow;
     const TABLE: Table = Table::JitsiProperty;
-    const COLUMNS: &'static [&'static str] = &["domain", "subject", "spriority", "ppriority", "value"];
+    const COLUMNS: &'static [&'static str] = &["domain", "subject", "spriority", "ppriority", "key", "value"];
     const IS_UNIQUE: bool = false;
 
     fn identity(&self, comparison: Comparison) -> Self::Identity {
-        (comparison.fold(&self.domain), comparison.fold(&self.subject), self.key.clone())
+        (
+            comparison.fold(&self.domain),
+            comparison.fold(&self.subject),
+            Key::parse(&self.key, |_| ()).identity(),
+        )
     }
 
-    fn differs(&self, other: &Self) -> u8 {
-        bits([
+    fn differing(&self, other: &Self) -> Columns {
+        Columns::of(&[
             self.domain != other.domain,
             self.subject != other.subject,
             self.spriority != other.spriority,
             self.ppriority != other.ppriority,
+            self.key != other.key,
             self.value != other.value,
         ])
     }
@@ -103,8 +113,9 @@ impl Item for Rule {
         Rule::order(self)
     }
 
-    fn label(&self) -> String {
+    fn label(&self, options: &Options) -> String {
         let Rule { domain, subject, key, .. } = self;
+        let subject = options.shown_subject(subject);
         format!("{subject} of {}: {key}", if domain.is_empty() { "all tenants" } else { domain })
     }
 
@@ -112,8 +123,8 @@ impl Item for Rule {
         Row::Rule(self.row(id))
     }
 
-    fn read(row: &RuleRow) -> Result<Self, String> {
-        Rule::read(row)
+    fn read(row: &RuleRow, options: &Options) -> Result<Self, String> {
+        Rule::read(row, options)
     }
 
     fn id(row: &RuleRow) -> i64 {
@@ -124,11 +135,11 @@ impl Item for Rule {
 /// What the server uses of `rows`, in the order in which it counts, and what it
 /// leaves out, in words. Of users whose names are the same to it, the lowest id
 /// counts.
-pub fn usable<T: Item>(rows: Vec<T::Row>, comparison: Comparison) -> (Vec<T>, Vec<String>) {
+pub fn usable<T: Item>(rows: Vec<T::Row>, options: &Options) -> (Vec<T>, Vec<String>) {
     let (mut usable, mut left_out) = (Vec::with_capacity(rows.len()), Vec::new());
     for row in rows {
         let id = T::id(&row);
-        match T::read(&row) {
+        match T::read(&row, options) {
             Ok(item) => usable.push((id, item)),
             Err(why) => left_out.push(format!("{} id {id}: {why}", T::TABLE)),
         }
@@ -136,13 +147,13 @@ pub fn usable<T: Item>(rows: Vec<T::Row>, comparison: Comparison) -> (Vec<T>, Ve
     usable.sort_by_key(|(id, item)| (item.order(), *id));
     if T::IS_UNIQUE {
         let mut first = HashMap::with_capacity(usable.len());
-        usable.retain(|(id, item)| match first.entry(item.identity(comparison)) {
+        usable.retain(|(id, item)| match first.entry(item.identity(options.comparison)) {
             Entry::Vacant(vacant) => {
                 vacant.insert(*id);
                 true
             }
             Entry::Occupied(first) => {
-                let (table, label) = (T::TABLE, item.label());
+                let (table, label) = (T::TABLE, item.label(options));
                 left_out
                     .push(format!("{table} id {id}: {label} is the same name as that of id {}", first.get()));
                 false
@@ -152,17 +163,13 @@ pub fn usable<T: Item>(rows: Vec<T::Row>, comparison: Comparison) -> (Vec<T>, Ve
     (usable.into_iter().map(|(_, item)| item).collect(), left_out)
 }
 
-fn bits<const N: usize>(all: [bool; N]) -> u8 {
-    all.iter().rev().fold(0, |bits, bit| bits << 1 | u8::from(*bit))
-}
-
 /// What becomes of an item of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     /// A row says so already.
     Keep(i64),
     /// This row is to say so, which differs in these columns.
-    Set(i64, u8),
+    Set(i64, Columns),
     /// There is to be a row.
     Add,
     /// This row is to go, and to come again behind those before it.
@@ -209,8 +216,9 @@ impl<T: Item> Plan<T> {
         mut there: Vec<(i64, Option<T>)>,
         wanted: Vec<(u64, T)>,
         replace: bool,
-        comparison: Comparison,
+        options: &Options,
     ) -> Result<Plan<T>, Error> {
+        let comparison = options.comparison;
         // Of several that are the same one, the first is the one that counts.
         there.sort_by_key(|(id, item)| (item.as_ref().map(T::order), *id));
         let (mut known, mut next) = chains(&there, comparison);
@@ -228,8 +236,11 @@ impl<T: Item> Plan<T> {
             if T::IS_UNIQUE {
                 match lines.entry(identity) {
                     Entry::Occupied(first) => {
-                        let what =
-                            format!("{} is in line {} already: leave out one", item.label(), first.get());
+                        let what = format!(
+                            "{} is in line {} already: leave out one",
+                            item.label(options),
+                            first.get()
+                        );
                         return Err(Error::new(line, what));
                     }
                     Entry::Vacant(vacant) => vacant.insert(line),
@@ -239,8 +250,8 @@ impl<T: Item> Plan<T> {
                 None => Step::Add,
                 Some((at, id, old)) => {
                     is_left[at] = false;
-                    match item.differs(old) {
-                        0 => Step::Keep(id),
+                    match item.differing(old) {
+                        columns if columns.is_empty() => Step::Keep(id),
                         columns => Step::Set(id, columns),
                     }
                 }
@@ -275,7 +286,7 @@ impl<T: Item> Plan<T> {
 
     /// Up to `most` lines for each kind of edit, as in a diff: what goes, what
     /// changes, what comes.
-    pub fn lines(&self, most: usize) -> Vec<String> {
+    pub fn lines(&self, most: usize, options: &Options) -> Vec<String> {
         let mut lines = Vec::new();
         let mut tell = |sign: char, all: &mut dyn Iterator<Item = String>| {
             lines.extend((&mut *all).take(most).map(|line| format!("{sign} {line}")));
@@ -287,20 +298,20 @@ impl<T: Item> Plan<T> {
         tell(
             '-',
             &mut self.removed.iter().map(|(id, item)| match item {
-                Some(item) => item.label(),
+                Some(item) => item.label(options),
                 None => format!("{} id {id}, which cannot be used", T::TABLE),
             }),
         );
         tell(
             '~',
             &mut self.wanted.iter().filter_map(|(item, step)| match step {
-                Step::Set(_, columns) => Some(format!("{} ({})", item.label(), named::<T>(*columns))),
-                Step::Move(_) => Some(format!("{} (place)", item.label())),
+                Step::Set(_, columns) => Some(format!("{} ({})", item.label(options), named::<T>(*columns))),
+                Step::Move(_) => Some(format!("{} (place)", item.label(options))),
                 Step::Keep(_) | Step::Add => None,
             }),
         );
         let added = self.wanted.iter().filter(|(_, step)| *step == Step::Add);
-        tell('+', &mut added.map(|(item, _)| item.label()));
+        tell('+', &mut added.map(|(item, _)| item.label(options)));
         lines
     }
 
@@ -319,12 +330,12 @@ impl<T: Item> Plan<T> {
         for (item, step) in self.wanted {
             match step {
                 Step::Keep(_) => {}
-                Step::Set(id, _) => set.push((id, item)),
+                Step::Set(id, columns) => set.push((id, columns, item)),
                 Step::Add | Step::Move(_) => added.push(item),
             }
         }
         let gone = gone.into_iter().map(|id| Edit::Remove(T::TABLE, id));
-        let set = set.into_iter().map(|(id, item)| Edit::Set(item.to_row(id)));
+        let set = set.into_iter().map(|(id, columns, item)| Edit::Set(item.to_row(id), columns));
         gone.chain(set).chain(added.into_iter().map(|item| Edit::Add(item.to_row(0))))
     }
 }
@@ -361,9 +372,8 @@ fn keep_order<T: Item>(steps: &mut [(T, Step)]) {
     }
 }
 
-fn named<T: Item>(columns: u8) -> String {
-    let named = T::COLUMNS.iter().enumerate().filter(|(at, _)| columns & 1 << at != 0);
-    named.map(|(_, column)| *column).collect::<Vec<_>>().join(", ")
+fn named<T: Item>(columns: Columns) -> String {
+    columns.pick(T::COLUMNS).copied().collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -385,7 +395,7 @@ mod tests {
     fn plan<T: Item>(there: Vec<T>, wanted: Vec<T>, replace: bool) -> Plan<T> {
         let there = (1..).zip(there.into_iter().map(Some)).collect();
         let wanted = (2..).zip(wanted).collect();
-        Plan::new(there, wanted, replace, Comparison::Folded).unwrap_or_else(|error| panic!("{error}"))
+        Plan::new(there, wanted, replace, &Options::default()).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// What the table says after the edits.
@@ -393,7 +403,9 @@ mod tests {
         let mut table: Vec<(i64, Rule)> = (1..).zip(there).collect();
         let mut last = table.len() as i64;
         let read = |row: Row| match row {
-            Row::Rule(row) => (row.id, Rule::read(&row).unwrap_or_else(|why| panic!("{why}"))),
+            Row::Rule(row) => {
+                (row.id, Rule::read(&row, &Options::default()).unwrap_or_else(|why| panic!("{why}")))
+            }
             Row::User(_) => panic!("a user"),
         };
         for edit in edits {
@@ -402,7 +414,7 @@ mod tests {
                     last += 1;
                     table.push((last, read(row).1));
                 }
-                Edit::Set(row) => {
+                Edit::Set(row, _) => {
                     let (id, rule) = read(row);
                     table.iter_mut().find(|(known, _)| *known == id).expect("a row").1 = rule;
                 }
@@ -420,34 +432,50 @@ mod tests {
         let without = plan(there(), wanted(), false);
         assert_eq!(without.counts, Counts { added: 1, set: 2, removed: 0, kept: 1 });
         let lines = ["~ Alice@a.org (username)", "~ bob@a.org (password)", "+ dave@a.org"];
-        assert_eq!(without.lines(9), lines);
-        assert_eq!(without.lines(1), [lines[0], "~ ... and 1 more", lines[2]]);
+        assert_eq!(without.lines(9, &Options::default()), lines);
+        assert_eq!(without.lines(1, &Options::default()), [lines[0], "~ ... and 1 more", lines[2]]);
         let with = plan(there(), wanted(), true);
-        assert_eq!(with.lines(9)[0], "- ALICE@a.org");
+        assert_eq!(with.lines(9, &Options::default())[0], "- ALICE@a.org");
         assert_eq!(with.counts.edits(), with.edits().count());
     }
 
     #[test]
     fn a_user_who_is_in_the_file_twice_is_an_error() {
         let wanted = vec![(2, user("alice", "1")), (3, user("bob", "1")), (4, user("ALICE ", "1"))];
-        let error = Plan::new(Vec::new(), wanted, false, Comparison::Folded).err().expect("refused");
+        let error = Plan::new(Vec::new(), wanted, false, &Options::default()).err().expect("refused");
         assert_eq!(error.to_string(), "line 4: ALICE @a.org is in line 2 already: leave out one");
     }
 
     #[test]
     fn rows_that_cannot_be_used_go_only_when_everything_is_replaced() {
         let there = || vec![(7, None), (8, Some(user("alice", "1")))];
-        let plan = |replace| Plan::new(there(), vec![(2, user("alice", "1"))], replace, Comparison::Exact);
+        let exact = Options { comparison: Comparison::Exact, ..Options::default() };
+        let plan = |replace| Plan::new(there(), vec![(2, user("alice", "1"))], replace, &exact);
         assert_eq!(plan(false).expect("a plan").counts.edits(), 0);
-        let lines = plan(true).expect("a plan").lines(9);
+        let lines = plan(true).expect("a plan").lines(9, &Options::default());
         assert_eq!(lines, ["- user_auth id 7, which cannot be used"]);
+    }
+
+    #[test]
+    fn a_key_that_java_reads_alike_is_the_same_one() {
+        let there = || vec![rule("a", 1, "x\\:y", "v"), rule("a", 1, "z${arch}\\u0041", "v")];
+        let wanted = vec![rule("a", 1, "z$arch\\A", "v"), rule("a", 1, "x\\u003ay", "w")];
+        let plan = plan(there(), wanted, false);
+        let changed = ["~ a of all tenants: z$arch\\A (key)", "~ a of all tenants: x\\u003ay (key, value)"];
+        assert_eq!(plan.lines(9, &Options::default()), changed);
+    }
+
+    #[test]
+    fn a_password_that_a_subject_names_is_not_shown() {
+        let plan = plan(vec![], vec![rule("password=hunter2", 1, "k", "v")], false);
+        assert_eq!(plan.lines(9, &Options::default()), ["+ password=*** of all tenants: k"]);
     }
 
     #[test]
     fn rules_of_one_key_are_matched_in_the_order_in_which_they_count() {
         let there = || vec![rule("a", 20, "k", "second"), rule("a", 10, "k", "first")];
         let plan = plan(there(), vec![rule("a", 10, "k", "first"), rule("A", 20, "k", "other")], false);
-        assert_eq!(plan.lines(9), ["~ A of all tenants: k (subject, value)"]);
+        assert_eq!(plan.lines(9, &Options::default()), ["~ A of all tenants: k (subject, value)"]);
     }
 
     proptest! {

@@ -9,6 +9,7 @@ use hashbrown::HashMap;
 use super::{Error, Rule};
 use crate::model::Params;
 use crate::properties::Place;
+use crate::snapshot::Options;
 use crate::template::Template;
 
 /// A property as it is written.
@@ -202,12 +203,13 @@ impl Target<'_> {
     pub fn rules(
         &self,
         templates: impl IntoIterator<Item = (u64, String, String)>,
+        options: &Options,
     ) -> Result<Vec<(u64, Rule)>, Error> {
         let rules = (1..).zip(templates).map(|(place, (line, key, value))| {
             let (domain, subject) = (self.domain.to_owned(), self.subject.to_owned());
             let (spriority, ppriority) = (Some(self.spriority), Some(place));
             let rule = Rule { domain, subject, spriority, ppriority, key, value };
-            rule.check().map_err(|what| Error::new(line, what))?;
+            rule.check(options).map_err(|what| Error::new(line, what))?;
             Ok((line, rule))
         });
         rules.collect()

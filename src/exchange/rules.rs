@@ -1,11 +1,14 @@
 //! Rules as CSV and as JSON, in the order in which they count.
 
 use std::borrow::Cow;
+use std::fmt;
 
+use serde::de::{Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::table::{self, Column, Fields};
 use super::{DEFAULT_PPRIORITY, Error, Rule, default_spriority};
+use crate::snapshot::Options;
 
 /// The names of the tables' own columns will do, as in a dump.
 const COLUMNS: [Column; 6] = [
@@ -21,7 +24,7 @@ const COLUMNS: [Column; 6] = [
 ///
 /// # Errors
 /// On the first line that is not as it must be.
-pub fn parse_csv(text: &[u8]) -> Result<Vec<(u64, Rule)>, Error> {
+pub fn parse_csv(text: &[u8], options: &Options) -> Result<Vec<(u64, Rule)>, Error> {
     table::read(text, &COLUMNS, |fields| {
         let (domain, subject) = (fields.text(0), fields.text(1));
         let rule = Rule {
@@ -32,7 +35,7 @@ pub fn parse_csv(text: &[u8]) -> Result<Vec<(u64, Rule)>, Error> {
             key: fields.text(4),
             value: fields.text(5),
         };
-        rule.check()?;
+        rule.check(options)?;
         Ok(rule)
     })
 }
@@ -63,6 +66,9 @@ pub fn write_csv<'r>(rules: impl IntoIterator<Item = &'r Rule>) -> Vec<u8> {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Object<'t> {
+    /// A dump's; ids are the database's to give.
+    #[serde(default, rename = "id", skip_serializing)]
+    _id: IgnoredAny,
     #[serde(default)]
     domain: Option<Cow<'t, str>>,
     subject: Cow<'t, str>,
@@ -79,27 +85,40 @@ fn given<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<i32>>, D::E
     Option::deserialize(from).map(Some)
 }
 
-/// Checked while it is read, so that the error knows the line.
-#[derive(Deserialize)]
-#[serde(try_from = "Object")]
-struct Checked(Rule);
-
-impl TryFrom<Object<'_>> for Checked {
-    type Error = String;
-
-    fn try_from(object: Object<'_>) -> Result<Checked, String> {
-        let Object { domain, subject, spriority, ppriority, key, value } = object;
+impl Object<'_> {
+    fn rule(self) -> Rule {
+        let Object { domain, subject, spriority, ppriority, key, value, .. } = self;
         let domain = domain.unwrap_or_default().into_owned();
-        let rule = Rule {
+        Rule {
             spriority: spriority.unwrap_or_else(|| Some(default_spriority(&subject, &domain))),
             ppriority: ppriority.unwrap_or(Some(DEFAULT_PPRIORITY)),
             domain,
             subject: subject.into_owned(),
             key: key.into_owned(),
             value: value.into_owned(),
-        };
-        rule.check()?;
-        Ok(Checked(rule))
+        }
+    }
+}
+
+/// A list of rules. Each is checked while it is read, so that the error knows
+/// the line.
+struct Checked<'o>(&'o Options);
+
+impl<'de> Visitor<'de> for Checked<'_> {
+    type Value = Vec<Rule>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of rules")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<Rule>, A::Error> {
+        let mut rules = Vec::new();
+        while let Some(object) = list.next_element::<Object<'_>>()? {
+            let rule = object.rule();
+            rule.check(self.0).map_err(A::Error::custom)?;
+            rules.push(rule);
+        }
+        Ok(rules)
     }
 }
 
@@ -107,8 +126,10 @@ impl TryFrom<Object<'_>> for Checked {
 ///
 /// # Errors
 /// On the first that is not as it must be.
-pub fn parse_json(text: &[u8]) -> Result<Vec<(u64, Rule)>, Error> {
-    let rules: Vec<Checked> = serde_json::from_slice(text).map_err(|error| {
+pub fn parse_json(text: &[u8], options: &Options) -> Result<Vec<(u64, Rule)>, Error> {
+    let mut json = serde_json::Deserializer::from_slice(text);
+    let rules = json.deserialize_seq(Checked(options)).and_then(|rules| json.end().map(|()| rules));
+    let rules = rules.map_err(|error| {
         let line = (error.line() as u64).max(1);
         let what = error.to_string();
         let what = what.split(" at line ").next().unwrap_or_default();
@@ -117,7 +138,7 @@ pub fn parse_json(text: &[u8]) -> Result<Vec<(u64, Rule)>, Error> {
         let told = if is_quoting { "a text or a number where the other must be, or neither" } else { what };
         Error::new(line, format!("not a JSON list of rules: {told}"))
     })?;
-    Ok((1..).zip(rules).map(|(place, Checked(rule))| (place, rule)).collect())
+    Ok((1..).zip(rules).collect())
 }
 
 /// Writes a JSON array, a line a rule.
@@ -126,6 +147,7 @@ pub fn write_json<'r>(rules: impl IntoIterator<Item = &'r Rule>) -> Vec<u8> {
     for (place, rule) in rules.into_iter().enumerate() {
         written.extend_from_slice(if place == 0 { b"\n" } else { b",\n" });
         let object = Object {
+            _id: IgnoredAny,
             domain: (!rule.domain.is_empty()).then_some(rule.domain.as_str().into()),
             subject: rule.subject.as_str().into(),
             spriority: Some(rule.spriority),
@@ -169,20 +191,26 @@ mod tests {
     #[test]
     fn a_priority_that_is_not_said_is_the_default_one() {
         let csv = b"subject,property_key,property_value\ndefault,k,v\nbob,k,v\n";
-        assert_eq!(priorities(parse_csv(csv)), [(Some(9), Some(10)), (Some(5), Some(10))]);
+        assert_eq!(
+            priorities(parse_csv(csv, &Options::default())),
+            [(Some(9), Some(10)), (Some(5), Some(10))]
+        );
         let csv = b"subject,spriority,ppriority,key,value\nbob,,-7,k,v\n";
-        assert_eq!(priorities(parse_csv(csv)), [(None, Some(-7))]);
+        assert_eq!(priorities(parse_csv(csv, &Options::default())), [(None, Some(-7))]);
         let json = br#"[{"subject":"bob","key":"k","value":"v","spriority":null}]"#;
-        assert_eq!(priorities(parse_json(json)), [(None, Some(10))]);
+        assert_eq!(priorities(parse_json(json, &Options::default())), [(None, Some(10))]);
     }
 
     #[test]
     fn a_bad_line_is_named_by_its_number_and_without_its_value() {
-        let error = |csv: &str| parse_csv(csv.as_bytes()).err().map(|error| error.to_string());
+        let error =
+            |csv: &str| parse_csv(csv.as_bytes(), &Options::default()).err().map(|error| error.to_string());
         let found = error("subject,key,value,spriority\na,k,v,1\na,k,secret,secret\n").expect("refused");
         assert!(found.starts_with("line 3: spriority") && !found.contains("secret"), "{found}");
         assert!(error("subject,key,value\n,k,v\n").expect("refused").contains("line 2: the subject"));
-        let error = |json: &str| parse_json(json.as_bytes()).err().map(|error| error.to_string());
+        let error = |json: &str| {
+            parse_json(json.as_bytes(), &Options::default()).err().map(|error| error.to_string())
+        };
         for (json, words) in [
             ("[\n{\"subject\":\"a\",\"key\":\"k\",\"value\":4711}]", "line 2: "),
             (
@@ -213,17 +241,17 @@ mod tests {
         fn what_is_written_is_read_back(texts in prop::collection::vec(any::<Texts>(), 0..5)) {
             let rules = rules(texts);
             let (csv, json) = (write_csv(&rules), write_json(&rules));
-            prop_assert!(bare(parse_csv(&csv).expect("CSV")) == rules);
-            prop_assert!(bare(parse_json(&json).expect("JSON")) == rules);
+            prop_assert!(bare(parse_csv(&csv, &Options::default()).expect("CSV")) == rules);
+            prop_assert!(bare(parse_json(&json, &Options::default()).expect("JSON")) == rules);
         }
 
         #[test]
         fn any_bytes_are_read_or_refused(bytes: Vec<u8>, text in r#"[\[\]{}",:a1\n ]{0,40}"#) {
             for bytes in [&bytes[..], text.as_bytes()] {
-                let _ = parse_csv(bytes);
-                let _ = parse_json(bytes);
-                let _ = parse_csv(&[b"subject,key,value\n", bytes].concat());
-                let _ = parse_json(&[b"[{\"subject\":", bytes].concat());
+                let _ = parse_csv(bytes, &Options::default());
+                let _ = parse_json(bytes, &Options::default());
+                let _ = parse_csv(&[b"subject,key,value\n", bytes].concat(), &Options::default());
+                let _ = parse_json(&[b"[{\"subject\":", bytes].concat(), &Options::default());
             }
         }
     }

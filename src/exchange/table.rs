@@ -54,6 +54,10 @@ fn places(heads: &StringRecord, columns: &[Column]) -> Result<Vec<Option<usize>>
     let mut places = vec![None; columns.len()];
     for (place, head) in heads.iter().enumerate() {
         let head = head.trim();
+        // A dump's; ids are the database's to give.
+        if head == "id" {
+            continue;
+        }
         let named = columns.iter().position(|Column(names, _)| names.contains(&head));
         // The head may be a user's line, and then its password: not to be shown.
         let column = named

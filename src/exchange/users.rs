@@ -3,6 +3,7 @@
 use super::table::{self, Column};
 use super::{Error, User};
 use crate::model::Secret;
+use crate::snapshot::Options;
 
 const COLUMNS: [Column; 3] =
     [Column(&["username"], true), Column(&["domain"], true), Column(&["password"], true)];
@@ -11,11 +12,11 @@ const COLUMNS: [Column; 3] =
 ///
 /// # Errors
 /// On the first line that is not as it must be.
-pub fn parse(text: &[u8]) -> Result<Vec<(u64, User)>, Error> {
+pub fn parse(text: &[u8], options: &Options) -> Result<Vec<(u64, User)>, Error> {
     table::read(text, &COLUMNS, |fields| {
         let password = Secret::new(fields.text(2));
         let user = User { username: fields.text(0), domain: fields.text(1), password };
-        user.check()?;
+        user.check(options)?;
         Ok(user)
     })
 }
@@ -33,18 +34,22 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn read(text: &[u8]) -> Result<Vec<(u64, User)>, Error> {
+        parse(text, &Options::default())
+    }
+
     fn error(text: &str) -> String {
-        parse(text.as_bytes()).expect_err("refused").to_string()
+        read(text.as_bytes()).expect_err("refused").to_string()
     }
 
     #[test]
     fn columns_go_by_their_heads_and_may_be_quoted() {
         let users =
-            parse(b"\xEF\xBB\xBFpassword,username,domain\r\n\"a,\"\"b\n\",alice,a.org\r\n").expect("CSV");
+            read(b"\xEF\xBB\xBFpassword,username,domain\r\n\"a,\"\"b\n\",alice,a.org\r\n").expect("CSV");
         assert_eq!(users.len(), 1);
         let User { username, domain, password } = &users[0].1;
         assert_eq!((username.as_str(), domain.as_str(), password.reveal()), ("alice", "a.org", "a,\"b\n"));
-        assert!(parse(b"username,domain,password\n").expect("CSV").is_empty());
+        assert!(read(b"username,domain,password\n").expect("CSV").is_empty());
     }
 
     #[test]
@@ -57,7 +62,7 @@ mod tests {
         assert!(error(&format!("{heads}a,a.org,x\n\"b\nb\",a.org,x\n,a.org,x\n")).starts_with("line 5: "));
         assert!(error(&format!("{heads}a,a.org\n")).contains("line 2: 2 fields"));
         let latin = [heads.as_bytes(), b"a,a.org,x\nb\xe9,a.org,x\n"].concat();
-        assert_eq!(parse(&latin).expect_err("refused").line, 3);
+        assert_eq!(read(&latin).expect_err("refused").line, 3);
     }
 
     proptest! {
@@ -71,15 +76,15 @@ mod tests {
                 })
                 .collect();
             let written = write(&users);
-            let read: Vec<User> = parse(&written).expect("CSV").into_iter().map(|(_, user)| user).collect();
-            prop_assert!(read == users);
-            prop_assert!(write(&read) == written);
+            let again: Vec<User> = read(&written).expect("CSV").into_iter().map(|(_, user)| user).collect();
+            prop_assert!(again == users);
+            prop_assert!(write(&again) == written);
         }
 
         #[test]
         fn any_bytes_are_read_or_refused(bytes: Vec<u8>, rest in r#"[a,"\r\n]{0,40}"#) {
-            let _ = parse(&bytes);
-            let _ = parse(&[b"username,domain,password\n".as_slice(), rest.as_bytes(), &bytes].concat());
+            let _ = read(&bytes);
+            let _ = read(&[b"username,domain,password\n".as_slice(), rest.as_bytes(), &bytes].concat());
         }
     }
 }

@@ -4,14 +4,11 @@ use hashbrown::HashMap;
 use serde::Serialize;
 
 use super::Request;
-use crate::model::{Cell, Known, Params, RuleRow};
+use crate::model::{Cell, HIDDEN, Known, Params, RuleRow};
 use crate::properties;
 use crate::rules::{Compiled, Order, Outcome};
 use crate::snapshot::{Fate, Mismatch, Options, Session, Snapshot, Traced};
-use crate::template;
 
-/// What stands for a secret.
-const HIDDEN: &str = "***";
 /// Rules of one key that do not match, as many as are listed without being
 /// asked for.
 const LISTED: usize = 10;
@@ -198,7 +195,7 @@ fn rule(traced: &Traced<'_>, shown: &Params, options: &Options) -> Rule {
     Rule {
         id: row.id,
         domain: stored(&row.domain),
-        subject: subject(stored(&row.subject), options),
+        subject: options.shown_subject(&stored(&row.subject)).into_owned(),
         spriority: priority(&row.spriority),
         ppriority: priority(&row.ppriority),
         value: if properties::names_a_secret(&key) { HIDDEN.to_owned() } else { value },
@@ -209,17 +206,6 @@ fn rule(traced: &Traced<'_>, shown: &Params, options: &Options) -> Rule {
         why,
     }
 }
-/// A subject without the password that it may name.
-fn subject(stored: String, options: &Options) -> String {
-    let Some((name, _)) = template::typed_subject(&stored) else { return stored };
-    let folded = name.to_lowercase();
-    let alias = options.aliases.iter().find(|(alias, _)| *alias == folded).map(|(_, known)| *known);
-    match alias.or_else(|| Known::from_name(&folded)) {
-        Some(Known::Password) => format!("{name}={HIDDEN}"),
-        _ => stored,
-    }
-}
-
 type Words = (&'static str, Option<i64>, Option<String>, String);
 
 fn words(fate: &Fate, order: Option<Order>) -> Words {

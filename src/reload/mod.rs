@@ -29,7 +29,7 @@ use crate::metrics::Metrics;
 use crate::model::{Change, Table};
 use crate::process::service::Reports;
 use crate::snapshot::{Options, Served};
-use crate::source::{self, Changes, Cursor, Source};
+use crate::source::{self, Changes, Cursor, Source, Which};
 use crate::state_file::{self, Journal};
 use crate::watch::Watch;
 use desk::{Desk, Guard, Outcome, Shrunk, Swapped};
@@ -376,7 +376,7 @@ impl Reloader {
             let writing =
                 tokio::task::spawn_blocking(move || desk.load(epoch, rows, &counted, begun, is_done, guard));
             let loaded = tokio::select! {
-                loaded = source.load(sender, wants_cursor) => loaded,
+                loaded = source.load(Which::All, sender, wants_cursor) => loaded,
                 () = stopped.notified() => Err(source::Error::Cancelled),
             };
             // Only what came whole counts.

@@ -23,7 +23,7 @@ use smallvec::SmallVec;
 pub use ledger::content;
 pub use names::{Comparison, Folded};
 pub use owners::Means;
-pub(crate) use rows::{MAX_KEY, MAX_VALUE};
+
 pub(crate) use survey::{ALL_TENANTS, Named, Whom, looks_sent_for};
 pub use trace::{Fate, Mismatch, Traced};
 pub use writer::{Draft, Problems, Summary, Writer};

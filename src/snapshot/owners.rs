@@ -1,8 +1,11 @@
 //! Whose a rule is, by what its subject says.
 
+use std::borrow::Cow;
+
 use super::names::Folded;
 use super::{Options, Param, rows};
-use crate::model::{Cell, Known};
+use crate::model::{Cell, HIDDEN, Known};
+use crate::template;
 
 /// How a subject says that a rule is one user's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +28,16 @@ impl Options {
     pub fn can_be_user(&self, username: &Folded, domain: &Folded) -> bool {
         let is_anothers = matches!(rows::typed(username, self), Some((_, Param::Known(Known::Username))));
         !username.is_empty() && !domain.is_empty() && !is_anothers
+    }
+
+    /// A subject as it may be shown: without the password that it may name.
+    pub fn shown_subject<'s>(&self, stored: &'s str) -> Cow<'s, str> {
+        let Some((name, _)) = template::typed_subject(stored) else { return stored.into() };
+        // Whoever wrote it in capitals meant it all the same.
+        match rows::typed(stored[..=name.len()].to_lowercase().as_bytes(), self) {
+            Some((_, Param::Known(Known::Password))) => format!("{name}={HIDDEN}").into(),
+            _ => stored.into(),
+        }
     }
 
     /// Whether, and how, the rules of a `subject` are those of the user of a

@@ -8,15 +8,15 @@ use hashbrown::HashMap;
 
 use super::{Folded, Options, Param, names};
 use crate::credential::{Credential, Owner};
-use crate::model::{Cell, Known, RuleRow, UserRow};
+use crate::model::{Cell, Known, Row, RuleRow, UserRow};
 use crate::properties::Place;
 use crate::rules::{Compiled, Key, Order};
 use crate::template::{self, Fault, Template};
 
 /// Longest property key in bytes, before substitution.
-pub const MAX_KEY: usize = 1024;
+const MAX_KEY: usize = 1024;
 /// Longest property value in bytes, before substitution: MySQL's `TEXT`.
-pub const MAX_VALUE: usize = 65_535;
+const MAX_VALUE: usize = 65_535;
 
 /// A row that cannot be used, and why.
 pub(super) struct Unusable(pub String);
@@ -24,8 +24,27 @@ pub(super) struct Unusable(pub String);
 /// The code of problems that cost the row.
 pub(super) const BAD_ROW: &str = "bad-row";
 
+impl Unusable {
+    /// With what a load makes of it.
+    pub fn consequence(self) -> String {
+        format!("{}; the row is left out", self.0)
+    }
+}
+
 fn unusable(why: &str) -> Unusable {
-    Unusable(format!("{why}; the row is left out"))
+    Unusable(why.to_owned())
+}
+
+impl Options {
+    /// Why a load would leave this row out, if it would.
+    pub fn unusable(&self, row: &Row) -> Option<String> {
+        let quiet = &mut |_, _| ();
+        let unusable = match row {
+            Row::User(row) => user(row, self, quiet).err(),
+            Row::Rule(row) => rule(row, self, &mut Keys::default(), quiet).err(),
+        };
+        unusable.map(|Unusable(why)| why)
+    }
 }
 
 /// A row of `user_auth`, understood.
@@ -141,8 +160,7 @@ fn subject(stored: &str, options: &Options) -> Result<Folded, Unusable> {
     }
     let is_empty = |(_, value): (&str, &str)| options.comparison.fold(value).is_empty();
     if folded.is_empty() || template::typed_subject(stored).is_some_and(is_empty) {
-        let why = "the subject is empty, which matches no client; write `default` for all";
-        return Err(Unusable(why.into()));
+        return Err(unusable("the subject is empty, which matches no client: write `default` for all"));
     }
     Ok(folded)
 }

@@ -88,12 +88,10 @@ impl Snapshot {
             }
             let understood = match is_first {
                 true => rows::rule(row, options, &mut keys, &mut |_, _| {}),
-                false => {
-                    Err(rows::Unusable("another row with this id came before; the row is left out".into()))
-                }
+                false => Err(rows::Unusable("another row with this id came before".into())),
             };
             let (rule, fate) = match understood {
-                Err(rows::Unusable(why)) => (None, Fate::Bad(why)),
+                Err(unusable) => (None, Fate::Bad(unusable.consequence())),
                 Ok(rows::Rule { domain, subject, compiled }) => {
                     let fate = match outcomes.get(&row.id) {
                         Some(outcome) => Fate::Matches(outcome.clone()),

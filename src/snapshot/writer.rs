@@ -326,8 +326,8 @@ impl<'w> Draft<'w> {
             Row::User(row) => self.put_user(row),
             Row::Rule(row) => self.put_rule(row),
         };
-        let prefix = prefix.unwrap_or_else(|Unusable(why)| {
-            self.problems.add(rows::BAD_ROW, table, id, why);
+        let prefix = prefix.unwrap_or_else(|unusable| {
+            self.problems.add(rows::BAD_ROW, table, id, unusable.consequence());
             UNUSED
         });
         self.gone.remove(&(table, id));

@@ -1,7 +1,26 @@
 //! Edits of the two tables, for the command line: what they are, and their SQL,
 //! which both databases understand.
 
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Error, NO_DOMAIN, Which};
 use crate::model::{Cell, Row, Table};
+
+/// The source's end of a transaction: what it reads goes out, and then what it
+/// is to edit comes in.
+pub struct Transaction {
+    /// What to read first.
+    pub which: Which,
+    /// Takes what is read.
+    pub rows: mpsc::Sender<Vec<Row>>,
+    /// Is told when that was all.
+    pub is_read: oneshot::Sender<()>,
+    /// What to edit.
+    pub edits: mpsc::Receiver<Vec<Edit>>,
+    /// Says that this was all, and is to be kept. If its sender is dropped,
+    /// everything is taken back.
+    pub is_all: oneshot::Receiver<()>,
+}
 
 /// An edit of one row. It may hold a password, so it does not implement
 /// `Debug`.
@@ -10,8 +29,9 @@ pub enum Edit {
     /// A new row. Its id is the database's to give: what it says here does not
     /// count.
     Add(Row),
-    /// The row of this id is to read so now.
-    Set(Row),
+    /// The row of this id is to read so now in these columns. What others write
+    /// in the other columns stays.
+    Set(Row, Columns),
     /// The row is to go.
     Remove(Table, i64),
 }
@@ -20,53 +40,121 @@ impl Edit {
     /// The table it is of.
     pub fn table(&self) -> Table {
         match self {
-            Edit::Add(row) | Edit::Set(row) => row.table(),
+            Edit::Add(row) | Edit::Set(row, _) => row.table(),
             Edit::Remove(table, _) => *table,
         }
     }
 }
 
-/// The columns that are written. The original's rules have no `domain`.
-pub(super) fn columns(table: Table, has_domain: bool) -> &'static [&'static str] {
-    const RULE: [&str; 6] = ["domain", "subject", "spriority", "ppriority", "property_key", "property_value"];
+/// The columns of a table that an edit can write.
+pub const fn columns(table: Table) -> &'static [&'static str] {
     match table {
         Table::UserAuth => &["username", "domain", "password"],
-        Table::JitsiProperty if has_domain => &RULE,
-        Table::JitsiProperty => &RULE[1..],
-    }
-}
-
-/// A row's cells, in the order of [`columns`].
-pub(super) fn cells(row: &Row, has_domain: bool) -> Vec<&Cell> {
-    match row {
-        Row::User(row) => vec![&row.username, &row.domain, &row.password],
-        Row::Rule(row) => {
-            let all = [&row.domain, &row.subject, &row.spriority, &row.ppriority, &row.key, &row.value];
-            all[usize::from(!has_domain)..].to_vec()
+        Table::JitsiProperty => {
+            &["domain", "subject", "spriority", "ppriority", "property_key", "property_value"]
         }
     }
 }
 
-/// Adds `rows` rows.
-pub(super) fn insert(table: Table, has_domain: bool, rows: usize) -> String {
-    let columns = columns(table, has_domain);
-    let row = format!("({})", vec!["?"; columns.len()].join(", "));
-    format!("INSERT INTO {table} ({}) VALUES {}", columns.join(", "), vec![row; rows].join(", "))
+/// Some of [`columns`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Columns(u8);
+
+impl Columns {
+    /// All there are.
+    pub const ALL: Columns = Columns(u8::MAX);
+    const NONE: Columns = Columns(0);
+    /// `domain` of a rule, which the original's table does not have.
+    const DOMAIN: Columns = Columns(1);
+
+    /// Those, in the order of [`columns`], that are `true` here.
+    pub fn of(are_in: &[bool]) -> Columns {
+        Columns(are_in.iter().rev().fold(0, |bits, is_in| bits << 1 | u8::from(*is_in)))
+    }
+
+    /// Those in which two rows of one table differ.
+    pub fn differing(one: &Row, other: &Row) -> Columns {
+        let differ: Vec<bool> =
+            cells(one).iter().zip(cells(other)).map(|(one, other)| *one != other).collect();
+        Columns::of(&differ)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Of things in the order of [`columns`] those that are meant.
+    pub fn pick<T>(self, all: impl IntoIterator<Item = T>) -> impl Iterator<Item = T> {
+        all.into_iter().enumerate().filter(move |(at, _)| self.0 & 1 << at != 0).map(|(_, picked)| picked)
+    }
+
+    /// Those that are there.
+    fn existing(self, table: Table, has_domain: bool) -> Columns {
+        match table {
+            Table::JitsiProperty if !has_domain => Columns(self.0 & !Columns::DOMAIN.0),
+            _ => self,
+        }
+    }
 }
 
-/// Changes a row; the id comes last.
-pub(super) fn update(table: Table, has_domain: bool) -> String {
-    let set: Vec<String> = columns(table, has_domain).iter().map(|column| format!("{column} = ?")).collect();
-    format!("UPDATE {table} SET {} WHERE id = ?", set.join(", "))
+/// A row's cells, in the order of [`columns`].
+fn cells(row: &Row) -> Vec<&Cell> {
+    match row {
+        Row::User(row) => vec![&row.username, &row.domain, &row.password],
+        Row::Rule(row) => {
+            vec![&row.domain, &row.subject, &row.spriority, &row.ppriority, &row.key, &row.value]
+        }
+    }
 }
 
-/// Removes a row.
-pub(super) fn delete(table: Table) -> String {
-    format!("DELETE FROM {table} WHERE id = ?")
+/// What makes an edit, or several that add rows to one table.
+pub(super) struct Statement<'e> {
+    pub sql: String,
+    pub cells: Vec<&'e Cell>,
+    /// The row that must be there; it is the last parameter.
+    pub id: Option<i64>,
+}
+
+impl<'e> Statement<'e> {
+    /// # Errors
+    /// [`Error::NotEditable`] for a rule of one tenant, where no column can say so.
+    pub fn new(edits: &'e [Edit], has_domain: bool) -> Result<Statement<'e>, Error> {
+        let table = edits[0].table();
+        let rows = edits.iter().filter_map(|edit| match edit {
+            Edit::Add(row) | Edit::Set(row, _) => Some(row),
+            Edit::Remove(..) => None,
+        });
+        if !has_domain && rows.clone().any(needs_domain) {
+            return Err(NO_DOMAIN);
+        }
+        let (written, id) = match &edits[0] {
+            Edit::Add(_) => (Columns::ALL, None),
+            Edit::Set(row, columns) => (*columns, Some(row.id())),
+            Edit::Remove(_, id) => (Columns::NONE, Some(*id)),
+        };
+        let written = written.existing(table, has_domain);
+        let names: Vec<&str> = written.pick(columns(table)).copied().collect();
+        let sql = match &edits[0] {
+            Edit::Add(_) => {
+                let row = format!("({})", vec!["?"; names.len()].join(", "));
+                format!(
+                    "INSERT INTO {table} ({}) VALUES {}",
+                    names.join(", "),
+                    vec![row; edits.len()].join(", ")
+                )
+            }
+            // A row that stays as it is must be there all the same.
+            Edit::Set(..) if names.is_empty() => format!("UPDATE {table} SET id = id WHERE id = ?"),
+            Edit::Set(..) => format!("UPDATE {table} SET {} = ? WHERE id = ?", names.join(" = ?, ")),
+            Edit::Remove(..) => format!("DELETE FROM {table} WHERE id = ?"),
+        };
+        Ok(Statement { sql, cells: rows.flat_map(|row| written.pick(cells(row))).collect(), id })
+    }
 }
 
 /// Whether a rule is of one tenant, which the original's table cannot hold.
-pub(super) fn needs_domain(row: &Row) -> bool {
+fn needs_domain(row: &Row) -> bool {
     match row {
         Row::User(_) => false,
         Row::Rule(row) => !matches!(row.domain.text(), Ok(None)) && row.domain != Cell::from(""),

@@ -11,12 +11,12 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use crate::model::{Cell, Change, Row, RuleRow, Table, UserRow};
 
 pub use cursor::Cursor;
-pub use edit::Edit;
+pub use edit::{Columns, Edit, Transaction, columns};
 pub use mysql::{Account, Endpoint, Mysql, Polling, Tls};
 pub use schema::default_properties;
 pub use sqlite::Sqlite;
@@ -35,6 +35,19 @@ pub struct Queries {
     pub rules: Option<String>,
 }
 
+/// Which rows are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// None.
+    None,
+    /// Those of both tables.
+    All,
+    /// Those of one table.
+    Of(Table),
+    /// One, by its id; if the table is the operator's own query, all of it.
+    One(Table, i64),
+}
+
 /// A future that can be kept behind a trait object.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -43,11 +56,12 @@ pub trait Source: Send + Sync {
     /// What it is, for the log: never a secret.
     fn name(&self) -> String;
 
-    /// Sends every row, all as of one moment. Returns the place in the changes
+    /// Sends rows, all as of one moment. Returns the place in the changes
     /// that it was, if it is wanted; `None` if none are noted there, as in the
     /// original's schema.
     fn load(
         &self,
+        which: Which,
         rows: mpsc::Sender<Vec<Row>>,
         wants_cursor: bool,
     ) -> Boxed<'_, Result<Option<Cursor>, Error>>;
@@ -72,13 +86,9 @@ pub trait Source: Send + Sync {
     /// [`Error::NotEditable`]
     fn editable(&self, table: Table) -> Result<(), Error>;
 
-    /// Makes edits, all of them or none: they are kept if `all` says so after
-    /// the last of them, and taken back if its sender is dropped.
-    fn edit(
-        &self,
-        edits: mpsc::Receiver<Vec<Edit>>,
-        all: oneshot::Receiver<()>,
-    ) -> Boxed<'_, Result<(), Error>>;
+    /// Reads, and makes edits, all of them or none, in one transaction. Until it
+    /// is over, others that edit in this way wait.
+    fn edit(&self, transaction: Transaction) -> Boxed<'_, Result<(), Error>>;
 
     /// Makes or upgrades tables and keeps what is in them. Doing it again does
     /// nothing. Returns what was done, a line each.
@@ -232,6 +242,9 @@ pub enum Error {
         /// The row.
         id: i64,
     },
+    /// Others are editing for longer than one waits.
+    #[error("somebody else is editing {0}: nothing was changed, try again when they are done")]
+    Busy(String),
     /// The table is the operator's own query, or lacks a column.
     #[error("{0}")]
     NotEditable(&'static str),
@@ -314,6 +327,21 @@ impl Queries {
 }
 
 impl Query<'_> {
+    /// The same for those rows, if it reads any of them.
+    fn narrowed(mut self, which: Which) -> Option<Self> {
+        match which {
+            Which::All => {}
+            Which::Of(table) if table == self.table => {}
+            Which::One(table, id) if table == self.table => {
+                if !self.is_own {
+                    self.sql = self.of_ids(&[id]).into();
+                }
+            }
+            Which::None | Which::Of(_) | Which::One(..) => return None,
+        }
+        Some(self)
+    }
+
     /// The same for rows of certain ids. Only of our own.
     fn of_ids(&self, ids: &[i64]) -> String {
         let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();

@@ -9,16 +9,19 @@ use std::time::{Duration, Instant};
 
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::cursor::{Cursor, Line, NEWEST, WINDOW, clause};
 use super::{
-    BATCH, Boxed, Changes, Edit, Error, IDS, MANY, NO_DOMAIN, Queries, Query, Source, edit, one_line, schema,
+    BATCH, Boxed, Changes, Edit, Error, IDS, MANY, Queries, Query, Source, Transaction, Which, edit,
+    one_line, schema,
 };
 use crate::model::{Cell, Change, Row, Table};
 
 /// How long to wait for another program's write.
 const BUSY: Duration = Duration::from_secs(5);
+/// How long edits wait for others, which may be an import.
+const PATIENCE: Duration = Duration::from_secs(50);
 
 /// A SQLite file (`--db-type sqlite`).
 #[derive(Debug, Clone)]
@@ -67,6 +70,7 @@ impl Sqlite {
 
     fn load_blocking(
         &self,
+        which: Which,
         rows: &mpsc::Sender<Vec<Row>>,
         wants_cursor: bool,
     ) -> Result<Option<Cursor>, Error> {
@@ -78,9 +82,7 @@ impl Sqlite {
         let transaction =
             connection.transaction().map_err(|error| self.error("beginning a transaction", &error))?;
         let cursor = if wants_cursor { self.cursor(&transaction)? } else { None };
-        self.send(&transaction, &self.queries.users(), rows)?;
-        let has_domain = self.has_domain(&transaction)?;
-        self.send(&transaction, &self.queries.rules(has_domain), rows)?;
+        self.send(&transaction, which, rows)?;
         *self.loaded.lock().unwrap_or_else(PoisonError::into_inner) = identity;
         Ok(cursor)
     }
@@ -190,6 +192,21 @@ impl Sqlite {
     fn send(
         &self,
         connection: &Connection,
+        which: Which,
+        rows: &mpsc::Sender<Vec<Row>>,
+    ) -> Result<(), Error> {
+        let has_domain = self.has_domain(connection)?;
+        for query in [self.queries.users(), self.queries.rules(has_domain)] {
+            if let Some(query) = query.narrowed(which) {
+                self.send_found(connection, &query, rows)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn send_found(
+        &self,
+        connection: &Connection,
         query: &Query<'_>,
         rows: &mpsc::Sender<Vec<Row>>,
     ) -> Result<(), Error> {
@@ -212,18 +229,23 @@ impl Sqlite {
         rows.blocking_send(batch).map_err(|_| Error::Cancelled)
     }
 
-    fn edit_blocking(
-        &self,
-        mut edits: mpsc::Receiver<Vec<Edit>>,
-        all: oneshot::Receiver<()>,
-    ) -> Result<(), Error> {
+    fn edit_blocking(&self, transaction: Transaction) -> Result<(), Error> {
+        let Transaction { which, rows, is_read, mut edits, is_all } = transaction;
         if !exists(&self.path) {
             return Err(Error::NoFile(self.path.clone()));
         }
         let mut connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        connection.busy_timeout(PATIENCE).map_err(|error| self.error("opening it", &error))?;
+        // There is one writer at a time, from the beginning on.
         let transaction = connection
             .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
-            .map_err(|error| self.error("beginning a transaction", &error))?;
+            .map_err(|error| match error.sqlite_error_code() {
+                Some(ErrorCode::DatabaseBusy) => Error::Busy(self.name()),
+                _ => self.error("beginning a transaction", &error),
+            })?;
+        self.send(&transaction, which, &rows)?;
+        drop(rows);
+        let _ = is_read.send(());
         let domain = "SELECT 1 FROM pragma_table_info('jitsi_property') WHERE name = 'domain'";
         let has_domain = self.has(&transaction, domain)?;
         while let Some(batch) = edits.blocking_recv() {
@@ -231,7 +253,7 @@ impl Sqlite {
                 self.make(&transaction, edit, has_domain)?;
             }
         }
-        if all.blocking_recv().is_err() {
+        if is_all.blocking_recv().is_err() {
             return Err(Error::Cancelled);
         }
         transaction.commit().map_err(|error| self.error("committing", &error))
@@ -240,14 +262,8 @@ impl Sqlite {
     fn make(&self, connection: &Connection, edit: &Edit, has_domain: bool) -> Result<(), Error> {
         let table = edit.table();
         self.queries.editable(table)?;
-        let (sql, row, id) = match edit {
-            Edit::Add(row) => (edit::insert(table, has_domain, 1), Some(row), None),
-            Edit::Set(row) => (edit::update(table, has_domain), Some(row), Some(row.id())),
-            Edit::Remove(_, id) => (edit::delete(table), None, Some(*id)),
-        };
-        if !has_domain && row.is_some_and(edit::needs_domain) {
-            return Err(NO_DOMAIN);
-        }
+        let edit::Statement { sql, cells, id } =
+            edit::Statement::new(std::slice::from_ref(edit), has_domain)?;
         let failed = |error: rusqlite::Error| {
             let missing = format!("no such table: {table}");
             match error.to_string().contains(&missing) {
@@ -255,7 +271,6 @@ impl Sqlite {
                 false => self.error(&format!("writing `{table}`"), &error),
             }
         };
-        let cells = row.map_or(Vec::new(), |row| edit::cells(row, has_domain));
         let values = cells.into_iter().map(value).chain(id.map(Value::Integer));
         let mut statement = connection.prepare_cached(&sql).map_err(failed)?;
         let changed = statement.execute(rusqlite::params_from_iter(values)).map_err(failed)?;
@@ -398,11 +413,12 @@ impl Source for Sqlite {
 
     fn load(
         &self,
+        which: Which,
         rows: mpsc::Sender<Vec<Row>>,
         wants_cursor: bool,
     ) -> Boxed<'_, Result<Option<Cursor>, Error>> {
         let source = self.clone();
-        Box::pin(blocking(move || source.load_blocking(&rows, wants_cursor)))
+        Box::pin(blocking(move || source.load_blocking(which, &rows, wants_cursor)))
     }
 
     fn changes<'s>(&'s self, cursor: Option<&'s Cursor>) -> Boxed<'s, Result<Changes, Error>> {
@@ -428,13 +444,9 @@ impl Source for Sqlite {
         self.queries.editable(table)
     }
 
-    fn edit(
-        &self,
-        edits: mpsc::Receiver<Vec<Edit>>,
-        all: oneshot::Receiver<()>,
-    ) -> Boxed<'_, Result<(), Error>> {
+    fn edit(&self, transaction: Transaction) -> Boxed<'_, Result<(), Error>> {
         let source = self.clone();
-        Box::pin(blocking(move || source.edit_blocking(edits, all)))
+        Box::pin(blocking(move || source.edit_blocking(transaction)))
     }
 
     fn setup(&self) -> Boxed<'_, Result<Vec<String>, Error>> {

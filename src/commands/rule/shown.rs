@@ -1,17 +1,13 @@
 //! Rules as they are shown, and what is said of them.
 
-use std::fmt::Display;
-use std::io::Write;
-
 use serde::Serialize;
 
 use super::super::print::{self, number};
-use crate::model::{Cell, RuleRow};
+use crate::model::{Cell, HIDDEN, RuleRow};
 use crate::properties::names_a_secret;
+use crate::snapshot::Options;
 use crate::template;
 
-/// What stands for a secret.
-const HIDDEN: &str = "***";
 /// So many ids are named at most.
 const NAMED: usize = 10;
 
@@ -38,13 +34,17 @@ pub struct Shown {
 
 impl Shown {
     /// Of a password, only a placeholder is shown, unless secrets are.
-    pub fn new(row: &RuleRow, show_secrets: bool) -> Shown {
+    pub fn new(row: &RuleRow, show_secrets: bool, options: &Options) -> Shown {
+        let subject = |stored: String| match show_secrets {
+            true => stored,
+            false => options.shown_subject(&stored).into_owned(),
+        };
         let (key, value) = (text(&row.key), text(&row.value));
         let hidden = !show_secrets && is_secret(key.as_deref(), value.as_deref());
         Shown {
             id: row.id,
             domain: text(&row.domain).filter(|domain| !domain.is_empty()),
-            subject: text(&row.subject),
+            subject: text(&row.subject).map(subject),
             spriority: row.spriority.int().ok().flatten(),
             ppriority: row.ppriority.int().ok().flatten(),
             key,
@@ -122,16 +122,6 @@ fn counted(noun: &str, ids: &[i64]) -> String {
     format!("{noun}{} {}{more}", if ids.len() == 1 { "" } else { "s" }, named.join(", "))
 }
 
-/// What is wrong, as a load puts it, without what the load does then.
-pub fn without_consequence(what: &str) -> &str {
-    what.strip_suffix("; the row is left out").unwrap_or(what)
-}
-
-/// Says something on standard error that is worth a look, and no failure.
-pub fn warn(what: impl Display) {
-    let _ = writeln!(std::io::stderr(), "warning: {what}");
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,11 +144,11 @@ mod tests {
             ("acc.PASSWORD", "", false),
             ("acc.PASSWORD_MODE", "md5", false),
         ] {
-            let shown = Shown::new(&row(key, value), false);
+            let shown = Shown::new(&row(key, value), false, &Options::default());
             assert_eq!(shown.hidden, hidden, "{key}={value}");
             assert_eq!(shown.value.is_none(), hidden);
             assert!(!shown.cells().concat().contains("hunter2"));
-            assert_eq!(Shown::new(&row(key, value), true).value.as_deref(), Some(value));
+            assert_eq!(Shown::new(&row(key, value), true, &Options::default()).value.as_deref(), Some(value));
         }
     }
 

@@ -2,10 +2,11 @@
 
 use anyhow::bail;
 
-use super::tables;
+use super::tables::{self, Editing};
 use crate::config::Tables;
 use crate::model::{Row, RuleRow, UserRow};
 use crate::snapshot::{Folded, Means, Options};
+use crate::source::Which;
 
 /// Who is looked for, in the way names are compared.
 pub struct Who<'o> {
@@ -15,6 +16,7 @@ pub struct Who<'o> {
 }
 
 /// What there is of them.
+#[derive(Default)]
 pub struct Found {
     /// The rows that are this user, the lowest id, which counts, first.
     pub users: Vec<UserRow>,
@@ -45,9 +47,18 @@ impl<'o> Who<'o> {
     /// # Errors
     /// When they cannot be read.
     pub async fn find(&self, tables: &Tables) -> anyhow::Result<Found> {
-        let mut found = Found { users: Vec::new(), namesakes: 0, rules: Vec::new() };
-        tables::scan(&*tables.source, |row| self.look(row, &mut found)).await?;
-        found.users.sort_unstable_by_key(|row| row.id);
+        let mut found = Found::default();
+        tables::scan(&*tables.source, Which::All, |row| self.look(row, &mut found)).await?;
+        Ok(found)
+    }
+
+    /// The same in a transaction, before it edits.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn find_in(&self, editing: &mut Editing<'_>) -> anyhow::Result<Found> {
+        let mut found = Found::default();
+        editing.read(|row| self.look(row, &mut found)).await?;
         Ok(found)
     }
 
@@ -55,7 +66,10 @@ impl<'o> Who<'o> {
         match row {
             Row::User(row) if self.options.fold(&row.username).as_ref() == Some(&self.name) => {
                 match self.options.fold(&row.domain) {
-                    Some(domain) if domain == self.domain => found.users.push(row),
+                    Some(domain) if domain == self.domain => {
+                        let place = found.users.partition_point(|known| known.id < row.id);
+                        found.users.insert(place, row);
+                    }
                     _ => found.namesakes += 1,
                 }
             }
@@ -75,7 +89,27 @@ impl<'o> Who<'o> {
     }
 }
 
+/// `user@domain`, as stored.
+pub fn name(row: &UserRow) -> String {
+    format!("{}@{}", tables::shown(&row.username), tables::shown(&row.domain))
+}
+
 impl Found {
+    /// Finds out whether the name is free.
+    ///
+    /// # Errors
+    /// When there is such a user.
+    pub fn must_be_new(&self) -> anyhow::Result<()> {
+        match self.users.first() {
+            Some(known) => bail!(
+                "the user {} exists already, as id {}: `jitsiprovs user passwd` changes the password",
+                name(known),
+                known.id
+            ),
+            None => Ok(()),
+        }
+    }
+
     /// Finds out whether there is such a user.
     ///
     /// # Errors
@@ -97,7 +131,7 @@ mod tests {
     fn a_users_rows_and_rules_are_found_as_names_are_compared() {
         let options = Options::default();
         let who = Who::new("Alice", "a.org", &options);
-        let mut found = Found { users: Vec::new(), namesakes: 0, rules: Vec::new() };
+        let mut found = Found::default();
         let user = |id, username: &str, domain: &str| {
             let (username, domain) = (username.into(), domain.into());
             Row::User(UserRow { id, username, domain, password: Cell::Null })

@@ -14,7 +14,7 @@ fn rules(text: &[u8]) -> Vec<Rule> {
     let (properties, _) = parse(text).expect("properties");
     let target = Target { domain: "", subject: "default", spriority: 100 };
     let templates = properties.into_iter().map(|p| (p.line, literal(&p.key), literal(&p.value)));
-    target.rules(templates).expect("rules").into_iter().map(|(_, rule)| rule).collect()
+    target.rules(templates, &Options::default()).expect("rules").into_iter().map(|(_, rule)| rule).collect()
 }
 
 #[test]

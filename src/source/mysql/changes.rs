@@ -95,7 +95,7 @@ impl Mysql {
         is_reconnected: bool,
     ) -> Result<Changes, Error> {
         // Once more, now as of one moment with the rows.
-        self.begin(conn).await?;
+        self.begin(conn, ", READ ONLY").await?;
         let found = self.lines(conn, asked).await?;
         if found.len() > MANY {
             return Ok(Changes::Unknown("many changes"));

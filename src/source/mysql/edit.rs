@@ -4,9 +4,8 @@ use std::collections::HashMap;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Params, Statement, Value};
-use tokio::sync::{mpsc, oneshot};
 
-use super::super::{Edit, Error, NO_DOMAIN, Source, edit};
+use super::super::{Edit, Error, Source, Transaction, edit};
 use super::{Mysql, code};
 use crate::model::{Cell, Table};
 
@@ -17,6 +16,11 @@ const AT_ONCE: usize = 500;
 /// something else, depending on how the server is set.
 const STRICT: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'";
 
+/// Whoever edits in this way holds this lock, and waits for it for some seconds
+/// fewer than a statement may take. What other tools do it does not hinder, as
+/// locks on all that is read would.
+const LOCK: &str = "SELECT GET_LOCK(CONCAT('jitsiprovs ', MD5(DATABASE())), 50)";
+
 /// A connection that edits, with the statements it has prepared: each anew would
 /// use up what the server allows for all connections.
 struct Editing {
@@ -26,22 +30,25 @@ struct Editing {
 }
 
 impl Mysql {
-    pub(super) async fn make_all(
-        &self,
-        mut edits: mpsc::Receiver<Vec<Edit>>,
-        all: oneshot::Receiver<()>,
-    ) -> Result<(), Error> {
+    pub(super) async fn make_all(&self, transaction: Transaction) -> Result<(), Error> {
+        let Transaction { which, rows, is_read, mut edits, is_all } = transaction;
         let mut conn = self.connect(&self.account, Some(&self.database)).await?;
         self.run(&mut conn, "preparing to edit", STRICT, &self.account).await?;
         self.expect_transactions(&mut conn).await?;
         let has_domain = self.has_domain(&mut conn).await?;
-        self.run(&mut conn, "beginning a transaction", "START TRANSACTION", &self.account).await?;
+        if self.first(&mut conn, "waiting for other edits", LOCK).await? != Some(1) {
+            return Err(Error::Busy(self.name()));
+        }
+        self.begin(&mut conn, "").await?;
+        self.send(&mut conn, which, &rows).await?;
+        drop(rows);
+        let _ = is_read.send(());
         let mut editing = Editing { conn, prepared: HashMap::new(), has_domain };
         while let Some(batch) = edits.recv().await {
             self.make(&mut editing, &batch).await?;
         }
         // The server takes back what is not committed when the connection ends.
-        if all.await.is_err() {
+        if is_all.await.is_err() {
             return Err(Error::Cancelled);
         }
         let mut conn = editing.conn;
@@ -71,20 +78,8 @@ impl Mysql {
         for alike in edits.chunk_by(is_alike).flat_map(|alike| alike.chunks(AT_ONCE)) {
             let table = alike[0].table();
             self.queries.editable(table)?;
-            let rows = alike.iter().filter_map(|edit| match edit {
-                Edit::Add(row) | Edit::Set(row) => Some(row),
-                Edit::Remove(..) => None,
-            });
-            if !has_domain && rows.clone().any(edit::needs_domain) {
-                return Err(NO_DOMAIN);
-            }
-            let cells = rows.flat_map(|row| edit::cells(row, has_domain)).map(value);
-            let (sql, id) = match &alike[0] {
-                Edit::Add(_) => (edit::insert(table, has_domain, alike.len()), None),
-                Edit::Set(row) => (edit::update(table, has_domain), Some(row.id())),
-                Edit::Remove(_, id) => (edit::delete(table), Some(*id)),
-            };
-            let values = cells.chain(id.map(Value::Int)).collect();
+            let edit::Statement { sql, cells, id } = edit::Statement::new(alike, has_domain)?;
+            let values = cells.into_iter().map(value).chain(id.map(Value::Int)).collect();
             if let (0, Some(id)) = (self.write(editing, table, sql, values).await?, id) {
                 return Err(Error::Gone { table, id });
             }

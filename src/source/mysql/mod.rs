@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder, SslOpts, Value};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc};
 use tokio::time::timeout;
 
 use super::cursor::{Cursor, NEWEST, WINDOW};
-use super::{BATCH, Boxed, Changes, Edit, Error, Queries, Query, Source, one_line};
+use super::{BATCH, Boxed, Changes, Error, Queries, Query, Source, Transaction, Which, one_line};
 use crate::model::{Cell, Row, Secret, Table};
 
 /// How long a connection may take to be made. Less than the ten seconds in
@@ -237,15 +237,14 @@ impl Mysql {
 
     async fn load_all(
         &self,
+        which: Which,
         rows: mpsc::Sender<Vec<Row>>,
         wants_cursor: bool,
     ) -> Result<Option<Cursor>, Error> {
         let mut conn = self.connect(&self.account, Some(&self.database)).await?;
-        self.begin(&mut conn).await?;
+        self.begin(&mut conn, ", READ ONLY").await?;
         let cursor = if wants_cursor { self.cursor(&mut conn).await? } else { None };
-        self.send(&mut conn, &self.queries.users(), &rows).await?;
-        let has_domain = self.has_domain(&mut conn).await?;
-        self.send(&mut conn, &self.queries.rules(has_domain), &rows).await?;
+        self.send(&mut conn, which, &rows).await?;
         self.run(&mut conn, "ending a transaction", "COMMIT", &self.account).await?;
         self.keep(conn).await;
         Ok(cursor)
@@ -253,10 +252,10 @@ impl Mysql {
 
     /// What is read in one transaction is the state of one moment, whatever is
     /// written meanwhile and whatever the server's defaults are.
-    async fn begin(&self, conn: &mut Conn) -> Result<(), Error> {
+    async fn begin(&self, conn: &mut Conn, mode: &str) -> Result<(), Error> {
         for sql in [
             "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
-            "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
+            &format!("START TRANSACTION WITH CONSISTENT SNAPSHOT{mode}"),
         ] {
             self.run(conn, "beginning a transaction", sql, &self.account).await?;
         }
@@ -288,7 +287,17 @@ impl Mysql {
         Ok(Some(Cursor::new(newest, ids)))
     }
 
-    async fn send(
+    async fn send(&self, conn: &mut Conn, which: Which, rows: &mpsc::Sender<Vec<Row>>) -> Result<(), Error> {
+        let has_domain = self.has_domain(conn).await?;
+        for query in [self.queries.users(), self.queries.rules(has_domain)] {
+            if let Some(query) = query.narrowed(which) {
+                self.send_found(conn, &query, rows).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn send_found(
         &self,
         conn: &mut Conn,
         query: &Query<'_>,
@@ -345,10 +354,11 @@ impl Source for Mysql {
 
     fn load(
         &self,
+        which: Which,
         rows: mpsc::Sender<Vec<Row>>,
         wants_cursor: bool,
     ) -> Boxed<'_, Result<Option<Cursor>, Error>> {
-        Box::pin(self.load_all(rows, wants_cursor))
+        Box::pin(self.load_all(which, rows, wants_cursor))
     }
 
     fn changes<'s>(&'s self, cursor: Option<&'s Cursor>) -> Boxed<'s, Result<Changes, Error>> {
@@ -363,12 +373,8 @@ impl Source for Mysql {
         self.queries.editable(table)
     }
 
-    fn edit(
-        &self,
-        edits: mpsc::Receiver<Vec<Edit>>,
-        all: oneshot::Receiver<()>,
-    ) -> Boxed<'_, Result<(), Error>> {
-        Box::pin(self.make_all(edits, all))
+    fn edit(&self, transaction: Transaction) -> Boxed<'_, Result<(), Error>> {
+        Box::pin(self.make_all(transaction))
     }
 
     fn setup(&self) -> Boxed<'_, Result<Vec<String>, Error>> {
