@@ -1,5 +1,9 @@
 //! `jitsiprovs diff`, and what is generated of the command line.
 
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use crate::support::client::post;
 use crate::support::server::{Server, run};
 use crate::support::sqlite::SqliteFile;
@@ -8,11 +12,73 @@ use crate::support::wait_for;
 /// Rows that no poll tells of.
 const DEAF: [&str; 6] = ["--poll-interval", "0", "--reload-interval", "0", "--admin-port", "0"];
 
+/// Does not wait for what has no reason to change.
+const AT_ONCE: [&str; 2] = ["--max-lag", "0"];
+
 fn diff(server: &Server, file: &SqliteFile, more: &[&str]) -> (Option<i32>, String) {
     let (url, path) = (format!("http://{}", server.admin()), file.path.to_str().expect("UTF-8"));
     let output = run(&[&["diff", &url, "--db-path", path], more].concat());
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     (output.status.code(), text + &String::from_utf8_lossy(&output.stderr))
+}
+
+/// Edits rows of the file at `path` a hundred times a second while `work` is
+/// under way: adds, changes and removes.
+fn while_editing<T>(path: &Path, work: impl FnOnce() -> T) -> T {
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let connection = rusqlite::Connection::open(path).expect("opens");
+            connection.busy_timeout(Duration::from_secs(10)).expect("set");
+            for at in (0..).take_while(|_| !is_done.load(Ordering::Relaxed)) {
+                let sql = format!(
+                    "INSERT INTO user_auth (username, domain, password) VALUES ('new{at}', 'b.org', 'x');
+                     UPDATE user_auth SET password = '{at}' WHERE username = 'busy';
+                     UPDATE user_auth SET password = '{at}' WHERE username = 'new{}';
+                     DELETE FROM user_auth WHERE username = 'new{}'",
+                    at - at.min(5),
+                    at - at.min(10),
+                );
+                connection.execute_batch(&sql).expect(&sql);
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        });
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        is_done.store(true, Ordering::Relaxed);
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+#[test]
+fn edits_that_go_on_are_no_difference_where_the_node_follows() {
+    let file = SqliteFile::empty();
+    file.user("a.org", "busy", "pw").user("a.org", "alice", "pw");
+    let server = Server::on_sqlite(&file.path, &["--admin-port", "0"]);
+    while_editing(&file.path, || {
+        for _ in 0..5 {
+            let (code, text) = diff(&server, &file, &["--max-lag", "30"]);
+            assert_eq!(code, Some(0), "{text}");
+            assert!(text.starts_with("TABLE") && text.contains("\n0 of "), "{text}");
+        }
+    });
+}
+
+#[test]
+fn a_node_that_does_not_follow_is_told_from_edits_that_go_on() {
+    let (file, other) = (SqliteFile::empty(), SqliteFile::empty());
+    for file in [&file, &other] {
+        file.user("a.org", "busy", "pw").user("a.org", "alice", "pw").user("a.org", "bob", "pw");
+    }
+    let server = Server::on_sqlite(&file.path, &DEAF);
+    other.execute("UPDATE user_auth SET password = 'x' WHERE username IN ('alice', 'busy')");
+    other.execute("DELETE FROM user_auth WHERE username = 'bob'");
+    let (code, text) = while_editing(&other.path, || diff(&server, &other, &["--max-lag", "1"]));
+    assert_eq!(code, Some(1), "{text}");
+    let tells = |what: &str, row: &str| {
+        text.lines().any(|line| line.starts_with("user_auth") && line.contains(what) && line.ends_with(row))
+    };
+    // Nor was the row that is edited all the time ever served.
+    assert!(tells("other", "alice@a.org") && tells("gone", "gone") && tells("other", "busy@a.org"), "{text}");
 }
 
 #[test]
@@ -32,14 +98,14 @@ fn a_node_is_compared_with_the_database_row_by_row() {
          INSERT INTO jitsi_property SELECT * FROM first.jitsi_property;",
         file.path.display()
     ));
-    assert_eq!(diff(&server, &other, &[]).0, Some(0));
+    assert_eq!(diff(&server, &other, &AT_ONCE).0, Some(0));
     other.execute(
         "UPDATE user_auth SET password = 'x' WHERE username = 'alice';
          DELETE FROM user_auth WHERE username = 'bob';
          UPDATE jitsi_property SET property_value = 'w' WHERE subject = 'bob';",
     );
     other.user("a.org", "carol", "pw");
-    let (code, text) = diff(&server, &other, &[]);
+    let (code, text) = diff(&server, &other, &AT_ONCE);
     assert_eq!(code, Some(1), "{text}");
     for (what, row) in
         [("other", "alice@a.org"), ("not served", "carol@a.org"), ("gone", ""), ("other", "bob own")]
@@ -48,7 +114,7 @@ fn a_node_is_compared_with_the_database_row_by_row() {
         assert!(text.lines().any(is_it), "{what} {row}: {text}");
     }
     assert!(text.ends_with("4 of 62 rows differ\n"), "{text}");
-    let (code, text) = diff(&server, &other, &["--format", "json"]);
+    let (code, text) = diff(&server, &other, &["--format", "json", "--max-lag", "1"]);
     let list: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!((code, list.as_array().map(Vec::len)), (Some(1), Some(4)));
     assert_eq!(list[0]["table"], "user_auth");

@@ -2,14 +2,15 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::Stdio;
+use std::process::{ChildStderr, Stdio};
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, tcgetattr};
 use serde_json::json;
 
 use crate::support::client::{Reply, post};
 use crate::support::mariadb::mariadb;
-use crate::support::server::{Server, jitsiprovs};
+use crate::support::server::{Running, Server, jitsiprovs, send_signal};
 use crate::support::tables::Tables;
 use crate::support::wait_for;
 
@@ -268,43 +269,67 @@ fn the_originals_tables_are_edited_as_they_are() {
     assert!(said.contains(" and rule "), "{said}");
 }
 
-/// Types at a terminal that the command has as its standard input: each answer
-/// once its prompt is there. Returns how it ended, and what the terminal showed.
-fn type_at(args: &[&str], answers: &[(&str, &str)]) -> (i32, String, String) {
-    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
-    grantpt(&terminal).and_then(|()| unlockpt(&terminal)).expect("ours");
-    let name = ptsname(&terminal, Vec::new()).expect("a name").into_string().expect("UTF-8");
-    let end = File::options().read(true).write(true).open(&name).expect("opens");
-    let mut command = jitsiprovs(args);
-    command.stdin(end.try_clone().expect("a handle")).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("starts");
-    drop(command);
-    let mut typing = File::from(terminal);
-    let mut prompts = BufReader::new(child.stderr.take().expect("a pipe"));
-    let mut said = Vec::new();
-    for (prompt, answer) in answers {
-        while !said.ends_with(prompt.as_bytes()) {
-            assert_ne!(
-                prompts.read_until(b' ', &mut said).expect("a prompt"),
-                0,
-                "{}",
-                String::from_utf8_lossy(&said)
-            );
-        }
-        typing.write_all(answer.as_bytes()).expect("typed");
+/// A command with a terminal as its standard input.
+struct AtTerminal {
+    child: Running,
+    /// Where people type, and see what is shown.
+    typing: File,
+    /// The command's end, kept so that it stays a terminal after the command.
+    end: File,
+    prompts: BufReader<ChildStderr>,
+    said: Vec<u8>,
+}
+
+impl AtTerminal {
+    fn start(args: &[&str]) -> AtTerminal {
+        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+        grantpt(&terminal).and_then(|()| unlockpt(&terminal)).expect("ours");
+        let name = ptsname(&terminal, Vec::new()).expect("a name").into_string().expect("UTF-8");
+        let end = File::options().read(true).write(true).open(&name).expect("opens");
+        let mut command = jitsiprovs(args);
+        command.stdin(end.try_clone().expect("a handle")).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("starts");
+        let prompts = BufReader::new(child.stderr.take().expect("a pipe"));
+        AtTerminal { child: Running(child), typing: terminal.into(), end, prompts, said: Vec::new() }
     }
-    prompts.read_to_end(&mut said).expect("the rest");
-    let code = child.wait().expect("ends").code().expect("by itself");
+
+    fn wait_for(&mut self, prompt: &str) {
+        while !self.said.ends_with(prompt.as_bytes()) {
+            let read = self.prompts.read_until(b' ', &mut self.said).expect("a prompt");
+            assert_ne!(read, 0, "{}", String::from_utf8_lossy(&self.said));
+        }
+    }
+
+    fn shows_what_is_typed(&self) -> bool {
+        tcgetattr(&self.end).expect("a terminal").local_modes.contains(LocalModes::ECHO)
+    }
+
+    /// Waits until it has ended, and returns its code.
+    fn wait(&mut self) -> i32 {
+        self.prompts.read_to_end(&mut self.said).expect("the rest");
+        self.child.0.wait().expect("ends").code().expect("by itself")
+    }
+}
+
+/// Types at a command's terminal each answer once its prompt is there. Returns
+/// how it ended, and what the terminal showed.
+fn type_at(args: &[&str], answers: &[(&str, &str)]) -> (i32, String, String) {
+    let mut command = AtTerminal::start(args);
+    for (prompt, answer) in answers {
+        command.wait_for(prompt);
+        command.typing.write_all(answer.as_bytes()).expect("typed");
+    }
+    let code = command.wait();
     // The terminal shows again what is typed: this is the last of it.
     let mut shown = Vec::new();
-    typing.write_all(b"the end\n").expect("typed");
+    command.typing.write_all(b"the end\n").expect("typed");
     let mut buffer = [0; 256];
     while !String::from_utf8_lossy(&shown).contains("the end") {
-        let read = typing.read(&mut buffer).expect("shown");
+        let read = command.typing.read(&mut buffer).expect("shown");
         shown.extend_from_slice(&buffer[..read]);
     }
-    drop(end);
-    (code, String::from_utf8_lossy(&shown).into_owned(), String::from_utf8_lossy(&said).into_owned())
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (code, text(&shown), text(&command.said))
 }
 
 #[test]
@@ -327,4 +352,30 @@ fn a_password_is_asked_for_twice_and_not_shown() {
     }
     let server = tables.serve();
     assert_eq!(ask(&server, "alice@a.org", "hunter2").status, 200);
+}
+
+#[test]
+fn a_signal_at_the_prompt_ends_it_and_brings_the_terminal_back() {
+    let tables = Tables::sqlite();
+    tables.user("alice@a.org", "pw");
+    let args = [&["user", "passwd", "alice@a.org"], &crate::support::texts(&tables.args)[..]].concat();
+    let (first, second) = ("Password of alice@a.org: ", "The same again: ");
+    for (signal, code) in [("TERM", 143), ("HUP", 129), ("INT", 130), ("QUIT", 131)] {
+        for prompts in [&[first][..], &[first, second]] {
+            let mut command = AtTerminal::start(&args);
+            assert!(command.shows_what_is_typed());
+            for (at, prompt) in prompts.iter().enumerate() {
+                if at > 0 {
+                    command.typing.write_all(b"hunter2\n").expect("typed");
+                }
+                command.wait_for(prompt);
+                assert!(!command.shows_what_is_typed());
+            }
+            send_signal(command.child.0.id(), signal);
+            assert_eq!(command.wait(), code, "{signal}");
+            assert!(command.shows_what_is_typed(), "{signal}");
+        }
+    }
+    let server = tables.serve();
+    assert_eq!(ask(&server, "alice@a.org", "pw").status, 200);
 }

@@ -435,6 +435,9 @@ pub struct Export {
 pub struct Diff {
     /// The node's admin listener, such as http://10.0.0.1:8090
     pub url: String,
+    /// For how long rows may differ, in seconds; if some do after that, it ends with code 1
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    pub max_lag: u64,
     #[command(flatten)]
     pub listed: Listed,
     #[command(flatten)]

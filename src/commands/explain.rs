@@ -1,21 +1,15 @@
 //! `jitsiprovs explain`: what a client would get, and why.
 
-use std::io::{BufRead, Read, Write};
 use std::process::ExitCode;
 
-use anyhow::Context;
-
 use super::print::{self, number, text};
-use super::tables;
+use super::{password, tables};
 use crate::cli::{self, ListFormat};
 use crate::config::{self, Tables};
 use crate::explain::{self, Report, Request, Rule};
-use crate::model::Secret;
 
 /// The longest value that a table shows; `--format json` shows all of it.
 const WIDEST: usize = 60;
-/// The longest password that is read, in bytes: no request may be longer.
-const LONGEST: u64 = 16 * 1024;
 
 /// Prints the report, or the answer itself.
 ///
@@ -25,21 +19,21 @@ pub async fn explain(options: cli::Explain) -> anyhow::Result<ExitCode> {
     let cli::Explain { user, params, password_stdin, properties, all, listed, tables } = options;
     let Tables { source, snapshot: rows, params: settings } = Tables::new(tables)?;
     let sent = params.into_iter().map(pair).collect::<Result<Vec<_>, _>>()?;
-    let password = password_stdin.then(password).transpose()?;
+    let password = password_stdin.then(password::read).transpose()?;
     let request = Request::read(&user, &sent, password.as_ref(), &settings)?;
     let (users, rules) = tables::read(&*source).await?;
     let snapshot = explain::snapshot(rows.clone(), &users, &rules);
     let session = request.sign_in(&snapshot, &users)?;
     let report = Report::new(&snapshot, &rows, session, &request, &rules, all);
     if !session.can_sign_in() {
-        note(&format!(
+        print::note(format_args!(
             "nobody can sign in as {}: no usable password is stored; `jitsiprovs user passwd` sets one",
             request.name().escape_debug()
         ));
     }
     if let ids @ [_, ..] = &*report.without_password {
         let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-        note(&format!(
+        print::note(format_args!(
             "the password is not known, and left empty where rules use it ({}): give it with --password-stdin",
             ids.join(", ")
         ));
@@ -58,21 +52,6 @@ fn pair(typed: String) -> Result<(String, String), config::Error> {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err(config::Error::Usage(format!("{typed}: write param=value, such as osname=Linux"))),
     }
-}
-
-/// The first line of standard input.
-fn password() -> anyhow::Result<Secret> {
-    let mut line = String::new();
-    let read = std::io::stdin().lock().take(LONGEST).read_line(&mut line);
-    read.context("cannot read the password from standard input")?;
-    let line = line.strip_suffix('\n').unwrap_or(&line);
-    Ok(Secret::new(line.strip_suffix('\r').unwrap_or(line)))
-}
-
-/// What is not part of the answer.
-fn note(text: &str) {
-    // Nobody may be reading, which is no reason to stop.
-    let _ = writeln!(std::io::stderr(), "jitsiprovs: note: {text}");
 }
 
 fn table(report: &Report) -> String {

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use tinytemplate::TinyTemplate;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -21,12 +21,25 @@ const AGAIN: Duration = Duration::from_millis(250);
 #[derive(Debug, Serialize)]
 struct Seen {
     url: String,
-    #[serde(flatten)]
+    #[serde(flatten, serialize_with = "or_nulls")]
     node: Option<Node>,
     /// How many changes behind the node that has most.
     lag: Option<i64>,
     /// Why it did not say.
     error: Option<String>,
+}
+
+/// A node that is silent has the same fields as others, so that no program needs
+/// to know which may be missing.
+fn or_nulls<S: Serializer>(node: &Option<Node>, serializer: S) -> Result<S::Ok, S::Error> {
+    match node {
+        Some(node) => node.serialize(serializer),
+        None => {
+            let fields = serde_json::to_value(Node::default()).map_err(serde::ser::Error::custom)?;
+            let names = fields.as_object().into_iter().flat_map(serde_json::Map::keys);
+            serializer.collect_map(names.map(|name| (name, ())))
+        }
+    }
 }
 
 /// What all of them come to.
@@ -227,6 +240,21 @@ mod tests {
             (vec![seen(Some(7), "a"), Seen { node: None, ..seen(None, "") }], Some(7), false),
         ] {
             assert_eq!(agree(&nodes, goal), expected, "{nodes:?}");
+        }
+    }
+
+    #[test]
+    fn a_silent_node_has_the_fields_of_others_and_nulls_in_them() {
+        let value = |seen: &Seen| serde_json::to_value(seen).expect("plain data");
+        let silent = Seen { node: None, error: Some("cannot connect".into()), ..seen(None, "") };
+        let (known, silent) = (value(&seen(Some(7), "a")), value(&silent));
+        let names = |value: &serde_json::Value| -> Vec<String> {
+            value.as_object().expect("an object").keys().cloned().collect()
+        };
+        assert_eq!(names(&known), names(&silent));
+        assert!(names(&known).len() > 10 && known["users"] == 2, "{known}");
+        for (name, field) in silent.as_object().expect("an object") {
+            assert_eq!(field.is_null(), !["url", "error"].contains(&&**name), "{name}: {field}");
         }
     }
 

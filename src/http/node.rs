@@ -10,7 +10,7 @@ use crate::reload::Origin;
 
 /// A node's own word on how it is, at `/status` of its admin listener. Names
 /// stay; others may be added.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Node {
     /// The version of the program.
     pub program: String,
