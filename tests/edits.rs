@@ -8,6 +8,7 @@ use jitsiprovs::source::{Columns, Edit, Error, Source, Transaction, Which};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::support::mariadb::{MariaDb, Session, mariadb};
+use crate::support::proxy::Proxy;
 use crate::support::sqlite::SqliteFile;
 use crate::support::tables::Tables;
 use crate::support::{source_of, wait_for};
@@ -413,6 +414,21 @@ fn neither_few_statements_nor_a_lax_server_do_harm() {
     database.script("ALTER TABLE jitsi_property ENGINE = MyISAM");
     let failed = edit(&*source, vec![vec![Edit::Add(user(0, "x"))]], true).expect_err("no transactions");
     assert!(matches!(failed, Error::NotEditable(why) if why.contains("InnoDB")), "{failed}");
+}
+
+/// A connection that ends while it commits leaves open what became of the edits.
+#[test]
+fn whether_edits_are_kept_may_not_be_known_and_is_said_so() {
+    let database = mariadb().database();
+    let tables = Tables::of(database.all());
+    let proxy = Proxy::to(mariadb().port);
+    let through = source_of(&proxy.through(database.all()));
+    *proxy.last_words.lock().expect("no panic") = "COMMIT";
+    let failed = edit(&*through, vec![vec![Edit::Add(user(0, "alice"))]], true).expect_err("no answer");
+    assert!(matches!(failed, Error::Uncertain { .. }), "{failed}");
+    wait_for("the row", || {
+        rows(&*source_of(&tables.args)).iter().any(|row| row.contains("alice")).then_some(())
+    });
 }
 
 #[test]

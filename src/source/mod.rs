@@ -242,6 +242,16 @@ pub enum Error {
         /// The row.
         id: i64,
     },
+    /// The connection ended while it committed.
+    #[error(
+        "{source_name} did not say whether the edits are kept ({why}): look what is there before you repeat them"
+    )]
+    Uncertain {
+        /// [`Source::name`]
+        source_name: String,
+        /// What the system says.
+        why: String,
+    },
     /// Others are editing for longer than one waits.
     #[error("somebody else is editing {0}: nothing was changed, try again when they are done")]
     Busy(String),

@@ -2,8 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::mariadb::Database;
@@ -14,6 +14,8 @@ pub struct Proxy {
     pub is_silent: Arc<AtomicBool>,
     /// Microseconds between pieces.
     pub delay: Arc<AtomicU64>,
+    /// The connection that sends this ends once it is on its way; empty for none.
+    pub last_words: Arc<Mutex<&'static str>>,
 }
 
 impl Proxy {
@@ -21,32 +23,43 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let own = listener.local_addr().expect("an address").port();
         let (is_silent, delay) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (silent, wait) = (is_silent.clone(), delay.clone());
+        let last_words = Arc::new(Mutex::new(""));
+        let (silent, wait, last) = (is_silent.clone(), delay.clone(), last_words.clone());
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else { continue };
                 let both = [(&client, &server), (&server, &client)];
                 for (from, to) in both.map(|(from, to)| (from.try_clone(), to.try_clone())) {
                     let (Ok(from), Ok(to)) = (from, to) else { continue };
-                    let (silent, wait) = (silent.clone(), wait.clone());
-                    std::thread::spawn(move || forward(from, to, &silent, &wait));
+                    let (silent, wait, last) = (silent.clone(), wait.clone(), last.clone());
+                    std::thread::spawn(move || forward(from, to, &silent, &wait, &last));
                 }
             }
         });
-        Proxy { port: own, is_silent, delay }
+        Proxy { port: own, is_silent, delay, last_words }
     }
 
     /// Options to reach the database through it, as the account that may only
     /// SELECT.
     pub fn options(&self, database: &Database<'_>) -> Vec<String> {
-        let mut options = database.read();
+        self.through(database.read())
+    }
+
+    /// The same of other options.
+    pub fn through(&self, mut options: Vec<String>) -> Vec<String> {
         let port = options.iter().position(|option| option == "--db-port").expect("it is given") + 1;
         options[port] = self.port.to_string();
         options
     }
 }
 
-fn forward(mut from: TcpStream, mut to: TcpStream, is_silent: &AtomicBool, delay: &AtomicU64) {
+fn forward(
+    mut from: TcpStream,
+    mut to: TcpStream,
+    is_silent: &AtomicBool,
+    delay: &AtomicU64,
+    last_words: &Mutex<&str>,
+) {
     let mut piece = [0; 4096];
     while let Ok(read @ 1..) = from.read(&mut piece) {
         // What was sent while it was silent is lost, as behind a firewall that
@@ -56,7 +69,14 @@ fn forward(mut from: TcpStream, mut to: TcpStream, is_silent: &AtomicBool, delay
             return;
         }
         std::thread::sleep(Duration::from_micros(delay.load(Ordering::Relaxed)));
-        if to.write_all(&piece[..read]).is_err() {
+        let words = *last_words.lock().expect("no panic");
+        let has_said =
+            !words.is_empty() && piece[..read].windows(words.len()).any(|part| part == words.as_bytes());
+        if has_said {
+            // Before it is answered.
+            let _ = from.shutdown(std::net::Shutdown::Both);
+        }
+        if to.write_all(&piece[..read]).is_err() || has_said {
             return;
         }
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Params, Statement, Value};
 
-use super::super::{Edit, Error, Source, Transaction, edit};
+use super::super::{Edit, Error, Source, Transaction, edit, one_line};
 use super::{Mysql, code};
 use crate::model::{Cell, Table};
 
@@ -52,9 +52,20 @@ impl Mysql {
             return Err(Error::Cancelled);
         }
         let mut conn = editing.conn;
-        self.run(&mut conn, "committing", "COMMIT", &self.account).await?;
+        match self.in_time("committing", conn.query_drop("COMMIT")).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error @ mysql_async::Error::Server(_))) => {
+                return Err(self.error("committing", &error, &self.account));
+            }
+            Ok(Err(error)) => return Err(self.uncertain(error.to_string())),
+            Err(stalled) => return Err(self.uncertain(stalled.to_string())),
+        }
         let _ = conn.disconnect().await;
         Ok(())
+    }
+
+    fn uncertain(&self, why: String) -> Error {
+        Error::Uncertain { source_name: self.name(), why: one_line(&why) }
     }
 
     /// The original's tables are of the engine that was the server's default,
