@@ -135,6 +135,77 @@ fn edits_of_every_kind_are_made_in_their_order() {
     }
 }
 
+/// Many are made by one statement, which must mean the same.
+#[test]
+fn many_changes_are_made_each_in_its_row_and_a_row_that_is_gone_is_named() {
+    const COUNT: i64 = 1100;
+    for (_tables, source) in both() {
+        let of = |table: Table| -> Vec<i64> {
+            let (theirs, Ours { mut rows, is_read: _is_read, edits, all }) = transaction(Which::Of(table));
+            let look = async move {
+                let mut ids = Vec::new();
+                while let Some(batch) = rows.recv().await {
+                    ids.extend(batch.iter().map(Row::id));
+                }
+                drop((edits, all));
+                ids
+            };
+            block_on(async { tokio::join!(source.edit(theirs), look).1 })
+        };
+        let adds = (0..COUNT).flat_map(|at| {
+            [Edit::Add(user(0, &format!("u{at}"))), Edit::Add(rule(0, "a.org".into(), &format!("v{at}")))]
+        });
+        edit(&*source, vec![adds.collect()], true).expect("made");
+        let (user_ids, rule_ids) = (of(Table::UserAuth), of(Table::JitsiProperty));
+        let domain_and_value = Columns::of(&[true, false, false, false, false, true]);
+        let spriority = Columns::of(&[false, false, true]);
+        let changed = |at: usize, id: i64| {
+            let Row::Rule(row) =
+                rule(id, if at.is_multiple_of(2) { Cell::Null } else { "b.org".into() }, &format!("w{at}"))
+            else {
+                unreachable!()
+            };
+            Row::Rule(RuleRow {
+                spriority: if at.is_multiple_of(3) { Cell::Null } else { (at as i64).into() },
+                ..row
+            })
+        };
+        let rules = || rule_ids.iter().enumerate();
+        let mut changes: Vec<Edit> =
+            rules().map(|(at, id)| Edit::Set(changed(at, *id), domain_and_value)).collect();
+        changes.extend(rules().map(|(at, id)| Edit::Set(changed(at, *id), spriority)));
+        let names = Columns::of(&[true]);
+        changes.extend(user_ids.iter().map(|id| Edit::Set(user(*id, &format!("n{id}")), names)));
+        // The last word on a row is the one that counts.
+        changes.extend((0..3).map(|at| Edit::Set(user(user_ids[7], &format!("last{at}")), names)));
+        changes.extend(user_ids[500..].iter().map(|id| Edit::Remove(Table::UserAuth, *id)));
+        edit(&*source, vec![changes], true).expect("made");
+        let mut expected: Vec<String> = rules()
+            .map(|(at, id)| {
+                let domain = if at.is_multiple_of(2) { "NULL" } else { "b.org" };
+                let spriority = if at.is_multiple_of(3) { "NULL".to_owned() } else { at.to_string() };
+                format!("{id} {domain} default {spriority} 2 k w{at}")
+            })
+            .collect();
+        expected.extend(user_ids[..500].iter().map(|id| match *id == user_ids[7] {
+            true => format!("{id} last2 a.org"),
+            false => format!("{id} n{id} a.org"),
+        }));
+        expected.sort();
+        assert!(rows(&*source) == expected, "they differ");
+
+        for gone in [(|id| Edit::Remove(Table::UserAuth, id)) as fn(i64) -> Edit, |id| {
+            Edit::Set(user(id, "x"), Columns::of(&[true]))
+        }] {
+            let mut edits: Vec<Edit> = user_ids[..400].iter().map(|id| gone(*id)).collect();
+            edits.insert(200, gone(user_ids[700]));
+            let failed = edit(&*source, vec![edits], true).expect_err("one is gone");
+            assert!(matches!(failed, Error::Gone { id, .. } if id == user_ids[700]), "{failed}");
+            assert!(rows(&*source) == expected, "something was done");
+        }
+    }
+}
+
 #[test]
 fn only_the_columns_that_are_meant_are_written() {
     for (_tables, source) in both() {
@@ -386,11 +457,15 @@ fn a_row_that_somebody_removes_meanwhile_is_gone() {
     assert!(matches!(failed, Err(Error::Gone { .. })));
 }
 
-/// A server that is set as some are: few prepared statements, and what does not
-/// fit is cut off.
+/// A server that is set as some are: few prepared statements, what does not fit
+/// is cut off, and a statement has a megabyte at most.
 #[test]
 fn neither_few_statements_nor_a_lax_server_do_harm() {
-    let server = MariaDb::start(&["--max-prepared-stmt-count=8".into(), "--sql-mode=".into()]);
+    let server = MariaDb::start(&[
+        "--max-prepared-stmt-count=8".into(),
+        "--sql-mode=".into(),
+        "--max-allowed-packet=1M".into(),
+    ]);
     let database = server.database();
     let tables = Tables::of(database.all());
     let source = source_of(&tables.args);
@@ -403,6 +478,10 @@ fn neither_few_statements_nor_a_lax_server_do_harm() {
         .collect();
     let removed = ids.iter().map(|id| Edit::Remove(Table::UserAuth, *id)).collect();
     edit(&*source, vec![removed], true).expect("made");
+    let value = "x".repeat(60_000);
+    let large = (0..400).map(|_| Edit::Add(rule(0, Cell::Null, &value))).collect();
+    edit(&*source, vec![large], true).expect("made");
+    database.script("DELETE FROM jitsi_property WHERE length(property_value) = 60000");
 
     let before = rows(&*source).len();
     let Row::Rule(mut long) = rule(0, Cell::Null, "v") else { unreachable!() };

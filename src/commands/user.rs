@@ -91,19 +91,19 @@ async fn passwd(user: &str, typed: &cli::Password, tables: &Tables) -> anyhow::R
     let mut editing = Editing::new(&*tables.source, Which::One(Table::UserAuth, id));
     let mut now = None;
     editing.read(|row| now = Some(row)).await?;
-    let after = Row::User(UserRow { password, ..before.clone() });
-    match now {
-        Some(Row::User(now)) if (&now.username, &now.domain) == (&before.username, &before.domain) => {}
+    let now = match now {
+        Some(Row::User(now)) if (&now.username, &now.domain) == (&before.username, &before.domain) => now,
         _ => bail!("{shown}, id {id}, was renamed or removed meanwhile: nothing was changed"),
-    }
-    let columns = Columns::differing(&Row::User(before), &after);
+    };
+    let (now, after) = (Row::User(now), Row::User(UserRow { password, ..before }));
+    let columns = Columns::differing(&now, &after);
     editing.commit([Edit::Set(after, columns)], |_| ()).await?;
     print::done(format!("changed the password of {}, stored as {}\n", print::plain(&shown), storage.name()));
     if !found.users.is_empty() {
         let others: Vec<i64> = found.users.iter().map(|row| row.id).collect();
         print::warn(format_args!(
-            "this is id {id}, the lowest and the only one that counts: {} have the same name; \
-             remove them with `jitsiprovs user remove --id ID`",
+            "this is id {id}, the lowest and the only one that counts: the same name is also that of {}; \
+             remove what is too much with `jitsiprovs user remove --id ID`",
             shown::ids(&others),
         ));
     }

@@ -334,6 +334,8 @@ impl<T: Item> Plan<T> {
                 Step::Add | Step::Move(_) => added.push(item),
             }
         }
+        // Alike next to alike, which are written at once.
+        set.sort_by_key(|(_, columns, _)| *columns);
         let gone = gone.into_iter().map(|id| Edit::Remove(T::TABLE, id));
         let set = set.into_iter().map(|(id, columns, item)| Edit::Set(item.to_row(id), columns));
         gone.chain(set).chain(added.into_iter().map(|item| Edit::Add(item.to_row(0))))

@@ -44,6 +44,15 @@ impl Edit {
             Edit::Remove(table, _) => *table,
         }
     }
+
+    /// The row that must be there.
+    pub(super) fn id(&self) -> Option<i64> {
+        match self {
+            Edit::Add(_) => None,
+            Edit::Set(row, _) => Some(row.id()),
+            Edit::Remove(_, id) => Some(*id),
+        }
+    }
 }
 
 /// The columns of a table that an edit can write.
@@ -57,13 +66,12 @@ pub const fn columns(table: Table) -> &'static [&'static str] {
 }
 
 /// Some of [`columns`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Columns(u8);
 
 impl Columns {
     /// All there are.
     pub const ALL: Columns = Columns(u8::MAX);
-    const NONE: Columns = Columns(0);
     /// `domain` of a rule, which the original's table does not have.
     const DOMAIN: Columns = Columns(1);
 
@@ -108,12 +116,28 @@ fn cells(row: &Row) -> Vec<&Cell> {
     }
 }
 
-/// What makes an edit, or several that add rows to one table.
+/// Whether one statement can make both.
+pub(super) fn are_alike(one: &Edit, other: &Edit) -> bool {
+    let is_same_kind = match (one, other) {
+        (Edit::Add(_), Edit::Add(_)) | (Edit::Remove(..), Edit::Remove(..)) => true,
+        (Edit::Set(_, columns), Edit::Set(_, others)) => columns == others,
+        _ => false,
+    };
+    is_same_kind && one.table() == other.table()
+}
+
+/// What makes edits that are alike.
 pub(super) struct Statement<'e> {
     pub sql: String,
-    pub cells: Vec<&'e Cell>,
-    /// The row that must be there; it is the last parameter.
-    pub id: Option<i64>,
+    pub params: Vec<Param<'e>>,
+    /// The rows that must be there.
+    pub ids: Vec<i64>,
+}
+
+/// A parameter of a [`Statement`].
+pub(super) enum Param<'e> {
+    Cell(&'e Cell),
+    Id(i64),
 }
 
 impl<'e> Statement<'e> {
@@ -128,28 +152,44 @@ impl<'e> Statement<'e> {
         if !has_domain && rows.clone().any(needs_domain) {
             return Err(NO_DOMAIN);
         }
-        let (written, id) = match &edits[0] {
-            Edit::Add(_) => (Columns::ALL, None),
-            Edit::Set(row, columns) => (*columns, Some(row.id())),
-            Edit::Remove(_, id) => (Columns::NONE, Some(*id)),
-        };
-        let written = written.existing(table, has_domain);
-        let names: Vec<&str> = written.pick(columns(table)).copied().collect();
+        let ids: Vec<i64> = edits.iter().filter_map(Edit::id).collect();
+        let columns = |written: Columns| written.existing(table, has_domain);
+        let names = |written| columns(written).pick(self::columns(table)).copied().collect::<Vec<_>>();
+        let marks = |count| vec!["?"; count].join(", ");
+        let mut params = Vec::new();
         let sql = match &edits[0] {
             Edit::Add(_) => {
-                let row = format!("({})", vec!["?"; names.len()].join(", "));
-                format!(
-                    "INSERT INTO {table} ({}) VALUES {}",
-                    names.join(", "),
-                    vec![row; edits.len()].join(", ")
-                )
+                params.extend(rows.flat_map(|row| columns(Columns::ALL).pick(cells(row))).map(Param::Cell));
+                let names = names(Columns::ALL);
+                let row = format!("({})", marks(names.len()));
+                let rows = vec![row; edits.len()].join(", ");
+                format!("INSERT INTO {table} ({}) VALUES {rows}", names.join(", "))
             }
             // A row that stays as it is must be there all the same.
-            Edit::Set(..) if names.is_empty() => format!("UPDATE {table} SET id = id WHERE id = ?"),
-            Edit::Set(..) => format!("UPDATE {table} SET {} = ? WHERE id = ?", names.join(" = ?, ")),
-            Edit::Remove(..) => format!("DELETE FROM {table} WHERE id = ?"),
+            Edit::Set(_, written) if columns(*written).is_empty() => {
+                format!("UPDATE {table} SET id = id WHERE id IN ({})", marks(ids.len()))
+            }
+            Edit::Set(_, written) if edits.len() == 1 => {
+                params.extend(rows.flat_map(|row| columns(*written).pick(cells(row))).map(Param::Cell));
+                format!("UPDATE {table} SET {} = ? WHERE id IN (?)", names(*written).join(" = ?, "))
+            }
+            Edit::Set(_, written) => {
+                let rows: Vec<Vec<&Cell>> =
+                    rows.map(|row| columns(*written).pick(cells(row)).collect()).collect();
+                let names = names(*written);
+                for column in 0..names.len() {
+                    let cases = ids.iter().zip(&rows);
+                    params.extend(cases.flat_map(|(id, row)| [Param::Id(*id), Param::Cell(row[column])]));
+                }
+                let cases = "WHEN ? THEN ? ".repeat(ids.len());
+                let set: Vec<String> =
+                    names.iter().map(|name| format!("{name} = CASE id {cases}END")).collect();
+                format!("UPDATE {table} SET {} WHERE id IN ({})", set.join(", "), marks(ids.len()))
+            }
+            Edit::Remove(..) => format!("DELETE FROM {table} WHERE id IN ({})", marks(ids.len())),
         };
-        Ok(Statement { sql, cells: rows.flat_map(|row| written.pick(cells(row))).collect(), id })
+        params.extend(ids.iter().copied().map(Param::Id));
+        Ok(Statement { sql, params, ids })
     }
 }
 

@@ -262,7 +262,7 @@ impl Sqlite {
     fn make(&self, connection: &Connection, edit: &Edit, has_domain: bool) -> Result<(), Error> {
         let table = edit.table();
         self.queries.editable(table)?;
-        let edit::Statement { sql, cells, id } =
+        let edit::Statement { sql, params, ids } =
             edit::Statement::new(std::slice::from_ref(edit), has_domain)?;
         let failed = |error: rusqlite::Error| {
             let missing = format!("no such table: {table}");
@@ -271,11 +271,14 @@ impl Sqlite {
                 false => self.error(&format!("writing `{table}`"), &error),
             }
         };
-        let values = cells.into_iter().map(value).chain(id.map(Value::Integer));
+        let values = params.iter().map(|param| match param {
+            edit::Param::Cell(cell) => value(cell),
+            edit::Param::Id(id) => Value::Integer(*id),
+        });
         let mut statement = connection.prepare_cached(&sql).map_err(failed)?;
         let changed = statement.execute(rusqlite::params_from_iter(values)).map_err(failed)?;
-        match id {
-            Some(id) if changed == 0 => Err(Error::Gone { table, id }),
+        match *ids {
+            [id] if changed == 0 => Err(Error::Gone { table, id }),
             _ => Ok(()),
         }
     }

@@ -1,6 +1,6 @@
 //! Edits of the two tables, in one transaction.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Params, Statement, Value};
@@ -9,8 +9,11 @@ use super::super::{Edit, Error, Source, Transaction, edit, one_line};
 use super::{Mysql, code};
 use crate::model::{Cell, Table};
 
-/// Rows that are added by one statement.
+/// Rows that one statement writes.
 const AT_ONCE: usize = 500;
+/// Statements that are kept prepared: each anew would take time, and all of them
+/// would use up what the server allows for all connections.
+const PREPARED: usize = 4;
 
 /// What the session must refuse, or what is written would be cut off or read as
 /// something else, depending on how the server is set.
@@ -21,8 +24,7 @@ const STRICT: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTI
 /// locks on all that is read would.
 const LOCK: &str = "SELECT GET_LOCK(CONCAT('jitsiprovs ', MD5(DATABASE())), 50)";
 
-/// A connection that edits, with the statements it has prepared: each anew would
-/// use up what the server allows for all connections.
+/// A connection that edits, with the statements it has prepared.
 struct Editing {
     conn: Conn,
     prepared: HashMap<String, Statement>,
@@ -36,8 +38,11 @@ impl Mysql {
         self.run(&mut conn, "preparing to edit", STRICT, &self.account).await?;
         self.expect_transactions(&mut conn).await?;
         let has_domain = self.has_domain(&mut conn).await?;
-        if self.first(&mut conn, "waiting for other edits", LOCK).await? != Some(1) {
-            return Err(Error::Busy(self.name()));
+        match self.first(&mut conn, "waiting for other edits", LOCK).await {
+            // Some clusters have no such locks: there it goes without.
+            Ok(Some(1)) | Err(Error::Statement { .. } | Error::Denied { .. }) => {}
+            Ok(_) => return Err(Error::Busy(self.name())),
+            Err(error) => return Err(error),
         }
         self.begin(&mut conn, "").await?;
         self.send(&mut conn, which, &rows).await?;
@@ -84,18 +89,35 @@ impl Mysql {
     }
 
     async fn make(&self, editing: &mut Editing, edits: &[Edit]) -> Result<(), Error> {
-        let has_domain = editing.has_domain;
-        let is_alike = |one: &Edit, other: &Edit| matches!((one, other), (Edit::Add(one), Edit::Add(other)) if one.table() == other.table());
-        for alike in edits.chunk_by(is_alike).flat_map(|alike| alike.chunks(AT_ONCE)) {
-            let table = alike[0].table();
-            self.queries.editable(table)?;
-            let edit::Statement { sql, cells, id } = edit::Statement::new(alike, has_domain)?;
-            let values = cells.into_iter().map(value).chain(id.map(Value::Int)).collect();
-            if let (0, Some(id)) = (self.write(editing, table, sql, values).await?, id) {
-                return Err(Error::Gone { table, id });
+        for alike in edits.chunk_by(edit::are_alike).flat_map(|alike| alike.chunks(AT_ONCE)) {
+            let ids: HashSet<i64> = alike.iter().filter_map(Edit::id).collect();
+            // A row that is written twice is as the last says.
+            let is_each_another = ids.is_empty() || ids.len() == alike.len();
+            let at_once = if is_each_another { AT_ONCE } else { 1 };
+            for alike in alike.chunks(at_once) {
+                self.make_alike(editing, alike).await?;
             }
         }
         Ok(())
+    }
+
+    async fn make_alike(&self, editing: &mut Editing, edits: &[Edit]) -> Result<(), Error> {
+        let table = edits[0].table();
+        self.queries.editable(table)?;
+        let edit::Statement { sql, params, ids } = edit::Statement::new(edits, editing.has_domain)?;
+        let found = self.write(editing, table, sql, params.iter().map(value).collect()).await?;
+        if found >= ids.len() as u64 {
+            return Ok(());
+        }
+        // Nothing is kept any more, so the rows that are there can be told.
+        let conn = &mut editing.conn;
+        self.run(conn, "ending a transaction", "ROLLBACK", &self.account).await?;
+        let there = self.queries.of(table).of_ids(&ids);
+        let there = format!("SELECT id FROM ({there}) AS there");
+        let there = self.in_time("reading ids", conn.query::<i64, _>(there)).await?;
+        let there = there.map_err(|error| self.error("reading ids", &error, &self.account))?;
+        let id = ids.iter().find(|id| !there.contains(id)).unwrap_or(&ids[0]);
+        Err(Error::Gone { table, id: *id })
     }
 
     /// Returns how many rows it found, changed or not.
@@ -124,14 +146,22 @@ impl Mysql {
         };
         let done = self.in_time(&what, conn.exec_drop(statement, Params::Positional(values))).await?;
         done.map_err(failed)?;
-        Ok(conn.affected_rows())
+        let found = conn.affected_rows();
+        if prepared.len() > PREPARED {
+            for (_, statement) in prepared.drain() {
+                let closed = self.in_time(&what, conn.close(statement)).await?;
+                closed.map_err(failed)?;
+            }
+        }
+        Ok(found)
     }
 }
 
-fn value(cell: &Cell) -> Value {
-    match cell {
-        Cell::Null => Value::NULL,
-        Cell::Int(number) => Value::Int(*number),
-        Cell::Text(bytes) => Value::Bytes(bytes.clone()),
+fn value(param: &edit::Param<'_>) -> Value {
+    match param {
+        edit::Param::Id(id) => Value::Int(*id),
+        edit::Param::Cell(Cell::Null) => Value::NULL,
+        edit::Param::Cell(Cell::Int(number)) => Value::Int(*number),
+        edit::Param::Cell(Cell::Text(bytes)) => Value::Bytes(bytes.clone()),
     }
 }
