@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::support::client::{Reply, post};
 use crate::support::mariadb::mariadb;
 use crate::support::server::{Running, Server, jitsiprovs, send_signal};
+use crate::support::sqlite::SqliteFile;
 use crate::support::tables::Tables;
 use crate::support::wait_for;
 
@@ -131,6 +132,21 @@ fn what_is_changed_at_once_in_different_columns_is_all_changed() {
         }
         assert_eq!((&rule["spriority"], &rule["ppriority"]), (&77.into(), &78.into()));
     }
+}
+
+#[test]
+fn a_command_that_waits_for_others_says_so() {
+    let file = SqliteFile::empty();
+    file.execute("BEGIN IMMEDIATE");
+    let mut command = jitsiprovs(&["rule", "add", "k=v", "--db-path", file.path.to_str().expect("UTF-8")]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("starts");
+    let mut said = BufReader::new(child.stderr.take().expect("a pipe"));
+    let mut child = Running(child);
+    let mut line = String::new();
+    said.read_line(&mut line).expect("a line");
+    assert!(line.contains("somebody else may be editing"), "{line}");
+    file.execute("COMMIT");
+    assert!(child.0.wait().expect("ends").success());
 }
 
 #[test]

@@ -1,8 +1,14 @@
 //! What commands read and write of the two tables.
 
+use std::cell::OnceCell;
+use std::future::pending;
+use std::time::Duration;
+
 use anyhow::{Context, bail};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
 
+use super::print;
 use super::progress::Progress;
 use crate::model::{Cell, Row, RuleRow, UserRow};
 use crate::source::{self, Boxed, Edit, Source, Transaction, Which};
@@ -11,6 +17,8 @@ use crate::source::{self, Boxed, Edit, Source, Transaction, Which};
 const AHEAD: usize = 16;
 /// Edits in a batch.
 const BATCH: usize = 1000;
+/// After so long people wonder what is going on.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// Shows `look` rows of the tables, all as of one moment.
 ///
@@ -76,15 +84,28 @@ impl<'s> Editing<'s> {
     ///
     /// # Errors
     /// When they cannot be read, or others edit for too long.
-    pub async fn read(&mut self, look: impl FnMut(Row)) -> anyhow::Result<()> {
+    pub async fn read(&mut self, mut look: impl FnMut(Row)) -> anyhow::Result<()> {
         let Some(rows) = self.rows.take() else { return Ok(()) };
+        let begun = OnceCell::new();
+        let look = |row| {
+            let _ = begun.set(());
+            look(row);
+        };
         let all_read = async {
             show(rows, self.which, look).await;
             (&mut self.is_read).await.is_ok()
         };
+        let silence = async {
+            sleep(SILENCE).await;
+            if begun.get().is_none() {
+                print::note("waiting for the database, which somebody else may be editing");
+            }
+            pending::<()>().await;
+        };
         tokio::select! {
             over = &mut self.work => over?,
             true = all_read => return Ok(()),
+            () = silence => {}
         }
         Err(source::Error::Cancelled.into())
     }
