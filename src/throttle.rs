@@ -17,7 +17,7 @@ use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use foldhash::quality::RandomState;
+use foldhash::quality::SeedableRandomState;
 
 use table::Table;
 
@@ -70,7 +70,7 @@ pub struct Throttle {
     start: Instant,
     /// Known to this process only, so that nobody can choose whom to share a
     /// slot with.
-    key: RandomState,
+    key: SeedableRandomState,
 }
 
 /// One for each count, so that flooding one leaves the others alone.
@@ -91,6 +91,12 @@ struct Places {
 impl Throttle {
     /// Nothing has failed yet; it is `now`, and no later time is before it.
     pub fn new(settings: Settings, now: Instant) -> Throttle {
+        Throttle::keyed(settings, now, SeedableRandomState::random())
+    }
+
+    /// The key decides who shares a slot with whom: tests choose it, or they
+    /// would fail as seldom as that happens.
+    fn keyed(settings: Settings, now: Instant, key: SeedableRandomState) -> Throttle {
         let window = settings.window.min(LONGEST_WINDOW).as_millis().div_ceil(TICK.as_millis()).max(1);
         let limit = settings.limit.min(LARGEST_LIMIT);
         let table = |full| Table::new(full, window as u32);
@@ -100,7 +106,7 @@ impl Throttle {
             account: table(limit * SHARED),
             passwords: table(table::LARGEST),
         });
-        Throttle { tables, start: now, key: RandomState::default() }
+        Throttle { tables, start: now, key }
     }
 
     /// Whether a sign-in may be tried. `domain` and `username` are in the form
