@@ -528,3 +528,34 @@ fn edits_wait_for_others_and_do_not_overwrite_what_they_lock() {
     let failed = editing.join().expect("no panic").expect_err("it has gone");
     assert!(matches!(failed, Error::Gone { id: 7, .. }), "{failed}");
 }
+
+/// Of a small table a server would rather look at every row than ask for many by
+/// their ids, and lock them all.
+#[test]
+fn many_edits_neither_wait_for_nor_lock_rows_that_they_are_not_of() {
+    let database = mariadb().database();
+    let tables = Tables::of(database.all());
+    let source = source_of(&tables.args);
+    database.script(
+        "INSERT INTO user_auth (id, username, domain) SELECT seq, concat('u', seq), 'a.org' FROM seq_1_to_1000;
+         ANALYZE TABLE user_auth",
+    );
+    let mut session = Session::open(&database);
+    session.execute("START TRANSACTION; UPDATE user_auth SET password = 'held' WHERE id = 1");
+    let removed = (2..=500).map(|id| Edit::Remove(Table::UserAuth, id));
+    let changed = (501..=900).map(|id| set(user(id, &format!("v{id}"))));
+    let (theirs, Ours { rows: _rows, is_read: _is_read, edits: sender, all }) = transaction(Which::None);
+    let send = async move {
+        let batches = [removed.chain(changed).collect(), vec![], vec![]];
+        for batch in batches {
+            sender.send(batch).await.expect("it waits for no row");
+        }
+        // The first is made, and not yet kept. Others wait for none of their rows either.
+        session.execute("UPDATE user_auth SET password = 'held' WHERE id > 900; COMMIT");
+        drop(sender);
+        let _ = all.send(());
+    };
+    block_on(async { tokio::join!(source.edit(theirs), send).0 }).expect("made");
+    let counts = "SELECT count(*), sum(username LIKE 'v%'), sum(password = 'held') FROM user_auth";
+    assert_eq!(database.script(counts).trim(), "501\t400\t101");
+}

@@ -16,8 +16,11 @@ const AT_ONCE: usize = 500;
 const PREPARED: usize = 4;
 
 /// What the session must refuse, or what is written would be cut off or read as
-/// something else, depending on how the server is set.
-const STRICT: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'";
+/// something else, depending on how the server is set. And rows must be found by
+/// their ids: of a small table the server would rather look at every row, and lock
+/// it, so that rows which others edit would be waited for, and theirs would wait.
+const STRICT: &str =
+    "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', sql_safe_updates = 1";
 
 /// Whoever edits in this way holds this lock, and waits for it for some seconds
 /// fewer than a statement may take. What other tools do it does not hinder, as
