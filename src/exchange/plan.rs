@@ -218,34 +218,13 @@ impl<T: Item> Plan<T> {
         replace: bool,
         options: &Options,
     ) -> Result<Plan<T>, Error> {
-        let comparison = options.comparison;
         // Of several that are the same one, the first is the one that counts.
         there.sort_by_key(|(id, item)| (item.as_ref().map(T::order), *id));
-        let (mut known, mut next) = chains(&there, comparison);
+        let found = matched(&there, &wanted, options)?;
         let mut is_left = vec![true; there.len()];
-        let mut lines: HashMap<T::Identity, u64> = HashMap::new();
         let mut counts = Counts::default();
         let mut steps = Vec::with_capacity(wanted.len());
-        for (line, item) in wanted {
-            let identity = item.identity(comparison);
-            let found = known.get_mut(&identity).and_then(|head| {
-                let at = (*head)?;
-                *head = next[at].take();
-                Some(at)
-            });
-            if T::IS_UNIQUE {
-                match lines.entry(identity) {
-                    Entry::Occupied(first) => {
-                        let what = format!(
-                            "{} is in line {} already: leave out one",
-                            item.label(options),
-                            first.get()
-                        );
-                        return Err(Error::new(line, what));
-                    }
-                    Entry::Vacant(vacant) => vacant.insert(line),
-                };
-            }
+        for ((_, item), found) in wanted.into_iter().zip(found) {
             let step = match found.and_then(|at| Some((at, there[at].0, there[at].1.as_ref()?))) {
                 None => Step::Add,
                 Some((at, id, old)) => {
@@ -340,6 +319,62 @@ impl<T: Item> Plan<T> {
         let set = set.into_iter().map(|(id, columns, item)| Edit::Set(item.to_row(id), columns));
         gone.chain(set).chain(added.into_iter().map(|item| Edit::Add(item.to_row(0))))
     }
+}
+
+/// Where in `there`, which is in the order in which it counts, each of `wanted` is.
+/// Of several that are the same one, those that need no edit are found first, so
+/// that a second import finds all of its own; the others go by the order in which
+/// they count. Where there may be only one, the first is meant.
+///
+/// # Errors
+/// When the file names one twice of which there may be only one.
+fn matched<T: Item>(
+    there: &[(i64, Option<T>)],
+    wanted: &[(u64, T)],
+    options: &Options,
+) -> Result<Vec<Option<usize>>, Error> {
+    let (mut first, mut next) = chains(there, options.comparison);
+    let mut find = |item: &T, fits: &dyn Fn(&T) -> bool| {
+        let head = first.get_mut(&item.identity(options.comparison))?;
+        take(head, &mut next, |at| there[at].1.as_ref().is_some_and(fits))
+    };
+    let mut found = vec![None; wanted.len()];
+    if T::IS_UNIQUE {
+        let mut lines = HashMap::with_capacity(wanted.len());
+        for ((line, item), found) in wanted.iter().zip(&mut found) {
+            if let Some(first) = lines.insert(item.identity(options.comparison), line) {
+                let label = item.label(options);
+                return Err(Error::new(*line, format!("{label} is in line {first} already: leave out one")));
+            }
+            *found = find(item, &|_| true);
+        }
+        return Ok(found);
+    }
+    for ((_, item), found) in wanted.iter().zip(&mut found) {
+        *found = find(item, &|old| item.differing(old).is_empty());
+    }
+    let mut others: Vec<usize> = (0..wanted.len()).filter(|at| found[*at].is_none()).collect();
+    others.sort_by_key(|at| wanted[*at].1.order());
+    for at in others {
+        found[at] = find(&wanted[at].1, &|_| true);
+    }
+    Ok(found)
+}
+
+/// Takes the first that fits out of a chain.
+fn take(head: &mut Option<usize>, next: &mut [Option<usize>], fits: impl Fn(usize) -> bool) -> Option<usize> {
+    let mut before = None;
+    let mut at = (*head)?;
+    while !fits(at) {
+        before = Some(at);
+        at = next[at]?;
+    }
+    let after = next[at].take();
+    match before {
+        Some(before) => next[before] = after,
+        None => *head = after,
+    }
+    Some(at)
 }
 
 /// For each identity the first that has it, and for each the next that has the
@@ -476,8 +511,11 @@ mod tests {
     #[test]
     fn rules_of_one_key_are_matched_in_the_order_in_which_they_count() {
         let there = || vec![rule("a", 20, "k", "second"), rule("a", 10, "k", "first")];
-        let plan = plan(there(), vec![rule("a", 10, "k", "first"), rule("A", 20, "k", "other")], false);
-        assert_eq!(plan.lines(9, &Options::default()), ["~ A of all tenants: k (subject, value)"]);
+        let wanted = || vec![rule("A", 20, "k", "second"), rule("A", 10, "k", "first")];
+        let plan = |wanted| plan(there(), wanted, false).lines(9, &Options::default());
+        assert_eq!(plan(wanted()), ["~ A of all tenants: k (subject)"; 2]);
+        // What is there already is not taken for another.
+        assert_eq!(plan(vec![rule("a", 20, "k", "second")]), [""; 0]);
     }
 
     proptest! {
@@ -495,6 +533,20 @@ mod tests {
             let mut expected = rules(&wanted);
             expected.sort_by_key(Rule::order);
             prop_assert!(table.into_iter().map(|(_, rule)| rule).collect::<Vec<_>>() == expected);
+        }
+
+        #[test]
+        fn a_second_import_finds_all_of_the_first(
+            there in prop::collection::vec((0..3_i32, "[ab]", "[kl]", "[vw]"), 0..8),
+            wanted in prop::collection::vec((0..3_i32, "[ab]", "[kl]", "[vw]"), 0..8),
+            replace: bool,
+        ) {
+            let rules = |texts: &[(i32, String, String, String)]| -> Vec<Rule> {
+                texts.iter().map(|(ppriority, subject, key, value)| rule(subject, *ppriority, key, value)).collect()
+            };
+            let table = made(rules(&there), plan(rules(&there), rules(&wanted), replace).edits());
+            let table = table.into_iter().map(|(_, rule)| rule).collect();
+            prop_assert_eq!(plan(table, rules(&wanted), replace).counts.edits(), 0);
         }
 
         #[test]
