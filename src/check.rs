@@ -17,8 +17,8 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 
-use crate::model::{Problem, Table};
-use crate::snapshot::{Options, Snapshot};
+use crate::model::{Problem, Row, RuleRow, Table};
+use crate::snapshot::{Options, Snapshot, Writer};
 
 use table::Rules;
 
@@ -80,6 +80,9 @@ const CODES: &[(&str, Severity)] = &[
     ("weak-ha1", Severity::Hint),
     ("weak-hash", Severity::Warning),
 ];
+
+/// What takes users to tell.
+const NEEDS_USERS: [&str; 3] = ["no-such-user", "no-users", "no-rules"];
 
 /// The names of all kinds of findings.
 pub fn codes() -> impl Iterator<Item = &'static str> {
@@ -170,6 +173,13 @@ pub fn check(snapshot: &Snapshot, problems: Vec<Problem>, options: &Options, set
     report.findings.sort_unstable();
     report.findings.dedup();
     report
+}
+
+/// Looks at one rule, and leaves out what takes other rows to tell.
+pub fn check_rule(row: &RuleRow, options: &Options) -> Report {
+    let (snapshot, problems) = Writer::build(options.clone(), [Row::Rule(row.clone())]);
+    let settings = Settings { ignored: NEEDS_USERS.map(String::from).into(), each_user: false };
+    check(&snapshot, problems.first, options, &settings)
 }
 
 #[cfg(test)]

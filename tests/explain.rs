@@ -124,6 +124,13 @@ fn a_table_has_the_winner_of_each_key_and_who_lost_to_it() {
         key["rules"].as_array().expect("rules").iter().map(|rule| rule["verdict"].as_str()).collect();
     assert_eq!(rules, [Some("won"), Some("mismatch")]);
     assert_eq!(key["rules"][1]["parameter"].as_str(), Some("osname"));
+    let domains: Vec<_> = json["keys"]
+        .as_array()
+        .expect("keys")
+        .iter()
+        .flat_map(|key| key["rules"].as_array().expect("rules").iter().map(|rule| rule["domain"].as_str()))
+        .collect();
+    assert!(domains.contains(&None) && !domains.contains(&Some("")), "{domains:?}");
     assert_eq!(json["without_password"].as_array().map(Vec::len), Some(1));
     assert_eq!(json["left_out"].as_u64(), Some(1));
 

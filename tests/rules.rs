@@ -97,13 +97,44 @@ fn what_the_server_would_not_use_is_not_written() {
             (&["rule", "set", &id, "--key", "a b"], 1, "blank"),
             (&["rule", "set", "999", "--key", "a"], 1, "no rule id 999"),
             (&["rule", "show", "999"], 1, "no rule id 999"),
-            (&["rule", "remove", &id, "999"], 1, "999"),
+            (&["rule", "remove", &id, "999"], 1, "no rule id 999"),
         ] {
             let said = tables.refused(args, "", code);
             assert!(said.contains(why) && !said.contains("hunter2"), "{args:?}: {said}");
         }
         assert_eq!(ids(&tables, &[]), [id.parse::<i64>().expect("a number")]);
     }
+}
+
+#[test]
+fn what_check_would_say_of_a_rule_by_itself_is_said_when_it_is_written() {
+    let tables = Tables::sqlite();
+    let provisioning = "net.java.sip.communicator.plugin.provisioning.MANDATORY";
+    for (property, subject, warned) in [
+        ("k=$usernmae", "default", "did you mean `username`?"),
+        ("k=v", "osnmae=Linux", "did you mean `osname`?"),
+        ("k=a$", "default", "write `$$`"),
+        (&format!("{provisioning}=true"), "default", "MANDATORY"),
+        ("provisioning.ENFORCE_PREFIX=acc", "default", "UUID"),
+        ("acc.SECRET=$password", "default", "log"),
+        // Who else there is takes more than the rule to tell.
+        ("k=$username", "username=bob", ""),
+        ("k=$branch", "default", ""),
+    ] {
+        let output = tables.say(&["rule", "add", property, "--subject", subject], "");
+        let said = String::from_utf8(output.stderr).expect("UTF-8");
+        assert!(output.status.success(), "{property}: {said}");
+        match warned {
+            "" => assert_eq!(said, "", "{property}"),
+            _ => assert!(
+                said.starts_with("jitsiprovs: warning: ") && said.contains(warned),
+                "{property}: {said}"
+            ),
+        }
+    }
+    let id = ids(&tables, &["--key", "SECRET"])[0].to_string();
+    let said = tables.say(&["rule", "set", &id, "--value", "${osnam}"], "").stderr;
+    assert!(String::from_utf8(said).expect("UTF-8").contains("did you mean `osname`?"));
 }
 
 #[test]

@@ -96,7 +96,7 @@ fn line(rule: &Rule, is_indented: bool) -> Vec<String> {
         format!("{}{}", if is_indented { "  " } else { "" }, rule.key),
         value,
         rule.id.to_string(),
-        if rule.domain.is_empty() { "(all)".into() } else { rule.domain.clone() },
+        rule.domain.clone().unwrap_or_else(|| "(all)".into()),
         rule.subject.clone(),
         priority(rule.spriority),
         priority(rule.ppriority),

@@ -4,16 +4,17 @@ pub(super) mod shown;
 
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 
 use super::print;
 use super::tables::{self, Editing};
+use crate::check::{self, Severity};
 use crate::cli::{self, ListFormat};
 use crate::config::Tables;
 use crate::exchange::default_spriority;
 use crate::model::{Cell, Row, RuleRow, Table};
-use crate::snapshot::{Folded, Means, Writer};
-use crate::source::{Columns, Edit, Which};
+use crate::snapshot::{Folded, Means};
+use crate::source::{self, Columns, Edit, Which};
 use crate::template;
 use shown::Shown;
 
@@ -80,7 +81,11 @@ pub async fn rule(options: cli::Rule) -> anyhow::Result<ExitCode> {
             ids.sort_unstable();
             ids.dedup();
             let edits: Vec<Edit> = ids.iter().map(|id| Edit::Remove(Table::JitsiProperty, *id)).collect();
-            Editing::new(&*tables.source, Which::None).commit(edits, |_| ()).await?;
+            let made = Editing::new(&*tables.source, Which::None).commit(edits, |_| ()).await;
+            made.map_err(|error| match error.downcast_ref() {
+                Some(source::Error::Gone { id, .. }) => anyhow!("{}; nothing was removed", no_rule(*id)),
+                _ => error,
+            })?;
             print::done(format!("removed {}\n", shown::rules_of(&ids)));
         }
     }
@@ -93,19 +98,19 @@ fn of_tenant(domain: &str, tables: &Tables) -> Cell {
 }
 
 /// Finds out whether the server will use a rule, and warns of what is odd in it.
-fn check(row: &RuleRow, tables: &Tables) -> anyhow::Result<()> {
-    let row = Row::Rule(row.clone());
-    if let Some(why) = tables.snapshot.unusable(&row) {
+fn warn_of(row: &RuleRow, tables: &Tables) -> anyhow::Result<()> {
+    if let Some(why) = tables.snapshot.unusable(&Row::Rule(row.clone())) {
         bail!("the server would not use this rule: {why}");
     }
-    let (_, problems) = Writer::build(tables.snapshot.clone(), [row]);
-    problems.first.into_iter().for_each(|problem| print::warn(problem.what));
+    let findings = check::check_rule(row, &tables.snapshot).findings;
+    let serious = findings.into_iter().filter(|finding| finding.severity != Severity::Hint);
+    serious.for_each(|finding| print::warn(finding.message));
     Ok(())
 }
 
 async fn add(row: RuleRow, tables: &Tables) -> anyhow::Result<()> {
     tables.source.editable(Table::JitsiProperty)?;
-    check(&row, tables)?;
+    warn_of(&row, tables)?;
     let editing = Editing::new(&*tables.source, Which::None);
     editing.commit([Edit::Add(Row::Rule(row.clone()))], |_| ()).await?;
     // The newest that reads so is this one.
@@ -172,7 +177,7 @@ async fn whom(row: &RuleRow, tables: &Tables, mut look: impl FnMut(&RuleRow)) ->
 }
 
 async fn set(before: RuleRow, after: RuleRow, editing: Editing<'_>, tables: &Tables) -> anyhow::Result<()> {
-    check(&after, tables)?;
+    warn_of(&after, tables)?;
     let (row, written) = (Row::Rule(before.clone()), Row::Rule(after.clone()));
     let columns = Columns::differing(&row, &written);
     editing.commit([Edit::Set(written, columns)], |_| ()).await?;

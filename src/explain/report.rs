@@ -56,8 +56,8 @@ pub struct Key {
 pub struct Rule {
     /// Its row.
     pub id: i64,
-    /// Its tenant, empty for all.
-    pub domain: String,
+    /// Its tenant; `None` for all.
+    pub domain: Option<String>,
     /// Whom it is for.
     pub subject: String,
     /// Its priorities.
@@ -194,7 +194,7 @@ fn rule(traced: &Traced<'_>, shown: &Params, options: &Options) -> Rule {
     let priority = |cell: &Cell| cell.int().ok().flatten();
     Rule {
         id: row.id,
-        domain: stored(&row.domain),
+        domain: Some(stored(&row.domain)).filter(|domain| !domain.is_empty()),
         subject: options.shown_subject(&stored(&row.subject)).into_owned(),
         spriority: priority(&row.spriority),
         ppriority: priority(&row.ppriority),
