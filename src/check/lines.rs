@@ -136,7 +136,9 @@ impl Key {
             names: names_of(piece, "property_key", options),
             // Of one that ends with a parameter nobody knows.
             is_logged: !key.ends_with(KEPT_SECRET) && !piece.tail().is_empty(),
-            is_secret: ["password", "secret", "token"].iter().any(|word| last.contains(word)),
+            is_secret: ["password", "passwd", "passphrase", "pwd", "secret", "token", "apikey"]
+                .iter()
+                .any(|word| last.contains(word)),
             is_mandatory: key.ends_with(MANDATORY),
             is_list: matches!(&*key, prefixes::ENFORCE | prefixes::ALLOW),
         }

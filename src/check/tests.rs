@@ -192,6 +192,8 @@ fn a_rule_by_itself_is_looked_at_as_java_reads_it() {
         ),
         ("a", "${branch}", vec![("own-parameter", 1)]),
         ("a.TOKEN", "abc", vec![("logged-secret", 1)]),
+        ("a.pwd", "abc", vec![("logged-secret", 1)]),
+        ("a.apiKey", "abc", vec![("logged-secret", 1)]),
         ("a.SAVE_PASSWORD", "true", vec![]),
         ("a.PASSWORD_LENGTH", "8", vec![]),
         ("a.password", "${null}", vec![]),
