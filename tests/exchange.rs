@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::java::{Java, stored_properties};
@@ -219,10 +220,22 @@ fn users_come_back_byte_for_byte_and_only_what_differs_is_written() {
              + new@tenant000.example.org\nusers: 1 to add, 1 to change, 1 to remove, 19998 as they should be\n"
         );
         assert!(
-            stderr(&dry).contains("1 users cannot sign in") && !stderr(&dry).contains("$6$"),
+            stderr(&dry).contains("1 user cannot sign in") && !stderr(&dry).contains("$6$"),
             "{}",
             stderr(&dry)
         );
+        let told: Value =
+            serde_json::from_str(&tables.text(&[&args[..], &["--dry-run", "--format", "json"]].concat()))
+                .expect("JSON");
+        let id = |at: usize| told["users"]["edits"][at]["id"].as_i64().expect("an id");
+        let (gone, other) = ("user0000002@tenant000.example.org", "USER0000001@tenant000.example.org");
+        let edits = json!([
+            { "what": "remove", "id": id(0), "row": gone, "columns": [] },
+            { "what": "change", "id": id(1), "row": other, "columns": ["username", "password"] },
+            { "what": "add", "id": null, "row": "new@tenant000.example.org", "columns": [] },
+        ]);
+        let users = json!({ "added": 1, "changed": 1, "removed": 1, "kept": 19998, "edits": edits });
+        assert_eq!(told, json!({ "users": users, "rules": null }));
         assert_eq!(tables.count("jitsiprovs_change"), changes);
         assert_eq!(tables.text(&args), "users: 1 added, 1 changed, 1 removed, 19998 as they were\n");
         // Those who are the same tell no server anything.

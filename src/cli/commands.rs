@@ -394,6 +394,8 @@ pub struct Import {
     #[arg(long)]
     pub replace: bool,
     #[command(flatten)]
+    pub listed: Listed,
+    #[command(flatten)]
     pub tables: Tables,
 }
 

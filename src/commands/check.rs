@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+use super::print::counted;
 use super::{print, tables};
 use crate::check::{self, Finding, Report, Settings, Severity};
 use crate::cli::{self, ListFormat};
@@ -98,10 +99,6 @@ fn text(report: &Report, summary: &Summary, shown: usize) -> String {
         counted(tenants, "tenant"),
     ));
     text
-}
-
-fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn coloured(severity: Severity) -> String {

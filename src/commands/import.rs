@@ -6,15 +6,16 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
+use serde::Serialize;
 
-use super::print::{self, note};
+use super::print::{self, counted, note};
 use super::progress::Progress;
 use super::rows::{NAMED, note_left_out};
 use super::tables::{self, Editing};
-use crate::cli::{self, Content};
+use crate::cli::{self, Content, ListFormat};
 use crate::config::{Error, Kind, Origin, Tables};
 use crate::credential::{Credential, Owner, PwdFmt};
-use crate::exchange::plan::{Counts, Item, Plan, usable};
+use crate::exchange::plan::{Counts, Item, Plan, Told, usable};
 use crate::exchange::properties_file::{self, Target, literal};
 use crate::exchange::{self, Rule, User, default_spriority, lift, rules, users};
 use crate::model::{Row, Table};
@@ -55,7 +56,7 @@ impl Properties {
 /// # Errors
 /// When something cannot be read or written: then nothing is changed.
 pub async fn import(options: cli::Import) -> anyhow::Result<ExitCode> {
-    let cli::Import { content, file, from, from_pwd_file, tables, dry_run, replace, .. } = options;
+    let cli::Import { content, file, from, from_pwd_file, tables, dry_run, replace, listed, .. } = options;
     let cli::Import { domain, subject, spriority, lift, templates: is_template, .. } = options;
     let properties = Properties { domain, subject, spriority, lift, is_template };
     let Tables { source, snapshot, .. } = Tables::new(tables)?;
@@ -80,7 +81,7 @@ pub async fn import(options: cli::Import) -> anyhow::Result<ExitCode> {
     } else {
         of_file(content, file, &properties, &snapshot)?
     };
-    make(&*source, wanted, replace, dry_run, &snapshot).await?;
+    make(&*source, wanted, replace, dry_run, listed.format, &snapshot).await?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -157,8 +158,8 @@ fn templates(
     let templates = match account {
         Some((user, domain)) => {
             let lifted = lift::Account::new(user, domain).lift(properties);
-            let placeholders = lifted.placeholders;
-            note(format_args!("{placeholders} placeholders in place of values of {user}@{domain}"));
+            let placeholders = counted(lifted.placeholders, "placeholder");
+            note(format_args!("{placeholders} in place of values of {user}@{domain}"));
             for key in &lifted.passwords {
                 note(format_args!(
                     "{key} is the password that the client sends, not the one that was stored"
@@ -174,9 +175,9 @@ fn templates(
     };
     if passwords > lifted_passwords {
         note(format_args!(
-            "{} stored passwords are among the properties, which everyone whom the rules are for will get: \
+            "{} among the properties, which everyone whom the rules are for will get: \
              --lift puts the own password of each in place of that of one account; remove the others",
-            passwords - lifted_passwords
+            counted(passwords - lifted_passwords, "stored password")
         ));
     }
     Ok(templates)
@@ -214,10 +215,10 @@ fn note_unusable_passwords<'u>(users: impl Iterator<Item = &'u User>, options: &
     };
     let mut unusable = users.filter(|user| is_unusable(user));
     if let Some(first) = unusable.next() {
-        let count = unusable.count() + 1;
         note(format_args!(
-            "{count} users cannot sign in, since their stored passwords are none in the format of --pwd-fmt, \
-             nor hashes that name their own: the first is {}",
+            "{} cannot sign in, since what is stored as the password is none in the format of --pwd-fmt, \
+             nor a hash that names its own: the first is {}",
+            counted(unusable.count() + 1, "user"),
             first.label(options)
         ));
     }
@@ -228,6 +229,7 @@ async fn make(
     wanted: Wanted,
     replace: bool,
     dry_run: bool,
+    format: ListFormat,
     options: &snapshot::Options,
 ) -> anyhow::Result<()> {
     let Wanted { named, users, rules, scope } = wanted;
@@ -281,33 +283,65 @@ async fn make(
         note_unusable_passwords(plan.wanted(), options);
     }
 
-    let mut said = Vec::new();
-    if dry_run {
-        said.extend(users.as_ref().map(|plan| plan.lines(NAMED, options)).unwrap_or_default());
-        said.extend(rules.as_ref().map(|plan| plan.lines(NAMED, options)).unwrap_or_default());
-    }
-    let mut total = 0;
-    for (name, counts) in
-        [("users", users.as_ref().map(|plan| plan.counts)), ("rules", rules.as_ref().map(|plan| plan.counts))]
-    {
-        if let Some(counts) = counts {
-            total += counts.edits();
-            said.push(summary(name, counts, dry_run));
+    let said = match format {
+        ListFormat::Json => {
+            let report = Report {
+                users: users.as_ref().map(|plan| Edited::new(plan, dry_run, options)),
+                rules: rules.as_ref().map(|plan| Edited::new(plan, dry_run, options)),
+            };
+            serde_json::to_string_pretty(&report)? + "\n"
         }
-    }
+        ListFormat::Table => {
+            let mut lines = Vec::new();
+            if dry_run {
+                lines.extend(users.as_ref().map(|plan| plan.lines(NAMED, options)).unwrap_or_default());
+                lines.extend(rules.as_ref().map(|plan| plan.lines(NAMED, options)).unwrap_or_default());
+            }
+            lines.extend(users.as_ref().map(|plan| summary("users", plan.counts, dry_run)));
+            lines.extend(rules.as_ref().map(|plan| summary("rules", plan.counts, dry_run)));
+            lines.iter().map(|line| print::plain(line) + "\n").collect()
+        }
+    };
+    let edits = |counts: Option<Counts>| counts.map_or(0, Counts::edits);
+    let total = edits(users.as_ref().map(|plan| plan.counts)) + edits(rules.as_ref().map(|plan| plan.counts));
     if let Some(editing) = editing.filter(|_| total > 0) {
         let users = users.into_iter().flat_map(Plan::edits);
         let rules = rules.into_iter().flat_map(Plan::edits);
         let mut progress = Progress::new("rows written", total);
         editing.commit(users.chain(rules), |count| progress.add(count)).await?;
     }
-    let said: String = said.iter().map(|line| print::plain(line) + "\n").collect();
     match dry_run {
         true => print::write(said),
         false => {
             print::done(said);
             Ok(())
         }
+    }
+}
+
+/// What an import did, or would do: `None` for what it is not about.
+#[derive(Serialize)]
+struct Report {
+    users: Option<Edited>,
+    rules: Option<Edited>,
+}
+
+/// What becomes of a table.
+#[derive(Serialize)]
+struct Edited {
+    added: usize,
+    changed: usize,
+    removed: usize,
+    kept: usize,
+    /// Of a dry run alone.
+    edits: Option<Vec<Told>>,
+}
+
+impl Edited {
+    fn new<T: Item>(plan: &Plan<T>, dry_run: bool, options: &snapshot::Options) -> Edited {
+        let Counts { added, set: changed, removed, kept } = plan.counts;
+        let edits = dry_run.then(|| plan.told(options).collect());
+        Edited { added, changed, removed, kept, edits }
     }
 }
 

@@ -64,6 +64,11 @@ pub fn plain(text: &str) -> Cow<'_, str> {
     shown.into()
 }
 
+/// So many, with the noun's plural where there is not one.
+pub fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Says something on standard error that is no failure and worth knowing.
 pub fn note(what: impl Display) {
     say("note", what);

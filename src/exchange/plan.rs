@@ -1,9 +1,11 @@
 //! What must be edited so that tables say what a file says.
 
+use std::fmt;
 use std::hash::Hash;
 
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
+use serde::Serialize;
 
 use super::{Error, Rule, User};
 use crate::model::{Row, RuleRow, Table, UserRow};
@@ -200,8 +202,33 @@ pub struct Counts {
 
 impl Counts {
     /// How many edits that is.
-    pub fn edits(&self) -> usize {
+    pub fn edits(self) -> usize {
         self.added + self.set + self.removed
+    }
+}
+
+/// What becomes of a row.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Told {
+    /// `add`, `change`, `move` (to stand behind others of equal priority) or
+    /// `remove`.
+    pub what: &'static str,
+    /// The row; none of what is added.
+    pub id: Option<i64>,
+    /// Its name: never a password or a value.
+    pub row: String,
+    /// The columns that change.
+    pub columns: Vec<&'static str>,
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.row)?;
+        match self.what {
+            "change" => write!(f, " ({})", self.columns.join(", ")),
+            "move" => f.write_str(" (place)"),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -263,35 +290,44 @@ impl<T: Item> Plan<T> {
         self.wanted.iter().map(|(item, _)| item)
     }
 
-    /// Up to `most` lines for each kind of edit, as in a diff: what goes, what
-    /// changes, what comes.
+    /// What becomes of each row, as in a diff: what goes, what changes, what comes.
+    pub fn told<'p>(&'p self, options: &'p Options) -> impl Iterator<Item = Told> + 'p {
+        self.kinds(options).into_iter().flatten()
+    }
+
+    /// Up to `most` lines for each of the three.
     pub fn lines(&self, most: usize, options: &Options) -> Vec<String> {
         let mut lines = Vec::new();
-        let mut tell = |sign: char, all: &mut dyn Iterator<Item = String>| {
-            lines.extend((&mut *all).take(most).map(|line| format!("{sign} {line}")));
+        for (sign, mut all) in ['-', '~', '+'].into_iter().zip(self.kinds(options)) {
+            lines.extend(all.by_ref().take(most).map(|told| format!("{sign} {told}")));
             match all.count() {
                 0 => {}
                 more => lines.push(format!("{sign} ... and {more} more")),
             }
-        };
-        tell(
-            '-',
-            &mut self.removed.iter().map(|(id, item)| match item {
-                Some(item) => item.label(options),
-                None => format!("{} id {id}, which cannot be used", T::TABLE),
-            }),
-        );
-        tell(
-            '~',
-            &mut self.wanted.iter().filter_map(|(item, step)| match step {
-                Step::Set(_, columns) => Some(format!("{} ({})", item.label(options), named::<T>(*columns))),
-                Step::Move(_) => Some(format!("{} (place)", item.label(options))),
-                Step::Keep(_) | Step::Add => None,
-            }),
-        );
-        let added = self.wanted.iter().filter(|(_, step)| *step == Step::Add);
-        tell('+', &mut added.map(|(item, _)| item.label(options)));
+        }
         lines
+    }
+
+    fn kinds<'p>(&'p self, options: &'p Options) -> [Box<dyn Iterator<Item = Told> + 'p>; 3] {
+        let told = |what, id, item: &T| Told { what, id, row: item.label(options), columns: Vec::new() };
+        let removed = self.removed.iter().map(move |(id, item)| match item {
+            Some(item) => told("remove", Some(*id), item),
+            None => {
+                let row = format!("{} id {id}, which cannot be used", T::TABLE);
+                Told { what: "remove", id: Some(*id), row, columns: Vec::new() }
+            }
+        });
+        let changed = self.wanted.iter().filter_map(move |(item, step)| match step {
+            Step::Set(id, columns) => {
+                let columns = columns.pick(T::COLUMNS).copied().collect();
+                Some(Told { columns, ..told("change", Some(*id), item) })
+            }
+            Step::Move(id) => Some(told("move", Some(*id), item)),
+            Step::Keep(_) | Step::Add => None,
+        });
+        let added = self.wanted.iter().filter(|(_, step)| *step == Step::Add);
+        let added = added.map(move |(item, _)| told("add", None, item));
+        [Box::new(removed), Box::new(changed), Box::new(added)]
     }
 
     /// The edits, in the order in which they are to be made: ids are given to
@@ -407,10 +443,6 @@ fn keep_order<T: Item>(steps: &mut [(T, Step)]) {
             Step::Add | Step::Move(_) => i64::MAX,
         };
     }
-}
-
-fn named<T: Item>(columns: Columns) -> String {
-    columns.pick(T::COLUMNS).copied().collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
