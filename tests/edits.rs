@@ -559,3 +559,15 @@ fn many_edits_neither_wait_for_nor_lock_rows_that_they_are_not_of() {
     let counts = "SELECT count(*), sum(username LIKE 'v%'), sum(password = 'held') FROM user_auth";
     assert_eq!(database.script(counts).trim(), "501\t400\t101");
 }
+
+#[test]
+fn rows_that_others_hold_for_too_long_are_said_to_be_edited() {
+    let server = MariaDb::start(&["--innodb-lock-wait-timeout=1".into()]);
+    let database = server.database();
+    let source = source_of(&Tables::of(database.all()).args);
+    database.script("INSERT INTO user_auth (id, username, domain) VALUES (7, 'alice', 'a.org')");
+    let mut session = Session::open(&database);
+    session.execute("START TRANSACTION; UPDATE user_auth SET password = 'held'");
+    let failed = edit(&*source, vec![vec![set(user(7, "bob"))]], true).expect_err("it is held");
+    assert!(matches!(failed, Error::Busy(_)), "{failed}");
+}

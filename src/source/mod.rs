@@ -173,7 +173,7 @@ pub enum Error {
     },
     /// The account lacks a right.
     #[error(
-        "{what} failed in {source_name} ({why}): grant `{user}` the right to, or give another {user_option}"
+        "{what} failed in {source_name} ({why}): grant that right to `{user}`, or give another {user_option}"
     )]
     Denied {
         /// What was tried.

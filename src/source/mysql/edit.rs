@@ -136,6 +136,12 @@ impl Mysql {
             mysql_async::Error::Server(server) if server.code == code::NO_SUCH_TABLE => {
                 self.queries.of(table).no_table(self.name())
             }
+            // Other tools take no part in the lock, and may hold rows.
+            mysql_async::Error::Server(server)
+                if matches!(server.code, code::LOCKED_TOO_LONG | code::DEADLOCK) =>
+            {
+                Error::Busy(self.name())
+            }
             _ => self.error(&what, &error, &self.account),
         };
         let Editing { conn, prepared, .. } = editing;

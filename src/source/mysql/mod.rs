@@ -47,6 +47,8 @@ mod code {
     pub const COLUMN_DENIED: u16 = 1143;
     pub const NO_SUCH_TABLE: u16 = 1146;
     pub const PRIVILEGE_MISSING: u16 = 1227;
+    pub const LOCKED_TOO_LONG: u16 = 1205;
+    pub const DEADLOCK: u16 = 1213;
     pub const TRIGGER_EXISTS: u16 = 1359;
     pub const TRIGGERS_NEED_SUPER: u16 = 1419;
     pub const ACCESS_DENIED_NO_PASSWORD: u16 = 1698;
