@@ -69,6 +69,7 @@ const CODES: &[(&str, Severity)] = &[
     ("no-such-user", Severity::Warning),
     ("no-users", Severity::Warning),
     ("null-beyond-subtree", Severity::Warning),
+    ("null-forgets", Severity::Error),
     ("null-priority", Severity::Warning),
     ("null-undoes", Severity::Warning),
     ("own-parameter", Severity::Hint),

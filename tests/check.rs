@@ -12,13 +12,14 @@ use crate::support::sqlite::SqliteFile;
 use crate::support::texts;
 
 /// What each fault of the fixture is found as.
-const PLANTED: [(&str, &str, &str, i64); 28] = [
+const PLANTED: [(&str, &str, &str, i64); 29] = [
     ("error", "bad-password", "user_auth", 5),
     ("error", "bad-row", "user_auth", 6),
     ("error", "bad-row", "jitsi_property", 11),
     ("error", "colliding-user", "user_auth", 3),
     ("error", "enforce-prefix-forgets", "jitsi_property", 25),
     ("error", "ignored-key", "jitsi_property", 7),
+    ("error", "null-forgets", "jitsi_property", 29),
     ("error", "split-key", "jitsi_property", 6),
     ("warning", "allow-prefix-drops", "jitsi_property", 27),
     ("warning", "ambiguous-subject", "jitsi_property", 16),
@@ -81,7 +82,7 @@ fn each_planted_fault_is_found_and_nothing_else() {
     assert_eq!(output.status.code(), Some(1));
     let printed = printed(&output);
     assert_eq!(found(&printed), [&PLANTED[..], &[WEAK, OWN]].concat());
-    let summary = json!({ "users": 10, "rules": 27, "tenants": 2, "errors": 7, "warnings": 22, "hints": 1 });
+    let summary = json!({ "users": 10, "rules": 28, "tenants": 2, "errors": 8, "warnings": 22, "hints": 1 });
     assert_eq!(printed["summary"], summary);
     assert!(!String::from_utf8_lossy(&output.stdout).contains("secret-value"));
     // Those that take other options are found below.
@@ -97,13 +98,13 @@ fn people_get_a_line_a_finding_and_a_count() {
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines.len(), 31, "{text}");
+    assert_eq!(lines.len(), 32, "{text}");
     let dollar =
         "warning: [stray-dollar] jitsi_property id 1: property_value: a `$` that begins no placeholder";
     assert!(lines.iter().any(|line| line.starts_with(dollar)), "{text}");
     let near = "did you mean `username`?";
     assert!(lines.iter().any(|line| line.contains("[unknown-parameter]") && line.contains(near)), "{text}");
-    assert_eq!(lines[30], "7 errors, 22 warnings and 1 hint in 10 users and 27 rules of 2 tenants");
+    assert_eq!(lines[31], "8 errors, 22 warnings and 1 hint in 10 users and 28 rules of 2 tenants");
     assert!(!text.contains('\x1b') && !text.contains("no hash at all"));
 }
 

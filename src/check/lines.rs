@@ -14,9 +14,27 @@ use crate::rules::Rule;
 use crate::snapshot::{ALL_TENANTS, Named, Options, Snapshot, Whom, looks_sent_for};
 use crate::template::{self, Piece};
 
-const MANDATORY: &str = "plugin.provisioning.MANDATORY";
+const MANDATORY: &str = "net.java.sip.communicator.plugin.provisioning.MANDATORY";
+const SUBJECT: &str = "subject";
+/// What the last part of a key ends with if its value is a secret.
+const SECRETS: [&str; 11] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "pwd",
+    "secret",
+    "token",
+    "apikey",
+    "api_key",
+    "credentials",
+    "privatekey",
+    "private_key",
+];
 /// What the client keeps apart and does not log.
 const KEPT_SECRET: &str = ".PASSWORD";
+
+/// Digits of a number that is no secret.
+const SHORT: usize = 3;
 
 /// What is known of a key, looked at once for all rules that have it.
 struct Key {
@@ -72,38 +90,67 @@ fn subject(snapshot: &Snapshot, options: &Options, named: Named<'_>) -> Vec<(&'s
         }
         Whom::Param(..) => {
             let param = template::typed_subject(&name).map(|(param, _)| param.to_owned());
-            found.extend(param.and_then(|param| of_name(&param, "subject", options)));
+            found.extend(param.and_then(|param| of_name(&param, SUBJECT, true, options)));
         }
         _ => {}
     }
     found
 }
 
-fn of_name(name: &str, column: &str, options: &Options) -> Option<(&'static str, String)> {
+/// What is wrong with a parameter's name; without one that `is_needed` the rule
+/// does not apply.
+fn of_name(name: &str, column: &str, is_needed: bool, options: &Options) -> Option<(&'static str, String)> {
+    let is_subject = column == SUBJECT;
     match standing(name, options) {
         Standing::Known => None,
+        // A typed subject goes by what it stands for.
+        Standing::Alias(_) if is_subject => None,
+        Standing::Alias(known) => {
+            let what = format!(
+                "{column}: clients send `{name}` only if their URL calls the {known} so: \
+                 write `${{{known}}}`, which has it whatever it is called"
+            );
+            Some(("unknown-parameter", what))
+        }
+        Standing::Servers => {
+            let what = format!("{column}: `{name}` is a name of the server's, which no client can send");
+            Some(("unknown-parameter", what))
+        }
+        Standing::Group if !is_subject => {
+            let what = format!(
+                "{column}: a name without braces ends at the dot: write `${{{name}.…}}` for what begins with `{name}.`"
+            );
+            Some(("unknown-parameter", what))
+        }
         Standing::Near(known) => {
             let what = format!("{column}: clients send no parameter `{name}`; did you mean `{known}`?");
             Some(("unknown-parameter", what))
         }
-        Standing::Own => {
+        Standing::Own | Standing::Group if is_needed => {
             let what = format!(
                 "{column}: clients send `{name}` only if you put it into their URL; \
                  without it the rule does not apply"
             );
             Some(("own-parameter", what))
         }
+        Standing::Own | Standing::Group => None,
     }
 }
 
 fn names_of(piece: Piece<'_>, column: &str, options: &Options) -> Vec<(&'static str, String)> {
     let mut found: Vec<_> = piece
         .params()
-        .filter_map(|(name, _)| match name {
+        .filter_map(|(name, is_needed)| match name {
             Name::Known(_) => None,
-            Name::Other(name) => of_name(name, column, options),
+            Name::Other(name) => of_name(name, column, is_needed, options),
         })
         .collect();
+    if piece.fallbacks().flatten().any(|fallback| fallback.contains('$')) {
+        let what = format!(
+            "{column}: what follows `:-` is text, and ends at the first brace: no placeholder can be in it"
+        );
+        found.push(("stray-dollar", what));
+    }
     found.sort_unstable();
     found.dedup();
     found
@@ -136,10 +183,8 @@ impl Key {
             names: names_of(piece, "property_key", options),
             // Of one that ends with a parameter nobody knows.
             is_logged: !key.ends_with(KEPT_SECRET) && !piece.tail().is_empty(),
-            is_secret: ["password", "passwd", "passphrase", "pwd", "secret", "token", "apikey"]
-                .iter()
-                .any(|word| last.contains(word)),
-            is_mandatory: key.ends_with(MANDATORY),
+            is_secret: SECRETS.iter().any(|word| last.ends_with(word)),
+            is_mandatory: key == MANDATORY,
             is_list: matches!(&*key, prefixes::ENFORCE | prefixes::ALLOW),
         }
     }
@@ -152,12 +197,16 @@ fn of_rule(rule: Rule<'_>, key: &Key, options: &Options, report: &mut Report) {
     for (code, message) in key.fault.iter().chain(&key.names).chain(&of_value) {
         report.add_rule(code, id, message.clone());
     }
-    let has_password = value.params().any(|(name, _)| *name == Name::Known(Known::Password));
+    if rule.key().uses(Known::Password) {
+        let what = "the client writes the user's password to its log, as it does with every key: use another parameter";
+        report.add_rule("logged-secret", id, what);
+    }
+    let has_password = value.uses(Known::Password);
     let tells = || {
-        let is_plain = |text: &str| text.is_empty() || text.bytes().all(|byte| byte.is_ascii_digit());
-        let text = read_value(rule);
-        value.params().next().is_some()
-            || !(is_null(rule) || is_plain(&text) || ["true", "false"].contains(&&*text.to_ascii_lowercase()))
+        let text = read_value(rule).trim().to_ascii_lowercase();
+        let is_number = text.len() <= SHORT && text.bytes().all(|byte| byte.is_ascii_digit());
+        let is_switch = ["true", "false", "yes", "no"].contains(&&*text);
+        value.params().next().is_some() || !(is_null(rule) || is_number || is_switch)
     };
     if key.is_logged && (has_password || key.is_secret && tells()) {
         let what = if has_password { "the user's password" } else { "what looks like a secret" };

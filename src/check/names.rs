@@ -14,9 +14,18 @@ pub(super) enum Standing {
     Known,
     /// A known one is so near that it was probably meant.
     Near(String),
+    /// Another name of this one in requests and subjects, but not in templates.
+    Alias(&'static str),
+    /// What stands before the dot of names that need braces.
+    Group,
+    /// The server fills it, whatever clients send.
+    Servers,
     /// It may be one that the operator put into the client's URL.
     Own,
 }
+
+/// What names begin with that have a dot.
+const GROUPS: [&str; 3] = ["env", "home", "system"];
 
 fn all<'o>(options: &'o Options) -> impl Iterator<Item = &'o str> {
     let aliases = options.aliases.iter().map(|(alias, _)| alias.as_str());
@@ -25,8 +34,18 @@ fn all<'o>(options: &'o Options) -> impl Iterator<Item = &'o str> {
 }
 
 pub(super) fn standing(name: &str, options: &Options) -> Standing {
+    let alias = options.aliases.iter().find(|(alias, _)| alias == name);
+    if let Some((_, known)) = alias.filter(|_| Known::from_name(name).is_none()) {
+        return Standing::Alias(known.name());
+    }
     if all(options).any(|known| known == name) || name.starts_with("env.") || name.starts_with("system.") {
         return Standing::Known;
+    }
+    if SERVERS.contains(&name) {
+        return Standing::Servers;
+    }
+    if GROUPS.contains(&name) {
+        return Standing::Group;
     }
     let folded = name.to_ascii_lowercase();
     let distance = |known: &str| strsim::osa_distance(&folded, known);
@@ -54,7 +73,9 @@ mod tests {
         let near = |name: &str| Standing::Near(name.into());
         for (name, expected) in [
             ("username", Standing::Known),
-            ("user", Standing::Known),
+            ("user", Standing::Alias("username")),
+            ("env", Standing::Group),
+            ("default", Standing::Servers),
             ("env.HOME", Standing::Known),
             ("system.user.dir", Standing::Known),
             ("home.location", Standing::Known),

@@ -15,17 +15,20 @@ use smallvec::SmallVec;
 use super::Report;
 use super::table::{Fact, Key, Rules, Subject, Who};
 use crate::properties::IDENTITY;
+use crate::rules::Order;
 use crate::snapshot::ALL_TENANTS;
 
 pub(super) const ENFORCE: &str = "provisioning.ENFORCE_PREFIX";
 pub(super) const ALLOW: &str = "provisioning.ALLOW_PREFIX";
-/// What begins with this is Java's own and no property of the client's.
+/// What begins with this is Java's own and no property of the client's, which
+/// asks `ALLOW_PREFIX` before it looks at that.
 const SYSTEM: &str = "${system}.";
 
-/// As Java's `split("\\|")`: empty ones at the end do not count.
+/// As Java's `split("\\|")`: empty ones at the end do not count, but for an empty
+/// list.
 fn split(list: &str) -> Vec<&str> {
     let mut prefixes: Vec<&str> = list.split('|').collect();
-    while prefixes.len() > 1 && prefixes.last().is_some_and(|last| last.is_empty()) {
+    while !list.is_empty() && prefixes.last().is_some_and(|last| last.is_empty()) {
         prefixes.pop();
     }
     prefixes
@@ -50,8 +53,12 @@ struct Actor<'r> {
     prefixes: Vec<&'r str>,
 }
 
-/// Of one key: the first or last rule of each kind of subject in each tenant,
-/// and of each user.
+/// So many rules of a kind are looked at. The first need not be in one answer with
+/// what acts upon it, if others precede either.
+const OF_KIND: usize = 8;
+
+/// Of one key: the first or last rules of each kind of subject in each tenant,
+/// and the first or last of each user.
 struct Extremes {
     kinds: HashMap<u32, SmallVec<[Fact; 4]>>,
     users: HashMap<(u32, Who), Fact>,
@@ -64,7 +71,8 @@ impl Extremes {
             let Subject { tenant, who, .. } = rules.subject(fact);
             let kind = |who| if let Who::User(_) = who { Who::User(0) } else { who };
             let known = extremes.kinds.entry(tenant).or_default();
-            if known.iter().all(|other| kind(rules.subject(other).who) != kind(who)) {
+            let alike = known.iter().filter(|other| kind(rules.subject(other).who) == kind(who));
+            if alike.count() < OF_KIND {
                 known.push(*fact);
             }
             if wants_users && matches!(who, Who::User(_)) {
@@ -93,6 +101,25 @@ impl Extremes {
     }
 }
 
+/// Of one key: where the first rule of each subject stands that needs no parameter.
+struct Sure(HashMap<u32, Order>);
+
+impl Sure {
+    fn of(facts: &[Fact]) -> Sure {
+        let mut first = HashMap::new();
+        for fact in facts.iter().filter(|fact| fact.required == 0) {
+            first.entry(fact.subject).or_insert(fact.order);
+        }
+        Sure(first)
+    }
+
+    /// Whether another rule of the key of `fact` precedes it wherever `both` apply.
+    fn precedes(&self, fact: &Fact, both: [&Fact; 2], rules: &Rules) -> bool {
+        let mut subjects = both.into_iter().flat_map(|fact| rules.also(fact));
+        subjects.any(|subject| self.0.get(&subject).is_some_and(|order| *order < fact.order))
+    }
+}
+
 pub(super) fn check(rules: &Rules, report: &mut Report) {
     let actors = |key: &str| -> Vec<Actor<'_>> {
         let facts = rules.facts.iter().filter(|fact| !fact.is_dead && rules.key(fact) == key);
@@ -116,6 +143,17 @@ pub(super) fn check(rules: &Rules, report: &mut Report) {
         }
     }
     let removers = removers(rules);
+    for (prefix, (range, _)) in &removers {
+        let is_gone = |key: &&&str| **key == *prefix || removes(prefix, key);
+        let Some(forgotten) = IDENTITY.iter().find(is_gone) else { continue };
+        for fact in rules.facts[range.clone()].iter().filter(|fact| fact.is_null && !fact.is_dead) {
+            let what = format!(
+                "the client removes what it knows itself by, or where it is provisioned from ({forgotten}): \
+                 remove what is below this one by one"
+            );
+            report.add_rule("null-forgets", fact.order.id, what);
+        }
+    }
     if enforcers.is_empty() && allowers.is_empty() && removers.is_empty() {
         return;
     }
@@ -123,7 +161,7 @@ pub(super) fn check(rules: &Rules, report: &mut Report) {
     lengths.sort_unstable();
     lengths.dedup();
     let is_user = |fact: &Fact| matches!(rules.subject(fact).who, Who::User(_));
-    let removing = removers.values().flat_map(|run| &rules.facts[run.clone()]);
+    let removing = removers.values().flat_map(|(run, _)| &rules.facts[run.clone()]);
     let acting = enforcers.iter().chain(&allowers).map(|actor| &actor.fact);
     let has_users = removing.chain(acting).any(is_user);
     let mut said = HashSet::new();
@@ -132,32 +170,45 @@ pub(super) fn check(rules: &Rules, report: &mut Report) {
             report.add_rule(code, actor.fact.order.id, what());
         }
     };
+    let (enforcing, allowing) = (sure_of(rules, ENFORCE), sure_of(rules, ALLOW));
     for run in rules.runs() {
         let key = &rules.properties[rules.facts[run.start].property as usize];
-        if key.text.starts_with(SYSTEM) || (key.is_fixed && [ENFORCE, ALLOW].contains(&&*key.text)) {
+        let is_system = key.text.starts_with(SYSTEM);
+        if key.is_fixed && [ENFORCE, ALLOW].contains(&&*key.text) {
             continue;
         }
+        let sure = OnceCell::new();
+        // Whether both can be in one answer, the one acting upon the other.
+        let are_in = |actor: &Actor<'_>, acting: &Sure, other: &Fact| {
+            let both = [&actor.fact, other];
+            let sure = sure.get_or_init(|| Sure::of(&rules.facts[run.clone()]));
+            !acting.precedes(&actor.fact, both, rules) && !sure.precedes(other, both, rules)
+        };
         let alive = || rules.facts[run.clone()].iter().filter(|fact| !fact.is_dead);
         let place = |fact: &Fact| format!("id {} sets `{}`", fact.order.id, key.text);
 
         let firsts = OnceCell::new();
         let firsts =
             || firsts.get_or_init(|| Extremes::of(rules, alive().filter(|fact| !fact.is_null), has_users));
-        for prefix in lengths.iter().filter_map(|&len| key.text.get(..len)) {
-            let Some(range) = removers.get(prefix).filter(|_| removes(prefix, key)) else { continue };
+        for prefix in lengths.iter().filter_map(|&len| key.text.get(..len)).filter(|_| !is_system) {
+            let Some((range, removing)) = removers.get(prefix).filter(|_| removes(prefix, &key.text)) else {
+                continue;
+            };
             let is_within = key.text.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.'));
             let by = if is_within { "" } else { ", since the client removes by the beginning of the key" };
             for fact in rules.facts[range.clone()].iter().filter(|fact| fact.is_null && !fact.is_dead) {
                 let actor = Actor { fact: *fact, subject: rules.subject(fact), prefixes: Vec::new() };
                 let known = firsts();
-                if let Some(undone) = known.find(rules, &actor, |other| other.order < fact.order) {
+                let is_in = |other: &Fact| are_in(&actor, removing, other);
+                let is_undone = |other: &Fact| other.order < fact.order && is_in(other);
+                if let Some(undone) = known.find(rules, &actor, is_undone) {
                     say("null-undoes", &actor, &|| {
                         let place = place(&undone);
                         format!(
                             "{place} before this removes it again{by}: give this one the smallest priorities"
                         )
                     });
-                } else if !is_within && let Some(other) = known.find(rules, &actor, |_| true) {
+                } else if !is_within && let Some(other) = known.find(rules, &actor, is_in) {
                     say("null-beyond-subtree", &actor, &|| {
                         format!(
                             "{}: what the client has there is removed too{by}; rename one of them, \
@@ -168,9 +219,10 @@ pub(super) fn check(rules: &Rules, report: &mut Report) {
                 }
             }
         }
-        for actor in enforcers.iter().filter(|actor| is_outside(&actor.prefixes, key)) {
+        for actor in enforcers.iter().filter(|actor| !is_system && is_outside(&actor.prefixes, key)) {
             let known = firsts();
-            if let Some(undone) = known.find(rules, actor, |other| other.order < actor.fact.order) {
+            let is_undone = |other: &Fact| other.order < actor.fact.order && are_in(actor, &enforcing, other);
+            if let Some(undone) = known.find(rules, actor, is_undone) {
                 say("enforce-prefix-undoes", actor, &|| {
                     let place = place(&undone);
                     format!(
@@ -182,7 +234,9 @@ pub(super) fn check(rules: &Rules, report: &mut Report) {
         if allowers.iter().any(|actor| is_outside(&actor.prefixes, key)) {
             let lasts = Extremes::of(rules, alive().rev(), has_users);
             for actor in allowers.iter().filter(|actor| is_outside(&actor.prefixes, key)) {
-                if let Some(dropped) = lasts.find(rules, actor, |other| other.order > actor.fact.order) {
+                let is_dropped =
+                    |other: &Fact| other.order > actor.fact.order && are_in(actor, &allowing, other);
+                if let Some(dropped) = lasts.find(rules, actor, is_dropped) {
                     say("allow-prefix-drops", actor, &|| {
                         format!(
                             "{} after this, which has the client ignore it: add its prefix",
@@ -195,22 +249,30 @@ pub(super) fn check(rules: &Rules, report: &mut Report) {
     }
 }
 
+fn sure_of(rules: &Rules, key: &str) -> Sure {
+    let is_it = |key_of: &Key| key_of.is_fixed && key_of.text == key;
+    let mut runs = rules.runs().map(|run| &rules.facts[run]);
+    let run = runs.find(|run| is_it(&rules.properties[run[0].property as usize]));
+    Sure::of(run.unwrap_or_default())
+}
+
 /// The rules of each key that some rule removes.
-fn removers(rules: &Rules) -> HashMap<&str, Range<usize>> {
+fn removers(rules: &Rules) -> HashMap<&str, (Range<usize>, Sure)> {
     let mut removers = HashMap::new();
     for run in rules.runs() {
         let facts = &rules.facts[run.clone()];
         let key = &rules.properties[facts[0].property as usize];
         if key.is_fixed && !key.text.is_empty() && facts.iter().any(|fact| fact.is_null && !fact.is_dead) {
-            removers.insert(&*key.text, run);
+            let sure = Sure::of(facts);
+            removers.insert(&*key.text, (run, sure));
         }
     }
     removers
 }
 
 /// Whether removing `prefix` surely removes another key.
-fn removes(prefix: &str, key: &Key) -> bool {
-    let branch = key.text.rsplit_once('.').map(|(branch, _)| branch);
+fn removes(prefix: &str, key: &str) -> bool {
+    let branch = key.rsplit_once('.').map(|(branch, _)| branch);
     branch.is_some_and(|branch| branch.starts_with(prefix))
 }
 

@@ -212,7 +212,7 @@ pub(super) fn read_value(rule: Rule<'_>) -> String {
 
 pub(super) fn is_null(rule: Rule<'_>) -> bool {
     let value = rule.value();
-    value.params().next().is_none() && value.head().trim_start() == "${null}"
+    value.params().next().is_none() && read_value(rule) == "${null}"
 }
 
 fn value_hash(rule: Rule<'_>, seed: &RandomState) -> u64 {

@@ -176,6 +176,90 @@ fn lists_of_prefixes_are_found_where_they_undo_or_drop_others() {
     assert_eq!(lists((prefixes::ALLOW, "$domain"), set), []);
 }
 
+/// What acts upon others does not, where it loses to another rule of its key; and
+/// upon nothing that does.
+#[test]
+fn what_is_overridden_acts_upon_nothing() {
+    let (enforce, allow) = ("provisioning.ENFORCE_PREFIX", "provisioning.ALLOW_PREFIX");
+    let (few, more) = ("net|a", "net|a|c");
+    for (rules, expected) in [
+        (
+            vec![
+                ("default", (1, 1), allow, few),
+                ("alice", (0, 1), allow, more),
+                ("alice", (5, 1), "c.x", "v"),
+            ],
+            None,
+        ),
+        (
+            vec![
+                ("*default", (1, 1), allow, few),
+                ("default", (0, 1), allow, more),
+                ("default", (5, 1), "c.x", "v"),
+            ],
+            None,
+        ),
+        (
+            vec![
+                ("default", (9, 1), enforce, few),
+                ("alice", (5, 1), enforce, more),
+                ("alice", (7, 1), "c.x", "v"),
+            ],
+            None,
+        ),
+        (
+            vec![
+                ("default", (9, 1), "x", "${null}"),
+                ("alice", (1, 1), "x", "${null}"),
+                ("alice", (5, 1), "x.y.z", "v"),
+            ],
+            None,
+        ),
+        (
+            vec![
+                ("default", (9, 1), "x", "${null}"),
+                ("alice", (1, 1), "x", "v"),
+                ("alice", (5, 1), "x.y.z", "v"),
+            ],
+            None,
+        ),
+        (
+            vec![
+                ("default", (5, 1), "x.y.z", "v"),
+                ("alice", (9, 1), "x", "${null}"),
+                ("alice", (1, 1), "x.y.z", "${null}"),
+            ],
+            None,
+        ),
+        // Bob has no list of his own, and alice's needs what she may not send.
+        (
+            vec![
+                ("default", (1, 1), allow, few),
+                ("alice", (0, 1), allow, more),
+                ("alice", (5, 1), "c.x", "v"),
+                ("bob", (5, 1), "c.x", "v"),
+            ],
+            Some(("allow-prefix-drops", 1)),
+        ),
+        (
+            vec![
+                ("default", (9, 1), "x", "${null}"),
+                ("alice", (1, 1), "x", "$hwaddr"),
+                ("alice", (5, 1), "x.y.z", "v"),
+            ],
+            Some(("null-undoes", 1)),
+        ),
+        // The client asks for the prefix first, whatever the key.
+        (
+            vec![("default", (1, 1), allow, few), ("default", (2, 1), "${system}.java.x", "v")],
+            Some(("allow-prefix-drops", 1)),
+        ),
+        (vec![("default", (1, 1), "${system}.java.x", "v"), ("default", (2, 1), enforce, few)], None),
+    ] {
+        assert_eq!(found(&rules), Vec::from_iter(expected), "{rules:?}");
+    }
+}
+
 #[test]
 fn a_rule_by_itself_is_looked_at_as_java_reads_it() {
     for (key, value, expected) in [
@@ -188,13 +272,20 @@ fn a_rule_by_itself_is_looked_at_as_java_reads_it() {
         (
             "a",
             "$usernmae ${Usernmae} $user ${env.HOME}",
-            vec![("unknown-parameter", 1), ("unknown-parameter", 1)],
+            // `$user` is nothing in a template, unless the client's URL calls it so.
+            vec![("unknown-parameter", 1), ("unknown-parameter", 1), ("unknown-parameter", 1)],
         ),
+        ("a", "$env.HOME", vec![("unknown-parameter", 1)]),
+        ("a", "${branch:-main}", vec![]),
+        ("a", "${hwaddr:-${username}}", vec![("stray-dollar", 1)]),
         ("a", "${branch}", vec![("own-parameter", 1)]),
         ("a.TOKEN", "abc", vec![("logged-secret", 1)]),
         ("a.pwd", "abc", vec![("logged-secret", 1)]),
         ("a.apiKey", "abc", vec![("logged-secret", 1)]),
-        ("a.SAVE_PASSWORD", "true", vec![]),
+        ("a.SAVE_PASSWORD", "yes ", vec![]),
+        ("a.SIP_PASSWORD", "483920", vec![("logged-secret", 1)]),
+        ("a.PASSWORD_URL", "http\\://x", vec![]),
+        ("a.$password", "v", vec![("logged-secret", 1)]),
         ("a.PASSWORD_LENGTH", "8", vec![]),
         ("a.password", "${null}", vec![]),
         ("a.PASSWORD", "abc", vec![]),
@@ -202,6 +293,10 @@ fn a_rule_by_itself_is_looked_at_as_java_reads_it() {
         ("a.PASSWORD", "${password}", vec![]),
         ("net.java.sip.communicator.plugin.provisioning.MANDATORY", " True", vec![("mandatory", 1)]),
         ("net.java.sip.communicator.plugin.provisioning.MANDATORY", "false", vec![]),
+        ("my.plugin.provisioning.MANDATORY", "true", vec![]),
+        ("net.java.sip.communicator", "\\${null}", vec![("null-forgets", 1)]),
+        ("net.java.sip.communicator.impl", "${null}", vec![]),
+        ("provisioning.ENFORCE_PREFIX", "|", vec![("enforce-prefix-forgets", 1)]),
         ("a", "5$", vec![("stray-dollar", 1)]),
         ("a", "b\\", vec![("trailing-backslash", 1)]),
     ] {

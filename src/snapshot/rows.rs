@@ -206,9 +206,9 @@ fn required<'c>(cell: &'c Cell, column: &str) -> Result<Cow<'c, str>, Unusable> 
 /// can be recognised.
 pub(super) fn sent_for(value: &[u8]) -> Option<(&str, &'static str)> {
     let value = std::str::from_utf8(value).ok()?;
-    let param = match value {
+    let param = match &*value.to_lowercase() {
         "linux" | "mac os x" | "freebsd" | "openbsd" | "netbsd" | "sunos" => "osname",
-        _ if value.starts_with("windows ") => "osname",
+        lower if lower.starts_with("windows ") => "osname",
         "amd64" | "x86_64" | "i386" | "i686" | "x86" | "aarch64" | "arm" => "arch",
         _ => return None,
     };
