@@ -38,16 +38,20 @@ pub enum PwdFmt {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
     /// `NULL` or empty.
-    #[error("no password is stored, so nobody can sign in with it")]
+    #[error("no password is stored, so nobody can sign in with it: set one with `jitsiprovs user passwd`")]
     Empty,
     /// Not of the format of `--pwd-fmt`, nor one that describes itself.
-    #[error("the stored password is not in the format of --pwd-fmt, nor a hash that names its own")]
+    #[error(
+        "the stored password is not in the format of --pwd-fmt, nor a hash that names its own: set it anew with `jitsiprovs user passwd`"
+    )]
     Unknown,
     /// Begins like a hash that describes itself, but is none.
-    #[error("the stored {0} hash is damaged")]
+    #[error("the stored {0} hash is damaged: set the password anew with `jitsiprovs user passwd`")]
     Damaged(&'static str),
     /// One request would take seconds, or gigabytes.
-    #[error("the stored {0} hash asks for more work than one sign-in may cost")]
+    #[error(
+        "the stored {0} hash asks for more work than one sign-in may cost: set the password anew with `jitsiprovs user passwd`"
+    )]
     TooCostly(&'static str),
 }
 

@@ -34,7 +34,8 @@ pub async fn explain(options: cli::Explain) -> anyhow::Result<ExitCode> {
     if let ids @ [_, ..] = &*report.without_password {
         let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
         print::note(format_args!(
-            "the password is not known, and left empty where rules use it ({}): give it with --password-stdin",
+            "the password is not known, and left empty where rules use it, or have it as their subject ({}): \
+             give it with --password-stdin",
             ids.join(", ")
         ));
     }

@@ -27,7 +27,8 @@ pub struct Report {
     pub keys: Vec<Key>,
     /// Rules that do not match this client and are not listed.
     pub left_out: usize,
-    /// Rules in the answer that use a password which is not known.
+    /// Rules in the answer that use a password which is not known, and those for
+    /// whom it selects.
     pub without_password: Vec<i64>,
 }
 
@@ -113,6 +114,9 @@ impl Report {
                 report.left_out += 1;
                 continue;
             }
+            if !request.has_password() && is_for_a_password(&traced.fate) {
+                report.without_password.push(traced.row.id);
+            }
             let rule = rule(traced, &shown, options);
             let name = traced.client_key(params).unwrap_or_else(|| rule.key.encode_utf16().collect());
             let place = *places.entry(name).or_insert_with(|| {
@@ -164,6 +168,10 @@ fn is_private(fate: &Fate) -> bool {
         Fate::Mismatch(Mismatch::Param { name, .. }) => name == Known::Username.name(),
         _ => false,
     }
+}
+
+fn is_for_a_password(fate: &Fate) -> bool {
+    matches!(fate, Fate::Mismatch(Mismatch::Param { name, .. }) if name == Known::Password.name())
 }
 
 impl Traced<'_> {
@@ -234,6 +242,7 @@ fn words(fate: &Fate, order: Option<Order>) -> Words {
             // An empty one is none, or stands for one that is not known.
             let why = match sent.as_deref().filter(|sent| !is_password || !sent.is_empty()) {
                 Some(_) if is_password => "the client sent another password".into(),
+                None if is_password => "the password is not known".into(),
                 Some("") => format!("the client sent an empty {name}"),
                 Some(sent) => format!("the client sent {name}={sent}"),
                 None => format!("the client did not send {name}"),

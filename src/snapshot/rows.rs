@@ -27,7 +27,7 @@ pub(super) const BAD_ROW: &str = "bad-row";
 impl Unusable {
     /// With what a load makes of it.
     pub fn consequence(self) -> String {
-        format!("{}; the row is left out", self.0)
+        format!("{}; the row is left out: correct or remove it", self.0)
     }
 }
 
@@ -115,7 +115,7 @@ pub(super) fn user(
             })
         }
         Err(_) => {
-            problem("bad-password", "password is not UTF-8, so nobody can sign in with it".into());
+            problem("bad-password", "password is not UTF-8, so nobody can sign in with it: set it anew with `jitsiprovs user passwd`".into());
             Credential::NEVER
         }
     };

@@ -710,7 +710,7 @@ impl<'w> Draft<'w> {
             let Some([kept, dropped @ ..]) = users else { continue };
             for user in dropped {
                 let what = format!(
-                    "the same user as id {} by the way names are compared; only the lowest id counts",
+                    "the same user as id {} by the way names are compared; only the lowest id counts: remove the others, or rename them",
                     kept.id
                 );
                 self.problems.add("colliding-user", Table::UserAuth, user.id, what);
