@@ -81,28 +81,32 @@ impl Rules {
             lists: HashMap::new(),
         };
         // Those of all tenants come first, to be found as twins.
-        let mut of_all: HashMap<&[u8], (u32, bool)> = HashMap::new();
+        let mut subjects: HashMap<(u32, u64), u32> = HashMap::new();
         let has_rules = || snapshot.named().filter(|named| !named.rules().is_empty());
         let first = has_rules().filter(|named| named.tenant() == ALL_TENANTS);
         let others = has_rules().filter(|named| named.tenant() != ALL_TENANTS);
         for named in first.chain(others) {
-            let (tenant, name) = (named.tenant(), named.name());
-            let number = u32::try_from(rules.subjects.len()).expect("names are fewer than four billion");
-            let who = match named.whom(options) {
-                Whom::Everyone => {
-                    rules.everyone.insert(tenant, number);
-                    Who::Everyone
-                }
-                Whom::User(name) => Who::User(seed.hash_one(name)),
-                Whom::Param(param, _) => Who::Param(seed.hash_one(param)),
-                Whom::Anyone => Who::Anyone,
+            let (tenant, whom) = (named.tenant(), named.whom(options));
+            // However it is written: `os=Linux` is `osname=Linux`.
+            let meaning = match &whom {
+                Whom::Anyone => seed.hash_one((&whom, named.name())),
+                _ => seed.hash_one(&whom),
             };
-            let twin = of_all.get(name).filter(|(_, is_user)| *is_user == named.is_user());
-            let twin = twin.map_or(NONE, |(twin, _)| *twin);
-            if tenant == ALL_TENANTS {
-                of_all.insert(name, (number, named.is_user()));
-            }
-            rules.subjects.push(Subject { tenant, who, twin });
+            let twin = subjects.get(&(ALL_TENANTS, meaning)).copied().unwrap_or(NONE);
+            let number = *subjects.entry((tenant, meaning)).or_insert_with(|| {
+                let number = u32::try_from(rules.subjects.len()).expect("names are fewer than four billion");
+                let who = match whom {
+                    Whom::Everyone => {
+                        rules.everyone.insert(tenant, number);
+                        Who::Everyone
+                    }
+                    Whom::User(name) => Who::User(seed.hash_one(name)),
+                    Whom::Param(param, _) => Who::Param(seed.hash_one(param)),
+                    Whom::Anyone => Who::Anyone,
+                };
+                rules.subjects.push(Subject { tenant, who, twin });
+                number
+            });
             for rule in named.rules().iter() {
                 let property = *numbers.entry(rule.property()).or_insert_with(|| {
                     let next = rules.properties.len();

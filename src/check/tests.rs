@@ -58,6 +58,11 @@ fn a_rule_never_wins_if_one_that_applies_wherever_it_does_precedes_it() {
         [("*default", first, "k", "v"), ("default", second, "k", "w")],
         [("*alice", first, "k", "v"), ("alice", second, "k", "w")],
         [("*osname=Linux", first, "k", "v"), ("OSNAME=linux", second, "k", "w")],
+        // Two ways to write one subject.
+        [("osname=Linux", first, "k", "v"), ("os=Linux", second, "k", "w")],
+        [("*os=Linux", first, "k", "v"), ("osname=Linux", second, "k", "w")],
+        [("alice", first, "k", "v"), ("username=alice", second, "k", "w")],
+        [("alice", first, "k", "v"), ("username=alice", first, "k", "w")],
         // Two ways to write one key to Java.
         [("default", first, "k", "v"), ("default", second, "\\u006b", "w")],
         [("default", first, "k", "$username"), ("alice", second, "k", "w")],
@@ -72,7 +77,6 @@ fn a_rule_never_wins_if_one_that_applies_wherever_it_does_precedes_it() {
         [("default", first, "k", "$hwaddr"), ("default", second, "k", "$ipaddr")],
         [("alice", first, "k", "v"), ("default", second, "k", "w")],
         [("alice", first, "k", "v"), ("bob", second, "k", "w")],
-        [("osname=Linux", first, "k", "v"), ("os=Linux", second, "k", "w")],
         [("default", first, "k", "v"), ("*default", second, "k", "w")],
         [("default", first, "k.$username", "v"), ("default", second, "k.alice", "w")],
         [("default", first, "k", "v"), ("default", second, "K", "w")],
@@ -101,7 +105,7 @@ fn a_tie_is_of_rules_that_may_meet_and_say_different_things() {
         [("osname=Linux", equal, "k", "v"), ("alice", equal, "k", "w")],
         [("Linux", equal, "k", "v"), ("username=bob", equal, "k", "w")],
         [("alice", equal, "k", "v"), ("*default", equal, "k", "w")],
-        [("alice", equal, "k", "v"), ("username=alice", equal, "k", "w")],
+        [("*username=alice", equal, "k", "v"), ("default", equal, "k", "w")],
         [("default", equal, "k", "$hwaddr"), ("default", equal, "k", "w")],
         [("alice", equal, "k", "${hwaddr:-v}"), ("default", equal, "k", "${hwaddr:-w}")],
     ] {
