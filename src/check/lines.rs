@@ -48,7 +48,7 @@ struct Key {
     is_list: bool,
 }
 
-pub(super) fn check(snapshot: &Snapshot, options: &Options, rules: &Rules, report: &mut Report) {
+pub(super) fn check(snapshot: &Snapshot, options: &Options, rules: &Rules<'_>, report: &mut Report) {
     let mut keys: HashMap<usize, Arc<Key>, RandomState> = HashMap::default();
     for named in snapshot.named().filter(|named| !named.rules().is_empty()) {
         let of_subject = subject(snapshot, options, named);

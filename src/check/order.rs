@@ -7,7 +7,7 @@ use super::Report;
 use super::table::{Fact, Rules, Who};
 use crate::snapshot::ALL_TENANTS;
 
-pub(super) fn check(rules: &mut Rules, report: &mut Report) {
+pub(super) fn check(rules: &mut Rules<'_>, report: &mut Report) {
     let runs: Vec<_> = rules.runs().filter(|run| run.len() > 1).collect();
     for run in runs {
         let mut dead = Vec::new();
@@ -26,7 +26,7 @@ pub(super) fn check(rules: &mut Rules, report: &mut Report) {
 
 /// Finds rules that lose to another whatever the request: to one that applies
 /// wherever they do, and precedes them. `run` is of one key, in order.
-fn never_win(rules: &Rules, run: &[Fact], report: &mut Report, mut dead: impl FnMut(usize)) {
+fn never_win(rules: &Rules<'_>, run: &[Fact], report: &mut Report, mut dead: impl FnMut(usize)) {
     // The first rule of each subject that needs the same parameters.
     let mut first: HashMap<u32, SmallVec<[(u32, &Fact); 1]>> = HashMap::new();
     for (at, fact) in run.iter().enumerate() {
@@ -67,7 +67,7 @@ type Models<'f> = SmallVec<[&'f Fact; 4]>;
 
 /// Finds rules that lose to another, where both apply, by their id alone.
 /// `equal` is of one key and of equal priorities, in order.
-fn ties(rules: &Rules, equal: &[Fact], report: &mut Report) {
+fn ties(rules: &Rules<'_>, equal: &[Fact], report: &mut Report) {
     if equal.len() < 2 {
         return;
     }
@@ -77,10 +77,7 @@ fn ties(rules: &Rules, equal: &[Fact], report: &mut Report) {
     let mut of_user: HashMap<(u32, Who), &Fact> = HashMap::new();
     for fact in equal.iter().filter(|fact| !fact.is_dead) {
         let subject = rules.subject(fact);
-        let is_tie = |other: &&&Fact| {
-            other.value != fact.value
-                && (other.subject == fact.subject || rules.subject(other).may_meet(subject))
-        };
+        let is_tie = |other: &&&Fact| other.value != fact.value && rules.may_meet(other, fact);
         let of = |tenant: u32| models.get(&tenant).into_iter().flatten();
         let is_user = matches!(subject.who, Who::User(_));
         let own = [subject.tenant, ALL_TENANTS].map(|tenant| of_user.get(&(tenant, subject.who)));

@@ -65,7 +65,7 @@ struct Extremes {
 }
 
 impl Extremes {
-    fn of<'r>(rules: &Rules, facts: impl Iterator<Item = &'r Fact>, wants_users: bool) -> Extremes {
+    fn of<'r>(rules: &Rules<'_>, facts: impl Iterator<Item = &'r Fact>, wants_users: bool) -> Extremes {
         let mut extremes = Extremes { kinds: HashMap::new(), users: HashMap::new() };
         for fact in facts {
             let Subject { tenant, who, .. } = rules.subject(fact);
@@ -84,7 +84,7 @@ impl Extremes {
 
     /// A rule that may be in one answer with `actor`, and for which `is_it`
     /// holds.
-    fn find(&self, rules: &Rules, actor: &Actor<'_>, is_it: impl Fn(&Fact) -> bool) -> Option<Fact> {
+    fn find(&self, rules: &Rules<'_>, actor: &Actor<'_>, is_it: impl Fn(&Fact) -> bool) -> Option<Fact> {
         let Subject { tenant, who, .. } = actor.subject;
         let is_all = tenant == ALL_TENANTS;
         let own = self.kinds.get(&tenant).into_iter().flatten();
@@ -92,8 +92,7 @@ impl Extremes {
         let of_others = self.kinds.iter().filter(|(other, _)| is_all && **other != tenant);
         let of_others = of_others.flat_map(|(_, known)| known);
         let of_user = self.users.get(&(tenant, who)).into_iter();
-        let meets =
-            |fact: &&Fact| fact.subject == actor.fact.subject || rules.subject(fact).may_meet(actor.subject);
+        let meets = |fact: &&Fact| rules.may_meet(fact, &actor.fact);
         // By id, so that the same rows always give the same words.
         let found =
             own.chain(of_all).chain(of_others).chain(of_user).filter(meets).filter(|fact| is_it(fact));
@@ -114,13 +113,13 @@ impl Sure {
     }
 
     /// Whether another rule of the key of `fact` precedes it wherever `both` apply.
-    fn precedes(&self, fact: &Fact, both: [&Fact; 2], rules: &Rules) -> bool {
+    fn precedes(&self, fact: &Fact, both: [&Fact; 2], rules: &Rules<'_>) -> bool {
         let mut subjects = both.into_iter().flat_map(|fact| rules.also(fact));
         subjects.any(|subject| self.0.get(&subject).is_some_and(|order| *order < fact.order))
     }
 }
 
-pub(super) fn check(rules: &Rules, report: &mut Report) {
+pub(super) fn check(rules: &Rules<'_>, report: &mut Report) {
     let actors = |key: &str| -> Vec<Actor<'_>> {
         let facts = rules.facts.iter().filter(|fact| !fact.is_dead && rules.key(fact) == key);
         let known = facts.filter(|fact| rules.properties[fact.property as usize].is_fixed);
@@ -249,7 +248,7 @@ pub(super) fn check(rules: &Rules, report: &mut Report) {
     }
 }
 
-fn sure_of(rules: &Rules, key: &str) -> Sure {
+fn sure_of(rules: &Rules<'_>, key: &str) -> Sure {
     let is_it = |key_of: &Key| key_of.is_fixed && key_of.text == key;
     let mut runs = rules.runs().map(|run| &rules.facts[run]);
     let run = runs.find(|run| is_it(&rules.properties[run[0].property as usize]));
@@ -257,7 +256,7 @@ fn sure_of(rules: &Rules, key: &str) -> Sure {
 }
 
 /// The rules of each key that some rule removes.
-fn removers(rules: &Rules) -> HashMap<&str, (Range<usize>, Sure)> {
+fn removers<'r>(rules: &'r Rules<'_>) -> HashMap<&'r str, (Range<usize>, Sure)> {
     let mut removers = HashMap::new();
     for run in rules.runs() {
         let facts = &rules.facts[run.clone()];

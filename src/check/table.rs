@@ -7,7 +7,7 @@ use std::ops::Range;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use crate::model::Name;
+use crate::model::{Known, Name};
 use crate::properties;
 use crate::rules::{Order, Property, Rule};
 use crate::snapshot::{ALL_TENANTS, Options, Snapshot, Whom};
@@ -16,11 +16,14 @@ use crate::snapshot::{ALL_TENANTS, Options, Snapshot, Whom};
 const NONE: u32 = u32::MAX;
 
 /// Everything that is compared with everything else.
-pub(super) struct Rules {
+pub(super) struct Rules<'s> {
+    snapshot: &'s Snapshot,
     pub facts: Vec<Fact>,
     pub subjects: Vec<Subject>,
     /// By [`Fact::property`].
     pub properties: Vec<Key>,
+    /// The names of users that are subjects, by [`Fact::subject`].
+    users: HashMap<u32, &'s [u8]>,
     /// The subject `default` of each tenant that has rules for it.
     everyone: HashMap<u32, u32>,
     /// Texts of the lists that are values of `provisioning.ENFORCE_PREFIX` and
@@ -48,6 +51,8 @@ pub(super) struct Fact {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Subject {
     pub tenant: u32,
+    /// The tenant whose requests alone it matches; as `tenant`, or narrower.
+    within: u32,
     pub who: Who,
     /// The same subject of all tenants, if it matches whenever this one does.
     twin: u32,
@@ -69,14 +74,16 @@ pub(super) struct Key {
     pub is_fixed: bool,
 }
 
-impl Rules {
-    pub fn new(snapshot: &Snapshot, options: &Options) -> Rules {
+impl<'s> Rules<'s> {
+    pub fn new(snapshot: &'s Snapshot, options: &Options) -> Rules<'s> {
         let seed = RandomState::default();
         let mut numbers: HashMap<Property, u32> = HashMap::new();
         let mut rules = Rules {
+            snapshot,
             facts: Vec::with_capacity(snapshot.counts().rules),
             subjects: Vec::new(),
             properties: Vec::new(),
+            users: HashMap::new(),
             everyone: HashMap::new(),
             lists: HashMap::new(),
         };
@@ -95,16 +102,27 @@ impl Rules {
             let twin = subjects.get(&(ALL_TENANTS, meaning)).copied().unwrap_or(NONE);
             let number = *subjects.entry((tenant, meaning)).or_insert_with(|| {
                 let number = u32::try_from(rules.subjects.len()).expect("names are fewer than four billion");
+                let mut within = tenant;
                 let who = match whom {
                     Whom::Everyone => {
                         rules.everyone.insert(tenant, number);
                         Who::Everyone
                     }
-                    Whom::User(name) => Who::User(seed.hash_one(name)),
-                    Whom::Param(param, _) => Who::Param(seed.hash_one(param)),
+                    Whom::User(name) => {
+                        if tenant == ALL_TENANTS {
+                            rules.users.insert(number, name);
+                        }
+                        Who::User(seed.hash_one(name))
+                    }
+                    Whom::Param(param, value) => {
+                        if tenant == ALL_TENANTS && param == Known::Domain.name().as_bytes() {
+                            within = snapshot.tenant_number(value).unwrap_or(tenant);
+                        }
+                        Who::Param(seed.hash_one(param))
+                    }
                     Whom::Anyone => Who::Anyone,
                 };
-                rules.subjects.push(Subject { tenant, who, twin });
+                rules.subjects.push(Subject { tenant, within, who, twin });
                 number
             });
             for rule in named.rules().iter() {
@@ -153,6 +171,18 @@ impl Rules {
         &self.properties[fact.property as usize].text
     }
 
+    /// Whether some request can match the subjects of both. What nobody knows is
+    /// taken for no: two values may be of one parameter.
+    pub fn may_meet(&self, one: &Fact, other: &Fact) -> bool {
+        let [one, other] = [one, other].map(|fact| (fact.subject, self.subject(fact)));
+        let is_of = |(number, _): (u32, Subject), tenant: u32| match self.users.get(&number) {
+            Some(user) if tenant != ALL_TENANTS => self.snapshot.has_user(tenant, user),
+            _ => true,
+        };
+        one.0 == other.0
+            || one.1.may_meet(other.1) && is_of(one, other.1.within) && is_of(other, one.1.within)
+    }
+
     /// The subjects whose rules apply to every request that `fact` applies to:
     /// its own, the same of all tenants, and everyone of the same tenant or of
     /// all.
@@ -165,10 +195,8 @@ impl Rules {
 }
 
 impl Subject {
-    /// Whether some request can match both. What nobody knows is taken for no:
-    /// two values may be of one parameter.
-    pub fn may_meet(self, other: Subject) -> bool {
-        let tenants = [self.tenant, other.tenant];
+    fn may_meet(self, other: Subject) -> bool {
+        let tenants = [self.within, other.within];
         if tenants[0] != tenants[1] && !tenants.contains(&ALL_TENANTS) {
             return false;
         }

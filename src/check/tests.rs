@@ -97,6 +97,24 @@ fn a_subject_of_all_tenants_that_is_elsewhere_a_users_name_beats_nothing_here() 
 }
 
 #[test]
+fn a_user_or_domain_of_one_tenant_meets_no_other_tenants_rules() {
+    let rows = |subject, domain| {
+        let users = [user(1, "a.org", "alice"), user(2, "b.org", "zoe")];
+        let rules = [rule(1, "", subject, (1, 1), "k", "v"), rule(2, domain, "default", (1, 1), "k", "w")];
+        [users.to_vec(), rules.to_vec(), vec![rule(3, "b.org", "default", (9, 9), "l", "w")]].concat()
+    };
+    for subject in ["alice", "username=alice", "domain=a.org"] {
+        assert_eq!(report(&rows(subject, "b.org")).findings, [], "{subject}");
+        let found = report(&rows(subject, "a.org")).findings;
+        assert_eq!(
+            found.iter().map(|found| (found.code, found.id)).collect::<Vec<_>>(),
+            [("tie", 2)],
+            "{subject}"
+        );
+    }
+}
+
+#[test]
 fn a_tie_is_of_rules_that_may_meet_and_say_different_things() {
     let equal = (1, 1);
     for rules in [

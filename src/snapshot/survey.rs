@@ -88,6 +88,11 @@ impl Snapshot {
         self.tenants.iter().map(|tenant| (tenant.number, &*tenant.name))
     }
 
+    /// The number of the tenant of a domain as it is compared.
+    pub(crate) fn tenant_number(&self, domain: &[u8]) -> Option<u32> {
+        self.tenant(domain).map(|tenant| tenant.number)
+    }
+
     /// Whether a tenant has a user of that name; for all tenants, whether any
     /// has.
     pub(crate) fn has_user(&self, tenant: u32, name: &[u8]) -> bool {
