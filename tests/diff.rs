@@ -1,6 +1,7 @@
 //! `jitsiprovs diff`, and what is generated of the command line.
 
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -148,12 +149,16 @@ fn what_cannot_be_asked_is_named() {
 
 #[test]
 fn completions_and_manual_pages_know_every_command() {
+    let folder = tempfile::tempdir().expect("a folder");
     for shell in ["bash", "zsh", "fish"] {
         let output = run(&["completions", shell]);
         let text = String::from_utf8(output.stdout).expect("UTF-8");
         assert!(output.status.success() && text.contains("explain") && text.contains("db-path"), "{shell}");
+        let script = folder.path().join(shell);
+        std::fs::write(&script, text).expect("writes");
+        let read = Command::new(shell).arg("-n").arg(script).output().expect(shell);
+        assert!(read.status.success(), "{shell}: {}", String::from_utf8_lossy(&read.stderr));
     }
-    let folder = tempfile::tempdir().expect("a folder");
     let output = run(&["man", folder.path().to_str().expect("UTF-8")]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let page = |name: &str| std::fs::read_to_string(folder.path().join(name)).expect(name);

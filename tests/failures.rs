@@ -149,15 +149,18 @@ fn passwords_show_neither_in_errors_nor_in_the_process_list() {
 
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = silent.local_addr().expect("an address").port().to_string();
-    let mut child = jitsiprovs(&["-n", "--db-ip", "127.0.0.1", "--db-port", &port, "--db-pwd", "hunter2"])
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .expect("starts");
     silent.set_nonblocking(true).expect("a listener");
-    wait_for("it to connect", || silent.accept().ok());
-    let title = std::fs::read_to_string(format!("/proc/{}/cmdline", child.id())).expect("a process");
-    child.kill().and_then(|()| child.wait()).expect("it ends");
-    assert!(title.contains("--db-port") && !title.contains("hunter2"), "{title:?}");
+    for command in [&["-n"][..], &["user", "list"], &["check"]] {
+        let mut child = jitsiprovs(command)
+            .args(["--db-ip", "127.0.0.1", "--db-port", &port, "--db-pwd", "hunter2"])
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("starts");
+        wait_for("it to connect", || silent.accept().ok());
+        let title = std::fs::read_to_string(format!("/proc/{}/cmdline", child.id())).expect("a process");
+        child.kill().and_then(|()| child.wait()).expect("it ends");
+        assert!(title.contains("--db-port") && !title.contains("hunter2"), "{title:?}");
+    }
 }
 
 #[test]

@@ -84,11 +84,11 @@ pub struct Listed {
 /// How passwords are stored by commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Hash {
-    /// $argon2id$, the one to choose
+    /// The one to choose
     Argon2id,
-    /// $2b$
+    /// Takes passwords of 72 bytes at most
     Bcrypt,
-    /// $6$, as in /etc/shadow
+    /// As in /etc/shadow
     #[value(name = "sha512-crypt")]
     Sha512Crypt,
     /// Hexadecimal md5 of the password, as the original had it

@@ -55,7 +55,13 @@ pub async fn export(options: cli::Export) -> anyhow::Result<ExitCode> {
                 Exported::Rules => rules::write_csv(&found),
                 Exported::RulesJson => rules::write_json(&found),
                 _ => match properties_file::write(&found, templates) {
-                    Ok(written) => written,
+                    Ok((written, lost)) => {
+                        let lost = lost
+                            .iter()
+                            .map(|rule| format!("{}: another rule of this key precedes it", rule.key));
+                        note_left_out(&lost.collect::<Vec<_>>());
+                        written
+                    }
                     Err(rule) => bail!(
                         "{}: a property of a file has no placeholders; write them as they are with --templates, \
                          or export rules",

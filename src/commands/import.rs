@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use serde::Serialize;
 
 use super::print::{self, counted, note};
@@ -79,7 +79,7 @@ pub async fn import(options: cli::Import) -> anyhow::Result<ExitCode> {
         }
         of_database(Origin::new(kind, from, from_pwd_file)?, kind, &snapshot).await?
     } else {
-        of_file(content, file, &properties, &snapshot)?
+        of_file(content, file, &properties, replace, &snapshot)?
     };
     make(&*source, wanted, replace, dry_run, listed.format, &snapshot).await?;
     Ok(ExitCode::SUCCESS)
@@ -93,6 +93,7 @@ fn of_file(
     content: Content,
     file: Option<PathBuf>,
     properties: &Properties,
+    replace: bool,
     options: &snapshot::Options,
 ) -> anyhow::Result<Wanted> {
     let (named, text) = read(file.as_deref())?;
@@ -114,6 +115,11 @@ fn of_file(
             let templates = templates(&text, account, properties.is_template);
             let found =
                 templates.and_then(|templates| target.rules(templates, options)).with_context(parsed)?;
+            if found.is_empty() && replace {
+                bail!(
+                    "{named}: there is no property in it, so --replace would only remove: use `jitsiprovs rule remove`"
+                );
+            }
             Wanted { scope: Some((domain, subject)), ..rules(found) }
         }
         Content::Database | Content::Kamailio => unreachable!("they are no files"),

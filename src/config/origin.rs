@@ -42,7 +42,14 @@ impl Origin {
                 rules: Some("SELECT 1, 1, 1, 1, 1, 1 FROM subscriber WHERE 1 = 0".into()),
             },
         };
+        let scheme = from.split_once("://").map(|(scheme, _)| scheme);
         let Some(url) = from.strip_prefix("mysql://") else {
+            if scheme.is_some() {
+                // It may hold a password, so it is not repeated.
+                return usage(
+                    "--from has another scheme: write mysql://user@host:port/name, or name a SQLite file",
+                );
+            }
             if pwd_file.is_some() {
                 return usage("--from-pwd-file is for mysql://, but --from names a file: leave it out");
             }
@@ -53,7 +60,7 @@ impl Origin {
             });
         };
         let (account, place) = url.rsplit_once('@').unwrap_or(("jitsiprovs", url));
-        if account.contains(':') {
+        if account.contains(':') || account.to_ascii_lowercase().contains("%3a") {
             // Everybody on this machine can read arguments.
             return usage("--from holds a password: write it to a file, and name that with --from-pwd-file");
         }
@@ -113,7 +120,14 @@ mod tests {
 
     #[test]
     fn a_password_in_the_url_is_refused_and_not_repeated() {
-        let error = from("mysql://reader:hunter2@host/x").err().expect("refused").to_string();
-        assert!(error.contains("--from-pwd-file") && !error.contains("hunter2"), "{error}");
+        for (url, words) in [
+            ("mysql://reader:hunter2@host/x", "--from-pwd-file"),
+            ("mysql://reader%3Ahunter2@host/x", "--from-pwd-file"),
+            ("mariadb://reader:hunter2@host/x", "mysql://user@"),
+            ("MYSQL://reader:hunter2@host/x", "mysql://user@"),
+        ] {
+            let error = from(url).err().expect("refused").to_string();
+            assert!(error.contains(words) && !error.contains("hunter2"), "{error}");
+        }
     }
 }

@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use hashbrown::HashMap;
+
 use super::properties_file::{Property, Unit, literal, units};
 
 /// Properties of an account whose value is the name of its user, if it is that
@@ -16,6 +18,11 @@ const NAMES: [&str; 6] = [
     "OPT_CLIST_USER",
 ];
 
+/// Properties of an account that say at which domain it is.
+const PLACES: [&str; 3] = ["ACCOUNT_UID", "USER_ID", SERVER];
+const SERVER: &str = "SERVER_ADDRESS";
+const AT: u16 = b'@' as u16;
+
 /// Where Jitsi keeps an account's password: encrypted, or, of old, in base64.
 /// Provisioning sets `PASSWORD` in clear, and Jitsi then stores it its own way.
 const PASSWORDS: [&str; 2] = ["ENCRYPTED_PASSWORD", "PASSWORD"];
@@ -24,6 +31,30 @@ const PASSWORDS: [&str; 2] = ["ENCRYPTED_PASSWORD", "PASSWORD"];
 pub struct Account {
     user: Vec<u16>,
     domain: Vec<u16>,
+}
+
+/// What the properties of an account say of whose it is.
+#[derive(Default)]
+struct Found {
+    names_user: bool,
+    /// The user's whole address is there.
+    has_address: bool,
+    address_is_elsewhere: bool,
+    server_is_elsewhere: bool,
+}
+
+impl Found {
+    /// Whether it is the user's, so that the password is theirs too.
+    fn is_own(&self) -> bool {
+        self.names_user && !self.is_elsewhere()
+    }
+
+    /// Whether it is somebody's at another domain, perhaps of the same name, whose
+    /// server must not be sent this user's password. A domain may have its server
+    /// elsewhere, but then the address is there.
+    fn is_elsewhere(&self) -> bool {
+        self.address_is_elsewhere || self.server_is_elsewhere && !self.has_address
+    }
 }
 
 /// Properties as templates.
@@ -53,10 +84,10 @@ impl Account {
     /// - a stored password of an account of this user becomes its `PASSWORD`
     ///   with the value `${password}`: what is stored cannot be rendered.
     pub fn lift(&self, properties: Vec<Property>) -> Lifted {
-        let own: Vec<String> = properties.iter().filter_map(|property| self.owns(property)).collect();
+        let accounts = self.accounts(&properties);
         let mut lifted = Lifted { templates: Vec::new(), placeholders: 0, passwords: Vec::new() };
         for Property { line, key, value } in properties {
-            let is_own = |account: &&str| own.iter().any(|own| own == account);
+            let is_own = |account: &&str| accounts.get(*account).is_some_and(Found::is_own);
             if let Some(account) = account(&key, &PASSWORDS).filter(is_own) {
                 let (key, count) = self.replace(&format!("{account}PASSWORD"), false);
                 // There may be one of each kind.
@@ -67,7 +98,8 @@ impl Account {
                 }
                 continue;
             }
-            let is_name = account(&key, &NAMES).is_some();
+            let is_elsewhere = |account: &str| accounts.get(account).is_some_and(Found::is_elsewhere);
+            let is_name = account(&key, &NAMES).is_some_and(|account| !is_elsewhere(account));
             let ((key, in_key), (value, in_value)) =
                 (self.replace(&key, false), self.replace(&value, is_name));
             lifted.placeholders += in_key + in_value;
@@ -76,14 +108,37 @@ impl Account {
         lifted
     }
 
-    /// The prefix of the user's account, if the property is what says that it is
-    /// theirs.
-    fn owns(&self, property: &Property) -> Option<String> {
-        let account = account(&property.key, &["USER_ID", "ACCOUNT_UID"])?;
-        let all = units(&property.value)?;
-        let names_user =
-            self.tokens(&all, true).iter().any(|(_, placeholder)| placeholder.contains("username"));
-        names_user.then(|| account.to_owned())
+    /// What is known of each account, by its prefix.
+    fn accounts(&self, properties: &[Property]) -> HashMap<String, Found> {
+        let mut accounts = HashMap::<String, Found>::new();
+        for property in properties {
+            let (Some(account), Some(all)) = (account(&property.key, &PLACES), units(&property.value)) else {
+                continue;
+            };
+            let found = accounts.entry_ref(account).or_default();
+            let is_elsewhere = self.is_elsewhere(&all);
+            if property.key.ends_with(SERVER) {
+                found.server_is_elsewhere |= is_elsewhere;
+                continue;
+            }
+            let tokens = self.tokens(&all, true);
+            found.names_user |= tokens.iter().any(|(_, placeholder)| placeholder.contains("username"));
+            found.has_address |= tokens.iter().any(|(_, placeholder)| placeholder.contains('@'));
+            found.address_is_elsewhere |= all.iter().any(|unit| unit.read == AT) && is_elsewhere;
+        }
+        accounts
+    }
+
+    /// Whether an address, or the name of a server, is of another domain. A host of
+    /// a domain is the domain's own.
+    fn is_elsewhere(&self, all: &[Unit]) -> bool {
+        let read: Vec<u16> = all.iter().map(|unit| unit.read).collect();
+        let host = read.iter().rposition(|unit| *unit == AT).map_or(&*read, |at| &read[at + 1..]);
+        let host = String::from_utf16_lossy(host).trim().to_lowercase();
+        // What may follow is a port or a resource.
+        let host = host.split([':', '/', ';']).next().unwrap_or_default();
+        let own = String::from_utf16_lossy(&self.domain).to_lowercase();
+        !host.is_empty() && host != own && !host.ends_with(&format!(".{own}"))
     }
 
     /// The template that renders `text` for this account, and how many
@@ -118,7 +173,6 @@ impl Account {
 
     /// The account's value that begins at `at`, as long as it can be.
     fn token(&self, all: &[Unit], at: usize, with_name: bool) -> Option<(usize, &'static str)> {
-        let at_sign = u16::from(b'@');
         let before = at.checked_sub(1).map(|before| all[before].read);
         if before.is_some_and(continues) {
             return None;
@@ -130,18 +184,18 @@ impl Account {
         };
         let ends = |length: usize| !after(length).is_some_and(continues);
         let (user, domain) = (self.user.len(), self.domain.len());
-        if is_here(at, &self.user) && before != Some(at_sign) && after(user) == Some(at_sign) {
+        if is_here(at, &self.user) && before != Some(AT) && after(user) == Some(AT) {
             let whole = user + 1 + domain;
             let is_own = is_here(at + user + 1, &self.domain) && ends(whole);
             // Of another domain, it is somebody else.
             return is_own.then_some((whole, "${username}@${domain}"));
         }
         // One without a dot may be any word.
-        let is_address = self.domain.contains(&u16::from(b'.')) || before == Some(at_sign);
+        let is_address = self.domain.contains(&u16::from(b'.')) || before == Some(AT);
         if is_address && is_here(at, &self.domain) && ends(domain) {
             return Some((domain, "${domain}"));
         }
-        let is_name = with_name && is_here(at, &self.user) && ends(user) && before != Some(at_sign);
+        let is_name = with_name && is_here(at, &self.user) && ends(user) && before != Some(AT);
         is_name.then_some((user, "${username}"))
     }
 }
@@ -201,6 +255,31 @@ mod tests {
         assert_eq!(lift("5060", "sip", "x.USER_ID=5060@sip"), ["x.USER_ID=${username}@${domain}"]);
         // What begins with an escape is the escape: `\n` is no n.
         assert_eq!(lift("nick", "example.org", "x.USER_ID=\\nick"), ["x.USER_ID=\\nick"]);
+    }
+
+    #[test]
+    fn an_account_at_another_domain_gets_nothing_of_the_user() {
+        let account = |uid: &str, user: &str, server: &str| {
+            format!(
+                "a.ACCOUNT_UID={uid}\na.USER_ID={user}\na.SERVER_ADDRESS={server}\na.ENCRYPTED_PASSWORD=x"
+            )
+        };
+        for (uid, user, server, is_own) in [
+            ("SIP\\:alice@other.net", "alice", "other.net", false),
+            ("SIP\\:alice@other.net", "alice", "example.org", false),
+            ("alice", "alice", "other.net", false),
+            ("alice", "alice@other.net", "example.org", false),
+            ("SIP\\:alice@example.org", "alice", "example.org", true),
+            ("SIP\\:alice@sip.example.org\\:5060", "alice", "sip.example.org", true),
+            ("Jabber\\:alice@example.org", "alice@example.org", "xmpp.hoster.net", true),
+            ("alice", "alice", "Example.org", true),
+        ] {
+            let lifted = lift("alice", "example.org", &account(uid, user, server));
+            let is_lifted = lifted.iter().any(|line| line == "a.PASSWORD=${password}");
+            assert_eq!(is_lifted, is_own, "{lifted:?}");
+            let has_name = lifted.iter().any(|line| line.starts_with("a.USER_ID=${username}"));
+            assert_eq!(has_name, is_own, "{lifted:?}");
+        }
     }
 
     #[test]

@@ -359,8 +359,8 @@ impl<T: Item> Plan<T> {
 
 /// Where in `there`, which is in the order in which it counts, each of `wanted` is.
 /// Of several that are the same one, those that need no edit are found first, so
-/// that a second import finds all of its own; the others go by the order in which
-/// they count. Where there may be only one, the first is meant.
+/// that a second import finds all of its own, then those of equal priority; the
+/// others go by the order in which they count. Where there may be only one, the first is meant.
 ///
 /// # Errors
 /// When the file names one twice of which there may be only one.
@@ -388,6 +388,9 @@ fn matched<T: Item>(
     }
     for ((_, item), found) in wanted.iter().zip(&mut found) {
         *found = find(item, &|old| item.differing(old).is_empty());
+    }
+    for ((_, item), found) in wanted.iter().zip(&mut found).filter(|(_, found)| found.is_none()) {
+        *found = find(item, &|old| item.order() == old.order());
     }
     let mut others: Vec<usize> = (0..wanted.len()).filter(|at| found[*at].is_none()).collect();
     others.sort_by_key(|at| wanted[*at].1.order());

@@ -4,11 +4,12 @@
 
 use std::ops::Range;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::{Error, Rule};
 use crate::model::Params;
 use crate::properties::Place;
+use crate::rules::Key;
 use crate::snapshot::Options;
 use crate::template::Template;
 
@@ -216,15 +217,24 @@ impl Target<'_> {
     }
 }
 
-/// Writes rules as properties, in the order given, so that Java reads what a
-/// client of theirs would.
+/// Writes rules as properties, in the order in which they count, so that Java reads
+/// what a client of theirs would: of several of one key, the first. The others are
+/// left out, and returned too.
 ///
 /// # Errors
 /// The first rule with a placeholder, which a client gets in another form than
 /// it is stored in; `as_templates` writes these as they are.
-pub fn write<'r>(rules: impl IntoIterator<Item = &'r Rule>, as_templates: bool) -> Result<Vec<u8>, &'r Rule> {
-    let mut written = Vec::new();
+pub fn write<'r>(
+    rules: impl IntoIterator<Item = &'r Rule>,
+    as_templates: bool,
+) -> Result<(Vec<u8>, Vec<&'r Rule>), &'r Rule> {
+    let (mut written, mut lost) = (Vec::new(), Vec::new());
+    let mut keys = HashSet::new();
     for rule in rules {
+        if !keys.insert(Key::parse(&rule.key, |_| ()).identity()) {
+            lost.push(rule);
+            continue;
+        }
         let mut line = Vec::new();
         for (text, place, end) in [(&rule.key, Place::Key, b'='), (&rule.value, Place::Value, b'\n')] {
             // With every `$` doubled, it renders what is stored.
@@ -242,7 +252,7 @@ pub fn write<'r>(rules: impl IntoIterator<Item = &'r Rule>, as_templates: bool) 
             written.extend(format!("{key}={value}\n").bytes());
         }
     }
-    Ok(written)
+    Ok((written, lost))
 }
 
 #[cfg(test)]

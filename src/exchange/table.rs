@@ -32,6 +32,7 @@ pub(super) fn read<T>(
     columns: &[Column],
     mut make: impl FnMut(&Fields<'_>) -> Result<T, String>,
 ) -> Result<Vec<(u64, T)>, Error> {
+    check_quotes(text)?;
     let mut reader = ReaderBuilder::new().has_headers(false).from_reader(text);
     let mut record = StringRecord::new();
     reader.read_record(&mut record).map_err(|why| failed(&why))?;
@@ -43,6 +44,47 @@ pub(super) fn read<T>(
         rows.push((line(&record), row.map_err(|what| Error::new(line(&record), what))?));
     }
     Ok(rows)
+}
+
+/// What a quote begins must end with one, or the rest of the file would be taken for
+/// one field.
+fn check_quotes(text: &[u8]) -> Result<(), Error> {
+    let mut rest = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text);
+    let mut line = 1;
+    while !rest.is_empty() {
+        if let Some(quoted) = rest.strip_prefix(b"\"") {
+            let mut end = 0;
+            loop {
+                let Some(length) = quoted[end..].iter().position(|byte| *byte == b'"') else {
+                    return Err(Error::new(line, "a field begins with a quote and does not end with one"));
+                };
+                end += length + 1;
+                match quoted.get(end) {
+                    Some(b'"') => end += 1,
+                    None | Some(b',' | b'\r' | b'\n') => break,
+                    Some(_) => {
+                        let what = "a field in quotes goes on after them: write two where one is part of it";
+                        return Err(Error::new(line, what));
+                    }
+                }
+            }
+            line += lines_in(&quoted[..end]);
+            rest = &quoted[end..];
+        }
+        let end = rest.iter().position(|byte| matches!(byte, b',' | b'\r' | b'\n'));
+        let end = end.map_or(rest.len(), |end| end + 1);
+        line += lines_in(&rest[..end]);
+        // One line ends with both.
+        line -= u64::from(rest[..end].ends_with(b"\r") && rest[end..].starts_with(b"\n"));
+        rest = &rest[end..];
+    }
+    Ok(())
+}
+
+fn lines_in(text: &[u8]) -> u64 {
+    let ends = text.iter().enumerate();
+    ends.filter(|(at, byte)| **byte == b'\n' || **byte == b'\r' && text.get(at + 1) != Some(&b'\n')).count()
+        as u64
 }
 
 /// Where each of `columns` is.

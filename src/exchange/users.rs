@@ -61,6 +61,12 @@ mod tests {
         assert!(error("username,domain,domain\n").contains("two columns"));
         assert!(error(&format!("{heads}a,a.org,x\n\"b\nb\",a.org,x\n,a.org,x\n")).starts_with("line 5: "));
         assert!(error(&format!("{heads}a,a.org\n")).contains("line 2: 2 fields"));
+        let unclosed = error(&format!("{heads}a,a.org,\"x\r\ny\"\r\nb,a.org,\"x\r\nc,a.org,y\r\n"));
+        assert!(unclosed.starts_with("line 4: a field begins with a quote"), "{unclosed}");
+        assert!(
+            error(&format!("{heads}a,a.org,\"x\nb,a.org,\"y\n")).starts_with("line 2: a field in quotes")
+        );
+        assert_eq!(read(format!("{heads}a,a.org,x\"y\n").as_bytes()).expect("CSV").len(), 1);
         let latin = [heads.as_bytes(), b"a,a.org,x\nb\xe9,a.org,x\n"].concat();
         assert_eq!(read(&latin).expect_err("refused").line, 3);
     }

@@ -15,6 +15,9 @@ use std::process::Command;
 const PASSWORDS: [(&[&str], &str); 2] =
     [(&["--db-pwd", "--db_pwd"], "JITSIPROVS_DB_PWD"), (&["--db-apwd", "--db_apwd"], "JITSIPROVS_DB_APWD")];
 
+/// Commands that take no option of these.
+const WITHOUT_PASSWORDS: [&str; 4] = ["demo", "status", "completions", "man"];
+
 /// Starts this program anew with passwords moved from its arguments to its
 /// environment, which only the same user can read, and without our variables
 /// that are empty: those are usual in files of service managers, and mean that
@@ -90,9 +93,14 @@ fn split(args: Vec<OsString>) -> (Vec<OsString>, Vec<(&'static str, OsString)>) 
             _ => return (args, Vec::new()),
         }
     }
-    let has_command = kept.first().is_some_and(|first| !first.as_bytes().starts_with(b"-"));
-    if has_command {
-        return (args, Vec::new());
+    let is_option = |arg: &OsString| arg.as_bytes().starts_with(b"-");
+    if let Some(command) = kept.first().filter(|first| !is_option(first)) {
+        let takes_none = WITHOUT_PASSWORDS.iter().any(|other| command == other);
+        // And none takes the administrator's.
+        let takes_another = moved.iter().any(|(variable, _)| *variable != PASSWORDS[0].1);
+        if takes_none || takes_another || is_option(&args[0]) {
+            return (args, Vec::new());
+        }
     }
     kept.extend(rest.cloned());
     (kept, moved)
@@ -117,6 +125,25 @@ mod tests {
     }
 
     #[test]
+    fn every_command_that_takes_a_password_has_it_moved() {
+        fn check(command: &clap::Command, path: &[&str]) {
+            for sub in command.get_subcommands() {
+                let path = [path, &[sub.get_name()]].concat();
+                check(sub, &path);
+                let (kept, moved) = texts(&[&path[..], &["--db-pwd", "x", "y"]].concat());
+                let is_moved = (kept, moved.len())
+                    == ([&path[..], &["y"]].concat().iter().map(ToString::to_string).collect(), 1);
+                let takes = |command: &clap::Command| {
+                    command.get_arguments().any(|arg| arg.get_long() == Some("db-pwd"))
+                };
+                let is_one = sub.get_subcommands().next().is_none();
+                assert!(!is_one || is_moved == takes(sub), "{path:?}");
+            }
+        }
+        check(&<crate::cli::Cli as clap::CommandFactory>::command(), &[]);
+    }
+
+    #[test]
     fn what_the_parser_must_complain_about_stays() {
         for args in [
             &["--db-pwd"][..],
@@ -126,6 +153,8 @@ mod tests {
             &["--db-pwd", "a", "--db_pwd=b"],
             &["demo", "--db-pwd", "x"],
             &["--db-pwd", "x", "demo"],
+            &["--db-pwd", "x", "user", "list"],
+            &["user", "list", "--db-apwd", "x"],
         ] {
             assert_eq!(texts(args), (args.iter().map(ToString::to_string).collect(), vec![]));
         }
