@@ -147,10 +147,10 @@ fn passwords_show_neither_in_errors_nor_in_the_process_list() {
     help.env("JITSIPROVS_DB_PWD", "hunter2").env("JITSIPROVS_DB_APWD", "hunter3");
     assert!(!String::from_utf8_lossy(&run_command(help).stdout).contains("hunter"));
 
-    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = silent.local_addr().expect("an address").port().to_string();
-    silent.set_nonblocking(true).expect("a listener");
     for command in [&["-n"][..], &["user", "list"], &["check"]] {
+        let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = silent.local_addr().expect("an address").port().to_string();
+        silent.set_nonblocking(true).expect("a listener");
         let mut child = jitsiprovs(command)
             .args(["--db-ip", "127.0.0.1", "--db-port", &port, "--db-pwd", "hunter2"])
             .stderr(std::process::Stdio::null())

@@ -6,17 +6,24 @@ use std::io::{self, BufRead, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::task::Poll;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
+use rustix::process::kill_current_process_group;
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, isatty, tcgetattr, tcsetattr};
+use signal_hook::low_level::emulate_default_handler;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::print;
 use crate::model::Secret;
 
 /// More than this is no password, in bytes.
 const LONGEST: u64 = 16 * 1024;
 /// Ctrl-C, as a character.
 const INTERRUPT: u8 = 3;
+const UNTYPED: &str = "no password was typed: nothing was changed";
+/// How long a signal may take.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A new password of `whose`: from the first line of standard input, or asked for
 /// twice.
@@ -39,20 +46,38 @@ pub fn ask(whose: &str, from_stdin: bool) -> anyhow::Result<Secret> {
             "there is no terminal to ask for the password at: give it on standard input, with --password-stdin"
         );
     }
-    let _hidden = Hidden::new().context("cannot keep the terminal from showing the password")?;
+    let hidden = Hidden::new().context("cannot keep the terminal from showing the password")?;
     let mut once = |prompt: &str| {
         let mut stderr = io::stderr();
         let _ = write!(stderr, "{prompt}").and_then(|()| stderr.flush());
         typed_line(&mut stdin)
     };
-    let first = once(&format!("Password of {whose}: "))?;
-    if first.reveal().is_empty() {
-        bail!("the password is empty: nothing was changed");
+    let both = once(&format!("Password of {whose}: ")).and_then(|first| {
+        let Some(first) = first else { return Ok(None) };
+        if first.reveal().is_empty() {
+            bail!("the password is empty: nothing was changed");
+        }
+        Ok(once("The same again: ")?.map(|second| (first, second)))
+    });
+    drop(hidden);
+    match both? {
+        Some((first, second)) if first == second => Ok(first),
+        Some(_) => bail!("the two passwords differ: nothing was changed"),
+        None => {
+            print::note(UNTYPED);
+            interrupt();
+            bail!(UNTYPED)
+        }
     }
-    if once("The same again: ")? != first {
-        bail!("the two passwords differ: nothing was changed");
+}
+
+/// What Ctrl-C does where a terminal does not keep it to itself: it ends this
+/// program, and the script or the loop that it stands in.
+fn interrupt() {
+    if kill_current_process_group(rustix::process::Signal::INT).is_ok() {
+        // The thread for signals ends the program.
+        thread::sleep(PATIENCE);
     }
-    Ok(first)
 }
 
 /// A password that is stored already: the first line of standard input, whatever
@@ -75,8 +100,8 @@ fn first_line(stdin: impl Read) -> anyhow::Result<Secret> {
     password(line.strip_suffix(b"\r").unwrap_or(line))
 }
 
-/// What is typed at a terminal, up to the end of the line or Ctrl-C.
-fn typed_line(terminal: &mut impl BufRead) -> anyhow::Result<Secret> {
+/// What is typed at a terminal, up to the end of the line; `None` after Ctrl-C.
+fn typed_line(terminal: &mut impl BufRead) -> anyhow::Result<Option<Secret>> {
     let mut line = Vec::new();
     loop {
         let typed = terminal.fill_buf().context("cannot read the password from the terminal")?;
@@ -86,9 +111,10 @@ fn typed_line(terminal: &mut impl BufRead) -> anyhow::Result<Secret> {
         let is_over = typed.is_empty();
         terminal.consume(taken + usize::from(last.is_some()));
         match last {
-            Some(b'\n') => return typeable(password(&line)?),
+            Some(b'\n') => return typeable(password(&line)?).map(Some),
+            Some(_) => return Ok(None),
             None if !is_over && (line.len() as u64) < LONGEST => {}
-            _ => bail!("no password was typed: nothing was changed"),
+            None => bail!(UNTYPED),
         }
     }
 }
@@ -169,7 +195,11 @@ fn catch_signals(terminal: Arc<Terminal>) -> io::Result<()> {
         // To the end, so that nobody hides anything again.
         let mut terminal = lock(&terminal);
         bring_back(&mut terminal);
-        // What a shell says of a program that a signal has ended.
+        // As if it had not been caught, so that a shell sees what has ended it; but
+        // for what leaves a core, and what was typed in it.
+        if number != SignalKind::quit().as_raw_value() {
+            let _ = emulate_default_handler(number);
+        }
         std::process::exit(128 + number)
     };
     thread::Builder::new().name("signals".into()).spawn(move || runtime.block_on(wait))?;
@@ -214,9 +244,8 @@ mod tests {
     #[test]
     fn a_terminal_gives_a_line_each_time_and_ctrl_c_ends_it() {
         let mut terminal = &b"one\ntwo\nthr\x03"[..];
-        assert_eq!(typed_line(&mut terminal).expect("a line").reveal(), "one");
-        assert_eq!(typed_line(&mut terminal).expect("a line").reveal(), "two");
-        assert!(typed_line(&mut terminal).is_err());
+        let mut line = || typed_line(&mut terminal).expect("a line").map(|line| line.reveal().to_owned());
+        assert_eq!([line(), line(), line()], [Some("one".into()), Some("two".into()), None]);
         assert!(typed_line(&mut &b"cut off"[..]).is_err());
     }
 }
