@@ -280,7 +280,9 @@ fn source(database: cli::Database, setup: cli::Setup) -> Result<Arc<dyn Source>,
             return usage("--db-path is for SQLite, but --db-type is mysql: leave out one of them");
         }
         (None, Some(_), Some(option)) => {
-            return usage(format!("--db-path is for SQLite and {option} for MySQL: leave out one of them"));
+            return usage(format!(
+                "--db-path is for SQLite and {option} for MySQL, given here or in the environment: leave out one of them"
+            ));
         }
         _ => {}
     }

@@ -276,12 +276,21 @@ impl<'a> Piece<'a> {
 
     /// As it would be for a client whose parameters are all `value`.
     pub(crate) fn sample(self, value: &str) -> String {
+        self.filled(|_| value)
+    }
+
+    /// The same for one that sends no parameter that need not be sent.
+    pub(crate) fn fallback_sample(self, value: &'a str) -> String {
+        self.filled(|hole| hole.fallback.as_deref().unwrap_or(value))
+    }
+
+    fn filled<'v>(self, value: impl Fn(&'a Hole) -> &'v str) -> String {
         let mut sample = String::with_capacity(self.text.len());
         let mut done = 0;
         for hole in self.holes {
             let at = hole.at as usize - self.start;
             sample.push_str(&self.text[done..at]);
-            sample.push_str(value);
+            sample.push_str(value(hole));
             done = at;
         }
         sample + &self.text[done..]

@@ -516,6 +516,45 @@ fn killed_in_the_middle_it_leaves_the_database_as_it_was() {
 }
 
 #[test]
+fn files_that_end_too_soon_remove_nothing() {
+    let tables = Tables::Sqlite(SqliteFile::seeded());
+    let files = Files::new();
+    tables.well(&["import", "users", &files.write("users.csv", users(3))]);
+    let (rules, all) = (tables.count("jitsi_property"), tables.count("user_auth"));
+    for (content, text, why) in [
+        ("properties", "", "no property in it"),
+        ("properties", "# what an export that failed leaves\n", "no property in it"),
+        (
+            "users",
+            "username,domain,password\na,a.org,\"x\nb,a.org,y\n",
+            "line 2: a field begins with a quote",
+        ),
+        ("rules", "", "line 1"),
+        ("rules-json", "", "line 1"),
+    ] {
+        let path = files.write("cut", text.as_bytes());
+        let output = tables.run(&["import", content, &path, "--replace"]);
+        assert!(!output.status.success() && stderr(&output).contains(why), "{text:?}: {}", stderr(&output));
+    }
+    assert_eq!((tables.count("jitsi_property"), tables.count("user_auth")), (rules, all));
+}
+
+#[test]
+fn rules_that_lose_are_left_out_of_properties_and_own_passwords_are_no_stored_ones() {
+    let tables = Tables::Sqlite(SqliteFile::empty());
+    for (property, spriority) in [("k=own", "9"), ("k=seed", "10"), ("a.PASSWORD=${password}", "10")] {
+        tables.well(&["rule", "add", property, "--spriority", spriority]);
+    }
+    let output = tables.run(&["export", "properties", "--templates"]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "k=own\na.PASSWORD=${password}\n");
+    assert!(stderr(&output).contains("left out: k: another rule of this key precedes it"));
+    let files = Files::new();
+    let path = files.write("back", &output.stdout);
+    let output = tables.run(&["import", "properties", "--templates", &path]);
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", stderr(&output));
+}
+
+#[test]
 fn standard_input_is_read_without_a_file() {
     let tables = Tables::Sqlite(SqliteFile::empty());
     for args in [&["import", "users"][..], &["import", "users", "-"]] {

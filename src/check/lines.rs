@@ -162,20 +162,8 @@ impl Key {
         // Whatever a parameter holds, it is escaped: a letter stands for all.
         let sample = piece.sample("x");
         let key = properties::client_key(sample.as_bytes());
-        let fault = match &key {
-            None => {
-                let what = "the key begins with `#` or `!`, so the client takes it for a comment: write `\\#` or `\\!`";
-                Some(("ignored-key", what.into()))
-            }
-            Some(key) if key.iter().all(|&unit| unit <= u16::from(b' ')) => {
-                Some(("ignored-key", "the key is empty to the client, which ignores it: name a property".into()))
-            }
-            Some(_) => properties::is_split(&sample).then(|| {
-                let what = "the key ends for the client at the first blank, `:` or `=`, and the rest belongs to \
-                            the value: write a backslash before it";
-                ("split-key", what.into())
-            }),
-        };
+        // What follows `:-` is the operator's, and not escaped.
+        let fault = fault(&sample).or_else(|| fault(&piece.fallback_sample("x")));
         let key = String::from_utf16_lossy(&key.unwrap_or_default());
         let last = key.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
         Key {
@@ -187,6 +175,25 @@ impl Key {
             is_mandatory: key == MANDATORY,
             is_list: matches!(&*key, prefixes::ENFORCE | prefixes::ALLOW),
         }
+    }
+}
+
+/// What is wrong with a key as it is in an answer.
+fn fault(key: &str) -> Option<(&'static str, String)> {
+    match properties::client_key(key.as_bytes()) {
+        None => {
+            let what =
+                "the key begins with `#` or `!`, so the client takes it for a comment: write `\\#` or `\\!`";
+            Some(("ignored-key", what.into()))
+        }
+        Some(read) if read.iter().all(|&unit| unit <= u16::from(b' ')) => {
+            Some(("ignored-key", "the key is empty to the client, which ignores it: name a property".into()))
+        }
+        Some(_) => properties::is_split(key).then(|| {
+            let what = "the key ends for the client at the first blank, `:` or `=`, and the rest belongs to \
+                        the value: write a backslash before it";
+            ("split-key", what.into())
+        }),
     }
 }
 

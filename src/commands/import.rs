@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::print::{self, counted, note};
 use super::progress::Progress;
 use super::rows::{NAMED, note_left_out};
+use super::rule::shown::is_secret;
 use super::tables::{self, Editing};
 use crate::cli::{self, Content, ListFormat};
 use crate::config::{Error, Kind, Origin, Tables};
@@ -19,7 +20,7 @@ use crate::exchange::plan::{Counts, Item, Plan, Told, usable};
 use crate::exchange::properties_file::{self, Target, literal};
 use crate::exchange::{self, Rule, User, default_spriority, lift, rules, users};
 use crate::model::{Row, Table};
-use crate::properties::IDENTITY;
+use crate::properties::{IDENTITY, client_key};
 use crate::snapshot;
 use crate::source::{Source, Which};
 
@@ -155,13 +156,14 @@ fn templates(
     for properties_file::Double { key, lost, kept } in doubles {
         note(format_args!("{key} is there twice: line {kept} counts, as in Java, not line {lost}"));
     }
-    let identity = properties.extract_if(.., |property| IDENTITY.contains(&&*property.key));
+    let identity = properties.extract_if(.., |property| {
+        let read = client_key(property.key.as_bytes()).unwrap_or_default();
+        IDENTITY.contains(&&*String::from_utf16_lossy(&read))
+    });
     for properties_file::Property { line, key, .. } in identity {
         note(format_args!("{key} in line {line} is left out: each client has its own"));
     }
-    let passwords = lift::passwords(&properties);
-    let mut lifted_passwords = 0;
-    let templates = match account {
+    let templates: Templates = match account {
         Some((user, domain)) => {
             let lifted = lift::Account::new(user, domain).lift(properties);
             let placeholders = counted(lifted.placeholders, "placeholder");
@@ -171,7 +173,6 @@ fn templates(
                     "{key} is the password that the client sends, not the one that was stored"
                 ));
             }
-            lifted_passwords = lifted.passwords.len();
             lifted.templates
         }
         None => {
@@ -179,11 +180,12 @@ fn templates(
             properties.into_iter().map(|p| (p.line, template(p.key), template(p.value))).collect()
         }
     };
-    if passwords > lifted_passwords {
+    let passwords = templates.iter().filter(|(_, key, value)| is_secret(Some(key), Some(value))).count();
+    if passwords > 0 {
         note(format_args!(
             "{} among the properties, which everyone whom the rules are for will get: \
              --lift puts the own password of each in place of that of one account; remove the others",
-            counted(passwords - lifted_passwords, "stored password")
+            counted(passwords, "stored password")
         ));
     }
     Ok(templates)

@@ -213,12 +213,6 @@ fn account<'k>(key: &'k str, names: &[&str]) -> Option<&'k str> {
     names.contains(&name).then_some(account)
 }
 
-/// How many stored passwords there are, which everyone who gets the properties
-/// gets too.
-pub fn passwords(properties: &[Property]) -> usize {
-    properties.iter().filter(|property| crate::properties::names_a_secret(&property.key)).count()
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::properties_file::parse;

@@ -83,7 +83,7 @@ impl Shown {
 }
 
 /// Whether a value is a password that stands there in clear.
-fn is_secret(key: Option<&str>, value: Option<&str>) -> bool {
+pub fn is_secret(key: Option<&str>, value: Option<&str>) -> bool {
     let value = value.unwrap_or_default();
     names_a_secret(key.unwrap_or_default()) && !value.is_empty() && !template::is_placeholder(value)
 }
