@@ -516,6 +516,31 @@ fn killed_in_the_middle_it_leaves_the_database_as_it_was() {
 }
 
 #[test]
+fn a_backup_with_its_log_is_read_and_left_as_it_is() {
+    let live = SqliteFile::seeded();
+    let folder = tempfile::tempdir().expect("a folder");
+    let copy = folder.path().join("a backup?.db");
+    let log = |of: &PathBuf| PathBuf::from(format!("{}-wal", of.display()));
+    // As long as it is open, what is written stays in the log.
+    let open = rusqlite::Connection::open(&live.path).expect("opens");
+    open.execute_batch(
+        "PRAGMA wal_autocheckpoint = 0; INSERT INTO user_auth (username, domain) VALUES ('zoe', 'a.org')",
+    )
+    .expect("written");
+    std::fs::copy(&live.path, &copy)
+        .and_then(|_| std::fs::copy(log(&live.path), log(&copy)))
+        .expect("copied");
+    let files = || [&copy, &log(&copy)].map(|file| std::fs::read(file).expect("a file"));
+    let before = files();
+    let tables = Tables::Sqlite(SqliteFile::empty());
+    let from = copy.to_str().expect("UTF-8");
+    tables.well(&["import", "database", "--from", from, "--dry-run"]);
+    tables.well(&["import", "database", "--from", from]);
+    assert!(tables.text(&["export", "users"]).contains("zoe,a.org"), "the log is read too");
+    assert!(files() == before, "it was written to");
+}
+
+#[test]
 fn files_that_end_too_soon_remove_nothing() {
     let tables = Tables::Sqlite(SqliteFile::seeded());
     let files = Files::new();

@@ -55,7 +55,7 @@ impl Origin {
             }
             let path = absolute(PathBuf::from(&from));
             return Ok(Origin {
-                source: Arc::new(Sqlite::new(path, queries)),
+                source: Arc::new(Sqlite::foreign(path, queries)),
                 named: format!("--from {from}"),
             });
         };

@@ -549,6 +549,9 @@ mod tests {
         let wanted = || vec![rule("A", 20, "k", "second"), rule("A", 10, "k", "first")];
         let plan = |wanted| plan(there(), wanted, false).lines(9, &Options::default());
         assert_eq!(plan(wanted()), ["~ A of all tenants: k (subject)"; 2]);
+        // The one of equal priority is meant, and not one that overrides it.
+        let changed = ["~ a of all tenants: k (value)"];
+        assert_eq!(plan(vec![rule("a", 20, "k", "other")]), changed);
         // What is there already is not taken for another.
         assert_eq!(plan(vec![rule("a", 20, "k", "second")]), [""; 0]);
     }

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 use tokio::sync::mpsc;
@@ -30,18 +32,29 @@ pub struct Sqlite {
     queries: Queries,
     /// Device and inode of the file that was loaded.
     loaded: Arc<Mutex<Option<(u64, u64)>>>,
+    /// Whether it is only to be read, and left as it is.
+    is_foreign: bool,
 }
 
 impl Sqlite {
     /// The file at `path`, which need not exist before [`Source::setup`].
     pub fn new(path: impl Into<PathBuf>, queries: Queries) -> Self {
-        Sqlite { path: path.into(), queries, loaded: Arc::default() }
+        Sqlite { path: path.into(), queries, loaded: Arc::default(), is_foreign: false }
+    }
+
+    /// A file that is left as it is, such as a backup: not even its own write-ahead
+    /// log is moved into it, and its folder need not be ours to write to.
+    pub fn foreign(path: impl Into<PathBuf>, queries: Queries) -> Self {
+        Sqlite { is_foreign: true, ..Sqlite::new(path, queries) }
     }
 
     fn open(&self, flags: OpenFlags) -> Result<Connection, Error> {
+        self.open_as(&self.path, flags)
+    }
+
+    fn open_as(&self, path: &Path, flags: OpenFlags) -> Result<Connection, Error> {
         let open = || {
-            let connection =
-                Connection::open_with_flags(&self.path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+            let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
             connection.busy_timeout(BUSY)?;
             // The first look into the file: opening alone does not read it.
             connection.query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(()))?;
@@ -57,10 +70,28 @@ impl Sqlite {
         if !exists(&self.path) {
             return Err(Error::NoFile(self.path.clone()));
         }
+        if self.is_foreign {
+            return self.open_foreign();
+        }
         let connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let set = connection.pragma_update(None, "query_only", true);
         set.map_err(|error| self.error("opening it", &error))?;
         Ok(connection)
+    }
+
+    fn open_foreign(&self) -> Result<Connection, Error> {
+        let read_only = OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let opened = self.open(read_only);
+        let mut log = self.path.clone().into_os_string();
+        log.push("-wal");
+        if opened.is_ok() || std::fs::metadata(log).is_ok_and(|log| log.len() > 0) {
+            return opened;
+        }
+        // One that is to have a log cannot be read where none can be made, unless
+        // nobody writes to it.
+        let path = percent_encode(self.path.as_os_str().as_bytes(), NON_ALPHANUMERIC);
+        let uri = PathBuf::from(format!("file:{path}?immutable=1"));
+        self.open_as(&uri, read_only | OpenFlags::SQLITE_OPEN_URI).or(opened)
     }
 
     fn identity(&self) -> Option<(u64, u64)> {
