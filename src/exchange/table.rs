@@ -36,12 +36,22 @@ pub(super) fn read<T>(
     let mut reader = ReaderBuilder::new().has_headers(false).from_reader(text);
     let mut record = StringRecord::new();
     reader.read_record(&mut record).map_err(|why| failed(&why))?;
-    let line = |record: &StringRecord| record.position().map_or(1, csv::Position::line);
-    let places = places(&record, columns).map_err(|what| Error::new(line(&record).max(1), what))?;
+    let (mut line, mut counted) = (1, 0);
+    let mut line_of = |record: &StringRecord| {
+        let place = record.position().map_or(0, |position| position.byte() as usize);
+        // The library's place, and its line, are those of the blank lines before.
+        let blank = text[place..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        line += lines_in(&text[counted..place + blank]);
+        counted = place + blank;
+        line
+    };
+    let head = line_of(&record);
+    let places = places(&record, columns).map_err(|what| Error::new(head, what))?;
     let mut rows = Vec::new();
     while reader.read_record(&mut record).map_err(|why| failed(&why))? {
+        let line = line_of(&record);
         let row = make(&Fields { record: &record, places: &places });
-        rows.push((line(&record), row.map_err(|what| Error::new(line(&record), what))?));
+        rows.push((line, row.map_err(|what| Error::new(line, what))?));
     }
     Ok(rows)
 }

@@ -61,6 +61,10 @@ mod tests {
         assert!(error("username,domain,domain\n").contains("two columns"));
         assert!(error(&format!("{heads}a,a.org,x\n\"b\nb\",a.org,x\n,a.org,x\n")).starts_with("line 5: "));
         assert!(error(&format!("{heads}a,a.org\n")).contains("line 2: 2 fields"));
+        for ends in ["\n", "\r\n", "\r"] {
+            let text = format!("\u{feff}\n{heads}\n\na,a.org,x\n\n\n,a.org,x\n").replace('\n', ends);
+            assert!(error(&text).starts_with("line 8: "), "{}: {ends:?}", error(&text));
+        }
         let unclosed = error(&format!("{heads}a,a.org,\"x\r\ny\"\r\nb,a.org,\"x\r\nc,a.org,y\r\n"));
         assert!(unclosed.starts_with("line 4: a field begins with a quote"), "{unclosed}");
         assert!(
