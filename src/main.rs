@@ -24,13 +24,26 @@ fn main() -> ExitCode {
     process::tidy();
     run(Cli::parse()).unwrap_or_else(|error| {
         if let Some(config::Error::Usage(message)) = error.downcast_ref() {
-            Cli::command().error(ErrorKind::ValueValidation, message).exit();
+            typed_command().error(ErrorKind::ValueValidation, message).exit();
         }
         // Nobody may be reading, which is no reason to panic.
         let error = format!("{error:#}");
         let _ = writeln!(std::io::stderr(), "jitsiprovs: {}", commands::plain(&error));
         ExitCode::FAILURE
     })
+}
+
+/// The command that was typed, whose usage an error shows.
+fn typed_command() -> clap::Command {
+    let mut command = Cli::command();
+    command.build();
+    for arg in std::env::args_os().skip(1) {
+        match command.find_subcommand(&arg) {
+            Some(typed) => command = typed.clone(),
+            None => break,
+        }
+    }
+    command
 }
 
 /// Returns the code to end with, or the error that is to be printed.

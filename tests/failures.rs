@@ -156,7 +156,8 @@ fn passwords_show_neither_in_errors_nor_in_the_process_list() {
             .stderr(std::process::Stdio::null())
             .spawn()
             .expect("starts");
-        wait_for("it to connect", || silent.accept().ok());
+        // Kept, or the command would end before it is looked at.
+        let _connection = wait_for("it to connect", || silent.accept().ok());
         let title = std::fs::read_to_string(format!("/proc/{}/cmdline", child.id())).expect("a process");
         child.kill().and_then(|()| child.wait()).expect("it ends");
         assert!(title.contains("--db-port") && !title.contains("hunter2"), "{title:?}");

@@ -61,7 +61,8 @@ fn a_property_is_divided_as_java_does_and_what_is_odd_is_said() {
         for (property, key, value, warned) in [
             ("a.b = c = d ", "a.b", "c = d ", ""),
             ("a\\:b:c", "a\\:b", "c", ""),
-            ("${osname:-x=y}.k=${null}", "${osname:-x=y}.k", "${null}", ""),
+            ("${osname:-x=y}.k=${null}", "${osname:-x=y}.k", "${null}", "the key ends for the client"),
+            ("${osname:-x}.k=${null}", "${osname:-x}.k", "${null}", ""),
             ("k=5$", "k", "5$", "a `$` that begins no placeholder"),
             ("k=C:\\", "k", "C:\\", "a backslash at the end"),
             ("k=", "k", "", ""),

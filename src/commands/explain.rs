@@ -51,7 +51,7 @@ pub async fn explain(options: cli::Explain) -> anyhow::Result<ExitCode> {
 fn pair(typed: String) -> Result<(String, String), config::Error> {
     match typed.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err(config::Error::Usage(format!("{typed}: write param=value, such as osname=Linux"))),
+        _ => Err(config::Error::Usage(format!("{typed:?}: write param=value, such as osname=Linux"))),
     }
 }
 
