@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::{Cell, Row, RuleRow, UserRow};
-use crate::snapshot::Writer;
+use crate::snapshot::{Comparison, Writer};
 use proptest::prelude::*;
 
 /// An md5.
@@ -111,6 +111,20 @@ fn a_user_or_domain_of_one_tenant_meets_no_other_tenants_rules() {
             [("tie", 2)],
             "{subject}"
         );
+    }
+}
+
+#[test]
+fn a_users_name_that_clients_send_for_something_is_told_however_names_are_compared() {
+    for comparison in [Comparison::default(), Comparison::Exact] {
+        let options = Options { comparison, ..Options::default() };
+        for name in ["Linux", "Windows 10", "AMD64"] {
+            let rows = [user(1, "a.org", name), rule(1, "a.org", name, (1, 1), "k", "v")];
+            let (snapshot, problems) = Writer::build(options.clone(), rows);
+            let report = check(&snapshot, problems.first, &options, &Settings::default());
+            let codes: Vec<_> = report.findings.iter().map(|finding| finding.code).collect();
+            assert_eq!(codes, ["ambiguous-subject", "weak-hash"], "{name} {comparison:?}");
+        }
     }
 }
 

@@ -60,37 +60,35 @@ pub(super) fn read<T>(
 /// one field.
 fn check_quotes(text: &[u8]) -> Result<(), Error> {
     let mut rest = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text);
-    let mut line = 1;
     while !rest.is_empty() {
         if let Some(quoted) = rest.strip_prefix(b"\"") {
+            let begun = &text[..text.len() - rest.len()];
+            let failed = |what| Err(Error::new(1 + lines_in(begun), what));
             let mut end = 0;
             loop {
                 let Some(length) = quoted[end..].iter().position(|byte| *byte == b'"') else {
-                    return Err(Error::new(line, "a field begins with a quote and does not end with one"));
+                    return failed("a field begins with a quote and does not end with one");
                 };
                 end += length + 1;
                 match quoted.get(end) {
                     Some(b'"') => end += 1,
                     None | Some(b',' | b'\r' | b'\n') => break,
                     Some(_) => {
-                        let what = "a field in quotes goes on after them: write two where one is part of it";
-                        return Err(Error::new(line, what));
+                        return failed(
+                            "a field in quotes goes on after them: write two where one is part of it",
+                        );
                     }
                 }
             }
-            line += lines_in(&quoted[..end]);
             rest = &quoted[end..];
         }
         let end = rest.iter().position(|byte| matches!(byte, b',' | b'\r' | b'\n'));
-        let end = end.map_or(rest.len(), |end| end + 1);
-        line += lines_in(&rest[..end]);
-        // One line ends with both.
-        line -= u64::from(rest[..end].ends_with(b"\r") && rest[end..].starts_with(b"\n"));
-        rest = &rest[end..];
+        rest = &rest[end.map_or(rest.len(), |end| end + 1)..];
     }
     Ok(())
 }
 
+/// How many lines end in it.
 fn lines_in(text: &[u8]) -> u64 {
     let ends = text.iter().enumerate();
     ends.filter(|(at, byte)| **byte == b'\n' || **byte == b'\r' && text.get(at + 1) != Some(&b'\n')).count()

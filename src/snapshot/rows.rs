@@ -201,16 +201,20 @@ fn required<'c>(cell: &'c Cell, column: &str) -> Result<Cow<'c, str>, Unusable> 
 }
 
 /// The parameter that clients are known to send this value for: Java's
-/// `os.name` and `os.arch`, lower-case. A subject such as `Linux` stops
+/// `os.name` and `os.arch`. A subject such as `Linux` stops
 /// matching what it was written for once a user has that name, and only these
 /// can be recognised.
 pub(super) fn sent_for(value: &[u8]) -> Option<(&str, &'static str)> {
     let value = std::str::from_utf8(value).ok()?;
-    let param = match &*value.to_lowercase() {
-        "linux" | "mac os x" | "freebsd" | "openbsd" | "netbsd" | "sunos" => "osname",
-        lower if lower.starts_with("windows ") => "osname",
-        "amd64" | "x86_64" | "i386" | "i686" | "x86" | "aarch64" | "arm" => "arch",
-        _ => return None,
+    // Whatever the comparison of names; this is asked of every name of a load.
+    let is_one = |names: &[&str]| names.iter().any(|name| value.eq_ignore_ascii_case(name));
+    let is_windows = value.get(..8).is_some_and(|begin| begin.eq_ignore_ascii_case("windows "));
+    let param = if is_windows || is_one(&["linux", "mac os x", "freebsd", "openbsd", "netbsd", "sunos"]) {
+        "osname"
+    } else if is_one(&["amd64", "x86_64", "i386", "i686", "x86", "aarch64", "arm"]) {
+        "arch"
+    } else {
+        return None;
     };
     Some((value, param))
 }
