@@ -166,7 +166,7 @@ pub fn check(snapshot: &Snapshot, problems: Vec<Problem>, options: &Options, set
         report.add(code, table, id, what);
     }
     users::check(snapshot, settings, &mut report);
-    let mut rules = Rules::new(snapshot, options);
+    let mut rules = Rules::new(snapshot);
     lines::check(snapshot, options, &rules, &mut report);
     order::check(&mut rules, &mut report);
     prefixes::check(&rules, &mut report);

@@ -365,13 +365,6 @@ impl Builder {
     }
 }
 
-/// The name that a typed subject (`param=value`) begins with, and the value.
-pub fn typed_subject(subject: &str) -> Option<(&str, &str)> {
-    let (name, value) = subject.split_once('=')?;
-    let len = name_len(name.as_bytes(), continues_name)?;
-    (len == name.len()).then_some((name, value))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -489,15 +482,6 @@ mod tests {
         out.clear();
         joined.piece(middle.0..end.0, middle.1..end.1).render(&params, &mut out);
         assert_eq!(out, b"=[a.org]");
-    }
-
-    #[test]
-    fn a_typed_subject_names_a_parameter() {
-        assert_eq!(typed_subject("osname=Linux"), Some(("osname", "Linux")));
-        assert_eq!(typed_subject("env.X=a=b"), Some(("env.X", "a=b")));
-        assert_eq!(typed_subject("Linux"), None);
-        assert_eq!(typed_subject("=x"), None);
-        assert_eq!(typed_subject("a b=x"), None);
     }
 
     proptest! {

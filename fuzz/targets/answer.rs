@@ -15,7 +15,7 @@ use jitsiprovs::credential::PwdFmt;
 use jitsiprovs::model::{Cell, Change, Known, Params, Row, RuleRow, Table, UserRow, built_in_aliases};
 use jitsiprovs::properties::Place;
 use jitsiprovs::snapshot::{Options, Outcome, Snapshot, Writer};
-use jitsiprovs::template::{Template, typed_subject};
+use jitsiprovs::template::Template;
 
 use super::{java, text};
 
@@ -244,9 +244,7 @@ impl<'a> World<'a> {
                     let (Some(name), Some(domain)) = (fold(&row.username)?, fold(&row.domain)?) else {
                         continue;
                     };
-                    let is_username = |(param, _)| ["username", "user"].contains(&param);
-                    let is_nobodys = typed_subject(&name).is_some_and(is_username);
-                    if !name.is_empty() && !domain.is_empty() && !is_nobodys {
+                    if !name.is_empty() && !domain.is_empty() {
                         // Whatever looks like a hash is none of this model's business.
                         let password = text(&row.password).filter(|password| !password.is_empty());
                         if password.as_ref().is_some_and(|password| password.starts_with('$')) {
@@ -329,12 +327,6 @@ impl<'a> World<'a> {
         if subject == "default" {
             return true;
         }
-        let is_named = |(tenant, name, _): &(String, String, _)| {
-            name == subject && (domain.is_empty() || tenant == domain)
-        };
-        if self.users.iter().any(is_named) {
-            return *subject == self.username;
-        }
         let known = |known| self.params.known(known).map(folded);
         if let Some((param, value)) = typed_subject(subject) {
             let alias = built_in_aliases().into_iter().find(|(alias, _)| alias == param);
@@ -345,8 +337,47 @@ impl<'a> World<'a> {
                 }
             };
         }
-        let others = Known::ALL.into_iter().filter(|known| *known != Known::Username);
-        others.into_iter().any(|param| known(param).as_ref() == Some(subject))
+        let is_named = |(tenant, name, _): &(String, String, _)| {
+            name == subject && (domain.is_empty() || tenant == domain)
+        };
+        if self.users.iter().any(is_named) {
+            return *subject == self.username;
+        }
+        machine_word(subject).is_some_and(|param| known(param).as_ref() == Some(subject))
+    }
+}
+
+/// The parameter and the value of a typed subject.
+fn typed_subject(subject: &str) -> Option<(&str, &str)> {
+    let (param, value) = subject.split_once('=')?;
+    let param = param.trim_end_matches(' ');
+    let is_name = |(at, byte): (usize, u8)| {
+        byte.is_ascii_alphabetic() || byte == b'_' || at > 0 && (byte.is_ascii_digit() || byte == b'.')
+    };
+    (!param.is_empty() && param.bytes().enumerate().all(is_name)).then_some((param, value))
+}
+
+/// The parameter that may lead to the rules of a bare word.
+fn machine_word(word: &str) -> Option<Known> {
+    let systems = ["linux", "mac os x", "freebsd", "openbsd", "netbsd", "sunos"];
+    let processors = ["amd64", "x86_64", "i386", "i686", "x86", "aarch64", "arm", "ppc64le", "riscv64"];
+    let hex = |text: &str, lengths: &[usize], separator: char| {
+        let groups: Vec<&str> = text.split(separator).collect();
+        groups.iter().map(|group| group.len()).eq(lengths.iter().copied())
+            && groups.concat().bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    if systems.contains(&word) || word.starts_with("windows ") {
+        Some(Known::Osname)
+    } else if processors.contains(&word) {
+        Some(Known::Arch)
+    } else if word.parse::<std::net::IpAddr>().is_ok() {
+        Some(Known::Ipaddr)
+    } else if [':', '-'].into_iter().any(|separator| hex(word, &[2; 6], separator)) {
+        Some(Known::Hwaddr)
+    } else if hex(word, &[8, 4, 4, 4, 12], '-') {
+        Some(Known::Uuid)
+    } else {
+        word.contains('.').then_some(Known::Domain)
     }
 }
 

@@ -11,8 +11,8 @@ use super::{Report, prefixes};
 use crate::model::{Known, Name};
 use crate::properties;
 use crate::rules::Rule;
-use crate::snapshot::{ALL_TENANTS, Named, Options, Snapshot, Whom, looks_sent_for};
-use crate::template::{self, Piece};
+use crate::snapshot::{ALL_TENANTS, Named, Options, Snapshot, TypedBy, Whom};
+use crate::template::Piece;
 
 const MANDATORY: &str = "net.java.sip.communicator.plugin.provisioning.MANDATORY";
 const SUBJECT: &str = "subject";
@@ -66,35 +66,22 @@ pub(super) fn check(snapshot: &Snapshot, options: &Options, rules: &Rules<'_>, r
     }
 }
 
-/// What is wrong with a subject, and so with every rule for it.
+/// What is wrong with a subject, and so with every rule for it. Of bare words the
+/// load has said it.
 fn subject(snapshot: &Snapshot, options: &Options, named: Named<'_>) -> Vec<(&'static str, String)> {
-    let name = String::from_utf8_lossy(named.name());
-    let mut found = Vec::new();
-    if named.is_user() {
-        if let Some(param) = looks_sent_for(snapshot, named.name()) {
-            let what = format!(
-                "the subject `{name}` is a user's name, so it matches that user alone; \
-                 if the {param} is meant, write `{param}={name}`, else `username={name}`"
-            );
-            found.push(("ambiguous-subject", what));
-        }
-        return found;
-    }
-    match named.whom(options) {
-        Whom::User(user) if !snapshot.has_user(named.tenant(), user) => {
-            let of = if named.tenant() == ALL_TENANTS { "no tenant has" } else { "its tenant has not" };
+    match named.whom() {
+        Whom::User(user) if !named.is_word() && !snapshot.has_user(named.tenant(), user) => {
+            let of = if named.tenant() == ALL_TENANTS { "no tenant has" } else { "its tenant does not have" };
             let user = String::from_utf8_lossy(user);
             let what =
-                format!("the rule is for the user `{user}`, whom {of}: correct the subject or remove it");
-            found.push(("no-such-user", what));
+                format!("the rule is for the user `{user}`, which {of}: correct the subject or remove it");
+            vec![("no-such-user", what)]
         }
-        Whom::Param(..) => {
-            let param = template::typed_subject(&name).map(|(param, _)| param.to_owned());
-            found.extend(param.and_then(|param| of_name(&param, SUBJECT, true, options)));
+        Whom::Param(TypedBy::Other(param), _) => {
+            of_name(&String::from_utf8_lossy(&param), SUBJECT, true, options).into_iter().collect()
         }
-        _ => {}
+        _ => Vec::new(),
     }
-    found
 }
 
 /// What is wrong with a parameter's name; without one that `is_needed` the rule

@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use crate::model::{Known, Name};
 use crate::properties;
 use crate::rules::{Order, Property, Rule};
-use crate::snapshot::{ALL_TENANTS, Options, Snapshot, Whom};
+use crate::snapshot::{ALL_TENANTS, Snapshot, TypedBy, Whom};
 
 /// No subject.
 const NONE: u32 = u32::MAX;
@@ -64,7 +64,6 @@ pub(super) enum Who {
     Everyone,
     User(u64),
     Param(u64),
-    Anyone,
 }
 
 /// A property's key, as the client reads it.
@@ -75,7 +74,7 @@ pub(super) struct Key {
 }
 
 impl<'s> Rules<'s> {
-    pub fn new(snapshot: &'s Snapshot, options: &Options) -> Rules<'s> {
+    pub fn new(snapshot: &'s Snapshot) -> Rules<'s> {
         let seed = RandomState::default();
         let mut numbers: HashMap<Property, u32> = HashMap::new();
         let mut rules = Rules {
@@ -93,12 +92,9 @@ impl<'s> Rules<'s> {
         let first = has_rules().filter(|named| named.tenant() == ALL_TENANTS);
         let others = has_rules().filter(|named| named.tenant() != ALL_TENANTS);
         for named in first.chain(others) {
-            let (tenant, whom) = (named.tenant(), named.whom(options));
-            // However it is written: `os=Linux` is `osname=Linux`.
-            let meaning = match &whom {
-                Whom::Anyone => seed.hash_one((&whom, named.name())),
-                _ => seed.hash_one(&whom),
-            };
+            let (tenant, whom) = (named.tenant(), named.whom());
+            // However it is written: `Linux` and `os=Linux` are `osname=Linux`.
+            let meaning = seed.hash_one(&whom);
             let twin = subjects.get(&(ALL_TENANTS, meaning)).copied().unwrap_or(NONE);
             let number = *subjects.entry((tenant, meaning)).or_insert_with(|| {
                 let number = u32::try_from(rules.subjects.len()).expect("names are fewer than four billion");
@@ -115,12 +111,11 @@ impl<'s> Rules<'s> {
                         Who::User(seed.hash_one(name))
                     }
                     Whom::Param(param, value) => {
-                        if tenant == ALL_TENANTS && param == Known::Domain.name().as_bytes() {
+                        if tenant == ALL_TENANTS && param == TypedBy::Known(Known::Domain) {
                             within = snapshot.tenant_number(value).unwrap_or(tenant);
                         }
                         Who::Param(seed.hash_one(param))
                     }
-                    Whom::Anyone => Who::Anyone,
                 };
                 rules.subjects.push(Subject { tenant, within, who, twin });
                 number
@@ -204,7 +199,6 @@ impl Subject {
             (Who::Everyone, _) | (_, Who::Everyone) => true,
             (Who::User(one), Who::User(other)) => one == other,
             (Who::Param(one), Who::Param(other)) => one != other,
-            (Who::Anyone, Who::Anyone | Who::Param(_)) | (Who::Param(_), Who::Anyone) => false,
             (Who::User(_), _) | (_, Who::User(_)) => true,
         }
     }

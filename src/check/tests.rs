@@ -61,6 +61,7 @@ fn a_rule_never_wins_if_one_that_applies_wherever_it_does_precedes_it() {
         // Two ways to write one subject.
         [("osname=Linux", first, "k", "v"), ("os=Linux", second, "k", "w")],
         [("*os=Linux", first, "k", "v"), ("osname=Linux", second, "k", "w")],
+        [("*osname=Linux", first, "k", "v"), ("LINUX", second, "k", "w")],
         [("alice", first, "k", "v"), ("username=alice", second, "k", "w")],
         [("alice", first, "k", "v"), ("username=alice", first, "k", "w")],
         // Two ways to write one key to Java.
@@ -89,11 +90,12 @@ fn a_rule_never_wins_if_one_that_applies_wherever_it_does_precedes_it() {
 fn a_subject_of_all_tenants_that_is_elsewhere_a_users_name_beats_nothing_here() {
     let rows = [
         user(1, "a.org", "alice"),
-        user(2, "b.org", "printer"),
-        rule(1, "", "printer", (1, 1), "k", "v"),
-        rule(2, "a.org", "printer", (2, 1), "k", "w"),
+        user(2, "b.org", "linux"),
+        rule(1, "", "Linux", (1, 1), "k", "v"),
+        rule(2, "a.org", "Linux", (2, 1), "k", "w"),
     ];
-    assert_eq!(report(&rows).findings, []);
+    let codes: Vec<_> = report(&rows).findings.iter().map(|found| (found.code, found.id)).collect();
+    assert_eq!(codes, [("ambiguous-subject", 1)]);
 }
 
 #[test]

@@ -12,8 +12,8 @@ use crate::check::{self, Severity};
 use crate::cli::{self, ListFormat};
 use crate::config::Tables;
 use crate::exchange::default_spriority;
-use crate::model::{Cell, Row, RuleRow, Table};
-use crate::snapshot::{Folded, Means};
+use crate::model::{Cell, Known, Row, RuleRow, Table};
+use crate::snapshot::{Folded, Subject, TypedBy, sent_for};
 use crate::source::{self, Columns, Edit, Which};
 use crate::template;
 use shown::Shown;
@@ -115,13 +115,13 @@ async fn add(row: RuleRow, tables: &Tables) -> anyhow::Result<()> {
     editing.commit([Edit::Add(Row::Rule(row.clone()))], |_| ()).await?;
     // The newest that reads so is this one.
     let mut added = None;
-    let whom = whom(&row, tables, |known| {
+    let audience = audience(&row, tables, |known| {
         if reads_alike(known, &row) {
             added = added.max(Some(known.id));
         }
     });
-    let for_whom = match whom.await {
-        Ok(whom) => format!(", for {}", print::plain(&whom)),
+    let for_whom = match audience.await {
+        Ok(audience) => format!(", for {}", print::plain(&audience)),
         Err(why) => {
             print::note(format_args!("it is done, but whom it is for cannot be found out: {why:#}"));
             String::new()
@@ -141,38 +141,47 @@ fn reads_alike(one: &RuleRow, other: &RuleRow) -> bool {
     texts(one) == texts(other)
 }
 
-/// Whom a rule is for, in words. `look` is shown all rules on the way.
-async fn whom(row: &RuleRow, tables: &Tables, mut look: impl FnMut(&RuleRow)) -> anyhow::Result<String> {
+/// Who a rule is for, in words. `look` is shown all rules on the way.
+async fn audience(row: &RuleRow, tables: &Tables, mut look: impl FnMut(&RuleRow)) -> anyhow::Result<String> {
     let options = &tables.snapshot;
-    let subject = tables::shown(&row.subject);
-    let shown_subject = options.shown_subject(&subject);
+    let stored = tables::shown(&row.subject);
+    let subject = options.subject(&stored);
     let domain = options.fold(&row.domain).unwrap_or_default();
-    let (mut named, mut typed) = (0, 0);
+    let word = options.comparison.fold(&stored);
+    let (mut is_user, mut is_domain) = (false, false);
     tables::scan(&*tables.source, Which::All, |known| match known {
         Row::Rule(known) => look(&known),
         Row::User(user) => {
             let (name, of) = (options.fold(&user.username), options.fold(&user.domain));
+            is_domain |= of.as_ref() == Some(&word);
             let is_here = domain.is_empty() || of.as_ref() == Some(&domain);
-            match name.filter(|_| is_here).and_then(|name| options.means(&subject, &name)) {
-                Some(Means::Name) => named += 1,
-                Some(Means::Typed) => typed += 1,
-                None => {}
-            }
+            is_user |= name.filter(|_| is_here).is_some_and(|name| options.means(&stored, &name).is_some());
         }
     })
     .await?;
-    let is_default = options.comparison.fold(&subject).as_slice() == b"default";
     let tenant = shown::text(&row.domain);
     let tenant = tenant.map_or("all tenants".into(), |domain| format!("the tenant {domain}"));
-    Ok(match (template::typed_subject(&shown_subject), named, typed) {
-        _ if is_default => format!("everyone of {tenant}"),
-        (_, 1.., _) => format!("the user {subject} of {tenant}"),
-        (Some((_, name)), _, 1..) => format!("the user {name} of {tenant}"),
-        (Some((param, value)), ..) => format!("whoever sends {value:?} for {param}, of {tenant}"),
-        (None, ..) => format!(
-            "whoever sends {subject:?} for any parameter but the username, of {tenant}, as there is no such user; \
-             and for that user, once there is one"
-        ),
+    let shown = options.shown_subject(&stored);
+    let value = shown.split_once('=').map_or(&*shown, |(_, value)| value);
+    let user = |name: &str| match is_user {
+        true => format!("the user {name} of {tenant}"),
+        false => format!("the user {name} of {tenant}, who does not exist yet"),
+    };
+    let sender = |param: &str, value: &str| format!("whoever sends {value:?} for {param}, of {tenant}");
+    Ok(match subject {
+        None => "nobody, as the subject is empty".into(),
+        Some(Subject::Everyone) => format!("everyone of {tenant}"),
+        Some(Subject::Word(word)) => {
+            match sent_for(&word).filter(|known| !is_user && (*known != Known::Domain || is_domain)) {
+                Some(known) => format!("{}, as long as no user has that name", sender(known.name(), &stored)),
+                None => user(&stored),
+            }
+        }
+        Some(Subject::Param(TypedBy::Known(Known::Username), _)) => user(value),
+        Some(Subject::Param(TypedBy::Known(known), _)) => sender(known.name(), value),
+        Some(Subject::Param(TypedBy::Other(_), _)) => {
+            sender(shown.split_once('=').map_or("", |(param, _)| param), value)
+        }
     })
 }
 

@@ -15,7 +15,7 @@ use crate::cli::{self, ListFormat};
 use crate::config::{self, Tables};
 use crate::credential::{self, Owner, PwdFmt, Storage, stored_as};
 use crate::model::{Cell, Row, Table, UserRow};
-use crate::snapshot::{self, Means};
+use crate::snapshot::{self, Means, sent_for};
 use crate::source::{Columns, Edit, Which};
 use found::{Found, Who};
 
@@ -66,12 +66,15 @@ async fn add(user: &str, typed: &cli::Password, tables: &Tables) -> anyhow::Resu
     print::done(format!("added {}, password stored as {}\n", print::plain(user), storage.name()));
     let bare = found.rules.iter().filter(|own| own.means == Means::Name);
     let ids: Vec<i64> = bare.map(|own| own.row.id).collect();
-    if !ids.is_empty() {
+    let known = sent_for(&tables.snapshot.comparison.fold(name));
+    if let Some(known) = known.filter(|_| !ids.is_empty()) {
         print::warn(format_args!(
-            "{} for the subject {name:?} now {} for this user alone; if another parameter is meant, \
-             give the subject as param={name}",
+            "{} for the subject {name:?} now {} for this user alone; if the {} is meant, \
+             give the subject as {}={name}",
             shown::rules_of(&ids),
             if ids.len() == 1 { "is" } else { "are" },
+            known.name(),
+            known.name(),
         ));
     }
     Ok(())
@@ -301,15 +304,19 @@ async fn remove(
         });
         wanted.map(|own| own.row.id).collect()
     };
-    let (bare, typed, others) =
+    let (bare, mut typed, others) =
         (ids(Some(Means::Name), false), ids(Some(Means::Typed), false), ids(None, true));
-    if !bare.is_empty() {
+    let known = sent_for(&tables.snapshot.comparison.fold(name));
+    if let Some(known) = known.filter(|_| !bare.is_empty()) {
         print::warn(format_args!(
-            "{} {}, and from now on any client that sends {name:?} for any parameter gets what is written there; \
+            "{} {}, and from now on any client that sends {name:?} for the {} may get what is written there: \
              remove it with `jitsiprovs rule remove`",
             shown::rules_of(&bare),
             stay(&bare),
+            known.name(),
         ));
+    } else {
+        typed.extend(bare);
     }
     if !typed.is_empty() {
         print::warn(format_args!(

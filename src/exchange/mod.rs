@@ -197,9 +197,8 @@ mod tests {
         let user = UserRow { id: 1, username: "a".into(), domain: Cell::Null, password: Cell::Null };
         let why = |user: &UserRow| User::read(user, &Options::default()).err();
         assert!(why(&user).is_some_and(|why| why.contains("domain")));
-        // What others could make of a username is as the server has it.
-        let user = UserRow { username: "username=b".into(), domain: "a.org".into(), ..user };
-        assert!(why(&user).is_some_and(|why| why.contains("typed")));
+        let user = UserRow { username: " ".into(), domain: "a.org".into(), ..user };
+        assert!(why(&user).is_some_and(|why| why.contains("username is empty")));
         let typed = RuleRow { subject: "osname=".into(), ..rule.row(1) };
         assert!(Rule::read(&typed, &Options::default()).is_err_and(|why| why.contains("subject")));
     }

@@ -249,9 +249,6 @@ fn words(fate: &Fate, order: Option<Order>) -> Words {
             };
             ("mismatch", None, Some(name.clone()), why)
         }
-        Fate::Mismatch(Mismatch::Value) => {
-            ("mismatch", None, None, "the client sent nothing of this value".into())
-        }
         Fate::Bad(why) => ("bad", None, None, format!("bad row: {why}")),
     }
 }

@@ -6,10 +6,11 @@
 //! ([`Snapshot::authenticate`]), and what do they get ([`Snapshot::answer`]).
 
 mod decoys;
+mod kind;
 mod ledger;
 mod names;
-mod owners;
 mod rows;
+mod subject;
 mod survey;
 mod trace;
 mod trie;
@@ -22,17 +23,17 @@ use smallvec::SmallVec;
 
 pub use ledger::content;
 pub use names::{Comparison, Folded};
-pub use owners::Means;
+pub use subject::{Means, Subject, TypedBy, sent_for};
 
-pub(crate) use survey::{ALL_TENANTS, Named, Whom, looks_sent_for};
+pub(crate) use survey::{ALL_TENANTS, Named, Whom};
 pub use trace::{Fate, Mismatch, Traced};
 pub use writer::{Draft, Problems, Summary, Writer};
 
 use crate::credential::{Credential, PwdFmt, Slow, Verdict};
 use crate::model::{Aliases, Known, Params, built_in_aliases};
 use crate::rules::{self, Answer, Rule, RuleSet, Rules};
-use crate::template;
 use decoys::Decoys;
+use kind::{Kind, Param};
 use names::Stored;
 use trie::Trie;
 
@@ -66,6 +67,9 @@ impl Default for Options {
 pub struct Snapshot {
     comparison: Comparison,
     names: Trie<Shared>,
+    /// The parameters of typed subjects that only the operator knows, as they are
+    /// compared, by number.
+    others: Arc<Vec<Folded>>,
     tenants: Trie<Arc<Tenant>>,
     /// Rules of all tenants are kept as those of one more, [`EVERYWHERE`].
     everywhere: Arc<Tenant>,
@@ -105,21 +109,23 @@ pub struct Counts {
 
 /// The number of the tenant that is all tenants.
 const EVERYWHERE: u32 = 0;
-/// The name that rules for everyone are kept under: nobody else's, since
-/// neither a username nor a subject can be empty.
+/// What rules for everyone are kept under.
 const DEFAULT: &[u8] = b"";
 
-/// A name of a tenant: a user's, a rule's subject, or both. A user's own rules
-/// lie beside the credential, and no parameter but the username leads there.
+/// A subject of a tenant. A bare word is also the name of a user, if there is
+/// one: their rules lie beside the credential.
 #[derive(Debug, Clone)]
 struct Entry {
     tenant: u32,
+    kind: Kind,
+    /// Of a word of all tenants: how many tenants have a user of that name. It
+    /// stays at the largest number once it is there, which only keeps more from
+    /// clients.
+    namesakes: u16,
     name: Stored,
     /// Users of this name, the lowest id first: the others do not count as long
     /// as it is there.
     users: SmallVec<[User; 1]>,
-    /// Of a name of all tenants: how many tenants have a user of that name.
-    namesakes: u32,
     rules: Rules,
 }
 
@@ -128,7 +134,7 @@ struct Entry {
 type Shared = triomphe::Arc<Entry>;
 
 impl Entry {
-    /// Whether the name is a user's, so that rules for it are that user's.
+    /// Whether a word is a user's name, so that no parameter leads to it.
     fn is_user(&self) -> bool {
         !self.users.is_empty() || self.namesakes > 0
     }
@@ -158,32 +164,16 @@ struct Tenant {
 
 /// How many rules of a tenant have which kind of subject, so that a request
 /// looks up nothing that cannot be there.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 struct Subjects {
     /// All of them.
     all: usize,
     /// `default`
     default: usize,
-    /// A value that is no user's name: whoever sends it matches.
+    /// A word that is no user's name, and that clients send for a parameter.
     open: usize,
-    /// `param=value`, by what stands before the value.
-    typed: Vec<Typed>,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-struct Typed {
-    /// `param=`, as it is compared.
-    prefix: Stored,
-    param: Param,
-    rules: usize,
-}
-
-/// The parameter a typed subject names.
-#[derive(Debug, Clone, PartialEq)]
-enum Param {
-    Known(Known),
-    /// As it is compared.
-    Other(Stored),
+    /// `param=value`, by parameter.
+    typed: Vec<(Kind, usize)>,
 }
 
 /// An authenticated request's place in the snapshot.
@@ -241,7 +231,7 @@ impl Snapshot {
         let (domain, username) = (fold(Known::Domain), fold(Known::Username));
         let tenant = self.tenant(&domain);
         // Looked up in any case, or an unknown tenant would be told sooner.
-        let entry = self.entry(tenant.map_or(EVERYWHERE, |tenant| tenant.number), &username);
+        let entry = self.entry(tenant.map_or(EVERYWHERE, |tenant| tenant.number), Kind::WORD, &username);
         let found = tenant.zip(entry).and_then(|(tenant, entry)| {
             let credential = &entry.users.first()?.credential;
             credential.is_usable().then_some((Session { tenant, user: entry }, credential))
@@ -280,7 +270,8 @@ impl Snapshot {
         extras.extend(user.rules.iter());
         if self.everywhere.subjects.all > self.everywhere.subjects.default {
             let name = self.comparison.fold(params.known(Known::Username).unwrap_or_default());
-            extras.extend(self.entry(EVERYWHERE, &name).into_iter().flat_map(|entry| entry.rules.iter()));
+            let of_all = self.entry(EVERYWHERE, Kind::WORD, &name);
+            extras.extend(of_all.into_iter().flat_map(|entry| entry.rules.iter()));
         }
         self.select(tenant, params, extras);
         self.select(&self.everywhere, params, extras);
@@ -289,38 +280,35 @@ impl Snapshot {
         }
     }
 
-    /// Rules of a tenant for whoever sends certain parameters. The username
-    /// leads only to a user's own rules, which are not among them.
+    /// Rules of a tenant for clients that send certain parameters. What is a
+    /// user's by its bare name is not among them.
     fn select<'s>(&'s self, tenant: &'s Tenant, params: &Params, extras: &mut Extras<'s>) {
-        let mut take = |name: &[u8]| {
-            let entry = self.entry(tenant.number, name).filter(|entry| !entry.is_user());
-            extras.extend(entry.into_iter().flat_map(|entry| entry.rules.iter()));
-        };
         if tenant.subjects.open > 0 {
-            for known in Known::ALL.into_iter().filter(|&known| known != Known::Username) {
-                // A value that looks like a typed subject is not one.
-                let value = params.known(known).filter(|value| template::typed_subject(value).is_none());
-                if let Some(value) = value.map(|value| self.comparison.fold(value)).filter(|v| !v.is_empty())
-                {
-                    take(&value);
+            for known in Known::ALL {
+                let Some(value) = params.known(known).map(|value| self.comparison.fold(value)) else {
+                    continue;
+                };
+                if sent_for(&value) != Some(known) {
+                    continue;
                 }
+                let entry = self.entry(tenant.number, Kind::WORD, &value);
+                let open = entry.filter(|entry| !entry.is_user());
+                extras.extend(open.into_iter().flat_map(|entry| entry.rules.iter()));
             }
         }
-        for Typed { prefix, param, .. } in &tenant.subjects.typed {
+        for (kind, _) in &tenant.subjects.typed {
             let mut take = |value: &str| {
-                let value = self.comparison.fold(value);
-                if !value.is_empty() {
-                    let mut name = Folded::from_slice(prefix);
-                    name.extend_from_slice(&value);
-                    take(&name);
-                }
+                // Nothing has an empty value, so nothing is found for one.
+                let entry = self.entry(tenant.number, *kind, &self.comparison.fold(value));
+                extras.extend(entry.into_iter().flat_map(|entry| entry.rules.iter()));
             };
-            match param {
-                Param::Known(known) => params.known(*known).into_iter().for_each(&mut take),
-                Param::Other(wanted) => {
-                    let is_it = |name: &str| *self.comparison.fold(name) == **wanted;
+            match kind.param() {
+                Some(Param::Known(known)) => params.known(known).into_iter().for_each(&mut take),
+                Some(Param::Other(number)) => {
+                    let is_it = |name: &str| self.comparison.fold(name) == self.others[number];
                     params.others().filter(|(name, _)| is_it(name)).for_each(|(_, value)| take(value));
                 }
+                None => {}
             }
         }
     }
@@ -348,17 +336,17 @@ impl Snapshot {
 
     /// The user of a name, and what their password is compared with.
     fn user<'s>(&'s self, tenant: &'s Tenant, username: &[u8]) -> Option<(Session<'s>, &'s Credential)> {
-        let user = self.entry(tenant.number, username)?;
+        let user = self.entry(tenant.number, Kind::WORD, username)?;
         Some((Session { tenant, user }, &user.users.first()?.credential))
     }
 
     fn tenant(&self, domain: &[u8]) -> Option<&Tenant> {
         let is_it = |tenant: &Arc<Tenant>| *tenant.name == *domain;
-        Some(self.tenants.get(names::place(EVERYWHERE, domain), is_it)?)
+        Some(self.tenants.get(names::place(EVERYWHERE, Kind::WORD, domain), is_it)?)
     }
 
-    fn entry(&self, tenant: u32, name: &[u8]) -> Option<&Entry> {
-        Some(self.names.get(names::place(tenant, name), |entry| entry.is(tenant, name))?)
+    fn entry(&self, tenant: u32, kind: Kind, name: &[u8]) -> Option<&Entry> {
+        Some(self.names.get(names::place(tenant, kind, name), |entry| entry.is(tenant, kind, name))?)
     }
 }
 
@@ -368,14 +356,28 @@ impl Snapshot {
 impl PartialEq for Snapshot {
     fn eq(&self, other: &Self) -> bool {
         let sizes = |snapshot: &Snapshot| Counts { bytes: 0, ..snapshot.counts };
-        let same_entry = |one: &Entry, tenant: u32| {
-            other.entry(tenant, &one.name).is_some_and(|other| {
+        let same_entry = |one: &Entry, tenant: u32, kind: Kind| {
+            other.entry(tenant, kind, &one.name).is_some_and(|other| {
                 (&one.users, one.namesakes, &one.rules) == (&other.users, other.namesakes, &other.rules)
             })
         };
+        // Parameters that only the operator knows may have other numbers there.
+        let same_kind = |kind: Kind| match kind.param() {
+            Some(Param::Other(number)) => {
+                Kind::other(other.others.iter().position(|name| *name == self.others[number])?)
+            }
+            _ => Some(kind),
+        };
+        let same_subjects = |one: &Subjects, other: &Subjects| {
+            (one.all, one.default, one.open, one.typed.len())
+                == (other.all, other.default, other.open, other.typed.len())
+                && one.typed.iter().all(|(kind, rules)| {
+                    same_kind(*kind).is_some_and(|kind| other.typed.contains(&(kind, *rules)))
+                })
+        };
         let same_tenant = |one: &Tenant, other: &Tenant| {
-            (one.users, &one.subjects, &one.base, &one.decoys)
-                == (other.users, &other.subjects, &other.base, &other.decoys)
+            (one.users, &one.base, &one.decoys) == (other.users, &other.base, &other.decoys)
+                && same_subjects(&one.subjects, &other.subjects)
                 && match (&one.default, &other.default) {
                     (Some(one), Some(other)) => one.rules == other.rules,
                     (one, other) => one.is_none() && other.is_none(),
@@ -394,16 +396,16 @@ impl PartialEq for Snapshot {
                     same_tenant(tenant, other)
                 })
             })
-            && self
-                .names
-                .iter()
-                .all(|entry| numbers.get(&entry.tenant).is_some_and(|&tenant| same_entry(entry, tenant)))
+            && self.names.iter().all(|entry| {
+                let place = numbers.get(&entry.tenant).zip(same_kind(entry.kind));
+                place.is_some_and(|(&tenant, kind)| same_entry(entry, tenant, kind))
+            })
     }
 }
 
 impl Entry {
-    fn is(&self, tenant: u32, name: &[u8]) -> bool {
-        self.tenant == tenant && *self.name == *name
+    fn is(&self, tenant: u32, kind: Kind, name: &[u8]) -> bool {
+        (self.tenant, self.kind) == (tenant, kind) && *self.name == *name
     }
 }
 

@@ -6,6 +6,8 @@ use std::sync::LazyLock;
 use foldhash::quality::RandomState;
 use smallvec::SmallVec;
 
+use super::kind::Kind;
+
 /// How names are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Comparison {
@@ -53,9 +55,9 @@ pub(super) type Stored = SmallVec<[u8; 16]>;
 /// knows. Its upper half is never 0.
 ///
 /// [`Trie`]: super::trie::Trie
-pub(super) fn place(tenant: u32, name: &[u8]) -> u64 {
+pub(super) fn place(tenant: u32, kind: Kind, name: &[u8]) -> u64 {
     static KEYED: LazyLock<RandomState> = LazyLock::new(RandomState::default);
-    let hash = KEYED.hash_one((tenant, name));
+    let hash = KEYED.hash_one((tenant, kind, name));
     if prefix(hash) == 0 { hash | 1 << 32 } else { hash }
 }
 

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::{Folded, Options, Param, names};
+use super::{Folded, Options, Subject};
 use crate::credential::{Credential, Owner};
-use crate::model::{Cell, Known, Row, RuleRow, UserRow};
+use crate::model::{Cell, Row, RuleRow, UserRow};
 use crate::properties::Place;
 use crate::rules::{Compiled, Key, Order};
-use crate::template::{self, Fault, Template};
+use crate::template::{Fault, Template};
 
 /// Longest property key in bytes, before substitution.
 const MAX_KEY: usize = 1024;
@@ -58,8 +58,7 @@ pub(super) struct User {
 pub(super) struct Rule {
     /// Empty for all tenants.
     pub domain: Folded,
-    /// [`DEFAULT`](super::DEFAULT) for everyone.
-    pub subject: Folded,
+    pub subject: Subject,
     pub compiled: Compiled,
 }
 
@@ -99,9 +98,13 @@ pub(super) fn user(
             return Err(unusable(&format!("{column} is empty, which no client can send")));
         }
     }
-    if let Some((_, Param::Known(Known::Username))) = typed(&username, options) {
-        // They would be given what is meant for the one so named.
-        return Err(unusable("username is a typed subject that names another user"));
+    if let Some(Subject::Param(..)) = options.subject(&stored_username) {
+        problem(
+            "ambiguous-subject",
+            "the username reads like a parameter and its value: write `username=` and the name in the \
+             subject of rules for this user"
+                .into(),
+        );
     }
     let realm = options.realm.as_deref().unwrap_or(&stored_domain);
     let owner = Owner { username: &stored_username, realm };
@@ -132,7 +135,9 @@ pub(super) fn rule(
         Ok(domain) => options.comparison.fold(&domain.unwrap_or_default()),
         Err(_) => return Err(unusable("domain is not UTF-8")),
     };
-    let subject = subject(&required(&row.subject, "subject")?, options)?;
+    let subject = options.subject(&required(&row.subject, "subject")?);
+    let subject = subject
+        .ok_or_else(|| unusable("the subject is empty, which matches no client: write `default` for all"))?;
     let key = required(&row.key, "property_key")?;
     let value = required(&row.value, "property_value")?;
     for (text, longest, column) in [(&key, MAX_KEY, "property_key"), (&value, MAX_VALUE, "property_value")] {
@@ -151,29 +156,6 @@ pub(super) fn rule(
     faults.iter().for_each(|found| fault("property_key", *found));
     let value = Template::parse(&value, Place::Value, |found| fault("property_value", found));
     Ok(Rule { domain, subject, compiled: Compiled { order, key, value } })
-}
-
-fn subject(stored: &str, options: &Options) -> Result<Folded, Unusable> {
-    let folded = options.comparison.fold(stored);
-    if folded.as_slice() == b"default" {
-        return Ok(Folded::from_slice(super::DEFAULT));
-    }
-    let is_empty = |(_, value): (&str, &str)| options.comparison.fold(value).is_empty();
-    if folded.is_empty() || template::typed_subject(stored).is_some_and(is_empty) {
-        return Err(unusable("the subject is empty, which matches no client: write `default` for all"));
-    }
-    Ok(folded)
-}
-
-/// What stands before the value in the name of a typed subject, `=` included,
-/// and the parameter meant.
-pub(super) fn typed(name: &[u8], options: &Options) -> Option<(names::Stored, Param)> {
-    let (param, _) = template::typed_subject(std::str::from_utf8(name).ok()?)?;
-    let prefix = names::Stored::from_slice(&name[..=param.len()]);
-    let alias = options.aliases.iter().find(|(alias, _)| alias == param);
-    let known = alias.map(|(_, known)| *known).or_else(|| Known::from_name(param));
-    let other = || Param::Other(names::Stored::from_slice(param.as_bytes()));
-    Some((prefix, known.map_or_else(other, Param::Known)))
 }
 
 fn priority(
@@ -198,23 +180,4 @@ fn required<'c>(cell: &'c Cell, column: &str) -> Result<Cow<'c, str>, Unusable> 
         Ok(None) => Err(unusable(&format!("{column} is NULL"))),
         Err(_) => Err(unusable(&format!("{column} is not UTF-8"))),
     }
-}
-
-/// The parameter that clients are known to send this value for: Java's
-/// `os.name` and `os.arch`. A subject such as `Linux` stops
-/// matching what it was written for once a user has that name, and only these
-/// can be recognised.
-pub(super) fn sent_for(value: &[u8]) -> Option<(&str, &'static str)> {
-    let value = std::str::from_utf8(value).ok()?;
-    // Whatever the comparison of names; this is asked of every name of a load.
-    let is_one = |names: &[&str]| names.iter().any(|name| value.eq_ignore_ascii_case(name));
-    let is_windows = value.get(..8).is_some_and(|begin| begin.eq_ignore_ascii_case("windows "));
-    let param = if is_windows || is_one(&["linux", "mac os x", "freebsd", "openbsd", "netbsd", "sunos"]) {
-        "osname"
-    } else if is_one(&["amd64", "x86_64", "i386", "i686", "x86", "aarch64", "arm"]) {
-        "arch"
-    } else {
-        return None;
-    };
-    Some((value, param))
 }

@@ -1,9 +1,8 @@
 //! Everything in a snapshot, to be looked through: for what asks about all rows
 //! at once, as `check` does.
 
-use std::net::IpAddr;
-
-use super::{DEFAULT, EVERYWHERE, Entry, Options, Param, Snapshot, rows};
+use super::kind::{Kind, Param};
+use super::{EVERYWHERE, Entry, Snapshot, TypedBy};
 use crate::credential::Credential;
 use crate::model::Known;
 use crate::rules::Rules;
@@ -18,60 +17,53 @@ pub(crate) enum Whom<'s> {
     Everyone,
     /// A user, by the name as it is compared.
     User(&'s [u8]),
-    /// Who sends a parameter, by its name as it is compared, with this value.
-    Param(Vec<u8>, &'s [u8]),
-    /// Who sends this value for any parameter.
-    Anyone,
+    /// Who sends a parameter with this value.
+    Param(TypedBy, &'s [u8]),
 }
 
 /// A name of a tenant, with its users and the rules for it.
 #[derive(Clone, Copy)]
-pub(crate) struct Named<'s>(&'s Entry);
+pub(crate) struct Named<'s>(&'s Snapshot, &'s Entry);
 
 impl<'s> Named<'s> {
     /// The tenant's number, [`ALL_TENANTS`] for all.
     pub fn tenant(self) -> u32 {
-        self.0.tenant
+        self.1.tenant
     }
 
     /// The name as it is compared; empty for everyone.
     pub fn name(self) -> &'s [u8] {
-        &self.0.name
+        &self.1.name
     }
 
-    /// Whether it is a user's name, so that its rules are that user's.
-    pub fn is_user(self) -> bool {
-        self.0.is_user()
+    /// Whether it is a bare word, not the value of a parameter.
+    pub fn is_word(self) -> bool {
+        self.1.kind == Kind::WORD
     }
 
     /// Its users by id; but for collisions, it is one at most.
     pub fn users(self) -> impl Iterator<Item = (i64, &'s Credential)> {
-        self.0.users.iter().map(|user| (user.id, &user.credential))
+        self.1.users.iter().map(|user| (user.id, &user.credential))
     }
 
     /// The rules for it, in order.
     pub fn rules(self) -> &'s Rules {
-        &self.0.rules
+        &self.1.rules
     }
 
-    /// Whom the rules are for.
-    pub fn whom(self, options: &Options) -> Whom<'s> {
-        if self.name() == DEFAULT {
-            return Whom::Everyone;
-        }
-        if self.is_user() {
-            return Whom::User(self.name());
-        }
-        match rows::typed(self.name(), options) {
-            None => Whom::Anyone,
-            Some((prefix, param)) => {
-                let value = &self.name()[prefix.len()..];
-                match param {
-                    Param::Known(Known::Username) => Whom::User(value),
-                    Param::Known(known) => Whom::Param(known.name().into(), value),
-                    Param::Other(name) => Whom::Param(name.to_vec(), value),
-                }
-            }
+    /// Who the rules are for.
+    pub fn whom(self) -> Whom<'s> {
+        let Named(snapshot, entry) = self;
+        let name = &*entry.name;
+        let param = match entry.kind {
+            Kind::EVERYONE => return Whom::Everyone,
+            Kind::WORD => snapshot.sent_for(name).filter(|_| !entry.is_user()).map(Param::Known),
+            typed => typed.param(),
+        };
+        match param {
+            None | Some(Param::Known(Known::Username)) => Whom::User(name),
+            Some(Param::Known(known)) => Whom::Param(TypedBy::Known(known), name),
+            Some(Param::Other(number)) => Whom::Param(TypedBy::Other(snapshot.others[number].clone()), name),
         }
     }
 }
@@ -79,7 +71,7 @@ impl<'s> Named<'s> {
 impl Snapshot {
     /// Every name that is a user's or a subject.
     pub(crate) fn named(&self) -> impl Iterator<Item = Named<'_>> {
-        self.names.iter().map(|entry| Named(entry))
+        self.names.iter().map(|entry| Named(self, entry))
     }
 
     /// The tenants that have users or rules, by number and domain as it is
@@ -96,35 +88,11 @@ impl Snapshot {
     /// Whether a tenant has a user of that name; for all tenants, whether any
     /// has.
     pub(crate) fn has_user(&self, tenant: u32, name: &[u8]) -> bool {
-        let has = |tenant| self.entry(tenant, name).is_some_and(|entry| !entry.users.is_empty());
+        let has = |tenant| self.entry(tenant, Kind::WORD, name).is_some_and(|entry| !entry.users.is_empty());
         match tenant {
             EVERYWHERE => self.tenants.iter().any(|tenant| has(tenant.number)),
             _ => has(tenant),
         }
-    }
-}
-
-/// The parameter that a value looks as if it were sent for, whoever else has it
-/// as a name; but for those that the load itself knows.
-pub(crate) fn looks_sent_for(snapshot: &Snapshot, name: &[u8]) -> Option<&'static str> {
-    let text = std::str::from_utf8(name).ok()?;
-    if rows::sent_for(name).is_some() {
-        return None;
-    }
-    let is_mac = |separator| {
-        let mut parts = 0;
-        let all = text.split(separator).all(|part| {
-            parts += 1;
-            part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit())
-        });
-        all && parts == 6
-    };
-    if text.parse::<IpAddr>().is_ok() {
-        Some("ipaddr")
-    } else if is_mac(':') || is_mac('-') {
-        Some("hwaddr")
-    } else {
-        snapshot.tenant(name).map(|_| "domain")
     }
 }
 
@@ -133,7 +101,7 @@ impl Snapshot {
     /// The answer to a user whose password is taken for right.
     pub(crate) fn answer_to(&self, user: &str, domain: &str, params: &crate::model::Params) -> Vec<u8> {
         let tenant = self.tenant(&self.fold(domain)).expect("a tenant");
-        let user = self.entry(tenant.number, &self.fold(user)).expect("a user");
+        let user = self.entry(tenant.number, Kind::WORD, &self.fold(user)).expect("a user");
         self.answer(super::Session { tenant, user }, params).body
     }
 }

@@ -80,7 +80,8 @@ fn a_client_reaches_another_users_rules_by_no_parameter() {
             ("a.org", "bob", 1, "k", "bobs"),
             ("", "BOB", 2, "g", "bobs too"),
             ("", "carol", 1, "c", "carols"),
-            ("a.org", "printer", 1, "p", "$hwaddr"),
+            ("a.org", "printer", 1, "w", "$hwaddr"),
+            ("a.org", "hwaddr=printer", 1, "p", "$hwaddr"),
         ],
     );
     for param in Known::ALL
@@ -149,8 +150,9 @@ fn an_empty_parameter_matches_nothing_and_renders_as_nothing() {
 
 #[test]
 fn one_rule_selected_by_two_parameters_is_answered_once() {
-    let snapshot = snapshot(&[("a.org", "alice", "pw")], &[("", "x", 1, "a", "1"), ("", "x", 2, "b", "2")]);
-    let twice = [("osname", "x"), ("arch", "X")];
+    let rules = [("", "dept=x", 1, "a", "1"), ("", "dept=x", 2, "b", "2")];
+    let snapshot = snapshot(&[("a.org", "alice", "pw")], &rules);
+    let twice = [("dept", "x"), ("Dept", "X")];
     assert_eq!(ask_as(&snapshot, "alice", "a.org", &twice), Some("a=1\nb=2\n".into()));
 }
 
@@ -163,7 +165,7 @@ fn exact_comparison_makes_case_count() {
         rule_row(1, ("", "ALICE", 1, "k", "v")),
     ];
     let (snapshot, problems) = build(options, rows);
-    assert_eq!(problems, Vec::<String>::new());
+    assert!(problems.len() == 1 && problems[0].contains("`ALICE` is taken for a username"), "{problems:?}");
     assert_eq!(ask_as(&snapshot, "Alice", "a.org", &[]), Some("".into()));
     assert_eq!(ask_as(&snapshot, "ALICE", "a.org", &[]), None);
 }
@@ -301,32 +303,54 @@ fn a_slow_password_is_remembered_over_a_reload_of_the_same_row() {
 }
 
 #[test]
-fn a_username_that_looks_like_a_typed_subject_protects_its_rules_too() {
-    let users = [("a.org", "alice", "pw"), ("a.org", "hostname=bob", "pw")];
-    let rules = [("", "hostname=bob", 1, "g", "1"), ("a.org", "Hostname=Bob", 1, "t", "1")];
-    let check = |snapshot: &Snapshot| {
-        assert_eq!(ask_as(snapshot, "alice", "a.org", &[("hostname", "bob")]), Some("".into()));
-        assert_eq!(ask_as(snapshot, "hostname=bob", "a.org", &[]), Some("g=1\nt=1\n".into()));
-    };
-    check(&snapshot(&users, &rules));
-    let rules = (1..).zip(rules).map(|(id, rule)| rule_row(id, rule));
-    let users = (1..).zip(users).map(|(id, user)| user_row(id, user));
-    check(&build(plain(), rules.chain(users)).0);
-}
-
-#[test]
-fn nobody_is_called_what_would_give_them_the_rules_of_another() {
+fn a_typed_subject_is_its_parameters_whoever_has_its_text_as_a_name() {
     let rows = [
         user_row(1, ("a.org", "bob", "pw")),
         user_row(2, ("a.org", "username=bob", "pw")),
-        user_row(3, ("a.org", "User=Bob", "pw")),
+        user_row(3, ("a.org", "hostname=bob", "pw")),
         rule_row(1, ("a.org", "username=bob", 1, "k", "bobs")),
-        rule_row(2, ("", "user=bob", 1, "g", "bobs")),
+        rule_row(2, ("", "User=bob", 1, "g", "bobs")),
+        rule_row(3, ("", "Hostname=Bob", 1, "h", "host")),
+        rule_row(4, ("", "username=hostname=bob", 1, "own", "1")),
     ];
     let (snapshot, problems) = build(plain(), rows);
     assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems.iter().all(|text| text.starts_with("user_auth id") && text.contains("`username=`")));
     assert_eq!(ask_as(&snapshot, "bob", "a.org", &[]), Some("k=bobs\ng=bobs\n".into()));
-    assert_eq!(ask_as(&snapshot, "username=bob", "a.org", &[]), None);
+    assert_eq!(ask_as(&snapshot, "username=bob", "a.org", &[]), Some("".into()));
+    assert_eq!(ask_as(&snapshot, "hostname=bob", "a.org", &[]), Some("own=1\n".into()));
+    assert_eq!(
+        ask_as(&snapshot, "bob", "a.org", &[("hostname", "bob")]),
+        Some("k=bobs\ng=bobs\nh=host\n".into())
+    );
+}
+
+#[test]
+fn a_bare_word_stays_a_username_when_the_user_goes() {
+    let mut writer = Writer::new(plain());
+    let mut commit = |changes: Vec<Change>| {
+        let mut draft = writer.draft();
+        changes.into_iter().for_each(|change| draft.apply(change));
+        draft.commit()
+    };
+    let sent: Vec<(&str, &str)> =
+        Known::ALL.map(Known::name).iter().skip(3).map(|name| (*name, "bob")).collect();
+    let rows = [
+        user_row(1, ("a.org", "bob", "pw")),
+        user_row(2, ("b.org", "eve", "pw")),
+        rule_row(1, ("", "bob", 1, "k", "bobs")),
+        rule_row(2, ("", "b.org", 1, "tenant", "1")),
+    ];
+    let (snapshot, problems) = commit(rows.into_iter().map(Change::Put).collect());
+    assert_eq!((problems.total, ask_as(&snapshot, "bob", "a.org", &[])), (0, Some("k=bobs\n".into())));
+    let (snapshot, problems) = commit(vec![Change::Gone(crate::model::Table::UserAuth, 1)]);
+    let problems: Vec<String> = problems.first.iter().map(ToString::to_string).collect();
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(problems[0].starts_with("jitsi_property id 1:") && problems[0].contains("`hostname=bob`"));
+    assert_eq!(ask_as(&snapshot, "eve", "b.org", &sent), Some("tenant=1\n".into()));
+    // Nor does a tenant of that name make it one.
+    let (snapshot, _) = commit(vec![Change::Put(user_row(3, ("bob", "eve", "pw")))]);
+    assert_eq!(ask_as(&snapshot, "eve", "bob", &sent), Some("".into()));
 }
 
 #[test]
@@ -387,15 +411,15 @@ fn selects(rule: &Rule<'_>, users: &[User<'_>], params: &[(&str, &str)]) -> bool
     if subject == "default" {
         return true;
     }
-    let is_user =
-        |(tenant, name, _): &User<'_>| fold(name) == subject && (domain.is_empty() || *tenant == domain);
-    if users.iter().any(is_user) {
-        return get("username") == Some(subject);
-    }
     if let Some((name, value)) = subject.split_once('=') {
         return get(name).as_deref() == Some(value);
     }
-    params.iter().any(|(name, value)| *name != "username" && fold(value) == subject)
+    let is_user =
+        |(tenant, name, _): &User<'_>| fold(name) == subject && (domain.is_empty() || *tenant == domain);
+    if subject == "linux" && !users.iter().any(is_user) {
+        return get("osname") == Some(subject);
+    }
+    get("username") == Some(subject)
 }
 
 proptest! {

@@ -3,8 +3,9 @@
 
 use hashbrown::{HashMap, HashSet};
 
+use super::kind::Kind;
 use super::rows::{self, Keys};
-use super::{DEFAULT, EVERYWHERE, Extras, Options, Param, Session, Snapshot};
+use super::{DEFAULT, EVERYWHERE, Extras, Options, Session, Snapshot, Subject, TypedBy};
 use crate::model::{Known, Params, RuleRow};
 use crate::rules::{self, Compiled, Outcome};
 
@@ -46,8 +47,6 @@ pub enum Mismatch {
         /// The value that the client sent.
         sent: Option<String>,
     },
-    /// No parameter has the value that is its subject.
-    Value,
 }
 
 impl Session<'_> {
@@ -95,7 +94,7 @@ impl Snapshot {
                 Ok(rows::Rule { domain, subject, compiled }) => {
                     let fate = match outcomes.get(&row.id) {
                         Some(outcome) => Fate::Matches(outcome.clone()),
-                        None => Fate::Mismatch(self.mismatch(options, session, params, &domain, &subject)),
+                        None => Fate::Mismatch(self.mismatch(session, params, &domain, &subject)),
                     };
                     (Some(compiled), fate)
                 }
@@ -113,7 +112,7 @@ impl Snapshot {
     fn outcomes(&self, session: Session<'_>, params: &Params) -> HashMap<i64, Outcome> {
         let mut all = Extras::new();
         self.gather(session, params, &mut all);
-        let defaults = [session.tenant.default.as_deref(), self.entry(EVERYWHERE, DEFAULT)];
+        let defaults = [session.tenant.default.as_deref(), self.entry(EVERYWHERE, Kind::EVERYONE, DEFAULT)];
         all.extend(defaults.into_iter().flatten().flat_map(|entry| entry.rules.iter()));
         all.sort_unstable_by_key(|rule| rule.order());
         all.dedup_by(|one, other| one.is(*other));
@@ -128,30 +127,29 @@ impl Snapshot {
         domain.is_empty() || *domain == *session.tenant.name
     }
 
-    fn mismatch(
-        &self,
-        options: &Options,
-        session: Session<'_>,
-        params: &Params,
-        domain: &[u8],
-        subject: &[u8],
-    ) -> Mismatch {
-        let tenant = if domain.is_empty() { EVERYWHERE } else { session.tenant.number };
-        let is_it = |value: &str| *self.comparison.fold(value) == *subject;
-        if self.entry(tenant, subject).is_some_and(|entry| entry.is_user()) {
-            let others = Known::ALL.into_iter().filter(|known| !known.always_given());
-            let is_sent = others.filter_map(|known| params.known(known)).any(is_it);
-            return Mismatch::OtherUser { is_sent };
-        }
-        let Some((prefix, param)) = rows::typed(subject, options) else { return Mismatch::Value };
-        let (name, sent) = match param {
-            Param::Known(known) => (known.name().to_owned(), params.known(known)),
-            Param::Other(wanted) => {
-                let is_it = |name: &str| *self.comparison.fold(name) == *wanted;
-                let name = String::from_utf8_lossy(&prefix[..prefix.len() - 1]).into_owned();
-                (name, params.others().find(|(name, _)| is_it(name)).map(|(_, value)| value))
+    fn mismatch(&self, session: Session<'_>, params: &Params, domain: &[u8], subject: &Subject) -> Mismatch {
+        let known = match subject {
+            Subject::Everyone => unreachable!("it matches everyone"),
+            Subject::Word(word) => {
+                let tenant = if domain.is_empty() { EVERYWHERE } else { session.tenant.number };
+                let is_user = self.entry(tenant, Kind::WORD, word).is_some_and(|entry| entry.is_user());
+                match self.sent_for(word).filter(|_| !is_user) {
+                    Some(known) => known,
+                    None => {
+                        let is_it = |value: &str| self.comparison.fold(value) == *word;
+                        let others = Known::ALL.into_iter().filter(|known| !known.always_given());
+                        let is_sent = others.filter_map(|known| params.known(known)).any(is_it);
+                        return Mismatch::OtherUser { is_sent };
+                    }
+                }
+            }
+            Subject::Param(TypedBy::Known(known), _) => *known,
+            Subject::Param(TypedBy::Other(wanted), _) => {
+                let is_it = |name: &str| self.comparison.fold(name) == *wanted;
+                let sent = params.others().find(|(name, _)| is_it(name)).map(|(_, value)| value.to_owned());
+                return Mismatch::Param { name: String::from_utf8_lossy(wanted).into_owned(), sent };
             }
         };
-        Mismatch::Param { name, sent: sent.map(str::to_owned) }
+        Mismatch::Param { name: known.name().to_owned(), sent: params.known(known).map(str::to_owned) }
     }
 }

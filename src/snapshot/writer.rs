@@ -10,10 +10,14 @@ use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 
+use super::kind::Kind;
 use super::ledger::{self, Ledger, Record, UNUSED};
-use super::names::{self, Stored};
+use super::names::{self, Folded, Stored};
 use super::rows::{self, Keys, Unusable};
-use super::{Counts, DEFAULT, EVERYWHERE, Entry, Options, Shared, Snapshot, Tenant, Trie, Typed, User};
+use super::{
+    Counts, DEFAULT, EVERYWHERE, Entry, Options, Shared, Snapshot, Subject, Tenant, Trie, TypedBy, User,
+    sent_for,
+};
 use crate::model::{Change, Problem, Row, RuleRow, Table, UserRow};
 use crate::rules::{Compiled, RuleSet, Rules};
 
@@ -69,6 +73,7 @@ pub struct Writer {
     ledger: Ledger,
     keys: Keys,
     domains: Domains,
+    others: Others,
     /// Tells the rows that the latest load has seen from those it has not.
     load: u8,
     /// Rows that were put or removed by others since the latest load began,
@@ -100,6 +105,43 @@ impl Domains {
     }
 }
 
+/// Parameters that only the operator knows have numbers, in the order in which
+/// they were first seen.
+#[derive(Debug, Default)]
+struct Others {
+    numbers: HashMap<Folded, usize>,
+    names: Arc<Vec<Folded>>,
+}
+
+impl Others {
+    fn number(&mut self, name: Folded) -> usize {
+        let next = self.names.len();
+        *self.numbers.entry(name).or_insert_with_key(|name| {
+            Arc::make_mut(&mut self.names).push(name.clone());
+            next
+        })
+    }
+}
+
+/// Where a subject's rules are in the index.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Place {
+    tenant: u32,
+    kind: Kind,
+    name: Stored,
+}
+
+impl Place {
+    fn new(tenant: u32, kind: Kind, name: &[u8]) -> Place {
+        Place { tenant, kind, name: Stored::from_slice(name) }
+    }
+
+    /// See [`names::place`].
+    fn hash(&self) -> u64 {
+        names::place(self.tenant, self.kind, &self.name)
+    }
+}
+
 impl Writer {
     /// Begins with an empty snapshot.
     pub fn new(options: Options) -> Writer {
@@ -108,6 +150,7 @@ impl Writer {
         let current = Snapshot {
             comparison: options.comparison,
             names: Trie::default(),
+            others: Arc::default(),
             tenants: Trie::default(),
             everywhere: Arc::new(Tenant { number: EVERYWHERE, ..Tenant::default() }),
             base: Arc::new(RuleSet::merge([])),
@@ -121,6 +164,7 @@ impl Writer {
             ledger: Ledger::default(),
             keys: Keys::default(),
             domains,
+            others: Others::default(),
             load: 0,
             since: None,
         }
@@ -229,11 +273,11 @@ pub struct Draft<'w> {
     collisions: Vec<(u32, Stored)>,
     /// Changes of rules that are not in the snapshot yet, by whom they are for:
     /// each list is made anew but once for all that change in it.
-    staged: HashMap<(u32, Stored), Staged>,
+    staged: HashMap<Place, Staged>,
     /// Tenants whose rules for everyone have changed.
     new_defaults: HashSet<u32>,
-    /// Where a name that clients send for another parameter may have become a
-    /// user's.
+    /// Words with rules that may be for somebody else than was meant: a user's
+    /// name that clients send too, or nobody's name.
     suspects: Vec<(u32, Stored)>,
     /// Subjects that are new among those of all tenants: whether they are
     /// users' names is still to be found out.
@@ -263,13 +307,13 @@ struct Tally {
 
 impl Tally {
     fn of(entry: &Entry) -> Tally {
-        let is_open = *entry.name != *DEFAULT && !entry.is_user();
+        let is_open = || entry.kind == Kind::WORD && !entry.is_user() && sent_for(&entry.name).is_some();
         let spilled = if entry.name.spilled() { entry.name.len() } else { 0 };
         let users: usize = entry.users.iter().map(|user| user.credential.heap_bytes()).sum();
         Tally {
             users: usize::from(!entry.users.is_empty()),
             rules: entry.rules.len(),
-            open: if is_open { entry.rules.len() } else { 0 },
+            open: if !entry.rules.is_empty() && is_open() { entry.rules.len() } else { 0 },
             // With its counter, and its slot in a leaf of the trie.
             bytes: size_of::<Entry>() + 8 + 16 + spilled + users + entry.rules.heap_bytes(),
         }
@@ -403,7 +447,7 @@ impl<'w> Draft<'w> {
         self.suspects.sort_unstable();
         self.suspects.dedup();
         for (tenant, name) in std::mem::take(&mut self.suspects) {
-            self.report_user_subject(tenant, &name);
+            self.report_subject(tenant, &name);
         }
         let Draft { writer, mut next, records, gone, touched, problems, is_load, .. } = self;
         if let Some(since) = writer.since.as_mut().filter(|_| !is_load) {
@@ -414,6 +458,7 @@ impl<'w> Draft<'w> {
             writer.since = None;
             writer.keys.tidy();
         }
+        next.others = writer.others.names.clone();
         next.digest = writer.ledger.digest();
         writer.current = next.clone();
         (Arc::new(next), problems)
@@ -431,20 +476,22 @@ impl<'w> Draft<'w> {
             rows::user(row, &self.writer.options, &mut problem)?;
         let tenant = self.writer.domains.number(&domain);
         // Slow hashes that are still the same need not be computed again.
-        let previous = self.writer.current.entry(tenant, &username).and_then(|entry| entry.users.first());
+        let previous =
+            self.writer.current.entry(tenant, Kind::WORD, &username).and_then(|entry| entry.users.first());
         if let Some(previous) = previous {
             credential.inherit(&previous.credential);
         }
         let user = User { id: row.id, credential };
-        let is_collision = self.edit(tenant, &username, |entry| {
+        let place = Place::new(tenant, Kind::WORD, &username);
+        let is_collision = self.edit(&place, |entry| {
             let at = entry.users.partition_point(|known| known.id < user.id);
             entry.users.insert(at, user);
             entry.users.len() > 1
         });
         if is_collision {
-            self.collisions.push((tenant, Stored::from_slice(&username)));
+            self.collisions.push((tenant, place.name.clone()));
         }
-        Ok(names::prefix(names::place(tenant, &username)))
+        Ok(names::prefix(place.hash()))
     }
 
     fn put_rule(&mut self, row: &RuleRow) -> Result<u32, Unusable> {
@@ -452,8 +499,25 @@ impl<'w> Draft<'w> {
         let rows::Rule { domain, subject, compiled } =
             rows::rule(row, &self.writer.options, &mut self.writer.keys, &mut problem)?;
         let tenant = self.writer.domains.number(&domain);
-        self.stage(tenant, &subject).put.push(compiled);
-        Ok(names::prefix(names::place(tenant, &subject)))
+        let place = self.place(tenant, &subject)?;
+        let prefix = names::prefix(place.hash());
+        self.stage(place).put.push(compiled);
+        Ok(prefix)
+    }
+
+    fn place(&mut self, tenant: u32, subject: &Subject) -> Result<Place, Unusable> {
+        let (kind, name) = match subject {
+            Subject::Everyone => (Some(Kind::EVERYONE), DEFAULT),
+            Subject::Word(name) => (Some(Kind::WORD), &**name),
+            Subject::Param(TypedBy::Known(known), value) => (Some(Kind::known(*known)), &**value),
+            Subject::Param(TypedBy::Other(param), value) => {
+                (Kind::other(self.writer.others.number(param.clone())), &**value)
+            }
+        };
+        let kind = kind.ok_or_else(|| {
+            Unusable("subjects name more than 65,000 different parameters: correct them and restart".into())
+        })?;
+        Ok(Place::new(tenant, kind, name))
     }
 
     /// Takes a row out from where it went.
@@ -468,53 +532,51 @@ impl<'w> Draft<'w> {
         };
         // What could not be used is nowhere.
         let Some(entry) = self.next.names.find(prefix, has) else { return };
-        let (tenant, name) = (entry.tenant, entry.name.clone());
+        let place = Place::new(entry.tenant, entry.kind, &entry.name);
         match table {
-            Table::UserAuth => self.edit(tenant, &name, |entry| entry.users.retain(|user| user.id != id)),
-            Table::JitsiProperty => self.stage(tenant, &name).gone.push(id),
+            Table::UserAuth => self.edit(&place, |entry| entry.users.retain(|user| user.id != id)),
+            Table::JitsiProperty => self.stage(place).gone.push(id),
         }
     }
 
-    fn stage(&mut self, tenant: u32, name: &[u8]) -> &mut Staged {
+    fn stage(&mut self, place: Place) -> &mut Staged {
         if self.staged.len() >= STAGED {
             self.unstage();
         }
-        self.staged.entry((tenant, Stored::from_slice(name))).or_default()
+        self.staged.entry(place).or_default()
     }
 
     /// Brings the staged changes into the snapshot.
     fn unstage(&mut self) {
-        for ((tenant, name), Staged { put, gone }) in std::mem::take(&mut self.staged) {
-            if *name == *DEFAULT {
-                self.new_defaults.insert(tenant);
-            }
-            if rows::sent_for(&name).is_some() {
-                self.suspects.push((tenant, name.clone()));
+        for (place, Staged { put, gone }) in std::mem::take(&mut self.staged) {
+            if place.kind == Kind::EVERYONE {
+                self.new_defaults.insert(place.tenant);
             }
             let gone: HashSet<i64> = gone.into_iter().collect();
-            self.edit(tenant, &name, |entry| entry.rules = entry.rules.with(|id| gone.contains(&id), put));
+            self.edit(&place, |entry| entry.rules = entry.rules.with(|id| gone.contains(&id), put));
         }
     }
 
     /// Changes an entry, which is made if it is missing and goes when it is
     /// empty, and keeps every count that depends on it.
-    fn edit<R>(&mut self, tenant: u32, name: &[u8], change: impl FnOnce(&mut Entry) -> R) -> R {
-        let place = names::place(tenant, name);
-        let namesakes = self.namesakes(tenant, name);
+    fn edit<R>(&mut self, place: &Place, change: impl FnOnce(&mut Entry) -> R) -> R {
+        let Place { tenant, kind, name } = place;
+        let (tenant, kind) = (*tenant, *kind);
+        let namesakes = self.namesakes(place);
         let mut is_new = false;
         let entry = self.next.names.get_or_insert(
-            place,
-            |entry| entry.is(tenant, name),
+            place.hash(),
+            |entry| entry.is(tenant, kind, name),
             || {
                 is_new = true;
-                let name = Stored::from_slice(name);
                 let (users, rules) = (smallvec::SmallVec::new(), Rules::default());
-                Shared::new(Entry { tenant, name, users, namesakes: namesakes.unwrap_or_default(), rules })
+                let namesakes = namesakes.unwrap_or_default();
+                Shared::new(Entry { tenant, kind, namesakes, name: name.clone(), users, rules })
             },
         );
         let entry = Shared::make_mut(entry);
         let before = if is_new { Tally::default() } else { Tally::of(entry) };
-        let was_user = entry.is_user();
+        let (was_user, had_rules) = (entry.is_user(), entry.rules.len());
         let credential = |entry: &Entry| entry.users.first().map(|user| user.credential.clone());
         let old_credential = credential(entry);
 
@@ -522,17 +584,21 @@ impl<'w> Draft<'w> {
 
         let mut after = Tally::of(entry);
         let new_credential = credential(entry);
-        if entry.is_user() && !was_user && rows::sent_for(name).is_some() {
-            self.suspects.push((tenant, Stored::from_slice(name)));
+        let is_other = (was_user, had_rules) != (entry.is_user(), entry.rules.len());
+        if kind == Kind::WORD && is_other && !entry.rules.is_empty() {
+            // Most are the names of users and of no interest.
+            if !entry.is_user() || sent_for(name).is_some() {
+                self.suspects.push((tenant, name.clone()));
+            }
         }
         if entry.users.is_empty() && entry.rules.is_empty() {
-            self.next.names.remove(place, |entry| entry.is(tenant, name));
+            self.next.names.remove(place.hash(), |entry| entry.is(tenant, kind, name));
             after = Tally::default();
         }
         if is_new && tenant == EVERYWHERE && namesakes.is_none() {
-            self.new_names.push(Stored::from_slice(name));
+            self.new_names.push(name.clone());
         }
-        self.account(tenant, name, before, after);
+        self.account(place, before, after);
         if old_credential != new_credential {
             self.edit_tenant(tenant, |tenant, all| {
                 for decoys in [&mut tenant.decoys, all] {
@@ -549,29 +615,40 @@ impl<'w> Draft<'w> {
 
     /// How many tenants have a user of a name, if it is new among the subjects of
     /// all tenants; `None` if that is too much to ask now.
-    fn namesakes(&self, tenant: u32, name: &[u8]) -> Option<u32> {
+    fn namesakes(&self, Place { tenant, kind, name }: &Place) -> Option<u16> {
         const FEW: usize = 16;
-        if tenant != EVERYWHERE || *name == *DEFAULT || self.next.entry(EVERYWHERE, name).is_some() {
+        let is_known = || self.next.entry(EVERYWHERE, Kind::WORD, name).is_some();
+        if *tenant != EVERYWHERE || *kind != Kind::WORD || is_known() {
             return Some(0);
         }
+        (self.next.tenants.len() <= FEW).then(|| self.count_users(name))
+    }
+
+    /// How many tenants have a user of a name.
+    fn count_users(&self, name: &[u8]) -> u16 {
         let is_user = |tenant: &&Arc<Tenant>| {
-            self.next.entry(tenant.number, name).is_some_and(|entry| !entry.users.is_empty())
+            let entry = self.next.entry(tenant.number, Kind::WORD, name);
+            entry.is_some_and(|entry| !entry.users.is_empty())
         };
-        (self.next.tenants.len() <= FEW).then(|| self.next.tenants.iter().filter(is_user).count() as u32)
+        saturating(self.next.tenants.iter().filter(is_user).count())
     }
 
     /// The name has become, or is no longer, a user's of some tenant.
     fn count_namesake(&mut self, name: &[u8], is_more: bool) {
         // Users mostly come before rules: then there is nothing to look for.
-        if self.next.everywhere.subjects.all > 0 && self.next.entry(EVERYWHERE, name).is_some() {
-            self.edit(EVERYWHERE, name, |entry| {
-                entry.namesakes =
-                    if is_more { entry.namesakes + 1 } else { entry.namesakes.saturating_sub(1) };
+        let of_all = self.next.everywhere.subjects.all > 0;
+        if of_all && self.next.entry(EVERYWHERE, Kind::WORD, name).is_some() {
+            self.edit(&Place::new(EVERYWHERE, Kind::WORD, name), |entry| {
+                entry.namesakes = match (entry.namesakes, is_more) {
+                    (u16::MAX, _) => u16::MAX,
+                    (known, true) => known + 1,
+                    (known, false) => known.saturating_sub(1),
+                };
             });
         }
     }
 
-    fn account(&mut self, tenant: u32, name: &[u8], before: Tally, after: Tally) {
+    fn account(&mut self, Place { tenant, kind, .. }: &Place, before: Tally, after: Tally) {
         let change = |count: &mut usize, before: usize, after: usize| *count = *count + after - before;
         let counts = &mut self.next.counts;
         change(&mut counts.users, before.users, after.users);
@@ -580,24 +657,24 @@ impl<'w> Draft<'w> {
         if (before.users, before.rules, before.open) == (after.users, after.rules, after.open) {
             return;
         }
-        let typed = rows::typed(name, &self.writer.options).filter(|_| before.rules != after.rules);
-        let (had_users, has_users) = self.edit_tenant(tenant, |tenant, _| {
+        let is_typed = kind.param().is_some() && before.rules != after.rules;
+        let (had_users, has_users) = self.edit_tenant(*tenant, |tenant, _| {
             let had_users = tenant.users > 0;
             change(&mut tenant.users, before.users, after.users);
             let subjects = &mut tenant.subjects;
             change(&mut subjects.all, before.rules, after.rules);
             change(&mut subjects.open, before.open, after.open);
-            if *name == *DEFAULT {
+            if *kind == Kind::EVERYONE {
                 change(&mut subjects.default, before.rules, after.rules);
             }
-            if let Some((prefix, param)) = typed {
-                let found = subjects.typed.binary_search_by(|known| known.prefix.cmp(&prefix));
+            if is_typed {
+                let found = subjects.typed.binary_search_by_key(kind, |(known, _)| *known);
                 let at = found.unwrap_or_else(|at| {
-                    subjects.typed.insert(at, Typed { prefix, param, rules: 0 });
+                    subjects.typed.insert(at, (*kind, 0));
                     at
                 });
-                change(&mut subjects.typed[at].rules, before.rules, after.rules);
-                if subjects.typed[at].rules == 0 {
+                change(&mut subjects.typed[at].1, before.rules, after.rules);
+                if subjects.typed[at].1 == 0 {
                     subjects.typed.remove(at);
                 }
             }
@@ -614,7 +691,7 @@ impl<'w> Draft<'w> {
             return edit(Arc::make_mut(&mut self.next.everywhere), all);
         }
         let name = self.writer.domains.name(number);
-        let place = names::place(EVERYWHERE, name);
+        let place = names::place(EVERYWHERE, Kind::WORD, name);
         let is_it = |tenant: &Arc<Tenant>| tenant.number == number;
         let tenant = self.next.tenants.get_or_insert(place, is_it, || {
             Arc::new(Tenant { number, name: name.clone(), ..Tenant::default() })
@@ -633,26 +710,22 @@ impl<'w> Draft<'w> {
     /// for each user among the names, whichever is less.
     fn find_namesakes(&mut self) {
         let new_names: HashSet<Stored> = std::mem::take(&mut self.new_names).into_iter().collect();
-        let mut counts: HashMap<Stored, u32> = HashMap::new();
-        if new_names.len().saturating_mul(self.next.tenants.len()) > self.next.names.len() {
+        let mut counts: HashMap<Stored, usize> = HashMap::new();
+        let is_many = new_names.len().saturating_mul(self.next.tenants.len()) > self.next.names.len();
+        if is_many {
             let users = self.next.names.iter().filter(|entry| !entry.users.is_empty());
             for entry in users.filter(|entry| new_names.contains(&entry.name)) {
                 *counts.entry_ref(&entry.name).or_default() += 1;
             }
-        } else {
-            for name in &new_names {
-                let is_user = |tenant: &&Arc<Tenant>| {
-                    self.next.entry(tenant.number, name).is_some_and(|entry| !entry.users.is_empty())
-                };
-                let count = self.next.tenants.iter().filter(is_user).count();
-                counts.insert(name.clone(), u32::try_from(count).unwrap_or(u32::MAX));
-            }
         }
         for name in new_names {
             // It may have gone again.
-            if self.next.entry(EVERYWHERE, &name).is_some() {
-                let count = counts.get(&name).copied().unwrap_or_default();
-                self.edit(EVERYWHERE, &name, |entry| entry.namesakes = count);
+            if self.next.entry(EVERYWHERE, Kind::WORD, &name).is_some() {
+                let count = match is_many {
+                    true => saturating(counts.get(&name).copied().unwrap_or_default()),
+                    false => self.count_users(&name),
+                };
+                self.edit(&Place::new(EVERYWHERE, Kind::WORD, &name), |entry| entry.namesakes = count);
             }
         }
     }
@@ -663,7 +736,7 @@ impl<'w> Draft<'w> {
         if stale.is_empty() {
             return;
         }
-        let of_all = self.next.names.get(names::place(EVERYWHERE, DEFAULT), |e| e.is(EVERYWHERE, DEFAULT));
+        let of_all = self.next.entry(EVERYWHERE, Kind::EVERYONE, DEFAULT);
         let of_all = of_all.map(|entry| entry.rules.clone()).unwrap_or_default();
         if stale.contains(&EVERYWHERE) {
             let base = Arc::new(RuleSet::merge(of_all.iter()));
@@ -674,8 +747,9 @@ impl<'w> Draft<'w> {
             stale.extend(with_default.map(|tenant| tenant.number));
         }
         for number in stale.into_iter().filter(|number| *number != EVERYWHERE) {
-            let is_default = |entry: &Shared| entry.is(number, DEFAULT);
-            let default = self.next.names.get(names::place(number, DEFAULT), is_default).cloned();
+            let place = names::place(number, Kind::EVERYONE, DEFAULT);
+            let is_default = |entry: &Shared| entry.is(number, Kind::EVERYONE, DEFAULT);
+            let default = self.next.names.get(place, is_default).cloned();
             let own = default.as_ref().map(|entry| &entry.rules);
             // A few rules of its own are no reason to keep a whole answer for
             // each of very many tenants.
@@ -706,7 +780,7 @@ impl<'w> Draft<'w> {
         self.collisions.sort_unstable();
         self.collisions.dedup();
         for (tenant, name) in std::mem::take(&mut self.collisions) {
-            let users = self.next.entry(tenant, &name).map(|entry| &*entry.users);
+            let users = self.next.entry(tenant, Kind::WORD, &name).map(|entry| &*entry.users);
             let Some([kept, dropped @ ..]) = users else { continue };
             for user in dropped {
                 let what = format!(
@@ -718,17 +792,37 @@ impl<'w> Draft<'w> {
         }
     }
 
-    /// Reports rules of a name that is a user's now, though it was written for
-    /// another parameter.
-    fn report_user_subject(&mut self, tenant: u32, name: &[u8]) {
-        let Some((name, param)) = rows::sent_for(name) else { return };
-        let entry = self.next.entry(tenant, name.as_bytes()).filter(|entry| entry.is_user());
-        for rule in entry.into_iter().flat_map(|entry| entry.rules.iter()) {
-            let what = format!(
-                "the subject `{name}` is a user's name, so it matches that user alone; \
-                 if the {param} is meant, write `{param}={name}`, else `username={name}`"
-            );
-            self.problems.add("ambiguous-subject", Table::JitsiProperty, rule.order().id, what);
+    /// Reports the rules of a word if they may be for somebody else than was
+    /// meant.
+    fn report_subject(&mut self, tenant: u32, word: &[u8]) {
+        let Some(entry) = self.next.entry(tenant, Kind::WORD, word) else { return };
+        let name = String::from_utf8_lossy(word);
+        let (code, what) = match (self.next.sent_for(word), entry.is_user()) {
+            (Some(known), true) => {
+                let param = known.name();
+                let what = format!(
+                    "the subject `{name}` is a user's name, so it matches that user alone; \
+                     if the {param} is meant, write `{param}={name}`, else `username={name}`"
+                );
+                ("ambiguous-subject", what)
+            }
+            (None, false) => {
+                let of = if tenant == EVERYWHERE { "no tenant has" } else { "its tenant does not have" };
+                let what = format!(
+                    "the subject `{name}` is taken for a username, and {of} such a user, so the rule matches \
+                     nobody: create the user, correct the subject, or write the parameter that is meant, \
+                     such as `hostname={name}`"
+                );
+                ("no-such-user", what)
+            }
+            _ => return,
+        };
+        for rule in entry.rules.iter() {
+            self.problems.add(code, Table::JitsiProperty, rule.order().id, what.clone());
         }
     }
+}
+
+fn saturating(count: usize) -> u16 {
+    u16::try_from(count).unwrap_or(u16::MAX)
 }

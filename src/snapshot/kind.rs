@@ -1,0 +1,63 @@
+//! The type of a subject as a number, which is part of the key of the index.
+
+use crate::model::Known;
+
+/// What a name stands for. Names of different kinds are never the same, however
+/// they read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Kind(u16);
+
+/// The parameter of a typed subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Param {
+    /// One that clients fill by themselves.
+    Known(Known),
+    /// The snapshot knows the name of this number.
+    Other(usize),
+}
+
+const FIRST_KNOWN: u16 = 2;
+const FIRST_OTHER: u16 = FIRST_KNOWN + Known::ALL.len() as u16;
+
+impl Kind {
+    /// Everyone.
+    pub const EVERYONE: Kind = Kind(0);
+    /// A bare word: a user's name.
+    pub const WORD: Kind = Kind(1);
+
+    /// The value of a parameter that clients fill by themselves.
+    pub fn known(known: Known) -> Kind {
+        Kind(FIRST_KNOWN + known as u16)
+    }
+
+    /// The value of another parameter; `None` if there are too many of them.
+    pub fn other(number: usize) -> Option<Kind> {
+        Some(Kind(FIRST_OTHER.checked_add(u16::try_from(number).ok()?)?))
+    }
+
+    /// The parameter, if it is the value of one.
+    pub fn param(self) -> Option<Param> {
+        let number = usize::from(self.0.checked_sub(FIRST_KNOWN)?);
+        Some(match Known::ALL.get(number) {
+            Some(known) => Param::Known(*known),
+            None => Param::Other(number - Known::ALL.len()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_another_and_names_its_parameter() {
+        assert_eq!((Kind::EVERYONE.param(), Kind::WORD.param()), (None, None));
+        for known in Known::ALL {
+            assert_eq!(Kind::known(known).param(), Some(Param::Known(known)));
+        }
+        for number in [0, 1, 65_000] {
+            assert_eq!(Kind::other(number).map(Kind::param), Some(Some(Param::Other(number))));
+        }
+        assert_eq!(Kind::other(65_535), None);
+    }
+}

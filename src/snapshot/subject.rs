@@ -1,0 +1,285 @@
+//! Who a rule is for, by what its subject says.
+//!
+//! A subject is a value with a type. It is built once, from the row, with the
+//! names of parameters resolved; the index is keyed by it. The type follows from
+//! the text of the subject alone, so it stays the same whoever comes and goes:
+//!
+//! - `default` is everyone;
+//! - `param=value` is who sends that value for that parameter;
+//! - any other word is a user's name.
+//!
+//! The original also matched a bare word with whatever a client sends. Here a
+//! client would reach another user's rules by that, as soon as the user's row is
+//! missing. So a bare word is compared with a parameter only if it has a form that
+//! machines have and people do not ([`sent_for`]), and even then only while no
+//! user has it as a name.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use super::names::{Comparison, Folded};
+use super::{Options, Snapshot};
+use crate::model::{Cell, HIDDEN, Known, begins_name, continues_name};
+
+/// Who a rule is for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// `default`
+    Everyone,
+    /// A word without a parameter, as it is compared.
+    Word(Folded),
+    /// `param=value`, the value as it is compared.
+    Param(TypedBy, Folded),
+}
+
+/// The parameter of a typed subject.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TypedBy {
+    /// One that clients fill by themselves, whatever it was called.
+    Known(Known),
+    /// One that the operator wrote into the client's URL, as it is compared.
+    Other(Folded),
+}
+
+/// How a subject says that a rule is one user's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Means {
+    /// By the bare name.
+    Name,
+    /// As `username=name`, or by another name of that parameter.
+    Typed,
+}
+
+impl Options {
+    /// A name as it is compared; `None` if there is none that can be read.
+    pub fn fold(&self, name: &Cell) -> Option<Folded> {
+        Some(self.comparison.fold(&name.text().ok()??))
+    }
+
+    /// Whether a user may be called so: nobody can send an empty name.
+    pub fn can_be_user(&self, username: &Folded, domain: &Folded) -> bool {
+        !username.is_empty() && !domain.is_empty()
+    }
+
+    /// What a stored subject means; `None` if it matches no client, because it
+    /// or its value is empty.
+    pub fn subject(&self, stored: &str) -> Option<Subject> {
+        let folded = self.comparison.fold(stored);
+        if folded.as_slice() == b"default" {
+            return Some(Subject::Everyone);
+        }
+        let subject = match self.typed(stored) {
+            Some((param, value)) => Subject::Param(param, self.comparison.fold(value)),
+            None => Subject::Word(folded),
+        };
+        let (Subject::Word(value) | Subject::Param(_, value)) = &subject else { return Some(subject) };
+        (!value.is_empty()).then_some(subject)
+    }
+
+    /// The parameter that a typed subject names, and the value as it is written.
+    fn typed<'s>(&self, stored: &'s str) -> Option<(TypedBy, &'s str)> {
+        let (written, value) = stored.split_once('=')?;
+        // Folded before it is looked at, and in any case: an odd spelling of the
+        // username must not become a parameter that clients may send.
+        let fold = |name: &str| Comparison::Folded.fold(name);
+        let name = fold(written);
+        let aliases = self.aliases.iter().filter(|(alias, _)| fold(alias) == name);
+        let known = Known::ALL.into_iter().filter(|known| known.name().as_bytes() == name.as_slice());
+        let meant: Vec<Known> = aliases.map(|(_, known)| *known).chain(known).collect();
+        let exact = || self.aliases.iter().find(|(alias, _)| alias == written).map(|(_, known)| *known);
+        let known = meant.iter().copied().find(|known| *known == Known::Username);
+        if let Some(known) = known.or_else(exact).or_else(|| meant.first().copied()) {
+            return Some((TypedBy::Known(known), value));
+        }
+        let is_name =
+            name.first().copied().is_some_and(begins_name) && name.iter().all(|&b| continues_name(b));
+        is_name.then(|| (TypedBy::Other(self.comparison.fold(written)), value))
+    }
+
+    /// A subject as it may be shown: without the password that it may name.
+    pub fn shown_subject<'s>(&self, stored: &'s str) -> Cow<'s, str> {
+        match self.typed(stored) {
+            Some((TypedBy::Known(Known::Password), value)) => {
+                format!("{}{HIDDEN}", &stored[..stored.len() - value.len()]).into()
+            }
+            _ => stored.into(),
+        }
+    }
+
+    /// Whether, and how, the rules of a `subject` are those of the user of a
+    /// folded name, in the tenants that the rule is for.
+    pub fn means(&self, subject: &str, username: &Folded) -> Option<Means> {
+        match self.subject(subject)? {
+            Subject::Word(name) => (name == *username).then_some(Means::Name),
+            Subject::Param(TypedBy::Known(Known::Username), name) => {
+                (name == *username).then_some(Means::Typed)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The parameter that a bare word, as it is compared, is compared with as long as no user has it as a
+/// name: machines have values of this form, and people are not called so. These
+/// are Java's `os.name` and `os.arch`, addresses, UUIDs, and what has a dot, which
+/// may be the client's domain.
+pub fn sent_for(word: &[u8]) -> Option<Known> {
+    let word = std::str::from_utf8(word).ok()?;
+    let is_one = |names: &[&str]| names.iter().any(|name| word.eq_ignore_ascii_case(name));
+    let is_windows = word.get(..8).is_some_and(|begin| begin.eq_ignore_ascii_case("windows "));
+    if is_windows || is_one(&["linux", "mac os x", "freebsd", "openbsd", "netbsd", "sunos"]) {
+        Some(Known::Osname)
+    } else if is_one(&["amd64", "x86_64", "i386", "i686", "x86", "aarch64", "arm", "ppc64le", "riscv64"]) {
+        Some(Known::Arch)
+    } else if word.parse::<IpAddr>().is_ok() {
+        Some(Known::Ipaddr)
+    } else if is_grouped(word, ':', &[2; 6]) || is_grouped(word, '-', &[2; 6]) {
+        Some(Known::Hwaddr)
+    } else if is_grouped(word, '-', &[8, 4, 4, 4, 12]) {
+        Some(Known::Uuid)
+    } else {
+        word.contains('.').then_some(Known::Domain)
+    }
+}
+
+/// Whether a word is groups of so many hexadecimal digits.
+fn is_grouped(word: &str, separator: char, groups: &[usize]) -> bool {
+    let hex = |group: &str| group.bytes().all(|byte| byte.is_ascii_hexdigit());
+    word.split(separator).count() == groups.len()
+        && word.split(separator).zip(groups).all(|(group, len)| group.len() == *len && hex(group))
+}
+
+impl Snapshot {
+    /// [`sent_for`] of a word as it is compared, without what merely has a dot and
+    /// is no tenant's domain.
+    pub(super) fn sent_for(&self, word: &[u8]) -> Option<Known> {
+        let known = sent_for(word)?;
+        (known != Known::Domain || self.tenant(word).is_some()).then_some(known)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn login() -> Options {
+        let mut options = Options::default();
+        options.aliases.push(("Login".into(), Known::Username));
+        options.aliases.push(("my-login".into(), Known::Username));
+        options.aliases.push(("Kennwort".into(), Known::Password));
+        options
+    }
+
+    fn param(known: Known, value: &str) -> Option<Subject> {
+        Some(Subject::Param(TypedBy::Known(known), Folded::from_slice(value.as_bytes())))
+    }
+
+    #[test]
+    fn the_username_is_the_username_however_it_is_spelled() {
+        for comparison in [Comparison::Folded, Comparison::Exact] {
+            let options = Options { comparison, ..login() };
+            for name in [
+                "username",
+                "Username",
+                "uſername",
+                "USERNAME ",
+                "user",
+                "Login",
+                "LOGIN",
+                "my-login",
+                "My-Login",
+            ] {
+                let subject = options.subject(&format!("{name}=bob"));
+                assert_eq!(subject, param(Known::Username, "bob"), "{name} {comparison:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_subject_is_typed_by_its_text_alone() {
+        let options = login();
+        let word = |word: &str| Some(Subject::Word(Folded::from_slice(word.as_bytes())));
+        let other = |name: &str, value: &str| {
+            Some(Subject::Param(
+                TypedBy::Other(Folded::from_slice(name.as_bytes())),
+                Folded::from_slice(value.as_bytes()),
+            ))
+        };
+        for (stored, expected) in [
+            ("Default ", Some(Subject::Everyone)),
+            ("Alice ", word("alice")),
+            ("os=Linux", param(Known::Osname, "linux")),
+            ("Hwaddr=00:1A", param(Known::Hwaddr, "00:1a")),
+            ("Dept=Sales=x ", other("dept", "sales=x")),
+            ("env.X=a", other("env.x", "a")),
+            ("a b=x", word("a b=x")),
+            ("=x", word("=x")),
+            ("", None),
+            (" ", None),
+            ("osname= ", None),
+        ] {
+            assert_eq!(options.subject(stored), expected, "{stored:?}");
+        }
+        let exact = Options { comparison: Comparison::Exact, ..login() };
+        assert_eq!(exact.subject("Dept=Sales"), other("Dept", "Sales"));
+        assert_eq!(exact.subject("Default"), word("Default"));
+    }
+
+    #[test]
+    fn a_rule_is_a_users_by_the_bare_name_or_the_typed_one() {
+        for (subject, username, expected) in [
+            ("Alice ", "alice", Some(Means::Name)),
+            ("username=ALICE", "alice", Some(Means::Typed)),
+            ("Login=alice", "alice", Some(Means::Typed)),
+            ("hwaddr=alice", "alice", None),
+            ("alice2", "alice", None),
+            ("default", "default", None),
+            ("username=default", "default", Some(Means::Typed)),
+            ("osname=linux", "osname=linux", None),
+            ("username=osname=linux", "osname=linux", Some(Means::Typed)),
+        ] {
+            let options = login();
+            let username = options.comparison.fold(username);
+            assert_eq!(options.means(subject, &username), expected, "{subject}");
+        }
+        let exact = Options { comparison: Comparison::Exact, ..Options::default() };
+        assert_eq!(exact.means("Alice", &exact.comparison.fold("alice")), None);
+    }
+
+    #[test]
+    fn only_words_that_machines_have_are_compared_with_a_parameter() {
+        for (word, expected) in [
+            ("Linux", Some(Known::Osname)),
+            ("windows 10", Some(Known::Osname)),
+            ("AMD64", Some(Known::Arch)),
+            ("10.0.0.1", Some(Known::Ipaddr)),
+            ("fe80::1", Some(Known::Ipaddr)),
+            ("00:1A:2b:3c:4d:5e", Some(Known::Hwaddr)),
+            ("00-1a-2b-3c-4d-5e", Some(Known::Hwaddr)),
+            ("00:1a:2b-3c:4d:5e", None),
+            ("123e4567-e89b-12d3-a456-426614174000", Some(Known::Uuid)),
+            ("a.org", Some(Known::Domain)),
+            ("bob", None),
+            ("1001", None),
+            ("de_DE", None),
+            ("001a2b3c4d5e", None),
+        ] {
+            assert_eq!(sent_for(word.as_bytes()), expected, "{word}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_hidden_by_whatever_name_it_goes() {
+        let options = login();
+        for (stored, shown) in [
+            ("password=x=y", "password=***"),
+            ("Pass=x", "Pass=***"),
+            ("KENNWORT=x", "KENNWORT=***"),
+            ("Kennwort=x", "Kennwort=***"),
+            ("hwaddr=x", "hwaddr=x"),
+            ("password", "password"),
+        ] {
+            assert_eq!(options.shown_subject(stored), shown);
+        }
+    }
+}
