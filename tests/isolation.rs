@@ -139,6 +139,16 @@ struct ModelRule {
     domain: String,
     subject: String,
     priority: i64,
+    meant: Meant,
+}
+
+/// What a rule means, worked out once.
+#[derive(Debug, Clone)]
+struct Meant {
+    domain: String,
+    subject: String,
+    /// A parameter and its value.
+    typed: Option<(String, String)>,
 }
 
 #[derive(Debug)]
@@ -185,9 +195,11 @@ impl World {
             domain: if rng.u8(..3) == 0 { String::new() } else { domain(rng) },
             subject: subject(rng),
             priority: rng.i64(0..3),
+            meant: Meant { domain: String::new(), subject: String::new(), typed: None },
         });
-        let rules = rules.collect();
-        let mut world = World { is_exact, aliases, users, rules, ever: Vec::new() };
+        let rules: Vec<ModelRule> = rules.collect();
+        let mut world = World { is_exact, aliases, users, rules: Vec::new(), ever: Vec::new() };
+        world.rules = rules.into_iter().map(|rule| ModelRule { meant: world.meant(&rule), ..rule }).collect();
         world.remember();
         world
     }
@@ -224,6 +236,13 @@ impl World {
         }
     }
 
+    fn meant(&self, rule: &ModelRule) -> Meant {
+        let fold = |text: &str| folded(text, self.is_exact);
+        let typed = rule.subject.split_once('=');
+        let typed = typed.and_then(|(param, value)| Some((self.param(param)?, fold(value))));
+        Meant { domain: fold(&rule.domain), subject: fold(&rule.subject), typed }
+    }
+
     fn is_user(&self, word: &str, domain: &str) -> bool {
         let fold = |text: &str| folded(text, self.is_exact);
         let is_it = |user: &&ModelUser| {
@@ -234,38 +253,32 @@ impl World {
 
     fn matches(&self, rule: &ModelRule, sent: &Sent) -> bool {
         let fold = |text: &str| folded(text, self.is_exact);
-        let (domain, subject) = (fold(&rule.domain), fold(&rule.subject));
-        if !domain.is_empty() && domain != fold(&sent.domain) {
+        let Meant { domain, subject, typed } = &rule.meant;
+        if !domain.is_empty() && *domain != fold(&sent.domain) {
             return false;
         }
         if subject == "default" {
             return true;
         }
         let value_of = |param: &str| sent.known(param).map(fold);
-        if let Some((param, value)) = rule.subject.split_once('=')
-            && let Some(param) = self.param(param)
-        {
-            let value = fold(value);
-            if value.is_empty() {
-                return false;
-            }
+        if let Some((param, value)) = typed {
             let canonical = ["username", "domain", "hwaddr", "osname", "hostname", "password"];
-            if canonical.contains(&&*param) {
-                return value_of(&param) == Some(value);
+            if canonical.contains(&&**param) {
+                return !value.is_empty() && value_of(param).as_ref() == Some(value);
             }
             let is_sent = |(name, sent): &(String, String)| {
-                fold(name) == param && fold(sent) == value && !["default", "null"].contains(&&**name)
+                fold(name) == *param && fold(sent) == *value && !["default", "null"].contains(&&**name)
             };
-            return sent.others.iter().any(is_sent);
+            return !value.is_empty() && sent.others.iter().any(is_sent);
         }
-        let machine = match &*subject {
+        let machine = match &**subject {
             "linux" => Some("osname"),
             "10.0.0.1" => Some("ipaddr"),
             _ => None,
         };
         match machine {
-            Some(param) if !self.is_user(&subject, &domain) => value_of(param) == Some(subject),
-            _ => value_of("username") == Some(subject),
+            Some(param) if !self.is_user(subject, domain) => value_of(param).as_ref() == Some(subject),
+            _ => value_of("username").as_ref() == Some(subject),
         }
     }
 
@@ -274,19 +287,16 @@ impl World {
     fn is_anothers(&self, rule: &ModelRule, sent: &Sent) -> bool {
         let fold = |text: &str| folded(text, self.is_exact);
         let own = (fold(sent.known("username").expect("signed in")), fold(&sent.domain));
-        let domain = fold(&rule.domain);
-        if !domain.is_empty() && domain != own.1 {
+        let Meant { domain, subject, typed } = &rule.meant;
+        if !domain.is_empty() && *domain != own.1 {
             return true;
         }
-        let subject = fold(&rule.subject);
         let machine_words = ["linux", "10.0.0.1", "default"];
-        let by_word = !machine_words.contains(&&*subject)
-            && subject != own.0
+        let by_word = !machine_words.contains(&&**subject)
+            && *subject != own.0
             && !subject.contains('=')
-            && self.ever.iter().any(|(name, _)| *name == subject);
-        let by_type = rule.subject.split_once('=').is_some_and(|(param, value)| {
-            self.param(param).as_deref() == Some("username") && fold(value) != own.0
-        });
+            && self.ever.iter().any(|(name, _)| name == subject);
+        let by_type = typed.as_ref().is_some_and(|(param, value)| param == "username" && *value != own.0);
         by_word || by_type
     }
 }
