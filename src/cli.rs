@@ -239,6 +239,9 @@ pub struct Reload {
     /// Keep what is served in this file too, and start with it while the database is down
     #[arg(long, env = "JITSIPROVS_STATE_FILE", value_name = "FILE")]
     pub state_file: Option<PathBuf>,
+    /// Answer a failed sign-in with 503 when the database has been out of reach for so many seconds
+    #[arg(long, env = "JITSIPROVS_STALE_AFTER", value_name = "SECONDS", default_value_t = 60.0)]
+    pub stale_after: f64,
 }
 
 /// What requests mean.

@@ -374,7 +374,12 @@ fn snapshot_options(rows: cli::Rows, aliases: Aliases) -> snapshot::Options {
 }
 
 fn reload_settings(reload: cli::Reload) -> Result<reload::Settings, Error> {
-    let cli::Reload { reload_interval, poll_interval, max_shrink, allow_shrink, state_file } = reload;
+    let cli::Reload { reload_interval, poll_interval, max_shrink, allow_shrink, state_file, stale_after } =
+        reload;
+    let stale_after = match Duration::try_from_secs_f64(stale_after) {
+        Ok(time) if time <= LONGEST => time,
+        _ => return usage(format!("--stale-after {stale_after}: seconds, at most {}", LONGEST.as_secs())),
+    };
     let interval = |seconds: f64, option: &str| match Duration::try_from_secs_f64(seconds) {
         Ok(interval) if interval.is_zero() => Ok(None),
         Ok(interval) if interval < Duration::from_millis(10) => {
@@ -388,6 +393,7 @@ fn reload_settings(reload: cli::Reload) -> Result<reload::Settings, Error> {
         poll_interval: interval(poll_interval, "--poll-interval")?,
         max_shrink: if allow_shrink { 100 } else { max_shrink },
         state_file: state_file.map(absolute),
+        stale_after,
     })
 }
 

@@ -31,6 +31,8 @@ pub enum Outcome {
     Busy,
     /// There is no snapshot.
     NotReady,
+    /// The credentials are wrong, but the snapshot may be out of date.
+    Stale,
     /// Not a request that can be understood.
     Malformed,
     /// Another path.
@@ -52,12 +54,13 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Outcome; 14] = [
+    const ALL: [Outcome; 15] = [
         Outcome::Ok,
         Outcome::Denied,
         Outcome::Throttled,
         Outcome::Busy,
         Outcome::NotReady,
+        Outcome::Stale,
         Outcome::Malformed,
         Outcome::NotFound,
         Outcome::Method,
@@ -77,6 +80,7 @@ impl Outcome {
             Outcome::Throttled => "throttled",
             Outcome::Busy => "busy",
             Outcome::NotReady => "not_ready",
+            Outcome::Stale => "stale",
             Outcome::Malformed => "malformed",
             Outcome::NotFound => "not_found",
             Outcome::Method => "method",

@@ -185,6 +185,33 @@ fn a_node_whose_database_is_cut_goes_on_and_the_others_are_not_held_up() {
 }
 
 #[test]
+fn a_node_that_is_behind_refuses_nobody_whom_the_others_know() {
+    let setting = Setting::new(&["--stale-after", "0.5"]);
+    let [first, cut, third] = &setting.cluster.nodes[..] else { panic!("three nodes") };
+    setting.proxy.is_silent.store(true, Ordering::Relaxed);
+    cut.server().wait_for_log("asking for changes failed");
+    setting.primary.script(
+        "UPDATE user_auth SET password = md5('rotated') WHERE username = 'alice';
+         INSERT INTO user_auth (username, domain, password) VALUES ('new', 'a.org', md5('pw'))",
+    );
+    let users = [("alice@a.org", "rotated"), ("new@a.org", "pw")];
+    for (username, password) in users {
+        let at = |node: &Node| post(node.address, &[("username", username), ("password", password)]).status;
+        for node in [first, third] {
+            wait_for("the edit to be served", || (at(node) == 200).then_some(()));
+        }
+        wait_for("the node to know that it is behind", || (at(cut) == 503).then_some(()));
+    }
+    let mut client = Secure::to(&setting.cluster);
+    for round in 0..60 {
+        for (username, password) in users {
+            let reply = client.ask(&sign_in(username, password)).expect("an answer");
+            assert_eq!(reply.status, 200, "round {round}: {reply:?}");
+        }
+    }
+}
+
+#[test]
 fn what_a_node_says_of_credentials_is_not_asked_for_again_elsewhere() {
     let setting = Setting::new(&["--auth-fail-limit", "2"]);
     let mut client = Secure::to(&setting.cluster);

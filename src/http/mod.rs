@@ -195,6 +195,8 @@ enum Refusal {
     Busy,
     /// There is no snapshot yet.
     NotReady,
+    /// The credentials are wrong by a snapshot that may be out of date.
+    Stale,
     /// Too many wrong passwords.
     Throttled {
         /// In seconds.
@@ -215,6 +217,7 @@ impl Refusal {
             Refusal::Credentials { .. } => Outcome::Denied,
             Refusal::Busy => Outcome::Busy,
             Refusal::NotReady => Outcome::NotReady,
+            Refusal::Stale => Outcome::Stale,
             Refusal::Throttled { .. } => Outcome::Throttled,
         }
     }
@@ -240,6 +243,9 @@ impl Refusal {
             Refusal::NotReady => {
                 (StatusCode::SERVICE_UNAVAILABLE, "the users are not loaded yet, try again".into())
             }
+            Refusal::Stale => {
+                (StatusCode::SERVICE_UNAVAILABLE, "the users may be out of date, try again".into())
+            }
             Refusal::Throttled { retry_after } => (
                 StatusCode::TOO_MANY_REQUESTS,
                 format!("too many wrong passwords, try again in {retry_after} seconds"),
@@ -258,7 +264,7 @@ impl Refusal {
                 let basic = "Basic realm=\"jitsiprovs\", charset=\"UTF-8\"";
                 headers.insert(hyper::header::WWW_AUTHENTICATE, HeaderValue::from_static(basic));
             }
-            Refusal::Busy | Refusal::NotReady => {
+            Refusal::Busy | Refusal::NotReady | Refusal::Stale => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
             }
             Refusal::Throttled { retry_after } => {

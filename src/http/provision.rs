@@ -86,8 +86,21 @@ pub(super) async fn provision(
     };
     match session {
         Some(session) => Ok(answer(state, served, session, &params)),
+        None if has_credentials(&params) && !is_current(state, served) => Err(Refusal::Stale),
         None => Err(Refusal::Credentials { challenge: origin == Origin::Header }),
     }
+}
+
+/// What lacks one of these is refused whatever the snapshot says.
+fn has_credentials(params: &Params) -> bool {
+    [Known::Username, Known::Password].iter().all(|known| params.known(*known).is_some())
+}
+
+/// Whether a refusal by `served` is sure: by data that may be old, no client may be
+/// made to forget its password.
+fn is_current(state: &State, served: &Served) -> bool {
+    let newest = state.snapshot.load().as_ref().map(|newest| newest.version);
+    state.reload.is_current() && newest == Some(served.version)
 }
 
 /// Somebody's try to sign in, as the throttle sees it.
@@ -117,7 +130,8 @@ impl Attempt {
         Err(Refusal::Throttled { retry_after: retry_after.as_secs() + 1 })
     }
 
-    /// The log's line is for fail2ban: its beginning must stay as it is.
+    /// The log's line is for fail2ban: its beginning must stay as it is. There is none
+    /// while the password may be right by now.
     fn failed(&self, state: &State, params: &Params) {
         // Who sends none does not guess.
         let (Some(username), Some(password)) = (params.known(Known::Username), params.known(Known::Password))
@@ -125,7 +139,8 @@ impl Attempt {
             return;
         };
         let Attempt { address, domain: tenant, username: account } = self;
-        if state.throttle.fail(*address, tenant, account, password.as_bytes(), Instant::now()) {
+        let is_guess = state.throttle.fail(*address, tenant, account, password.as_bytes(), Instant::now());
+        if is_guess && state.reload.is_current() {
             state.metrics.auth_failures.inc();
             let domain = shown(params.known(Known::Domain).unwrap_or_default());
             tracing::warn!(%address, domain, username = shown(username), "authentication failed");

@@ -69,6 +69,9 @@ pub struct Settings {
     pub max_shrink: u8,
     /// `--state-file`
     pub state_file: Option<PathBuf>,
+    /// `--stale-after`: so long the source may be out of reach before a sign-in that
+    /// fails may be due to that.
+    pub stale_after: Duration,
 }
 
 impl Default for Settings {
@@ -78,6 +81,7 @@ impl Default for Settings {
             poll_interval: Some(Duration::from_secs(1)),
             max_shrink: 50,
             state_file: None,
+            stale_after: Duration::from_secs(60),
         }
     }
 }
@@ -126,9 +130,16 @@ pub struct Handle {
     status: channel::Receiver<Status>,
     askers: mpsc::Sender<Asker>,
     desk: Arc<Desk>,
+    stale_after: Duration,
 }
 
 impl Handle {
+    /// Whether the newest snapshot is what the source says now, as far as that can
+    /// be known: see [`Status::is_current`].
+    pub fn is_current(&self) -> bool {
+        self.status.borrow().is_current(self.stale_after)
+    }
+
     /// How things are.
     pub fn status(&self) -> Status {
         self.status.borrow().clone()
@@ -237,7 +248,12 @@ impl Reloader {
         let (askers, asked) = mpsc::channel(16);
         let desk = Arc::new(Desk::new(options, journal));
         let mut reloader = Reloader {
-            handle: Handle { status: status.subscribe(), askers, desk: desk.clone() },
+            handle: Handle {
+                status: status.subscribe(),
+                askers,
+                desk: desk.clone(),
+                stale_after: settings.stale_after,
+            },
             asked,
             waiting: Default::default(),
             metrics,
@@ -447,7 +463,10 @@ impl Reloader {
             }
             Outcome::Swapped(swapped) => {
                 let place = cursor.as_ref().or(self.cursor.as_ref()).cloned();
-                (Verdict::Swapped(swapped.version), self.swapped(cause, begun, place.as_ref(), *swapped))
+                (
+                    Verdict::Swapped(swapped.version),
+                    self.swapped(cause, begun, place.as_ref(), *swapped, Origin::Source),
+                )
             }
         };
         self.backoff = Backoff::new();
@@ -565,7 +584,7 @@ impl Reloader {
             match updated {
                 Ok(Outcome::Swapped(swapped)) => {
                     self.metrics.reload(cause, "swapped", begun.elapsed());
-                    self.swapped(cause, begun, cursor.as_ref(), *swapped);
+                    self.swapped(cause, begun, cursor.as_ref(), *swapped, Origin::Source);
                 }
                 Ok(Outcome::Unchanged) => {}
                 Ok(Outcome::HeldBack(shrunk)) => {
@@ -637,11 +656,8 @@ impl Reloader {
                 if is_torn {
                     tracing::warn!("the end of the state file is torn off: the latest changes are missing");
                 }
-                self.swapped("state file", begun, None, swapped);
-                self.status.send_modify(|status| {
-                    status.origin = Origin::StateFile;
-                    status.as_of = as_of;
-                });
+                self.status.send_modify(|status| status.as_of = as_of);
+                self.swapped("state file", begun, None, swapped, Origin::StateFile);
                 tracing::warn!("{}", *self.status.borrow());
             }
             Ok(Err(error)) => {
@@ -658,11 +674,12 @@ impl Reloader {
         begun: Instant,
         cursor: Option<&Cursor>,
         swapped: Swapped,
+        origin: Origin,
     ) -> Vec<(Table, i64)> {
         let Swapped { version, counts, summary, problems, left_out, changed, old } = swapped;
         self.status.send_modify(|status| {
             status.version = version;
-            status.origin = Origin::Source;
+            status.origin = origin;
             status.is_held_back = false;
         });
         for problem in problems.first.iter().take(PROBLEMS_SHOWN) {

@@ -42,6 +42,13 @@ impl Status {
         self.origin != Origin::Nowhere
     }
 
+    /// Whether the snapshot is surely what the database says, or was so less than
+    /// `stale_after` ago. If not, a user may be new to it, or a password changed.
+    pub fn is_current(&self, stale_after: Duration) -> bool {
+        let is_overdue = self.failing.is_some() && self.age() > stale_after;
+        self.origin == Origin::Source && !self.is_held_back && !is_overdue
+    }
+
     /// How long the snapshot may have been out of date.
     pub fn age(&self) -> Duration {
         self.as_of.elapsed()
@@ -62,5 +69,34 @@ impl fmt::Display for Status {
             write!(f, ", the database cannot be read for {} s: {why}", since.elapsed().as_secs())?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_is_current_only_while_the_database_can_be_read() {
+        let minute = Duration::from_secs(60);
+        let ago = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds)).expect("after the boot");
+        let read = Status { version: 1, origin: Origin::Source, ..Status::new() };
+        let failing = |seconds| Status {
+            as_of: ago(seconds),
+            failing: Some((Instant::now(), "gone".into())),
+            ..read.clone()
+        };
+        for (status, is_current) in [
+            (read.clone(), true),
+            (Status { as_of: ago(61), ..read.clone() }, true),
+            (failing(0), true),
+            (failing(61), false),
+            (Status { is_held_back: true, ..read.clone() }, false),
+            (Status { origin: Origin::StateFile, ..read.clone() }, false),
+            (Status::new(), false),
+        ] {
+            assert_eq!(status.is_current(minute), is_current, "{status:?}");
+        }
+        assert!(!failing(1).is_current(Duration::ZERO));
     }
 }

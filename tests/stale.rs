@@ -1,0 +1,152 @@
+//! A 401 makes a client forget its password. So there is none while the server may
+//! not know the user or the password yet.
+
+use std::sync::atomic::Ordering;
+
+use crate::support::client::{Reply, exchange, post, request};
+use crate::support::mariadb::mariadb;
+use crate::support::proxy::Proxy;
+use crate::support::server::{Server, run};
+use crate::support::sqlite::SqliteFile;
+use crate::support::{texts, wait_for};
+
+const POLLING: [&str; 6] = ["--poll-interval", "0.1", "--reload-interval", "0", "--stale-after", "0.5"];
+
+fn sign_in(server: &Server, name: &str, password: &str) -> Reply {
+    post(server.address, &[("username", &format!("{name}@a.org")), ("password", password)])
+}
+
+fn status(server: &Server, name: &str, password: &str) -> u16 {
+    sign_in(server, name, password).status
+}
+
+fn wait_status(server: &Server, name: &str, password: &str, expected: u16) {
+    wait_for(&format!("{expected} for {name}; {:#?}", server.log()), || {
+        (status(server, name, password) == expected).then_some(())
+    });
+}
+
+/// Only who is known to be right is let in, and who is not is told to come again.
+fn is_stale(server: &Server) {
+    assert_eq!(status(server, "alice", "pw"), 200);
+    for (name, password) in [("alice", "rotated"), ("new", "pw")] {
+        let reply = sign_in(server, name, password);
+        assert_eq!((reply.status, reply.header("retry-after")), (503, Some("5")), "{reply:?}");
+        assert!(reply.text().starts_with("# ") && reply.header("www-authenticate").is_none(), "{reply:?}");
+    }
+    server.wait_for_log("result=stale");
+    // What has no credentials is refused by no data at all.
+    let reply = exchange(server.address, &request("GET", "/jitsiprovs/", &[], b""));
+    assert_eq!((reply.status, reply.header("www-authenticate").is_some()), (401, true), "{reply:?}");
+}
+
+#[test]
+fn a_start_from_the_state_file_refuses_nobody_until_the_database_is_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().join("state");
+    let sqlite = SqliteFile::empty();
+    sqlite.user("a.org", "alice", "pw");
+    let database = mariadb().database();
+    let set_up = run(&[&["--setup"], &texts(&database.all())[..]].concat());
+    assert!(set_up.status.success(), "{set_up:?}");
+    database
+        .script("INSERT INTO user_auth (username, domain, password) VALUES ('alice', 'a.org', md5('pw'))");
+    let proxy = Proxy::to(database.server.port);
+    let path = sqlite.path.to_str().expect("UTF-8");
+    let own = [vec!["--db-path".to_owned(), path.to_owned()], proxy.options(&database)];
+    for (own, is_sqlite) in own.into_iter().zip([true, false]) {
+        let args = [&texts(&own)[..], &POLLING, &["--state-file", state.to_str().expect("UTF-8")]].concat();
+        let first = Server::start(&args);
+        wait_status(&first, "alice", "rotated", 401);
+        first.signal("TERM");
+        assert!(first.wait().success());
+
+        let away = sqlite.path.with_extension("away");
+        if is_sqlite {
+            std::fs::rename(&sqlite.path, &away).expect("renamed");
+        } else {
+            proxy.is_silent.store(true, Ordering::Relaxed);
+        }
+        let second = Server::start(&args);
+        second.wait_for_log("from the state file");
+        is_stale(&second);
+        if is_sqlite {
+            std::fs::rename(&away, &sqlite.path).expect("renamed");
+        } else {
+            proxy.is_silent.store(false, Ordering::Relaxed);
+        }
+        wait_status(&second, "alice", "rotated", 401);
+        assert_eq!((status(&second, "new", "pw"), status(&second, "alice", "pw")), (401, 200));
+        second.signal("TERM");
+        assert!(second.wait().success());
+        std::fs::remove_file(&state).expect("removed");
+    }
+}
+
+#[test]
+fn an_outage_refuses_nobody_once_it_lasts() {
+    let sqlite = SqliteFile::empty();
+    sqlite.user("a.org", "alice", "pw");
+    let database = mariadb().database();
+    let set_up = run(&[&["--setup"], &texts(&database.all())[..]].concat());
+    assert!(set_up.status.success(), "{set_up:?}");
+    database
+        .script("INSERT INTO user_auth (username, domain, password) VALUES ('alice', 'a.org', md5('pw'))");
+    let path = sqlite.path.to_str().expect("UTF-8");
+    let proxy = Proxy::to(database.server.port);
+
+    let server = Server::start(&[&["--db-path", path][..], &POLLING].concat());
+    assert_eq!(status(&server, "new", "pw"), 401);
+    sqlite.execute("ALTER TABLE user_auth RENAME TO elsewhere");
+    server.signal("HUP");
+    wait_status(&server, "new", "pw", 503);
+    is_stale(&server);
+    sqlite.execute("ALTER TABLE elsewhere RENAME TO user_auth");
+    wait_status(&server, "new", "pw", 401);
+
+    let server = Server::start(&[&texts(&proxy.options(&database))[..], &POLLING].concat());
+    assert_eq!(status(&server, "new", "pw"), 401);
+    proxy.is_silent.store(true, Ordering::Relaxed);
+    wait_status(&server, "new", "pw", 503);
+    is_stale(&server);
+    proxy.is_silent.store(false, Ordering::Relaxed);
+    wait_status(&server, "new", "pw", 401);
+}
+
+#[test]
+fn guesses_count_all_the_same() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().join("state");
+    let file = SqliteFile::empty();
+    file.user("a.org", "alice", "pw");
+    let path = file.path.to_str().expect("UTF-8");
+    let args = ["--db-path", path, "--state-file", state.to_str().expect("UTF-8"), "--auth-fail-limit", "3"];
+    let first = Server::start(&args);
+    first.signal("TERM");
+    assert!(first.wait().success());
+    std::fs::remove_file(&file.path).expect("removed");
+    let server = Server::start(&args);
+    let guesses: Vec<u16> = (0..5).map(|at| status(&server, "alice", &format!("guess {at}"))).collect();
+    assert_eq!(guesses, [503, 503, 503, 429, 429], "{:#?}", server.log());
+    assert!(!server.log().iter().any(|line| line.contains("authentication failed")));
+}
+
+#[test]
+fn a_loss_that_is_held_back_holds_back_new_users_too_and_refuses_none_of_them() {
+    let file = SqliteFile::empty();
+    file.user("a.org", "alice", "pw");
+    for at in 0..40 {
+        file.user("a.org", &format!("user{at}"), "pw");
+    }
+    let path = file.path.to_str().expect("UTF-8");
+    let server = Server::start(&["--db-path", path, "--poll-interval", "0.1"]);
+    assert_eq!(status(&server, "new", "pw"), 401);
+    file.execute(
+        "BEGIN; DELETE FROM user_auth WHERE username LIKE 'user%';
+         INSERT INTO user_auth (username, domain, password) SELECT 'new', domain, password FROM user_auth; COMMIT",
+    );
+    server.wait_for_log("is held back");
+    assert_eq!((status(&server, "new", "pw"), status(&server, "user1", "pw")), (503, 200));
+    // What has no password is refused by no data at all.
+    assert_eq!(post(server.address, &[("username", "new@a.org")]).status, 401);
+}
