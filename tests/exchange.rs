@@ -293,7 +293,7 @@ fn a_bad_line_is_named_and_nothing_is_changed() {
     let files = Files::new();
     let bad = [
         ("users", format!("{HEADS}a,a.org,x\n,a.org,hunter2\n"), "line 3: username is empty"),
-        ("users", format!("{HEADS}a,a.org,x\nusername=b,a.org,hunter2\n"), "line 3: username is a typed"),
+        ("users", format!("{HEADS}a,a.org,x\n\" \",a.org,hunter2\n"), "line 3: username is empty"),
         (
             "users",
             format!("{HEADS}a,a.org,x\nb,b.org,x\nA,A.org,hunter2\n"),

@@ -49,7 +49,7 @@ fn requests() -> Vec<Params> {
         ("hwaddr", &["", "00:1a:2b:3c:4d:5e", "00:1A:2B:3C:4D:5E", "trailing"]),
         ("ipaddr", &["", "192.168.1.7"]),
         ("arch", &["", "amd64"]),
-        ("uuid", &["", "a1b2-uuid"]),
+        ("uuid", &["", "a1b2c3d4-0000-4000-8000-a1b2c3d4e5f6"]),
     ];
     let mut requests: Vec<Params> = users
         .iter()
@@ -90,10 +90,10 @@ fn originals_answers(database: &Database<'_>, requests: &[Params]) -> Vec<Option
             subjects.extend(params.get(name).map(|value| format!("subject = {}", quote(value))));
         }
         // Ties are left to the id here: the original leaves them to the
-        // server's way of sorting.
+        // server's way of sorting. Bare words are usernames here.
         script.push_str(&format!(
             "SELECT hex(property_key), hex(property_value) FROM jitsi_property WHERE ({})
-             AND subject IS NOT NULL AND property_key IS NOT NULL AND property_value IS NOT NULL
+             AND subject NOT IN ('pw', 'trailing') AND property_key IS NOT NULL AND property_value IS NOT NULL
              ORDER BY spriority, ppriority, id; SELECT 'end';",
             subjects.join(" OR ")
         ));
@@ -162,6 +162,8 @@ fn nothing_is_written_and_bad_rows_are_named() {
     let server = serve(&database);
     let log = server.log().join("\n");
     for (table, column, count) in [
+        ("jitsi_property", "`pw` is taken for a username", 1),
+        ("jitsi_property", "`trailing` is taken for a username", 1),
         ("user_auth", "username is NULL", 1),
         ("user_auth", "domain is NULL", 1),
         ("user_auth", "no password is stored", 1),

@@ -166,7 +166,15 @@ fn a_rule_says_whom_it_is_for() {
         for (args, whom) in [
             (&["--subject", "default", "--domain", "a.org"][..], "everyone of the tenant a.org"),
             (&["--subject", "username=alice"], "the user alice of all tenants"),
-            (&["--subject", "alice", "--domain", "b.org"], "whoever sends \"alice\" for any parameter but"),
+            (
+                &["--subject", "alice", "--domain", "b.org"],
+                "the user alice of the tenant b.org, who does not exist",
+            ),
+            (
+                &["--subject", "Linux"],
+                "whoever sends \"Linux\" for osname, of all tenants, as long as no user",
+            ),
+            (&["--subject", "Username=alice"], "the user alice of all tenants"),
             (&["--subject", "osname=Linux"], "whoever sends \"Linux\" for osname, of all tenants"),
         ] {
             let said = tables.done(&[&["rule", "add", "k=v"], args].concat());
@@ -179,6 +187,6 @@ fn a_rule_says_whom_it_is_for() {
             .iter()
             .map(|rule| rule["spriority"].as_i64().expect("a number"))
             .collect();
-        assert_eq!(spriorities, [5, 5, 5, 7]);
+        assert_eq!(spriorities, [5, 5, 5, 5, 5, 7]);
     }
 }

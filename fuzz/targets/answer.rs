@@ -376,6 +376,10 @@ fn machine_word(word: &str) -> Option<Known> {
         Some(Known::Hwaddr)
     } else if hex(word, &[8, 4, 4, 4, 12], '-') {
         Some(Known::Uuid)
+    } else if word.split('.').count() >= 3
+        && word.split('.').all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
+    {
+        Some(Known::Build)
     } else {
         word.contains('.').then_some(Known::Domain)
     }

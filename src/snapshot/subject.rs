@@ -121,8 +121,8 @@ impl Options {
 
 /// The parameter that a bare word, as it is compared, is compared with as long as no user has it as a
 /// name: machines have values of this form, and people are not called so. These
-/// are Java's `os.name` and `os.arch`, addresses, UUIDs, and what has a dot, which
-/// may be the client's domain.
+/// are Java's `os.name` and `os.arch`, addresses, UUIDs, the client's version, and
+/// what else has a dot, which may be the client's domain.
 pub fn sent_for(word: &[u8]) -> Option<Known> {
     let word = std::str::from_utf8(word).ok()?;
     let is_one = |names: &[&str]| names.iter().any(|name| word.eq_ignore_ascii_case(name));
@@ -137,9 +137,17 @@ pub fn sent_for(word: &[u8]) -> Option<Known> {
         Some(Known::Hwaddr)
     } else if is_grouped(word, '-', &[8, 4, 4, 4, 12]) {
         Some(Known::Uuid)
+    } else if is_version(word) {
+        Some(Known::Build)
     } else {
         word.contains('.').then_some(Known::Domain)
     }
+}
+
+/// Whether a word is three numbers or more with dots between them.
+fn is_version(word: &str) -> bool {
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    word.split('.').count() >= 3 && word.split('.').all(is_number)
 }
 
 /// Whether a word is groups of so many hexadecimal digits.
@@ -258,6 +266,8 @@ mod tests {
             ("00-1a-2b-3c-4d-5e", Some(Known::Hwaddr)),
             ("00:1a:2b-3c:4d:5e", None),
             ("123e4567-e89b-12d3-a456-426614174000", Some(Known::Uuid)),
+            ("2.10.5550", Some(Known::Build)),
+            ("2.10", Some(Known::Domain)),
             ("a.org", Some(Known::Domain)),
             ("bob", None),
             ("1001", None),
