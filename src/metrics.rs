@@ -15,6 +15,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 
+use crate::telemetry::Lost;
+
 /// The type that a scraper is told.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -109,7 +111,7 @@ pub struct Metrics {
     handshakes: Family<Labels<1>, Counter>,
     proxy_headers: Family<Labels<1>, Counter>,
     certificate_reloads: Family<Labels<1>, Counter>,
-    log_lines_dropped: Counter,
+    log_lines_dropped: Family<Labels<1>, Counter>,
     /// Wrong passwords that were counted.
     pub auth_failures: Counter,
     /// Rules left out of answers, since the client did not send a parameter.
@@ -157,8 +159,8 @@ pub struct Scrape {
     pub counts: crate::snapshot::Counts,
     /// Rows that are not in use.
     pub bad_rows: usize,
-    /// Lines of the log that nobody read in time.
-    pub log_lines_dropped: u64,
+    /// Lines of the log that were not read in time.
+    pub log_lines_dropped: Lost,
 }
 
 impl Metrics {
@@ -220,7 +222,7 @@ impl Metrics {
             handshakes: add(r, "tls_handshakes", "TLS handshakes", Family::default()),
             proxy_headers: add(r, "proxy_headers", "PROXY headers of trusted proxies", Family::default()),
             certificate_reloads: add(r, "certificate_reloads", "Changed certificates", Family::default()),
-            log_lines_dropped: add(r, "log_lines_dropped", "Lines of the log lost", Counter::default()),
+            log_lines_dropped: add(r, "log_lines_dropped", "Lines of the log lost", Family::default()),
             auth_failures: add(r, "auth_failures", "Wrong passwords", Counter::default()),
             rules_skipped: add(r, "rules_skipped", "Rules that lacked a parameter", Counter::default()),
             accept_errors: add(r, "accept_errors", "Connections not accepted", Counter::default()),
@@ -323,7 +325,10 @@ impl Metrics {
         ] {
             gauge.set(value);
         }
-        self.log_lines_dropped.inner().store(scrape.log_lines_dropped, Relaxed);
+        let Lost { important, routine } = scrape.log_lines_dropped;
+        for (kind, lost) in [("important", important), ("routine", routine)] {
+            self.log_lines_dropped.get_or_create(&[("kind", kind)]).inner().store(lost, Relaxed);
+        }
         state.age.set(scrape.age.as_secs_f64());
         let mut out = String::new();
         // A text takes everything.
@@ -385,7 +390,9 @@ mod tests {
         metrics.reload("SIGHUP, confirming the loss", "swapped", Duration::from_millis(2));
         metrics.reload("a place that was lost", "failed", Duration::from_millis(2));
         metrics.throttled("address");
-        let text = metrics.write(Scrape { is_ready: true, version: 7, ..Scrape::default() });
+        let log_lines_dropped = Lost { important: 0, routine: 3 };
+        let text =
+            metrics.write(Scrape { is_ready: true, version: 7, log_lines_dropped, ..Scrape::default() });
         for line in [
             "jitsiprovs_requests_total{result=\"ok\"} 1",
             "jitsiprovs_requests_total{result=\"not_found\"} 0",
@@ -396,6 +403,8 @@ mod tests {
             "jitsiprovs_reloads_total{cause=\"SIGHUP\",outcome=\"swapped\"} 1",
             "jitsiprovs_reloads_total{cause=\"other\",outcome=\"failed\"} 1",
             "jitsiprovs_throttled_total{by=\"address\"} 1",
+            "jitsiprovs_log_lines_dropped_total{kind=\"important\"} 0",
+            "jitsiprovs_log_lines_dropped_total{kind=\"routine\"} 3",
             "jitsiprovs_ready 1",
             "jitsiprovs_snapshot_version 7",
         ] {

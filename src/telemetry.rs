@@ -5,7 +5,6 @@ mod queue;
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -71,9 +70,23 @@ pub struct Options {
     pub syslog: Option<Facility>,
 }
 
-/// Lines of the log that were lost since the start, for want of a reader.
-pub fn lost() -> u64 {
-    queue::LOST.load(Ordering::Relaxed)
+/// The tracing target of the line that each request is. Clients cause as many of
+/// them as they like, so that they wait apart from the others, and give way.
+pub const ACCESS: &str = "access";
+
+/// Lines of the log that were lost, because it was read too slowly.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// Errors, warnings (failed sign-ins among them) and what else happens
+    /// rarely.
+    pub important: u64,
+    /// Lines of requests ([`ACCESS`]) and debug messages.
+    pub routine: u64,
+}
+
+/// Lines that this process lost since its start.
+pub fn lost() -> Lost {
+    queue::lost()
 }
 
 /// The log at work. When it is dropped, all lines are out; so what is written

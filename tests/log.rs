@@ -7,11 +7,31 @@ use std::path::Path;
 use std::process::{ChildStderr, Stdio};
 use std::time::Duration;
 
-use crate::support::client::{Connection, form_request};
+use crate::support::client::{Connection, exchange, form_request, request};
 use crate::support::daemon::Daemon;
 use crate::support::server::{Running, jitsiprovs, run, send_signal};
 use crate::support::sqlite::SqliteFile;
 use crate::support::{PATIENCE, uninterrupted, wait_for};
+
+/// A server, its log, of which the test reads as much as it likes, and the
+/// addresses for clients and for operators.
+fn serve(file: &SqliteFile, more: &[&str]) -> (Running, BufReader<ChildStderr>, [SocketAddr; 2]) {
+    let path = file.path.to_str().expect("UTF-8");
+    let own = ["-n", "--http-ip", "127.0.0.1", "--http-port", "0", "--admin-port", "0", "--db-path", path];
+    let args = [&own, more].concat();
+    let mut child = Running(jitsiprovs(&args).stderr(Stdio::piped()).spawn().expect("starts"));
+    let mut log = BufReader::new(child.0.stderr.take().expect("a pipe"));
+    let addresses = ["serving http://", "for operators http://"].map(|before| {
+        let mut line = String::new();
+        while !line.contains(before) {
+            line.clear();
+            assert_ne!(log.read_line(&mut line).expect("a line"), 0, "it ended");
+        }
+        let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next());
+        address.and_then(|address| address.parse().ok()).expect("an address")
+    });
+    (child, log, addresses)
+}
 
 /// A server that has logged more than anybody has read, and its log.
 fn flooded(file: &SqliteFile, requests: usize) -> (Running, BufReader<ChildStderr>) {
@@ -20,17 +40,7 @@ fn flooded(file: &SqliteFile, requests: usize) -> (Running, BufReader<ChildStder
     for number in 0..50 {
         file.rule(None, "default", number, &format!("key{number}"), "$unsent");
     }
-    let path = file.path.to_str().expect("UTF-8");
-    let own = ["-n", "-v", "--http-ip", "127.0.0.1", "--http-port", "0", "--db-path", path];
-    let mut child = Running(jitsiprovs(&own).stderr(Stdio::piped()).spawn().expect("starts"));
-    let mut log = BufReader::new(child.0.stderr.take().expect("a pipe"));
-    let mut line = String::new();
-    while !line.contains("serving http://") {
-        line.clear();
-        assert_ne!(log.read_line(&mut line).expect("a line"), 0, "it ended");
-    }
-    let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next());
-    let address: SocketAddr = address.and_then(|address| address.parse().ok()).expect("an address");
+    let (child, log, [address, _]) = serve(file, &["-v"]);
     let mut connection = Connection::open(address);
     for _ in 0..requests {
         connection.send(&form_request(&[("username", "alice@a.org"), ("password", "pw")]));
@@ -48,6 +58,60 @@ fn a_stalled_reader_of_the_log_stops_nothing_and_is_told_what_is_lost() {
     send_signal(child.0.id(), "TERM");
     let status = wait_for("it to end", || child.0.try_wait().expect("a child"));
     assert!(status.success(), "{status}");
+}
+
+/// Sends so many requests for what is not there, each a line of the log.
+fn flood(connection: &mut Connection, requests: usize) {
+    const AT_ONCE: usize = 100;
+    let request = request("GET", "/elsewhere", &[], b"");
+    for _ in 0..requests.div_ceil(AT_ONCE) {
+        connection.send(&request.repeat(AT_ONCE));
+        for _ in 0..AT_ONCE {
+            assert_eq!(connection.receive().expect("an answer").status, 404);
+        }
+    }
+}
+
+const FAILURES: usize = 300;
+
+/// Fails to sign in, among many requests for what is not there.
+fn fail_in_a_flood(address: SocketAddr) {
+    let mut connection = Connection::open(address);
+    // More than wait for a reader.
+    flood(&mut connection, 10_000);
+    for number in 0..FAILURES {
+        flood(&mut connection, 10);
+        let password = format!("wrong{number}");
+        connection.send(&form_request(&[("username", "alice@a.org"), ("password", &password)]));
+        assert_eq!(connection.receive().expect("an answer").status, 401);
+    }
+}
+
+/// What fail2ban counts.
+const FAILURE: &str = "authentication failed address=127.0.0.1 domain=\"a.org\" username=\"alice\"";
+
+#[test]
+fn failed_sign_ins_are_logged_though_a_flood_of_requests_is_not() {
+    let file = SqliteFile::empty();
+    file.user("a.org", "alice", "pw");
+    let (_child, log, [address, admin]) = serve(&file, &["--auth-fail-limit", "0"]);
+    fail_in_a_flood(address);
+    let metrics = exchange(admin, &request("GET", "/metrics", &[], b""));
+    let lost = |kind| {
+        let name = format!("jitsiprovs_log_lines_dropped_total{{kind=\"{kind}\"}} ");
+        let line = metrics.text().lines().find_map(|line| line.strip_prefix(&name));
+        line.and_then(|count| count.parse::<u64>().ok()).expect("a metric")
+    };
+    assert_eq!(lost("important"), 0);
+    assert!(lost("routine") > 0);
+    let (sender, lines) = std::sync::mpsc::channel();
+    std::thread::spawn(move || log.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+    let (mut failures, mut is_told) = (0, false);
+    while failures < FAILURES || !is_told {
+        let line = lines.recv_timeout(PATIENCE).expect("a line");
+        failures += usize::from(line.contains(FAILURE));
+        is_told |= line.contains("lines are lost since the start kind=\"routine\" lost=");
+    }
 }
 
 #[test]
@@ -95,7 +159,7 @@ fn in_the_background_the_log_goes_to_syslog() {
         Err(_) => Syslog::listen().ok(),
     };
     let file = SqliteFile::empty();
-    let facility = ["--syslog-facility", "local3", "--db-path", "test.db"];
+    let facility = ["--syslog-facility", "local3", "--auth-fail-limit", "0", "--db-path", "test.db"];
     let (daemon, _) = Daemon::start(file.folder.path(), &facility);
     let Some(Syslog(socket)) = &syslog else {
         eprintln!("{SYSLOG} is not ours to listen on: what is sent there was not looked at");
@@ -124,6 +188,11 @@ fn in_the_background_the_log_goes_to_syslog() {
         let mut connection = Connection::open(daemon.address);
         connection.send(&form_request(&[("username", "x")]));
         assert_eq!(connection.receive().expect("an answer").status, 401);
+    }
+    // Nor does it lose what fail2ban counts.
+    fail_in_a_flood(daemon.address);
+    for _ in 0..FAILURES {
+        hear(FAILURE);
     }
     socket.set_read_timeout(Some(Duration::from_millis(100))).expect("a time limit");
     send_signal(daemon.pid, "TERM");

@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 use crate::metrics::{Metrics, Outcome};
 use crate::reload;
 use crate::snapshot::Served;
+use crate::telemetry::ACCESS;
 use crate::throttle::Throttle;
 use client_address::TrustedProxies;
 
@@ -96,6 +97,7 @@ impl Exchange<'_> {
         // Load balancers ask all the time.
         let Some(id) = self.id.as_ref().filter(|_| outcome != Outcome::Health) else { return };
         tracing::info!(
+            target: ACCESS,
             result = %outcome.name(),
             status = response.map(|response| response.status().as_u16()),
             tenant = record.tenant.as_deref().map(shown),

@@ -1,9 +1,12 @@
 //! Lines on their way to the log.
 //!
-//! Whoever reads a log may be slow, or stop reading, and no request may wait
+//! A log may be read slowly, or not at all for a while, and no request may wait
 //! for that. So the threads that serve put lines in a queue, and one thread
 //! takes them out and writes. When the queue is full, lines are lost, counted,
 //! and the count is logged.
+//!
+//! There are two queues, since anybody can fill one with requests: what clients
+//! cause in bulk must not push out the lines that operators and fail2ban act on.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -11,16 +14,52 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tracing::Metadata;
+use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Lines that wait at most; a few megabytes.
+use super::{ACCESS, Lost};
+
+/// Lines that wait at most in each queue; a few megabytes.
 const CAPACITY: usize = 8192;
-/// How often at most it is told that lines were lost.
+/// How often at most the log says that lines were lost.
 const TELL: Duration = Duration::from_secs(1);
 
-/// Lines lost by all queues of this process, of which there is one.
-pub(super) static LOST: AtomicU64 = AtomicU64::new(0);
+/// Lines lost by all queues of this process, by kind.
+static LOST: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+
+/// How many lines were lost since the start.
+pub(super) fn lost() -> Lost {
+    let of = |kind: Kind| LOST[kind as usize].load(Ordering::Relaxed);
+    Lost { important: of(Kind::Important), routine: of(Kind::Routine) }
+}
+
+/// Which queue a line waits in. Important lines are written first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Everything but the following.
+    Important,
+    /// A line for each request, and debug messages.
+    Routine,
+}
+
+impl Kind {
+    /// In the order in which they are written.
+    const ALL: [Kind; 2] = [Kind::Important, Kind::Routine];
+
+    fn of(meta: &Metadata<'_>) -> Kind {
+        match meta.target() == ACCESS || *meta.level() > Level::INFO {
+            true => Kind::Routine,
+            false => Kind::Important,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Important => "important",
+            Kind::Routine => "routine",
+        }
+    }
+}
 
 /// Makes writers that queue a line for the writer that `target` would have
 /// made.
@@ -40,10 +79,21 @@ pub(super) struct Queue<W> {
 }
 
 struct State<W> {
-    lines: VecDeque<(W, Vec<u8>)>,
+    /// Lines of each kind.
+    lines: [VecDeque<(W, Vec<u8>)>; 2],
     is_writing: bool,
-    /// Since the start.
-    lost: u64,
+    /// Lines of each kind, since the start.
+    lost: [u64; 2],
+}
+
+impl<W> State<W> {
+    fn next(&mut self) -> Option<(W, Vec<u8>)> {
+        self.lines.iter_mut().find_map(VecDeque::pop_front)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.lines.iter().all(VecDeque::is_empty)
+    }
 }
 
 impl<M, W: Write + Send + 'static> Queued<M, W> {
@@ -52,7 +102,8 @@ impl<M, W: Write + Send + 'static> Queued<M, W> {
     /// # Errors
     /// When there is no thread to be had.
     pub fn start(target: M, keeps_end: bool) -> io::Result<Queued<M, W>> {
-        let state = State { lines: VecDeque::new(), is_writing: false, lost: 0 };
+        let lines = Kind::ALL.map(|_| VecDeque::new());
+        let state = State { lines, is_writing: false, lost: [0; 2] };
         let queue =
             Arc::new(Queue { state: Mutex::new(state), filled: Condvar::new(), emptied: Condvar::new() });
         let writing = queue.clone();
@@ -64,8 +115,8 @@ impl<M, W: Write + Send + 'static> Queued<M, W> {
         self.queue.clone()
     }
 
-    fn line(&self, to: W) -> Line<'_, W> {
-        Line { to: Some(to), text: Vec::new(), keeps_end: self.keeps_end, queue: &self.queue }
+    fn line(&self, to: W, kind: Kind) -> Line<'_, W> {
+        Line { to: Some(to), kind, text: Vec::new(), keeps_end: self.keeps_end, queue: &self.queue }
     }
 }
 
@@ -75,14 +126,15 @@ impl<W: Write> Queue<W> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, to: W, line: Vec<u8>) {
+    fn push(&self, to: W, kind: Kind, line: Vec<u8>) {
         let mut state = self.lock();
-        if state.lines.len() < CAPACITY {
-            state.lines.push_back((to, line));
+        let lines = &mut state.lines[kind as usize];
+        if lines.len() < CAPACITY {
+            lines.push_back((to, line));
             self.filled.notify_one();
         } else {
-            state.lost += 1;
-            LOST.fetch_add(1, Ordering::Relaxed);
+            state.lost[kind as usize] += 1;
+            LOST[kind as usize].fetch_add(1, Ordering::Relaxed);
             // Some writers write when they are dropped, even if it is nothing.
             std::mem::forget(to);
         }
@@ -90,23 +142,29 @@ impl<W: Write> Queue<W> {
 
     /// Writes lines, for ever.
     fn write(&self) {
-        let (mut told, mut told_at) = (0, None::<Instant>);
+        let (mut told, mut told_at) = ([0; 2], None::<Instant>);
         let mut state = self.lock();
         loop {
-            let Some((mut to, line)) = state.lines.pop_front() else {
+            let Some((mut to, line)) = state.next() else {
                 self.emptied.notify_all();
                 state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
             state.is_writing = true;
-            let (lost, is_last) = (state.lost, state.lines.is_empty());
+            let (lost, is_last) = (state.lost, state.is_empty());
             drop(state);
             // There is nobody to tell that a log cannot be written.
             let _ = to.write_all(&line).and_then(|()| to.flush());
             drop(to);
-            if lost > told && (is_last || told_at.is_none_or(|at| at.elapsed() > TELL)) {
+            if lost != told && (is_last || told_at.is_none_or(|at| at.elapsed() > TELL)) {
+                for kind in Kind::ALL.into_iter().filter(|kind| lost[*kind as usize] > told[*kind as usize]) {
+                    tracing::warn!(
+                        kind = kind.name(),
+                        lost = lost[kind as usize],
+                        "the log is read too slowly: so many lines are lost since the start"
+                    );
+                }
                 (told, told_at) = (lost, Some(Instant::now()));
-                tracing::warn!(lost, "the log is read too slowly: so many lines are lost since the start");
             }
             state = self.lock();
             state.is_writing = false;
@@ -114,7 +172,7 @@ impl<W: Write> Queue<W> {
     }
 }
 
-/// What of a queue is of interest at the end.
+/// What the end of the program needs of a queue.
 pub(super) trait Flush: Send + Sync {
     /// Waits until everything is written, but no longer than `patience`.
     fn flush(&self, patience: Duration);
@@ -122,7 +180,7 @@ pub(super) trait Flush: Send + Sync {
 
 impl<W: Write + Send> Flush for Queue<W> {
     fn flush(&self, patience: Duration) {
-        let has_more = |state: &mut State<W>| state.is_writing || !state.lines.is_empty();
+        let has_more = |state: &mut State<W>| state.is_writing || !state.is_empty();
         drop(self.emptied.wait_timeout_while(self.lock(), patience, has_more));
     }
 }
@@ -135,17 +193,18 @@ where
     type Writer = Line<'a, W>;
 
     fn make_writer(&'a self) -> Line<'a, W> {
-        self.line(self.target.make_writer())
+        self.line(self.target.make_writer(), Kind::Important)
     }
 
     fn make_writer_for(&'a self, meta: &Metadata<'_>) -> Line<'a, W> {
-        self.line(self.target.make_writer_for(meta))
+        self.line(self.target.make_writer_for(meta), Kind::of(meta))
     }
 }
 
 /// A line being put together; queued when it is dropped.
 pub(super) struct Line<'a, W: Write> {
     to: Option<W>,
+    kind: Kind,
     text: Vec<u8>,
     keeps_end: bool,
     queue: &'a Queue<W>,
@@ -166,7 +225,7 @@ impl<W: Write> Drop for Line<'_, W> {
     fn drop(&mut self) {
         if let Some(to) = self.to.take() {
             self.text.pop_if(|last| !self.keeps_end && *last == b'\n');
-            self.queue.push(to, std::mem::take(&mut self.text));
+            self.queue.push(to, self.kind, std::mem::take(&mut self.text));
         }
     }
 }
@@ -207,7 +266,8 @@ mod tests {
         }
         queue.flush(Duration::from_millis(10));
         assert_eq!(lines.recv().as_deref(), Ok("0"));
-        let lost = queue.lock().lost;
+        let [lost, routine] = queue.lock().lost;
+        assert_eq!(routine, 0);
         // One line is on its way besides those in the queue, if it was soon
         // enough.
         assert!((99..=100).contains(&lost), "{lost}");
@@ -220,7 +280,65 @@ mod tests {
         let reader = std::thread::spawn(move || lines.iter().take(1000).count());
         (0..1000).for_each(|_| queued.make_writer().write_all(b"line\n").expect("queued"));
         queued.queue().flush(Duration::from_secs(60));
-        assert_eq!(queued.queue().lock().lines.len(), 0);
+        assert_eq!(queued.queue().lock().lines.iter().map(VecDeque::len).sum::<usize>(), 0);
         assert_eq!(reader.join().expect("no panic"), 1000);
+    }
+
+    /// More requests than the queue takes lose none of the important lines, which
+    /// come first.
+    #[test]
+    fn important_lines_pass_those_of_requests() {
+        let (target, lines) = slow();
+        let queued = Queued::<_, Slow>::start(target, true).expect("a thread");
+        for number in 0..CAPACITY + 100 {
+            write!(queued.line(queued.target.make_writer(), Kind::Routine), "routine {number}")
+                .expect("queued");
+            if number % 100 == 0 {
+                write!(queued.make_writer(), "important {}", number / 100).expect("queued");
+            }
+        }
+        let wanted = (CAPACITY + 100).div_ceil(100);
+        let lost = queued.queue().lock().lost;
+        assert!(lost[0] == 0 && lost[1] >= 99, "{lost:?}");
+        // The first of all may be on its way when the others come.
+        let read: Vec<String> = lines.iter().take(wanted + 3).collect();
+        let (important, routine): (Vec<_>, Vec<_>) =
+            read.iter().partition(|line| line.starts_with("important"));
+        let expected: Vec<String> = (0..wanted).map(|number| format!("important {number}")).collect();
+        assert_eq!(important.into_iter().cloned().collect::<Vec<_>>(), expected);
+        assert_eq!(routine, ["routine 0", "routine 1", "routine 2"]);
+    }
+
+    #[test]
+    fn access_lines_and_debug_messages_are_routine() {
+        /// Notes the kinds of the events that it is shown.
+        #[derive(Clone, Default)]
+        struct Kinds(Arc<Mutex<Vec<Kind>>>);
+
+        impl<'a> MakeWriter<'a> for Kinds {
+            type Writer = io::Sink;
+
+            fn make_writer(&'a self) -> io::Sink {
+                io::sink()
+            }
+
+            fn make_writer_for(&'a self, meta: &Metadata<'_>) -> io::Sink {
+                self.0.lock().expect("kinds").push(Kind::of(meta));
+                io::sink()
+            }
+        }
+
+        let kinds = Kinds::default();
+        let log = tracing_subscriber::fmt().with_max_level(Level::TRACE).with_writer(kinds.clone()).finish();
+        tracing::subscriber::with_default(log, || {
+            tracing::error!("important");
+            tracing::warn!("important");
+            tracing::info!("important");
+            tracing::info!(target: ACCESS, "routine");
+            tracing::debug!("routine");
+            tracing::trace!("routine");
+        });
+        let expected = [[Kind::Important; 3], [Kind::Routine; 3]].concat();
+        assert_eq!(*kinds.0.lock().expect("kinds"), expected);
     }
 }
