@@ -23,6 +23,7 @@
 //! it, and why.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod app;
 pub mod check;
@@ -46,4 +47,5 @@ pub mod state_file;
 pub mod telemetry;
 pub mod template;
 pub mod throttle;
+pub mod visible;
 pub mod watch;

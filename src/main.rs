@@ -1,7 +1,8 @@
 //! Starts jitsiprovs: understands the command line, runs, and is the one place
 //! where an error is printed and becomes an exit code.
 
-use std::io::Write;
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use jitsiprovs::config::{self, Config, Place, Serve, Task};
 use jitsiprovs::process::background;
 use jitsiprovs::process::pidfile::Pidfile;
 use jitsiprovs::process::privileges::Identity;
+use jitsiprovs::visible::{self, Form};
 use jitsiprovs::{commands, process, telemetry};
 
 /// Snapshots come and go in very many small pieces for months: memory must come
@@ -24,11 +26,10 @@ fn main() -> ExitCode {
     process::tidy();
     run(Cli::parse()).unwrap_or_else(|error| {
         if let Some(config::Error::Usage(message)) = error.downcast_ref() {
+            let message = visible::escape(message, Form::Braces);
             typed_command().error(ErrorKind::ValueValidation, message).exit();
         }
-        // Nobody may be reading, which is no reason to panic.
-        let error = format!("{error:#}");
-        let _ = writeln!(std::io::stderr(), "jitsiprovs: {}", commands::plain(&error));
+        commands::failure(format_args!("{error:#}"));
         ExitCode::FAILURE
     })
 }

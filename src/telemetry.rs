@@ -13,7 +13,8 @@ use syslog_tracing::Syslog;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-use queue::{Flush, Queued};
+use crate::visible::Form;
+use queue::{Flush, Look, Queued};
 
 pub use syslog_tracing::Facility;
 
@@ -104,6 +105,7 @@ impl Drop for Log {
 ///
 /// # Errors
 /// When there is no thread to be had.
+#[expect(clippy::disallowed_methods, reason = "lines of the log are escaped on their way")]
 pub fn start(options: Options) -> anyhow::Result<Log> {
     let syslog = options.syslog.and_then(|facility| {
         // None if there is one already.
@@ -121,23 +123,30 @@ pub fn start(options: Options) -> anyhow::Result<Log> {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "nothing is written")]
 fn start_with<M, W>(options: Options, target: M) -> anyhow::Result<Log>
 where
     M: for<'a> MakeWriter<'a, Writer = W> + Send + Sync + 'static,
     W: Write + Send + 'static,
 {
     let Options { format, verbose, syslog } = options;
-    // Syslog ends lines, and notes time and level, itself.
-    let queued = Queued::start(target, syslog.is_none()).context("cannot start the thread that logs")?;
+    let is_liked = std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    let colours = syslog.is_none() && is_liked && io::stderr().is_terminal();
+    let look = Look {
+        // Syslog ends lines, and notes time and level, itself.
+        has_end: syslog.is_none(),
+        has_colours: colours && format == Format::Human,
+        escapes: if format == Format::Json { Form::Units } else { Form::Braces },
+    };
+    let queued = Queued::start(target, look).context("cannot start the thread that logs")?;
     let queue = queued.queue();
-    let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     let log = tracing_subscriber::fmt()
         .with_max_level(if verbose { LevelFilter::DEBUG } else { LevelFilter::INFO })
         .with_writer(queued)
         .with_target(false)
         // Telling of it on the same stream would panic where nobody reads.
         .log_internal_errors(false)
-        .with_ansi(colours && syslog.is_none());
+        .with_ansi(colours);
     // A second start, as in tests of one process, keeps the first log.
     let _ = match (format, syslog) {
         (Format::Human, None) => log.try_init(),

@@ -29,6 +29,7 @@ mod rules;
 mod service;
 mod stale;
 mod support;
+mod terminal;
 mod throttling;
 mod tls;
 mod users;

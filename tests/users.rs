@@ -5,7 +5,6 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{ChildStderr, Stdio};
 
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, tcgetattr};
 use serde_json::json;
 
@@ -14,6 +13,7 @@ use crate::support::mariadb::mariadb;
 use crate::support::server::{Running, Server, jitsiprovs, send_signal};
 use crate::support::sqlite::SqliteFile;
 use crate::support::tables::Tables;
+use crate::support::terminal::terminal;
 use crate::support::wait_for;
 
 fn ask(server: &Server, username: &str, password: &str) -> Reply {
@@ -301,17 +301,14 @@ struct AtTerminal {
 
 impl AtTerminal {
     fn start(args: &[&str]) -> AtTerminal {
-        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
-        grantpt(&terminal).and_then(|()| unlockpt(&terminal)).expect("ours");
-        let name = ptsname(&terminal, Vec::new()).expect("a name").into_string().expect("UTF-8");
-        let end = File::options().read(true).write(true).open(&name).expect("opens");
+        let (typing, end) = terminal();
         let mut command = jitsiprovs(args);
         // What ends a loop of a shell must not end the tests.
         command.process_group(0);
         command.stdin(end.try_clone().expect("a handle")).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("starts");
         let prompts = BufReader::new(child.stderr.take().expect("a pipe"));
-        AtTerminal { child: Running(child), typing: terminal.into(), end, prompts, said: Vec::new() }
+        AtTerminal { child: Running(child), typing, end, prompts, said: Vec::new() }
     }
 
     fn wait_for(&mut self, prompt: &str) {

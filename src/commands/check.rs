@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::print::counted;
+use super::print::{Text, counted};
 use super::{print, tables};
 use crate::check::{self, Finding, Report, Settings, Severity};
 use crate::cli::{self, ListFormat};
@@ -56,7 +56,7 @@ pub async fn check(options: cli::Check) -> anyhow::Result<ExitCode> {
     let summary = Summary::of(&report, snapshot.counts());
     match listed.format {
         ListFormat::Table => print::write(text(&report, &summary, if verbose { usize::MAX } else { SHOWN }))?,
-        ListFormat::Json => print::json(&Printed { findings: &report.findings, summary })?,
+        ListFormat::Json => print::write(Text::json(&Printed { findings: &report.findings, summary })?)?,
     }
     Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -75,22 +75,23 @@ impl Summary {
 }
 
 /// A line a finding, at most `shown` of each kind, and what they come to.
-fn text(report: &Report, summary: &Summary, shown: usize) -> String {
-    let mut text = String::new();
+fn text(report: &Report, summary: &Summary, shown: usize) -> Text {
+    let mut text = Text::default();
     for kind in report.findings.chunk_by(|one, other| one.code == other.code) {
         for Finding { severity, code, table, id, message } in kind.iter().take(shown) {
-            let message = print::plain(message);
-            text.push_str(&format!("{}: [{code}] {table} id {id}: {message}\n", coloured(*severity)));
+            let line = format_args!(": [{code}] {table} id {id}: {message}");
+            text.push_styled(colour(*severity), severity.name(), line);
         }
         if kind.len() > shown {
             let Finding { severity, code, .. } = &kind[0];
             let more = kind.len() - shown;
-            text.push_str(&format!("{}: [{code}] {more} more: --verbose names them\n", coloured(*severity)));
+            let line = format_args!(": [{code}] {more} more: --verbose names them");
+            text.push_styled(colour(*severity), severity.name(), line);
         }
     }
     let Summary { users, rules, tenants, errors, warnings, hints } = *summary;
-    text.push_str(&format!(
-        "{}, {} and {} in {} and {} of {}\n",
+    text.push(format_args!(
+        "{}, {} and {} in {} and {} of {}",
         counted(errors, "error"),
         counted(warnings, "warning"),
         counted(hints, "hint"),
@@ -101,14 +102,10 @@ fn text(report: &Report, summary: &Summary, shown: usize) -> String {
     text
 }
 
-fn coloured(severity: Severity) -> String {
-    let colour = match severity {
-        Severity::Error => 31,
-        Severity::Warning => 33,
-        Severity::Hint => 36,
-    };
-    match print::is_coloured() {
-        true => format!("\x1b[{colour}m{}\x1b[0m", severity.name()),
-        false => severity.name().to_owned(),
+fn colour(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Error => "31",
+        Severity::Warning => "33",
+        Severity::Hint => "36",
     }
 }

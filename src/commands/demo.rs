@@ -1,6 +1,5 @@
 //! `jitsiprovs demo`: the whole thing in one command.
 
-use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -10,6 +9,7 @@ use anyhow::Context;
 use serde::Serialize;
 use tinytemplate::TinyTemplate;
 
+use super::print;
 use crate::app::Prepared;
 use crate::cli;
 use crate::config::Serve;
@@ -66,7 +66,7 @@ pub async fn demo(options: cli::Demo) -> anyhow::Result<()> {
     let explain = |address| {
         let text = render(&text(address, &path)).expect("the template is part of the program, and tested");
         // Without a reader it serves all the same.
-        let _ = std::io::stdout().write_all(text.as_bytes());
+        let _ = print::write(print::Text::lines(text.lines()));
     };
     Prepared::new(serve)?.run(explain).await
 }

@@ -8,7 +8,7 @@ use anyhow::Context;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
-use super::print::{self, number, text};
+use super::print::{self, Text, number, text};
 use super::tables::shown;
 use super::{node, tables};
 use crate::cli::{self, ListFormat};
@@ -69,7 +69,7 @@ pub async fn diff(options: cli::Diff) -> anyhow::Result<ExitCode> {
     })?;
     if listed.format == ListFormat::Table {
         let (count, rows) = (differences.len(), look.rows);
-        print::write(format!("{count} of {rows} rows differ\n"))?;
+        print::write(Text::line(format_args!("{count} of {rows} rows differ")))?;
     }
     Ok(if differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

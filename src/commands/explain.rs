@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::print::{self, number, text};
+use super::print::{self, Text, number, text};
 use super::{password, tables};
 use crate::cli::{self, ListFormat};
 use crate::config::{self, Tables};
@@ -40,8 +40,8 @@ pub async fn explain(options: cli::Explain) -> anyhow::Result<ExitCode> {
         ));
     }
     match listed.format {
-        _ if properties => print::write(snapshot.answer(session, request.params()).body)?,
-        ListFormat::Json => print::json(&report)?,
+        _ if properties => print::exact(&snapshot.answer(session, request.params()).body)?,
+        ListFormat::Json => print::write(Text::json(&report)?)?,
         ListFormat::Table => print::write(table(&report))?,
     }
     Ok(ExitCode::SUCCESS)
@@ -55,7 +55,7 @@ fn pair(typed: String) -> Result<(String, String), config::Error> {
     }
 }
 
-fn table(report: &Report) -> String {
+fn table(report: &Report) -> Text {
     let columns = [
         text("KEY"),
         text("VALUE"),
@@ -78,11 +78,11 @@ fn table(report: &Report) -> String {
         let indented = |at| at > 0 || !is_won;
         rows.extend(key.rules.iter().enumerate().map(|(at, rule)| line(rule, indented(at))));
     }
-    let mut text = print::table(&columns, rows);
+    let mut text = Text::table(&columns, rows);
     match report.left_out {
         0 => {}
-        1 => text.push_str("1 more that does not match this client: --all lists it\n"),
-        more => text.push_str(&format!("{more} more that do not match this client: --all lists them\n")),
+        1 => text.push("1 more that does not match this client: --all lists it"),
+        more => text.push(format_args!("{more} more that do not match this client: --all lists them")),
     }
     text
 }

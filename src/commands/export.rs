@@ -65,13 +65,13 @@ pub async fn export(options: cli::Export) -> anyhow::Result<ExitCode> {
                     Err(rule) => bail!(
                         "{}: a property of a file has no placeholders; write them as they are with --templates, \
                          or export rules",
-                        print::plain(&rule.key)
+                        rule.key
                     ),
                 },
             }
         }
     };
-    print::write(written)?;
+    print::exact(written.as_ref())?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -16,7 +16,7 @@ use crate::cli::{self, Cli};
 pub fn completions(options: cli::Completions) -> anyhow::Result<ExitCode> {
     let mut script = Vec::new();
     clap_complete::generate(options.shell, &mut Cli::command(), "jitsiprovs", &mut script);
-    print::write(script).map(|()| ExitCode::SUCCESS)
+    print::exact(&script).map(|()| ExitCode::SUCCESS)
 }
 
 /// Writes a manual page for the program, and one for each command.

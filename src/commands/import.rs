@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use serde::Serialize;
 
-use super::print::{self, counted, note};
+use super::print::{self, Text, counted, note};
 use super::progress::Progress;
 use super::rows::{NAMED, note_left_out};
 use super::rule::shown::is_secret;
@@ -297,7 +297,7 @@ async fn make(
                 users: users.as_ref().map(|plan| Edited::new(plan, dry_run, options)),
                 rules: rules.as_ref().map(|plan| Edited::new(plan, dry_run, options)),
             };
-            serde_json::to_string_pretty(&report)? + "\n"
+            Text::json(&report)?
         }
         ListFormat::Table => {
             let mut lines = Vec::new();
@@ -307,7 +307,7 @@ async fn make(
             }
             lines.extend(users.as_ref().map(|plan| summary("users", plan.counts, dry_run)));
             lines.extend(rules.as_ref().map(|plan| summary("rules", plan.counts, dry_run)));
-            lines.iter().map(|line| print::plain(line) + "\n").collect()
+            Text::lines(lines)
         }
     };
     let edits = |counts: Option<Counts>| counts.map_or(0, Counts::edits);

@@ -23,7 +23,7 @@ use std::process::ExitCode;
 
 use crate::cli::Command;
 
-pub use print::plain;
+pub use print::failure;
 pub use setup::setup;
 
 /// Does what was asked for, and returns the code to end with.

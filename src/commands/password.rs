@@ -2,7 +2,7 @@
 //! input, and never an argument.
 
 use std::future::poll_fn;
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, BufRead, Read};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::task::Poll;
 use std::thread;
@@ -48,16 +48,15 @@ pub fn ask(whose: &str, from_stdin: bool) -> anyhow::Result<Secret> {
     }
     let hidden = Hidden::new().context("cannot keep the terminal from showing the password")?;
     let mut once = |prompt: &str| {
-        let mut stderr = io::stderr();
-        let _ = write!(stderr, "{prompt}").and_then(|()| stderr.flush());
+        print::prompt(prompt);
         typed_line(&mut stdin)
     };
-    let both = once(&format!("Password of {whose}: ")).and_then(|first| {
+    let both = once(&format!("Password of {whose}:")).and_then(|first| {
         let Some(first) = first else { return Ok(None) };
         if first.reveal().is_empty() {
             bail!("the password is empty: nothing was changed");
         }
-        Ok(once("The same again: ")?.map(|second| (first, second)))
+        Ok(once("The same again:")?.map(|second| (first, second)))
     });
     drop(hidden);
     match both? {

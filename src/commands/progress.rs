@@ -22,6 +22,7 @@ pub struct Progress {
 
 impl Progress {
     /// Begins; `total` is 0 where nobody knows.
+    #[expect(clippy::disallowed_methods, reason = "nothing is written")]
     pub fn new(what: &'static str, total: usize) -> Progress {
         let is_wanted = std::io::stderr().is_terminal();
         Progress { what, total: total as u64, done: 0, begun: Instant::now(), is_wanted, bar: None }

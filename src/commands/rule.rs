@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, anyhow, bail};
 
-use super::print;
+use super::print::{self, Text};
 use super::tables::{self, Editing};
 use crate::check::{self, Severity};
 use crate::cli::{self, ListFormat};
@@ -48,8 +48,8 @@ pub async fn rule(options: cli::Rule) -> anyhow::Result<ExitCode> {
             let row = find(id, &tables).await?;
             let shown = Shown::new(&row, show_secrets, &tables.snapshot);
             match listed.format {
-                ListFormat::Json => print::json(&shown)?,
-                ListFormat::Table => print::write(print::table(&Shown::columns(), [shown.cells()]))?,
+                ListFormat::Json => print::write(Text::json(&shown)?)?,
+                ListFormat::Table => print::write(Text::table(&Shown::columns(), [shown.cells()]))?,
             }
         }
         cli::Rule::Set { id, key, value, domain, subject, spriority, ppriority, tables } => {
@@ -86,7 +86,7 @@ pub async fn rule(options: cli::Rule) -> anyhow::Result<ExitCode> {
                 Some(source::Error::Gone { id, .. }) => anyhow!("{}; nothing was removed", no_rule(*id)),
                 _ => error,
             })?;
-            print::done(format!("removed {}\n", shown::rules_of(&ids)));
+            print::done(Text::line(format_args!("removed {}", shown::rules_of(&ids))));
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -120,15 +120,15 @@ async fn add(row: RuleRow, tables: &Tables) -> anyhow::Result<()> {
             added = added.max(Some(known.id));
         }
     });
-    let for_whom = match audience.await {
-        Ok(audience) => format!(", for {}", print::plain(&audience)),
+    let for_audience = match audience.await {
+        Ok(audience) => format!(", for {audience}"),
         Err(why) => {
-            print::note(format_args!("it is done, but whom it is for cannot be found out: {why:#}"));
+            print::note(format_args!("it is done, but who it is for cannot be found out: {why:#}"));
             String::new()
         }
     };
     let id = added.map_or("a rule".into(), |id| shown::rules_of(&[id]));
-    print::done(format!("added {id}{for_whom}\n"));
+    print::done(Text::line(format_args!("added {id}{for_audience}")));
     Ok(())
 }
 
@@ -196,7 +196,7 @@ async fn set(before: RuleRow, after: RuleRow, editing: Editing<'_>, tables: &Tab
         cells
     };
     let columns: Vec<print::Column> = [print::text("")].into_iter().chain(Shown::columns()).collect();
-    print::done(print::table(&columns, [line("before", &before), line("now", &after)]));
+    print::done(Text::table(&columns, [line("before", &before), line("now", &after)]));
     Ok(())
 }
 

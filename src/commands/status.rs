@@ -10,9 +10,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::node;
-use super::print::{self, number, text};
+use super::print::{self, Text, number, text};
 use crate::cli::{self, ListFormat};
 use crate::http::node::Node;
+use crate::visible::{Form, escape};
 
 /// How often nodes that differ are asked again.
 const AGAIN: Duration = Duration::from_millis(250);
@@ -85,7 +86,7 @@ pub async fn status(options: cli::Status) -> anyhow::Result<ExitCode> {
     let report = Report { agree, nodes: seen };
     match listed.format {
         ListFormat::Table => print::write(render(&report, max_lag)?)?,
-        ListFormat::Json => print::json(&report)?,
+        ListFormat::Json => print::write(Text::json(&report)?)?,
     }
     Ok(if agree { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -130,13 +131,12 @@ async fn fetch(authority: &str) -> anyhow::Result<Node> {
 
 /// What `status.txt` is made with.
 #[derive(Serialize)]
-struct Text {
-    table: String,
+struct Said {
     notes: Vec<String>,
     verdict: String,
 }
 
-fn render(report: &Report, max_lag: u64) -> anyhow::Result<String> {
+fn render(report: &Report, max_lag: u64) -> anyhow::Result<Text> {
     let columns = [
         text("NODE"),
         text("STATE"),
@@ -195,11 +195,14 @@ fn render(report: &Report, max_lag: u64) -> anyhow::Result<String> {
         (false, 0, _) => format!("the nodes differ for more than {max_lag} s"),
         (false, silent, _) => format!("{silent} of {} nodes do not answer", report.nodes.len()),
     };
-    let table = print::table(&columns, rows);
+    // A note is a line, whatever a node says.
+    let notes = notes.iter().map(|note| escape(note, Form::Braces).into_owned()).collect();
     let mut templates = TinyTemplate::new();
     templates.set_default_formatter(&tinytemplate::format_unescaped);
     templates.add_template("status", include_str!("status.txt"))?;
-    Ok(templates.render("status", &Text { table, notes, verdict })?)
+    let mut text = Text::table(&columns, rows);
+    text.append(Text::lines(templates.render("status", &Said { notes, verdict })?.lines()));
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -266,6 +269,7 @@ mod tests {
         let silent = Seen { node: None, error: Some("cannot connect".into()), ..seen(None, "") };
         let nodes = vec![seen(Some(7), "0123456789abcdef"), ill, silent];
         let text = render(&Report { agree: false, nodes }, 5).expect("renders");
+        let text = text.as_str();
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].starts_with("NODE"), "{text}");
         assert!(lines[1].contains("ready") && lines[2].contains("database down"), "{text}");

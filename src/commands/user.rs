@@ -8,7 +8,7 @@ use anyhow::bail;
 use serde::Serialize;
 
 use super::password;
-use super::print::{self, number, text};
+use super::print::{self, Text, number, text};
 use super::rule::shown::{self, Shown};
 use super::tables::{self, Editing};
 use crate::cli::{self, ListFormat};
@@ -63,7 +63,7 @@ async fn add(user: &str, typed: &cli::Password, tables: &Tables) -> anyhow::Resu
     let found = who.find_in(&mut editing).await?;
     found.must_be_new()?;
     editing.commit([Edit::Add(Row::User(row))], |_| ()).await?;
-    print::done(format!("added {}, password stored as {}\n", print::plain(user), storage.name()));
+    print::done(Text::line(format_args!("added {user}, password stored as {}", storage.name())));
     let bare = found.rules.iter().filter(|own| own.means == Means::Name);
     let ids: Vec<i64> = bare.map(|own| own.row.id).collect();
     let known = sent_for(&tables.snapshot.comparison.fold(name));
@@ -101,7 +101,7 @@ async fn passwd(user: &str, typed: &cli::Password, tables: &Tables) -> anyhow::R
     let (now, after) = (Row::User(now), Row::User(UserRow { password, ..before }));
     let columns = Columns::differing(&now, &after);
     editing.commit([Edit::Set(after, columns)], |_| ()).await?;
-    print::done(format!("changed the password of {}, stored as {}\n", print::plain(&shown), storage.name()));
+    print::done(Text::line(format_args!("changed the password of {shown}, stored as {}", storage.name())));
     if !found.users.is_empty() {
         let others: Vec<i64> = found.users.iter().map(|row| row.id).collect();
         print::warn(format_args!(
@@ -245,15 +245,17 @@ async fn show(user: &str, show_secrets: bool, format: ListFormat, tables: &Table
     let users =
         users.iter().map(|row| ShownUser::new(row, row.id == lowest, &tables.snapshot)).collect::<Vec<_>>();
     if format == ListFormat::Json {
-        return print::json(&Report { users, rules });
+        return print::write(Text::json(&Report { users, rules })?);
     }
-    print::write(print::table(&ShownUser::columns(), users.iter().map(ShownUser::cells)))?;
+    let mut text = Text::table(&ShownUser::columns(), users.iter().map(ShownUser::cells));
     match rules.is_empty() {
-        true => print::write("no rules of their own\n"),
+        true => text.push("no rules of their own"),
         false => {
-            print::write("\n".to_owned() + &print::table(&Shown::columns(), rules.iter().map(Shown::cells)))
+            text.push("");
+            text.append(Text::table(&Shown::columns(), rules.iter().map(Shown::cells)));
         }
     }
+    print::write(text)
 }
 
 async fn remove(
@@ -296,7 +298,7 @@ async fn remove(
     editing.commit(edits, |_| ()).await?;
     let and_rules =
         if rules.is_empty() { String::new() } else { format!(" and {}", shown::rules_of(&rules)) };
-    print::done(format!("removed {}, {}{and_rules}\n", print::plain(user), shown::ids(&gone)));
+    print::done(Text::line(format_args!("removed {user}, {}{and_rules}", shown::ids(&gone))));
     let ids = |means: Option<Means>, is_of_others: bool| -> Vec<i64> {
         let wanted = stays.iter().filter(|own| {
             means.is_none_or(|means| own.means == means)

@@ -62,6 +62,7 @@ pub fn enter() -> anyhow::Result<Option<ExitCode>> {
 
 /// Lets go of the terminal and of whoever waits. They may have gone already,
 /// which changes nothing.
+#[expect(clippy::disallowed_methods, reason = "the parent reads it, no terminal")]
 pub fn detach() {
     // Fails if somebody has done it for us.
     let _ = rustix::process::setsid();

@@ -18,6 +18,7 @@ use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::{ACCESS, Lost};
+use crate::visible::{Form, escape_but};
 
 /// Lines that wait at most in each queue; a few megabytes.
 const CAPACITY: usize = 8192;
@@ -65,9 +66,38 @@ impl Kind {
 /// made.
 pub(super) struct Queued<M, W> {
     target: M,
-    /// Whether the target wants a line break at the end.
-    keeps_end: bool,
+    look: Look,
     queue: Arc<Queue<W>>,
+}
+
+/// What lines look like that the target gets.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Look {
+    /// Whether they end with a line break.
+    pub has_end: bool,
+    /// Whether they have colours.
+    pub has_colours: bool,
+    /// How characters are shown that would act on a terminal or begin a line.
+    pub escapes: Form,
+}
+
+impl Look {
+    /// A line of text as it is to be written: one line, whatever is in it.
+    fn of(self, mut line: Vec<u8>) -> Vec<u8> {
+        line.pop_if(|last| *last == b'\n');
+        // Nearly all lines are plain; this form of the loop is the fast one.
+        let is_plain = line.iter().fold(true, |all, byte| all & (b' '..=b'~').contains(byte));
+        if !is_plain {
+            // Escape sequences are those of the colours: in texts, they are escaped
+            // before they are put into the line.
+            let kept = |c| c == '\x1b' && self.has_colours;
+            line = escape_but(&String::from_utf8_lossy(&line), self.escapes, kept).into_owned().into();
+        }
+        if self.has_end {
+            line.push(b'\n');
+        }
+        line
+    }
 }
 
 pub(super) struct Queue<W> {
@@ -101,14 +131,14 @@ impl<M, W: Write + Send + 'static> Queued<M, W> {
     ///
     /// # Errors
     /// When there is no thread to be had.
-    pub fn start(target: M, keeps_end: bool) -> io::Result<Queued<M, W>> {
+    pub fn start(target: M, look: Look) -> io::Result<Queued<M, W>> {
         let lines = Kind::ALL.map(|_| VecDeque::new());
         let state = State { lines, is_writing: false, lost: [0; 2] };
         let queue =
             Arc::new(Queue { state: Mutex::new(state), filled: Condvar::new(), emptied: Condvar::new() });
         let writing = queue.clone();
         std::thread::Builder::new().name("log".into()).spawn(move || writing.write())?;
-        Ok(Queued { target, keeps_end, queue })
+        Ok(Queued { target, look, queue })
     }
 
     pub fn queue(&self) -> Arc<Queue<W>> {
@@ -116,7 +146,7 @@ impl<M, W: Write + Send + 'static> Queued<M, W> {
     }
 
     fn line(&self, to: W, kind: Kind) -> Line<'_, W> {
-        Line { to: Some(to), kind, text: Vec::new(), keeps_end: self.keeps_end, queue: &self.queue }
+        Line { to: Some(to), kind, text: Vec::new(), look: self.look, queue: &self.queue }
     }
 }
 
@@ -206,7 +236,7 @@ pub(super) struct Line<'a, W: Write> {
     to: Option<W>,
     kind: Kind,
     text: Vec<u8>,
-    keeps_end: bool,
+    look: Look,
     queue: &'a Queue<W>,
 }
 
@@ -224,8 +254,8 @@ impl<W: Write> Write for Line<'_, W> {
 impl<W: Write> Drop for Line<'_, W> {
     fn drop(&mut self) {
         if let Some(to) = self.to.take() {
-            self.text.pop_if(|last| !self.keeps_end && *last == b'\n');
-            self.queue.push(to, self.kind, std::mem::take(&mut self.text));
+            let line = self.look.of(std::mem::take(&mut self.text));
+            self.queue.push(to, self.kind, line);
         }
     }
 }
@@ -251,6 +281,8 @@ mod tests {
         }
     }
 
+    const PLAIN: Look = Look { has_end: true, has_colours: false, escapes: Form::Braces };
+
     fn slow() -> (impl Fn() -> Slow + Send + Sync, Receiver<String>) {
         let (sender, lines) = sync_channel(0);
         (move || Slow(sender.clone()), lines)
@@ -259,7 +291,7 @@ mod tests {
     #[test]
     fn nobody_waits_for_a_slow_reader_who_is_told_how_much_is_lost() {
         let (target, lines) = slow();
-        let queued = Queued::<_, Slow>::start(target, true).expect("a thread");
+        let queued = Queued::<_, Slow>::start(target, PLAIN).expect("a thread");
         let queue = queued.queue();
         for number in 0..CAPACITY + 100 {
             write!(queued.make_writer(), "{number}").expect("queued");
@@ -276,7 +308,7 @@ mod tests {
     #[test]
     fn all_that_is_queued_is_written_before_the_end() {
         let (target, lines) = slow();
-        let queued = Queued::<_, Slow>::start(target, true).expect("a thread");
+        let queued = Queued::<_, Slow>::start(target, PLAIN).expect("a thread");
         let reader = std::thread::spawn(move || lines.iter().take(1000).count());
         (0..1000).for_each(|_| queued.make_writer().write_all(b"line\n").expect("queued"));
         queued.queue().flush(Duration::from_secs(60));
@@ -284,12 +316,26 @@ mod tests {
         assert_eq!(reader.join().expect("no panic"), 1000);
     }
 
+    #[test]
+    fn a_line_is_one_line_and_acts_on_no_terminal() {
+        let line = "a\nb \u{202e}\x1b[1m\u{e9}\n";
+        for (look, expected) in [
+            (PLAIN, "a\\nb \\u{202e}\\u{1b}[1m\u{e9}\n"),
+            (Look { has_end: false, ..PLAIN }, "a\\nb \\u{202e}\\u{1b}[1m\u{e9}"),
+            (Look { has_colours: true, ..PLAIN }, "a\\nb \\u{202e}\x1b[1m\u{e9}\n"),
+            (Look { escapes: Form::Units, ..PLAIN }, "a\\nb \\u202e\\u001b[1m\u{e9}\n"),
+        ] {
+            assert_eq!(String::from_utf8(look.of(line.into())).as_deref(), Ok(expected), "{look:?}");
+        }
+        assert_eq!(PLAIN.of(b"plain\n".into()), b"plain\n");
+    }
+
     /// More requests than the queue takes lose none of the important lines, which
     /// come first.
     #[test]
     fn important_lines_pass_those_of_requests() {
         let (target, lines) = slow();
-        let queued = Queued::<_, Slow>::start(target, true).expect("a thread");
+        let queued = Queued::<_, Slow>::start(target, PLAIN).expect("a thread");
         for number in 0..CAPACITY + 100 {
             write!(queued.line(queued.target.make_writer(), Kind::Routine), "routine {number}")
                 .expect("queued");

@@ -11,6 +11,7 @@ pub mod proxy;
 pub mod server;
 pub mod sqlite;
 pub mod tables;
+pub mod terminal;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,0 +1,150 @@
+//! Text of the database that would act on a terminal, or would not be seen.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::server::{jitsiprovs, run, run_command};
+use crate::support::sqlite::SqliteFile;
+use crate::support::terminal::run_at_terminal;
+
+/// Turns the order of text, clears the screen, rings, begins a line, is not seen.
+const NASTY: &str = "x\u{202e}\x1b[2J\x07\r\n\u{200b}\u{2028}\u{9b}\u{e000}\u{ad}\u{fe0f}y";
+/// The same as people see it.
+const SHOWN: &str = "x\\u{202e}\\u{1b}[2J\\u{7}\\r\\n\\u{200b}\\u{2028}\\u{9b}\\u{e000}\\u{ad}\\u{fe0f}y";
+
+/// A user, a tenant and a rule with such names.
+fn nasty() -> SqliteFile {
+    let file = SqliteFile::empty();
+    file.user(NASTY, NASTY, "pw");
+    file.rule(Some(NASTY), NASTY, 1, &format!("k{NASTY}"), NASTY);
+    file
+}
+
+fn command(file: &SqliteFile, args: &[&str]) -> Command {
+    let mut command = jitsiprovs(args);
+    command.args(["--db-path", file.path.to_str().expect("UTF-8")]).env("NO_COLOR", "1");
+    command
+}
+
+fn is_plain(text: &str) -> bool {
+    // A terminal is sent a return with each line break.
+    let acts = |c: char| c.is_control() && c != '\n' && c != '\r';
+    !text.contains(|c| acts(c) || (NASTY.contains(c) && !c.is_ascii()))
+}
+
+#[test]
+fn names_do_not_act_where_people_read_them() {
+    let file = nasty();
+    let user = format!("{NASTY}@{NASTY}");
+    let id = file.connection.last_insert_rowid().to_string();
+    let csv = file.folder.path().join("rules.csv");
+    std::fs::write(&csv, format!("domain,subject,key,value\n\"{NASTY}\",\"{NASTY}\",k,v\n"))
+        .expect("written");
+    let csv = csv.to_str().expect("UTF-8");
+    let explained = ["explain", &user, NASTY];
+    for (args, code, shown) in [
+        (&["user", "list"][..], 0, true),
+        (&["user", "show", &user], 0, true),
+        (&["tenant", "list"], 0, true),
+        (&["rule", "list"], 0, true),
+        (&["rule", "show", &id], 0, true),
+        (&explained[..2], 0, true),
+        (&["check", "--verbose"], 1, false),
+        (&["import", "rules", csv, "--dry-run"], 0, true),
+        (&["rule", "add", "k=v", "--subject", NASTY, "--domain", NASTY], 0, true),
+        // Errors and warnings.
+        (&explained, 2, false),
+        (&["user", "show", &format!("z{user}")], 1, true),
+        (&["import", "rules", NASTY], 1, true),
+    ] {
+        let (status, at_terminal) = run_at_terminal(command(&file, args));
+        let piped = run_command(command(&file, args));
+        assert_eq!((status.code(), piped.status.code()), (Some(code), Some(code)), "{args:?}");
+        let piped = [piped.stdout, piped.stderr].concat();
+        for said in [at_terminal, piped] {
+            let said = String::from_utf8(said).expect("UTF-8");
+            assert!(is_plain(&said) && (!shown || said.contains(SHOWN)), "{args:?}: {said:?}");
+            // None of them begins a line.
+            assert!(said.lines().all(|line| !line.starts_with('y')), "{args:?}: {said:?}");
+        }
+    }
+}
+
+#[test]
+fn what_programs_read_is_exact_unless_it_is_for_a_terminal() {
+    let file = nasty();
+    let user = format!("{NASTY}@{NASTY}");
+    for args in [
+        &["export", "users"][..],
+        &["export", "rules"],
+        &["export", "rules-json"],
+        &["export", "properties", "--domain", NASTY, "--subject", NASTY],
+        &["explain", &user, "--properties"],
+    ] {
+        let piped = run_command(command(&file, args));
+        assert!(piped.status.success(), "{args:?}: {}", String::from_utf8_lossy(&piped.stderr));
+        let piped = String::from_utf8(piped.stdout).expect("UTF-8");
+        let (status, at_terminal) = run_at_terminal(command(&file, args));
+        let at_terminal = String::from_utf8(at_terminal).expect("UTF-8");
+        assert!(status.success() && is_plain(&at_terminal), "{args:?}: {at_terminal:?}");
+        assert!(at_terminal.to_ascii_lowercase().contains("\\u202e"), "{args:?}: {at_terminal:?}");
+        match args[1] {
+            "users" | "rules" => assert!(piped.contains(NASTY), "{args:?}: {piped:?}"),
+            "rules-json" => {
+                let json = |text: &str| serde_json::from_str::<Value>(text).expect("JSON");
+                assert_eq!(json(&piped)[0]["subject"], NASTY);
+                assert_eq!(json(&at_terminal), json(&piped));
+                assert!(piped.contains('\u{202e}'), "{piped:?}");
+            }
+            // Properties are ASCII, but may have controls.
+            _ => assert!(piped.is_ascii() && piped.contains('\x1b'), "{args:?}: {piped:?}"),
+        }
+    }
+}
+
+#[test]
+fn json_is_the_same_everywhere_and_does_not_act() {
+    let file = nasty();
+    for args in [&["user", "list"][..], &["tenant", "list"], &["rule", "list"]] {
+        let args = [args, &["--format", "json"]].concat();
+        let piped = run_command(command(&file, &args)).stdout;
+        let (_, at_terminal) = run_at_terminal(command(&file, &args));
+        for said in [piped, at_terminal] {
+            let said = String::from_utf8(said).expect("UTF-8");
+            assert!(is_plain(&said), "{args:?}: {said:?}");
+            let rows: Value = serde_json::from_str(&said).expect("JSON");
+            assert_eq!(rows[0]["domain"], NASTY, "{args:?}");
+        }
+    }
+}
+
+#[test]
+fn the_log_is_a_line_for_each_event_whatever_is_in_it() {
+    let file = SqliteFile::empty();
+    // The database's own words for a table that is not there.
+    let query = "SELECT * FROM \"x\u{202e}\nFAKE\x1b[2J\"";
+    let path = file.path.to_str().expect("UTF-8");
+    for format in ["human", "json"] {
+        let args =
+            ["-n", "--http-port", "0", "--db-path", path, "--auth-query", query, "--log-format", format];
+        let (status, at_terminal) = run_at_terminal({
+            let mut command = jitsiprovs(&args);
+            command.env("NO_COLOR", "1");
+            command
+        });
+        let piped = run(&args);
+        assert_eq!((status.code(), piped.status.code()), (Some(1), Some(1)));
+        for said in [at_terminal, piped.stderr] {
+            let said = String::from_utf8(said).expect("UTF-8");
+            assert!(is_plain(&said) && said.contains("FAKE"), "{said:?}");
+            let lines: Vec<&str> = said.lines().collect();
+            assert!(lines.iter().all(|line| !line.starts_with("FAKE")), "{said:?}");
+            // The last line is the error, for people.
+            let (_, logged) = lines.split_last().expect("lines");
+            for line in logged.iter().filter(|_| format == "json") {
+                serde_json::from_str::<Value>(line).expect("JSON");
+            }
+        }
+    }
+}
