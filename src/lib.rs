@@ -40,6 +40,7 @@ pub mod process;
 pub mod properties;
 pub mod reload;
 pub mod rules;
+pub mod secret;
 pub mod server;
 pub mod snapshot;
 pub mod source;

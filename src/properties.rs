@@ -214,14 +214,6 @@ pub const IDENTITY: [&str; 3] = [
     "net.java.sip.communicator.plugin.provisioning.URL",
 ];
 
-/// Whether a property of this key holds a secret by its name, as it is stored or
-/// as Java reads it: the client itself goes by the ending.
-pub fn names_a_secret(key: &str) -> bool {
-    let is_it = |key: &str| key.trim().to_uppercase().ends_with("PASSWORD");
-    let read = key.is_ascii().then(|| client_key(key.as_bytes())).flatten();
-    is_it(key) || read.is_some_and(|read| is_it(&String::from_utf16_lossy(&read)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,7 +11,7 @@ use std::ops::Range;
 use crate::model::{Known, Name, Params, begins_name, continues_name};
 use crate::properties::{self, Mended, Next, Place};
 
-pub use property::{Unsplit, check_key, is_placeholder, split};
+pub use property::{Unsplit, check_key, is_placeholders, split};
 
 /// A parsed key or value, or several joined: text with holes for parameters.
 ///

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::process::{ChildStderr, Stdio};
 use std::time::Duration;
 
-use crate::support::client::{Connection, exchange, form_request, request};
+use crate::support::client::{Connection, exchange, form_request, post, request};
 use crate::support::daemon::Daemon;
-use crate::support::server::{Running, jitsiprovs, run, send_signal};
+use crate::support::server::{Running, Server, jitsiprovs, run, send_signal};
 use crate::support::sqlite::SqliteFile;
 use crate::support::{PATIENCE, uninterrupted, wait_for};
 
@@ -111,6 +111,27 @@ fn failed_sign_ins_are_logged_though_a_flood_of_requests_is_not() {
         let line = lines.recv_timeout(PATIENCE).expect("a line");
         failures += usize::from(line.contains(FAILURE));
         is_told |= line.contains("lines are lost since the start kind=\"routine\" lost=");
+    }
+}
+
+#[test]
+fn what_clients_send_begins_no_line_of_the_log_and_does_not_act() {
+    let username = "x\n2026-01-01T00:00:00Z  WARN authentication failed \u{202e}\x1b[2J\r\u{2028}";
+    for format in ["human", "json"] {
+        let server = Server::on_sqlite(&SqliteFile::empty().path, &["--log-format", format]);
+        let pairs = [("username", username), ("domain", username), ("password", "x")];
+        assert_eq!(post(server.address, &pairs).status, 401);
+        server.wait_for_log("denied");
+        let lines: Vec<String> = server.log().into_iter().filter(|line| line.contains("202e")).collect();
+        // The failure and the request.
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        for line in lines {
+            assert!(line.chars().all(|c| (' '..='~').contains(&c)), "{line:?}");
+            if format == "json" {
+                let logged: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+                assert!(logged["username"].as_str().is_some_and(|it| it.starts_with(username)), "{line}");
+            }
+        }
     }
 }
 

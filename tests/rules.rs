@@ -37,6 +37,35 @@ fn rules_are_listed_in_the_order_in_which_they_count() {
 }
 
 #[test]
+fn what_looks_like_a_secret_is_hidden_wherever_values_are_shown() {
+    let tables = Tables::sqlite();
+    tables.user("alice@a.org", "pw");
+    for key in ["x.API_TOKEN", "x.userPwd", "x.private_key", "x.voicemailPin", "x.ENCRYPTED_PASSWORD"] {
+        let property = format!("{key}=hunter2");
+        let added = tables.say(&["rule", "add", &property, "--subject", "alice"], "");
+        let said = String::from_utf8(added.stderr).expect("UTF-8");
+        assert!(added.status.success() && said.contains("what looks like a secret"), "{key}: {said}");
+    }
+    for args in [
+        &["rule", "list"][..],
+        &["user", "show", "alice@a.org"],
+        &["explain", "alice@a.org", "pin=hunter2"],
+        &["rule", "set", &ids(&tables, &["--key", "TOKEN"])[0].to_string(), "--value", "hunter3"],
+    ] {
+        let said = tables.done(args);
+        assert!(said.contains("***") && !said.contains("hunter"), "{args:?}: {said}");
+        if args[0] != "rule" || args[1] == "list" {
+            let said = tables.json(args).to_string();
+            assert!(!said.contains("hunter"), "{args:?}: {said}");
+        }
+    }
+    let file = "subject,key,value\nbob,x.API_TOKEN,hunter2\n";
+    let said = tables.done_with(&["import", "rules", "--dry-run"], file);
+    assert!(said.contains("x.API_TOKEN") && !said.contains("hunter"), "{said}");
+    assert!(tables.done(&["rule", "list", "--show-secrets"]).contains("hunter"));
+}
+
+#[test]
 fn passwords_in_rules_are_shown_only_when_asked_for() {
     for tables in Tables::both() {
         let said = tables.done(&["rule", "add", "acc.PASSWORD=hunter2"])

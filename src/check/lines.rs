@@ -6,35 +6,19 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::names::{Standing, standing};
-use super::table::{Rules, is_null, read_value};
+use super::table::{Rules, read_value};
 use super::{Report, prefixes};
 use crate::model::{Known, Name};
 use crate::properties;
 use crate::rules::Rule;
+use crate::secret;
 use crate::snapshot::{ALL_TENANTS, Named, Options, Snapshot, TypedBy, Whom};
 use crate::template::Piece;
 
 const MANDATORY: &str = "net.java.sip.communicator.plugin.provisioning.MANDATORY";
 const SUBJECT: &str = "subject";
-/// What the last part of a key ends with if its value is a secret.
-const SECRETS: [&str; 11] = [
-    "password",
-    "passwd",
-    "passphrase",
-    "pwd",
-    "secret",
-    "token",
-    "apikey",
-    "api_key",
-    "credentials",
-    "privatekey",
-    "private_key",
-];
 /// What the client keeps apart and does not log.
 const KEPT_SECRET: &str = ".PASSWORD";
-
-/// Digits of a number that is no secret.
-const SHORT: usize = 3;
 
 /// What is known of a key, looked at once for all rules that have it.
 struct Key {
@@ -43,7 +27,7 @@ struct Key {
     /// Whether the client logs what its value is.
     is_logged: bool,
     /// Whether its name says that its value is a secret.
-    is_secret: bool,
+    name: secret::Name,
     is_mandatory: bool,
     is_list: bool,
 }
@@ -152,13 +136,12 @@ impl Key {
         // What follows `:-` is the operator's, and not escaped.
         let fault = fault(&sample).or_else(|| fault(&piece.fallback_sample("x")));
         let key = String::from_utf16_lossy(&key.unwrap_or_default());
-        let last = key.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
         Key {
             fault,
             names: names_of(piece, "property_key", options),
             // Of one that ends with a parameter nobody knows.
             is_logged: !key.ends_with(KEPT_SECRET) && !piece.tail().is_empty(),
-            is_secret: SECRETS.iter().any(|word| last.ends_with(word)),
+            name: secret::Name::of(&key),
             is_mandatory: key == MANDATORY,
             is_list: matches!(&*key, prefixes::ENFORCE | prefixes::ALLOW),
         }
@@ -196,13 +179,8 @@ fn of_rule(rule: Rule<'_>, key: &Key, options: &Options, report: &mut Report) {
         report.add_rule("logged-secret", id, what);
     }
     let has_password = value.uses(Known::Password);
-    let tells = || {
-        let text = read_value(rule).trim().to_ascii_lowercase();
-        let is_number = text.len() <= SHORT && text.bytes().all(|byte| byte.is_ascii_digit());
-        let is_switch = ["true", "false", "yes", "no"].contains(&&*text);
-        value.params().next().is_some() || !(is_null(rule) || is_number || is_switch)
-    };
-    if key.is_logged && (has_password || key.is_secret && tells()) {
+    // As clients get it: what a parameter holds may be a secret too.
+    if key.is_logged && (has_password || key.name.hides(&value.sample("x"))) {
         let what = if has_password { "the user's password" } else { "what looks like a secret" };
         let what = format!(
             "the client writes {what} to its log, since the key does not end in `.PASSWORD`: \

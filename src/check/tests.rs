@@ -323,6 +323,8 @@ fn a_rule_by_itself_is_looked_at_as_java_reads_it() {
         ("a.TOKEN", "abc", vec![("logged-secret", 1)]),
         ("a.pwd", "abc", vec![("logged-secret", 1)]),
         ("a.apiKey", "abc", vec![("logged-secret", 1)]),
+        ("a.PIN", "123", vec![("logged-secret", 1)]),
+        ("a.TOKEN", "${token}", vec![("logged-secret", 1), ("own-parameter", 1)]),
         ("a.SAVE_PASSWORD", "yes ", vec![]),
         ("a.SIP_PASSWORD", "483920", vec![("logged-secret", 1)]),
         ("a.PASSWORD_URL", "http\\://x", vec![]),

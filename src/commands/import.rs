@@ -11,7 +11,6 @@ use serde::Serialize;
 use super::print::{self, Text, counted, note};
 use super::progress::Progress;
 use super::rows::{NAMED, note_left_out};
-use super::rule::shown::is_secret;
 use super::tables::{self, Editing};
 use crate::cli::{self, Content, ListFormat};
 use crate::config::{Error, Kind, Origin, Tables};
@@ -21,6 +20,7 @@ use crate::exchange::properties_file::{self, Target, literal};
 use crate::exchange::{self, Rule, User, default_spriority, lift, rules, users};
 use crate::model::{Row, Table};
 use crate::properties::{IDENTITY, client_key};
+use crate::secret::is_secret;
 use crate::snapshot;
 use crate::source::{Source, Which};
 
@@ -180,12 +180,12 @@ fn templates(
             properties.into_iter().map(|p| (p.line, template(p.key), template(p.value))).collect()
         }
     };
-    let passwords = templates.iter().filter(|(_, key, value)| is_secret(Some(key), Some(value))).count();
-    if passwords > 0 {
+    let secrets = templates.iter().filter(|(_, key, value)| is_secret(key, value)).count();
+    if secrets > 0 {
         note(format_args!(
             "{} among the properties, which everyone whom the rules are for will get: \
              --lift puts the own password of each in place of that of one account; remove the others",
-            counted(passwords, "stored password")
+            counted(secrets, "stored secret")
         ));
     }
     Ok(templates)

@@ -7,6 +7,7 @@ use super::Request;
 use crate::model::{Cell, HIDDEN, Known, Params, RuleRow};
 use crate::properties;
 use crate::rules::{Compiled, Order, Outcome};
+use crate::secret;
 use crate::snapshot::{Fate, Mismatch, Options, Session, Snapshot, Traced};
 
 /// Rules of one key that do not match, as many as are listed without being
@@ -157,7 +158,8 @@ fn parameters(request: &Request, shown: &Params) -> Vec<Parameter> {
     let known = Known::ALL.into_iter().filter(is_sent);
     let known = known.filter_map(|known| Some((known.name(), shown.known(known)?)));
     let all = known.chain(shown.others());
-    all.map(|(name, value)| Parameter { name: name.into(), value: value.into() }).collect()
+    let shown = |name, value| if secret::is_secret(name, value) { HIDDEN } else { value };
+    all.map(|(name, value)| Parameter { name: name.into(), value: shown(name, value).into() }).collect()
 }
 
 /// Whether a rule is somebody else's, of whom there may be very many. One that
@@ -198,6 +200,12 @@ fn rule(traced: &Traced<'_>, shown: &Params, options: &Options) -> Rule {
     let key = key.map_or_else(|| stored(&row.key), |rule| rendered(rule.render_key(shown)));
     let value = usable(|rule, shown| rule.value_missing(shown).is_none());
     let value = value.map_or_else(|| stored(&row.value), |rule| rendered(rule.render_value(shown)));
+    // What was a placeholder may be filled now, and `$$` may look like one.
+    let (stored_key, stored_value) = (stored(&row.key), stored(&row.value));
+    let is_hidden = [&key, &stored_key].into_iter().any(|key| {
+        let name = secret::Name::of(key);
+        name.hides(&value) || name.hides(&stored_value)
+    });
     let (verdict, lost_to, parameter, why) = words(fate, rule.as_ref().map(|rule| rule.order));
     let priority = |cell: &Cell| cell.int().ok().flatten();
     Rule {
@@ -206,7 +214,7 @@ fn rule(traced: &Traced<'_>, shown: &Params, options: &Options) -> Rule {
         subject: options.shown_subject(&stored(&row.subject)).into_owned(),
         spriority: priority(&row.spriority),
         ppriority: priority(&row.ppriority),
-        value: if properties::names_a_secret(&key) { HIDDEN.to_owned() } else { value },
+        value: if is_hidden { HIDDEN.to_owned() } else { value },
         key,
         verdict,
         lost_to,
@@ -239,9 +247,10 @@ fn words(fate: &Fate, order: Option<Order>) -> Words {
         }
         Fate::Mismatch(Mismatch::Param { name, sent }) => {
             let is_password = name == Known::Password.name();
+            let is_secret = |sent: &str| is_password || secret::is_secret(name, sent);
             // An empty one is none, or stands for one that is not known.
             let why = match sent.as_deref().filter(|sent| !is_password || !sent.is_empty()) {
-                Some(_) if is_password => "the client sent another password".into(),
+                Some(sent) if is_secret(sent) => format!("the client sent another {name}"),
                 None if is_password => "the password is not known".into(),
                 Some("") => format!("the client sent an empty {name}"),
                 Some(sent) => format!("the client sent {name}={sent}"),

@@ -78,11 +78,16 @@ fn key_len(text: &str) -> Result<usize, Unsplit> {
     }
 }
 
-/// Whether a template is a placeholder and nothing else, so that what it stands
-/// for is not in it.
-pub fn is_placeholder(template: &str) -> bool {
-    let found = template.strip_prefix('$').and_then(placeholder);
-    matches!(found, Some((Placeholder::Fixed(_) | Placeholder::Param { fallback: None, .. }, "")))
+/// Whether a template is placeholders and nothing else, so that what they stand for
+/// is not in it.
+pub fn is_placeholders(template: &str) -> bool {
+    let mut rest = template;
+    while let Some((Placeholder::Fixed(_) | Placeholder::Param { fallback: None, .. }, after)) =
+        rest.strip_prefix('$').and_then(placeholder)
+    {
+        rest = after;
+    }
+    rest.is_empty() && !template.is_empty()
 }
 
 #[cfg(test)]
@@ -135,18 +140,19 @@ mod tests {
     }
 
     #[test]
-    fn a_placeholder_alone_holds_no_secret() {
+    fn placeholders_alone_hold_no_secret() {
         for (text, expected) in [
             ("${password}", true),
             ("$password", true),
             ("${null}", true),
+            ("${username}$password", true),
             ("${password:-secret}", false),
             ("secret", false),
             ("${password}1", false),
             ("$$password", false),
             ("", false),
         ] {
-            assert_eq!(is_placeholder(text), expected, "{text}");
+            assert_eq!(is_placeholders(text), expected, "{text}");
         }
     }
 

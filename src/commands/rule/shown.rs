@@ -4,9 +4,8 @@ use serde::Serialize;
 
 use super::super::print::{self, number};
 use crate::model::{Cell, HIDDEN, RuleRow};
-use crate::properties::names_a_secret;
+use crate::secret::is_secret;
 use crate::snapshot::Options;
-use crate::template;
 
 /// So many ids are named at most.
 const NAMED: usize = 10;
@@ -33,14 +32,15 @@ pub struct Shown {
 }
 
 impl Shown {
-    /// Of a password, only a placeholder is shown, unless secrets are.
+    /// Of a secret, only placeholders are shown, unless secrets are.
     pub fn new(row: &RuleRow, show_secrets: bool, options: &Options) -> Shown {
         let subject = |stored: String| match show_secrets {
             true => stored,
             false => options.shown_subject(&stored).into_owned(),
         };
         let (key, value) = (text(&row.key), text(&row.value));
-        let hidden = !show_secrets && is_secret(key.as_deref(), value.as_deref());
+        let hidden = !show_secrets
+            && is_secret(key.as_deref().unwrap_or_default(), value.as_deref().unwrap_or_default());
         Shown {
             id: row.id,
             domain: text(&row.domain).filter(|domain| !domain.is_empty()),
@@ -80,12 +80,6 @@ impl Shown {
             print::text("VALUE"),
         ]
     }
-}
-
-/// Whether a value is a password that stands there in clear.
-pub fn is_secret(key: Option<&str>, value: Option<&str>) -> bool {
-    let value = value.unwrap_or_default();
-    names_a_secret(key.unwrap_or_default()) && !value.is_empty() && !template::is_placeholder(value)
 }
 
 /// The order in which rules count; what is no number, and so not used, last.
@@ -143,6 +137,7 @@ mod tests {
             ("acc.PASSWORD", "${password:-hunter2}", true),
             ("acc.PASSWORD", "", false),
             ("acc.PASSWORD_MODE", "md5", false),
+            ("x.API_TOKEN", "hunter2", true),
         ] {
             let shown = Shown::new(&row(key, value), false, &Options::default());
             assert_eq!(shown.hidden, hidden, "{key}={value}");
