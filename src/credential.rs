@@ -5,6 +5,7 @@
 //! caller, who runs them where they block nobody, and remembers a success in
 //! the credential itself: the memory of it goes when the row changes.
 
+mod foreign;
 mod making;
 mod weakness;
 
@@ -45,6 +46,12 @@ pub enum Unusable {
         "the stored password is not in the format of --pwd-fmt, nor a hash that names its own: set it anew with `jitsiprovs user passwd`"
     )]
     Unknown,
+    /// A hash of a kind that is not verified here. Taken for a plain password,
+    /// its text would sign in.
+    #[error(
+        "the stored password is a hash of a kind that is not known here, so nobody can sign in with it: set the password with `jitsiprovs user passwd`"
+    )]
+    Foreign,
     /// Begins like a hash that describes itself, but is none.
     #[error("the stored {0} hash is damaged: set the password anew with `jitsiprovs user passwd`")]
     Damaged(&'static str),
@@ -60,7 +67,9 @@ impl Unusable {
     pub fn code(self) -> &'static str {
         match self {
             Unusable::Empty => "no-password",
-            Unusable::Unknown | Unusable::Damaged(_) | Unusable::TooCostly(_) => "bad-password",
+            Unusable::Unknown | Unusable::Foreign | Unusable::Damaged(_) | Unusable::TooCostly(_) => {
+                "bad-password"
+            }
         }
     }
 }
@@ -171,6 +180,9 @@ impl Credential {
             scheme.check(stored)?;
             let slow = Slow { hash: stored.into(), scheme, proven: OnceLock::new() };
             return Ok(Credential(Form::Slow(Arc::new(slow))));
+        }
+        if foreign::is_hash(stored) {
+            return Err(Unusable::Foreign);
         }
         let ha1 = |digest| {
             let prefix = format!("{}:{}:", owner.username, owner.realm).into();

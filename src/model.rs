@@ -289,6 +289,9 @@ impl Known {
 /// What stands for a secret where it is not shown.
 pub const HIDDEN: &str = "***";
 
+/// What the client sends for a password that it does not have.
+pub const UNFILLED_PASSWORD: &str = "${password}";
+
 /// Other names of known parameters.
 pub type Aliases = Vec<(String, Known)>;
 

@@ -4,7 +4,8 @@ use argon2::{Argon2, PasswordHasher};
 use sha_crypt::ShaCrypt;
 use sha2::{Digest, Sha256};
 
-use super::{Credential, MAX_SLOW_PASSWORD, Owner, PwdFmt, Scheme};
+use super::{Credential, MAX_SLOW_PASSWORD, Owner, PwdFmt, Scheme, foreign};
+use crate::model::UNFILLED_PASSWORD;
 
 /// Bcrypt looks at so many bytes of a password, and no further.
 const MAX_BCRYPT_PASSWORD: usize = 72;
@@ -67,7 +68,8 @@ pub enum Refused {
     Empty,
     /// The server, or the hash itself, would not look at all of it.
     #[error(
-        "the password is longer than the {most} bytes that {scheme} takes: choose a shorter one{instead}"
+        "the password is longer than {most} bytes, and no longer one can sign in when it is stored as {scheme}: \
+         choose a shorter one{instead}"
     )]
     TooLong {
         /// What it was to be stored as.
@@ -77,6 +79,9 @@ pub enum Refused {
         /// What else would do.
         instead: &'static str,
     },
+    /// Clients send this text when they have no password.
+    #[error("clients send `{UNFILLED_PASSWORD}` when they have no password: choose another")]
+    Unfilled,
     /// Stored as it is, it would be taken for a hash.
     #[error("the password begins like a hash and would be taken for one: choose another, or another --hash")]
     LikeAHash,
@@ -94,6 +99,9 @@ pub fn hash(storage: Storage, password: &str, owner: Owner<'_>) -> Result<String
     };
     if password.is_empty() {
         return Err(Refused::Empty);
+    }
+    if password == UNFILLED_PASSWORD {
+        return Err(Refused::Unfilled);
     }
     if password.len() > most {
         return Err(Refused::TooLong { scheme: storage.name(), most, instead });
@@ -114,7 +122,9 @@ pub fn hash(storage: Storage, password: &str, owner: Owner<'_>) -> Result<String
             let hash = ShaCrypt::SHA512.hash_password_with_salt(password.as_bytes(), &salt);
             hash.expect("the parameters are the recommended ones").to_string()
         }
-        Storage::Table(PwdFmt::Plain) if Scheme::of(password).is_some() => return Err(Refused::LikeAHash),
+        Storage::Table(PwdFmt::Plain) if Scheme::of(password).is_some() || foreign::is_hash(password) => {
+            return Err(Refused::LikeAHash);
+        }
         Storage::Table(PwdFmt::Plain) => password.to_owned(),
         Storage::Table(PwdFmt::Md5) => format!("{:x}", md5::compute(password)),
         Storage::Table(PwdFmt::Ha1) => format!("{:x}", md5::compute(owned())),
@@ -181,11 +191,18 @@ mod tests {
         let refused = |storage, password: &str| hash(storage, password, OWNER).expect_err(password);
         for storage in SLOW.into_iter().chain(FORMATS.map(Storage::Table)) {
             assert_eq!(refused(storage, ""), Refused::Empty);
+            assert_eq!(refused(storage, "${password}"), Refused::Unfilled);
         }
         let long = "x".repeat(73);
         assert!(matches!(refused(Storage::Bcrypt, &long), Refused::TooLong { most: 72, .. }));
         assert!(matches!(refused(Storage::Argon2id, &"é".repeat(129)), Refused::TooLong { most: 256, .. }));
-        assert_eq!(refused(Storage::Table(PwdFmt::Plain), "$6$is mine"), Refused::LikeAHash);
+        assert!(matches!(
+            refused(Storage::Sha512Crypt, &"x".repeat(257)),
+            Refused::TooLong { most: 256, .. }
+        ));
+        for hash in ["$6$is mine", "$1$abcdefgh$irWbblnpmw.5z7wgBnprh0"] {
+            assert_eq!(refused(Storage::Table(PwdFmt::Plain), hash), Refused::LikeAHash);
+        }
         for storage in [Storage::Bcrypt, Storage::Table(PwdFmt::Plain)] {
             let message = refused(storage, &format!("$6${long}")).to_string();
             assert!(!message.contains("xxx"), "{message}");

@@ -4,7 +4,9 @@
 use base64::Engine;
 use percent_encoding::percent_decode;
 
-use crate::model::{Aliases, Known, Params, begins_name, built_in_aliases, continues_name};
+use crate::model::{
+    Aliases, Known, Params, UNFILLED_PASSWORD, begins_name, built_in_aliases, continues_name,
+};
 
 /// More pairs than this, repeated names included, are refused.
 pub const MAX_PARAMS: usize = 64;
@@ -76,16 +78,20 @@ pub fn read(
     if pairs.len() > MAX_PARAMS {
         return Err(Malformed::TooMany);
     }
+    let known =
+        |name: &str| settings.aliases.iter().find(|(alias, _)| alias == name).map(|(_, known)| *known);
     let aliased: Vec<(Known, String)> = pairs
         .iter()
         .filter_map(|(name, value)| {
-            let (_, known) = settings.aliases.iter().find(|(alias, _)| alias == name)?;
-            is_given(known.name(), value).then(|| (*known, value.clone()))
+            let known = known(name)?;
+            is_given(known.name(), value).then(|| (known, value.clone()))
         })
         .collect();
     let mut params = Params::new();
     for (name, value) in pairs {
-        if is_given(&name, &value) {
+        // A password is one by whatever name it comes, in templates too.
+        let is_password = known(&name) == Some(Known::Password);
+        if is_given(if is_password { Known::Password.name() } else { &name }, &value) {
             params.offer(&name, value);
         }
     }
@@ -105,6 +111,8 @@ fn is_given(name: &str, value: &str) -> bool {
         "username" | "domain" if value.is_empty() => false,
         // aTalk's word for an address it cannot find out.
         "hwaddr" if value == "NA" => false,
+        // People choose it, so it may look like any other placeholder.
+        "password" => value != UNFILLED_PASSWORD,
         _ => !is_placeholder(value),
     }
 }
@@ -287,6 +295,23 @@ mod tests {
             ("null", None),
         ] {
             assert_eq!(get(&params, name), value, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_password_may_look_like_any_placeholder_but_its_own() {
+        for (body, password) in [
+            ("password=${abc}", Some("${abc}")),
+            ("password=${username}", Some("${username}")),
+            ("password=${password}", None),
+            ("pass=${abc}", Some("${abc}")),
+            ("pass=${password}", None),
+            ("password=${password}&pass=${pass}", Some("${pass}")),
+        ] {
+            let params = form("", body);
+            assert_eq!(params.known(Known::Password), password, "{body}");
+            let by_alias = get(&params, "pass");
+            assert_eq!(by_alias, password.filter(|_| body.contains("pass=")), "{body}");
         }
     }
 
