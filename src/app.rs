@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Semaphore;
 
 use crate::config::Serve;
+use crate::credential::WrongPasswords;
 use crate::http::{Listener, State};
 use crate::metrics::Metrics;
 use crate::process::{self, service};
@@ -17,6 +17,7 @@ use crate::reload::Reloader;
 use crate::server::tls::Certificate;
 use crate::server::{Bound, Server};
 use crate::throttle::Throttle;
+use crate::turns::Turns;
 
 /// A server with everything in its hands that takes privileges.
 pub struct Prepared {
@@ -69,7 +70,8 @@ impl Prepared {
             proxies: config.proxies,
             throttle: Throttle::new(config.throttle, Instant::now()),
             // Slow hashes must leave room for everybody else.
-            slow: Arc::new(Semaphore::new((cores / 2).max(1))),
+            turns: Turns::new((cores / 2).max(1)),
+            wrong: WrongPasswords::default(),
             metrics: metrics.clone(),
             access_log: config.access_log,
             reload: reloader.handle(),

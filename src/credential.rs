@@ -8,6 +8,7 @@
 mod foreign;
 mod making;
 mod weakness;
+mod wrong;
 
 use std::str::FromStr;
 use std::sync::{Arc, LazyLock, OnceLock};
@@ -20,6 +21,7 @@ use subtle::ConstantTimeEq;
 
 pub use making::{Refused, Storage, hash, stored_as};
 pub use weakness::Weakness;
+pub use wrong::{Guess, WrongPasswords};
 
 /// How `user_auth.password` is stored unless it describes itself (`--pwd-fmt`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -143,14 +145,20 @@ pub enum Verdict {
 type Tag = [u8; 16];
 
 fn tag(password: &str) -> Tag {
-    static KEYED: LazyLock<Hmac<Sha256>> = LazyLock::new(|| {
-        let mut key = [0; 32];
-        getrandom::fill(&mut key).expect("the system has random numbers");
-        Hmac::new_from_slice(&key).expect("HMAC takes keys of any length")
-    });
-    let digest = KEYED.clone().chain_update(password).finalize().into_bytes();
+    static KEYED: LazyLock<Hmac<Sha256>> = LazyLock::new(keyed);
+    truncated(KEYED.clone().chain_update(password))
+}
+
+/// A digest with a new key.
+fn keyed() -> Hmac<Sha256> {
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).expect("the system has random numbers");
+    Hmac::new_from_slice(&key).expect("HMAC takes keys of any length")
+}
+
+fn truncated(digest: Hmac<Sha256>) -> Tag {
     let mut tag = [0; 16];
-    tag.copy_from_slice(&digest[..16]);
+    tag.copy_from_slice(&digest.finalize().into_bytes()[..16]);
     tag
 }
 
@@ -205,10 +213,8 @@ impl Credential {
             Form::Ha1(ha1) => ha1.verify(password),
             // Before a decoy too: the work may grow with the password.
             Form::Slow(_) if password.len() > MAX_SLOW_PASSWORD => false,
-            Form::Slow(slow) => match slow.proven.get() {
-                Some(proven) if tag(password).ct_eq(proven).into() => true,
-                _ => return Verdict::Ask(slow.clone()),
-            },
+            Form::Slow(slow) if slow.is_proven(password) => true,
+            Form::Slow(slow) => return Verdict::Ask(slow.clone()),
         };
         if right { Verdict::Right } else { Verdict::Wrong }
     }
@@ -306,6 +312,14 @@ impl Slow {
             Scheme::ShaCrypt => sha_crypt::PasswordHashRef::new(&self.hash)
                 .is_ok_and(|hash| ShaCrypt::default().verify_password(password.as_bytes(), hash).is_ok()),
         }
+    }
+
+    /// Whether `password` is the one that was right before. Takes the same time
+    /// if none was, which nobody is to find out.
+    pub fn is_proven(&self, password: &str) -> bool {
+        let (tag, proven) = (tag(password), self.proven.get());
+        let is_same: bool = tag.ct_eq(proven.unwrap_or(&[0; 16])).into();
+        is_same && proven.is_some()
     }
 
     /// Remembers that `password` was right, so that the next request of the

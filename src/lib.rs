@@ -48,5 +48,6 @@ pub mod state_file;
 pub mod telemetry;
 pub mod template;
 pub mod throttle;
+pub mod turns;
 pub mod visible;
 pub mod watch;

@@ -114,6 +114,8 @@ pub struct Metrics {
     log_lines_dropped: Family<Labels<1>, Counter>,
     /// Wrong passwords that were counted.
     pub auth_failures: Counter,
+    /// Slow hashes that were computed to compare a password.
+    pub slow_hashes: Counter,
     /// Rules left out of answers, since the client did not send a parameter.
     pub rules_skipped: Counter,
     /// Public connections that are open.
@@ -224,6 +226,7 @@ impl Metrics {
             certificate_reloads: add(r, "certificate_reloads", "Changed certificates", Family::default()),
             log_lines_dropped: add(r, "log_lines_dropped", "Lines of the log lost", Family::default()),
             auth_failures: add(r, "auth_failures", "Wrong passwords", Counter::default()),
+            slow_hashes: add(r, "slow_hashes", "Slow hashes computed", Counter::default()),
             rules_skipped: add(r, "rules_skipped", "Rules that lacked a parameter", Counter::default()),
             accept_errors: add(r, "accept_errors", "Connections not accepted", Counter::default()),
             connections,

@@ -138,6 +138,13 @@ impl Throttle {
         }
     }
 
+    /// Whether the address has failed within the window. Where nothing is
+    /// throttled, none has.
+    pub fn has_failed(&self, address: IpAddr, now: Instant) -> bool {
+        self.at(now)
+            .is_some_and(|(tables, now)| tables.address.count(self.key.hash_one(owner(address)), now) > 0)
+    }
+
     /// Counts a failure, and says whether it is a guess: the same wrong password
     /// again, for the same account from the same address within a window, is a
     /// client with a stale saved password. When nothing is throttled nothing is
@@ -193,7 +200,7 @@ impl Throttle {
 
 /// The part of an address that one client cannot change: all of IPv4, and the
 /// /64 of IPv6 that it is given as a whole.
-fn owner(address: IpAddr) -> u128 {
+pub(crate) fn owner(address: IpAddr) -> u128 {
     match address.to_canonical() {
         // Its lower half is not 0, so it is never the same as one of IPv6.
         IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),

@@ -27,6 +27,7 @@ mod proxy_protocol;
 mod reload;
 mod rules;
 mod service;
+mod slow_hashes;
 mod stale;
 mod support;
 mod terminal;

@@ -5,6 +5,7 @@ pub mod client_address;
 pub mod node;
 pub mod params;
 mod provision;
+mod slow;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,13 +17,14 @@ use http_body_util::Full;
 use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, Response, StatusCode};
-use tokio::sync::Semaphore;
 
+use crate::credential::WrongPasswords;
 use crate::metrics::{Metrics, Outcome};
 use crate::reload;
 use crate::snapshot::Served;
 use crate::telemetry::ACCESS;
 use crate::throttle::Throttle;
+use crate::turns::Turns;
 use client_address::TrustedProxies;
 
 /// The one resource; the client's URL may have a slash more.
@@ -54,8 +56,10 @@ pub struct State {
     pub proxies: TrustedProxies,
     /// Who may not try another password for now.
     pub throttle: Throttle,
-    /// Permits to compute slow hashes.
-    pub slow: Arc<Semaphore>,
+    /// Who may compute a slow hash.
+    pub turns: Arc<Turns>,
+    /// What was computed in vain.
+    pub wrong: WrongPasswords,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Whether each request is a line in the log; not with `--no-access-log`.

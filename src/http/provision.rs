@@ -11,7 +11,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use tokio::time::timeout;
 
 use super::params::{self, Body, Origin};
-use super::{Record, Refusal, State, shown, text};
+use super::{Record, Refusal, State, shown, slow, text};
 use crate::model::{Known, Params};
 use crate::snapshot::{Folded, Outcome, Served, Session};
 use crate::throttle::{By, Throttled};
@@ -22,10 +22,6 @@ pub(super) const MAX_BODY: usize = 16 * 1024;
 
 /// As of which change the answer is: the same on all nodes, and ascending.
 const SNAPSHOT: HeaderName = HeaderName::from_static("x-snapshot");
-
-/// How long a sign-in may wait for its slow hash to be computed: the client
-/// gives up an answer that stalls for 10 seconds.
-const SLOW_WAIT: Duration = Duration::from_secs(5);
 
 pub(super) async fn provision(
     state: &Arc<State>,
@@ -65,23 +61,9 @@ pub(super) async fn provision(
             None
         }
         Outcome::Pending(pending) => {
-            let permit = timeout(SLOW_WAIT, state.slow.clone().acquire_owned()).await;
-            let Ok(Ok(permit)) = permit else { return Err(Refusal::Busy) };
-            // Others may have failed while this one waited.
-            attempt.check(state)?;
-            let verify = pending.work(params.known(Known::Password).unwrap_or_default().to_owned());
-            let (state, params) = (state.clone(), params.clone());
-            // A client that hangs up stops neither the work nor the counting, or
-            // guessing would be free; the permit goes with the work.
-            let work = move || {
-                let _permit = permit;
-                let right = verify();
-                if !right {
-                    attempt.failed(&state, &params);
-                }
-                right
-            };
-            pending.settle(tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::Busy)?)
+            let is_tenant = served.snapshot.has_tenant(&attempt.domain);
+            let right = slow::verify(state, attempt, is_tenant, &pending, &params).await?;
+            pending.settle(right)
         }
     };
     match session {
@@ -93,7 +75,9 @@ pub(super) async fn provision(
 
 /// What lacks one of these is refused whatever the snapshot says.
 fn has_credentials(params: &Params) -> bool {
-    [Known::Username, Known::Password].iter().all(|known| params.known(*known).is_some())
+    [Known::Username, Known::Password]
+        .iter()
+        .all(|known| params.known(*known).is_some_and(|value| !value.is_empty()))
 }
 
 /// Whether a refusal by `served` is sure: by data that may be old, no client may be
@@ -104,10 +88,10 @@ fn is_current(state: &State, served: &Served) -> bool {
 }
 
 /// Somebody's try to sign in, as the throttle sees it.
-struct Attempt {
-    address: IpAddr,
-    domain: Folded,
-    username: Folded,
+pub(super) struct Attempt {
+    pub address: IpAddr,
+    pub domain: Folded,
+    pub username: Folded,
 }
 
 impl Attempt {
@@ -116,7 +100,7 @@ impl Attempt {
         Attempt { address, domain: fold(Known::Domain), username: fold(Known::Username) }
     }
 
-    fn check(&self, state: &State) -> Result<(), Refusal> {
+    pub fn check(&self, state: &State) -> Result<(), Refusal> {
         let Throttled { by, retry_after } =
             match state.throttle.check(self.address, &self.domain, &self.username, Instant::now()) {
                 Ok(()) => return Ok(()),
@@ -132,15 +116,18 @@ impl Attempt {
 
     /// The log's line is for fail2ban: its beginning must stay as it is. There is none
     /// while the password may be right by now.
-    fn failed(&self, state: &State, params: &Params) {
+    pub fn failed(&self, state: &State, params: &Params) {
         // Who sends none does not guess.
         let (Some(username), Some(password)) = (params.known(Known::Username), params.known(Known::Password))
         else {
             return;
         };
         let Attempt { address, domain: tenant, username: account } = self;
-        let is_guess = state.throttle.fail(*address, tenant, account, password.as_bytes(), Instant::now());
-        if is_guess && state.reload.is_current() {
+        if !state.throttle.fail(*address, tenant, account, password.as_bytes(), Instant::now()) {
+            return;
+        }
+        state.turns.fail(*address);
+        if state.reload.is_current() {
             state.metrics.auth_failures.inc();
             let domain = shown(params.known(Known::Domain).unwrap_or_default());
             tracing::warn!(%address, domain, username = shown(username), "authentication failed");

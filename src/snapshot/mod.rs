@@ -29,7 +29,7 @@ pub(crate) use survey::{ALL_TENANTS, Named, Whom};
 pub use trace::{Fate, Mismatch, Traced};
 pub use writer::{Draft, Problems, Summary, Writer};
 
-use crate::credential::{Credential, PwdFmt, Slow, Verdict};
+use crate::credential::{Credential, Guess, PwdFmt, Slow, Verdict, WrongPasswords};
 use crate::model::{Aliases, Known, Params, built_in_aliases};
 use crate::rules::{self, Answer, Rule, RuleSet, Rules};
 use decoys::Decoys;
@@ -197,11 +197,22 @@ pub enum Outcome<'s> {
 /// See [`Outcome::Pending`].
 pub struct Pending<'s> {
     slow: Arc<Slow>,
-    /// `None` when the hash is a decoy's or no password was sent.
+    /// `None` when the hash is a decoy's.
     session: Option<Session<'s>>,
 }
 
 impl<'s> Pending<'s> {
+    /// The password as it is remembered when it is wrong. `account` is domain
+    /// and username as they are compared.
+    pub fn guess(&self, wrong: &WrongPasswords, account: [&[u8]; 2], password: &str) -> Guess {
+        wrong.guess(account, &self.slow, self.session.is_some(), password)
+    }
+
+    /// Whether another request has found out meanwhile that `password` is right.
+    pub fn is_proven(&self, password: &str) -> bool {
+        self.slow.is_proven(password) && self.session.is_some()
+    }
+
     /// The work to be done where it blocks nobody: says whether `password` is
     /// right for a user who exists, and remembers it if so, even if nobody waits
     /// for that any more.
@@ -225,8 +236,10 @@ impl<'s> Pending<'s> {
 impl Snapshot {
     /// Compares the request's `username`, `domain` and `password` with the
     /// tenant's users. An unknown user takes the same time as a wrong
-    /// password.
+    /// password. No password, or an empty one, is nobody's: nothing is looked up.
     pub fn authenticate(&self, params: &Params) -> Outcome<'_> {
+        let password = params.known(Known::Password).filter(|password| !password.is_empty());
+        let Some(password) = password else { return Outcome::Denied };
         let fold = |known| self.comparison.fold(params.known(known).unwrap_or_default());
         let (domain, username) = (fold(Known::Domain), fold(Known::Username));
         let tenant = self.tenant(&domain);
@@ -243,9 +256,8 @@ impl Snapshot {
                 .or_else(|| self.decoys.choose(&username))
                 .unwrap_or(&Credential::NEVER),
         };
-        let password = params.known(Known::Password);
-        let session = found.map(|(session, _)| session).filter(|_| password.is_some());
-        match (credential.verify(password.unwrap_or_default()), session) {
+        let session = found.map(|(session, _)| session);
+        match (credential.verify(password), session) {
             (Verdict::Right, Some(session)) => Outcome::Granted(session),
             (Verdict::Right, None) | (Verdict::Wrong, _) => Outcome::Denied,
             (Verdict::Ask(slow), session) => Outcome::Pending(Pending { slow, session }),

@@ -70,6 +70,17 @@ impl Table {
 
     /// For how many ticks more `hash` is full, if it is.
     pub fn full(&self, hash: u64, now: u32) -> Option<u32> {
+        let (count, left) = self.look(hash, now);
+        (count >= self.full).then_some(left)
+    }
+
+    /// The count of `hash`.
+    pub fn count(&self, hash: u64, now: u32) -> u32 {
+        self.look(hash, now).0
+    }
+
+    /// The count of `hash`, and for how many ticks more it stands.
+    fn look(&self, hash: u64, now: u32) -> (u32, u32) {
         let (set, tag) = self.find(hash);
         let (mut count, mut left) = (0, 0);
         for slot in set.iter().map(|word| Slot::unpack(word.load(Relaxed))) {
@@ -80,7 +91,7 @@ impl Table {
                 left = left.max(ticks);
             }
         }
-        (count >= self.full).then_some(left)
+        (count, left)
     }
 
     /// Counts one more for `hash`, and says how many there were. There is always

@@ -1,0 +1,302 @@
+//! Who is next, and for whom there is no room.
+//!
+//! Those whose address has failed lately are served behind all others. Among
+//! equals, whoever belongs to an address or a tenant that had a turn the shortest
+//! time ago comes last. So addresses take turns, and so do tenants: neither many
+//! requests of one address nor many addresses that ask for one tenant keep the
+//! others waiting.
+//!
+//! Everything is looked through at each turn: the line is short, and a turn
+//! takes milliseconds.
+
+use hashbrown::HashMap;
+
+/// Requests that wait at most, in all.
+pub(super) const MOST: usize = 1024;
+/// Of one tenant.
+pub(super) const MOST_OF_TENANT: usize = 768;
+/// Of one address, behind which there may be an office.
+pub(super) const MOST_OF_ADDRESS: usize = 256;
+
+/// Places to remember in when addresses had their turns, and as many for
+/// tenants. Two that share one are taken for the same, by chance and seldom.
+const REMEMBERED: usize = 4096;
+
+/// Whom a request belongs to, as keyed hashes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Flows {
+    pub address: u64,
+    pub tenant: u64,
+}
+
+/// What became of a request that came to the line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entered {
+    /// It has a turn.
+    Free,
+    /// It waits, by this number.
+    Waits(u64),
+    /// There is no room for it.
+    Refused,
+}
+
+/// See the module. `T` is how a request is told that it has a turn.
+pub(super) struct Line<T> {
+    /// Turns that nobody has. If there are any, nobody waits.
+    free: usize,
+    waiting: Vec<Waiting<T>>,
+    /// How many have come.
+    came: u64,
+    /// How many turns there were.
+    turns: u64,
+    /// The latest turn of addresses and of tenants, by their hashes.
+    addresses: Vec<u64>,
+    tenants: Vec<u64>,
+}
+
+struct Waiting<T> {
+    number: u64,
+    flows: Flows,
+    has_failed: bool,
+    tell: T,
+}
+
+impl<T> Line<T> {
+    /// `free` requests may have a turn at the same time.
+    pub fn new(free: usize) -> Line<T> {
+        let none = vec![0; REMEMBERED];
+        Line { free, waiting: Vec::new(), came: 0, turns: 0, addresses: none.clone(), tenants: none }
+    }
+
+    /// A request comes. Also returns what is to be dropped: how another request,
+    /// for which there is no room any more, would have been told of its turn.
+    pub fn enter(&mut self, flows: Flows, has_failed: bool, tell: T) -> (Entered, Option<T>) {
+        if self.free > 0 {
+            self.free -= 1;
+            self.note(flows);
+            return (Entered::Free, None);
+        }
+        let count =
+            |is_it: &dyn Fn(Flows) -> bool| self.waiting.iter().filter(|one| is_it(one.flows)).count();
+        if count(&|other| other.address == flows.address) >= MOST_OF_ADDRESS {
+            return (Entered::Refused, None);
+        }
+        let is_full_of_tenant = count(&|other| other.tenant == flows.tenant) >= MOST_OF_TENANT;
+        self.came += 1;
+        let number = self.came;
+        self.waiting.push(Waiting { number, flows, has_failed, tell });
+        let mut left = None;
+        if is_full_of_tenant {
+            left = self.crowd_out(|other| other.tenant == flows.tenant);
+        } else if self.waiting.len() > MOST {
+            left = self.crowd_out(|_| true);
+        }
+        match left {
+            Some(own) if own.number == number => (Entered::Refused, None),
+            left => (Entered::Waits(number), left.map(|other| other.tell)),
+        }
+    }
+
+    /// A request that had a turn is over: says who has it now.
+    pub fn next(&mut self) -> Option<T> {
+        let rank = |one: &Waiting<T>| {
+            let turns = (self.addresses[place(one.flows.address)], self.tenants[place(one.flows.tenant)]);
+            (one.has_failed, turns.0.max(turns.1), turns.0.min(turns.1), one.number)
+        };
+        let Some(at) = (0..self.waiting.len()).min_by_key(|&at| rank(&self.waiting[at])) else {
+            self.free += 1;
+            return None;
+        };
+        let next = self.waiting.swap_remove(at);
+        self.note(next.flows);
+        Some(next.tell)
+    }
+
+    /// A request does not want to wait any more.
+    pub fn leave(&mut self, number: u64) -> Option<T> {
+        let at = self.waiting.iter().position(|one| one.number == number)?;
+        Some(self.waiting.swap_remove(at).tell)
+    }
+
+    /// The address has failed.
+    pub fn fail(&mut self, address: u64) {
+        for one in self.waiting.iter_mut().filter(|one| one.flows.address == address) {
+            one.has_failed = true;
+        }
+    }
+
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    fn note(&mut self, flows: Flows) {
+        self.turns += 1;
+        self.addresses[place(flows.address)] = self.turns;
+        self.tenants[place(flows.tenant)] = self.turns;
+    }
+
+    /// Takes out the latest of those whose address has failed, or else the latest
+    /// of the address that has most in the line.
+    fn crowd_out(&mut self, among: impl Fn(Flows) -> bool) -> Option<Waiting<T>> {
+        let mut counts: HashMap<u64, usize> = HashMap::new();
+        for one in &self.waiting {
+            *counts.entry(one.flows.address).or_default() += 1;
+        }
+        let candidates = self.waiting.iter().enumerate().filter(|(_, one)| among(one.flows));
+        let worst =
+            candidates.max_by_key(|(_, one)| (one.has_failed, counts[&one.flows.address], one.number));
+        let at = worst?.0;
+        Some(self.waiting.swap_remove(at))
+    }
+}
+
+fn place(flow: u64) -> usize {
+    flow as usize % REMEMBERED
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    type Named = Line<&'static str>;
+
+    fn flows(address: u64, tenant: u64) -> Flows {
+        Flows { address, tenant }
+    }
+
+    /// A line whose only turn is somebody's.
+    fn busy() -> Named {
+        let mut line = Line::new(1);
+        assert_eq!(line.enter(flows(4000, 4000), false, ""), (Entered::Free, None));
+        line
+    }
+
+    fn waits(line: &mut Named, address: u64, tenant: u64, has_failed: bool, name: &'static str) {
+        let (entered, crowded_out) = line.enter(flows(address, tenant), has_failed, name);
+        assert!(matches!(entered, Entered::Waits(_)) && crowded_out.is_none(), "{name}");
+    }
+
+    fn order(line: &mut Named) -> Vec<&'static str> {
+        std::iter::from_fn(|| line.next()).collect()
+    }
+
+    #[test]
+    fn one_address_with_many_requests_takes_turns_with_the_others() {
+        let mut line = busy();
+        for tenant in 0..200 {
+            waits(&mut line, 1, tenant % 2, false, "many");
+        }
+        for address in 2..5 {
+            waits(&mut line, address, 0, false, "one");
+        }
+        let order = order(&mut line);
+        let last = order.iter().rposition(|name| *name == "one").expect("all had a turn");
+        assert!(last <= 2 * 3, "{:?}", &order[..12]);
+    }
+
+    #[test]
+    fn one_tenant_with_many_addresses_takes_turns_with_the_others() {
+        let mut line = busy();
+        for address in 0..500 {
+            waits(&mut line, address, 1, false, "many");
+        }
+        // An office behind one address.
+        for _ in 0..5 {
+            waits(&mut line, 1000, 2, false, "few");
+        }
+        let order = order(&mut line);
+        let last = order.iter().rposition(|name| *name == "few").expect("all had a turn");
+        assert!(last <= 2 * 5, "{:?}", &order[..12]);
+    }
+
+    #[test]
+    fn an_address_that_has_failed_waits_behind_those_that_have_not() {
+        let mut line = busy();
+        waits(&mut line, 1, 1, true, "failed before");
+        waits(&mut line, 2, 1, false, "fails now");
+        waits(&mut line, 3, 1, false, "first");
+        waits(&mut line, 4, 1, false, "second");
+        line.fail(2);
+        assert_eq!(order(&mut line), ["first", "second", "failed before", "fails now"]);
+    }
+
+    #[test]
+    fn of_one_address_so_many_wait_and_no_more() {
+        let mut line = busy();
+        for _ in 0..MOST_OF_ADDRESS {
+            waits(&mut line, 1, 1, false, "waits");
+        }
+        assert_eq!(line.enter(flows(1, 2), false, "too many"), (Entered::Refused, None));
+        waits(&mut line, 2, 1, false, "another");
+    }
+
+    #[test]
+    fn where_there_is_no_room_those_who_failed_and_the_largest_crowd_make_it() {
+        for of_tenant in [MOST_OF_TENANT, 1] {
+            let mut line = busy();
+            let room = if of_tenant > 1 { MOST_OF_TENANT } else { MOST };
+            let tenant = |number: usize| if of_tenant > 1 { 1 } else { number as u64 };
+            waits(&mut line, 1, tenant(0), true, "failed");
+            for number in 1..room - 1 {
+                let address = 2 + (number % 64) as u64;
+                waits(&mut line, address, tenant(number), false, "one of a dozen");
+            }
+            waits(&mut line, 2, tenant(room), false, "one more");
+            let full = |line: &mut Named, address, has_failed| {
+                line.enter(flows(address, tenant(room + 1)), has_failed, "comes")
+            };
+            assert_eq!(full(&mut line, 1000, true), (Entered::Refused, None), "no better than the one there");
+            assert_eq!(full(&mut line, 1001, false).1, Some("failed"));
+            let crowded_out = full(&mut line, 1002, false).1.expect("somebody of a crowd");
+            assert!(crowded_out.starts_with("one"), "{crowded_out}");
+            assert_eq!(full(&mut line, 2, false), (Entered::Refused, None), "the latest of a crowd");
+            assert_eq!(line.len(), room);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn everybody_is_served_once_or_told_that_there_is_no_room(
+            steps in prop::collection::vec((0..4u8, 0..6u64, 0..3u64, any::<bool>()), 0..3000),
+            free in 1..4usize,
+        ) {
+            let mut line = Line::new(free);
+            let (mut waiting, mut busy, mut number) = (std::collections::BTreeMap::new(), 0, 0);
+            for (step, address, tenant, has_failed) in steps {
+                match step {
+                    0 | 1 => {
+                        number += 1;
+                        let (entered, crowded_out) = line.enter(flows(address, tenant), has_failed, number);
+                        match entered {
+                            Entered::Free => busy += 1,
+                            Entered::Waits(place) => _ = waiting.insert(number, place),
+                            Entered::Refused => prop_assert!(waiting.len() >= MOST_OF_ADDRESS),
+                        }
+                        if let Some(other) = crowded_out {
+                            prop_assert!(waiting.remove(&other).is_some());
+                        }
+                    }
+                    2 if busy > 0 => match line.next() {
+                        Some(next) => prop_assert!(waiting.remove(&next).is_some()),
+                        None => {
+                            busy -= 1;
+                            prop_assert!(waiting.is_empty());
+                        }
+                    },
+                    2 => line.fail(address),
+                    _ => {
+                        if let Some((known, place)) = waiting.pop_first() {
+                            prop_assert_eq!(line.leave(place), Some(known));
+                            prop_assert_eq!(line.leave(place), None);
+                        }
+                    }
+                }
+                prop_assert_eq!(line.len(), waiting.len());
+                prop_assert!(busy <= free && (waiting.is_empty() || busy == free));
+            }
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! What a sign-in with a slow hash costs, counted in hashes and not in time: an
+//! attacker must not make the server compute one again and again, nor keep others
+//! from theirs. Every address of 127.0.0.0/8 is ours to call from.
+
+use std::net::Ipv4Addr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+use crate::support::client::{Connection, form_request, request};
+use crate::support::server::Server;
+use crate::support::sqlite::SqliteFile;
+use crate::support::wait_for;
+
+/// A server whose only user is Alice, with a hash of that cost.
+fn server(cost: u32, args: &[&str]) -> (SqliteFile, Server) {
+    let file = SqliteFile::empty();
+    file.stored_user("a.org", "alice", &bcrypt::hash("pw", cost).expect("a hash"));
+    let server = Server::on_sqlite(&file.path, &[&["--admin-port", "0"], args].concat());
+    (file, server)
+}
+
+fn caller(server: &Server, last: u8) -> Connection {
+    Connection::open_from(Ipv4Addr::new(127, 0, 0, last), server.address)
+}
+
+fn sign_in(username: &str, password: &str) -> Vec<u8> {
+    form_request(&[("username", username), ("domain", "a.org"), ("password", password)])
+}
+
+fn metric(server: &Server, name: &str) -> u64 {
+    let reply = Connection::open(server.admin()).ask(&request("GET", "/metrics", &[], b""));
+    let value = reply.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.expect("the metric is there").parse().expect("a number")
+}
+
+fn computed(server: &Server) -> u64 {
+    metric(server, "jitsiprovs_slow_hashes_total")
+}
+
+#[test]
+fn a_request_without_a_password_costs_no_hash_whoever_it_is_for() {
+    let (_file, server) = server(4, &[]);
+    let mut here = caller(&server, 2);
+    let mut answers = Vec::new();
+    for username in ["alice@a.org", "nobody@a.org", "alice@nowhere.org"] {
+        for more in [&[][..], &[("password", "")], &[("pass", "")], &[("password", "${password}")]] {
+            let mut reply = here.ask(&form_request(&[&[("username", username)], more].concat()));
+            assert_eq!((reply.status, reply.header("www-authenticate")), (401, None), "{username} {more:?}");
+            reply.headers.retain(|(name, _)| name != "date");
+            answers.push(reply);
+        }
+    }
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    let anonymous = here.ask(&request("GET", "/jitsiprovs/", &[], b""));
+    assert!(anonymous.status == 401 && anonymous.header("www-authenticate").is_some(), "{anonymous:?}");
+    assert_eq!(computed(&server), 0);
+    assert_eq!(here.ask(&sign_in("alice", "pw")).status, 200);
+    assert_eq!(computed(&server), 1);
+}
+
+#[test]
+fn the_same_wrong_password_again_costs_no_hash_whether_the_user_exists_or_not() {
+    let (_file, server) = server(4, &[]);
+    for (at, username) in ["alice", "nobody"].into_iter().enumerate() {
+        let credentials = BASE64.encode(format!("{username}@a.org:wrong"));
+        let ways = [
+            sign_in(username, "wrong"),
+            sign_in(&username.to_uppercase(), "wrong"),
+            request("GET", &format!("/jitsiprovs/?user={username}@A.ORG&pass=wrong"), &[], b""),
+            request("GET", "/jitsiprovs/", &[("authorization", &format!("Basic {credentials}"))], b""),
+        ];
+        for last in 2..7 {
+            for way in &ways {
+                assert_eq!(caller(&server, last).ask(way).status, 401, "{username}");
+            }
+        }
+        assert_eq!(computed(&server), at as u64 + 1, "{username}");
+    }
+    assert_eq!(caller(&server, 2).ask(&sign_in("alice", "pw")).status, 200);
+    assert_eq!(caller(&server, 2).ask(&sign_in("alice", "other")).status, 401);
+    assert_eq!(computed(&server), 4);
+}
+
+#[test]
+fn a_wrong_password_that_many_send_at_once_is_computed_once_for_each_turn() {
+    let (_file, server) = server(9, &[]);
+    for username in ["alice", "nobody"] {
+        let before = computed(&server);
+        let mut connections: Vec<_> = (0..60).map(|last| caller(&server, 2 + last)).collect();
+        connections.iter_mut().for_each(|connection| connection.send(&sign_in(username, "wrong")));
+        for connection in &mut connections {
+            assert_eq!(connection.receive().expect("an answer").status, 401);
+        }
+        let at_once = std::thread::available_parallelism().expect("a number").get() as u64;
+        let computed = computed(&server) - before;
+        assert!((1..=at_once.div_ceil(2)).contains(&computed), "{computed} for {username}");
+    }
+}
+
+#[test]
+fn what_was_wrong_is_forgotten_with_the_row() {
+    let (file, server) = server(4, &[]);
+    let mut here = caller(&server, 2);
+    for username in ["alice", "bob"] {
+        assert_eq!(here.ask(&sign_in(username, "new")).status, 401);
+    }
+    let hash = bcrypt::hash("new", 4).expect("a hash");
+    file.execute(&format!("UPDATE user_auth SET password = '{hash}' WHERE username = 'alice'"));
+    file.stored_user("a.org", "bob", &hash);
+    for username in ["alice", "bob"] {
+        wait_for("the new password", || (here.ask(&sign_in(username, "new")).status == 200).then_some(()));
+    }
+    assert_eq!(here.ask(&sign_in("alice", "pw")).status, 401);
+}
+
+#[test]
+fn whoever_sends_many_wrong_passwords_waits_and_nobody_else() {
+    // Nothing is throttled, and each hash takes long.
+    let (_file, server) = server(10, &["--auth-fail-limit", "0"]);
+    let mut attackers: Vec<Connection> = (0..400).map(|_| caller(&server, 2)).collect();
+    for (number, attacker) in attackers.iter_mut().enumerate() {
+        attacker.send(&sign_in("alice", &format!("wrong {number}")));
+    }
+    // More than may wait for one address.
+    wait_for("a full line", || {
+        (metric(&server, "jitsiprovs_requests_total{result=\"busy\"}") >= 100).then_some(())
+    });
+    assert_eq!(caller(&server, 3).ask(&sign_in("alice", "pw")).status, 200, "another address is served");
+    let refused = attackers.iter_mut().rev().filter(|attacker| attacker.has_news());
+    let refused = refused.filter_map(Connection::receive).find(|reply| reply.status == 503);
+    let refused = refused.expect("the last ones found no room");
+    assert_eq!(refused.header("retry-after"), Some("5"));
+    assert!(refused.text().starts_with("# "), "{refused:?}");
+    let before = computed(&server);
+    drop(attackers);
+    // Whoever hangs up leaves the line, so that the server has nothing left to do.
+    assert_eq!(caller(&server, 2).ask(&sign_in("alice", "one more")).status, 401);
+    let after = computed(&server) - before;
+    assert!(after < 100, "{after} hashes for clients that are gone");
+}
