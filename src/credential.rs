@@ -131,6 +131,8 @@ enum Scheme {
 /// takes seconds for some kilobytes, and anybody can send them.
 const MAX_SLOW_PASSWORD: usize = 256;
 
+const MD5_OF_NOTHING: &str = "d41d8cd98f00b204e9800998ecf8427e";
+
 /// What comparing a password gave.
 pub enum Verdict {
     /// It is the right one.
@@ -198,6 +200,8 @@ impl Credential {
         };
         Ok(Credential(match format {
             PwdFmt::Plain => Form::Plain(tag(stored)),
+            // That of the empty password, which nobody signs in with.
+            PwdFmt::Md5 if stored.eq_ignore_ascii_case(MD5_OF_NOTHING) => return Err(Unusable::Empty),
             PwdFmt::Md5 => Form::Md5(unhex(stored)?),
             PwdFmt::Ha1 => ha1(Ha1Digest::Md5(unhex(stored)?)),
             PwdFmt::Ha1Sha256 => ha1(Ha1Digest::Sha256(unhex(stored)?)),

@@ -139,3 +139,28 @@ fn whoever_sends_many_wrong_passwords_waits_and_nobody_else() {
     let after = computed(&server) - before;
     assert!(after < 100, "{after} hashes for clients that are gone");
 }
+
+#[test]
+fn three_nodes_agree_about_which_names_cost_a_hash() {
+    let (file, first) = server(4, &["--auth-fail-limit", "0"]);
+    // Half of the users have a slow hash.
+    for number in 0..24 {
+        file.user("a.org", &format!("fast{number}"), "pw");
+        file.stored_user("a.org", &format!("slow{number}"), &bcrypt::hash("pw", 4).expect("a hash"));
+    }
+    let more = || Server::on_sqlite(&file.path, &["--admin-port", "0", "--auth-fail-limit", "0"]);
+    let nodes = [first, more(), more()];
+    wait_for("the users", || (metric(&nodes[0], "jitsiprovs_snapshot_users") == 49).then_some(()));
+    let costs = |node: &Server| {
+        let cost = |number: usize| {
+            let before = computed(node);
+            assert_eq!(caller(node, 2).ask(&sign_in(&format!("nobody{number}"), "wrong")).status, 401);
+            computed(node) - before
+        };
+        (0..48).map(cost).collect::<Vec<u64>>()
+    };
+    let [one, two, three] = nodes.each_ref().map(costs);
+    assert!(one == two && two == three, "{one:?}\n{two:?}\n{three:?}");
+    let slow = one.iter().sum::<u64>();
+    assert!((5..=43).contains(&slow), "{slow} of 48 names that do not exist, half of those that do");
+}

@@ -55,6 +55,7 @@ fn hexadecimal_counts_in_either_case() {
 fn what_can_never_verify_is_told_without_showing_it() {
     for (stored, format, why) in [
         ("", PwdFmt::Plain, Unusable::Empty),
+        ("D41D8CD98F00b204e9800998ecf8427e", PwdFmt::Md5, Unusable::Empty),
         ("hunter2", PwdFmt::Md5, Unusable::Unknown),
         (&MD5[1..], PwdFmt::Ha1, Unusable::Unknown),
         (MD5, PwdFmt::Ha1Sha256, Unusable::Unknown),

@@ -1,9 +1,62 @@
 //! What unknown users are compared with.
 
-use std::hash::{BuildHasher, RandomState};
-use std::sync::LazyLock;
+use std::fmt;
+use std::hash::Hasher;
+
+use sha2::{Digest, Sha256};
+use siphasher::sip::SipHasher24;
 
 use crate::credential::{Credential, Kind};
+
+/// What the kinds of decoys are chosen by: a secret that all nodes share, or
+/// whoever asks several of them, or one before and after a restart, would see
+/// that they disagree about names that do not exist.
+///
+/// It is made of what the [`OLDEST`] rows of users say that a password can
+/// match, the stored passwords among it. A user knows their own and, under md5,
+/// even as it is stored, but not those of three others. More rows would keep the
+/// secret better, and change it more often: when one of these rows is edited or
+/// removed, names that do not exist change their kind all at once, which users
+/// do not. That is seldom for the lowest ids, and other edits leave the key as
+/// it is.
+///
+/// The limits: whoever knows what all these rows say, such as an operator of a
+/// tenant that was there first, can tell which kind a name would have that does
+/// not exist; it says nothing where all passwords are stored in one way. Rows
+/// without ids of their own, from `--auth-query`, are counted, and must come in
+/// the same order on all nodes.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Key([u8; 16]);
+
+/// How many rows the key is made of.
+pub(super) const OLDEST: usize = 4;
+
+impl Key {
+    /// Made of hashes of what rows say, in ascending order of their ids.
+    pub fn new(rows: impl Iterator<Item = u64>) -> Key {
+        let mut digest = Sha256::new_with_prefix("kinds of decoys");
+        rows.for_each(|row| digest.update(row.to_le_bytes()));
+        let mut key = [0; 16];
+        key.copy_from_slice(&digest.finalize()[..16]);
+        Key(key)
+    }
+
+    /// A number for an account, any of them as likely.
+    fn number(&self, [domain, username]: [&[u8]; 2]) -> u64 {
+        let mut hasher = SipHasher24::new_with_key(&self.0);
+        hasher.write(&(domain.len() as u64).to_le_bytes());
+        hasher.write(domain);
+        hasher.write(username);
+        hasher.finish()
+    }
+}
+
+/// Shows nothing: it is a secret.
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key")
+    }
+}
 
 /// Credentials to compare with when there is no such user, as many of each
 /// kind as real users have, so that the time an answer takes does not tell
@@ -44,11 +97,12 @@ impl Decoys {
         }
     }
 
-    /// The same for a name each time, and hardly another after users have come
-    /// and gone, as a real user's would be.
-    pub fn choose(&self, name: &[u8]) -> Option<&Credential> {
-        static KEYED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-        let share = u128::from(KEYED.hash_one(name)) * self.total as u128;
+    /// The same for an account each time, on all nodes with these rows, and
+    /// hardly another after users have come and gone, as a real user's would be:
+    /// when one of many comes or goes, the shares of the kinds move by as little.
+    /// `account` is domain and username as they are compared.
+    pub fn choose(&self, key: &Key, account: [&[u8]; 2]) -> Option<&Credential> {
+        let share = u128::from(key.number(account)) * self.total as u128;
         let mut place = (share >> 64) as usize;
         self.kinds.iter().find_map(|(_, credential, count)| match place.checked_sub(*count) {
             Some(rest) => {
@@ -72,5 +126,103 @@ impl PartialEq for Decoys {
             decoys.kinds.iter().map(|(kind, _, count)| (kind.clone(), *count)).collect()
         };
         self.total == other.total && counts(self) == counts(other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Options, Snapshot, Writer};
+    use super::*;
+    use crate::model::{Row, Table, UserRow};
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    const USERS: i64 = 300;
+
+    /// Three in five users have an md5, one in five each of two slow hashes.
+    fn user(id: i64, secret: &str) -> Row {
+        let password = match id % 5 {
+            0..3 => format!("{:x}", md5::compute(format!("{secret}{id}"))),
+            3 => format!("$6${id:08}${}.", "a".repeat(85)),
+            _ => format!("$5${id:08}${}.", "a".repeat(42)),
+        };
+        let (username, password) = (format!("user{id}"), password.as_str().into());
+        Row::User(UserRow { id, username: username.as_str().into(), domain: "a.org".into(), password })
+    }
+
+    fn users(secret: &str) -> impl DoubleEndedIterator<Item = Row> {
+        (1..=USERS).map(move |id| user(id, secret))
+    }
+
+    fn build(rows: impl IntoIterator<Item = Row>) -> Arc<Snapshot> {
+        Writer::build(Options::default(), rows).0
+    }
+
+    fn kinds(snapshot: &Snapshot) -> Vec<Kind> {
+        let kind = |number: usize| {
+            let name = format!("nobody{number}");
+            let decoys = &snapshot.tenant(b"a.org").expect("a tenant").decoys;
+            let decoy = decoys.choose(&snapshot.decoy_key, [b"a.org", name.as_bytes()]);
+            decoy.expect("there are users").kind()
+        };
+        (0..1000).map(kind).collect()
+    }
+
+    fn differing(one: &[Kind], other: &[Kind]) -> usize {
+        one.iter().zip(other).filter(|(one, other)| one != other).count()
+    }
+
+    #[test]
+    fn nodes_with_the_same_rows_choose_the_same_kinds_however_they_came_by_them() {
+        let first = build(users("pw"));
+        assert!(kinds(&first) == kinds(&build(users("pw").rev())));
+        let mut writer = Writer::new(Options::default());
+        let mut edit = |rows: &mut dyn Iterator<Item = Row>, gone: &mut dyn Iterator<Item = i64>| {
+            let mut draft = writer.draft();
+            rows.for_each(|row| _ = draft.put(&row));
+            gone.for_each(|id| draft.remove(Table::UserAuth, id));
+            draft.commit().0
+        };
+        edit(&mut (200..400).map(|id| user(id, "pw")), &mut std::iter::empty());
+        edit(&mut (-5..200).rev().map(|id| user(id, "old")), &mut std::iter::empty());
+        let third = edit(&mut (1..200).map(|id| user(id, "pw")), &mut (-5..1).chain(301..400));
+        assert!(kinds(&first) == kinds(&third) && *first == *third);
+    }
+
+    #[test]
+    fn names_that_do_not_exist_have_each_kind_as_often_as_users() {
+        let mut shares = BTreeMap::new();
+        for kind in kinds(&build(users("pw"))) {
+            *shares.entry(kind).or_insert(0) += 1;
+        }
+        let shares: Vec<i32> = shares.into_values().collect();
+        // Five deviations of chance.
+        for (share, expected) in shares.iter().zip([600_i32, 200, 200]) {
+            assert!((share - expected).abs() < 80, "{shares:?}");
+        }
+        assert_eq!(shares.len(), 3);
+    }
+
+    #[test]
+    fn the_choice_stays_when_others_are_edited_and_depends_on_what_is_stored() {
+        let before = kinds(&build(users("pw")));
+        let after = build(users("pw").chain([user(USERS + 1, "pw")]).filter(|row| row.id() != 100));
+        assert!(differing(&before, &kinds(&after)) < 20, "one user came and one went");
+        let renewed = build(users("pw").map(|row| if row.id() == 101 { user(101, "new") } else { row }));
+        assert_eq!(differing(&before, &kinds(&renewed)), 0, "one user has another password");
+        // Who knows all rows but one of the oldest knows nothing.
+        let unknown = build(users("pw").map(|row| if row.id() == 2 { user(2, "other") } else { row }));
+        assert!(differing(&before, &kinds(&unknown)) > 300);
+    }
+
+    #[test]
+    fn rows_that_no_password_matches_keep_no_secret_and_do_not_count() {
+        let before = kinds(&build(users("pw")));
+        let empty = |id| match user(id, "") {
+            Row::User(row) => Row::User(UserRow { password: "".into(), ..row }),
+            row => row,
+        };
+        assert!(before == kinds(&build(users("pw").chain((-9..1).map(empty)))));
+        assert_eq!(format!("{:?}", Key::new([1].into_iter())), "Key");
     }
 }

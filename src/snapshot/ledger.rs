@@ -22,7 +22,7 @@ pub(super) struct Record {
 pub(super) const UNUSED: u32 = 0;
 
 /// A hash of everything a row says, its id left out: the same on every machine
-/// and in every version, since nodes are compared by it.
+/// and in every version, since nodes are compared by it and choose decoys by it.
 pub fn content(row: &Row) -> u64 {
     let hash = match row {
         Row::User(row) => hash(&(0u8, &row.username, &row.domain, &row.password)),

@@ -76,6 +76,7 @@ pub struct Snapshot {
     /// What a tenant without default rules of its own starts from.
     base: Arc<RuleSet>,
     decoys: Decoys,
+    decoy_key: decoys::Key,
     counts: Counts,
     digest: u64,
 }
@@ -237,7 +238,7 @@ impl Snapshot {
     /// Compares the request's `username`, `domain` and `password` with the
     /// tenant's users. An unknown user takes the same time as a wrong
     /// password. No password, or an empty one, is nobody's: nothing is looked up.
-    pub fn authenticate(&self, params: &Params) -> Outcome<'_> {
+    pub fn authenticate<'s>(&'s self, params: &Params) -> Outcome<'s> {
         let password = params.known(Known::Password).filter(|password| !password.is_empty());
         let Some(password) = password else { return Outcome::Denied };
         let fold = |known| self.comparison.fold(params.known(known).unwrap_or_default());
@@ -251,10 +252,11 @@ impl Snapshot {
         });
         let credential = match found {
             Some((_, credential)) => credential,
-            None => tenant
-                .and_then(|tenant| tenant.decoys.choose(&username))
-                .or_else(|| self.decoys.choose(&username))
-                .unwrap_or(&Credential::NEVER),
+            None => {
+                let choose = |decoys: &'s Decoys| decoys.choose(&self.decoy_key, [&domain, &username]);
+                let own = tenant.and_then(|tenant| choose(&tenant.decoys));
+                own.or_else(|| choose(&self.decoys)).unwrap_or(&Credential::NEVER)
+            }
         };
         let session = found.map(|(session, _)| session);
         match (credential.verify(password), session) {
@@ -400,7 +402,7 @@ impl PartialEq for Snapshot {
         (sizes(self), self.comparison, self.names.len(), self.tenants.len())
             == (sizes(other), other.comparison, other.names.len(), other.tenants.len())
             && self.base == other.base
-            && self.decoys == other.decoys
+            && (&self.decoys, self.decoy_key) == (&other.decoys, other.decoy_key)
             && same_tenant(&self.everywhere, &other.everywhere)
             && self.tenants.iter().all(|tenant| {
                 other.tenant(&tenant.name).is_some_and(|other| {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 
+use super::decoys;
 use super::kind::Kind;
 use super::ledger::{self, Ledger, Record, UNUSED};
 use super::names::{self, Folded, Stored};
@@ -155,6 +156,7 @@ impl Writer {
             everywhere: Arc::new(Tenant { number: EVERYWHERE, ..Tenant::default() }),
             base: Arc::new(RuleSet::merge([])),
             decoys: super::Decoys::default(),
+            decoy_key: decoys::Key::default(),
             counts: Counts::default(),
             digest: 0,
         };
@@ -229,6 +231,19 @@ impl Writer {
     /// Ends a load that came to nothing.
     pub fn abandon_load(&mut self) {
         self.since = None;
+    }
+
+    /// What decoys of `next`, which the ledger tells the rows of, are chosen by.
+    fn decoy_key(&self, next: &Snapshot) -> decoys::Key {
+        /// Rows that are looked at: there may be many that no password matches.
+        const FEW: usize = 64;
+        let is_usable = |id: i64, record: Record| {
+            let mine = |user: &User| user.id == id && user.credential.is_usable();
+            next.names.find(record.prefix, |entry| entry.users.iter().any(mine)).is_some()
+        };
+        let oldest = self.ledger.table(Table::UserAuth).after(i64::MIN).take(FEW);
+        let oldest = oldest.filter(|&(id, record)| is_usable(id, record)).take(decoys::OLDEST);
+        decoys::Key::new(oldest.map(|(_, record)| record.content()))
     }
 
     /// Begins to change the snapshot.
@@ -460,6 +475,7 @@ impl<'w> Draft<'w> {
         }
         next.others = writer.others.names.clone();
         next.digest = writer.ledger.digest();
+        next.decoy_key = writer.decoy_key(&next);
         writer.current = next.clone();
         (Arc::new(next), problems)
     }
