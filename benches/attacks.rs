@@ -9,6 +9,8 @@
 //!   two processes open. The same must hold; and the memory of each;
 //! - `timing`: whether the time of a refusal tells an unknown user from a wrong
 //!   password, and whether the test would see it if it did;
+//! - `signins`: 400 connections that keep asking for slow hashes. First sign-ins of
+//!   others may take three times as long as alone, and none may fail;
 //! - `throttle`: ten million attackers with an address each. Memory must stay
 //!   within the tables, and whoever is throttled must stay so.
 //!
@@ -28,19 +30,24 @@ use support::server::Server;
 use support::sqlite::SqliteFile;
 use support::{md5_hex, wait_for};
 
+mod signins;
+
 #[expect(dead_code, reason = "shared with the tests, which use all of it")]
 #[path = "../tests/support/mod.rs"]
 mod support;
 
 fn main() {
     process::raise_descriptors();
-    let what = std::env::args().skip(1).find(|arg| !arg.starts_with("--"));
-    match what.as_deref() {
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    match args.first().map(String::as_str) {
         None | Some("slow") => slow(),
         Some("idle") => idle(),
         Some("timing") => timing(),
+        Some("signins") => signins::signins(),
+        // What `signins` starts.
+        Some("attacker") => signins::attacker(&args[1..]),
         Some("throttle") => throttle(),
-        Some(other) => panic!("there is no `{other}`: slow, idle, timing or throttle"),
+        Some(other) => panic!("there is no `{other}`: slow, idle, timing, signins or throttle"),
     }
 }
 
