@@ -315,7 +315,7 @@ const CHANCE: f64 = 0.001;
 
 /// Kinds of requests; each has its own names, so that none warms the caches for
 /// another.
-const KINDS: [&str; 7] = [
+const KINDS: [&str; 10] = [
     "wrong password",
     "unknown user",
     "unknown tenant",
@@ -323,16 +323,22 @@ const KINDS: [&str; 7] = [
     "no password",
     "no password of an unknown user",
     "right password",
+    "the same wrong password again",
+    "the same wrong password again of an unknown user",
+    "the same wrong password again of one who signed in before",
 ];
+/// From this kind on, each of a few names has one address and one password.
+const REPEATED: usize = 7;
+const REPEATED_NAMES: u32 = 100;
 /// Which must not be told apart, and which must, or the test is worth nothing.
-const PAIRS: [(usize, usize, bool); 5] =
-    [(0, 1, false), (0, 2, false), (0, 3, false), (4, 5, false), (0, 6, true)];
+const PAIRS: [(usize, usize, bool); 7] =
+    [(0, 1, false), (0, 2, false), (0, 3, false), (4, 5, false), (7, 8, false), (7, 9, false), (0, 6, true)];
 
 fn timing() {
     for (form, stored) in [("md5", md5_hex("right-pw")), ("argon2id", argon2id("right-pw"))] {
         for limit in ["0", "10"] {
             let file = SqliteFile::seeded();
-            users(&file, 70_000, &stored);
+            users(&file, 100_000, &stored);
             let options = ["--trusted-proxy", "127.0.0.1", "--auth-fail-limit", limit];
             let server = Server::on_sqlite(&file.path, &options);
             println!("{form}, --auth-fail-limit {limit}, {SAMPLES} requests of each kind in random order:");
@@ -365,7 +371,7 @@ fn look(server: &Server, names: u32) -> Vec<(usize, usize)> {
     let mut connections: Vec<Connection> = (0..4).map(|_| Connection::open(server.address)).collect();
     // Who is to have signed in before.
     for number in 0..names {
-        for kind in [3, 6] {
+        for kind in [3, 6, 9] {
             let right = sign_in(HERE, &user(kind * 10_000 + number), DOMAIN, Some("right-pw"));
             connections[0].send(&right);
             assert_eq!(connections[0].receive().expect("an answer").status, 200);
@@ -382,15 +388,21 @@ fn look(server: &Server, names: u32) -> Vec<(usize, usize)> {
     for (number, kind) in warm.iter().chain(&order).copied().enumerate() {
         // Always as many bytes, in requests and so in answers.
         let digits = [number / 10_000, number / 100 % 100, number % 100].map(|part| 100 + part as u8);
-        let address = Ipv4Addr::new(10, digits[0], digits[1], digits[2]).into();
-        let name = user(kind as u32 * 10_000 + asked[kind] % names);
-        let name = if matches!(kind, 1 | 5) { name.replace("user", "nobo") } else { name };
+        let (mut at, mut address) = (asked[kind] % names, [10, digits[0], digits[1], digits[2]]);
+        if kind >= REPEATED {
+            at %= REPEATED_NAMES;
+            address = [11, 100, 100 + kind as u8, 100 + at as u8];
+        }
+        let address = Ipv4Addr::from(address).into();
+        let name = user(kind as u32 * 10_000 + at);
+        let name = if matches!(kind, 1 | 5 | 8) { name.replace("user", "nobo") } else { name };
         asked[kind] += 1;
         let domain = if kind == 2 { "example.net" } else { DOMAIN };
         let wrong = format!("{:08}", fastrand::u32(..100_000_000));
         let password = match kind {
             4 | 5 => None,
             6 => Some("right-pw"),
+            REPEATED.. => Some("00000000"),
             _ => Some(&wrong[..]),
         };
         let ask = sign_in(address, &name, domain, password);
@@ -411,7 +423,7 @@ fn look(server: &Server, names: u32) -> Vec<(usize, usize)> {
     for (kind, times) in KINDS.iter().zip(&times) {
         let (mean, _) = moments(times);
         println!(
-            "  {kind:44} mean {:8.2} µs  median {:8.2} µs",
+            "  {kind:57} mean {:8.2} µs  median {:8.2} µs",
             mean / 1e3,
             median(times.iter().copied()) / 1e3
         );

@@ -39,7 +39,7 @@ fn computed(server: &Server) -> u64 {
 }
 
 #[test]
-fn a_request_without_a_password_costs_no_hash_whoever_it_is_for() {
+fn a_request_without_a_username_or_a_password_costs_no_hash_whoever_it_is_for() {
     let (_file, server) = server(4, &[]);
     let mut here = caller(&server, 2);
     let mut answers = Vec::new();
@@ -54,6 +54,10 @@ fn a_request_without_a_password_costs_no_hash_whoever_it_is_for() {
     assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
     let anonymous = here.ask(&request("GET", "/jitsiprovs/", &[], b""));
     assert!(anonymous.status == 401 && anonymous.header("www-authenticate").is_some(), "{anonymous:?}");
+    // Without a username it is no guess either, so it must not cost one.
+    for pairs in [&[("password", "wrong")][..], &[("password", "pw"), ("username", "@a.org")]] {
+        assert_eq!(here.ask(&form_request(pairs)).status, 401, "{pairs:?}");
+    }
     assert_eq!(computed(&server), 0);
     assert_eq!(here.ask(&sign_in("alice", "pw")).status, 200);
     assert_eq!(computed(&server), 1);

@@ -237,12 +237,16 @@ impl<'s> Pending<'s> {
 impl Snapshot {
     /// Compares the request's `username`, `domain` and `password` with the
     /// tenant's users. An unknown user takes the same time as a wrong
-    /// password. No password, or an empty one, is nobody's: nothing is looked up.
+    /// password. Without a username or a password, or with an empty one, nothing is
+    /// looked up: such a request is nobody's, and would cost the work of a guess
+    /// without being one.
     pub fn authenticate<'s>(&'s self, params: &Params) -> Outcome<'s> {
-        let password = params.known(Known::Password).filter(|password| !password.is_empty());
-        let Some(password) = password else { return Outcome::Denied };
-        let fold = |known| self.comparison.fold(params.known(known).unwrap_or_default());
-        let (domain, username) = (fold(Known::Domain), fold(Known::Username));
+        let given = |known| params.known(known).filter(|value| !value.is_empty());
+        let (Some(username), Some(password)) = (given(Known::Username), given(Known::Password)) else {
+            return Outcome::Denied;
+        };
+        let domain = self.comparison.fold(params.known(Known::Domain).unwrap_or_default());
+        let username = self.comparison.fold(username);
         let tenant = self.tenant(&domain);
         // Looked up in any case, or an unknown tenant would be told sooner.
         let entry = self.entry(tenant.map_or(EVERYWHERE, |tenant| tenant.number), Kind::WORD, &username);
