@@ -74,6 +74,8 @@ pub fn signins() {
     let (key, chain) = (text(&key), text(&chain));
     let options = ["--no-access-log", "--admin-port", "0", "--ssl-keyfile", &key, "--ssl-certfile", &chain];
     let server = Server::on_sqlite(&file.path, &options);
+    // It is in the log, which is forgotten.
+    let admin = server.admin();
     let honest = Honest::new(server.address, &root);
     honest.turn(0);
     let mut turns = 1;
@@ -81,7 +83,7 @@ pub fn signins() {
     for kind in KINDS {
         for protocol in PROTOCOLS {
             let mut rounds = Vec::new();
-            let before = counts(&server);
+            let before = counts(admin);
             for _ in 0..ROUNDS {
                 let alone = honest.turn(turns);
                 let attack = Attack::start(kind, protocol, turns, server.address, &root);
@@ -101,7 +103,7 @@ pub fn signins() {
                  {most:.2} of the slowest; {failed} failed; {}",
                 median(rounds.iter().map(|(alone, _)| alone.mean * 1e3)),
                 median(rounds.iter().map(|(_, attacked)| attacked.mean * 1e3)),
-                difference(&before, &counts(&server)),
+                difference(&before, &counts(admin)),
             );
             worst = worst.max(mean).max(f64::from(failed) * 100.0);
         }
@@ -117,8 +119,8 @@ const COUNTED: [(&str, &str); 4] = [
     ("jitsiprovs_requests_total{result=\"busy\"}", "503"),
 ];
 
-fn counts(server: &Server) -> [u64; COUNTED.len()] {
-    let reply = Connection::open(server.admin()).ask(&request("GET", "/metrics", &[], b""));
+fn counts(admin: SocketAddr) -> [u64; COUNTED.len()] {
+    let reply = Connection::open(admin).ask(&request("GET", "/metrics", &[], b""));
     COUNTED.map(|(name, _)| {
         let value = reply.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         // A version from before a metric has none.

@@ -133,6 +133,21 @@ mod tests {
     }
 
     #[test]
+    fn all_of_an_ipv6_network_that_one_client_has_is_one_address() {
+        let turns = Turns::new(1);
+        let at = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let mut first = pin!(turns.wait(HERE, None, false));
+        let turn = poll(first.as_mut()).expect("at once").expect("a turn");
+        let mut failed = pin!(turns.wait(at("2001:db8::1"), None, false));
+        let mut other = pin!(turns.wait(at("2001:db8:0:1::1"), None, false));
+        assert!(poll(failed.as_mut()).is_none() && poll(other.as_mut()).is_none());
+        turns.fail(at("2001:db8::ffff:2"));
+        drop(turn);
+        assert!(poll(failed.as_mut()).is_none());
+        assert!(poll(other.as_mut()).is_some_and(|turn| turn.is_ok()));
+    }
+
+    #[test]
     fn who_gives_up_leaves_the_line_and_passes_a_turn_on() {
         let turns = Turns::new(1);
         let mut first = pin!(turns.wait(HERE, None, false));
