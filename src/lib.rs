@@ -33,6 +33,7 @@ pub mod config;
 pub mod credential;
 pub mod exchange;
 pub mod explain;
+pub mod files;
 pub mod http;
 pub mod metrics;
 pub mod model;

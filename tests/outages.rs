@@ -251,7 +251,7 @@ fn a_state_file_that_is_damaged_or_not_ours_is_reported_and_does_no_harm() {
     let nowhere = folder.path().join("nowhere.db");
     let start = |db: &Path| Server::on_sqlite(db, &["--state-file", state.to_str().expect("UTF-8")]);
     // No database and nothing to start from: requests are told to come again.
-    std::fs::write(&state, "jitsiprovs state 1\nand then something else").expect("written");
+    std::fs::write(&state, "jitsiprovs state 2\nand then something else").expect("written");
     let server = start(&nowhere);
     server.wait_for_log("is damaged");
     let reply = post(server.address, &[("username", "alice@a.org"), ("password", "pw")]);
@@ -279,6 +279,87 @@ fn a_state_file_that_is_damaged_or_not_ours_is_reported_and_does_no_harm() {
     let server = start(&nowhere);
     server.wait_for_log("which is not the one in use");
     assert_eq!(post(server.address, &[("username", "alice@a.org"), ("password", "pw")]).status, 503);
+}
+
+fn status_of(address: SocketAddr, username: &str) -> u16 {
+    post(address, &[("username", username), ("password", "pw")]).status
+}
+
+/// The database of a file, out of the way and back.
+fn move_database(file: &SqliteFile, from: &str, to: &str) {
+    for ending in ["", "-wal", "-shm"] {
+        let at = |name: &str| file.folder.path().join(format!("{name}{ending}"));
+        if at(from).exists() {
+            std::fs::rename(at(from), at(to)).expect("renamed");
+        }
+    }
+}
+
+#[test]
+fn whatever_is_in_place_of_the_state_file_a_server_starts_without_the_database() {
+    let file = SqliteFile::empty();
+    file.user("a.org", "alice", "pw");
+    let state = file.folder.path().join("state");
+    let magic = "jitsiprovs state 2\n";
+    let (nothing, begun) = (Vec::new(), |len| magic.as_bytes()[..len].to_vec());
+    let short = [nothing, begun(1), b"x".to_vec(), begun(18), vec![b'x'; 18], vec![0; 18]];
+    for content in short.into_iter().chain([b"precious notes, longer than that".to_vec(), vec![0; 4096]]) {
+        std::fs::write(&state, &content).expect("written");
+        move_database(&file, "test.db", "away");
+        let server = Server::on_sqlite(&file.path, &["--state-file", state.to_str().expect("UTF-8")]);
+        server.wait_for_log("requests are answered with 503 until the database is read");
+        let reply = post(server.address, &[("username", "alice@a.org"), ("password", "pw")]);
+        assert_eq!((reply.status, reply.header("retry-after")), (503, Some("5")), "{content:?}");
+        move_database(&file, "away", "test.db");
+        wait_for("alice to be served", || (status_of(server.address, "alice@a.org") == 200).then_some(()));
+        let reported = server.log().iter().filter(|line| line.contains("the state file")).count();
+        assert!(reported <= 1, "{:#?}", server.log());
+        server.signal("TERM");
+        assert!(server.wait().success());
+        // What is ours is written again; what is not is left alone.
+        let is_ours = magic.as_bytes().starts_with(&content);
+        let now = std::fs::read(&state).expect("readable");
+        assert_eq!(now.starts_with(magic.as_bytes()), is_ours, "{content:?}");
+        assert!(is_ours || now == content);
+    }
+}
+
+#[test]
+fn users_behind_a_damaged_place_of_the_state_file_are_not_refused() {
+    let file = SqliteFile::empty();
+    file.user("a.org", "alice", "pw");
+    let state = file.folder.path().join("state");
+    let args = ["--state-file", state.to_str().expect("UTF-8")];
+    let server = Server::on_sqlite(&file.path, &args);
+    for number in 1..=40 {
+        let user = format!("user{number}");
+        file.user("a.org", &user, "pw");
+        let user = format!("{user}@a.org");
+        wait_for(&user, || (status_of(server.address, &user) == 200).then_some(()));
+    }
+    server.signal("TERM");
+    assert!(server.wait().success());
+    move_database(&file, "test.db", "away");
+    let whole = std::fs::read(&state).expect("a file");
+    assert!(whole.len() > 2500, "{}", whole.len());
+    let damaged = |damage: &dyn Fn(&mut Vec<u8>), expected: u16| {
+        let mut bytes = whole.clone();
+        damage(&mut bytes);
+        std::fs::write(&state, bytes).expect("written");
+        let server = Server::on_sqlite(&file.path, &args);
+        for user in ["alice@a.org", "user20@a.org", "user40@a.org"] {
+            assert_eq!(status_of(server.address, user), expected, "{user}: {:#?}", server.log());
+        }
+        let is_reported = server.log().iter().any(|line| line.contains("is damaged: nothing of it is used"));
+        assert_eq!(is_reported, expected == 503);
+    };
+    damaged(&|_| {}, 200);
+    for part in 1..8 {
+        damaged(&|bytes| bytes[whole.len() * part / 8] ^= 1, 503);
+    }
+    damaged(&|bytes| bytes[1024..1536].fill(0), 503);
+    damaged(&|bytes| bytes[whole.len() - 512..].fill(0), 503);
+    damaged(&|bytes| bytes.extend([0; 512]), 503);
 }
 
 /// `ulimit -f` makes writing fail as a full disk does, in whole blocks.

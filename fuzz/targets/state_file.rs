@@ -3,7 +3,7 @@
 //! database held at some time.
 //!
 //! Input: `raw`, then the file; or `frames`, then one stretch a line, which gets
-//! its right length and checksum; or `damage` and the number of a history, then
+//! its right length and checksums; or `damage` and the number of a history, then
 //! what is done to its file, one a line: `cut 100`, `flip 57 %01%ff`, `hole 40
 //! 20`, `add junk`.
 
@@ -16,8 +16,12 @@ use jitsiprovs::model::{Cell, Change, Row, RuleRow, Table, UserRow};
 use jitsiprovs::snapshot::{Options, Writer};
 use jitsiprovs::state_file::{End, Error, Journal, read_from};
 
+use twox_hash::XxHash3_64;
+
 use super::text;
 
+/// Bytes of a stretch before what is in it.
+const HEAD: usize = 20;
 const SOURCE: &str = "sqlite:/var/lib/jitsiprovs/db";
 
 /// See the module.
@@ -26,10 +30,7 @@ pub fn run(data: &[u8]) {
     match kind.first() {
         Some(b'f') => {
             let stretches = rest.split(|&byte| byte == b'\n').map(text::unescape);
-            let mut file = b"jitsiprovs state 1\n".to_vec();
-            file.extend(framed(SOURCE.as_bytes()));
-            stretches.for_each(|stretch| file.extend(framed(&stretch)));
-            drop(read(&file));
+            drop(read(&sealed([SOURCE.as_bytes().to_vec()].into_iter().chain(stretches))));
         }
         Some(b'd') => {
             let number = kind.last().map_or(0, |&digit| usize::from(digit));
@@ -64,19 +65,18 @@ fn read(file: &[u8]) -> Result<(Vec<Change>, End), Error> {
     result
 }
 
-/// As the file's format has it, written once more.
-fn framed(stretch: &[u8]) -> Vec<u8> {
-    let len = u32::try_from(stretch.len()).expect("inputs are short");
-    [&len.to_le_bytes(), &crc32(stretch).to_le_bytes(), stretch].concat()
-}
-
-fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0, |crc, &byte| {
-        (0..8).fold(
-            crc ^ u32::from(byte),
-            |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 },
-        )
-    })
+/// A file of stretches, as its format has it, written once more.
+fn sealed(stretches: impl Iterator<Item = Vec<u8>>) -> Vec<u8> {
+    let sum = XxHash3_64::oneshot_with_seed;
+    let mut file = b"jitsiprovs state 2\nany salt".to_vec();
+    let mut chain = sum(0, &file);
+    for stretch in stretches {
+        let len = u32::try_from(stretch.len()).expect("inputs are short").to_le_bytes();
+        let len_sum = sum(chain, &len);
+        chain = sum(len_sum, &stretch);
+        file.extend([&len[..], &len_sum.to_le_bytes(), &chain.to_le_bytes(), &stretch].concat());
+    }
+    file
 }
 
 type State = BTreeMap<(Table, i64), Row>;
@@ -164,9 +164,6 @@ fn commit(journal: &mut Journal, state: &mut State, change: Change, cursor: i64)
 
 fn damage(history: &History, mut steps: &[u8]) {
     let mut file = history.file.clone();
-    // One burst that no checksum of 32 bits can miss, and what a crash leaves.
-    let mut may_flip = true;
-    let mut added = 0;
     while !steps.is_empty() {
         let (step, rest) = text::line(steps);
         steps = rest;
@@ -178,37 +175,29 @@ fn damage(history: &History, mut steps: &[u8]) {
         };
         let at = number(first);
         match what {
-            b"cut" => {
-                file.truncate(at);
-                added = added.min(file.len().saturating_sub(history.file.len()));
-            }
-            b"flip" if may_flip => {
-                may_flip = false;
+            b"cut" => file.truncate(at),
+            b"flip" => {
                 let bytes = text::unescape(second);
-                file[at..].iter_mut().zip(bytes.iter().take(4)).for_each(|(byte, flip)| *byte ^= flip);
+                file[at..].iter_mut().zip(bytes).for_each(|(byte, flip)| *byte ^= flip);
             }
             b"hole" => {
                 let len = number(second);
                 file[at..].iter_mut().take(len).for_each(|byte| *byte = 0);
             }
-            b"add" if added == 0 => {
-                let more = text::unescape(rest);
-                added = more.len();
-                file.extend(more);
-            }
+            b"add" => file.extend(text::unescape(rest)),
             _ => {}
         }
     }
     let Ok((changes, end)) = read(&file) else { return };
-    // What was added may be right by its checksum: then it is no damage.
-    if added > 0 {
-        return;
-    }
     let state = note(&State::new(), &changes);
     let rows = state.len();
     let was_served = history.states.contains(&(state, end.cursor));
     assert!(was_served, "{rows} rows were never served together, or not as {:?}", end.cursor);
+    // What is not the beginning of what was written is a stretch that has only
+    // begun: a head at most, or one whose end is cut off.
     assert!(end.is_torn || history.file.starts_with(&file));
+    let same = history.file.iter().zip(&file).take_while(|(was, is)| was == is).count();
+    assert!(same == file.len() || file.len() <= history.file.len() + HEAD, "what follows is no damage");
 }
 
 /// Numbers that are the same in every run.

@@ -25,6 +25,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch as channel};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::files::Aside;
 use crate::metrics::Metrics;
 use crate::model::{Change, Table};
 use crate::process::service::Reports;
@@ -40,6 +41,8 @@ pub use status::{Origin, Status};
 /// Batches between source and desk; both work at once, and what is read ahead
 /// stays small.
 const BATCHES_AHEAD: usize = 64;
+/// What a start comes to that has neither the source nor a state file.
+const UNTIL_READ: &str = "requests are answered with 503 until the database is read";
 /// Bad rows that a load names in the log; the rest are counted.
 const PROBLEMS_SHOWN: usize = 20;
 /// How long a start waits for the first row before it serves the state file.
@@ -223,9 +226,9 @@ struct Loading {
 type Loaded = Result<(Option<Cursor>, Outcome), Error>;
 
 impl Reloader {
-    /// Loads the first snapshot. With a state file, a source that cannot be
+    /// Loads the first snapshot. With `--state-file`, a source that cannot be
     /// read at once does not keep the server from starting: it serves what the
-    /// file holds, or nothing, until the source is there.
+    /// file holds, or nothing, until the source is there, whatever the file is.
     ///
     /// # Errors
     /// Without a state file, when the source cannot be read: see [`Error`].
@@ -235,14 +238,8 @@ impl Reloader {
         settings: Settings,
         metrics: Arc<Metrics>,
     ) -> Result<Reloader, Error> {
-        let state_file = settings.state_file.clone();
-        let state_file = state_file.filter(|path| match state_file::check(path) {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::error!("{error}");
-                false
-            }
-        });
+        let is_patient = settings.state_file.is_some();
+        let state_file = usable(settings.state_file.clone()).await;
         let journal = state_file.clone().map(|path| Journal::new(path, source.name()));
         let status = channel::Sender::new(Status::new());
         let (askers, asked) = mpsc::channel(16);
@@ -275,11 +272,11 @@ impl Reloader {
             settings,
         };
         let has_begun = reloader.begin("start", false);
-        let Some(path) = state_file else {
+        if !is_patient {
             let loaded = finished(&mut reloader.loading).await?;
             reloader.conclude(Ok(loaded)).await;
             return Ok(reloader);
-        };
+        }
         let waiting = async {
             // Once rows are coming, the file would be out of date in a moment;
             // if none will come, the load is about to end.
@@ -292,7 +289,10 @@ impl Reloader {
             () = waiting => {}
         }
         if !reloader.status.borrow().is_ready() {
-            reloader.restore(path).await;
+            match state_file {
+                Some(path) => reloader.restore(path).await,
+                None => tracing::warn!("{UNTIL_READ}"),
+            }
         }
         Ok(reloader)
     }
@@ -645,7 +645,8 @@ impl Reloader {
     async fn restore(&mut self, path: PathBuf) {
         let begun = Instant::now();
         let (desk, name) = (self.desk.clone(), self.source.name());
-        let written = std::fs::metadata(&path).and_then(|file| file.modified());
+        let at = path.clone();
+        let written = Aside::new().run(move || std::fs::metadata(&at)?.modified()).await.flatten();
         let age = written.ok().and_then(|written| written.elapsed().ok()).unwrap_or_default();
         let now = std::time::Instant::now();
         let as_of = now.checked_sub(age).unwrap_or(now);
@@ -661,7 +662,7 @@ impl Reloader {
                 tracing::warn!("{}", *self.status.borrow());
             }
             Ok(Err(error)) => {
-                tracing::error!("{error}; requests are answered with 503 until the database is read")
+                tracing::error!("{error}; {UNTIL_READ}")
             }
             Err(_) => tracing::error!("{}", Error::Build),
         }
@@ -740,6 +741,21 @@ impl Reloader {
         let free: Vec<_> = self.retired.extract_if(.., is_free).collect();
         if !free.is_empty() {
             tokio::task::spawn_blocking(move || drop(free));
+        }
+    }
+}
+
+/// The state file, if it may be read and written.
+async fn usable(path: Option<PathBuf>) -> Option<PathBuf> {
+    let path = path?;
+    let looked_at = path.clone();
+    let checked = Aside::new().run(move || state_file::check(&looked_at)).await;
+    let unreadable = |why| state_file::Error::Unreadable { path: path.clone(), why };
+    match checked.map_err(unreadable).flatten() {
+        Ok(()) => Some(path),
+        Err(error) => {
+            tracing::error!("{error}; no state is kept");
+            None
         }
     }
 }

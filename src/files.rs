@@ -1,0 +1,155 @@
+//! Reading files that may never answer: a pipe in a file's place, a network
+//! file system, a mount that hangs.
+//!
+//! What waits for a file waits on a thread of its own, and is given up after
+//! [`BOUND`]. Such a thread cannot be ended, only left behind; so [`Aside`] has
+//! no second one before the first is done.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+use rustix::fs::OFlags;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::timeout;
+
+/// How long a file is waited for.
+pub const BOUND: Duration = Duration::from_secs(5);
+
+/// Opens a file to read it. It must be a regular one: opening a pipe would wait
+/// for somebody who writes to it.
+///
+/// # Errors
+/// What the system says; [`io::ErrorKind::InvalidInput`] for anything but a
+/// regular file.
+pub fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")),
+    }
+}
+
+/// What a regular file holds.
+///
+/// # Errors
+/// As [`open`].
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Does work that reads files, and waits for it no longer than [`BOUND`]. For
+/// what is read once, at a start or by a command: each call may leave a thread.
+///
+/// # Errors
+/// [`io::ErrorKind::TimedOut`], or that there can be no thread.
+pub fn within_bound<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    let (done, result) = sync_channel(1);
+    thread(move || drop(done.send(work())))?;
+    result.recv_timeout(BOUND).map_err(|_| hangs())
+}
+
+/// Where one piece of work at a time reads files, beside the thread that asks.
+#[derive(Debug, Clone)]
+pub struct Aside(Arc<Semaphore>);
+
+impl Aside {
+    /// With nothing to do.
+    pub fn new() -> Aside {
+        Aside(Arc::new(Semaphore::new(1)))
+    }
+
+    /// Does work that reads files, and waits for it no longer than [`BOUND`].
+    /// While earlier work hangs, this does not begin.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::TimedOut`], or that there can be no thread.
+    pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+        self.run_for(BOUND, work).await
+    }
+
+    async fn run_for<T: Send + 'static>(
+        &self,
+        bound: Duration,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<T> {
+        let work = async {
+            let permit = self.0.clone().acquire_owned().await.map_err(|_| hangs())?;
+            let (done, result) = oneshot::channel();
+            thread(move || {
+                let _ = done.send(work());
+                drop(permit);
+            })?;
+            result
+                .await
+                .map_err(|_| io::Error::other("reading it has failed; this is a defect of jitsiprovs"))
+        };
+        timeout(bound, work).await.unwrap_or_else(|_| Err(hangs()))
+    }
+}
+
+impl Default for Aside {
+    fn default() -> Aside {
+        Aside::new()
+    }
+}
+
+/// Does work on a thread that nobody waits for.
+pub(crate) fn thread(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    std::thread::Builder::new().name("files".into()).spawn(work).map(drop)
+}
+
+/// What a file that is not answered for becomes.
+pub(crate) fn hangs() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", BOUND.as_secs()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    fn pipe(folder: &Path) -> std::path::PathBuf {
+        let path = folder.join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo");
+        assert!(made.success());
+        path
+    }
+
+    #[test]
+    fn only_regular_files_are_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("file");
+        std::fs::write(&path, "text").expect("written");
+        assert_eq!(read(&path).expect("readable"), b"text");
+        for path in [&*pipe(folder.path()), folder.path(), Path::new("/dev/null")] {
+            let why = read(path).expect_err("no file");
+            assert_eq!(why.kind(), io::ErrorKind::InvalidInput, "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn work_that_hangs_is_given_up_and_has_no_second_beside_it() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        runtime.expect("a runtime").block_on(async {
+            let aside = Aside::new();
+            let short = Duration::from_millis(50);
+            let (end, hanging) = channel::<()>();
+            let hung = aside.run_for(short, move || hanging.recv().is_ok()).await;
+            assert_eq!(hung.expect_err("it hangs").kind(), io::ErrorKind::TimedOut);
+            let (begun, has_begun) = channel();
+            let next = aside.run_for(short, move || begun.send(())).await;
+            assert_eq!(next.expect_err("it waits").kind(), io::ErrorKind::TimedOut);
+            assert!(has_begun.recv().is_err(), "it has begun");
+            drop(end);
+            assert_eq!(aside.run(|| 7).await.expect("the first has ended"), 7);
+        });
+    }
+}

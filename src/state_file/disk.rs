@@ -1,0 +1,160 @@
+//! The thread that writes the file.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::Receiver;
+
+use super::STRETCH;
+use super::format::Sealer;
+
+/// What it tells those who send the orders.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    /// Whether something could not be written.
+    pub has_failed: AtomicBool,
+    /// Whether it has grown much longer than it would be, written anew.
+    pub is_long: AtomicBool,
+    /// Orders that are done.
+    pub done: AtomicU64,
+}
+
+/// What it is to do.
+pub(super) enum Order {
+    /// Begin a log beside the old one.
+    Begin,
+    /// Write a stretch to the log that was begun.
+    Write(Vec<u8>),
+    /// Put it in place.
+    Finish,
+    /// Give it up.
+    Forget,
+    /// Write a stretch to the log that is in place.
+    Append(Vec<u8>),
+}
+
+/// See the module.
+pub(super) struct Disk {
+    path: PathBuf,
+    source: String,
+    shared: Arc<Shared>,
+    begun: Option<Log>,
+    current: Option<Current>,
+}
+
+/// A log that is being written.
+struct Log {
+    file: File,
+    sealer: Sealer,
+}
+
+struct Current {
+    log: Log,
+    /// Bytes of it, in all and of the rows it began with.
+    len: u64,
+    rows: u64,
+}
+
+/// Where a log is written anew.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    name.into()
+}
+
+impl Log {
+    fn begin(path: &Path) -> io::Result<Log> {
+        // Only the owner may read it: it holds what the database holds.
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        let sealer = Sealer::begin(&mut file)?;
+        Ok(Log { file, sealer })
+    }
+
+    fn append(&mut self, stretch: &[u8]) -> io::Result<u64> {
+        self.sealer.append(&mut self.file, stretch)
+    }
+}
+
+impl Disk {
+    pub fn new(path: PathBuf, source: String, shared: Arc<Shared>) -> Disk {
+        Disk { path, source, shared, begun: None, current: None }
+    }
+
+    /// Does what it is told until nobody can tell it any more.
+    pub fn run(&mut self, orders: &Receiver<Order>) {
+        let mut is_failing = false;
+        while let Ok(order) = orders.recv() {
+            match self.obey(order) {
+                Ok(None) => {}
+                Ok(Some(bytes)) => {
+                    is_failing = false;
+                    self.shared.is_long.store(false, Ordering::Relaxed);
+                    tracing::debug!(bytes, "state file written");
+                }
+                Err(why) => {
+                    self.forget();
+                    self.current = None;
+                    self.shared.has_failed.store(true, Ordering::Relaxed);
+                    if !std::mem::replace(&mut is_failing, true) {
+                        let path = self.path.display();
+                        tracing::error!(
+                            "cannot write the state file {path} ({why}): what it was stays, and the next \
+                             full load tries again; check the space and the permissions of its folder"
+                        );
+                    }
+                }
+            }
+            self.shared.done.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn forget(&mut self) {
+        self.begun = None;
+        let _ = fs::remove_file(beside(&self.path));
+    }
+
+    /// Returns the bytes of a log that was put in place.
+    fn obey(&mut self, order: Order) -> io::Result<Option<u64>> {
+        match order {
+            Order::Begin => {
+                // One that a crash has left over.
+                let _ = fs::remove_file(beside(&self.path));
+                self.begun.insert(Log::begin(&beside(&self.path))?).append(self.source.as_bytes())?;
+            }
+            Order::Write(stretch) => {
+                if let Some(begun) = &mut self.begun {
+                    begun.append(&stretch)?;
+                }
+            }
+            Order::Forget => self.forget(),
+            Order::Finish => {
+                if let Some(log) = self.begun.take() {
+                    log.file.sync_all()?;
+                    fs::rename(beside(&self.path), &self.path)?;
+                    let len = log.file.metadata()?.len();
+                    self.current = Some(Current { log, len, rows: len });
+                    return Ok(Some(len));
+                }
+            }
+            Order::Append(stretch) => {
+                if let Some(current) = &mut self.current {
+                    match current.log.append(&stretch) {
+                        Ok(bytes) => current.len += bytes,
+                        Err(why) => {
+                            // A torn end would be ignored, but take up space.
+                            let _ = current.log.file.set_len(current.len);
+                            return Err(why);
+                        }
+                    }
+                    if current.len > 2 * current.rows + STRETCH as u64 {
+                        self.shared.is_long.store(true, Ordering::Relaxed);
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+}
