@@ -74,6 +74,7 @@ impl Prepared {
             wrong: WrongPasswords::default(),
             metrics: metrics.clone(),
             access_log: config.access_log,
+            admin: config.operators,
             reload: reloader.handle(),
             is_draining: AtomicBool::new(false),
         });

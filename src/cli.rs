@@ -88,6 +88,12 @@ pub struct Listening {
     /// Port for operators [default: none]
     #[arg(long, env = "JITSIPROVS_ADMIN_PORT", value_name = "PORT")]
     pub admin_port: Option<u16>,
+    /// Name by which operators ask, besides addresses and localhost; may be repeated
+    #[arg(long, env = "JITSIPROVS_ADMIN_HOST", value_name = "NAME", value_delimiter = ',')]
+    pub admin_host: Vec<String>,
+    /// File whose first line is a secret of all nodes: lets `status` and `diff` compare rows
+    #[arg(long, env = "JITSIPROVS_ADMIN_SECRET_FILE", value_name = "FILE")]
+    pub admin_secret_file: Option<PathBuf>,
 }
 
 /// What clients may do.

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use crate::cli::{self, DbTls, DbType};
 use crate::credential;
+use crate::http::admin_key::{self, AdminKey};
 use crate::http::client_address::TrustedProxies;
-use crate::http::params;
+use crate::http::{self, params};
 use crate::model::{Aliases, Known, Secret, built_in_aliases};
 use crate::process::pidfile;
 use crate::process::privileges::Identity;
@@ -82,6 +83,8 @@ pub struct Serve {
     pub access_log: bool,
     /// `--metrics-tenants`
     pub metrics_tenants: bool,
+    /// What the admin listener answers, and to whom.
+    pub operators: http::Admin,
 }
 
 /// The tables that a command works on.
@@ -132,6 +135,8 @@ impl Config {
             trusted_proxy,
             admin_ip,
             admin_port,
+            admin_host,
+            admin_secret_file,
         } = listening;
         let cli::Limits {
             max_connections,
@@ -185,6 +190,10 @@ impl Config {
             params,
             access_log: !no_access_log,
             metrics_tenants,
+            operators: http::Admin {
+                hosts: admin_host,
+                key: admin_secret_file.map(|path| admin_key(&path)).transpose()?,
+            },
         };
         Ok(Config { log, identity, task: Task::Serve(place, Box::new(serve)) })
     }
@@ -352,6 +361,24 @@ fn password(
         }
         (None, None) => Ok(None),
     }
+}
+
+/// The secret of all nodes.
+///
+/// # Errors
+/// When the file cannot be read, or what is in it can be guessed.
+pub fn admin_key(path: &Path) -> Result<AdminKey, Error> {
+    let text = read(path, "--admin-secret-file")?;
+    let secret = text.lines().next().unwrap_or_default().trim();
+    if secret.len() < admin_key::SHORTEST {
+        return usage(format!(
+            "--admin-secret-file {}: its first line must have at least {} characters; `openssl rand -hex 32` \
+             makes one",
+            path.display(),
+            admin_key::SHORTEST
+        ));
+    }
+    Ok(AdminKey::new(&Secret::new(secret)))
 }
 
 fn read(path: &Path, option: &'static str) -> Result<String, Error> {

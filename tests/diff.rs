@@ -5,20 +5,36 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::support::client::post;
-use crate::support::server::{Server, run};
+use jitsiprovs::model::{Cell, Row, UserRow};
+use jitsiprovs::snapshot::content;
+
+use crate::support::client::{exchange, post, request};
+use crate::support::server::{ADMIN_SECRET, Server, run};
 use crate::support::sqlite::SqliteFile;
-use crate::support::wait_for;
+use crate::support::{md5_hex, wait_for};
 
 /// Rows that no poll tells of.
-const DEAF: [&str; 6] = ["--poll-interval", "0", "--reload-interval", "0", "--admin-port", "0"];
+const DEAF: [&str; 8] = [
+    "--poll-interval",
+    "0",
+    "--reload-interval",
+    "0",
+    "--admin-port",
+    "0",
+    "--admin-secret-file",
+    ADMIN_SECRET,
+];
+
+/// Rows that polls tell of.
+const HEARING: [&str; 4] = ["--admin-port", "0", "--admin-secret-file", ADMIN_SECRET];
 
 /// Does not wait for what has no reason to change.
 const AT_ONCE: [&str; 2] = ["--max-lag", "0"];
 
 fn diff(server: &Server, file: &SqliteFile, more: &[&str]) -> (Option<i32>, String) {
     let (url, path) = (format!("http://{}", server.admin()), file.path.to_str().expect("UTF-8"));
-    let output = run(&[&["diff", &url, "--db-path", path], more].concat());
+    let own = ["diff", &url, "--db-path", path, "--admin-secret-file", ADMIN_SECRET];
+    let output = run(&[&own, more].concat());
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     (output.status.code(), text + &String::from_utf8_lossy(&output.stderr))
 }
@@ -54,7 +70,7 @@ fn while_editing<T>(path: &Path, work: impl FnOnce() -> T) -> T {
 fn edits_that_go_on_are_no_difference_where_the_node_follows() {
     let file = SqliteFile::empty();
     file.user("a.org", "busy", "pw").user("a.org", "alice", "pw");
-    let server = Server::on_sqlite(&file.path, &["--admin-port", "0"]);
+    let server = Server::on_sqlite(&file.path, &HEARING);
     while_editing(&file.path, || {
         for _ in 0..5 {
             let (code, text) = diff(&server, &file, &["--max-lag", "30"]);
@@ -128,7 +144,7 @@ fn many_rows_are_compared_page_by_page() {
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 120000)
          INSERT INTO user_auth (username, domain, password) SELECT 'user' || i, 'a.org', 'x' FROM n",
     );
-    let server = Server::on_sqlite(&file.path, &["--admin-port", "0"]);
+    let server = Server::on_sqlite(&file.path, &HEARING);
     let (code, text) = diff(&server, &file, &[]);
     assert_eq!(code, Some(0), "{text}");
     file.execute("UPDATE user_auth SET password = '098f6bcd4621d373cade4e832627b4f6' WHERE id = 119999");
@@ -141,10 +157,71 @@ fn many_rows_are_compared_page_by_page() {
 fn what_cannot_be_asked_is_named() {
     let file = SqliteFile::empty();
     let path = file.path.to_str().expect("UTF-8");
-    let output = run(&["diff", "http://127.0.0.1:1", "--db-path", path]);
+    let own = ["--db-path", path, "--admin-secret-file", ADMIN_SECRET];
+    let output = run(&[&["diff", "http://127.0.0.1:1"], &own[..]].concat());
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1));
     assert!(text.starts_with("jitsiprovs: asking 127.0.0.1:1: cannot connect"), "{text}");
+}
+
+/// Whoever reaches the listener learns nothing of a row that words could be
+/// tried against: neither from what is there to read, nor by asking with a key of
+/// their own.
+#[test]
+fn rows_are_told_of_only_to_those_who_have_the_secret() {
+    let file = SqliteFile::empty();
+    file.user("a.org", "alice", "letmein");
+    let (url, path) =
+        (|server: &Server| format!("http://{}", server.admin()), file.path.to_str().expect("UTF-8"));
+    let row = Row::User(UserRow {
+        id: 1,
+        username: "alice".into(),
+        domain: "a.org".into(),
+        password: Cell::from(&*md5_hex("letmein")),
+    });
+    let guess = content(&row);
+    let rows = |server: &Server, headers: &[(&str, &str)]| {
+        let target = format!("/rows?user_auth={}", i64::MIN);
+        exchange(server.admin(), &request("GET", &target, headers, b""))
+    };
+    let told = |server: &Server| {
+        let status = exchange(server.admin(), &request("GET", "/status", &[], b""));
+        let status: serde_json::Value = serde_json::from_slice(&status.body).expect("JSON");
+        status["digest"].as_str().expect("text").to_owned()
+    };
+    let forms = [format!("{guess:016x}"), format!("{:016x}", guess >> 8)];
+
+    let server = Server::on_sqlite(&file.path, &["--admin-port", "0"]);
+    assert_eq!((rows(&server, &[]).status, told(&server)), (404, String::new()));
+    let own = ["--db-path", path, "--admin-secret-file", ADMIN_SECRET];
+    let output = run(&[&["diff", &url(&server)], &own[..]].concat());
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("404") && text.contains("--admin-secret-file"), "{text}");
+    drop(server);
+
+    let server = Server::on_sqlite(&file.path, &HEARING);
+    let key = "0123456789abcdef0123456789abcdef";
+    for headers in
+        [&[][..], &[("authorization", key)], &[("authorization", "jitsiprovs 00")], &[("x-key", key)]]
+    {
+        let reply = rows(&server, headers);
+        assert_eq!(reply.status, 403, "{headers:?}");
+        assert!(forms.iter().all(|form| !reply.text().contains(form)));
+    }
+    let digest = told(&server);
+    assert!(digest.len() == 16 && !forms.contains(&digest), "{digest}");
+    assert_eq!(diff(&server, &file, &AT_ONCE).0, Some(0));
+
+    let other = file.folder.path().join("other-secret");
+    std::fs::write(&other, "another secret of the right length").expect("written");
+    let other = other.to_str().expect("UTF-8");
+    let output = run(&["diff", &url(&server), "--db-path", path, "--admin-secret-file", other]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && text.contains("403"), "{text}");
+    std::fs::write(other, "short").expect("written");
+    let output = run(&["diff", &url(&server), "--db-path", path, "--admin-secret-file", other]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && text.contains("at least 32"), "{text}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What several servers of one database say of themselves.
 
 use crate::support::client::{Reply, post};
-use crate::support::server::{Server, run};
+use crate::support::server::{ADMIN_SECRET, Server, run};
 use crate::support::sqlite::SqliteFile;
 use crate::support::wait_for;
 
@@ -14,7 +14,8 @@ fn database() -> SqliteFile {
 }
 
 fn node(file: &SqliteFile, more: &[&str]) -> Server {
-    Server::on_sqlite(&file.path, &[&["--admin-port", "0"], more].concat())
+    let own = ["--admin-port", "0", "--admin-secret-file", ADMIN_SECRET];
+    Server::on_sqlite(&file.path, &[&own, more].concat())
 }
 
 fn snapshot(reply: &Reply) -> Option<i64> {

@@ -2,6 +2,7 @@
 //! and a line of log for each request.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use crate::support::client::{Connection, Reply, exchange, form_request, post, request};
 use crate::support::server::Server;
@@ -141,6 +142,65 @@ fn a_reload_that_is_asked_for_says_what_it_came_to() {
     assert_eq!(metric(&server, "jitsiprovs_source_up"), Some(0.0));
     assert_eq!(post(server.address, &ALICE).status, 200);
     assert!(get(server.admin(), "/readyz").text().contains("the database cannot be read"));
+}
+
+/// Loads that an admin asked for.
+fn asked_loads(server: &Server) -> f64 {
+    let outcomes = ["unchanged", "swapped"].map(|outcome| {
+        metric(server, &format!("jitsiprovs_reloads_total{{cause=\"admin\",outcome=\"{outcome}\"}}"))
+    });
+    outcomes.iter().flatten().sum()
+}
+
+#[test]
+fn whoever_asks_for_reloads_all_the_time_does_not_keep_the_database_busy() {
+    let (_file, server) = server(&["--poll-interval", "0", "--reload-interval", "0"]);
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..4 {
+                    let reply = exchange(server.admin(), &request("POST", "/reload", &[], b""));
+                    assert_eq!(reply.status, 200, "{reply:?}");
+                }
+            });
+        }
+    });
+    let (loads, seconds) = (asked_loads(&server), begun.elapsed().as_secs_f64());
+    assert!((4.0..=seconds + 1.0).contains(&loads), "{loads} loads in {seconds} s");
+}
+
+#[test]
+fn a_web_page_is_not_answered() {
+    let (_file, server) = server(&["--admin-host", "node1.example.org,node2", "--poll-interval", "0"]);
+    let address = server.admin();
+    let ask = |method: &str, path: &str, host: &str, origin: &str| {
+        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: 0\r\n");
+        if !origin.is_empty() {
+            head.push_str(&format!("origin: {origin}\r\n"));
+        }
+        exchange(address, (head + "\r\n").as_bytes()).status
+    };
+    let own = format!("http://{address}");
+    for (method, path) in
+        [("GET", "/metrics"), ("GET", "/readyz"), ("GET", "/status"), ("POST", "/reload"), ("GET", "/x")]
+    {
+        let answered = if path == "/x" { 404 } else { 200 };
+        // A name of its own that leads here, and one that it only posts to.
+        assert_eq!(ask(method, path, &format!("evil.org:{}", address.port()), ""), 403, "{path}");
+        assert_eq!(ask(method, path, &address.to_string(), "http://evil.org"), 403, "{path}");
+        assert_eq!(ask(method, path, &address.to_string(), "null"), 403, "{path}");
+        assert_eq!(ask(method, path, &address.to_string(), &own), answered, "{path}");
+        for host in ["localhost", "127.0.0.1", "[::1]:80", "NODE1.example.org:8090", "node2"] {
+            assert_eq!(ask(method, path, host, ""), answered, "{path} {host}");
+        }
+    }
+    assert_eq!(ask("GET", "/rows?user_auth=0", "evil.org", ""), 403);
+    // What load balancers ask tells nothing, and those that name no host are no browsers.
+    assert_eq!(ask("GET", "/healthz", "lb.example.org", ""), 200);
+    let mut old = Connection::open(address);
+    assert_eq!(old.ask(b"GET /readyz HTTP/1.0\r\n\r\n").status, 200);
+    assert!(asked_loads(&server) >= 1.0);
 }
 
 #[test]

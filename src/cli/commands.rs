@@ -437,6 +437,9 @@ pub struct Export {
 pub struct Diff {
     /// The node's admin listener, such as http://10.0.0.1:8090
     pub url: String,
+    /// The file that the node has been given: its first line is the secret that rows are compared with
+    #[arg(long, env = "JITSIPROVS_ADMIN_SECRET_FILE", value_name = "FILE")]
+    pub admin_secret_file: PathBuf,
     /// For how long rows may differ, in seconds; if some do after that, it ends with code 1
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     pub max_lag: u64,

@@ -14,7 +14,7 @@ use crate::app::Prepared;
 use crate::cli;
 use crate::config::Serve;
 use crate::http::client_address::TrustedProxies;
-use crate::http::params;
+use crate::http::{self, params};
 use crate::reload;
 use crate::server::Limits;
 use crate::snapshot;
@@ -62,6 +62,7 @@ pub async fn demo(options: cli::Demo) -> anyhow::Result<()> {
         params: params::Settings::default(),
         access_log: true,
         metrics_tenants: false,
+        operators: http::Admin::default(),
     };
     let explain = |address| {
         let text = render(&text(address, &path)).expect("the template is part of the program, and tested");

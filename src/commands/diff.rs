@@ -12,7 +12,8 @@ use super::print::{self, Text, number, text};
 use super::tables::shown;
 use super::{node, tables};
 use crate::cli::{self, ListFormat};
-use crate::config::Tables;
+use crate::config::{self, Tables};
+use crate::http::admin_key::AdminKey;
 use crate::http::node::ROWS;
 use crate::model::{Row, Table};
 use crate::snapshot::{Options, content};
@@ -40,14 +41,14 @@ struct Difference {
 /// # Errors
 /// When the database or the node cannot be read.
 pub async fn diff(options: cli::Diff) -> anyhow::Result<ExitCode> {
-    let cli::Diff { url, max_lag, listed, tables } = options;
-    let authority = node::authority(&url)?;
+    let cli::Diff { url, admin_secret_file, max_lag, listed, tables } = options;
+    let node = Node { authority: node::authority(&url)?, key: config::admin_key(&admin_secret_file)? };
     let tables = Tables::new(tables)?;
     let max_lag = Duration::from_secs(max_lag);
 
     let mut is_last = max_lag.is_zero();
     let mut begun = Instant::now();
-    let mut look = Look::new(&tables, &authority, None, is_last).await?;
+    let mut look = Look::new(&tables, &node, None, is_last).await?;
     // The last look begins so long after the first has ended, however long they
     // take; and the database has as much rest as work.
     let first_ended = Instant::now();
@@ -56,7 +57,7 @@ pub async fn diff(options: cli::Diff) -> anyhow::Result<ExitCode> {
         sleep(begun.elapsed().max(AGAIN).min(left)).await;
         is_last = first_ended.elapsed() >= max_lag;
         begun = Instant::now();
-        look = Look::new(&tables, &authority, Some(&look.differing), is_last).await?;
+        look = Look::new(&tables, &node, Some(&look.differing), is_last).await?;
     }
 
     let mut differences: Vec<Difference> = look.differing.into_iter().map(Difference::new).collect();
@@ -125,11 +126,12 @@ impl Look {
     /// what was edited since then need not be there yet.
     async fn new(
         tables: &Tables,
-        authority: &str,
+        node: &Node,
         before: Option<&BTreeMap<Key, Differing>>,
         is_last: bool,
     ) -> anyhow::Result<Look> {
-        let mut served = served(authority).await.with_context(|| format!("asking {authority}"))?;
+        let asking = || format!("asking {}", node.authority);
+        let mut served = node.served().await.with_context(asking)?;
         let (mut rows, mut differing) = (0, BTreeMap::new());
         let mut compare = |key: Key, now: Sides, row: Option<&Row>| {
             let first = before.map_or(Some(now), |before| Some(before.get(&key)?.first));
@@ -139,7 +141,8 @@ impl Look {
             }
         };
         tables::scan(&*tables.source, Which::All, |row| {
-            let (key, database) = ((row.table(), row.id()), Some(content(&row)));
+            let key = (row.table(), row.id());
+            let database = Some(node.key.row(key.0, key.1, content(&row)));
             match served.get_mut(&key.0).and_then(|served| served.take(key.1)) {
                 // Of several rows with one id the first counts, as on the node.
                 Some(Taken { is_again: true, .. }) => return,
@@ -192,27 +195,36 @@ impl Served {
     }
 }
 
-/// What the node has read of each row. It may go on to another snapshot
-/// meanwhile: that is an edit like any.
-async fn served(authority: &str) -> anyhow::Result<BTreeMap<Table, Served>> {
-    let mut tables = BTreeMap::new();
-    for table in [Table::UserAuth, Table::JitsiProperty] {
-        let mut rows: Vec<(i64, u64)> = Vec::new();
-        loop {
-            let last = rows.last().map_or(i64::MIN, |(id, _)| *id);
-            let page = node::get(authority, &format!("/rows?{table}={last}")).await?;
-            let before = rows.len();
-            for line in str::from_utf8(&page)?.lines() {
-                let (id, content) = line.split_once(' ').context("its answer is not a node's")?;
-                rows.push((id.parse()?, u64::from_str_radix(content, 16)?));
+/// A node, and what it tells of rows by.
+struct Node {
+    authority: String,
+    key: AdminKey,
+}
+
+impl Node {
+    /// What it has read of each row. It may go on to another snapshot meanwhile:
+    /// that is an edit like any.
+    async fn served(&self) -> anyhow::Result<BTreeMap<Table, Served>> {
+        let mut tables = BTreeMap::new();
+        for table in [Table::UserAuth, Table::JitsiProperty] {
+            let mut rows: Vec<(i64, u64)> = Vec::new();
+            loop {
+                let last = rows.last().map_or(i64::MIN, |(id, _)| *id);
+                let target = format!("/rows?{table}={last}");
+                let page = node::get(&self.authority, &target, Some(&self.key)).await?;
+                let before = rows.len();
+                for line in str::from_utf8(&page)?.lines() {
+                    let (id, content) = line.split_once(' ').context("its answer is not a node's")?;
+                    rows.push((id.parse()?, u64::from_str_radix(content, 16)?));
+                }
+                if rows.len() - before < ROWS {
+                    break;
+                }
             }
-            if rows.len() - before < ROWS {
-                break;
-            }
+            tables.insert(table, Served { is_taken: vec![false; rows.len()], rows });
         }
-        tables.insert(table, Served { is_taken: vec![false; rows.len()], rows });
+        Ok(tables)
     }
-    Ok(tables)
 }
 
 #[cfg(test)]

@@ -6,15 +6,20 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
+use hyper::header::{AUTHORIZATION, HOST};
 use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::http::admin_key::AdminKey;
+
 /// How long a node may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// The longest answer that is read, in bytes.
 const LONGEST: usize = 16 << 20;
+/// So many characters of a refusal are shown.
+const SHOWN: usize = 200;
 
 /// `host:port` of a node's URL.
 ///
@@ -37,26 +42,36 @@ fn parse(url: &str) -> anyhow::Result<String> {
     Ok(authority.to_string())
 }
 
-/// What the node at `authority` answers to a GET of `path`.
+/// What the node at `authority` answers to a GET of `path`; `key` shows that
+/// rows may be told of.
 ///
 /// # Errors
 /// When it does not answer in a few seconds, or with another status than 200.
-pub async fn get(authority: &str, path: &str) -> anyhow::Result<Bytes> {
-    let answer = timeout(PATIENCE, exchange(authority, path)).await;
+pub async fn get(authority: &str, path: &str, key: Option<&AdminKey>) -> anyhow::Result<Bytes> {
+    let answer = timeout(PATIENCE, exchange(authority, path, key)).await;
     answer.unwrap_or_else(|_| bail!("no answer within {} s", PATIENCE.as_secs()))
 }
 
-async fn exchange(authority: &str, path: &str) -> anyhow::Result<Bytes> {
+async fn exchange(authority: &str, path: &str, key: Option<&AdminKey>) -> anyhow::Result<Bytes> {
     let stream = TcpStream::connect(authority).await.context("cannot connect")?;
+    // Nodes answer to addresses, whatever names they have.
+    let host = stream.peer_addr().context("cannot connect")?.to_string();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let reply = async {
-        let request = Request::get(path).header("host", authority).body(Empty::<Bytes>::new())?;
-        let reply = sender.send_request(request).await?;
-        if reply.status() != StatusCode::OK {
-            bail!("{} for {path}: is this an admin listener?", reply.status());
+        let mut request = Request::get(path).header(HOST, host);
+        if let Some(key) = key {
+            request = request.header(AUTHORIZATION, key.proof(path));
         }
+        let reply = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
+        let status = reply.status();
         let body = Limited::new(reply.into_body(), LONGEST).collect().await;
-        Ok(body.map_err(|_| anyhow!("its answer breaks off, or is too long"))?.to_bytes())
+        let body = body.map_err(|_| anyhow!("its answer breaks off, or is too long"))?.to_bytes();
+        if status != StatusCode::OK {
+            let why = String::from_utf8_lossy(&body);
+            let why: String = why.lines().next().unwrap_or_default().chars().take(SHOWN).collect();
+            bail!("{status} for {path} ({why}): is this an admin listener?");
+        }
+        Ok(body)
     };
     let (mut reply, mut connection) = (pin!(reply), pin!(connection));
     tokio::select! {

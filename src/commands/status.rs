@@ -96,14 +96,23 @@ fn snapshot(seen: &Seen) -> Option<i64> {
 }
 
 /// Whether every node is as far as `goal`, and those that are equally far have
-/// the same rows. Where there is no table of changes, the rows alone can tell.
+/// the same rows. Where there is no table of changes, the rows alone can tell;
+/// without digests, how many they are.
 fn agree(seen: &[Seen], goal: Option<i64>) -> bool {
     let nodes: Option<Vec<&Node>> = seen.iter().map(|seen| seen.node.as_ref()).collect();
     let Some(nodes) = nodes.filter(|nodes| nodes.iter().all(|node| node.version > 0)) else { return false };
     nodes.iter().enumerate().all(|(at, node)| {
-        let same_rows = |other: &&&Node| node.snapshot != other.snapshot || node.digest == other.digest;
-        node.snapshot >= goal && nodes[..at].iter().all(|other| same_rows(&other))
+        let same_rows = |other: &Node| match [&node.digest, &other.digest].iter().any(|one| one.is_empty()) {
+            true => rows(node) == rows(other),
+            false => node.digest == other.digest,
+        };
+        let is_same = |other: &&Node| node.snapshot != other.snapshot || same_rows(other);
+        node.snapshot >= goal && nodes[..at].iter().all(is_same)
     })
+}
+
+fn rows(node: &Node) -> usize {
+    node.users + node.rules + node.left_out
 }
 
 async fn ask(targets: &[(String, String)]) -> Vec<Seen> {
@@ -125,7 +134,7 @@ async fn ask(targets: &[(String, String)]) -> Vec<Seen> {
 }
 
 async fn fetch(authority: &str) -> anyhow::Result<Node> {
-    let body = node::get(authority, "/status").await?;
+    let body = node::get(authority, "/status", None).await?;
     serde_json::from_slice(&body).context("its answer is not a node's")
 }
 
@@ -182,7 +191,7 @@ fn render(report: &Report, max_lag: u64) -> anyhow::Result<Text> {
             node.tenants.to_string(),
             node.users.to_string(),
             node.rules.to_string(),
-            node.digest.get(..8).unwrap_or(&node.digest).to_owned(),
+            node.digest.get(..8).unwrap_or("-").to_owned(),
             node.program.clone(),
         ]);
     }

@@ -4,10 +4,10 @@ use std::sync::atomic::Ordering;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
-use super::{HEALTH, State, node, text};
+use super::{HEALTH, State, asker, node, text};
 use crate::metrics::{self, Scrape};
 use crate::reload::Verdict;
 use crate::telemetry;
@@ -15,6 +15,11 @@ use crate::telemetry;
 pub(super) async fn respond(state: &State, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let say = |status, line: &str| text(status, format!("{line}\n").into_bytes());
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    // It says nothing, and load balancers ask for it by any name.
+    let is_health = is_read && request.uri().path() == HEALTH;
+    if let Some(why) = asker::refuse(&request, &state.admin.hosts).filter(|_| !is_health) {
+        return say(StatusCode::FORBIDDEN, &why);
+    }
     match request.uri().path() {
         HEALTH if is_read => say(StatusCode::OK, "ok"),
         "/readyz" if is_read => {
@@ -36,10 +41,7 @@ pub(super) async fn respond(state: &State, request: Request<Incoming>) -> Respon
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             response
         }
-        "/rows" if is_read => match node::rows(state, request.uri().query().unwrap_or_default()).await {
-            Some(rows) => text(StatusCode::OK, rows.into_bytes()),
-            None => say(StatusCode::BAD_REQUEST, "ask for /rows?user_auth=ID or /rows?jitsi_property=ID"),
-        },
+        "/rows" if is_read => rows(state, &request).await,
         "/reload" if request.method() == Method::POST => match state.reload.ask().await {
             Verdict::Swapped(version) => say(StatusCode::OK, &format!("reloaded: snapshot {version}")),
             Verdict::Unchanged => say(StatusCode::OK, "loaded: nothing has changed"),
@@ -59,6 +61,23 @@ pub(super) async fn respond(state: &State, request: Request<Incoming>) -> Respon
             StatusCode::NOT_FOUND,
             "there are /healthz, /readyz, /metrics, /status, /rows and POST /reload",
         ),
+    }
+}
+
+/// What `jitsiprovs diff` reads.
+async fn rows(state: &State, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let refuse = |status, line: &str| text(status, format!("{line}\n").into_bytes());
+    let Some(key) = &state.admin.key else {
+        return refuse(StatusCode::NOT_FOUND, "rows are told of with --admin-secret-file only");
+    };
+    let target = request.uri().path_and_query().map_or("", |target| target.as_str());
+    let proof = request.headers().get(AUTHORIZATION).map_or(&b""[..], HeaderValue::as_bytes);
+    if !key.is_proof(target, proof) {
+        return refuse(StatusCode::FORBIDDEN, "the secret of --admin-secret-file is another here");
+    }
+    match node::rows(state, key, request.uri().query().unwrap_or_default()).await {
+        Some(rows) => text(StatusCode::OK, rows.into_bytes()),
+        None => refuse(StatusCode::BAD_REQUEST, "ask for /rows?user_auth=ID or /rows?jitsi_property=ID"),
     }
 }
 

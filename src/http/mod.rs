@@ -1,6 +1,8 @@
 //! Requests to answers: which resource, and what is wrong with a request.
 
 mod admin;
+pub mod admin_key;
+mod asker;
 pub mod client_address;
 pub mod node;
 pub mod params;
@@ -25,6 +27,7 @@ use crate::snapshot::Served;
 use crate::telemetry::ACCESS;
 use crate::throttle::Throttle;
 use crate::turns::Turns;
+use admin_key::AdminKey;
 use client_address::TrustedProxies;
 
 /// The one resource; the client's URL may have a slash more.
@@ -64,10 +67,21 @@ pub struct State {
     pub metrics: Arc<Metrics>,
     /// Whether each request is a line in the log; not with `--no-access-log`.
     pub access_log: bool,
+    /// What operators may ask.
+    pub admin: Admin,
     /// Where reloads can be asked for, and what there is to say of them.
     pub reload: reload::Handle,
     /// Whether the server is about to end, and wants no more clients.
     pub is_draining: AtomicBool,
+}
+
+/// What the admin listener answers, and to whom.
+#[derive(Clone, Default)]
+pub struct Admin {
+    /// `--admin-host`: names of this machine.
+    pub hosts: Vec<String>,
+    /// `--admin-secret-file`: without it nothing is told of rows.
+    pub key: Option<AdminKey>,
 }
 
 /// What there is to say of a request when it is over.

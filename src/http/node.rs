@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use serde::{Deserialize, Serialize};
 
 use super::State;
+use super::admin_key::AdminKey;
 use crate::model::Table;
 use crate::reload::Origin;
 
@@ -19,7 +20,8 @@ pub struct Node {
     /// The newest line of the source's table of changes that its answers know
     /// of: what `X-Snapshot` says. None without such a table.
     pub snapshot: Option<i64>,
-    /// The same on nodes that have the same rows, whatever they make of them.
+    /// The same on nodes that have the same rows and the same
+    /// `--admin-secret-file`; empty without that.
     pub digest: String,
     /// Counts the snapshots of this process.
     pub version: u64,
@@ -55,13 +57,17 @@ pub struct Failing {
 pub const ROWS: usize = 50_000;
 
 /// A page of what the node has read: `/rows?user_auth=17` is what comes after
-/// row 17, a line each with its id and the hash of what it said.
-pub(super) async fn rows(state: &State, query: &str) -> Option<String> {
+/// row 17, a line each with its id and what [`AdminKey::row`] makes of it.
+pub(super) async fn rows(state: &State, key: &AdminKey, query: &str) -> Option<String> {
     let (table, id) = query.split_once('=')?;
     let table =
         [Table::UserAuth, Table::JitsiProperty].into_iter().find(|known| known.to_string() == table)?;
     let rows = state.reload.contents(table, id.parse().ok()?, ROWS).await;
-    Some(rows.into_iter().map(|(id, content)| format!("{id} {content:016x}\n")).collect())
+    Some(
+        rows.into_iter()
+            .map(|(id, content)| format!("{id} {:016x}\n", key.row(table, id, content)))
+            .collect(),
+    )
 }
 
 /// How this node is.
@@ -69,6 +75,7 @@ pub(super) fn node(state: &State) -> Node {
     let status = state.reload.status();
     let served = state.snapshot.load();
     let counts = served.as_ref().map(|served| served.snapshot.counts()).unwrap_or_default();
+    let digest = served.as_ref().map_or(0, |served| served.snapshot.digest());
     let word = match status.is_ready() {
         _ if state.is_draining.load(Ordering::Relaxed) => "ending",
         true => "ready",
@@ -78,7 +85,11 @@ pub(super) fn node(state: &State) -> Node {
         program: env!("CARGO_PKG_VERSION").into(),
         state: word.into(),
         snapshot: served.as_ref().and_then(|served| served.cursor),
-        digest: format!("{:016x}", served.as_ref().map_or(0, |served| served.snapshot.digest())),
+        digest: state
+            .admin
+            .key
+            .as_ref()
+            .map_or_else(String::new, |key| format!("{:016x}", key.digest(digest))),
         version: status.version,
         age: status.age().as_secs_f64(),
         is_from_state_file: status.origin == Origin::StateFile,

@@ -54,6 +54,9 @@ const FILE_SETTLES: Duration = Duration::from_millis(20);
 const CONFIRM: Duration = Duration::from_secs(60);
 /// How often old lines of changes are pruned, by any node that may.
 const PRUNE: Duration = Duration::from_secs(3600);
+/// After a load that was asked for, the next one that is asked for waits so
+/// long: whoever asks all the time must not keep the database busy.
+const REST: Duration = Duration::from_secs(1);
 /// Without a timer, a state file that only a load can bring up to date waits so
 /// long for one.
 const UNLOADED: Duration = Duration::from_secs(300);
@@ -192,8 +195,12 @@ pub struct Reloader {
     retired: Vec<Arc<Served>>,
     handle: Handle,
     asked: mpsc::Receiver<Asker>,
-    /// Who waits for the load under way, and for the one after it.
-    waiting: [Vec<Asker>; 2],
+    /// Who waits for the load under way.
+    waiting: Vec<Asker>,
+    /// Who waits for a load to begin: the next one is for all of them.
+    asking: Vec<Asker>,
+    /// Until then no load is begun for those who ask.
+    rest_until: Instant,
     metrics: Arc<Metrics>,
     /// What the service manager is told.
     reports: Reports,
@@ -252,7 +259,9 @@ impl Reloader {
                 stale_after: settings.stale_after,
             },
             asked,
-            waiting: Default::default(),
+            waiting: Vec::new(),
+            asking: Vec::new(),
+            rest_until: Instant::now(),
             metrics,
             watch: Watch::new(&source.files(), is_change),
             desk,
@@ -312,15 +321,13 @@ impl Reloader {
         loop {
             self.retire();
             self.reports.status(self.status.borrow().to_string());
+            let asked = (!self.asking.is_empty()).then_some(self.rest_until);
             tokio::select! {
                 // Here and not in a task of its own: what hangs is to be noticed.
                 () = self.reports.due() => self.reports.alive(),
                 _ = hangup.recv() => self.hang_up(),
-                Some(asker) = self.asked.recv() => {
-                    let is_next = usize::from(self.loading.is_some());
-                    self.waiting[is_next].push(asker);
-                    self.request("admin");
-                }
+                Some(asker) = self.asked.recv() => self.asking.push(asker),
+                () = at(asked), if self.loading.is_none() => drop(self.begin("admin", false)),
                 loaded = finished(&mut self.loading) => self.conclude(loaded).await,
                 () = self.watch.changed() => {
                     sleep(FILE_SETTLES).await;
@@ -405,6 +412,7 @@ impl Reloader {
             Ok((loaded?, outcome))
         });
         self.next_load = None;
+        self.waiting.append(&mut self.asking);
         self.loading = Some(Loading { cause, begun: Instant::now(), wants_cursor, task, progress, stop });
         has_begun
     }
@@ -416,15 +424,16 @@ impl Reloader {
             let verdict = self.loaded(cause, begun, wants_cursor, loaded).await;
             if is_stopped {
                 // Whoever waits for it is told what the next one comes to.
-                let [now, next] = &mut self.waiting;
-                next.append(now);
+                self.asking.append(&mut self.waiting);
             }
             self.metrics.reload(cause, verdict.name(), begun.elapsed());
-            for asker in self.waiting[0].drain(..) {
+            if !self.waiting.is_empty() {
+                self.rest_until = Instant::now() + REST;
+            }
+            for asker in self.waiting.drain(..) {
                 // Whoever has stopped waiting need not know.
                 let _ = asker.send(verdict.clone());
             }
-            self.waiting.swap(0, 1);
             if self.cursor.is_none() && !wants_cursor && !self.failing.loads {
                 // The place was lost meanwhile.
                 self.again.get_or_insert(("place in the changes", false));

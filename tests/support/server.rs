@@ -141,3 +141,6 @@ impl Drop for Server {
         let _ = self.child.wait();
     }
 }
+
+/// For `--admin-secret-file`.
+pub const ADMIN_SECRET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/admin-secret");
