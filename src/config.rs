@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::cli::{self, DbTls, DbType};
 use crate::credential;
+use crate::files;
 use crate::http::admin_key::{self, AdminKey};
 use crate::http::client_address::TrustedProxies;
 use crate::http::{self, params};
@@ -311,7 +312,7 @@ fn source(database: cli::Database, setup: cli::Setup) -> Result<Arc<dyn Source>,
         (DbTls::Verify, ca) => {
             let ca = ca.map(absolute);
             if let Some(path) = &ca {
-                read(path, "--db-tls-ca")?;
+                regular(path, "--db-tls-ca")?;
             }
             Tls::Verify(ca)
         }
@@ -381,8 +382,25 @@ pub fn admin_key(path: &Path) -> Result<AdminKey, Error> {
     Ok(AdminKey::new(&Secret::new(secret)))
 }
 
+/// What is handed over in a file. It may be a pipe, as shells make them, if
+/// somebody writes to it.
 fn read(path: &Path, option: &'static str) -> Result<String, Error> {
-    std::fs::read_to_string(path).map_err(|why| Error::File { path: path.display().to_string(), option, why })
+    read_by(std::fs::read_to_string::<PathBuf>, path, option)
+}
+
+/// What will be read again while the server runs.
+fn regular(path: &Path, option: &'static str) -> Result<Vec<u8>, Error> {
+    read_by(|path| files::read(&path), path, option)
+}
+
+fn read_by<T: Send + 'static>(
+    read: fn(PathBuf) -> std::io::Result<T>,
+    path: &Path,
+    option: &'static str,
+) -> Result<T, Error> {
+    let at = path.to_owned();
+    let text = files::within_bound(move || read(at)).flatten();
+    text.map_err(|why| Error::File { path: path.display().to_string(), option, why })
 }
 
 fn snapshot_options(rows: cli::Rows, aliases: Aliases) -> snapshot::Options {

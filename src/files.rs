@@ -75,7 +75,11 @@ impl Aside {
         self.run_for(BOUND, work).await
     }
 
-    async fn run_for<T: Send + 'static>(
+    /// The same with another bound.
+    ///
+    /// # Errors
+    /// As [`Aside::run`].
+    pub async fn run_for<T: Send + 'static>(
         &self,
         bound: Duration,
         work: impl FnOnce() -> T + Send + 'static,
@@ -108,7 +112,7 @@ pub(crate) fn thread(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
 
 /// What a file that is not answered for becomes.
 pub(crate) fn hangs() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", BOUND.as_secs()))
+    io::Error::new(io::ErrorKind::TimedOut, "no answer in time")
 }
 
 #[cfg(test)]

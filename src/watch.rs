@@ -8,6 +8,8 @@ use std::sync::Arc;
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
+use crate::files::Aside;
+
 /// Watches as long as it is kept.
 pub struct Watch {
     _watcher: Option<RecommendedWatcher>,
@@ -52,6 +54,16 @@ impl Watch {
             tracing::warn!("changes of {} are seen by polls alone: {why}", files[0].display());
         }
         Watch { _watcher: watching.ok(), changed }
+    }
+
+    /// The same on another thread: finding and watching folders waits for the
+    /// disk.
+    pub async fn aside(aside: &Aside, files: Vec<PathBuf>, is_change: fn(EventKind) -> bool) -> Watch {
+        let Some(first) = files.first().cloned() else { return Watch::new(&[], is_change) };
+        aside.run(move || Watch::new(&files, is_change)).await.unwrap_or_else(|why| {
+            tracing::warn!("changes of {} are seen by polls alone: {why}", first.display());
+            Watch { _watcher: None, changed: Arc::default() }
+        })
     }
 
     /// Waits for a change since the last time.

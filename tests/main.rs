@@ -12,6 +12,7 @@ mod exchange;
 mod explain;
 mod failures;
 mod fuzz_seeds;
+mod hanging;
 mod isolation;
 mod java;
 mod limits;

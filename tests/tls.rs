@@ -13,10 +13,11 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tempfile::TempDir;
 
+use crate::hanging::goes_on;
 use crate::support::client::form_request;
 use crate::support::server::{Server, run};
 use crate::support::sqlite::SqliteFile;
-use crate::support::{PATIENCE, wait_for};
+use crate::support::{PATIENCE, put_pipe, wait_for};
 
 /// Who signs the certificates, and whom clients trust.
 struct Authority {
@@ -368,6 +369,35 @@ fn a_broken_pair_is_reported_and_the_old_one_stays() {
     assert_eq!(Client::new(client.address, &authority).shake().expect("a handshake").certificate, second.der);
     let log = secured.server.log().join("\n");
     assert!(!log.contains("PRIVATE") && !log.contains("BEGIN"), "{log}");
+}
+
+#[test]
+fn a_pipe_in_place_of_key_or_certificate_stops_nothing() {
+    let authority = Authority::new();
+    let mut pair = authority.pair();
+    let secured = Secured::start(&pair, &["--admin-port", "0"]);
+    let (server, folder) = (&secured.server, secured.folder.path());
+    for name in ["chain", "key"] {
+        let line = format!("{name} (it is no regular file)");
+        put_pipe(&folder.join(name));
+        server.wait_for_log(&line);
+        let client = Client::new(server.address, &authority);
+        assert_eq!(client.shake().expect("a handshake").certificate, pair.der);
+        goes_on(server, true);
+        pair = authority.pair();
+        for name in ["key", "chain"] {
+            std::fs::remove_file(folder.join(name)).expect("removes");
+        }
+        write(folder, &pair);
+        wait_for("the new certificate", || {
+            let fresh = Client::new(server.address, &authority);
+            (fresh.shake().expect("a handshake").certificate == pair.der).then_some(())
+        });
+    }
+    put_pipe(&folder.join("chain"));
+    put_pipe(&folder.join("key"));
+    server.signal("TERM");
+    assert!(secured.server.wait().success());
 }
 
 #[test]

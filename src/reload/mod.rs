@@ -263,7 +263,7 @@ impl Reloader {
             asking: Vec::new(),
             rest_until: Instant::now(),
             metrics,
-            watch: Watch::new(&source.files(), is_change),
+            watch: Watch::aside(&Aside::new(), source.files(), is_change).await,
             desk,
             source,
             status,

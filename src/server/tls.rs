@@ -18,6 +18,7 @@ use rustls::sign::CertifiedKey;
 use tokio::signal::unix::Signal;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::files::{self, Aside};
 use crate::metrics::Metrics;
 use crate::watch::Watch;
 
@@ -55,6 +56,16 @@ pub enum Error {
         /// What the system says.
         why: io::Error,
     },
+    /// The file system does not answer.
+    #[error("cannot read {} and {} ({why}): check --ssl-keyfile, --ssl-certfile and where they lead", key.display(), chain.display())]
+    Hangs {
+        /// The key's file.
+        key: PathBuf,
+        /// The certificate's file.
+        chain: PathBuf,
+        /// In words.
+        why: io::Error,
+    },
     /// A file holds something else.
     #[error("{} holds no {what} in PEM form: check {option}", path.display())]
     Pem {
@@ -87,9 +98,13 @@ struct Pair {
 }
 
 impl Files {
+    fn hangs(&self, why: io::Error) -> Error {
+        Error::Hangs { key: self.key.clone(), chain: self.chain.clone(), why }
+    }
+
     fn read(&self) -> Result<Pair, Error> {
         let read = |path: &Path, option| {
-            std::fs::read(path).map_err(|why| Error::File { path: path.to_owned(), option, why })
+            files::read(path).map_err(|why| Error::File { path: path.to_owned(), option, why })
         };
         let key = read(&self.key, "--ssl-keyfile")?;
         let chain = read(&self.chain, "--ssl-certfile")?;
@@ -114,7 +129,7 @@ impl Files {
 
     /// What both files hold now; 0 if they cannot be read.
     fn content(&self) -> u64 {
-        match (std::fs::read(&self.key), std::fs::read(&self.chain)) {
+        match (files::read(&self.key), files::read(&self.chain)) {
             (Ok(key), Ok(chain)) => content(&key, &chain),
             _ => 0,
         }
@@ -134,6 +149,8 @@ pub struct Certificate {
     expiry: i64,
     /// What the files held when they were last looked at.
     seen: u64,
+    /// Where they are looked at.
+    reading: Aside,
     /// When it was last looked whether the certificate is about to end.
     warned: Instant,
 }
@@ -159,7 +176,9 @@ impl Certificate {
     /// # Errors
     /// When it cannot be used: see [`Error`].
     pub fn load(files: Files) -> Result<Certificate, Error> {
-        let Pair { key, expiry, content } = files.read()?;
+        let reading = files.clone();
+        let read = files::within_bound(move || reading.read());
+        let Pair { key, expiry, content } = read.map_err(|why| files.hangs(why)).flatten()?;
         let current = Arc::new(Current(ArcSwap::from_pointee(key)));
         let versions = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12]);
@@ -179,6 +198,7 @@ impl Certificate {
             config: Arc::new(config),
             expiry,
             seen: content,
+            reading: Aside::new(),
             warned: Instant::now(),
         })
     }
@@ -192,13 +212,13 @@ impl Certificate {
     pub async fn keep(mut self, mut hangup: Signal, metrics: &Metrics) {
         metrics.certificate_expiry.set(self.expiry);
         self.warn();
-        let paths = [self.files.key.clone(), self.files.chain.clone()];
+        let paths = vec![self.files.key.clone(), self.files.chain.clone()];
         loop {
             // Anew each time, since links may lead elsewhere now.
-            let watch = Watch::new(&paths, is_change);
+            let watch = Watch::aside(&self.reading, paths.clone(), is_change).await;
             let mut is_asked = false;
             // Nothing that happens after this look is missed.
-            while self.files.content() == self.seen && !is_asked {
+            while self.content().await == self.seen && !is_asked {
                 is_asked = tokio::select! {
                     () = watch.changed() => false,
                     () = sleep(LOOK) => false,
@@ -221,12 +241,20 @@ impl Certificate {
         }
     }
 
+    /// What the files hold now; 0 if they cannot be read.
+    async fn content(&self) -> u64 {
+        let files = self.files.clone();
+        self.reading.run(move || files.content()).await.unwrap_or(0)
+    }
+
     async fn read_patiently(&mut self) -> Result<Pair, Error> {
         let until = Instant::now() + PATIENCE;
         loop {
             // What is put there after this look is not missed, if it is no good.
-            self.seen = self.files.content();
-            match self.files.read() {
+            self.seen = self.content().await;
+            let files = self.files.clone();
+            let read = self.reading.run(move || files.read()).await;
+            match read.map_err(|why| self.files.hangs(why)).flatten() {
                 Err(_) if Instant::now() < until => sleep_until((Instant::now() + SETTLES).min(until)).await,
                 read => return read,
             }

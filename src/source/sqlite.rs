@@ -18,6 +18,7 @@ use super::{
     BATCH, Boxed, Changes, Edit, Error, IDS, MANY, Queries, Query, Source, Transaction, Which, edit,
     one_line, schema,
 };
+use crate::files::{self, Aside};
 use crate::model::{Cell, Change, Row, Table};
 
 /// How long to wait for another program's write.
@@ -34,12 +35,27 @@ pub struct Sqlite {
     loaded: Arc<Mutex<Option<(u64, u64)>>>,
     /// Whether it is only to be read, and left as it is.
     is_foreign: bool,
+    /// Where it is opened.
+    opening: Aside,
+}
+
+/// The file, ready to be read.
+struct Opened {
+    /// Device and inode.
+    identity: Option<(u64, u64)>,
+    connection: Connection,
 }
 
 impl Sqlite {
     /// The file at `path`, which need not exist before [`Source::setup`].
     pub fn new(path: impl Into<PathBuf>, queries: Queries) -> Self {
-        Sqlite { path: path.into(), queries, loaded: Arc::default(), is_foreign: false }
+        Sqlite {
+            path: path.into(),
+            queries,
+            loaded: Arc::default(),
+            is_foreign: false,
+            opening: Aside::new(),
+        }
     }
 
     /// A file that is left as it is, such as a backup: not even its own write-ahead
@@ -49,6 +65,10 @@ impl Sqlite {
     }
 
     fn open(&self, flags: OpenFlags) -> Result<Connection, Error> {
+        // To read from a pipe would wait for somebody who writes to it.
+        if std::fs::metadata(&self.path).is_ok_and(|found| !found.is_file()) {
+            return Err(Error::CannotOpen { path: self.path.clone(), why: "it is no regular file".into() });
+        }
         self.open_as(&self.path, flags)
     }
 
@@ -99,16 +119,27 @@ impl Sqlite {
         Some((file.dev(), file.ino()))
     }
 
+    /// The file, opened to be read, and which one it is. Opening is the first
+    /// look at the disk: if it hangs, this does not.
+    async fn opened(&self) -> Result<Opened, Error> {
+        let source = self.clone();
+        let open = move || {
+            // Before it is opened: should another take its place just now, it is
+            // noticed by the next poll.
+            let identity = source.identity();
+            Ok(Opened { identity, connection: source.open_to_read()? })
+        };
+        let opened = self.opening.run_for(BUSY + files::BOUND, open).await;
+        opened.unwrap_or_else(|why| Err(Error::CannotOpen { path: self.path.clone(), why: why.to_string() }))
+    }
+
     fn load_blocking(
         &self,
+        Opened { identity, mut connection }: Opened,
         which: Which,
         rows: &mpsc::Sender<Vec<Row>>,
         wants_cursor: bool,
     ) -> Result<Option<Cursor>, Error> {
-        // Before it is opened: should another take its place just now, it is
-        // noticed by the next poll.
-        let identity = self.identity();
-        let mut connection = self.open_to_read()?;
         // One read transaction sees one state, whatever is written meanwhile.
         let transaction =
             connection.transaction().map_err(|error| self.error("beginning a transaction", &error))?;
@@ -118,9 +149,11 @@ impl Sqlite {
         Ok(cursor)
     }
 
-    fn poll_blocking(&self, cursor: Option<Cursor>) -> Result<Changes, Error> {
-        let identity = self.identity();
-        let mut connection = self.open_to_read()?;
+    fn poll_blocking(
+        &self,
+        Opened { identity, mut connection }: Opened,
+        cursor: Option<Cursor>,
+    ) -> Result<Changes, Error> {
         if identity != *self.loaded.lock().unwrap_or_else(PoisonError::into_inner) {
             return Ok(Changes::Unknown("another file"));
         }
@@ -451,13 +484,17 @@ impl Source for Sqlite {
         rows: mpsc::Sender<Vec<Row>>,
         wants_cursor: bool,
     ) -> Boxed<'_, Result<Option<Cursor>, Error>> {
-        let source = self.clone();
-        Box::pin(blocking(move || source.load_blocking(which, &rows, wants_cursor)))
+        Box::pin(async move {
+            let (source, opened) = (self.clone(), self.opened().await?);
+            blocking(move || source.load_blocking(opened, which, &rows, wants_cursor)).await
+        })
     }
 
     fn changes<'s>(&'s self, cursor: Option<&'s Cursor>) -> Boxed<'s, Result<Changes, Error>> {
-        let (source, cursor) = (self.clone(), cursor.cloned());
-        Box::pin(blocking(move || source.poll_blocking(cursor)))
+        Box::pin(async move {
+            let (source, opened, cursor) = (self.clone(), self.opened().await?, cursor.cloned());
+            blocking(move || source.poll_blocking(opened, cursor)).await
+        })
     }
 
     fn prune(&self) -> Boxed<'_, Result<u64, Error>> {

@@ -64,3 +64,11 @@ pub fn source_of(args: &[String]) -> Arc<dyn Source> {
 pub fn md5_hex(password: &str) -> String {
     format!("{:x}", md5::compute(password))
 }
+
+/// Puts a pipe that nobody writes to in a file's place.
+pub fn put_pipe(path: &std::path::Path) {
+    let pipe = path.with_extension("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo");
+    assert!(made.success());
+    std::fs::rename(&pipe, path).expect("replaced");
+}

@@ -6,6 +6,7 @@ mod setup;
 
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
@@ -15,6 +16,7 @@ use tokio::time::timeout;
 
 use super::cursor::{Cursor, NEWEST, WINDOW};
 use super::{BATCH, Boxed, Changes, Error, Queries, Query, Source, Transaction, Which, one_line};
+use crate::files::{self, Aside};
 use crate::model::{Cell, Row, Secret, Table};
 
 /// How long a connection may take to be made. Less than the ten seconds in
@@ -125,7 +127,7 @@ impl Mysql {
         }
     }
 
-    fn opts(&self, account: &Account, database: Option<&str>) -> Opts {
+    fn opts(&self, account: &Account, database: Option<&str>, ca: Option<Vec<u8>>) -> Opts {
         let password = account.password.reveal();
         let opts = OptsBuilder::default()
             .user(Some(&account.user))
@@ -145,16 +147,29 @@ impl Mysql {
         let tls = match &self.tls {
             Tls::Off => None,
             Tls::Require => Some(SslOpts::default().with_danger_accept_invalid_certs(true)),
-            Tls::Verify(None) => Some(SslOpts::default()),
-            Tls::Verify(Some(ca)) => Some(
-                SslOpts::default().with_root_certs(vec![ca.clone().into()]).with_disable_built_in_roots(true),
-            ),
+            Tls::Verify(_) => Some(match ca {
+                Some(ca) => {
+                    SslOpts::default().with_root_certs(vec![ca.into()]).with_disable_built_in_roots(true)
+                }
+                None => SslOpts::default(),
+            }),
         };
         opts.ssl_opts(tls).into()
     }
 
+    /// The certificates that the server's is checked against. They are read for
+    /// each connection, since they may be replaced.
+    async fn ca(&self) -> Result<Option<Vec<u8>>, Error> {
+        static READING: LazyLock<Aside> = LazyLock::new(Aside::new);
+        let Tls::Verify(Some(path)) = &self.tls else { return Ok(None) };
+        let ca = path.clone();
+        let read = READING.run(move || files::read(&ca)).await.flatten();
+        let why = |why| format!("cannot read {}: {why}", path.display());
+        read.map(Some).map_err(|error| Error::NoTls { at: self.at(), why: why(error) })
+    }
+
     async fn connect(&self, account: &Account, database: Option<&str>) -> Result<Conn, Error> {
-        let opts = self.opts(account, database);
+        let opts = self.opts(account, database, self.ca().await?);
         match timeout(CONNECT, Conn::new(opts)).await {
             Ok(connected) => connected.map_err(|error| self.error("connecting", &error, account)),
             Err(_) => {
