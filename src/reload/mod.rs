@@ -50,6 +50,9 @@ const START_PATIENCE: Duration = Duration::from_millis(500);
 /// Programs that write a file do so in several steps: so long is waited for the
 /// others.
 const FILE_SETTLES: Duration = Duration::from_millis(20);
+/// A writer may be stopped between what is noticed of a file and its commit. So what
+/// brought nothing is looked at once more, after this time.
+const FILE_LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// Within this time a second SIGHUP says that a loss is meant.
 const CONFIRM: Duration = Duration::from_secs(60);
 /// How often old lines of changes are pruned, by any node that may.
@@ -186,6 +189,8 @@ pub struct Reloader {
     backoff: Backoff,
     next_load: Option<Instant>,
     next_poll: Option<Instant>,
+    /// See [`FILE_LOOK_AGAIN`].
+    look_again: Option<Instant>,
     next_prune: Instant,
     /// What the latest poll and the latest load came to.
     failing: Failing,
@@ -273,6 +278,7 @@ impl Reloader {
             backoff: Backoff::new(),
             next_load: None,
             next_poll: None,
+            look_again: None,
             next_prune: Instant::now() + PRUNE.mul_f64(fastrand::f64()),
             failing: Failing::default(),
             hung_up: None,
@@ -332,9 +338,17 @@ impl Reloader {
                 () = self.watch.changed() => {
                     sleep(FILE_SETTLES).await;
                     match self.cursor {
-                        Some(_) => drop(self.poll("file").await),
+                        Some(_) => {
+                            let found = self.poll("file").await;
+                            let is_empty = found.is_some_and(|rows| rows.is_empty());
+                            self.look_again = is_empty.then(|| Instant::now() + FILE_LOOK_AGAIN);
+                        }
                         None => self.request("file"),
                     }
+                }
+                () = at(self.look_again), if self.cursor.is_some() => {
+                    self.look_again = None;
+                    drop(self.poll("file").await);
                 }
                 () = at(self.next_poll) => drop(self.poll("poll").await),
                 () = at(self.next_load), if self.loading.is_none() => {
