@@ -25,7 +25,7 @@ use crate::credential::{Credential, Kind};
 /// not exist; it says nothing where all passwords are stored in one way. Rows
 /// without ids of their own, from `--auth-query`, are counted, and must come in
 /// the same order on all nodes.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Key([u8; 16]);
 
 /// How many rows the key is made of.

@@ -615,3 +615,8 @@ fn of_two_rows_with_one_id_in_a_load_the_first_counts() {
 fn a_user_takes_no_more_than_two_lines_of_the_processors_cache() {
     assert!(size_of::<Entry>() + size_of::<usize>() <= 128);
 }
+
+#[test]
+fn nothing_is_the_same_whether_or_not_it_was_committed() {
+    assert!(*Writer::new(plain()).current() == *Writer::build(plain(), []).0);
+}

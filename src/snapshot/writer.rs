@@ -156,7 +156,7 @@ impl Writer {
             everywhere: Arc::new(Tenant { number: EVERYWHERE, ..Tenant::default() }),
             base: Arc::new(RuleSet::merge([])),
             decoys: super::Decoys::default(),
-            decoy_key: decoys::Key::default(),
+            decoy_key: decoys::Key::new(std::iter::empty()),
             counts: Counts::default(),
             digest: 0,
         };
