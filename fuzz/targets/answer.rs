@@ -247,7 +247,7 @@ impl<'a> World<'a> {
                     if !name.is_empty() && !domain.is_empty() {
                         // Whatever looks like a hash is none of this model's business.
                         let password = text(&row.password).filter(|password| !password.is_empty());
-                        if password.as_ref().is_some_and(|password| password.starts_with('$')) {
+                        if password.as_ref().is_some_and(|password| password.starts_with(['$', '{'])) {
                             return None;
                         }
                         users.push((domain, name, password));

@@ -30,7 +30,7 @@ pub fn run(data: &[u8]) {
     let result = read(&query, body, header, &settings);
     assert_eq!(result.as_ref().map(sent).ok(), read(&query, body, header, &settings).as_ref().map(sent).ok());
     if let Ok((params, _)) = &result {
-        check(params);
+        check(params, &settings);
     }
 
     let Some(mut pairs) = pairs else { return };
@@ -96,7 +96,7 @@ fn sent((params, origin): &(Params, Origin)) -> (Sent, Origin) {
 }
 
 /// What is true of all parameters, however they came.
-fn check(params: &Params) {
+fn check(params: &Params, settings: &Settings) {
     let others: Vec<(&str, &str)> = params.others().collect();
     assert!(others.len() <= MAX_PARAMS);
     assert!(params.known(Known::Domain).is_some_and(|domain| !domain.is_empty()));
@@ -104,7 +104,7 @@ fn check(params: &Params) {
     assert_ne!(params.known(Known::Hwaddr), Some("NA"));
     for (at, (name, value)) in others.iter().enumerate() {
         assert!(!["", "default", "null"].contains(name) && Known::from_name(name).is_none());
-        assert!(!is_placeholder(value));
+        assert!(!is_unfilled(name, value, settings));
         assert!(others[..at].iter().all(|(other, _)| other != name));
     }
     // These may come of a Basic header, or of a part of a text.
@@ -124,7 +124,7 @@ fn expected(pairs: &[(String, String)], settings: &Settings) -> (Sent, Origin) {
     let mut others: Vec<(String, String)> = Vec::new();
     for (name, value) in pairs {
         let is_ours = ["", "default", "null"].contains(&&**name) || Known::from_name(name).is_some();
-        if !is_ours && !is_placeholder(value) && others.iter().all(|(other, _)| other != name) {
+        if !is_ours && !is_unfilled(name, value, settings) && others.iter().all(|(other, _)| other != name) {
             others.push((name.clone(), value.clone()));
         }
     }
@@ -136,6 +136,7 @@ fn given(pairs: &[(String, String)], known: Known, settings: &Settings) -> Optio
     let is_given = |value: &str| match known {
         Known::Username | Known::Domain if value.is_empty() => false,
         Known::Hwaddr if value == "NA" => false,
+        Known::Password => value != "${password}",
         _ => !is_placeholder(value),
     };
     let is_alias = |name: &str| settings.aliases.contains(&(name.to_owned(), known));
@@ -147,6 +148,15 @@ fn given(pairs: &[(String, String)], known: Known, settings: &Settings) -> Optio
 fn split(username: &str) -> (String, Option<String>) {
     let Some(at) = username.rfind('@') else { return (username.to_owned(), None) };
     (username[..at].to_owned(), Some(username[at + 1..].to_owned()).filter(|domain| !domain.is_empty()))
+}
+
+/// Whether the client could not fill a parameter that has no name of its own. A
+/// password, by any name, may look like other placeholders.
+fn is_unfilled(name: &str, value: &str, settings: &Settings) -> bool {
+    match settings.aliases.contains(&(name.to_owned(), Known::Password)) {
+        true => value == "${password}",
+        false => is_placeholder(value),
+    }
 }
 
 fn is_placeholder(value: &str) -> bool {
