@@ -319,7 +319,9 @@ impl Slow {
     }
 
     /// Whether `password` is the one that was right before. Takes the same time
-    /// if none was, which nobody is to find out.
+    /// if none was, which nobody is to find out. Not inlined, for the sake of the
+    /// fast forms.
+    #[inline(never)]
     pub fn is_proven(&self, password: &str) -> bool {
         let (tag, proven) = (tag(password), self.proven.get());
         let is_same: bool = tag.ct_eq(proven.unwrap_or(&[0; 16])).into();

@@ -81,6 +81,13 @@ pub struct Snapshot {
     digest: u64,
 }
 
+impl Subjects {
+    /// Whether what clients send may lead to any rule.
+    fn are_sent(&self) -> bool {
+        self.open > 0 || !self.typed.is_empty()
+    }
+}
+
 /// A snapshot in use.
 #[derive(Debug)]
 pub struct Served {
@@ -256,11 +263,7 @@ impl Snapshot {
         });
         let credential = match found {
             Some((_, credential)) => credential,
-            None => {
-                let choose = |decoys: &'s Decoys| decoys.choose(&self.decoy_key, [&domain, &username]);
-                let own = tenant.and_then(|tenant| choose(&tenant.decoys));
-                own.or_else(|| choose(&self.decoys)).unwrap_or(&Credential::NEVER)
-            }
+            None => self.decoy(tenant, [&domain, &username]),
         };
         let session = found.map(|(session, _)| session);
         match (credential.verify(password), session) {
@@ -268,6 +271,15 @@ impl Snapshot {
             (Verdict::Right, None) | (Verdict::Wrong, _) => Outcome::Denied,
             (Verdict::Ask(slow), session) => Outcome::Pending(Pending { slow, session }),
         }
+    }
+
+    /// What an account that does not exist is compared with. Not inlined, so that
+    /// other sign-ins do not pay for the room its work needs.
+    #[inline(never)]
+    fn decoy<'s>(&'s self, tenant: Option<&'s Tenant>, account: [&[u8]; 2]) -> &'s Credential {
+        let choose = |decoys: &'s Decoys| decoys.choose(&self.decoy_key, account);
+        let own = tenant.and_then(|tenant| choose(&tenant.decoys));
+        own.or_else(|| choose(&self.decoys)).unwrap_or(&Credential::NEVER)
     }
 
     /// The answer to an authenticated request.
@@ -291,15 +303,20 @@ impl Snapshot {
             let of_all = self.entry(EVERYWHERE, Kind::WORD, &name);
             extras.extend(of_all.into_iter().flat_map(|entry| entry.rules.iter()));
         }
-        self.select(tenant, params, extras);
-        self.select(&self.everywhere, params, extras);
+        for tenant in [tenant, &*self.everywhere] {
+            if tenant.subjects.are_sent() {
+                self.select(tenant, params, extras);
+            }
+        }
         if tenant.base.is_none() {
             extras.extend(tenant.default.iter().flat_map(|entry| entry.rules.iter()));
         }
     }
 
     /// Rules of a tenant for clients that send certain parameters. What is a
-    /// user's by its bare name is not among them.
+    /// user's by its bare name is not among them. Not inlined, so that requests of
+    /// tenants without such rules do not pay for the room its work needs.
+    #[inline(never)]
     fn select<'s>(&'s self, tenant: &'s Tenant, params: &Params, extras: &mut Extras<'s>) {
         if tenant.subjects.open > 0 {
             for known in Known::ALL {
