@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::support::client::{Reply, exchange, post, request};
-use crate::support::mariadb::mariadb;
+use crate::support::mariadb::{Database, mariadb};
 use crate::support::proxy::Proxy;
 use crate::support::server::{Server, run};
 use crate::support::sqlite::SqliteFile;
@@ -24,6 +24,15 @@ fn wait_status(server: &Server, name: &str, password: &str, expected: u16) {
     wait_for(&format!("{expected} for {name}; {:#?}", server.log()), || {
         (status(server, name, password) == expected).then_some(())
     });
+}
+
+fn database_of_alice() -> Database<'static> {
+    let database = mariadb().database();
+    let set_up = run(&[&["--setup"], &texts(&database.all())[..]].concat());
+    assert!(set_up.status.success(), "{set_up:?}");
+    database
+        .script("INSERT INTO user_auth (username, domain, password) VALUES ('alice', 'a.org', md5('pw'))");
+    database
 }
 
 /// Only who is known to be right is let in, and who is not is told to come again.
@@ -46,11 +55,7 @@ fn a_start_from_the_state_file_refuses_nobody_until_the_database_is_read() {
     let state = folder.path().join("state");
     let sqlite = SqliteFile::empty();
     sqlite.user("a.org", "alice", "pw");
-    let database = mariadb().database();
-    let set_up = run(&[&["--setup"], &texts(&database.all())[..]].concat());
-    assert!(set_up.status.success(), "{set_up:?}");
-    database
-        .script("INSERT INTO user_auth (username, domain, password) VALUES ('alice', 'a.org', md5('pw'))");
+    let database = database_of_alice();
     let proxy = Proxy::to(database.server.port);
     let path = sqlite.path.to_str().expect("UTF-8");
     let own = [vec!["--db-path".to_owned(), path.to_owned()], proxy.options(&database)];
@@ -87,11 +92,7 @@ fn a_start_from_the_state_file_refuses_nobody_until_the_database_is_read() {
 fn an_outage_refuses_nobody_once_it_lasts() {
     let sqlite = SqliteFile::empty();
     sqlite.user("a.org", "alice", "pw");
-    let database = mariadb().database();
-    let set_up = run(&[&["--setup"], &texts(&database.all())[..]].concat());
-    assert!(set_up.status.success(), "{set_up:?}");
-    database
-        .script("INSERT INTO user_auth (username, domain, password) VALUES ('alice', 'a.org', md5('pw'))");
+    let database = database_of_alice();
     let path = sqlite.path.to_str().expect("UTF-8");
     let proxy = Proxy::to(database.server.port);
 
