@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use jitsiprovs::process;
-use jitsiprovs::throttle::{Settings, Throttle};
+use jitsiprovs::serve::throttle::{Settings, Throttle};
 use support::client::{Connection, request};
 use support::server::Server;
 use support::sqlite::SqliteFile;

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::Criterion;
-use jitsiprovs::credential::{Credential, Owner, PwdFmt, Verdict};
-use jitsiprovs::model::{Cell, Params, Row, RuleRow, UserRow};
-use jitsiprovs::properties::Place;
+use jitsiprovs::core::credential::{Credential, Owner, PwdFmt, Verdict};
+use jitsiprovs::core::model::{Cell, Params, Row, RuleRow, UserRow};
+use jitsiprovs::core::properties::Place;
+use jitsiprovs::core::template::Template;
 use jitsiprovs::snapshot::{Options, Outcome, Session, Snapshot, Writer};
 use jitsiprovs::source::default_properties;
-use jitsiprovs::template::Template;
 
 /// The program's own.
 #[global_allocator]

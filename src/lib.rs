@@ -1,54 +1,53 @@
 //! A provisioning server for the Jitsi softphone.
 //!
-//! A client posts its username, password and what it knows of its machine, and
-//! gets back the Java properties it configures itself with. Users and rules
-//! live in a database; requests never touch it.
+//! A client posts its username, its password and what it knows of its machine. It
+//! gets back the Java properties with which it configures itself. Users and rules
+//! are kept in a database; requests never touch it.
 //!
-//! **Life of a request**: `server` accepts a connection, and lets a trusted
-//! proxy say whose it is; `http` picks the resource, reads the body and makes
-//! parameters of it; the handler loads the current [`snapshot::Snapshot`] once,
-//! authenticates against it ([`credential`]), selects and merges the rules
-//! ([`rules`]), and renders their templates ([`template`], [`properties`]) into
-//! the answer.
+//! The modules are layers. A module uses only what is below it:
 //!
-//! **Life of a reload**: a timer, a signal, a poll or a changed file reaches
-//! [`reload`], which asks the [`source::Source`] for all rows or for those that
-//! changed, has a [`snapshot::Writer`] make the next snapshot of the current
-//! one and them, swaps it in, and logs one line. If anything fails, the old one
-//! stays.
+//! ```text
+//! cli                 options, configuration, one file a command
+//!  ├─ ops             what the operators' commands compute
+//!  └─ serve           listeners, connections, requests
+//!      └─ reload      when rows are read again, and who swaps the snapshot
+//!          ├─ source      the databases
+//!          └─ snapshot    all users and rules in memory, and how the next ones are made
+//!              └─ core    values and rules: no files, no network, no clock
 //!
-//! **What operators do** is in [`commands`], and needs no server: each reads the
-//! tables through the same source, and some edit them. [`check`] finds mistakes in
-//! them; [`explain`] says what a request would get, by the same code that answers
-//! it, and why.
+//! telemetry, metrics, process     beside them; they use none of the others
+//! ```
+//!
+//! **Life of a request**: [`serve::listener`] accepts a connection and reads whose it
+//! is from a trusted proxy. [`serve::http`] picks the resource, reads the body and
+//! turns it into parameters. The handler loads the current [`snapshot::Snapshot`]
+//! once, authenticates against it ([`core::credential`]), selects the rules
+//! ([`core::rules`]) and renders their templates ([`core::template`],
+//! [`core::properties`]) into the answer.
+//!
+//! **Life of a reload**: a timer, a signal, a poll or a changed file wakes the task in
+//! [`reload`]. It asks the [`source::Source`] for all rows or for the changed ones, and
+//! a [`snapshot::Writer`] builds the next snapshot from the current one and these rows.
+//! The task swaps it in and logs one line. If anything fails, the old snapshot stays.
+//!
+//! **Operators' commands** are in [`cli::commands`] and need no server: each reads the
+//! tables through the same source, and some edit them. [`ops::check`] finds mistakes in
+//! the tables. [`ops::explain`] shows what a request would get, and why, with the code
+//! that answers requests.
+//!
+//! Items are public for the binary, the tests and the benchmarks; this is not an API
+//! for other crates.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
-pub mod app;
-pub mod check;
 pub mod cli;
-pub mod commands;
-pub mod config;
-pub mod credential;
-pub mod exchange;
-pub mod explain;
-pub mod files;
-pub mod http;
+pub mod core;
 pub mod metrics;
-pub mod model;
+pub mod ops;
 pub mod process;
-pub mod properties;
 pub mod reload;
-pub mod rules;
-pub mod secret;
-pub mod server;
+pub mod serve;
 pub mod snapshot;
 pub mod source;
-pub mod state_file;
 pub mod telemetry;
-pub mod template;
-pub mod throttle;
-pub mod turns;
-pub mod visible;
-pub mod watch;

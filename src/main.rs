@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
-use jitsiprovs::app::Prepared;
-use jitsiprovs::cli::{Cli, Command};
-use jitsiprovs::config::{self, Config, Place, Serve, Task};
+use jitsiprovs::cli::Cli;
+use jitsiprovs::cli::args::Command;
+use jitsiprovs::cli::commands;
+use jitsiprovs::cli::config::{self, Config, Place, Serve, Task};
 use jitsiprovs::process::background;
 use jitsiprovs::process::pidfile::Pidfile;
 use jitsiprovs::process::privileges::Identity;
-use jitsiprovs::visible::{self, Form};
-use jitsiprovs::{commands, process, telemetry};
+use jitsiprovs::serve::app::Prepared;
+use jitsiprovs::telemetry::visible::{self, Form};
+use jitsiprovs::{process, telemetry};
 
 /// Snapshots come and go in very many small pieces for months: memory must come
 /// back, and no request may wait while it is tidied up.

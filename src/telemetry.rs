@@ -2,6 +2,7 @@
 //! to syslog.
 
 mod queue;
+pub mod visible;
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use syslog_tracing::Syslog;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::visible::Form;
+use crate::telemetry::visible::Form;
 use queue::{Flush, Look, Queued};
 
 pub use syslog_tracing::Facility;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use jitsiprovs::credential::PwdFmt;
-use jitsiprovs::model::{Cell, Change, Params, Row, RuleRow, UserRow};
+use jitsiprovs::core::credential::PwdFmt;
+use jitsiprovs::core::model::{Cell, Change, Params, Row, RuleRow, UserRow};
 use jitsiprovs::snapshot::{Options, Outcome, Snapshot, Writer};
 use jitsiprovs::source::default_properties;
 

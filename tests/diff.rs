@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use jitsiprovs::model::{Cell, Row, UserRow};
+use jitsiprovs::core::model::{Cell, Row, UserRow};
 use jitsiprovs::snapshot::content;
 
 use crate::support::client::{exchange, post, request};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jitsiprovs::model::{Cell, Row, RuleRow, Table, UserRow};
+use jitsiprovs::core::model::{Cell, Row, RuleRow, Table, UserRow};
 use jitsiprovs::source::{Columns, Edit, Error, Source, Transaction, Which};
 use tokio::sync::{mpsc, oneshot};
 

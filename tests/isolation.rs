@@ -10,9 +10,9 @@
 use std::fmt::Write as _;
 
 use fastrand::Rng;
-use jitsiprovs::credential::PwdFmt;
-use jitsiprovs::http::params::{self, Body};
-use jitsiprovs::model::{Aliases, Cell, Change, Known, Row, RuleRow, Table, UserRow, built_in_aliases};
+use jitsiprovs::core::credential::PwdFmt;
+use jitsiprovs::core::model::{Aliases, Cell, Change, Known, Row, RuleRow, Table, UserRow, built_in_aliases};
+use jitsiprovs::serve::http::params::{self, Body};
 use jitsiprovs::snapshot::{Comparison, Options, Outcome, Snapshot, Writer};
 
 const REQUESTS: usize = 200_000;

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 
 use std::sync::Arc;
 
-use jitsiprovs::credential::PwdFmt;
-use jitsiprovs::model::{Cell, Params, Row, RuleRow, UserRow};
+use jitsiprovs::core::credential::PwdFmt;
+use jitsiprovs::core::model::{Cell, Params, Row, RuleRow, UserRow};
 use jitsiprovs::snapshot::{Options, Outcome, Snapshot, Writer};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;

@@ -11,11 +11,11 @@
 use std::collections::BTreeMap;
 
 use arbitrary::{Result, Unstructured};
-use jitsiprovs::credential::PwdFmt;
-use jitsiprovs::model::{Cell, Change, Known, Params, Row, RuleRow, Table, UserRow, built_in_aliases};
-use jitsiprovs::properties::Place;
+use jitsiprovs::core::credential::PwdFmt;
+use jitsiprovs::core::model::{Cell, Change, Known, Params, Row, RuleRow, Table, UserRow, built_in_aliases};
+use jitsiprovs::core::properties::Place;
+use jitsiprovs::core::template::Template;
 use jitsiprovs::snapshot::{Options, Outcome, Snapshot, Writer};
-use jitsiprovs::template::Template;
 
 use super::{java, text};
 

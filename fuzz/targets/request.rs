@@ -4,8 +4,8 @@
 //! Input: `form`, `json` or `none`; the query; the `Authorization` header, or
 //! `=user:password` for a good one; the body.
 
-use jitsiprovs::http::params::{Body, MAX_PARAMS, Malformed, Origin, Settings, read};
-use jitsiprovs::model::{Known, Params};
+use jitsiprovs::core::model::{Known, Params};
+use jitsiprovs::serve::http::params::{Body, MAX_PARAMS, Malformed, Origin, Settings, read};
 
 use super::text;
 

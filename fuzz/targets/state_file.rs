@@ -11,10 +11,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use jitsiprovs::credential::PwdFmt;
-use jitsiprovs::model::{Cell, Change, Row, RuleRow, Table, UserRow};
+use jitsiprovs::core::credential::PwdFmt;
+use jitsiprovs::core::model::{Cell, Change, Row, RuleRow, Table, UserRow};
+use jitsiprovs::reload::state_file::{End, Error, Journal, read_from};
 use jitsiprovs::snapshot::{Options, Writer};
-use jitsiprovs::state_file::{End, Error, Journal, read_from};
 
 use twox_hash::XxHash3_64;
 

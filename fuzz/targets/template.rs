@@ -4,9 +4,9 @@
 //! Input: `key` or `value`; parameters, one `name=value` a line; an empty line;
 //! the template.
 
-use jitsiprovs::model::{Name, Params};
-use jitsiprovs::properties::Place;
-use jitsiprovs::template::Template;
+use jitsiprovs::core::model::{Name, Params};
+use jitsiprovs::core::properties::Place;
+use jitsiprovs::core::template::Template;
 
 use super::{java, text};
 

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use arc_swap::ArcSwapOption;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::model::{Change, Row, Table};
+use crate::core::model::{Change, Row, Table};
+use crate::reload::state_file::{self, Journal};
 use crate::snapshot::{Counts, Draft, Options, Problems, Served, Snapshot, Summary, Writer};
-use crate::state_file::{self, Journal};
 
 /// A load that finds more news than these is written row by row as it comes,
 /// rather than kept until the end.

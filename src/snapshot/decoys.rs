@@ -6,7 +6,7 @@ use std::hash::Hasher;
 use sha2::{Digest, Sha256};
 use siphasher::sip::SipHasher24;
 
-use crate::credential::{Credential, Kind};
+use crate::core::credential::{Credential, Kind};
 
 /// What the kinds of decoys are chosen by: a secret that all nodes share, or
 /// whoever asks several of them, or one before and after a restart, would see
@@ -133,7 +133,7 @@ impl PartialEq for Decoys {
 mod tests {
     use super::super::{Options, Snapshot, Writer};
     use super::*;
-    use crate::model::{Row, Table, UserRow};
+    use crate::core::model::{Row, Table, UserRow};
     use std::collections::BTreeMap;
     use std::sync::Arc;
 

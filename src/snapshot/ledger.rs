@@ -3,7 +3,7 @@
 use hashbrown::HashSet;
 use twox_hash::XxHash3_64;
 
-use crate::model::{Row, Table};
+use crate::core::model::{Row, Table};
 
 /// What is known of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

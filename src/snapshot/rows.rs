@@ -7,11 +7,11 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::{Folded, Options, Subject};
-use crate::credential::{Credential, Owner};
-use crate::model::{Cell, Row, RuleRow, UserRow};
-use crate::properties::Place;
-use crate::rules::{Compiled, Key, Order};
-use crate::template::{Fault, Template};
+use crate::core::credential::{Credential, Owner};
+use crate::core::model::{Cell, Row, RuleRow, UserRow};
+use crate::core::properties::Place;
+use crate::core::rules::{Compiled, Key, Order};
+use crate::core::template::{Fault, Template};
 
 /// Longest property key in bytes, before substitution.
 const MAX_KEY: usize = 1024;

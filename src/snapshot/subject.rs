@@ -19,7 +19,7 @@ use std::net::IpAddr;
 
 use super::names::{Comparison, Folded};
 use super::{Options, Snapshot};
-use crate::model::{Cell, HIDDEN, Known, begins_name, continues_name};
+use crate::core::model::{Cell, HIDDEN, Known, begins_name, continues_name};
 
 /// Who a rule is for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

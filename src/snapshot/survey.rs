@@ -3,9 +3,9 @@
 
 use super::kind::{Kind, Param};
 use super::{EVERYWHERE, Entry, Snapshot, TypedBy};
-use crate::credential::Credential;
-use crate::model::Known;
-use crate::rules::Rules;
+use crate::core::credential::Credential;
+use crate::core::model::Known;
+use crate::core::rules::Rules;
 
 /// The number of the tenant that is all tenants.
 pub(crate) const ALL_TENANTS: u32 = EVERYWHERE;
@@ -99,7 +99,7 @@ impl Snapshot {
 #[cfg(test)]
 impl Snapshot {
     /// The answer to a user whose password is taken for right.
-    pub(crate) fn answer_to(&self, user: &str, domain: &str, params: &crate::model::Params) -> Vec<u8> {
+    pub(crate) fn answer_to(&self, user: &str, domain: &str, params: &crate::core::model::Params) -> Vec<u8> {
         let tenant = self.tenant(&self.fold(domain)).expect("a tenant");
         let user = self.entry(tenant.number, Kind::WORD, &self.fold(user)).expect("a user");
         self.answer(super::Session { tenant, user }, params).body

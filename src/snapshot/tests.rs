@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{Cell, Change, Row, RuleRow, UserRow};
+use crate::core::model::{Cell, Change, Row, RuleRow, UserRow};
 
 type User<'a> = (&'a str, &'a str, &'a str);
 type Rule<'a> = (&'a str, &'a str, i64, &'a str, &'a str);
@@ -343,7 +343,7 @@ fn a_bare_word_stays_a_username_when_the_user_goes() {
     ];
     let (snapshot, problems) = commit(rows.into_iter().map(Change::Put).collect());
     assert_eq!((problems.total, ask_as(&snapshot, "bob", "a.org", &[])), (0, Some("k=bobs\n".into())));
-    let (snapshot, problems) = commit(vec![Change::Gone(crate::model::Table::UserAuth, 1)]);
+    let (snapshot, problems) = commit(vec![Change::Gone(crate::core::model::Table::UserAuth, 1)]);
     let problems: Vec<String> = problems.first.iter().map(ToString::to_string).collect();
     assert_eq!(problems.len(), 1, "{problems:?}");
     assert!(problems[0].starts_with("jitsi_property id 1:") && problems[0].contains("`hostname=bob`"));
@@ -475,7 +475,7 @@ fn any_change() -> impl Strategy<Value = Change> {
     (any_row(), prop::bool::weighted(0.3)).prop_map(gone)
 }
 
-type Rows = std::collections::BTreeMap<(crate::model::Table, i64), Row>;
+type Rows = std::collections::BTreeMap<(crate::core::model::Table, i64), Row>;
 
 fn note(rows: &mut Rows, change: Change) {
     match change {
@@ -544,11 +544,11 @@ fn changes_made_during_a_load_outlive_it() {
     writer.begin_load();
     // What the load reads is from before these.
     let mut draft = writer.draft();
-    draft.apply(Change::Gone(crate::model::Table::UserAuth, 2));
+    draft.apply(Change::Gone(crate::core::model::Table::UserAuth, 2));
     draft.apply(Change::Put(user(3, "edited", "new")));
     draft.apply(Change::Put(user(4, "came", "new")));
     // Came and went before anybody knew of it, though the load saw it.
-    draft.apply(Change::Gone(crate::model::Table::UserAuth, 5));
+    draft.apply(Change::Gone(crate::core::model::Table::UserAuth, 5));
     draft.apply(Change::Put(user(1, "stays", "old")));
     draft.commit();
     let old = old.into_iter().chain([user(5, "brief", "old")]);
@@ -574,7 +574,7 @@ fn a_user_who_moves_to_another_id_collides_with_nobody() {
     draft.commit();
     let mut draft = writer.draft();
     draft.apply(Change::Put(user_row(7, ("a.org", "alice", "pw"))));
-    draft.apply(Change::Gone(crate::model::Table::UserAuth, 3));
+    draft.apply(Change::Gone(crate::core::model::Table::UserAuth, 3));
     assert_eq!(draft.commit().1.total, 0);
 }
 
@@ -590,7 +590,7 @@ fn after_very_many_loads_rows_that_go_are_still_noticed() {
         writer.begin_load();
         writer.abandon_load();
     }
-    note(&mut rows, Change::Gone(crate::model::Table::UserAuth, 2));
+    note(&mut rows, Change::Gone(crate::core::model::Table::UserAuth, 2));
     load(&mut writer, &rows);
     assert_eq!(writer.current().counts().users, 1);
 }

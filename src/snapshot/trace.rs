@@ -6,8 +6,8 @@ use hashbrown::{HashMap, HashSet};
 use super::kind::Kind;
 use super::rows::{self, Keys};
 use super::{DEFAULT, EVERYWHERE, Extras, Options, Session, Snapshot, Subject, TypedBy};
-use crate::model::{Known, Params, RuleRow};
-use crate::rules::{self, Compiled, Outcome};
+use crate::core::model::{Known, Params, RuleRow};
+use crate::core::rules::{self, Compiled, Outcome};
 
 /// A row of rules, and what became of it. Values may hold passwords, so it does
 /// not implement `Debug`.

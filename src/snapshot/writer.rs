@@ -19,8 +19,8 @@ use super::{
     Counts, DEFAULT, EVERYWHERE, Entry, Options, Shared, Snapshot, Subject, Tenant, Trie, TypedBy, User,
     sent_for,
 };
-use crate::model::{Change, Problem, Row, RuleRow, Table, UserRow};
-use crate::rules::{Compiled, RuleSet, Rules};
+use crate::core::model::{Change, Problem, Row, RuleRow, Table, UserRow};
+use crate::core::rules::{Compiled, RuleSet, Rules};
 
 /// A tenant's default rules are merged with those of all tenants at load if
 /// they are more than one in this many of those, else at each request.

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::MANY;
-use crate::model::Table;
+use crate::core::model::Table;
 
 /// So far back a load looks for gaps: a transaction that was open while so many
 /// changes were made before it is left to the next load.

@@ -4,7 +4,7 @@
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Error, NO_DOMAIN, Which};
-use crate::model::{Cell, Row, Table};
+use crate::core::model::{Cell, Row, Table};
 
 /// The source's end of a transaction: what it reads goes out, and then what it
 /// is to edit comes in.

@@ -18,8 +18,8 @@ use super::{
     BATCH, Boxed, Changes, Edit, Error, IDS, MANY, Queries, Query, Source, Transaction, Which, edit,
     one_line, schema,
 };
-use crate::files::{self, Aside};
-use crate::model::{Cell, Change, Row, Table};
+use crate::core::model::{Cell, Change, Row, Table};
+use crate::process::files::{self, Aside};
 
 /// How long to wait for another program's write.
 const BUSY: Duration = Duration::from_secs(5);

@@ -18,7 +18,7 @@ use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::{ACCESS, Lost};
-use crate::visible::{Form, escape_but};
+use crate::telemetry::visible::{Form, escape_but};
 
 /// Lines that wait at most in each queue; a few megabytes.
 const CAPACITY: usize = 8192;

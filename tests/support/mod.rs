@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use jitsiprovs::config::{Config, Task};
+use jitsiprovs::cli::config::{Config, Task};
 use jitsiprovs::source::Source;
 
 /// The longest any wait of a test may take.

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::super::cursor::{Cursor, Line, clause};
 use super::super::{Changes, Error, IDS, MANY, Query};
 use super::{Mysql, cell};
-use crate::model::{Change, Table};
+use crate::core::model::{Change, Table};
 
 /// How long a poll waits to connect, and for the one short statement that most
 /// of them are: a connection that has gone dead is to be noticed soon.

@@ -7,7 +7,7 @@ use mysql_async::{Conn, Params, Statement, Value};
 
 use super::super::{Edit, Error, Source, Transaction, edit, one_line};
 use super::{Mysql, code};
-use crate::model::{Cell, Table};
+use crate::core::model::{Cell, Table};
 
 /// Rows that one statement writes.
 const AT_ONCE: usize = 500;

@@ -1,0 +1,111 @@
+//! `jitsiprovs check`: what is wrong with users and rules.
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::print::{Text, counted};
+use super::{print, tables};
+use crate::cli::args::{self, ListFormat};
+use crate::cli::config::Tables;
+use crate::ops::check::{self, Finding, Report, Settings, Severity};
+use crate::snapshot::{Counts, Writer};
+use crate::source::Which;
+
+/// Findings of one kind that are worth reading; the others are counted.
+const SHOWN: usize = 10;
+
+/// What is printed for programs.
+#[derive(Serialize)]
+struct Printed<'r> {
+    findings: &'r [Finding],
+    summary: Summary,
+}
+
+#[derive(Serialize)]
+struct Summary {
+    users: usize,
+    rules: usize,
+    tenants: usize,
+    errors: usize,
+    warnings: usize,
+    hints: usize,
+}
+
+/// Looks through all rows and says what is wrong. The code is 1 if there are
+/// errors or warnings.
+///
+/// # Errors
+/// When the rows cannot be read.
+pub async fn check(options: args::Check) -> anyhow::Result<ExitCode> {
+    let args::Check { ignore, verbose, listed, tables } = options;
+    let Tables { source, snapshot: options, params: _ } = Tables::new(tables)?;
+    let mut writer = Writer::new(options.clone());
+    writer.begin_load();
+    let mut draft = writer.draft_of_load();
+    draft.keep_all_problems();
+    // Rows are not kept: a snapshot is smaller, and all that is needed.
+    tables::scan(&*source, Which::All, |row| {
+        draft.put(&row);
+    })
+    .await?;
+    let (snapshot, problems) = draft.commit();
+    drop(writer);
+    let settings = Settings { ignored: ignore, each_user: verbose };
+    let report = check::check(&snapshot, problems.first, &options, &settings);
+    let summary = Summary::of(&report, snapshot.counts());
+    match listed.format {
+        ListFormat::Table => print::write(text(&report, &summary, if verbose { usize::MAX } else { SHOWN }))?,
+        ListFormat::Json => print::write(Text::json(&Printed { findings: &report.findings, summary })?)?,
+    }
+    Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl Summary {
+    fn of(report: &Report, counts: Counts) -> Summary {
+        Summary {
+            users: counts.users,
+            rules: counts.rules,
+            tenants: counts.tenants,
+            errors: report.count(Severity::Error),
+            warnings: report.count(Severity::Warning),
+            hints: report.count(Severity::Hint),
+        }
+    }
+}
+
+/// A line a finding, at most `shown` of each kind, and what they come to.
+fn text(report: &Report, summary: &Summary, shown: usize) -> Text {
+    let mut text = Text::default();
+    for kind in report.findings.chunk_by(|one, other| one.code == other.code) {
+        for Finding { severity, code, table, id, message } in kind.iter().take(shown) {
+            let line = format_args!(": [{code}] {table} id {id}: {message}");
+            text.push_styled(colour(*severity), severity.name(), line);
+        }
+        if kind.len() > shown {
+            let Finding { severity, code, .. } = &kind[0];
+            let more = kind.len() - shown;
+            let line = format_args!(": [{code}] {more} more: --verbose names them");
+            text.push_styled(colour(*severity), severity.name(), line);
+        }
+    }
+    let Summary { users, rules, tenants, errors, warnings, hints } = *summary;
+    text.push(format_args!(
+        "{}, {} and {} in {} and {} of {}",
+        counted(errors, "error"),
+        counted(warnings, "warning"),
+        counted(hints, "hint"),
+        counted(users, "user"),
+        counted(rules, "rule"),
+        counted(tenants, "tenant"),
+    ));
+    text
+}
+
+fn colour(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Error => "31",
+        Severity::Warning => "33",
+        Severity::Hint => "36",
+    }
+}

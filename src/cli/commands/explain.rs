@@ -1,0 +1,106 @@
+//! `jitsiprovs explain`: what a client would get, and why.
+
+use std::process::ExitCode;
+
+use super::print::{self, Text, number, text};
+use super::{password, tables};
+use crate::cli::args::{self, ListFormat};
+use crate::cli::config::{self, Tables};
+use crate::ops::explain::{self, Report, Request, Rule};
+
+/// The longest value that a table shows; `--format json` shows all of it.
+const WIDEST: usize = 60;
+
+/// Prints the report, or the answer itself.
+///
+/// # Errors
+/// When there is no such user, or the password is wrong.
+pub async fn explain(options: args::Explain) -> anyhow::Result<ExitCode> {
+    let args::Explain { user, params, password_stdin, properties, all, listed, tables } = options;
+    let Tables { source, snapshot: rows, params: settings } = Tables::new(tables)?;
+    let sent = params.into_iter().map(pair).collect::<Result<Vec<_>, _>>()?;
+    let password = password_stdin.then(password::read).transpose()?;
+    let request = Request::read(&user, &sent, password.as_ref(), &settings)?;
+    let (users, rules) = tables::read(&*source).await?;
+    let snapshot = explain::snapshot(rows.clone(), &users, &rules);
+    let session = request.sign_in(&snapshot, &users)?;
+    let report = Report::new(&snapshot, &rows, session, &request, &rules, all);
+    if !session.can_sign_in() {
+        print::note(format_args!(
+            "nobody can sign in as {}: no usable password is stored; `jitsiprovs user passwd` sets one",
+            request.name().escape_debug()
+        ));
+    }
+    if let ids @ [_, ..] = &*report.without_password {
+        let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        print::note(format_args!(
+            "the password is not known, and left empty where rules use it, or have it as their subject ({}): \
+             give it with --password-stdin",
+            ids.join(", ")
+        ));
+    }
+    match listed.format {
+        _ if properties => print::exact(&snapshot.answer(session, request.params()).body)?,
+        ListFormat::Json => print::write(Text::json(&report)?)?,
+        ListFormat::Table => print::write(table(&report))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `param=value`
+fn pair(typed: String) -> Result<(String, String), config::Error> {
+    match typed.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(config::Error::Usage(format!("{typed:?}: write param=value, such as osname=Linux"))),
+    }
+}
+
+fn table(report: &Report) -> Text {
+    let columns = [
+        text("KEY"),
+        text("VALUE"),
+        number("RULE"),
+        text("DOMAIN"),
+        text("SUBJECT"),
+        number("SPRIO"),
+        number("PPRIO"),
+        text("VERDICT"),
+    ];
+    let mut rows = Vec::new();
+    for key in &report.keys {
+        let is_won = key.value.is_some();
+        if !is_won {
+            let mut row = vec![key.key.clone()];
+            row.resize(columns.len() - 1, String::new());
+            row.push("not in the answer".into());
+            rows.push(row);
+        }
+        let indented = |at| at > 0 || !is_won;
+        rows.extend(key.rules.iter().enumerate().map(|(at, rule)| line(rule, indented(at))));
+    }
+    let mut text = Text::table(&columns, rows);
+    match report.left_out {
+        0 => {}
+        1 => text.push("1 more that does not match this client: --all lists it"),
+        more => text.push(format_args!("{more} more that do not match this client: --all lists them")),
+    }
+    text
+}
+
+fn line(rule: &Rule, is_indented: bool) -> Vec<String> {
+    let priority = |priority: Option<i64>| priority.map_or("NULL".into(), |number| number.to_string());
+    let value = match rule.value.char_indices().nth(WIDEST) {
+        Some((end, _)) => format!("{}…", &rule.value[..end]),
+        None => rule.value.clone(),
+    };
+    vec![
+        format!("{}{}", if is_indented { "  " } else { "" }, rule.key),
+        value,
+        rule.id.to_string(),
+        rule.domain.clone().unwrap_or_else(|| "(all)".into()),
+        rule.subject.clone(),
+        priority(rule.spriority),
+        priority(rule.ppriority),
+        rule.why.clone(),
+    ]
+}

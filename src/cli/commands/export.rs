@@ -1,0 +1,108 @@
+//! `jitsiprovs export`: users or rules as `import` reads them.
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+
+use super::print::note;
+use super::rows::note_left_out;
+use super::{print, tables};
+use crate::cli::args::{self, Exported};
+use crate::cli::config::{Error, Tables};
+use crate::core::model::{Row, Table};
+use crate::ops::transfer::plan::usable;
+use crate::ops::transfer::{Rule, User, properties_file, rules, users};
+use crate::snapshot::Options;
+use crate::source::{Source, Which};
+
+/// Writes what was asked for. Users go by domain and name, rules by the order in
+/// which they count, so that the same users and rules are the same bytes. What
+/// the server cannot use is left out, and named.
+///
+/// # Errors
+/// When the tables cannot be read, or rules with placeholders are to be plain
+/// properties.
+pub async fn export(options: args::Export) -> anyhow::Result<ExitCode> {
+    let args::Export { content, domain, subject, templates, tables } = options;
+    let is_properties = content == Exported::Properties;
+    if templates && !is_properties {
+        return Err(Error::Usage("--templates is for properties: leave it out".into()).into());
+    }
+    if subject.is_some() && content == Exported::Users {
+        return Err(Error::Usage("--subject is for rules: leave it out".into()).into());
+    }
+    let Tables { source, snapshot, .. } = Tables::new(tables)?;
+    let comparison = snapshot.comparison;
+    let is_wanted = |wanted: &Option<String>, name: &str| {
+        wanted.as_ref().is_none_or(|wanted| comparison.fold(wanted) == comparison.fold(name))
+    };
+    let written = match content {
+        Exported::Users => {
+            let mut found = all_users(&*source, &snapshot).await?;
+            found.retain(|user| is_wanted(&domain, &user.domain));
+            found.sort_by_cached_key(|user| (comparison.fold(&user.domain), comparison.fold(&user.username)));
+            users::write(&found)
+        }
+        Exported::Properties | Exported::Rules | Exported::RulesJson => {
+            let (mut domain, mut subject) = (domain, subject);
+            if is_properties {
+                domain.get_or_insert_default();
+                subject.get_or_insert_with(|| "default".into());
+            }
+            let mut found = all_rules(&*source, &snapshot).await?;
+            found.retain(|rule| is_wanted(&domain, &rule.domain) && is_wanted(&subject, &rule.subject));
+            match content {
+                Exported::Rules => rules::write_csv(&found),
+                Exported::RulesJson => rules::write_json(&found),
+                _ => match properties_file::write(&found, templates) {
+                    Ok((written, lost)) => {
+                        let lost = lost
+                            .iter()
+                            .map(|rule| format!("{}: another rule of this key precedes it", rule.key));
+                        note_left_out(&lost.collect::<Vec<_>>());
+                        written
+                    }
+                    Err(rule) => bail!(
+                        "{}: a property of a file has no placeholders; write them as they are with --templates, \
+                         or export rules",
+                        rule.key
+                    ),
+                },
+            }
+        }
+    };
+    print::exact(written.as_ref())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn all_users(source: &dyn Source, options: &Options) -> anyhow::Result<Vec<User>> {
+    let mut rows = Vec::new();
+    let take = |row| {
+        if let Row::User(row) = row {
+            if row.password.text().is_err() {
+                note(format_args!(
+                    "user_auth id {}: the password is not UTF-8, and written as none; nobody can sign in with either",
+                    row.id
+                ));
+            }
+            rows.push(row);
+        }
+    };
+    tables::scan(source, Which::Of(Table::UserAuth), take).await?;
+    let (users, left_out) = usable::<User>(rows, options);
+    note_left_out(&left_out);
+    Ok(users)
+}
+
+async fn all_rules(source: &dyn Source, options: &Options) -> anyhow::Result<Vec<Rule>> {
+    let mut rows = Vec::new();
+    let take = |row| {
+        if let Row::Rule(row) = row {
+            rows.push(row);
+        }
+    };
+    tables::scan(source, Which::Of(Table::JitsiProperty), take).await?;
+    let (rules, left_out) = usable::<Rule>(rows, options);
+    note_left_out(&left_out);
+    Ok(rules)
+}

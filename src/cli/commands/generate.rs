@@ -1,0 +1,32 @@
+//! `jitsiprovs completions` and `jitsiprovs man`: made of the command line's
+//! own description, for packages.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::CommandFactory;
+
+use super::print;
+use crate::cli::{Cli, args};
+
+/// Prints a completion script.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn completions(options: args::Completions) -> anyhow::Result<ExitCode> {
+    let mut script = Vec::new();
+    clap_complete::generate(options.shell, &mut Cli::command(), "jitsiprovs", &mut script);
+    print::exact(&script).map(|()| ExitCode::SUCCESS)
+}
+
+/// Writes a manual page for the program, and one for each command.
+///
+/// # Errors
+/// When they cannot be written.
+pub fn man(options: args::Man) -> anyhow::Result<ExitCode> {
+    let args::Man { folder } = options;
+    let cannot = || format!("cannot write to {}: is it a folder that may be written?", folder.display());
+    std::fs::create_dir_all(&folder).with_context(cannot)?;
+    clap_mangen::generate_to(Cli::command(), &folder).with_context(cannot)?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,103 @@
+//! Asking a node's admin listener.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::header::{AUTHORIZATION, HOST};
+use hyper::{Request, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::serve::http::admin_key::AdminKey;
+
+/// How long a node may take to answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// The longest answer that is read, in bytes.
+const LONGEST: usize = 16 << 20;
+/// So many characters of a refusal are shown.
+const SHOWN: usize = 200;
+
+/// `host:port` of a node's URL.
+///
+/// # Errors
+/// When it is none; what may be a password in it is not shown.
+pub fn authority(url: &str) -> anyhow::Result<String> {
+    parse(url).with_context(|| format!("not a node's URL: {:?}", url.rsplit('@').next().unwrap_or_default()))
+}
+
+fn parse(url: &str) -> anyhow::Result<String> {
+    let uri: Uri = url.parse().context("write http://host:port")?;
+    let authority = uri.authority().context("write http://host:port")?;
+    match uri.scheme_str() {
+        None | Some("http") => {}
+        Some(_) => bail!("admin listeners speak HTTP: write http://host:port"),
+    }
+    if authority.as_str().contains('@') || authority.port().is_none() || uri.path().len() > 1 {
+        bail!("write http://host:port, the node's --admin-ip and --admin-port");
+    }
+    Ok(authority.to_string())
+}
+
+/// What the node at `authority` answers to a GET of `path`; `key` shows that
+/// rows may be told of.
+///
+/// # Errors
+/// When it does not answer in a few seconds, or with another status than 200.
+pub async fn get(authority: &str, path: &str, key: Option<&AdminKey>) -> anyhow::Result<Bytes> {
+    let answer = timeout(PATIENCE, exchange(authority, path, key)).await;
+    answer.unwrap_or_else(|_| bail!("no answer within {} s", PATIENCE.as_secs()))
+}
+
+async fn exchange(authority: &str, path: &str, key: Option<&AdminKey>) -> anyhow::Result<Bytes> {
+    let stream = TcpStream::connect(authority).await.context("cannot connect")?;
+    // Nodes answer to addresses, whatever names they have.
+    let host = stream.peer_addr().context("cannot connect")?.to_string();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let reply = async {
+        let mut request = Request::get(path).header(HOST, host);
+        if let Some(key) = key {
+            request = request.header(AUTHORIZATION, key.proof(path));
+        }
+        let reply = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
+        let status = reply.status();
+        let body = Limited::new(reply.into_body(), LONGEST).collect().await;
+        let body = body.map_err(|_| anyhow!("its answer breaks off, or is too long"))?.to_bytes();
+        if status != StatusCode::OK {
+            let why = String::from_utf8_lossy(&body);
+            let why: String = why.lines().next().unwrap_or_default().chars().take(SHOWN).collect();
+            bail!("{status} for {path} ({why}): is this an admin listener?");
+        }
+        Ok(body)
+    };
+    let (mut reply, mut connection) = (pin!(reply), pin!(connection));
+    tokio::select! {
+        reply = &mut reply => reply,
+        // The connection may be over before its answer is taken.
+        _ = &mut connection => reply.await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_names_host_and_port_of_an_admin_listener() {
+        for (url, expected) in [
+            ("http://10.0.0.1:9090", "10.0.0.1:9090"),
+            ("http://10.0.0.1:9090/", "10.0.0.1:9090"),
+            ("node1:9090", "node1:9090"),
+            ("http://[::1]:9090", "[::1]:9090"),
+        ] {
+            assert_eq!(authority(url).expect(url), expected);
+        }
+        for url in ["https://a:1", "http://a", "http://u:secret@a:1", "http://a:1/status", "", "/status"] {
+            let error = authority(url).expect_err(url);
+            assert!(!format!("{error:#}").contains("secret"), "{error:#}");
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! What commands print: all of it goes through here.
+//!
+//! [`Text`] is for people and for programs that read JSON: nothing in it acts on a
+//! terminal, wherever it goes. [`exact`] is for files of other programs: to a file
+//! or a pipe their bytes, to a terminal what can be looked at.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+
+use comfy_table::{CellAlignment, Table};
+use serde::Serialize;
+
+use crate::cli::args::ListFormat;
+use crate::telemetry::visible::{Form, escape, escape_but};
+
+/// A column: its head, and whether it holds numbers.
+pub struct Column(pub &'static str, pub bool);
+
+/// A column of texts.
+pub const fn text(head: &'static str) -> Column {
+    Column(head, false)
+}
+
+/// A column of numbers.
+pub const fn number(head: &'static str) -> Column {
+    Column(head, true)
+}
+
+/// Text that a terminal only shows. Whatever is put into a line of it stays on
+/// that line.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Text(String);
+
+impl Text {
+    /// One line.
+    pub fn line(line: impl Display) -> Text {
+        Text::lines([line])
+    }
+
+    /// A line each.
+    pub fn lines<L: Display>(lines: impl IntoIterator<Item = L>) -> Text {
+        let mut text = Text::default();
+        lines.into_iter().for_each(|line| text.push(line));
+        text
+    }
+
+    /// A value for programs.
+    ///
+    /// # Errors
+    /// When it has no form in JSON.
+    pub fn json(value: &impl Serialize) -> anyhow::Result<Text> {
+        let json = serde_json::to_string_pretty(value)? + "\n";
+        // Line breaks of values are escapes already.
+        Ok(Text(escape_but(&json, Form::Units, |c| c == '\n').into_owned()))
+    }
+
+    /// Rows under heads, a line each.
+    pub fn table(columns: &[Column], rows: impl IntoIterator<Item = Vec<String>>) -> Text {
+        let mut table = Table::new();
+        table.load_preset(comfy_table::presets::NOTHING);
+        table.set_header(columns.iter().map(|column| column.0));
+        for row in rows {
+            table.add_row(row.iter().map(|cell| escape(cell, Form::Braces)));
+        }
+        for (column, Column(_, is_number)) in table.column_iter_mut().zip(columns) {
+            column.set_padding((0, 2));
+            if *is_number {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        let mut text = Text::default();
+        for (at, line) in table.lines().enumerate() {
+            match at {
+                0 => text.push_styled("1", line.trim_end(), ""),
+                _ => text.push(line.trim_end()),
+            }
+        }
+        text
+    }
+
+    /// Adds a line.
+    pub fn push(&mut self, line: impl Display) {
+        self.push_styled("", "", line);
+    }
+
+    /// Adds a line that begins with `label`, in a style of terminals by its number
+    /// where standard output has colours.
+    pub fn push_styled(&mut self, style: &str, label: &str, line: impl Display) {
+        let label = escape(label, Form::Braces);
+        match !style.is_empty() && is_coloured() {
+            true => self.0.push_str(&format!("\x1b[{style}m{label}\x1b[0m")),
+            false => self.0.push_str(&label),
+        }
+        self.0.push_str(&escape(&line.to_string(), Form::Braces));
+        self.0.push('\n');
+    }
+
+    /// Adds another text.
+    pub fn append(&mut self, other: Text) {
+        self.0.push_str(&other.0);
+    }
+
+    #[cfg(test)]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// So many, with the noun's plural where there is not one.
+pub fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Says something on standard error that is no failure and worth knowing.
+pub fn note(what: impl Display) {
+    say(format_args!("note: {what}"));
+}
+
+/// Says something on standard error that is no failure and worth a look.
+pub fn warn(what: impl Display) {
+    say(format_args!("warning: {what}"));
+}
+
+/// Says on standard error why the program fails.
+pub fn failure(why: impl Display) {
+    say(why);
+}
+
+fn say(what: impl Display) {
+    tell(format_args!("jitsiprovs: {what}"), "\n");
+}
+
+/// Asks for something on standard error.
+pub fn prompt(what: impl Display) {
+    tell(what, " ");
+}
+
+/// Nobody may be reading, which changes nothing.
+#[expect(clippy::disallowed_methods, reason = "what is written is escaped")]
+fn tell(what: impl Display, end: &str) {
+    let what = what.to_string();
+    let mut stderr = io::stderr().lock();
+    let _ = write!(stderr, "{}{end}", escape(&what, Form::Braces)).and_then(|()| stderr.flush());
+}
+
+/// Whether standard output is a terminal that shows colours, and somebody likes
+/// them.
+fn is_coloured() -> bool {
+    let is_unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    is_terminal() && !is_unwanted && !is_dumb
+}
+
+#[expect(clippy::disallowed_methods, reason = "nothing is written")]
+fn is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// Prints `items`: for programs as they are, for people as `rows` under heads.
+///
+/// # Errors
+/// When standard output cannot be written, but for a reader that has gone.
+pub fn list<T: Serialize>(
+    format: ListFormat,
+    items: &[T],
+    columns: &[Column],
+    row: impl Fn(&T) -> Vec<String>,
+) -> anyhow::Result<()> {
+    write(match format {
+        ListFormat::Table => Text::table(columns, items.iter().map(row)),
+        ListFormat::Json => Text::json(&items)?,
+    })
+}
+
+/// Prints what was done. It is done even if nobody can be told.
+pub fn done(text: Text) {
+    if let Err(why) = write(text) {
+        note(format_args!("it is done, but standard output cannot be written: {why:#}"));
+    }
+}
+
+/// Prints `text`.
+///
+/// # Errors
+/// As [`list`].
+pub fn write(text: Text) -> anyhow::Result<()> {
+    write_bytes(text.0.as_bytes())
+}
+
+/// Prints what other programs read: just these bytes, unless it is for a terminal.
+///
+/// # Errors
+/// As [`list`].
+pub fn exact(bytes: &[u8]) -> anyhow::Result<()> {
+    match is_terminal() {
+        true => write_bytes(lookable(bytes).as_bytes()),
+        false => write_bytes(bytes),
+    }
+}
+
+/// Lines that may be anything, as a terminal can show them. What is UTF-8 keeps
+/// its meaning in JSON and in properties.
+fn lookable(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(&escape_but(chunk.valid(), Form::Units, |c| c == '\n'));
+        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
+    }
+    text
+}
+
+#[expect(clippy::disallowed_methods, reason = "what is written is escaped, or not for a terminal")]
+fn write_bytes(bytes: &[u8]) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        // As `head` does, when it has seen enough.
+        Err(why) if why.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        done => Ok(done?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NASTY: &str = "a\n\x1b[31m\u{202e}";
+
+    #[test]
+    fn whatever_is_in_a_line_stays_there_and_does_not_act() {
+        let shown = "a\\n\\u{1b}[31m\\u{202e}";
+        assert_eq!(Text::line(NASTY).0, format!("{shown}\n"));
+        let table = Text::table(&[text("X"), number("Y")], [vec![NASTY.into(), "1".into()]]);
+        let lines: Vec<&str> = table.0.lines().collect();
+        assert!(lines.len() == 2 && lines[1].starts_with(shown), "{table:?}");
+        let mut styled = Text::default();
+        styled.push_styled("", NASTY, NASTY);
+        assert_eq!(styled.0, format!("{shown}{shown}\n"));
+    }
+
+    #[test]
+    fn json_is_the_same_value_without_what_acts() {
+        let json = Text::json(&[NASTY]).expect("JSON").0;
+        assert!(json.chars().all(|c| c == '\n' || (' '..='~').contains(&c)), "{json}");
+        assert_eq!(serde_json::from_str::<[String; 1]>(&json).expect("JSON"), [NASTY]);
+    }
+
+    #[test]
+    fn bytes_for_a_terminal_keep_their_lines_alone() {
+        assert_eq!(lookable(b"a=1\x1b\nb=\xff\xc3\xa9\t"), "a=1\\u001b\nb=\\xff\u{e9}\\t");
+    }
+}

@@ -1,0 +1,248 @@
+//! `jitsiprovs rule`
+
+pub(super) mod shown;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, anyhow, bail};
+
+use super::print::{self, Text};
+use super::tables::{self, Editing};
+use crate::cli::args::{self, ListFormat};
+use crate::cli::config::Tables;
+use crate::core::model::{Cell, Known, Row, RuleRow, Table};
+use crate::core::template;
+use crate::ops::check::{self, Severity};
+use crate::ops::transfer::default_spriority;
+use crate::snapshot::{Folded, Subject, TypedBy, sent_for};
+use crate::source::{self, Columns, Edit, Which};
+use shown::Shown;
+
+/// Does what was asked for.
+///
+/// # Errors
+/// One line that names the thing and the fix.
+pub async fn rule(options: args::Rule) -> anyhow::Result<ExitCode> {
+    match options {
+        args::Rule::Add { property, domain, subject, spriority, ppriority, tables } => {
+            let tables = Tables::new(tables)?;
+            let (key, value) = template::split(&property).context("this is no property")?;
+            let domain = of_tenant(domain.as_deref().unwrap_or_default(), &tables);
+            let spriority = spriority.unwrap_or_else(|| default_spriority(&subject, &tables::shown(&domain)));
+            let row = RuleRow {
+                id: 0,
+                domain,
+                subject: (*subject).into(),
+                spriority: i64::from(spriority).into(),
+                ppriority: i64::from(ppriority).into(),
+                key: key.into(),
+                value: value.into(),
+            };
+            add(row, &tables).await?;
+        }
+        args::Rule::List { filter, show_secrets, listed, tables } => {
+            list(filter, show_secrets, listed.format, &Tables::new(tables)?).await?;
+        }
+        args::Rule::Show { id, show_secrets, listed, tables } => {
+            let tables = Tables::new(tables)?;
+            let row = find(id, &tables).await?;
+            let shown = Shown::new(&row, show_secrets, &tables.snapshot);
+            match listed.format {
+                ListFormat::Json => print::write(Text::json(&shown)?)?,
+                ListFormat::Table => print::write(Text::table(&Shown::columns(), [shown.cells()]))?,
+            }
+        }
+        args::Rule::Set { id, key, value, domain, subject, spriority, ppriority, tables } => {
+            let tables = Tables::new(tables)?;
+            tables.source.editable(Table::JitsiProperty)?;
+            let mut editing = Editing::new(&*tables.source, Which::One(Table::JitsiProperty, id));
+            let mut before = None;
+            editing.read(|row| before = rule_in(row)).await?;
+            let before = before.with_context(|| no_rule(id))?;
+            let given = |text: Option<String>, old: &Cell| text.map_or(old.clone(), |text| (*text).into());
+            let number =
+                |number: Option<i32>, old: &Cell| number.map_or(old.clone(), |n| i64::from(n).into());
+            if let Some(key) = &key {
+                template::check_key(key).context("this is no key")?;
+            }
+            let after = RuleRow {
+                id,
+                domain: domain.map_or(before.domain.clone(), |domain| of_tenant(&domain, &tables)),
+                subject: given(subject, &before.subject),
+                spriority: number(spriority, &before.spriority),
+                ppriority: number(ppriority, &before.ppriority),
+                key: given(key, &before.key),
+                value: given(value, &before.value),
+            };
+            set(before, after, editing, &tables).await?;
+        }
+        args::Rule::Remove { mut ids, tables } => {
+            let tables = Tables::new(tables)?;
+            ids.sort_unstable();
+            ids.dedup();
+            let edits: Vec<Edit> = ids.iter().map(|id| Edit::Remove(Table::JitsiProperty, *id)).collect();
+            let made = Editing::new(&*tables.source, Which::None).commit(edits, |_| ()).await;
+            made.map_err(|error| match error.downcast_ref() {
+                Some(source::Error::Gone { id, .. }) => anyhow!("{}; nothing was removed", no_rule(*id)),
+                _ => error,
+            })?;
+            print::done(Text::line(format_args!("removed {}", shown::rules_of(&ids))));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The column for the rules of one tenant, or of all.
+fn of_tenant(domain: &str, tables: &Tables) -> Cell {
+    if tables.snapshot.comparison.fold(domain).is_empty() { Cell::Null } else { domain.into() }
+}
+
+/// Finds out whether the server will use a rule, and warns of what is odd in it.
+fn warn_of(row: &RuleRow, tables: &Tables) -> anyhow::Result<()> {
+    if let Some(why) = tables.snapshot.unusable(&Row::Rule(row.clone())) {
+        bail!("the server would not use this rule: {why}");
+    }
+    let findings = check::check_rule(row, &tables.snapshot).findings;
+    let serious = findings.into_iter().filter(|finding| finding.severity != Severity::Hint);
+    serious.for_each(|finding| print::warn(finding.message));
+    Ok(())
+}
+
+async fn add(row: RuleRow, tables: &Tables) -> anyhow::Result<()> {
+    tables.source.editable(Table::JitsiProperty)?;
+    warn_of(&row, tables)?;
+    let editing = Editing::new(&*tables.source, Which::None);
+    editing.commit([Edit::Add(Row::Rule(row.clone()))], |_| ()).await?;
+    // The newest that reads so is this one.
+    let mut added = None;
+    let audience = audience(&row, tables, |known| {
+        if reads_alike(known, &row) {
+            added = added.max(Some(known.id));
+        }
+    });
+    let for_audience = match audience.await {
+        Ok(audience) => format!(", for {audience}"),
+        Err(why) => {
+            print::note(format_args!("it is done, but who it is for cannot be found out: {why:#}"));
+            String::new()
+        }
+    };
+    let id = added.map_or("a rule".into(), |id| shown::rules_of(&[id]));
+    print::done(Text::line(format_args!("added {id}{for_audience}")));
+    Ok(())
+}
+
+/// Whether two rules differ in nothing but the id.
+fn reads_alike(one: &RuleRow, other: &RuleRow) -> bool {
+    let texts = |row: &RuleRow| {
+        let cells = [&row.domain, &row.subject, &row.spriority, &row.ppriority, &row.key, &row.value];
+        cells.map(shown::text)
+    };
+    texts(one) == texts(other)
+}
+
+/// Who a rule is for, in words. `look` is shown all rules on the way.
+async fn audience(row: &RuleRow, tables: &Tables, mut look: impl FnMut(&RuleRow)) -> anyhow::Result<String> {
+    let options = &tables.snapshot;
+    let stored = tables::shown(&row.subject);
+    let subject = options.subject(&stored);
+    let domain = options.fold(&row.domain).unwrap_or_default();
+    let word = options.comparison.fold(&stored);
+    let (mut is_user, mut is_domain) = (false, false);
+    tables::scan(&*tables.source, Which::All, |known| match known {
+        Row::Rule(known) => look(&known),
+        Row::User(user) => {
+            let (name, of) = (options.fold(&user.username), options.fold(&user.domain));
+            is_domain |= of.as_ref() == Some(&word);
+            let is_here = domain.is_empty() || of.as_ref() == Some(&domain);
+            is_user |= name.filter(|_| is_here).is_some_and(|name| options.means(&stored, &name).is_some());
+        }
+    })
+    .await?;
+    let tenant = shown::text(&row.domain);
+    let tenant = tenant.map_or("all tenants".into(), |domain| format!("the tenant {domain}"));
+    let shown = options.shown_subject(&stored);
+    let value = shown.split_once('=').map_or(&*shown, |(_, value)| value);
+    let user = |name: &str| match is_user {
+        true => format!("the user {name} of {tenant}"),
+        false => format!("the user {name} of {tenant}, who does not exist yet"),
+    };
+    let sender = |param: &str, value: &str| format!("whoever sends {value:?} for {param}, of {tenant}");
+    Ok(match subject {
+        None => "nobody, as the subject is empty".into(),
+        Some(Subject::Everyone) => format!("everyone of {tenant}"),
+        Some(Subject::Word(word)) => {
+            match sent_for(&word).filter(|known| !is_user && (*known != Known::Domain || is_domain)) {
+                Some(known) => format!("{}, as long as no user has that name", sender(known.name(), &stored)),
+                None => user(&stored),
+            }
+        }
+        Some(Subject::Param(TypedBy::Known(Known::Username), _)) => user(value),
+        Some(Subject::Param(TypedBy::Known(known), _)) => sender(known.name(), value),
+        Some(Subject::Param(TypedBy::Other(_), _)) => {
+            sender(shown.split_once('=').map_or("", |(param, _)| param), value)
+        }
+    })
+}
+
+async fn set(before: RuleRow, after: RuleRow, editing: Editing<'_>, tables: &Tables) -> anyhow::Result<()> {
+    warn_of(&after, tables)?;
+    let (row, written) = (Row::Rule(before.clone()), Row::Rule(after.clone()));
+    let columns = Columns::differing(&row, &written);
+    editing.commit([Edit::Set(written, columns)], |_| ()).await?;
+    let line = |when: &str, row: &RuleRow| {
+        let mut cells = Shown::new(row, false, &tables.snapshot).cells();
+        cells.insert(0, when.to_owned());
+        cells
+    };
+    let columns: Vec<print::Column> = [print::text("")].into_iter().chain(Shown::columns()).collect();
+    print::done(Text::table(&columns, [line("before", &before), line("now", &after)]));
+    Ok(())
+}
+
+async fn find(id: i64, tables: &Tables) -> anyhow::Result<RuleRow> {
+    let mut found = None;
+    tables::scan(&*tables.source, Which::One(Table::JitsiProperty, id), |row| found = rule_in(row)).await?;
+    found.with_context(|| no_rule(id))
+}
+
+fn rule_in(row: Row) -> Option<RuleRow> {
+    match row {
+        Row::Rule(row) => Some(row),
+        Row::User(_) => None,
+    }
+}
+
+fn no_rule(id: i64) -> String {
+    format!("there is no rule id {id}: `jitsiprovs rule list` shows those there are")
+}
+
+async fn list(
+    filter: args::RuleFilter,
+    show_secrets: bool,
+    format: ListFormat,
+    tables: &Tables,
+) -> anyhow::Result<()> {
+    let args::RuleFilter { domain, subject, key } = filter;
+    let options = &tables.snapshot;
+    let fold = |text: Option<String>| text.map(|text| options.comparison.fold(&text));
+    let (domain, subject, key) = (fold(domain), fold(subject), fold(key));
+    let is = |wanted: &Option<Folded>, cell: &Cell| {
+        wanted.as_ref().is_none_or(|wanted| options.fold(cell).unwrap_or_default() == *wanted)
+    };
+    let has = |wanted: &Option<Folded>, cell: &Cell| {
+        let found = |part| options.fold(cell).is_some_and(|text| shown::contains(&text, part));
+        wanted.as_ref().is_none_or(|part| found(part))
+    };
+    let mut rows = Vec::new();
+    tables::scan(&*tables.source, Which::Of(Table::JitsiProperty), |row| match row {
+        Row::Rule(row) if is(&domain, &row.domain) && is(&subject, &row.subject) && has(&key, &row.key) => {
+            rows.push(row);
+        }
+        _ => {}
+    })
+    .await?;
+    rows.sort_by_key(shown::order);
+    let shown: Vec<Shown> = rows.iter().map(|row| Shown::new(row, show_secrets, options)).collect();
+    print::list(format, &shown, &Shown::columns(), Shown::cells)
+}

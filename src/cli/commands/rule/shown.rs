@@ -1,0 +1,172 @@
+//! Rules as they are shown, and what is said of them.
+
+use serde::Serialize;
+
+use super::super::print::{self, number};
+use crate::core::model::{Cell, HIDDEN, RuleRow};
+use crate::core::secret::is_secret;
+use crate::snapshot::Options;
+
+/// So many ids are named at most.
+const NAMED: usize = 10;
+
+/// A rule as lists show it.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Shown {
+    /// Its row.
+    pub id: i64,
+    /// `None` for all tenants.
+    pub domain: Option<String>,
+    /// Whom it is for.
+    pub subject: Option<String>,
+    /// Sorts first; `None` where it is no number.
+    pub spriority: Option<i64>,
+    /// Sorts second.
+    pub ppriority: Option<i64>,
+    /// The property.
+    pub key: Option<String>,
+    /// What to; `None` if it is hidden.
+    pub value: Option<String>,
+    /// Whether the value is a secret that is not shown.
+    pub hidden: bool,
+}
+
+impl Shown {
+    /// Of a secret, only placeholders are shown, unless secrets are.
+    pub fn new(row: &RuleRow, show_secrets: bool, options: &Options) -> Shown {
+        let subject = |stored: String| match show_secrets {
+            true => stored,
+            false => options.shown_subject(&stored).into_owned(),
+        };
+        let (key, value) = (text(&row.key), text(&row.value));
+        let hidden = !show_secrets
+            && is_secret(key.as_deref().unwrap_or_default(), value.as_deref().unwrap_or_default());
+        Shown {
+            id: row.id,
+            domain: text(&row.domain).filter(|domain| !domain.is_empty()),
+            subject: text(&row.subject).map(subject),
+            spriority: row.spriority.int().ok().flatten(),
+            ppriority: row.ppriority.int().ok().flatten(),
+            key,
+            value: value.filter(|_| !hidden),
+            hidden,
+        }
+    }
+
+    /// What it is in a table for people.
+    pub fn cells(&self) -> Vec<String> {
+        let text = |cell: &Option<String>| cell.clone().unwrap_or_default();
+        let number = |cell: Option<i64>| cell.map(|number| number.to_string()).unwrap_or_default();
+        vec![
+            self.id.to_string(),
+            self.domain.clone().unwrap_or_else(|| "*".into()),
+            text(&self.subject),
+            number(self.spriority),
+            number(self.ppriority),
+            text(&self.key),
+            if self.hidden { HIDDEN.into() } else { text(&self.value) },
+        ]
+    }
+
+    /// The heads of [`Shown::cells`].
+    pub fn columns() -> [print::Column; 7] {
+        [
+            number("ID"),
+            print::text("DOMAIN"),
+            print::text("SUBJECT"),
+            number("SPRIORITY"),
+            number("PPRIORITY"),
+            print::text("KEY"),
+            print::text("VALUE"),
+        ]
+    }
+}
+
+/// The order in which rules count; what is no number, and so not used, last.
+pub fn order(row: &RuleRow) -> impl Ord + use<> {
+    let (spriority, ppriority) = (row.spriority.int(), row.ppriority.int());
+    let is_unused = spriority.is_err() || ppriority.is_err();
+    (is_unused, spriority.ok().flatten(), ppriority.ok().flatten(), row.id)
+}
+
+/// A cell's text; `None` for NULL.
+pub fn text(cell: &Cell) -> Option<String> {
+    (*cell != Cell::Null).then(|| super::super::tables::shown(cell))
+}
+
+/// Whether a folded text is in another.
+pub fn contains(text: &[u8], part: &[u8]) -> bool {
+    part.is_empty() || text.windows(part.len()).any(|window| window == part)
+}
+
+/// `id 3`, `ids 3, 4`.
+pub fn ids(ids: &[i64]) -> String {
+    counted("id", ids)
+}
+
+/// `rule 3`, `rules 3, 4`.
+pub fn rules_of(ids: &[i64]) -> String {
+    counted("rule", ids)
+}
+
+fn counted(noun: &str, ids: &[i64]) -> String {
+    let named: Vec<String> = ids.iter().take(NAMED).map(ToString::to_string).collect();
+    let more = ids.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{noun}{} {}{more}", if ids.len() == 1 { "" } else { "s" }, named.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(key: &str, value: &str) -> RuleRow {
+        let ten = Cell::from(10);
+        let (spriority, ppriority) = (ten.clone(), ten);
+        let (domain, subject) = (Cell::Null, "default".into());
+        RuleRow { id: 1, domain, subject, spriority, ppriority, key: key.into(), value: value.into() }
+    }
+
+    #[test]
+    fn passwords_are_hidden_unless_they_are_placeholders() {
+        for (key, value, hidden) in [
+            ("acc.PASSWORD", "hunter2", true),
+            ("acc.ENCRYPTED_PASSWORD", "aHVudGVyMg==", true),
+            ("acc.password ", "hunter2", true),
+            ("acc.PASSWORD", "${password}", false),
+            ("acc.PASSWORD", "${password:-hunter2}", true),
+            ("acc.PASSWORD", "", false),
+            ("acc.PASSWORD_MODE", "md5", false),
+            ("x.API_TOKEN", "hunter2", true),
+        ] {
+            let shown = Shown::new(&row(key, value), false, &Options::default());
+            assert_eq!(shown.hidden, hidden, "{key}={value}");
+            assert_eq!(shown.value.is_none(), hidden);
+            assert!(!shown.cells().concat().contains("hunter2"));
+            assert_eq!(Shown::new(&row(key, value), true, &Options::default()).value.as_deref(), Some(value));
+        }
+    }
+
+    #[test]
+    fn rules_count_by_their_priorities_null_first_and_then_by_id() {
+        let with =
+            |id, spriority: Cell, ppriority: Cell| RuleRow { id, spriority, ppriority, ..row("k", "v") };
+        let mut rows = [
+            with(1, 10.into(), 10.into()),
+            with(2, "9".into(), 10.into()),
+            with(3, Cell::Null, 10.into()),
+            with(4, 10.into(), 10.into()),
+            with(5, 10.into(), Cell::Null),
+            with(6, "ten".into(), 1.into()),
+        ];
+        rows.sort_by_key(order);
+        assert_eq!(rows.map(|row| row.id), [3, 2, 5, 1, 4, 6]);
+    }
+
+    #[test]
+    fn few_ids_are_named_and_many_counted() {
+        assert_eq!(ids(&[3]), "id 3");
+        assert_eq!((rules_of(&[3]), rules_of(&[3, 4])), ("rule 3".into(), "rules 3, 4".into()));
+        assert!(ids(&(0..12).collect::<Vec<_>>()).ends_with("9 and 2 more"));
+    }
+}

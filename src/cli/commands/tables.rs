@@ -1,0 +1,163 @@
+//! What commands read and write of the two tables.
+
+use std::cell::OnceCell;
+use std::future::pending;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
+
+use super::print;
+use super::progress::Progress;
+use crate::core::model::{Cell, Row, RuleRow, UserRow};
+use crate::source::{self, Boxed, Edit, Source, Transaction, Which};
+
+/// Batches on their way.
+const AHEAD: usize = 16;
+/// Edits in a batch.
+const BATCH: usize = 1000;
+/// After so long people wonder what is going on.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// Shows `look` rows of the tables, all as of one moment.
+///
+/// # Errors
+/// When they cannot be read.
+pub async fn scan(source: &dyn Source, which: Which, look: impl FnMut(Row)) -> anyhow::Result<()> {
+    let (sender, batches) = mpsc::channel(AHEAD);
+    let (loaded, ()) = tokio::join!(source.load(which, sender, false), show(batches, which, look));
+    loaded?;
+    Ok(())
+}
+
+async fn show(mut batches: mpsc::Receiver<Vec<Row>>, which: Which, mut look: impl FnMut(Row)) {
+    let mut progress = Progress::new("rows read", 0);
+    while let Some(batch) = batches.recv().await {
+        progress.add(batch.len());
+        for row in batch {
+            // A query of the operator's own is read whole.
+            if !matches!(which, Which::One(_, id) if id != row.id()) {
+                look(row);
+            }
+        }
+    }
+}
+
+/// Everything that is in the tables, in the order of ids.
+///
+/// # Errors
+/// When they cannot be read.
+pub async fn read(source: &dyn Source) -> anyhow::Result<(Vec<UserRow>, Vec<RuleRow>)> {
+    let (mut users, mut rules) = (Vec::new(), Vec::new());
+    let sort = |row| match row {
+        Row::User(row) => users.push(row),
+        Row::Rule(row) => rules.push(row),
+    };
+    scan(source, Which::All, sort).await?;
+    users.sort_by_key(|row| row.id);
+    rules.sort_by_key(|row| row.id);
+    Ok((users, rules))
+}
+
+/// A transaction: what is read in it is what is edited, since others that edit
+/// in this way wait. Unless it is committed, nothing has happened.
+pub struct Editing<'s> {
+    work: Boxed<'s, Result<(), source::Error>>,
+    which: Which,
+    rows: Option<mpsc::Receiver<Vec<Row>>>,
+    is_read: oneshot::Receiver<()>,
+    edits: mpsc::Sender<Vec<Edit>>,
+    all: oneshot::Sender<()>,
+}
+
+impl<'s> Editing<'s> {
+    /// Begins one that reads those rows.
+    pub fn new(source: &'s dyn Source, which: Which) -> Editing<'s> {
+        let ((sender, rows), (edits, edits_out)) = (mpsc::channel(AHEAD), mpsc::channel(AHEAD));
+        let ((read, is_read), (all, is_all)) = (oneshot::channel(), oneshot::channel());
+        let transaction = Transaction { which, rows: sender, is_read: read, edits: edits_out, is_all };
+        Editing { work: source.edit(transaction), which, rows: Some(rows), is_read, edits, all }
+    }
+
+    /// Shows `look` the rows; once.
+    ///
+    /// # Errors
+    /// When they cannot be read, or others edit for too long.
+    pub async fn read(&mut self, mut look: impl FnMut(Row)) -> anyhow::Result<()> {
+        let Some(rows) = self.rows.take() else { return Ok(()) };
+        let begun = OnceCell::new();
+        let look = |row| {
+            let _ = begun.set(());
+            look(row);
+        };
+        let all_read = async {
+            show(rows, self.which, look).await;
+            (&mut self.is_read).await.is_ok()
+        };
+        let silence = async {
+            sleep(SILENCE).await;
+            if begun.get().is_none() {
+                print::note("waiting for the database, which somebody else may be editing");
+            }
+            pending::<()>().await;
+        };
+        tokio::select! {
+            over = &mut self.work => over?,
+            true = all_read => return Ok(()),
+            () = silence => {}
+        }
+        Err(source::Error::Cancelled.into())
+    }
+
+    /// Makes all `edits` or none of them. `made` is told how many are on their
+    /// way.
+    ///
+    /// # Errors
+    /// When one cannot be made: then none is.
+    pub async fn commit(
+        mut self,
+        edits: impl IntoIterator<Item = Edit>,
+        mut made: impl FnMut(usize),
+    ) -> anyhow::Result<()> {
+        self.read(|_| ()).await?;
+        let Editing { work, edits: sender, all, .. } = self;
+        let send = async move {
+            let mut edits = edits.into_iter();
+            loop {
+                let batch: Vec<Edit> = edits.by_ref().take(BATCH).collect();
+                let count = batch.len();
+                // Nobody takes them any more: the database says why.
+                if count == 0 || sender.send(batch).await.is_err() {
+                    break;
+                }
+                made(count);
+            }
+            drop(sender);
+            let _ = all.send(());
+        };
+        let (edited, ()) = tokio::join!(work, send);
+        Ok(edited?)
+    }
+}
+
+/// `user@domain`, split at the last `@`.
+///
+/// # Errors
+/// When one of them is missing.
+pub fn name(user: &str) -> anyhow::Result<(&str, &str)> {
+    let (name, domain) = user.rsplit_once('@').with_context(|| format!("{user:?}: write user@domain"))?;
+    if name.is_empty() || domain.is_empty() {
+        bail!("{user:?}: write user@domain");
+    }
+    Ok((name, domain))
+}
+
+/// A cell as it is shown; what is not UTF-8, as far as it can be read.
+pub fn shown(cell: &Cell) -> String {
+    match cell {
+        Cell::Null => String::new(),
+        Cell::Int(number) => number.to_string(),
+        Cell::Text(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+    }
+}

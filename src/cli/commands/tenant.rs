@@ -1,0 +1,86 @@
+//! `jitsiprovs tenant`
+
+use std::process::ExitCode;
+
+use hashbrown::{HashMap, HashSet};
+use serde::Serialize;
+
+use super::print::{self, number, text};
+use super::tables;
+use crate::cli::args;
+use crate::cli::config::Tables;
+use crate::core::model::Row;
+use crate::snapshot::Folded;
+use crate::source::Which;
+
+/// A tenant as lists show it.
+#[derive(Serialize)]
+struct Shown {
+    /// As the first row has it; `None` for what is of all tenants.
+    domain: Option<String>,
+    users: usize,
+    rules: usize,
+}
+
+/// What is counted of a tenant.
+#[derive(Default)]
+struct Counted {
+    /// Where the domain was seen first, and how it is written there.
+    first: Option<(bool, i64, String)>,
+    /// Users by name, since several rows may be one.
+    users: HashSet<Folded>,
+    rules: usize,
+}
+
+/// Lists tenants: domains that have users or rules.
+///
+/// # Errors
+/// One line that names the thing and the fix.
+pub async fn tenant(options: args::Tenant) -> anyhow::Result<ExitCode> {
+    let args::Tenant::List { listed, tables } = options;
+    let tables = Tables::new(tables)?;
+    let options = &tables.snapshot;
+    let mut tenants: HashMap<Folded, Counted> = HashMap::new();
+    tables::scan(&*tables.source, Which::All, |row| {
+        let (is_rule, id, domain) = match &row {
+            Row::User(row) => (false, row.id, &row.domain),
+            Row::Rule(row) => (true, row.id, &row.domain),
+        };
+        let name = match &row {
+            Row::User(row) => options.fold(&row.username),
+            Row::Rule(_) => None,
+        };
+        let folded = match (options.fold(domain), &name) {
+            (Some(domain), Some(name)) if !options.can_be_user(name, &domain) => return,
+            (Some(domain), _) => domain,
+            // NULL, or what cannot be read.
+            (None, _) if is_rule && domain.text().is_ok() => Folded::new(),
+            (None, _) => return,
+        };
+        if !is_rule && name.is_none() {
+            return;
+        }
+        let counted = tenants.entry(folded).or_default();
+        let seen = (is_rule, id, tables::shown(domain));
+        if counted.first.as_ref().is_none_or(|first| seen < *first) {
+            counted.first = Some(seen);
+        }
+        counted.users.extend(name);
+        counted.rules += usize::from(is_rule);
+    })
+    .await?;
+    let mut tenants: Vec<(Folded, Counted)> = tenants.into_iter().collect();
+    tenants.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+    let shown = tenants.into_iter().map(|(folded, counted)| Shown {
+        domain: counted.first.map(|(_, _, domain)| domain).filter(|_| !folded.is_empty()),
+        users: counted.users.len(),
+        rules: counted.rules,
+    });
+    let shown: Vec<Shown> = shown.collect();
+    let columns = [text("DOMAIN"), number("USERS"), number("RULES")];
+    print::list(listed.format, &shown, &columns, |tenant| {
+        let domain = tenant.domain.clone().unwrap_or_else(|| "(all tenants)".into());
+        vec![domain, tenant.users.to_string(), tenant.rules.to_string()]
+    })?;
+    Ok(ExitCode::SUCCESS)
+}

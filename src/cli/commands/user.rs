@@ -1,0 +1,342 @@
+//! `jitsiprovs user`
+
+mod found;
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+use serde::Serialize;
+
+use super::password;
+use super::print::{self, Text, number, text};
+use super::rule::shown::{self, Shown};
+use super::tables::{self, Editing};
+use crate::cli::args::{self, ListFormat};
+use crate::cli::config::{self, Tables};
+use crate::core::credential::{self, Owner, PwdFmt, Storage, stored_as};
+use crate::core::model::{Cell, Row, Table, UserRow};
+use crate::snapshot::{self, Means, sent_for};
+use crate::source::{Columns, Edit, Which};
+use found::{Found, Who};
+
+/// Does what was asked for.
+///
+/// # Errors
+/// One line that names the thing and the fix.
+pub async fn user(options: args::User) -> anyhow::Result<ExitCode> {
+    match options {
+        args::User::Add { user, password, tables } => {
+            add(&user, &password, &Tables::new(tables)?).await?;
+        }
+        args::User::Passwd { user, password, tables } => {
+            passwd(&user, &password, &Tables::new(tables)?).await?;
+        }
+        args::User::List { domain, name, listed, tables } => {
+            let tables = Tables::new(tables)?;
+            list(domain.as_deref(), name.as_deref(), listed.format, &tables).await?;
+        }
+        args::User::Show { user, show_secrets, listed, tables } => {
+            show(&user, show_secrets, listed.format, &Tables::new(tables)?).await?;
+        }
+        args::User::Remove { user, with_rules, all, id, tables } => {
+            remove(&user, with_rules, all, id, &Tables::new(tables)?).await?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn add(user: &str, typed: &args::Password, tables: &Tables) -> anyhow::Result<()> {
+    let (name, domain) = tables::name(user)?;
+    let storage = storage(typed.hash, tables.snapshot.pwd_fmt)?;
+    tables.source.editable(Table::UserAuth)?;
+    let mut row = UserRow { id: 0, username: name.into(), domain: domain.into(), password: Cell::Null };
+    if let Some(why) = tables.snapshot.unusable(&Row::User(row.clone())) {
+        bail!("{user:?} cannot be a user: {why}");
+    }
+    let who = Who::new(name, domain, &tables.snapshot);
+    if !typed.password_stdin {
+        // Nobody is to type a password twice for nothing.
+        who.find(tables).await?.must_be_new()?;
+    }
+    row.password = hash(user, typed, storage, name, domain, tables)?;
+    let mut editing = Editing::new(&*tables.source, Which::All);
+    let found = who.find_in(&mut editing).await?;
+    found.must_be_new()?;
+    editing.commit([Edit::Add(Row::User(row))], |_| ()).await?;
+    print::done(Text::line(format_args!("added {user}, password stored as {}", storage.name())));
+    let bare = found.rules.iter().filter(|own| own.means == Means::Name);
+    let ids: Vec<i64> = bare.map(|own| own.row.id).collect();
+    let known = sent_for(&tables.snapshot.comparison.fold(name));
+    if let Some(known) = known.filter(|_| !ids.is_empty()) {
+        print::warn(format_args!(
+            "{} for the subject {name:?} now {} for this user alone; if the {} is meant, \
+             give the subject as {}={name}",
+            shown::rules_of(&ids),
+            if ids.len() == 1 { "is" } else { "are" },
+            known.name(),
+            known.name(),
+        ));
+    }
+    Ok(())
+}
+
+async fn passwd(user: &str, typed: &args::Password, tables: &Tables) -> anyhow::Result<()> {
+    let (name, domain) = tables::name(user)?;
+    let storage = storage(typed.hash, tables.snapshot.pwd_fmt)?;
+    tables.source.editable(Table::UserAuth)?;
+    let mut found = Who::new(name, domain, &tables.snapshot).find(tables).await?;
+    found.must_be_there(user)?;
+    let before = found.users.remove(0);
+    // Digests are of the names as they are stored.
+    let (name, domain) = (tables::shown(&before.username), tables::shown(&before.domain));
+    let (id, shown) = (before.id, found::name(&before));
+    let password = hash(&shown, typed, storage, &name, &domain, tables)?;
+    let mut editing = Editing::new(&*tables.source, Which::One(Table::UserAuth, id));
+    let mut now = None;
+    editing.read(|row| now = Some(row)).await?;
+    let now = match now {
+        Some(Row::User(now)) if (&now.username, &now.domain) == (&before.username, &before.domain) => now,
+        _ => bail!("{shown}, id {id}, was renamed or removed meanwhile: nothing was changed"),
+    };
+    let (now, after) = (Row::User(now), Row::User(UserRow { password, ..before }));
+    let columns = Columns::differing(&now, &after);
+    editing.commit([Edit::Set(after, columns)], |_| ()).await?;
+    print::done(Text::line(format_args!("changed the password of {shown}, stored as {}", storage.name())));
+    if !found.users.is_empty() {
+        let others: Vec<i64> = found.users.iter().map(|row| row.id).collect();
+        print::warn(format_args!(
+            "this is id {id}, the lowest and the only one that counts: the same name is also that of {}; \
+             remove what is too much with `jitsiprovs user remove --id ID`",
+            shown::ids(&others),
+        ));
+    }
+    Ok(())
+}
+
+/// What to store passwords as.
+fn storage(typed: Option<args::Hash>, format: PwdFmt) -> Result<Storage, config::Error> {
+    let storage = match typed {
+        None => Storage::best_in(format),
+        Some(args::Hash::Argon2id) => Storage::Argon2id,
+        Some(args::Hash::Bcrypt) => Storage::Bcrypt,
+        Some(args::Hash::Sha512Crypt) => Storage::Sha512Crypt,
+        Some(args::Hash::Md5) => Storage::Table(PwdFmt::Md5),
+        Some(args::Hash::Plain) => Storage::Table(PwdFmt::Plain),
+        Some(args::Hash::Ha1) => Storage::Table(PwdFmt::Ha1),
+        Some(args::Hash::Ha1Sha256) => Storage::Table(PwdFmt::Ha1Sha256),
+    };
+    match storage.mistaken_in(format) {
+        None => Ok(storage),
+        Some(mistaken) => Err(config::Error::Usage(format!(
+            "--hash {} under --pwd-fmt {}: a server with that --pwd-fmt would take what is stored for \
+             {mistaken}; leave out --hash, or give --pwd-fmt as your servers have it",
+            storage.name(),
+            Storage::Table(format).name(),
+        ))),
+    }
+}
+
+/// Asks for the password and makes the cell to store.
+fn hash(
+    whose: &str,
+    typed: &args::Password,
+    storage: Storage,
+    username: &str,
+    domain: &str,
+    tables: &Tables,
+) -> anyhow::Result<Cell> {
+    let password = password::ask(whose, typed.password_stdin)?;
+    let realm = tables.snapshot.realm.as_deref().unwrap_or(domain);
+    let stored = credential::hash(storage, password.reveal(), Owner { username, realm })?;
+    Ok(Cell::from(&*stored))
+}
+
+/// A user as lists show them.
+#[derive(Serialize)]
+struct ShownUser {
+    id: i64,
+    username: Option<String>,
+    domain: Option<String>,
+    /// `argon2id`, `md5`…; `none` without a password, `unusable` for one that
+    /// never matches.
+    stored_as: &'static str,
+    /// Whether this is the row that the server knows the user by.
+    counts: bool,
+}
+
+impl ShownUser {
+    fn new(row: &UserRow, counts: bool, options: &snapshot::Options) -> ShownUser {
+        let stored = row.password.text().map(Option::unwrap_or_default);
+        ShownUser {
+            id: row.id,
+            username: shown::text(&row.username),
+            domain: shown::text(&row.domain),
+            stored_as: stored.map_or("unusable", |stored| stored_as(&stored, options.pwd_fmt)),
+            counts,
+        }
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.id.to_string(),
+            self.username.clone().unwrap_or_default(),
+            self.domain.clone().unwrap_or_default(),
+            self.stored_as.to_owned(),
+            if self.counts { "yes" } else { "no" }.to_owned(),
+        ]
+    }
+
+    fn columns() -> [print::Column; 5] {
+        [number("ID"), text("USER"), text("DOMAIN"), text("PASSWORD"), text("COUNTS")]
+    }
+}
+
+async fn list(
+    domain: Option<&str>,
+    name: Option<&str>,
+    format: ListFormat,
+    tables: &Tables,
+) -> anyhow::Result<()> {
+    let options = &tables.snapshot;
+    let comparison = options.comparison;
+    let (domain, name) = (domain.map(|text| comparison.fold(text)), name.map(|text| comparison.fold(text)));
+    let mut rows = Vec::new();
+    tables::scan(&*tables.source, Which::Of(Table::UserAuth), |row| {
+        let Row::User(row) = row else { return };
+        let (own_name, own_domain) = (options.fold(&row.username), options.fold(&row.domain));
+        let is_wanted = domain.as_ref().is_none_or(|domain| own_domain.as_ref() == Some(domain))
+            && name
+                .as_ref()
+                .is_none_or(|name| own_name.as_ref().is_some_and(|own| shown::contains(own, name)));
+        if is_wanted {
+            rows.push((own_domain, own_name, row));
+        }
+    })
+    .await?;
+    rows.sort_unstable_by(|one, other| (&one.0, &one.1, one.2.id).cmp(&(&other.0, &other.1, other.2.id)));
+    let mut before = None;
+    let mut users = Vec::with_capacity(rows.len());
+    for (domain, name, row) in rows {
+        let is_first = before.as_ref() != Some(&(domain.clone(), name.clone()));
+        let counts = is_first
+            && matches!((&domain, &name), (Some(domain), Some(name)) if options.can_be_user(name, domain));
+        users.push(ShownUser::new(&row, counts, options));
+        before = Some((domain, name));
+    }
+    print::list(format, &users, &ShownUser::columns(), ShownUser::cells)
+}
+
+async fn show(user: &str, show_secrets: bool, format: ListFormat, tables: &Tables) -> anyhow::Result<()> {
+    #[derive(Serialize)]
+    struct Report {
+        users: Vec<ShownUser>,
+        rules: Vec<Shown>,
+    }
+    let (name, domain) = tables::name(user)?;
+    let Found { users, mut rules, .. } = {
+        let found = Who::new(name, domain, &tables.snapshot).find(tables).await?;
+        found.must_be_there(user)?;
+        found
+    };
+    rules.sort_by_key(|own| shown::order(&own.row));
+    let rules: Vec<Shown> =
+        rules.iter().map(|own| Shown::new(&own.row, show_secrets, &tables.snapshot)).collect();
+    let lowest = users[0].id;
+    let users =
+        users.iter().map(|row| ShownUser::new(row, row.id == lowest, &tables.snapshot)).collect::<Vec<_>>();
+    if format == ListFormat::Json {
+        return print::write(Text::json(&Report { users, rules })?);
+    }
+    let mut text = Text::table(&ShownUser::columns(), users.iter().map(ShownUser::cells));
+    match rules.is_empty() {
+        true => text.push("no rules of their own"),
+        false => {
+            text.push("");
+            text.append(Text::table(&Shown::columns(), rules.iter().map(Shown::cells)));
+        }
+    }
+    print::write(text)
+}
+
+async fn remove(
+    user: &str,
+    with_rules: bool,
+    all: bool,
+    id: Option<i64>,
+    tables: &Tables,
+) -> anyhow::Result<()> {
+    let (name, domain) = tables::name(user)?;
+    tables.source.editable(Table::UserAuth)?;
+    let mut editing = Editing::new(&*tables.source, Which::All);
+    let mut found = Who::new(name, domain, &tables.snapshot).find_in(&mut editing).await?;
+    found.must_be_there(user)?;
+    let known: Vec<i64> = found.users.iter().map(|row| row.id).collect();
+    let gone: Vec<i64> = match id {
+        Some(id) if !known.contains(&id) => {
+            bail!("id {id} is not {user}, who is {}: nothing was changed", shown::ids(&known))
+        }
+        Some(id) => vec![id],
+        None if known.len() > 1 && !all => bail!(
+            "{} are all {user}, and id {} is the one that counts: say --all for all of them, or --id for one",
+            shown::ids(&known),
+            known[0]
+        ),
+        None => known.clone(),
+    };
+    let is_last = gone.len() == known.len();
+    if with_rules && !is_last {
+        bail!("the rules are also those of the users of this name who stay: remove all with --all");
+    }
+    // A rule of all tenants may be another's, too.
+    found.rules.retain(|_| is_last);
+    let (goes, stays): (Vec<_>, Vec<_>) =
+        found.rules.iter().partition(|own| with_rules && (!own.is_of_all || found.namesakes == 0));
+    let rules: Vec<i64> = goes.iter().map(|own| own.row.id).collect();
+    let of = |table| move |id: &i64| Edit::Remove(table, *id);
+    let edits: Vec<Edit> =
+        gone.iter().map(of(Table::UserAuth)).chain(rules.iter().map(of(Table::JitsiProperty))).collect();
+    editing.commit(edits, |_| ()).await?;
+    let and_rules =
+        if rules.is_empty() { String::new() } else { format!(" and {}", shown::rules_of(&rules)) };
+    print::done(Text::line(format_args!("removed {user}, {}{and_rules}", shown::ids(&gone))));
+    let ids = |means: Option<Means>, is_of_others: bool| -> Vec<i64> {
+        let wanted = stays.iter().filter(|own| {
+            means.is_none_or(|means| own.means == means)
+                && (own.is_of_all && found.namesakes > 0) == is_of_others
+        });
+        wanted.map(|own| own.row.id).collect()
+    };
+    let (bare, mut typed, others) =
+        (ids(Some(Means::Name), false), ids(Some(Means::Typed), false), ids(None, true));
+    let known = sent_for(&tables.snapshot.comparison.fold(name));
+    if let Some(known) = known.filter(|_| !bare.is_empty()) {
+        print::warn(format_args!(
+            "{} {}, and from now on any client that sends {name:?} for the {} may get what is written there: \
+             remove it with `jitsiprovs rule remove`",
+            shown::rules_of(&bare),
+            stay(&bare),
+            known.name(),
+        ));
+    } else {
+        typed.extend(bare);
+    }
+    if !typed.is_empty() {
+        print::warn(format_args!(
+            "{} {}, for a user of that name to come",
+            shown::rules_of(&typed),
+            stay(&typed)
+        ));
+    }
+    if with_rules && !others.is_empty() {
+        print::warn(format_args!(
+            "{} {}: another tenant has a user of that name too, and what is for all tenants is for both",
+            shown::rules_of(&others),
+            stay(&others),
+        ));
+    }
+    Ok(())
+}
+
+fn stay(ids: &[i64]) -> &'static str {
+    if ids.len() == 1 { "stays" } else { "stay" }
+}

@@ -1,0 +1,160 @@
+//! A user in the tables: their rows, and the rules that are theirs.
+
+use anyhow::bail;
+
+use super::tables::{self, Editing};
+use crate::cli::config::Tables;
+use crate::core::model::{Row, RuleRow, UserRow};
+use crate::snapshot::{Folded, Means, Options};
+use crate::source::Which;
+
+/// Who is looked for, in the way names are compared.
+pub struct Who<'o> {
+    name: Folded,
+    domain: Folded,
+    options: &'o Options,
+}
+
+/// What there is of them.
+#[derive(Default)]
+pub struct Found {
+    /// The rows that are this user, the lowest id, which counts, first.
+    pub users: Vec<UserRow>,
+    /// How many rows of other tenants have the same name.
+    pub namesakes: usize,
+    /// The rules that are this user's, whether or not there is such a user.
+    pub rules: Vec<Own>,
+}
+
+/// A rule that is a user's own.
+pub struct Own {
+    /// The rule.
+    pub row: RuleRow,
+    /// How it says so.
+    pub means: Means,
+    /// Whether it is for users of this name in all tenants.
+    pub is_of_all: bool,
+}
+
+impl<'o> Who<'o> {
+    pub fn new(name: &str, domain: &str, options: &'o Options) -> Who<'o> {
+        let fold = |text| options.comparison.fold(text);
+        Who { name: fold(name), domain: fold(domain), options }
+    }
+
+    /// Looks through the tables.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn find(&self, tables: &Tables) -> anyhow::Result<Found> {
+        let mut found = Found::default();
+        tables::scan(&*tables.source, Which::All, |row| self.look(row, &mut found)).await?;
+        Ok(found)
+    }
+
+    /// The same in a transaction, before it edits.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn find_in(&self, editing: &mut Editing<'_>) -> anyhow::Result<Found> {
+        let mut found = Found::default();
+        editing.read(|row| self.look(row, &mut found)).await?;
+        Ok(found)
+    }
+
+    fn look(&self, row: Row, found: &mut Found) {
+        match row {
+            Row::User(row) if self.options.fold(&row.username).as_ref() == Some(&self.name) => {
+                match self.options.fold(&row.domain) {
+                    Some(domain) if domain == self.domain => {
+                        let place = found.users.partition_point(|known| known.id < row.id);
+                        found.users.insert(place, row);
+                    }
+                    _ => found.namesakes += 1,
+                }
+            }
+            Row::User(_) => {}
+            Row::Rule(row) => {
+                let Ok(Some(subject)) = row.subject.text() else { return };
+                let domain = self.options.fold(&row.domain).unwrap_or_default();
+                let is_of_all = domain.is_empty();
+                if !is_of_all && domain != self.domain {
+                    return;
+                }
+                if let Some(means) = self.options.means(&subject, &self.name) {
+                    found.rules.push(Own { row, means, is_of_all });
+                }
+            }
+        }
+    }
+}
+
+/// `user@domain`, as stored.
+pub fn name(row: &UserRow) -> String {
+    format!("{}@{}", tables::shown(&row.username), tables::shown(&row.domain))
+}
+
+impl Found {
+    /// Finds out whether the name is free.
+    ///
+    /// # Errors
+    /// When there is such a user.
+    pub fn must_be_new(&self) -> anyhow::Result<()> {
+        match self.users.first() {
+            Some(known) => bail!(
+                "the user {} exists already, as id {}: `jitsiprovs user passwd` changes the password",
+                name(known),
+                known.id
+            ),
+            None => Ok(()),
+        }
+    }
+
+    /// Finds out whether there is such a user.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn must_be_there(&self, user: &str) -> anyhow::Result<()> {
+        match self.users.is_empty() {
+            true => bail!("there is no user {user}: `jitsiprovs user list` shows those there are"),
+            false => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::model::Cell;
+
+    #[test]
+    fn a_users_rows_and_rules_are_found_as_names_are_compared() {
+        let options = Options::default();
+        let who = Who::new("Alice", "a.org", &options);
+        let mut found = Found::default();
+        let user = |id, username: &str, domain: &str| {
+            let (username, domain) = (username.into(), domain.into());
+            Row::User(UserRow { id, username, domain, password: Cell::Null })
+        };
+        let rule = |id, domain: Cell, subject: &str| {
+            let (ten, empty) = (Cell::from(10), Cell::from(""));
+            let (spriority, ppriority) = (ten.clone(), ten);
+            let (key, value) = (empty.clone(), empty);
+            Row::Rule(RuleRow { id, domain, subject: subject.into(), spriority, ppriority, key, value })
+        };
+        for row in [
+            user(1, "ALICE ", "A.org"),
+            user(2, "alice", "b.org"),
+            user(3, "bob", "a.org"),
+            rule(4, "a.org".into(), "alice"),
+            rule(5, Cell::Null, "username=alice"),
+            rule(6, "b.org".into(), "alice"),
+            rule(7, "a.org".into(), "default"),
+        ] {
+            who.look(row, &mut found);
+        }
+        assert_eq!((found.users.len(), found.users[0].id, found.namesakes), (1, 1, 1));
+        let rules: Vec<_> = found.rules.iter().map(|own| (own.row.id, own.means, own.is_of_all)).collect();
+        assert_eq!(rules, [(4, Means::Name, false), (5, Means::Typed, true)]);
+    }
+}

@@ -1,0 +1,320 @@
+//! The command line as typed. No behaviour: what it means is for `config`.
+//!
+//! Every option of the original's `-h` keeps its spelling with underscores;
+//! the spelling with hyphens is the one that is documented.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::builder::FalseyValueParser;
+use clap::{Args, ValueEnum};
+
+use crate::telemetry::{self, Facility, Format};
+
+/// In the environment a flag is anything but 0, no, false, off or nothing.
+fn flag() -> FalseyValueParser {
+    FalseyValueParser::new()
+}
+
+/// Options of the server and of --setup.
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "the help texts below")]
+pub struct Options {
+    #[command(flatten)]
+    pub listening: Listening,
+    #[command(flatten)]
+    pub limits: Limits,
+    #[command(flatten)]
+    pub database: Database,
+    #[command(flatten)]
+    pub setup: Setup,
+    #[command(flatten)]
+    pub rows: Rows,
+    #[command(flatten)]
+    pub reload: Reload,
+    #[command(flatten)]
+    pub requests: Requests,
+    #[command(flatten)]
+    pub process: Process,
+}
+
+/// Where to listen.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Listening")]
+pub struct Listening {
+    /// Address to listen on
+    #[arg(long, alias = "http_ip", env = "JITSIPROVS_HTTP_IP", value_name = "IP", default_value = "0.0.0.0")]
+    pub http_ip: IpAddr,
+    /// Port to listen on; 0 takes a free one
+    #[arg(
+        long,
+        alias = "http_port",
+        env = "JITSIPROVS_HTTP_PORT",
+        value_name = "PORT",
+        default_value_t = 8080
+    )]
+    pub http_port: u16,
+    /// File of the private key, for HTTPS
+    #[arg(long, alias = "ssl_keyfile", env = "JITSIPROVS_SSL_KEYFILE", value_name = "FILE")]
+    pub ssl_keyfile: Option<PathBuf>,
+    /// File of the certificate and those that lead from it to a known one
+    #[arg(long, alias = "ssl_certfile", env = "JITSIPROVS_SSL_CERTFILE", value_name = "FILE")]
+    pub ssl_certfile: Option<PathBuf>,
+    /// Address or network of proxies whose X-Forwarded-For or PROXY header is believed; may be repeated
+    #[arg(long, env = "JITSIPROVS_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
+    pub trusted_proxy: Vec<String>,
+    /// Address for operators: /healthz, /readyz, /metrics, /status, POST /reload
+    #[arg(long, env = "JITSIPROVS_ADMIN_IP", value_name = "IP", default_value = "127.0.0.1")]
+    pub admin_ip: IpAddr,
+    /// Port for operators [default: none]
+    #[arg(long, env = "JITSIPROVS_ADMIN_PORT", value_name = "PORT")]
+    pub admin_port: Option<u16>,
+    /// Name by which operators ask, besides addresses and localhost; may be repeated
+    #[arg(long, env = "JITSIPROVS_ADMIN_HOST", value_name = "NAME", value_delimiter = ',')]
+    pub admin_host: Vec<String>,
+    /// File whose first line is a secret of all nodes: lets `status` and `diff` compare rows
+    #[arg(long, env = "JITSIPROVS_ADMIN_SECRET_FILE", value_name = "FILE")]
+    pub admin_secret_file: Option<PathBuf>,
+}
+
+/// What clients may do.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+pub struct Limits {
+    /// Connections at once; the next ones wait
+    #[arg(
+        long,
+        env = "JITSIPROVS_MAX_CONNECTIONS",
+        value_name = "NUMBER",
+        default_value_t = 50_000,
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    pub max_connections: u32,
+    /// Seconds for a PROXY header, for a TLS handshake, and for the head of a request
+    #[arg(long, env = "JITSIPROVS_HEADER_TIMEOUT", value_name = "SECONDS", default_value_t = 10.0)]
+    pub header_timeout: f64,
+    /// Seconds for the body of a request
+    #[arg(long, env = "JITSIPROVS_BODY_TIMEOUT", value_name = "SECONDS", default_value_t = 10.0)]
+    pub body_timeout: f64,
+    /// Seconds between requests of a connection, and for an answer to be read
+    #[arg(long, env = "JITSIPROVS_IDLE_TIMEOUT", value_name = "SECONDS", default_value_t = 75.0)]
+    pub idle_timeout: f64,
+    /// Wrong passwords for an account from one address before it is 429; ten times as many for an
+    /// address, or for an account from anywhere; 0 for no limit
+    #[arg(long, env = "JITSIPROVS_AUTH_FAIL_LIMIT", value_name = "NUMBER", default_value_t = 10)]
+    pub auth_fail_limit: u32,
+    /// Seconds over which they are counted
+    #[arg(long, env = "JITSIPROVS_AUTH_FAIL_WINDOW", value_name = "SECONDS", default_value_t = 60.0)]
+    pub auth_fail_window: f64,
+}
+
+/// Which database.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Database")]
+pub struct Database {
+    /// Kind of database [default: mysql if an option below is given that only MySQL has, else sqlite]
+    #[arg(long, alias = "db_type", env = "JITSIPROVS_DB_TYPE", value_name = "KIND")]
+    pub db_type: Option<DbType>,
+    /// SQLite: the file [default: /var/lib/jitsiprovs/jitsiprovs.db]
+    #[arg(long, env = "JITSIPROVS_DB_PATH", value_name = "FILE")]
+    pub db_path: Option<PathBuf>,
+    /// MySQL: address of the server [default: 127.0.0.1]
+    #[arg(long, alias = "db_ip", env = "JITSIPROVS_DB_IP", value_name = "HOST")]
+    pub db_ip: Option<String>,
+    /// MySQL: port of the server [default: 3306]
+    #[arg(long, alias = "db_port", env = "JITSIPROVS_DB_PORT", value_name = "PORT")]
+    pub db_port: Option<u16>,
+    /// MySQL: Unix socket of the server, instead of address and port
+    #[arg(long, env = "JITSIPROVS_DB_SOCKET", value_name = "PATH")]
+    pub db_socket: Option<PathBuf>,
+    /// MySQL: name of the database [default: jitsiprovs]
+    #[arg(long, alias = "db_name", env = "JITSIPROVS_DB_NAME", value_name = "NAME")]
+    pub db_name: Option<String>,
+    /// MySQL: account [default: jitsiprovs]
+    #[arg(long, alias = "db_user", env = "JITSIPROVS_DB_USER", value_name = "NAME")]
+    pub db_user: Option<String>,
+    /// MySQL: its password; better given in the environment or in a file [default: none]
+    #[arg(
+        long,
+        alias = "db_pwd",
+        env = "JITSIPROVS_DB_PWD",
+        hide_env_values = true,
+        value_name = "PASSWORD"
+    )]
+    pub db_pwd: Option<String>,
+    /// MySQL: file whose first line is the password
+    #[arg(long, env = "JITSIPROVS_DB_PWD_FILE", value_name = "FILE")]
+    pub db_pwd_file: Option<PathBuf>,
+    /// MySQL: encrypt the connection [default: off]
+    #[arg(long, env = "JITSIPROVS_DB_TLS", value_name = "HOW")]
+    pub db_tls: Option<DbTls>,
+    /// MySQL: file of the certificates that --db-tls verify trusts [default: the usual public ones]
+    #[arg(long, env = "JITSIPROVS_DB_TLS_CA", value_name = "FILE")]
+    pub db_tls_ca: Option<PathBuf>,
+    /// Your own SELECT of username, domain, password and, if you like, id
+    #[arg(long, env = "JITSIPROVS_AUTH_QUERY", value_name = "SQL")]
+    pub auth_query: Option<String>,
+    /// Your own SELECT of domain, subject, spriority, ppriority, key, value and, if you like, id
+    #[arg(long, env = "JITSIPROVS_RULES_QUERY", value_name = "SQL")]
+    pub rules_query: Option<String>,
+}
+
+/// Making the database.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Setup")]
+pub struct Setup {
+    /// Make or upgrade the tables, keep what is in them, and end
+    #[arg(long, env = "JITSIPROVS_SETUP", value_parser = flag())]
+    pub setup: bool,
+    /// MySQL: administrator, who also makes database and account [default with a password: root]
+    #[arg(long, alias = "db_admin", env = "JITSIPROVS_DB_ADMIN", value_name = "NAME")]
+    pub db_admin: Option<String>,
+    /// MySQL: the administrator's password [default: none]
+    #[arg(
+        long,
+        alias = "db_apwd",
+        env = "JITSIPROVS_DB_APWD",
+        hide_env_values = true,
+        value_name = "PASSWORD"
+    )]
+    pub db_apwd: Option<String>,
+    /// MySQL: file whose first line is the administrator's password
+    #[arg(long, env = "JITSIPROVS_DB_APWD_FILE", value_name = "FILE")]
+    pub db_apwd_file: Option<PathBuf>,
+    /// MySQL: address that the account connects from [default: the one the server sees us under]
+    #[arg(long, alias = "db_from", env = "JITSIPROVS_DB_FROM", value_name = "HOST")]
+    pub db_from: Option<String>,
+}
+
+/// What rows mean.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Users and rules")]
+pub struct Rows {
+    /// How passwords are stored; argon2id, bcrypt and SHA-crypt hashes are recognised in any case
+    #[arg(long, alias = "pwd_fmt", env = "JITSIPROVS_PWD_FMT", value_name = "FORMAT", default_value = "md5")]
+    pub pwd_fmt: PwdFmt,
+    /// Realm in ha1 passwords [default: the user's domain]
+    #[arg(long, env = "JITSIPROVS_REALM", value_name = "REALM")]
+    pub realm: Option<String>,
+    /// Let case and trailing spaces count in usernames, domains and subjects
+    #[arg(long, env = "JITSIPROVS_CASE_SENSITIVE", value_parser = flag())]
+    pub case_sensitive: bool,
+}
+
+/// Keeping up with the database.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Reload")]
+pub struct Reload {
+    /// Load everything every so many seconds, whatever the changes say; 0 for never
+    #[arg(long, env = "JITSIPROVS_RELOAD_INTERVAL", value_name = "SECONDS", default_value_t = 300.0)]
+    pub reload_interval: f64,
+    /// Ask for changes every so many seconds, where --setup has made a table of them; 0 for never
+    #[arg(long, env = "JITSIPROVS_POLL_INTERVAL", value_name = "SECONDS", default_value_t = 1.0)]
+    pub poll_interval: f64,
+    /// Hold back a reload that loses more than this share of the users or of the rules
+    #[arg(
+        long,
+        env = "JITSIPROVS_MAX_SHRINK",
+        value_name = "PERCENT",
+        default_value_t = 50,
+        value_parser = clap::value_parser!(u8).range(0..=100)
+    )]
+    pub max_shrink: u8,
+    /// Hold nothing back
+    #[arg(long, env = "JITSIPROVS_ALLOW_SHRINK", value_parser = flag())]
+    pub allow_shrink: bool,
+    /// Keep what is served in this file too, and start with it while the database is down
+    #[arg(long, env = "JITSIPROVS_STATE_FILE", value_name = "FILE")]
+    pub state_file: Option<PathBuf>,
+    /// Answer a failed sign-in with 503 when the database has been out of reach for so many seconds
+    #[arg(long, env = "JITSIPROVS_STALE_AFTER", value_name = "SECONDS", default_value_t = 60.0)]
+    pub stale_after: f64,
+}
+
+/// What requests mean.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Requests")]
+pub struct Requests {
+    /// Tenant of a request that names none
+    #[arg(long, env = "JITSIPROVS_DEFAULT_DOMAIN", value_name = "DOMAIN", default_value = "localdomain")]
+    pub default_domain: String,
+    /// Another name for a parameter, besides user, pass, os and hw; may be repeated
+    #[arg(long, env = "JITSIPROVS_PARAM_ALIAS", value_name = "NAME=PARAMETER", value_delimiter = ',')]
+    pub param_alias: Vec<String>,
+}
+
+/// The process.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Process")]
+pub struct Process {
+    /// Stay in the foreground and log on standard error [default: go to the background and log to syslog]
+    #[arg(short = 'n', long, env = "JITSIPROVS_FOREGROUND", value_parser = flag())]
+    pub foreground: bool,
+    /// File that holds the process id while it runs [default in the background: /run/jitsiprovs.pid]
+    #[arg(long, env = "JITSIPROVS_PIDFILE", value_name = "FILE")]
+    pub pidfile: Option<PathBuf>,
+    /// Become this user, given by name or number, before the first request is answered
+    #[arg(long, env = "JITSIPROVS_USER", value_name = "USER")]
+    pub user: Option<String>,
+    /// Become this group [default: the user's]
+    #[arg(long, env = "JITSIPROVS_GROUP", value_name = "GROUP")]
+    pub group: Option<String>,
+    /// Log debug messages too
+    #[arg(short, long, env = "JITSIPROVS_VERBOSE", value_parser = flag())]
+    pub verbose: bool,
+    /// What a log line looks like
+    #[arg(long, env = "JITSIPROVS_LOG_FORMAT", value_name = "FORMAT", default_value = "human")]
+    pub log_format: Format,
+    /// Part of syslog to log to in the background
+    #[arg(
+        long,
+        env = "JITSIPROVS_SYSLOG_FACILITY",
+        value_name = "FACILITY",
+        default_value = "daemon",
+        value_parser = telemetry::facility()
+    )]
+    pub syslog_facility: Facility,
+    /// Do not log each request
+    #[arg(long, env = "JITSIPROVS_NO_ACCESS_LOG", value_parser = flag())]
+    pub no_access_log: bool,
+    /// Count requests for each tenant too
+    #[arg(long, env = "JITSIPROVS_METRICS_TENANTS", value_parser = flag())]
+    pub metrics_tenants: bool,
+    /// Seconds to wait at the end for requests under way
+    #[arg(long, env = "JITSIPROVS_DRAIN_TIMEOUT", value_name = "SECONDS", default_value_t = 10)]
+    pub drain_timeout: u64,
+}
+
+/// Values of --db-type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DbType {
+    /// An embedded database in a file
+    Sqlite,
+    /// MySQL or MariaDB
+    Mysql,
+}
+
+/// Values of --db-tls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DbTls {
+    /// Plain text
+    Off,
+    /// Encrypted, without checking who the server is
+    Require,
+    /// Encrypted, and the server's certificate is checked
+    Verify,
+}
+
+/// Values of --pwd-fmt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PwdFmt {
+    /// Hexadecimal md5 of the password
+    Md5,
+    /// The password itself
+    Plain,
+    /// Hexadecimal md5 of username:realm:password
+    Ha1,
+    /// Hexadecimal SHA-256 of username:realm:password
+    #[value(name = "ha1_sha256", alias = "ha1-sha256")]
+    Ha1Sha256,
+}

@@ -1,0 +1,265 @@
+//! Stored passwords in the making, and what a stored one is.
+
+use argon2::{Argon2, PasswordHasher};
+use sha_crypt::ShaCrypt;
+use sha2::{Digest, Sha256};
+
+use super::{Credential, MAX_SLOW_PASSWORD, Owner, PwdFmt, Scheme, foreign};
+use crate::core::model::UNFILLED_PASSWORD;
+
+/// Bcrypt looks at so many bytes of a password, and no further.
+const MAX_BCRYPT_PASSWORD: usize = 72;
+/// A quarter of a second on the machines of today.
+const BCRYPT_COST: u32 = 12;
+
+/// What a password can be stored as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Storage {
+    /// `$argon2id$`
+    Argon2id,
+    /// `$2b$`
+    Bcrypt,
+    /// `$6$`
+    Sha512Crypt,
+    /// As `--pwd-fmt` says.
+    Table(PwdFmt),
+}
+
+impl Storage {
+    /// What to store passwords as where nobody says, in a table of `format`. SIP
+    /// servers read `ha1` from the same table, so it stays what it is.
+    pub fn best_in(format: PwdFmt) -> Storage {
+        match format {
+            PwdFmt::Md5 | PwdFmt::Plain => Storage::Argon2id,
+            PwdFmt::Ha1 | PwdFmt::Ha1Sha256 => Storage::Table(format),
+        }
+    }
+
+    /// What a server with `format` would take it for, if not for what it is.
+    pub fn mistaken_in(self, format: PwdFmt) -> Option<&'static str> {
+        let Storage::Table(own) = self else { return None };
+        (own != format).then_some(match format {
+            PwdFmt::Plain => "the password itself",
+            PwdFmt::Md5 => "the md5 of a password",
+            PwdFmt::Ha1 => "the md5 of username:realm:password",
+            PwdFmt::Ha1Sha256 => "the SHA-256 of username:realm:password",
+        })
+    }
+
+    /// Its name, as `--hash` has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Storage::Argon2id => "argon2id",
+            Storage::Bcrypt => "bcrypt",
+            Storage::Sha512Crypt => "sha512-crypt",
+            Storage::Table(PwdFmt::Md5) => "md5",
+            Storage::Table(PwdFmt::Plain) => "plain",
+            Storage::Table(PwdFmt::Ha1) => "ha1",
+            Storage::Table(PwdFmt::Ha1Sha256) => "ha1_sha256",
+        }
+    }
+}
+
+/// Why a password cannot be stored so. Never shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Nobody could sign in with it.
+    #[error("the password is empty: nobody could sign in with it")]
+    Empty,
+    /// The server, or the hash itself, would not look at all of it.
+    #[error(
+        "the password is longer than {most} bytes, and no longer one can sign in when it is stored as {scheme}: \
+         choose a shorter one{instead}"
+    )]
+    TooLong {
+        /// What it was to be stored as.
+        scheme: &'static str,
+        /// The longest in bytes.
+        most: usize,
+        /// What else would do.
+        instead: &'static str,
+    },
+    /// Clients send this text when they have no password.
+    #[error("clients send `{UNFILLED_PASSWORD}` when they have no password: choose another")]
+    Unfilled,
+    /// Stored as it is, it would be taken for a hash.
+    #[error("the password begins like a hash and would be taken for one: choose another, or another --hash")]
+    LikeAHash,
+}
+
+/// What to store, so that `password` verifies.
+///
+/// # Errors
+/// See [`Refused`].
+pub fn hash(storage: Storage, password: &str, owner: Owner<'_>) -> Result<String, Refused> {
+    let (most, instead) = match storage {
+        Storage::Bcrypt => (MAX_BCRYPT_PASSWORD, ", or --hash argon2id"),
+        Storage::Argon2id | Storage::Sha512Crypt => (MAX_SLOW_PASSWORD, ""),
+        Storage::Table(_) => (usize::MAX, ""),
+    };
+    if password.is_empty() {
+        return Err(Refused::Empty);
+    }
+    if password == UNFILLED_PASSWORD {
+        return Err(Refused::Unfilled);
+    }
+    if password.len() > most {
+        return Err(Refused::TooLong { scheme: storage.name(), most, instead });
+    }
+    let owned = || format!("{}:{}:{password}", owner.username, owner.realm);
+    Ok(match storage {
+        Storage::Argon2id => {
+            let hash = Argon2::default().hash_password_with_salt(password.as_bytes(), &random::<16>());
+            hash.expect("the parameters are the recommended ones").to_string()
+        }
+        Storage::Bcrypt => {
+            let hash = bcrypt::hash_with_salt(password, BCRYPT_COST, random());
+            hash.expect("the cost is one that there is").format_for_version(bcrypt::Version::TwoB)
+        }
+        Storage::Sha512Crypt => {
+            // Sixteen characters once written: others look at no more of them.
+            let salt = random::<12>();
+            let hash = ShaCrypt::SHA512.hash_password_with_salt(password.as_bytes(), &salt);
+            hash.expect("the parameters are the recommended ones").to_string()
+        }
+        Storage::Table(PwdFmt::Plain) if Scheme::of(password).is_some() || foreign::is_hash(password) => {
+            return Err(Refused::LikeAHash);
+        }
+        Storage::Table(PwdFmt::Plain) => password.to_owned(),
+        Storage::Table(PwdFmt::Md5) => format!("{:x}", md5::compute(password)),
+        Storage::Table(PwdFmt::Ha1) => format!("{:x}", md5::compute(owned())),
+        Storage::Table(PwdFmt::Ha1Sha256) => {
+            Sha256::digest(owned()).iter().map(|byte| format!("{byte:02x}")).collect()
+        }
+    })
+}
+
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the system has random numbers");
+    bytes
+}
+
+/// What a stored password is, in a word: `none` where there is none, `unusable`
+/// where no password can match it. Never shows it.
+pub fn stored_as(stored: &str, format: PwdFmt) -> &'static str {
+    let owner = Owner { username: "", realm: "" };
+    match (Credential::parse(stored, format, owner), Scheme::of(stored)) {
+        (Err(super::Unusable::Empty), _) => "none",
+        (Err(_), _) => "unusable",
+        (Ok(_), Some(Scheme::Argon2id)) => "argon2id",
+        (Ok(_), Some(Scheme::Bcrypt)) => "bcrypt",
+        (Ok(_), Some(Scheme::ShaCrypt)) if stored.starts_with("$5$") => "sha256-crypt",
+        (Ok(_), Some(Scheme::ShaCrypt)) => "sha512-crypt",
+        (Ok(_), None) => Storage::Table(format).name(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::credential::Verdict;
+    use proptest::prelude::*;
+
+    const FORMATS: [PwdFmt; 4] = [PwdFmt::Md5, PwdFmt::Plain, PwdFmt::Ha1, PwdFmt::Ha1Sha256];
+    const SLOW: [Storage; 3] = [Storage::Argon2id, Storage::Bcrypt, Storage::Sha512Crypt];
+    const OWNER: Owner<'_> = Owner { username: "alice", realm: "a.org" };
+
+    fn matches(stored: &str, format: PwdFmt, owner: Owner<'_>, password: &str) -> bool {
+        match Credential::parse(stored, format, owner).expect("usable").verify(password) {
+            Verdict::Right => true,
+            Verdict::Wrong => false,
+            Verdict::Ask(slow) => slow.verify(password),
+        }
+    }
+
+    #[test]
+    fn what_names_its_own_format_is_understood_in_every_table_and_the_rest_in_its_own() {
+        for format in FORMATS {
+            for storage in SLOW {
+                assert_eq!(storage.mistaken_in(format), None);
+            }
+            for own in FORMATS {
+                assert_eq!(Storage::Table(own).mistaken_in(format).is_none(), own == format);
+            }
+            assert_eq!(Storage::best_in(format).mistaken_in(format), None);
+        }
+    }
+
+    #[test]
+    fn passwords_that_could_never_sign_in_are_refused() {
+        let refused = |storage, password: &str| hash(storage, password, OWNER).expect_err(password);
+        for storage in SLOW.into_iter().chain(FORMATS.map(Storage::Table)) {
+            assert_eq!(refused(storage, ""), Refused::Empty);
+            assert_eq!(refused(storage, "${password}"), Refused::Unfilled);
+        }
+        let long = "x".repeat(73);
+        assert!(matches!(refused(Storage::Bcrypt, &long), Refused::TooLong { most: 72, .. }));
+        assert!(matches!(refused(Storage::Argon2id, &"é".repeat(129)), Refused::TooLong { most: 256, .. }));
+        assert!(matches!(
+            refused(Storage::Sha512Crypt, &"x".repeat(257)),
+            Refused::TooLong { most: 256, .. }
+        ));
+        for hash in ["$6$is mine", "$1$abcdefgh$irWbblnpmw.5z7wgBnprh0"] {
+            assert_eq!(refused(Storage::Table(PwdFmt::Plain), hash), Refused::LikeAHash);
+        }
+        for storage in [Storage::Bcrypt, Storage::Table(PwdFmt::Plain)] {
+            let message = refused(storage, &format!("$6${long}")).to_string();
+            assert!(!message.contains("xxx"), "{message}");
+        }
+    }
+
+    #[test]
+    fn the_salt_of_sha_crypt_is_no_longer_than_other_programs_read() {
+        let stored = hash(Storage::Sha512Crypt, "pw", OWNER).expect("made");
+        let salt = stored.rsplit('$').nth(1).expect("a salt");
+        assert_eq!(salt.len(), 16, "{stored}");
+        assert_ne!(stored, hash(Storage::Sha512Crypt, "pw", OWNER).expect("made"));
+    }
+
+    #[test]
+    fn how_a_password_is_stored_is_told_in_a_word() {
+        for storage in SLOW {
+            let stored = hash(storage, "pw", OWNER).expect("made");
+            assert_eq!(stored_as(&stored, PwdFmt::Plain), storage.name());
+        }
+        for format in FORMATS {
+            let storage = Storage::Table(format);
+            assert_eq!(stored_as(&hash(storage, "pw", OWNER).expect("made"), format), storage.name());
+            assert_eq!(stored_as("", format), "none");
+            assert_eq!(stored_as("$6$broken", format), "unusable");
+        }
+        assert_eq!(stored_as("not hexadecimal", PwdFmt::Md5), "unusable");
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_made_verifies_the_password_alone(
+            password in ".{1,30}", other in ".{0,30}", username in ".{1,8}", realm in ".{1,8}",
+        ) {
+            let owner = Owner { username: &username, realm: &realm };
+            for format in FORMATS {
+                match hash(Storage::Table(format), &password, owner) {
+                    Ok(stored) => {
+                        prop_assert!(matches(&stored, format, owner, &password));
+                        prop_assert_eq!(matches(&stored, format, owner, &other), password == other);
+                    }
+                    Err(refused) => prop_assert_eq!(refused, Refused::LikeAHash),
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4))]
+        #[test]
+        fn what_was_made_slowly_verifies_the_password_alone(password in "[a-zé$ ]{1,36}", other in ".{0,30}") {
+            prop_assume!(password != other);
+            for storage in SLOW {
+                let stored = hash(storage, &password, OWNER).expect("short enough");
+                prop_assert!(matches(&stored, PwdFmt::Md5, OWNER, &password));
+                prop_assert!(!matches(&stored, PwdFmt::Md5, OWNER, &other));
+            }
+        }
+    }
+}

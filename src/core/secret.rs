@@ -1,0 +1,274 @@
+//! Which values of properties are secrets, by the names of the properties: what
+//! `check` warns of is what lists, `explain` and imports hide.
+//!
+//! In doubt a value is a secret.
+
+use crate::core::properties::{Next, client_key, write_stored};
+use crate::core::template;
+
+/// What a name of a secret holds, whatever stands between its letters.
+const PARTS: [&str; 21] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "passcode",
+    "passwort",
+    "pwd",
+    "pincode",
+    "secret",
+    "token",
+    "credential",
+    "apikey",
+    "accesskey",
+    "authkey",
+    "encryptionkey",
+    "masterkey",
+    "privatekey",
+    "privkey",
+    "sharedkey",
+    "signingkey",
+    "sessionkey",
+    "sshkey",
+];
+
+/// Words too short to be looked for inside of others.
+const WORDS: [&str; 9] = ["pass", "pw", "pin", "puk", "psk", "otp", "totp", "jwt", "ha1"];
+
+/// With one of these at its end, a name is about a secret that is elsewhere.
+const ABOUT: &str = "\
+    age algorithm allowed attempts count days dir disabled enabled encoding expiration expires \
+    expiry field file folder format host interval kind label len length lifetime max maximum \
+    min minimum mode needed path policy port prompt provider required retries saved size \
+    timeout ttl type uri url version";
+
+/// With one of these in its last part, a name may ask a question, which a switch
+/// or a small number answers.
+const ASKS: &str = "\
+    allow ask check disable enable forget has hide is max min need needs no remember require \
+    requires save show skip use";
+
+const SWITCHES: [&str; 6] = ["true", "false", "yes", "no", "on", "off"];
+
+/// Digits of a number that answers a question.
+const SHORT: usize = 3;
+
+/// What the name of a property says of its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Name {
+    /// It is no secret.
+    Open,
+    /// It is one, unless it is a switch or a small number.
+    Asks,
+    /// It is one.
+    Secret,
+}
+
+impl Name {
+    /// What `key` says, as it is stored, as it stands in an answer, or as the
+    /// client reads it.
+    pub fn of(key: &str) -> Name {
+        let mut written = String::with_capacity(key.len());
+        write_stored(key, Next::End, &mut written, |_| ());
+        // All of it, also where Java ends a key, which may be in a placeholder.
+        written.retain(|c| !matches!(c, ' ' | '\t' | '\x0c' | ':' | '=' | '#' | '!'));
+        let read = client_key(written.as_bytes()).map(|read| String::from_utf16_lossy(&read));
+        let names = [Some(key), read.as_deref()].map(|key| key.map_or(Name::Open, Name::of_text));
+        match names {
+            [Name::Secret, _] | [_, Name::Secret] => Name::Secret,
+            [Name::Asks, _] | [_, Name::Asks] => Name::Asks,
+            _ => Name::Open,
+        }
+    }
+
+    fn of_text(key: &str) -> Name {
+        let words = words(key);
+        let Some(end) = end_of_secret(&words) else { return Name::Open };
+        let mut at = 0;
+        let after = words.iter().filter(|word| {
+            at += word.len();
+            at > end
+        });
+        let last = after.last().map(String::as_str).unwrap_or_default();
+        if is_among(ABOUT, last) {
+            return Name::Open;
+        }
+        let own = self::words(key.rsplit('.').next().unwrap_or_default());
+        match own.iter().any(|word| is_among(ASKS, word)) {
+            true => Name::Asks,
+            false => Name::Secret,
+        }
+    }
+
+    /// Whether `value` is a secret, which one that is only placeholders is not:
+    /// what they stand for is not in it.
+    pub fn hides(self, value: &str) -> bool {
+        let value = value.trim();
+        let is_answer = || {
+            let is_small = value.len() <= SHORT && value.bytes().all(|byte| byte.is_ascii_digit());
+            is_small || SWITCHES.iter().any(|switch| value.eq_ignore_ascii_case(switch))
+        };
+        !value.is_empty()
+            && !template::is_placeholders(value)
+            && match self {
+                Name::Open => false,
+                Name::Asks => !is_answer(),
+                Name::Secret => true,
+            }
+    }
+}
+
+/// Whether the value of a property is a secret.
+pub fn is_secret(key: &str, value: &str) -> bool {
+    Name::of(key).hides(value)
+}
+
+fn is_among(words: &str, word: &str) -> bool {
+    words.split(' ').any(|known| known == word)
+}
+
+/// The words of a key in lower case, divided at whatever is no letter or digit, and
+/// where upper case begins or ends.
+fn words(key: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let chars: Vec<char> = key.chars().collect();
+    for (at, c) in chars.iter().enumerate() {
+        let before = at.checked_sub(1).map(|at| chars[at]);
+        let begins = c.is_uppercase()
+            && (before.is_some_and(|before| !before.is_uppercase())
+                || chars.get(at + 1).is_some_and(|after| after.is_lowercase()));
+        if begins || !c.is_alphanumeric() {
+            words.push(String::new());
+        }
+        if let (true, Some(word)) = (c.is_alphanumeric(), words.last_mut()) {
+            // By way of upper case, in which more are the same: `ſ` and `s`.
+            word.extend(c.to_uppercase().flat_map(char::to_lowercase));
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+/// How many bytes of the words come before the end of the last name of a secret in
+/// them.
+fn end_of_secret(words: &[String]) -> Option<usize> {
+    let joined = words.concat();
+    let parts = PARTS.iter().filter_map(|part| Some(joined.rfind(part)? + part.len()));
+    let mut end = 0;
+    let short = words.iter().filter_map(|word| {
+        end += word.len();
+        let is_it = |word: &str| WORDS.contains(&word);
+        (is_it(word) || is_it(word.trim_end_matches(|c: char| c.is_ascii_digit()))).then_some(end)
+    });
+    parts.chain(short).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn names_of_secrets_are_told_from_those_about_them() {
+        use Name::{Asks, Open, Secret};
+        for (key, expected) in [
+            ("acc.PASSWORD", Secret),
+            ("acc.password ", Secret),
+            ("acc.ENCRYPTED_PASSWORD", Secret),
+            ("acc.PASSWORD_HASH", Secret),
+            ("acc.PASSWORD2", Secret),
+            ("acc.password.1", Secret),
+            ("javax.net.ssl.keyStorePassword", Secret),
+            ("acc.PASS-WORD", Secret),
+            ("acc.PASS", Secret),
+            ("acc.SIP_PASSWD", Secret),
+            ("x.userPwd", Secret),
+            ("x.DBPWD", Secret),
+            ("x.API_TOKEN", Secret),
+            ("x.api.key", Secret),
+            ("x.apiKey", Secret),
+            ("x.API-KEY", Secret),
+            ("x.PRIVATE_KEY", Secret),
+            ("x.clientSecret", Secret),
+            ("x.secret.value", Secret),
+            ("x.CREDENTIALS", Secret),
+            ("x.PIN", Secret),
+            ("x.voicemailPin", Secret),
+            ("x.PINCode", Secret),
+            ("x.pin2", Secret),
+            ("x.HA1", Secret),
+            ("net.java.sip.communicator.impl.credentialsstorage.MASTER", Secret),
+            // As Java reads it, and as it is folded.
+            ("acc\\u002Epass\\u0057ord", Secret),
+            ("acc.\u{e9}.\\u0050ASSWORD", Secret),
+            ("${branch:-a b}.\\u0050ASSWORD", Secret),
+            ("${x:-PASS}WORD", Secret),
+            ("acc.Pa\u{17f}\u{17f}word", Secret),
+            ("acc.TO\u{212a}EN", Secret),
+            ("#PASSWORD", Secret),
+            // Of the secret behind it.
+            ("x.PASSWORD_URL_TOKEN", Secret),
+            ("acc.PASSWORD_MODE", Open),
+            ("acc.PASSWORD_URL", Open),
+            ("acc.PASSWORD_REQUIRED", Open),
+            ("acc.passwordLength", Open),
+            ("x.TOKEN_EXPIRY_DAYS", Open),
+            ("net.java.sip.communicator.plugin.securityconfig.masterpasswordconfig.DISABLED", Open),
+            ("acc.SAVE_PASSWORD", Asks),
+            ("net.java.sip.communicator.impl.gui.main.login.ALLOW_SAVE_PASSWORD", Asks),
+            ("x.requirePin", Asks),
+            // A part of other words.
+            ("x.MAPPING", Open),
+            ("x.spinner.SHIPPING", Open),
+            ("x.COMPASS.BYPASS", Open),
+            ("acc.TYPING", Open),
+            ("acc.SERVER_ADDRESS", Open),
+            ("acc.KEYBOARD", Open),
+            ("", Open),
+        ] {
+            assert_eq!(Name::of(key), expected, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_value_is_a_secret_unless_it_stands_for_one_or_answers() {
+        for (key, value, expected) in [
+            ("acc.PASSWORD", "hunter2", true),
+            ("acc.PASSWORD", "true", true),
+            ("acc.PIN", "123", true),
+            ("acc.PASSWORD", "", false),
+            ("acc.PASSWORD", " ", false),
+            ("acc.PASSWORD", "${password}", false),
+            ("acc.PASSWORD", "$username${password}", false),
+            ("acc.PASSWORD", "${null}", false),
+            ("acc.PASSWORD", "${password:-hunter2}", true),
+            ("acc.PASSWORD", "${password}1", true),
+            ("acc.PASSWORD", "$$password", true),
+            ("acc.SAVE_PASSWORD", "Yes ", false),
+            ("acc.SAVE_PASSWORD", "1", false),
+            ("acc.SAVE_PASSWORD", "hunter2", true),
+            ("acc.USE_PIN", "4711", true),
+            ("acc.PASSWORD_MODE", "md5", false),
+            ("acc.SERVER", "sip.example.org", false),
+        ] {
+            assert_eq!(is_secret(key, value), expected, "{key}={value}");
+        }
+    }
+
+    proptest! {
+        /// However it is spelled, and whatever is before it.
+        #[test]
+        fn a_secret_is_found_in_any_case_and_with_any_separators(
+            before in "([a-z]{0,6}\\.){0,3}([A-Z]{1,6}_)?",
+            part in proptest::sample::select(&PARTS[..]),
+            spelling in proptest::collection::vec((any::<bool>(), "[-_. ]{0,1}"), 16),
+            after in "([0-9]{1,2}|\\.[0-9]{1,2}|_OLD)?",
+        ) {
+            let spelled: String = part.chars().zip(spelling).map(|(c, (is_upper, separator))| {
+                let c = if is_upper { c.to_ascii_uppercase() } else { c };
+                format!("{c}{separator}")
+            }).collect();
+            let key = format!("{before}{spelled}{after}");
+            prop_assert!(is_secret(&key, "hunter2"), "{}", key);
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! What the operators' commands compute, without a terminal and without files.
+
+pub mod check;
+pub mod explain;
+pub mod transfer;

@@ -1,0 +1,196 @@
+//! What is wrong with a rule by itself.
+
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
+use super::names::{Standing, standing};
+use super::table::{Rules, read_value};
+use super::{Report, prefixes};
+use crate::core::model::{Known, Name};
+use crate::core::properties;
+use crate::core::rules::Rule;
+use crate::core::secret;
+use crate::core::template::Piece;
+use crate::snapshot::{ALL_TENANTS, Named, Options, Snapshot, TypedBy, Whom};
+
+const MANDATORY: &str = "net.java.sip.communicator.plugin.provisioning.MANDATORY";
+const SUBJECT: &str = "subject";
+/// What the client keeps apart and does not log.
+const KEPT_SECRET: &str = ".PASSWORD";
+
+/// What is known of a key, looked at once for all rules that have it.
+struct Key {
+    fault: Option<(&'static str, String)>,
+    names: Vec<(&'static str, String)>,
+    /// Whether the client logs what its value is.
+    is_logged: bool,
+    /// Whether its name says that its value is a secret.
+    name: secret::Name,
+    is_mandatory: bool,
+    is_list: bool,
+}
+
+pub(super) fn check(snapshot: &Snapshot, options: &Options, rules: &Rules<'_>, report: &mut Report) {
+    let mut keys: HashMap<usize, Arc<Key>, RandomState> = HashMap::default();
+    for named in snapshot.named().filter(|named| !named.rules().is_empty()) {
+        let of_subject = subject(snapshot, options, named);
+        for rule in named.rules().iter() {
+            let id = rule.order().id;
+            for (code, message) in &of_subject {
+                report.add_rule(code, id, message.clone());
+            }
+            let key = keys.entry(rule.key_address()).or_insert_with(|| Arc::new(Key::of(rule, options)));
+            of_rule(rule, &key.clone(), options, report);
+            if let Some(list) = rules.lists.get(&id).filter(|_| key.is_list) {
+                prefixes::spelling(id, list, report);
+            }
+        }
+    }
+}
+
+/// What is wrong with a subject, and so with every rule for it. Of bare words the
+/// load has said it.
+fn subject(snapshot: &Snapshot, options: &Options, named: Named<'_>) -> Vec<(&'static str, String)> {
+    match named.whom() {
+        Whom::User(user) if !named.is_word() && !snapshot.has_user(named.tenant(), user) => {
+            let of = if named.tenant() == ALL_TENANTS { "no tenant has" } else { "its tenant does not have" };
+            let user = String::from_utf8_lossy(user);
+            let what =
+                format!("the rule is for the user `{user}`, which {of}: correct the subject or remove it");
+            vec![("no-such-user", what)]
+        }
+        Whom::Param(TypedBy::Other(param), _) => {
+            of_name(&String::from_utf8_lossy(&param), SUBJECT, true, options).into_iter().collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// What is wrong with a parameter's name; without one that `is_needed` the rule
+/// does not apply.
+fn of_name(name: &str, column: &str, is_needed: bool, options: &Options) -> Option<(&'static str, String)> {
+    let is_subject = column == SUBJECT;
+    match standing(name, options) {
+        Standing::Known => None,
+        // A typed subject goes by what it stands for.
+        Standing::Alias(_) if is_subject => None,
+        Standing::Alias(known) => {
+            let what = format!(
+                "{column}: clients send `{name}` only if their URL calls the {known} so: \
+                 write `${{{known}}}`, which has it whatever it is called"
+            );
+            Some(("unknown-parameter", what))
+        }
+        Standing::Servers => {
+            let what = format!("{column}: `{name}` is a name of the server's, which no client can send");
+            Some(("unknown-parameter", what))
+        }
+        Standing::Group if !is_subject => {
+            let what = format!(
+                "{column}: a name without braces ends at the dot: write `${{{name}.…}}` for what begins with `{name}.`"
+            );
+            Some(("unknown-parameter", what))
+        }
+        Standing::Near(known) => {
+            let what = format!("{column}: clients send no parameter `{name}`; did you mean `{known}`?");
+            Some(("unknown-parameter", what))
+        }
+        Standing::Own | Standing::Group if is_needed => {
+            let what = format!(
+                "{column}: clients send `{name}` only if you put it into their URL; \
+                 without it the rule does not apply"
+            );
+            Some(("own-parameter", what))
+        }
+        Standing::Own | Standing::Group => None,
+    }
+}
+
+fn names_of(piece: Piece<'_>, column: &str, options: &Options) -> Vec<(&'static str, String)> {
+    let mut found: Vec<_> = piece
+        .params()
+        .filter_map(|(name, is_needed)| match name {
+            Name::Known(_) => None,
+            Name::Other(name) => of_name(name, column, is_needed, options),
+        })
+        .collect();
+    if piece.fallbacks().flatten().any(|fallback| fallback.contains('$')) {
+        let what = format!(
+            "{column}: what follows `:-` is text, and ends at the first brace: no placeholder can be in it"
+        );
+        found.push(("stray-dollar", what));
+    }
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+impl Key {
+    fn of(rule: Rule<'_>, options: &Options) -> Key {
+        let piece = rule.key();
+        // Whatever a parameter holds, it is escaped: a letter stands for all.
+        let sample = piece.sample("x");
+        let key = properties::client_key(sample.as_bytes());
+        // What follows `:-` is the operator's, and not escaped.
+        let fault = fault(&sample).or_else(|| fault(&piece.fallback_sample("x")));
+        let key = String::from_utf16_lossy(&key.unwrap_or_default());
+        Key {
+            fault,
+            names: names_of(piece, "property_key", options),
+            // Of one that ends with a parameter nobody knows.
+            is_logged: !key.ends_with(KEPT_SECRET) && !piece.tail().is_empty(),
+            name: secret::Name::of(&key),
+            is_mandatory: key == MANDATORY,
+            is_list: matches!(&*key, prefixes::ENFORCE | prefixes::ALLOW),
+        }
+    }
+}
+
+/// What is wrong with a key as it is in an answer.
+fn fault(key: &str) -> Option<(&'static str, String)> {
+    match properties::client_key(key.as_bytes()) {
+        None => {
+            let what =
+                "the key begins with `#` or `!`, so the client takes it for a comment: write `\\#` or `\\!`";
+            Some(("ignored-key", what.into()))
+        }
+        Some(read) if read.iter().all(|&unit| unit <= u16::from(b' ')) => {
+            Some(("ignored-key", "the key is empty to the client, which ignores it: name a property".into()))
+        }
+        Some(_) => properties::is_split(key).then(|| {
+            let what = "the key ends for the client at the first blank, `:` or `=`, and the rest belongs to \
+                        the value: write a backslash before it";
+            ("split-key", what.into())
+        }),
+    }
+}
+
+fn of_rule(rule: Rule<'_>, key: &Key, options: &Options, report: &mut Report) {
+    let id = rule.order().id;
+    let value = rule.value();
+    let of_value = names_of(value, "property_value", options);
+    for (code, message) in key.fault.iter().chain(&key.names).chain(&of_value) {
+        report.add_rule(code, id, message.clone());
+    }
+    if rule.key().uses(Known::Password) {
+        let what = "the client writes the user's password to its log, as it does with every key: use another parameter";
+        report.add_rule("logged-secret", id, what);
+    }
+    let has_password = value.uses(Known::Password);
+    // As clients get it: what a parameter holds may be a secret too.
+    if key.is_logged && (has_password || key.name.hides(&value.sample("x"))) {
+        let what = if has_password { "the user's password" } else { "what looks like a secret" };
+        let what = format!(
+            "the client writes {what} to its log, since the key does not end in `.PASSWORD`: \
+             use a key that does, if the client has one"
+        );
+        report.add_rule("logged-secret", id, what);
+    }
+    if key.is_mandatory && read_value(rule).trim().eq_ignore_ascii_case("true") {
+        let what = "MANDATORY stops clients from starting while the server is out of reach: \
+                    remove it unless that is meant";
+        report.add_rule("mandatory", id, what);
+    }
+}

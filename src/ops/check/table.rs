@@ -1,0 +1,270 @@
+//! All rules of a snapshot, sorted by property and, in each, in the order in
+//! which they count.
+
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::ops::Range;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
+use crate::core::model::{Known, Name};
+use crate::core::properties;
+use crate::core::rules::{Order, Property, Rule};
+use crate::snapshot::{ALL_TENANTS, Snapshot, TypedBy, Whom};
+
+/// No subject.
+const NONE: u32 = u32::MAX;
+
+/// Everything that is compared with everything else.
+pub(super) struct Rules<'s> {
+    snapshot: &'s Snapshot,
+    pub facts: Vec<Fact>,
+    pub subjects: Vec<Subject>,
+    /// By [`Fact::property`].
+    pub properties: Vec<Key>,
+    /// The names of users that are subjects, by [`Fact::subject`].
+    users: HashMap<u32, &'s [u8]>,
+    /// The subject `default` of each tenant that has rules for it.
+    everyone: HashMap<u32, u32>,
+    /// Texts of the lists that are values of `provisioning.ENFORCE_PREFIX` and
+    /// `ALLOW_PREFIX`, by rule.
+    pub lists: HashMap<i64, String>,
+}
+
+/// One rule.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fact {
+    pub property: u32,
+    pub order: Order,
+    pub subject: u32,
+    /// Equal for equal values.
+    pub value: u64,
+    /// Which parameters the client must send, or it does not apply; 0 if none.
+    pub required: u32,
+    /// Whether it removes the property.
+    pub is_null: bool,
+    /// Whether it can never win.
+    pub is_dead: bool,
+}
+
+/// Whom a rule is for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Subject {
+    pub tenant: u32,
+    /// The tenant whose requests alone it matches; as `tenant`, or narrower.
+    within: u32,
+    pub who: Who,
+    /// The same subject of all tenants, if it matches whenever this one does.
+    twin: u32,
+}
+
+/// What matters of [`Whom`]: names are told apart by a keyed hash of 64 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Who {
+    Everyone,
+    User(u64),
+    Param(u64),
+}
+
+/// A property's key, as the client reads it.
+pub(super) struct Key {
+    /// All of it, or what stands before the first parameter.
+    pub text: String,
+    pub is_fixed: bool,
+}
+
+impl<'s> Rules<'s> {
+    pub fn new(snapshot: &'s Snapshot) -> Rules<'s> {
+        let seed = RandomState::default();
+        let mut numbers: HashMap<Property, u32> = HashMap::new();
+        let mut rules = Rules {
+            snapshot,
+            facts: Vec::with_capacity(snapshot.counts().rules),
+            subjects: Vec::new(),
+            properties: Vec::new(),
+            users: HashMap::new(),
+            everyone: HashMap::new(),
+            lists: HashMap::new(),
+        };
+        // Those of all tenants come first, to be found as twins.
+        let mut subjects: HashMap<(u32, u64), u32> = HashMap::new();
+        let has_rules = || snapshot.named().filter(|named| !named.rules().is_empty());
+        let first = has_rules().filter(|named| named.tenant() == ALL_TENANTS);
+        let others = has_rules().filter(|named| named.tenant() != ALL_TENANTS);
+        for named in first.chain(others) {
+            let (tenant, whom) = (named.tenant(), named.whom());
+            // However it is written: `Linux` and `os=Linux` are `osname=Linux`.
+            let meaning = seed.hash_one(&whom);
+            let twin = subjects.get(&(ALL_TENANTS, meaning)).copied().unwrap_or(NONE);
+            let number = *subjects.entry((tenant, meaning)).or_insert_with(|| {
+                let number = u32::try_from(rules.subjects.len()).expect("names are fewer than four billion");
+                let mut within = tenant;
+                let who = match whom {
+                    Whom::Everyone => {
+                        rules.everyone.insert(tenant, number);
+                        Who::Everyone
+                    }
+                    Whom::User(name) => {
+                        if tenant == ALL_TENANTS {
+                            rules.users.insert(number, name);
+                        }
+                        Who::User(seed.hash_one(name))
+                    }
+                    Whom::Param(param, value) => {
+                        if tenant == ALL_TENANTS && param == TypedBy::Known(Known::Domain) {
+                            within = snapshot.tenant_number(value).unwrap_or(tenant);
+                        }
+                        Who::Param(seed.hash_one(param))
+                    }
+                };
+                rules.subjects.push(Subject { tenant, within, who, twin });
+                number
+            });
+            for rule in named.rules().iter() {
+                let property = *numbers.entry(rule.property()).or_insert_with(|| {
+                    let next = rules.properties.len();
+                    rules.properties.push(Key::of(rule));
+                    u32::try_from(next).expect("keys are fewer than four billion")
+                });
+                let fact = Fact {
+                    property,
+                    order: rule.order(),
+                    subject: number,
+                    value: value_hash(rule, &seed),
+                    required: required(rule, &seed),
+                    is_null: is_null(rule),
+                    is_dead: false,
+                };
+                rules.facts.push(fact);
+                let is_list = rules.properties[property as usize].is_list();
+                if is_list && rule.value().params().next().is_none() {
+                    rules.lists.insert(rule.order().id, read_value(rule));
+                }
+            }
+        }
+        rules.facts.sort_unstable_by_key(|fact| (fact.property, fact.order));
+        rules
+    }
+
+    /// The rules of each property, in order.
+    pub fn runs(&self) -> impl Iterator<Item = Range<usize>> {
+        let mut from = 0;
+        std::iter::from_fn(move || {
+            let first = self.facts.get(from)?;
+            let len = self.facts[from..].iter().take_while(|fact| fact.property == first.property).count();
+            let run = from..from + len;
+            from = run.end;
+            Some(run)
+        })
+    }
+
+    pub fn subject(&self, fact: &Fact) -> Subject {
+        self.subjects[fact.subject as usize]
+    }
+
+    pub fn key(&self, fact: &Fact) -> &str {
+        &self.properties[fact.property as usize].text
+    }
+
+    /// Whether some request can match the subjects of both. What nobody knows is
+    /// taken for no: two values may be of one parameter.
+    pub fn may_meet(&self, one: &Fact, other: &Fact) -> bool {
+        let [one, other] = [one, other].map(|fact| (fact.subject, self.subject(fact)));
+        let is_of = |(number, _): (u32, Subject), tenant: u32| match self.users.get(&number) {
+            Some(user) if tenant != ALL_TENANTS => self.snapshot.has_user(tenant, user),
+            _ => true,
+        };
+        one.0 == other.0
+            || one.1.may_meet(other.1) && is_of(one, other.1.within) && is_of(other, one.1.within)
+    }
+
+    /// The subjects whose rules apply to every request that `fact` applies to:
+    /// its own, the same of all tenants, and everyone of the same tenant or of
+    /// all.
+    pub fn also(&self, fact: &Fact) -> impl Iterator<Item = u32> {
+        let Subject { tenant, twin, .. } = self.subject(fact);
+        let everyone = |tenant| self.everyone.get(&tenant).copied();
+        let twin = (twin != NONE).then_some(twin);
+        [Some(fact.subject), twin, everyone(tenant), everyone(ALL_TENANTS)].into_iter().flatten()
+    }
+}
+
+impl Subject {
+    fn may_meet(self, other: Subject) -> bool {
+        let tenants = [self.within, other.within];
+        if tenants[0] != tenants[1] && !tenants.contains(&ALL_TENANTS) {
+            return false;
+        }
+        match (self.who, other.who) {
+            (Who::Everyone, _) | (_, Who::Everyone) => true,
+            (Who::User(one), Who::User(other)) => one == other,
+            (Who::Param(one), Who::Param(other)) => one != other,
+            (Who::User(_), _) | (_, Who::User(_)) => true,
+        }
+    }
+}
+
+impl Key {
+    fn of(rule: Rule<'_>) -> Key {
+        let key = rule.key();
+        let read = properties::client_key(key.head().as_bytes()).unwrap_or_default();
+        Key { text: String::from_utf16_lossy(&read), is_fixed: key.params().next().is_none() }
+    }
+
+    fn is_list(&self) -> bool {
+        self.is_fixed && matches!(&*self.text, super::prefixes::ENFORCE | super::prefixes::ALLOW)
+    }
+}
+
+/// What the client reads: blanks before it do not count, those after it do.
+pub(super) fn read_value(rule: Rule<'_>) -> String {
+    let written = rule.value().head().trim_start_matches([' ', '\t', '\x0c']);
+    // A value has no separators, so what ends a key is escaped for once.
+    let mut escaped = String::with_capacity(written.len());
+    let mut chars = written.chars();
+    while let Some(c) = chars.next() {
+        if c == '\\' {
+            escaped.push(c);
+            escaped.extend(chars.next());
+        } else {
+            if matches!(c, ' ' | '\t' | '\x0c' | ':' | '=' | '#' | '!') {
+                escaped.push('\\');
+            }
+            escaped.push(c);
+        }
+    }
+    String::from_utf16_lossy(&properties::client_key(escaped.as_bytes()).unwrap_or_default())
+}
+
+pub(super) fn is_null(rule: Rule<'_>) -> bool {
+    let value = rule.value();
+    value.params().next().is_none() && read_value(rule) == "${null}"
+}
+
+fn value_hash(rule: Rule<'_>, seed: &RandomState) -> u64 {
+    let mut hasher = seed.build_hasher();
+    rule.value().sample("\0").hash(&mut hasher);
+    for ((name, _), fallback) in rule.value().params().zip(rule.value().fallbacks()) {
+        hash_name(name, &mut hasher);
+        fallback.hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+fn required(rule: Rule<'_>, seed: &RandomState) -> u32 {
+    let needed = rule.key().params().chain(rule.value().params()).filter(|(_, is_needed)| *is_needed);
+    let mut names: Vec<String> = needed.map(|(name, _)| name.to_string()).collect();
+    if names.is_empty() {
+        return 0;
+    }
+    names.sort_unstable();
+    names.dedup();
+    (seed.hash_one(names) >> 32) as u32 | 1
+}
+
+fn hash_name(name: &Name, hasher: &mut impl Hasher) {
+    match name {
+        Name::Known(known) => (*known as u8).hash(hasher),
+        Name::Other(name) => name.hash(hasher),
+    }
+}

@@ -1,0 +1,511 @@
+//! One planted fault after the other, in rows.
+
+use super::*;
+use crate::core::model::{Cell, Row, RuleRow, UserRow};
+use crate::snapshot::{Comparison, Writer};
+use proptest::prelude::*;
+
+/// An md5.
+const STORED: &str = "00112233445566778899aabbccddeeff";
+
+fn user(id: i64, domain: &str, username: &str) -> Row {
+    Row::User(UserRow { id, username: username.into(), domain: domain.into(), password: STORED.into() })
+}
+
+fn rule(id: i64, domain: &str, subject: &str, priorities: (i64, i64), key: &str, value: &str) -> Row {
+    Row::Rule(RuleRow {
+        id,
+        domain: domain.into(),
+        subject: subject.into(),
+        spriority: priorities.0.into(),
+        ppriority: priorities.1.into(),
+        key: key.into(),
+        value: value.into(),
+    })
+}
+
+fn load(rows: &[Row]) -> (std::sync::Arc<Snapshot>, Vec<Problem>) {
+    let (snapshot, problems) = Writer::build(Options::default(), rows.to_vec());
+    (snapshot, problems.first)
+}
+
+fn report(rows: &[Row]) -> Report {
+    let (snapshot, problems) = load(rows);
+    let settings = Settings { ignored: vec!["weak-hash".into()], each_user: false };
+    check(&snapshot, problems, &Options::default(), &settings)
+}
+
+/// What is found, as code and id, in these rules of a tenant with the users
+/// alice and bob; `(subject, (spriority, ppriority), key, value)`, ids from 1.
+fn found(rules: &[(&str, (i64, i64), &str, &str)]) -> Vec<(&'static str, i64)> {
+    let mut rows = vec![user(1, "a.org", "alice"), user(2, "a.org", "bob")];
+    rows.extend(rules.iter().zip(1..).map(|((subject, priorities, key, value), id)| {
+        // A subject of all tenants begins with a star.
+        let (domain, subject) =
+            subject.strip_prefix('*').map_or(("a.org", *subject), |subject| ("", subject));
+        rule(id, domain, subject, *priorities, key, value)
+    }));
+    report(&rows).findings.iter().map(|finding| (finding.code, finding.id)).collect()
+}
+
+#[test]
+fn a_rule_never_wins_if_one_that_applies_wherever_it_does_precedes_it() {
+    let (first, second) = ((1, 1), (2, 1));
+    for rules in [
+        [("default", first, "k", "v"), ("default", second, "k", "w")],
+        [("default", first, "k", "v"), ("alice", second, "k", "w")],
+        [("*default", first, "k", "v"), ("osname=Linux", second, "k", "w")],
+        [("*default", first, "k", "v"), ("default", second, "k", "w")],
+        [("*alice", first, "k", "v"), ("alice", second, "k", "w")],
+        [("*osname=Linux", first, "k", "v"), ("OSNAME=linux", second, "k", "w")],
+        // Two ways to write one subject.
+        [("osname=Linux", first, "k", "v"), ("os=Linux", second, "k", "w")],
+        [("*os=Linux", first, "k", "v"), ("osname=Linux", second, "k", "w")],
+        [("*osname=Linux", first, "k", "v"), ("LINUX", second, "k", "w")],
+        [("alice", first, "k", "v"), ("username=alice", second, "k", "w")],
+        [("alice", first, "k", "v"), ("username=alice", first, "k", "w")],
+        // Two ways to write one key to Java.
+        [("default", first, "k", "v"), ("default", second, "\\u006b", "w")],
+        [("default", first, "k", "$username"), ("alice", second, "k", "w")],
+        // Where one applies, the other does.
+        [("default", first, "k", "$hwaddr"), ("default", second, "k", "<$hwaddr>")],
+        [("default", first, "k.$username", "v"), ("alice", second, "k.$username", "w")],
+    ] {
+        assert_eq!(found(&rules), [("never-wins", 2)], "{rules:?}");
+    }
+    for rules in [
+        [("default", first, "k", "$hwaddr"), ("default", second, "k", "w")],
+        [("default", first, "k", "$hwaddr"), ("default", second, "k", "$ipaddr")],
+        [("alice", first, "k", "v"), ("default", second, "k", "w")],
+        [("alice", first, "k", "v"), ("bob", second, "k", "w")],
+        [("default", first, "k", "v"), ("*default", second, "k", "w")],
+        [("default", first, "k.$username", "v"), ("default", second, "k.alice", "w")],
+        [("default", first, "k", "v"), ("default", second, "K", "w")],
+    ] {
+        assert_eq!(found(&rules), [], "{rules:?}");
+    }
+}
+
+#[test]
+fn a_subject_of_all_tenants_that_is_elsewhere_a_users_name_beats_nothing_here() {
+    let rows = [
+        user(1, "a.org", "alice"),
+        user(2, "b.org", "linux"),
+        rule(1, "", "Linux", (1, 1), "k", "v"),
+        rule(2, "a.org", "Linux", (2, 1), "k", "w"),
+    ];
+    let codes: Vec<_> = report(&rows).findings.iter().map(|found| (found.code, found.id)).collect();
+    assert_eq!(codes, [("ambiguous-subject", 1)]);
+}
+
+#[test]
+fn a_user_or_domain_of_one_tenant_meets_no_other_tenants_rules() {
+    let rows = |subject, domain| {
+        let users = [user(1, "a.org", "alice"), user(2, "b.org", "zoe")];
+        let rules = [rule(1, "", subject, (1, 1), "k", "v"), rule(2, domain, "default", (1, 1), "k", "w")];
+        [users.to_vec(), rules.to_vec(), vec![rule(3, "b.org", "default", (9, 9), "l", "w")]].concat()
+    };
+    for subject in ["alice", "username=alice", "domain=a.org"] {
+        assert_eq!(report(&rows(subject, "b.org")).findings, [], "{subject}");
+        let found = report(&rows(subject, "a.org")).findings;
+        assert_eq!(
+            found.iter().map(|found| (found.code, found.id)).collect::<Vec<_>>(),
+            [("tie", 2)],
+            "{subject}"
+        );
+    }
+}
+
+#[test]
+fn a_users_name_that_clients_send_for_something_is_told_however_names_are_compared() {
+    for comparison in [Comparison::default(), Comparison::Exact] {
+        let options = Options { comparison, ..Options::default() };
+        for name in ["Linux", "Windows 10", "AMD64"] {
+            let rows = [user(1, "a.org", name), rule(1, "a.org", name, (1, 1), "k", "v")];
+            let (snapshot, problems) = Writer::build(options.clone(), rows);
+            let report = check(&snapshot, problems.first, &options, &Settings::default());
+            let codes: Vec<_> = report.findings.iter().map(|finding| finding.code).collect();
+            assert_eq!(codes, ["ambiguous-subject", "weak-hash"], "{name} {comparison:?}");
+        }
+    }
+}
+
+#[test]
+fn a_tie_is_of_rules_that_may_meet_and_say_different_things() {
+    let equal = (1, 1);
+    for rules in [
+        [("alice", equal, "k", "v"), ("default", equal, "k", "w")],
+        [("osname=Linux", equal, "k", "v"), ("arch=amd64", equal, "k", "w")],
+        [("osname=Linux", equal, "k", "v"), ("alice", equal, "k", "w")],
+        [("Linux", equal, "k", "v"), ("username=bob", equal, "k", "w")],
+        [("alice", equal, "k", "v"), ("*default", equal, "k", "w")],
+        [("*username=alice", equal, "k", "v"), ("default", equal, "k", "w")],
+        [("default", equal, "k", "$hwaddr"), ("default", equal, "k", "w")],
+        [("alice", equal, "k", "${hwaddr:-v}"), ("default", equal, "k", "${hwaddr:-w}")],
+    ] {
+        assert_eq!(found(&rules), [("tie", 2)], "{rules:?}");
+    }
+    for rules in [
+        [("alice", equal, "k", "v"), ("bob", equal, "k", "w")],
+        [("alice", equal, "k", "v"), ("username=bob", equal, "k", "w")],
+        [("osname=Linux", equal, "k", "v"), ("osname=Mac OS X", equal, "k", "w")],
+        // Both may be values of osname.
+        [("Linux", equal, "k", "v"), ("Windows 10", equal, "k", "w")],
+        [("Linux", equal, "k", "v"), ("osname=Windows 10", equal, "k", "w")],
+        [("alice", equal, "k", "v"), ("default", equal, "k", "v")],
+        [("alice", equal, "k", "v"), ("default", equal, "l", "w")],
+        [("alice", (1, 1), "k", "v"), ("default", (1, 2), "k", "w")],
+    ] {
+        assert_eq!(found(&rules), [], "{rules:?}");
+    }
+}
+
+#[test]
+fn what_removes_by_the_beginning_of_keys_is_found_where_it_undoes_others() {
+    let null = "${null}";
+    for (rules, expected) in [
+        ([("default", (1, 1), "a.b.c", "v"), ("default", (2, 1), "a.b", null)], Some(("null-undoes", 2))),
+        ([("alice", (1, 1), "a.b.c", "v"), ("default", (2, 1), "a", null)], Some(("null-undoes", 2))),
+        ([("alice", (1, 1), "a.b.c", "v"), ("alice", (2, 1), "a.b", null)], Some(("null-undoes", 2))),
+        (
+            [("default", (1, 1), "x.acc10.c", "v"), ("default", (2, 1), "x.acc1", null)],
+            Some(("null-undoes", 2)),
+        ),
+        (
+            [("default", (1, 1), "x.acc1.$username", "v"), ("default", (2, 1), "x", null)],
+            Some(("null-undoes", 2)),
+        ),
+        (
+            [("default", (1, 1), "x.acc1", null), ("default", (2, 1), "x.acc10.c", "v")],
+            Some(("null-beyond-subtree", 1)),
+        ),
+        ([("default", (1, 1), "a.b", null), ("default", (2, 1), "a.b.c", "v")], None),
+        // The client looks at what stands before the last dot.
+        ([("default", (1, 1), "x.acc10", "v"), ("default", (2, 1), "x.acc1", null)], None),
+        ([("alice", (1, 1), "a.b.c", "v"), ("bob", (2, 1), "a.b", null)], None),
+        ([("default", (1, 1), "a.b.c", null), ("default", (2, 1), "a.b", null)], None),
+        ([("default", (1, 1), "${system}.a.b", "v"), ("default", (2, 1), "${system}", null)], None),
+    ] {
+        assert_eq!(found(&rules), Vec::from_iter(expected), "{rules:?}");
+    }
+}
+
+#[test]
+fn lists_of_prefixes_are_found_where_they_undo_or_drop_others() {
+    const FULL: &str = "a|net.java.sip.communicator.UUID|net.java.sip.communicator.plugin.provisioning.";
+    let lists = |first: (&str, &str), second: (&str, &str)| {
+        found(&[("default", (1, 1), first.0, first.1), ("default", (2, 1), second.0, second.1)])
+    };
+    let set = ("b.c", "v");
+    assert_eq!(lists((prefixes::ENFORCE, FULL), set), []);
+    assert_eq!(lists(set, (prefixes::ENFORCE, FULL)), [("enforce-prefix-undoes", 2)]);
+    assert_eq!(lists(("a.c", "v"), (prefixes::ENFORCE, FULL)), []);
+    assert_eq!(lists(("$username.c", "v"), (prefixes::ENFORCE, FULL)), []);
+    assert_eq!(lists((prefixes::ENFORCE, "net.java"), set), []);
+    assert_eq!(lists((prefixes::ENFORCE, "a"), set), [("enforce-prefix-forgets", 1)]);
+    assert_eq!(
+        lists((prefixes::ENFORCE, &FULL.replace('|', " | ")), set),
+        [("enforce-prefix-forgets", 1), ("blank-in-prefix", 1)]
+    );
+    assert_eq!(lists((prefixes::ALLOW, "a|b"), set), []);
+    assert_eq!(lists((prefixes::ALLOW, "a||"), set), [("allow-prefix-drops", 1)]);
+    assert_eq!(lists(set, (prefixes::ALLOW, "a")), []);
+    assert_eq!(lists((prefixes::ALLOW, "a||b"), set), [("blank-in-prefix", 1)]);
+    assert_eq!(lists((prefixes::ALLOW, "$domain"), set), []);
+}
+
+/// What acts upon others does not, where it loses to another rule of its key; and
+/// upon nothing that does.
+#[test]
+fn what_is_overridden_acts_upon_nothing() {
+    let (enforce, allow) = ("provisioning.ENFORCE_PREFIX", "provisioning.ALLOW_PREFIX");
+    let (few, more) = ("net|a", "net|a|c");
+    for (rules, expected) in [
+        (
+            vec![
+                ("default", (1, 1), allow, few),
+                ("alice", (0, 1), allow, more),
+                ("alice", (5, 1), "c.x", "v"),
+            ],
+            None,
+        ),
+        (
+            vec![
+                ("*default", (1, 1), allow, few),
+                ("default", (0, 1), allow, more),
+                ("default", (5, 1), "c.x", "v"),
+            ],
+            None,
+        ),
+        (
+            vec![
+                ("default", (9, 1), enforce, few),
+                ("alice", (5, 1), enforce, more),
+                ("alice", (7, 1), "c.x", "v"),
+            ],
+            None,
+        ),
+        (
+            vec![
+                ("default", (9, 1), "x", "${null}"),
+                ("alice", (1, 1), "x", "${null}"),
+                ("alice", (5, 1), "x.y.z", "v"),
+            ],
+            None,
+        ),
+        (
+            vec![
+                ("default", (9, 1), "x", "${null}"),
+                ("alice", (1, 1), "x", "v"),
+                ("alice", (5, 1), "x.y.z", "v"),
+            ],
+            None,
+        ),
+        (
+            vec![
+                ("default", (5, 1), "x.y.z", "v"),
+                ("alice", (9, 1), "x", "${null}"),
+                ("alice", (1, 1), "x.y.z", "${null}"),
+            ],
+            None,
+        ),
+        // Bob has no list of his own, and alice's needs what she may not send.
+        (
+            vec![
+                ("default", (1, 1), allow, few),
+                ("alice", (0, 1), allow, more),
+                ("alice", (5, 1), "c.x", "v"),
+                ("bob", (5, 1), "c.x", "v"),
+            ],
+            Some(("allow-prefix-drops", 1)),
+        ),
+        (
+            vec![
+                ("default", (9, 1), "x", "${null}"),
+                ("alice", (1, 1), "x", "$hwaddr"),
+                ("alice", (5, 1), "x.y.z", "v"),
+            ],
+            Some(("null-undoes", 1)),
+        ),
+        // The client asks for the prefix first, whatever the key.
+        (
+            vec![("default", (1, 1), allow, few), ("default", (2, 1), "${system}.java.x", "v")],
+            Some(("allow-prefix-drops", 1)),
+        ),
+        (vec![("default", (1, 1), "${system}.java.x", "v"), ("default", (2, 1), enforce, few)], None),
+    ] {
+        assert_eq!(found(&rules), Vec::from_iter(expected), "{rules:?}");
+    }
+}
+
+#[test]
+fn a_rule_by_itself_is_looked_at_as_java_reads_it() {
+    for (key, value, expected) in [
+        ("a b", "v", vec![("split-key", 1)]),
+        ("a\\ b", "v", vec![]),
+        ("a.$username b", "v", vec![("split-key", 1)]),
+        ("#a", "v", vec![("ignored-key", 1)]),
+        ("", "v", vec![("ignored-key", 1)]),
+        ("a.$usernmae", "v", vec![("unknown-parameter", 1)]),
+        (
+            "a",
+            "$usernmae ${Usernmae} $user ${env.HOME}",
+            // `$user` is nothing in a template, unless the client's URL calls it so.
+            vec![("unknown-parameter", 1), ("unknown-parameter", 1), ("unknown-parameter", 1)],
+        ),
+        ("a", "$env.HOME", vec![("unknown-parameter", 1)]),
+        ("a", "${branch:-main}", vec![]),
+        ("${branch:-a=b}.k", "v", vec![("split-key", 1)]),
+        ("${branch:-#}.k", "v", vec![("ignored-key", 1)]),
+        ("${branch:-a}.k", "v", vec![]),
+        ("a", "${hwaddr:-${username}}", vec![("stray-dollar", 1)]),
+        ("a", "${branch}", vec![("own-parameter", 1)]),
+        ("a.TOKEN", "abc", vec![("logged-secret", 1)]),
+        ("a.pwd", "abc", vec![("logged-secret", 1)]),
+        ("a.apiKey", "abc", vec![("logged-secret", 1)]),
+        ("a.PIN", "123", vec![("logged-secret", 1)]),
+        ("a.TOKEN", "${token}", vec![("logged-secret", 1), ("own-parameter", 1)]),
+        ("a.SAVE_PASSWORD", "yes ", vec![]),
+        ("a.SIP_PASSWORD", "483920", vec![("logged-secret", 1)]),
+        ("a.PASSWORD_URL", "http\\://x", vec![]),
+        ("a.$password", "v", vec![("logged-secret", 1)]),
+        ("a.PASSWORD_LENGTH", "8", vec![]),
+        ("a.password", "${null}", vec![]),
+        ("a.PASSWORD", "abc", vec![]),
+        ("a.AUTH", "<$password>", vec![("logged-secret", 1)]),
+        ("a.PASSWORD", "${password}", vec![]),
+        ("net.java.sip.communicator.plugin.provisioning.MANDATORY", " True", vec![("mandatory", 1)]),
+        ("net.java.sip.communicator.plugin.provisioning.MANDATORY", "false", vec![]),
+        ("my.plugin.provisioning.MANDATORY", "true", vec![]),
+        ("net.java.sip.communicator", "\\${null}", vec![("null-forgets", 1)]),
+        ("net.java.sip.communicator.impl", "${null}", vec![]),
+        ("provisioning.ENFORCE_PREFIX", "|", vec![("enforce-prefix-forgets", 1)]),
+        ("a", "5$", vec![("stray-dollar", 1)]),
+        ("a", "b\\", vec![("trailing-backslash", 1)]),
+    ] {
+        assert_eq!(found(&[("default", (1, 1), key, value)]), expected, "{key:?} {value:?}");
+    }
+    for (subject, expected) in [
+        ("username=carol", Some("no-such-user")),
+        ("*user=carol", Some("no-such-user")),
+        ("user=BOB", None),
+        ("osnmae=Linux", Some("unknown-parameter")),
+        ("branch=berlin", Some("own-parameter")),
+        ("hw=00:1a:2b:3c:4d:5e", None),
+    ] {
+        let codes: Vec<_> = found(&[(subject, (1, 1), "k", "v")]).into_iter().map(|(code, _)| code).collect();
+        assert_eq!(codes, Vec::from_iter(expected), "{subject}");
+    }
+}
+
+#[test]
+fn names_that_are_a_users_and_something_else_are_told() {
+    let names = ["linux", "192.168.1.7", "00:1a:2b:3c:4d:5e", "a.org"];
+    for name in names {
+        let rows = [user(1, "a.org", name), rule(1, "a.org", name, (1, 1), "k", "v")];
+        let report = report(&rows);
+        let [finding] = &report.findings[..] else { panic!("{name}: {:?}", report.findings) };
+        assert_eq!((finding.code, finding.id), ("ambiguous-subject", 1));
+        assert!(finding.message.contains(&format!("={name}`")), "{}", finding.message);
+    }
+}
+
+#[test]
+fn tenants_without_rules_or_users_are_told_once() {
+    let of = |rows: &[Row]| -> Vec<(&str, Table, i64)> {
+        report(rows).findings.iter().map(|finding| (finding.code, finding.table, finding.id)).collect()
+    };
+    let rows = [
+        user(5, "a.org", "x"),
+        user(6, "a.org", "y"),
+        user(7, "b.org", "x"),
+        rule(3, "b.org", "x", (1, 1), "k", "v"),
+    ];
+    assert_eq!(of(&rows), [("no-rules", Table::UserAuth, 5)]);
+    let of_all = rule(4, "", "default", (1, 1), "l", "v");
+    assert_eq!(of(&[&rows[..], &[of_all]].concat()), []);
+    let rows = [rule(3, "c.org", "default", (1, 1), "k", "v"), rule(4, "c.org", "default", (1, 1), "l", "v")];
+    assert_eq!(of(&rows), [("no-users", Table::JitsiProperty, 3)]);
+}
+
+#[test]
+fn weak_hashes_are_told_once_a_tenant_or_each() {
+    let rows = [
+        user(2, "a.org", "x"),
+        user(1, "a.org", "y"),
+        user(3, "b.org", "z"),
+        rule(1, "", "default", (1, 1), "k", "v"),
+    ];
+    let (snapshot, problems) = load(&rows);
+    let ids = |each_user| -> Vec<i64> {
+        let settings = Settings { ignored: Vec::new(), each_user };
+        let report = check(&snapshot, problems.clone(), &Options::default(), &settings);
+        assert!(report.findings.iter().all(|finding| finding.code == "weak-hash"));
+        report.findings.iter().map(|finding| finding.id).collect()
+    };
+    assert_eq!(ids(false), [1, 3]);
+    assert_eq!(ids(true), [1, 2, 3]);
+}
+
+#[test]
+fn kinds_are_sorted_and_each_is_there_once() {
+    let codes: Vec<&str> = codes().collect();
+    assert!(codes.is_sorted());
+    let mut distinct = codes.clone();
+    distinct.dedup();
+    assert_eq!(codes, distinct);
+}
+
+/// Cells do not print, so they are made of words.
+fn cell(word: &str) -> Cell {
+    match word {
+        "NULL" => Cell::Null,
+        "no text" => Cell::Text(vec![0xff]),
+        word => word.parse().map_or_else(|_| word.into(), Cell::Int),
+    }
+}
+
+fn word() -> impl Strategy<Value = String> {
+    let names = ["default", "alice", "Linux", "a.org", "os=linux", "a.b", "a", "${null}", STORED];
+    let others = ["NULL", "no text", "-1", "0", "1", "2"];
+    prop_oneof![
+        "[ab$\\\\{} =]{0,4}",
+        prop::sample::select([&names[..], &others].concat()).prop_map(str::to_owned),
+    ]
+}
+
+fn row() -> impl Strategy<Value = Row> {
+    let words = || [word(), word(), word()];
+    prop_oneof![
+        (1i64..6, words()).prop_map(|(id, words)| {
+            let [username, domain, password] = words.map(|word| cell(&word));
+            Row::User(UserRow { id, username, domain, password })
+        }),
+        (1i64..9, words(), words()).prop_map(|(id, one, other)| {
+            let [domain, subject, spriority] = one.map(|word| cell(&word));
+            let [ppriority, key, value] = other.map(|word| cell(&word));
+            Row::Rule(RuleRow { id, domain, subject, spriority, ppriority, key, value })
+        }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn nothing_that_the_load_says_is_missing(rows in prop::collection::vec(row(), 0..24)) {
+        let (snapshot, problems) = load(&rows);
+        let report = check(&snapshot, problems.clone(), &Options::default(), &Settings::default());
+        for problem in problems {
+            let is_it = |finding: &&Finding| {
+                (finding.code, finding.table, finding.id, &finding.message)
+                    == (problem.code, problem.table, problem.id, &problem.what)
+            };
+            prop_assert_eq!(report.findings.iter().filter(is_it).count(), 1, "{}", problem);
+            prop_assert!(codes().any(|code| code == problem.code), "{}", problem.code);
+        }
+    }
+
+    /// The claim of `never-wins` is put to the proof: without these rules,
+    /// every client gets the same.
+    #[test]
+    fn what_never_wins_is_missed_by_nobody(rows in prop::collection::vec(likely_rule(), 0..12)) {
+        let users = [user(1, "a.org", "alice"), user(2, "b.org", "linux"), user(3, "a.org", "bob")];
+        let rows: Vec<Row> = users.into_iter().chain(rows.into_iter().zip(1..).map(|(mut row, id)| {
+            if let Row::Rule(row) = &mut row {
+                row.id = id;
+            }
+            row
+        })).collect();
+        let dead: Vec<i64> =
+            report(&rows).findings.iter().filter(|finding| finding.code == "never-wins").map(|f| f.id).collect();
+        let rest: Vec<Row> = rows
+            .iter()
+            .filter(|row| row.table() == Table::UserAuth || !dead.contains(&row.id()))
+            .cloned()
+            .collect();
+        let (all, rest) = (load(&rows).0, load(&rest).0);
+        for (user, domain) in [("alice", "a.org"), ("linux", "b.org"), ("bob", "a.org")] {
+            for more in [&[][..], &[("osname", "linux")], &[("hwaddr", "bob"), ("osname", "x")], &[("arch", "linux"), ("hwaddr", "")]] {
+                let own = [("username", user), ("domain", domain), ("password", "")];
+                let params: crate::core::model::Params = own.iter().chain(more).copied().collect();
+                prop_assert_eq!(
+                    String::from_utf8(all.answer_to(user, domain, &params)),
+                    String::from_utf8(rest.answer_to(user, domain, &params))
+                );
+            }
+        }
+    }
+}
+
+fn likely_rule() -> impl Strategy<Value = Row> {
+    let pick = |texts: &[&'static str]| prop::sample::select(texts.to_vec());
+    (
+        pick(&["", "a.org", "b.org"]),
+        pick(&["default", "alice", "linux", "osname=linux", "bob", "username=alice"]),
+        (0i64..3, 0i64..2),
+        pick(&["k", "k.$osname", "l", "k.x"]),
+        pick(&["v", "w", "$osname", "$hwaddr", "${hwaddr:-x}$osname", "$username"]),
+    )
+        .prop_map(|(domain, subject, priorities, key, value)| {
+            rule(0, domain, subject, priorities, key, value)
+        })
+}

@@ -1,0 +1,93 @@
+//! What is wrong with users, and with whole tenants.
+
+use std::collections::BTreeMap;
+
+use hashbrown::HashMap;
+
+use super::{Report, Settings};
+use crate::core::credential::Weakness;
+use crate::core::model::Table;
+use crate::snapshot::{ALL_TENANTS, Snapshot};
+
+/// What a tenant has: the lowest ids, and how many.
+#[derive(Default)]
+struct Tenant {
+    user: Option<i64>,
+    users: usize,
+    rule: Option<i64>,
+    rules: usize,
+}
+
+pub(super) fn check(snapshot: &Snapshot, settings: &Settings, report: &mut Report) {
+    let domains: HashMap<u32, &[u8]> = snapshot.domains().collect();
+    let domain = |tenant| String::from_utf8_lossy(domains.get(&tenant).copied().unwrap_or_default());
+    let mut tenants: BTreeMap<u32, Tenant> = BTreeMap::new();
+    let mut weak: BTreeMap<(u32, Weakness), (i64, usize)> = BTreeMap::new();
+    for named in snapshot.named() {
+        let tenant = tenants.entry(named.tenant()).or_default();
+        tenant.rules += named.rules().len();
+        let lowest = |one: Option<i64>, other: Option<i64>| one.into_iter().chain(other).min();
+        tenant.rule = lowest(tenant.rule, named.rules().iter().map(|rule| rule.order().id).min());
+        for (id, credential) in named.users() {
+            tenant.users += 1;
+            tenant.user = lowest(tenant.user, Some(id));
+            match credential.weakness() {
+                Some(weakness) if settings.each_user => weak_hash(weakness, id, "it is", report),
+                Some(weakness) => {
+                    let (first, count) = weak.entry((named.tenant(), weakness)).or_insert((id, 0));
+                    *first = id.min(*first);
+                    *count += 1;
+                }
+                None => {}
+            }
+            if named.name() == b"default" {
+                let what = "the subject `default` is everyone and not this user: write `username=default` \
+                            where the user is meant";
+                report.add("ambiguous-subject", Table::UserAuth, id, what);
+            }
+        }
+    }
+    for ((tenant, weakness), (first, count)) in weak {
+        let of = match count {
+            1 => format!("one password of {} is", domain(tenant)),
+            _ => format!("{count} passwords of {}, from this user on, are", domain(tenant)),
+        };
+        weak_hash(weakness, first, &of, report);
+    }
+    let has_rules_for_all = tenants.get(&ALL_TENANTS).is_some_and(|all| all.rules > 0);
+    for (number, tenant) in tenants.iter().filter(|(number, _)| **number != ALL_TENANTS) {
+        let name = domain(*number);
+        match (tenant.user, tenant.rule) {
+            (Some(user), None) if !has_rules_for_all => {
+                let what = format!(
+                    "no rule is for the tenant {name}, so its users ({}) get nothing: add rules, or correct the domain",
+                    tenant.users
+                );
+                report.add("no-rules", Table::UserAuth, user, what);
+            }
+            (None, Some(rule)) => {
+                let what = format!(
+                    "the tenant {name} has no users, so its rules ({}) are for nobody: add users, or correct the domain",
+                    tenant.rules
+                );
+                report.add_rule("no-users", rule, what);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn weak_hash(weakness: Weakness, id: i64, of: &str, report: &mut Report) {
+    let (code, what) = match weakness {
+        Weakness::Plain => ("weak-hash", "stored as it is: whoever reads the table has it".to_owned()),
+        Weakness::Md5 => ("weak-hash", "stored as unsalted md5, which is guessed in no time".to_owned()),
+        Weakness::Cheap(kind) => ("weak-hash", format!("stored as {kind} with too little work")),
+        Weakness::Ha1 => ("weak-ha1", "stored as SIP servers need it, which is guessed quickly".to_owned()),
+    };
+    let mend = if code == "weak-ha1" {
+        "keep the table from others"
+    } else {
+        "set it anew with `jitsiprovs user passwd`"
+    };
+    report.add(code, Table::UserAuth, id, format!("{of} {what}: {mend}"));
+}

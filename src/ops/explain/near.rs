@@ -1,0 +1,65 @@
+//! Names that somebody may have meant.
+
+use hashbrown::HashSet;
+
+use super::{Refused, Request};
+use crate::core::model::{Known, UserRow};
+use crate::snapshot::Snapshot;
+
+/// As many as are worth reading.
+const SHOWN: usize = 3;
+
+/// The nearest of `names` to a name that is not among them, the nearest first:
+/// no more than a slip or two away, and less than half of it.
+pub fn near<'n>(wanted: &str, names: impl IntoIterator<Item = &'n str>) -> Vec<String> {
+    let wanted = wanted.to_lowercase();
+    let len = wanted.chars().count();
+    let most = (len / 2).min(2);
+    let mut found: Vec<(usize, &str)> = Vec::new();
+    for name in names {
+        // Most names are of another length by far.
+        if name.len().abs_diff(wanted.len()) > 4 * most {
+            continue;
+        }
+        let distance = strsim::osa_distance(&wanted, &name.to_lowercase());
+        let entry = (distance, name);
+        if distance <= most && !found.contains(&entry) {
+            found.push(entry);
+            found.sort_unstable();
+            found.truncate(SHOWN);
+        }
+    }
+    found.into_iter().map(|(_, name)| name.to_owned()).collect()
+}
+
+/// Why `request` finds nobody.
+pub(super) fn unknown(snapshot: &Snapshot, request: &Request, users: &[UserRow]) -> Refused {
+    let known = |known| request.params().known(known).unwrap_or_default().to_owned();
+    let (username, domain) = (known(Known::Username), known(Known::Domain));
+    let (folded, tenant) = (snapshot.fold(&username), snapshot.fold(&domain));
+    let texts = users.iter().filter_map(|row| {
+        let (name, domain) = (row.username.text().ok()??, row.domain.text().ok()??);
+        Some((name, domain))
+    });
+    if !snapshot.has_tenant(&tenant) {
+        let mut domains: HashSet<String> = HashSet::new();
+        for (_, domain) in texts {
+            if !domains.contains(&*domain) {
+                domains.insert(domain.into_owned());
+            }
+        }
+        return Refused::NoTenant { near: near(&domain, domains.iter().map(String::as_str)), domain };
+    }
+    let (mut of_tenant, mut namesakes) = (Vec::new(), Vec::new());
+    for (name, domain) in texts {
+        if snapshot.fold(&domain) == tenant {
+            of_tenant.push(name);
+        } else if namesakes.len() < SHOWN && snapshot.fold(&name) == folded {
+            namesakes.push(format!("{name}@{domain}"));
+        }
+    }
+    let mut near = near(&username, of_tenant.iter().map(|name| &**name));
+    near.extend(namesakes);
+    near.truncate(SHOWN);
+    Refused::NoUser { username, domain, near }
+}

@@ -1,0 +1,263 @@
+//! What is told: every key, its winner, and those that lost to it.
+
+use hashbrown::HashMap;
+use serde::Serialize;
+
+use super::Request;
+use crate::core::model::{Cell, HIDDEN, Known, Params, RuleRow};
+use crate::core::properties;
+use crate::core::rules::{Compiled, Order, Outcome};
+use crate::core::secret;
+use crate::snapshot::{Fate, Mismatch, Options, Session, Snapshot, Traced};
+
+/// Rules of one key that do not match, as many as are listed without being
+/// asked for.
+const LISTED: usize = 10;
+
+/// What a client would get, and why. Passwords are hidden in it.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// The user.
+    pub username: String,
+    /// The tenant.
+    pub domain: String,
+    /// What the client sent, as the server understands it.
+    pub parameters: Vec<Parameter>,
+    /// The properties: those of the answer first, in its order, then those that
+    /// no rule sets for this client.
+    pub keys: Vec<Key>,
+    /// Rules that do not match this client and are not listed.
+    pub left_out: usize,
+    /// Rules in the answer that use a password which is not known, and those for
+    /// whom it selects.
+    pub without_password: Vec<i64>,
+}
+
+/// A parameter.
+#[derive(Debug, Serialize)]
+pub struct Parameter {
+    /// Its canonical name.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// A property.
+#[derive(Debug, Serialize)]
+pub struct Key {
+    /// Its key, as it stands in the answer.
+    pub key: String,
+    /// Its value there; `None` when it is not in it.
+    pub value: Option<String>,
+    /// The rules for it: the winner first, then in the order in which they count.
+    pub rules: Vec<Rule>,
+}
+
+/// A rule.
+#[derive(Debug, Serialize)]
+pub struct Rule {
+    /// Its row.
+    pub id: i64,
+    /// Its tenant; `None` for all.
+    pub domain: Option<String>,
+    /// Whom it is for.
+    pub subject: String,
+    /// Its priorities.
+    pub spriority: Option<i64>,
+    /// See there.
+    pub ppriority: Option<i64>,
+    /// Its key: rendered, or as stored if that cannot be.
+    pub key: String,
+    /// Its value, likewise.
+    pub value: String,
+    /// `won`, `lost`, `lacks`, `mismatch` or `bad`.
+    pub verdict: &'static str,
+    /// The rule it lost to.
+    pub lost_to: Option<i64>,
+    /// The parameter it lacks, or that has another value than it wants.
+    pub parameter: Option<String>,
+    /// The verdict in words.
+    pub why: String,
+}
+
+impl Report {
+    /// Explains what `snapshot`, which was made of `rows` with `options`, gives
+    /// to `request`. Without `all`, rules of other users are only counted, and
+    /// of those for one key that match nothing a few are listed.
+    pub fn new(
+        snapshot: &Snapshot,
+        options: &Options,
+        session: Session<'_>,
+        request: &Request,
+        rows: &[RuleRow],
+        all: bool,
+    ) -> Report {
+        let params = request.params();
+        let traced = snapshot.trace(options, session, params, rows);
+        let mut shown = params.clone();
+        shown.set(Known::Password, Some(HIDDEN.to_owned()));
+        let mut report = Report {
+            username: params.known(Known::Username).unwrap_or_default().to_owned(),
+            domain: params.known(Known::Domain).unwrap_or_default().to_owned(),
+            parameters: parameters(request, &shown),
+            keys: Vec::new(),
+            left_out: 0,
+            without_password: Vec::new(),
+        };
+        // Keys are told apart as the client reads them, those of rules that
+        // cannot be rendered as they are stored.
+        let mut places: HashMap<Vec<u16>, usize> = HashMap::new();
+        let mut mismatches: Vec<usize> = Vec::new();
+        for traced in &traced {
+            let won = traced.fate == Fate::Matches(Outcome::Won);
+            let is_mismatch = matches!(traced.fate, Fate::Mismatch(_) | Fate::Bad(_));
+            if !all && is_private(&traced.fate) {
+                report.left_out += 1;
+                continue;
+            }
+            if !request.has_password() && is_for_a_password(&traced.fate) {
+                report.without_password.push(traced.row.id);
+            }
+            let rule = rule(traced, &shown, options);
+            let name = traced.client_key(params).unwrap_or_else(|| rule.key.encode_utf16().collect());
+            let place = *places.entry(name).or_insert_with(|| {
+                report.keys.push(Key { key: rule.key.clone(), value: None, rules: Vec::new() });
+                mismatches.push(0);
+                mismatches.len() - 1
+            });
+            mismatches[place] += usize::from(is_mismatch);
+            if !all && is_mismatch && mismatches[place] > LISTED {
+                report.left_out += 1;
+                continue;
+            }
+            let key = &mut report.keys[place];
+            if won {
+                if !request.has_password() && traced.rule.as_ref().is_some_and(|r| r.uses(Known::Password)) {
+                    report.without_password.push(rule.id);
+                }
+                (key.key, key.value) = (rule.key.clone(), Some(rule.value.clone()));
+                key.rules.insert(0, rule);
+            } else {
+                key.rules.push(rule);
+            }
+        }
+        let orders: HashMap<i64, Order> =
+            traced.iter().filter_map(|traced| Some((traced.row.id, traced.rule.as_ref()?.order))).collect();
+        // Stable, so that the others stay in the order of their first rules.
+        report.keys.sort_by_key(|key| {
+            let winner = key.rules.first().filter(|_| key.value.is_some());
+            let order = winner.and_then(|rule| orders.get(&rule.id)).copied();
+            (order.is_none(), order)
+        });
+        report
+    }
+}
+
+fn parameters(request: &Request, shown: &Params) -> Vec<Parameter> {
+    let is_sent = |known: &Known| *known != Known::Password || request.has_password();
+    let known = Known::ALL.into_iter().filter(is_sent);
+    let known = known.filter_map(|known| Some((known.name(), shown.known(known)?)));
+    let all = known.chain(shown.others());
+    let shown = |name, value| if secret::is_secret(name, value) { HIDDEN } else { value };
+    all.map(|(name, value)| Parameter { name: name.into(), value: shown(name, value).into() }).collect()
+}
+
+/// Whether a rule is somebody else's, of whom there may be very many. One that
+/// the client names by another parameter is worth telling.
+fn is_private(fate: &Fate) -> bool {
+    match fate {
+        Fate::Mismatch(Mismatch::OtherUser { is_sent }) => !is_sent,
+        Fate::Mismatch(Mismatch::Param { name, .. }) => name == Known::Username.name(),
+        _ => false,
+    }
+}
+
+fn is_for_a_password(fate: &Fate) -> bool {
+    matches!(fate, Fate::Mismatch(Mismatch::Param { name, .. }) if name == Known::Password.name())
+}
+
+impl Traced<'_> {
+    /// The key as the client reads it; `None` when it cannot be rendered.
+    fn client_key(&self, params: &Params) -> Option<Vec<u16>> {
+        let rule = self.rule.as_ref().filter(|rule| rule.key_missing(params).is_none())?;
+        let written = rule.render_key(params);
+        // A comment is told apart by its whole text.
+        Some(properties::client_key(&written).unwrap_or_else(|| written.into_iter().map(u16::from).collect()))
+    }
+}
+
+fn rule(traced: &Traced<'_>, shown: &Params, options: &Options) -> Rule {
+    let Traced { row, rule, fate } = traced;
+    let stored = |cell: &Cell| match cell {
+        Cell::Null => String::new(),
+        Cell::Int(number) => number.to_string(),
+        Cell::Text(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+    };
+    let rendered = |written| String::from_utf8(written).expect("what is written is ASCII");
+    let usable =
+        |is_whole: fn(&Compiled, &Params) -> bool| rule.as_ref().filter(|rule| is_whole(rule, shown));
+    let key = usable(|rule, shown| rule.key_missing(shown).is_none());
+    let key = key.map_or_else(|| stored(&row.key), |rule| rendered(rule.render_key(shown)));
+    let value = usable(|rule, shown| rule.value_missing(shown).is_none());
+    let value = value.map_or_else(|| stored(&row.value), |rule| rendered(rule.render_value(shown)));
+    // What was a placeholder may be filled now, and `$$` may look like one.
+    let (stored_key, stored_value) = (stored(&row.key), stored(&row.value));
+    let is_hidden = [&key, &stored_key].into_iter().any(|key| {
+        let name = secret::Name::of(key);
+        name.hides(&value) || name.hides(&stored_value)
+    });
+    let (verdict, lost_to, parameter, why) = words(fate, rule.as_ref().map(|rule| rule.order));
+    let priority = |cell: &Cell| cell.int().ok().flatten();
+    Rule {
+        id: row.id,
+        domain: Some(stored(&row.domain)).filter(|domain| !domain.is_empty()),
+        subject: options.shown_subject(&stored(&row.subject)).into_owned(),
+        spriority: priority(&row.spriority),
+        ppriority: priority(&row.ppriority),
+        value: if is_hidden { HIDDEN.to_owned() } else { value },
+        key,
+        verdict,
+        lost_to,
+        parameter,
+        why,
+    }
+}
+type Words = (&'static str, Option<i64>, Option<String>, String);
+
+fn words(fate: &Fate, order: Option<Order>) -> Words {
+    match fate {
+        Fate::Matches(Outcome::Won) => ("won", None, None, "wins".into()),
+        Fate::Matches(Outcome::Lost(to)) => {
+            let priorities = |order: Order| (order.spriority, order.ppriority);
+            let why = match order.map(priorities) == Some(priorities(*to)) {
+                true => format!("lost to {}: same priorities, larger id", to.id),
+                false => format!("lost to {}: lower priority", to.id),
+            };
+            ("lost", Some(to.id), None, why)
+        }
+        Fate::Matches(Outcome::Lacks(name)) => {
+            ("lacks", None, Some(name.to_string()), format!("the client did not send {name}"))
+        }
+        Fate::Mismatch(Mismatch::OtherUser { is_sent }) => {
+            let why = match is_sent {
+                true => "for the user of that name alone, not for others who send it",
+                false => "for another user",
+            };
+            ("mismatch", None, None, why.into())
+        }
+        Fate::Mismatch(Mismatch::Param { name, sent }) => {
+            let is_password = name == Known::Password.name();
+            let is_secret = |sent: &str| is_password || secret::is_secret(name, sent);
+            // An empty one is none, or stands for one that is not known.
+            let why = match sent.as_deref().filter(|sent| !is_password || !sent.is_empty()) {
+                Some(sent) if is_secret(sent) => format!("the client sent another {name}"),
+                None if is_password => "the password is not known".into(),
+                Some("") => format!("the client sent an empty {name}"),
+                Some(sent) => format!("the client sent {name}={sent}"),
+                None => format!("the client did not send {name}"),
+            };
+            ("mismatch", None, Some(name.clone()), why)
+        }
+        Fate::Bad(why) => ("bad", None, None, format!("bad row: {why}")),
+    }
+}

@@ -1,0 +1,318 @@
+//! One account's own values → placeholders, so that its properties become
+//! everybody's.
+
+use std::ops::Range;
+
+use hashbrown::HashMap;
+
+use super::properties_file::{Property, Unit, literal, units};
+
+/// Properties of an account whose value is the name of its user, if it is that
+/// alone. Elsewhere a name such as `5060` or `sip` would be taken for one.
+const NAMES: [&str; 6] = [
+    "USER_ID",
+    "ACCOUNT_UID",
+    "AUTHORIZATION_NAME",
+    "DISPLAY_NAME",
+    "ACCOUNT_DISPLAY_NAME",
+    "OPT_CLIST_USER",
+];
+
+/// Properties of an account that say at which domain it is.
+const PLACES: [&str; 3] = ["ACCOUNT_UID", "USER_ID", SERVER];
+const SERVER: &str = "SERVER_ADDRESS";
+const AT: u16 = b'@' as u16;
+
+/// Where Jitsi keeps an account's password: encrypted, or, of old, in base64.
+/// Provisioning sets `PASSWORD` in clear, and Jitsi then stores it its own way.
+const PASSWORDS: [&str; 2] = ["ENCRYPTED_PASSWORD", "PASSWORD"];
+
+/// The account whose values are replaced.
+pub struct Account {
+    user: Vec<u16>,
+    domain: Vec<u16>,
+}
+
+/// What the properties of an account say of whose it is.
+#[derive(Default)]
+struct Found {
+    names_user: bool,
+    /// The user's whole address is there.
+    has_address: bool,
+    address_is_elsewhere: bool,
+    server_is_elsewhere: bool,
+}
+
+impl Found {
+    /// Whether it is the user's, so that the password is theirs too.
+    fn is_own(&self) -> bool {
+        self.names_user && !self.is_elsewhere()
+    }
+
+    /// Whether it is somebody's at another domain, perhaps of the same name, whose
+    /// server must not be sent this user's password. A domain may have its server
+    /// elsewhere, but then the address is there.
+    fn is_elsewhere(&self) -> bool {
+        self.address_is_elsewhere || self.server_is_elsewhere && !self.has_address
+    }
+}
+
+/// Properties as templates.
+pub struct Lifted {
+    /// Line, key and value.
+    pub templates: Vec<(u64, String, String)>,
+    /// How many placeholders there are.
+    pub placeholders: usize,
+    /// Keys, as they now are, of passwords that are now placeholders.
+    pub passwords: Vec<String>,
+}
+
+impl Account {
+    /// The account `user@domain`.
+    pub fn new(user: &str, domain: &str) -> Account {
+        let units = |text: &str| text.encode_utf16().collect();
+        Account { user: units(user), domain: units(domain) }
+    }
+
+    /// Puts `${username}`, `${domain}` and `${password}` where the account's own
+    /// are, and doubles every other `$`.
+    ///
+    /// - `user@domain` and the domain, where they are whole tokens: nothing that
+    ///   a name may go on with is beside them, so `sip.example.org` stays when
+    ///   the domain is `example.org`.
+    /// - the user's name alone, only in properties that hold one.
+    /// - a stored password of an account of this user becomes its `PASSWORD`
+    ///   with the value `${password}`: what is stored cannot be rendered.
+    pub fn lift(&self, properties: Vec<Property>) -> Lifted {
+        let accounts = self.accounts(&properties);
+        let mut lifted = Lifted { templates: Vec::new(), placeholders: 0, passwords: Vec::new() };
+        for Property { line, key, value } in properties {
+            let is_own = |account: &&str| accounts.get(*account).is_some_and(Found::is_own);
+            if let Some(account) = account(&key, &PASSWORDS).filter(is_own) {
+                let (key, count) = self.replace(&format!("{account}PASSWORD"), false);
+                // There may be one of each kind.
+                if !lifted.passwords.contains(&key) {
+                    lifted.placeholders += count + 1;
+                    lifted.passwords.push(key.clone());
+                    lifted.templates.push((line, key, "${password}".into()));
+                }
+                continue;
+            }
+            let is_elsewhere = |account: &str| accounts.get(account).is_some_and(Found::is_elsewhere);
+            let is_name = account(&key, &NAMES).is_some_and(|account| !is_elsewhere(account));
+            let ((key, in_key), (value, in_value)) =
+                (self.replace(&key, false), self.replace(&value, is_name));
+            lifted.placeholders += in_key + in_value;
+            lifted.templates.push((line, key, value));
+        }
+        lifted
+    }
+
+    /// What is known of each account, by its prefix.
+    fn accounts(&self, properties: &[Property]) -> HashMap<String, Found> {
+        let mut accounts = HashMap::<String, Found>::new();
+        for property in properties {
+            let (Some(account), Some(all)) = (account(&property.key, &PLACES), units(&property.value)) else {
+                continue;
+            };
+            let found = accounts.entry_ref(account).or_default();
+            let is_elsewhere = self.is_elsewhere(&all);
+            if property.key.ends_with(SERVER) {
+                found.server_is_elsewhere |= is_elsewhere;
+                continue;
+            }
+            let tokens = self.tokens(&all, true);
+            found.names_user |= tokens.iter().any(|(_, placeholder)| placeholder.contains("username"));
+            found.has_address |= tokens.iter().any(|(_, placeholder)| placeholder.contains('@'));
+            found.address_is_elsewhere |= all.iter().any(|unit| unit.read == AT) && is_elsewhere;
+        }
+        accounts
+    }
+
+    /// Whether an address, or the name of a server, is of another domain. A host of
+    /// a domain is the domain's own.
+    fn is_elsewhere(&self, all: &[Unit]) -> bool {
+        let read: Vec<u16> = all.iter().map(|unit| unit.read).collect();
+        let host = read.iter().rposition(|unit| *unit == AT).map_or(&*read, |at| &read[at + 1..]);
+        let host = String::from_utf16_lossy(host).trim().to_lowercase();
+        // What may follow is a port or a resource.
+        let host = host.split([':', '/', ';']).next().unwrap_or_default();
+        let own = String::from_utf16_lossy(&self.domain).to_lowercase();
+        !host.is_empty() && host != own && !host.ends_with(&format!(".{own}"))
+    }
+
+    /// The template that renders `text` for this account, and how many
+    /// placeholders are in it.
+    fn replace(&self, text: &str, with_name: bool) -> (String, usize) {
+        let Some(all) = units(text) else { return (literal(text), 0) };
+        let (mut template, mut count, mut done) = (String::new(), 0, 0);
+        for (place, placeholder) in self.tokens(&all, with_name) {
+            template.push_str(&literal(&text[done..all[place.start].written.start]));
+            template.push_str(placeholder);
+            count += placeholder.matches('$').count();
+            done = all[place.end - 1].written.end;
+        }
+        template.push_str(&literal(&text[done..]));
+        (template, count)
+    }
+
+    /// Where the account's values are.
+    fn tokens(&self, all: &[Unit], with_name: bool) -> Vec<(Range<usize>, &'static str)> {
+        let (mut tokens, mut at) = (Vec::new(), 0);
+        while at < all.len() {
+            match self.token(all, at, with_name) {
+                Some((length, placeholder)) => {
+                    tokens.push((at..at + length, placeholder));
+                    at += length;
+                }
+                None => at += 1,
+            }
+        }
+        tokens
+    }
+
+    /// The account's value that begins at `at`, as long as it can be.
+    fn token(&self, all: &[Unit], at: usize, with_name: bool) -> Option<(usize, &'static str)> {
+        let before = at.checked_sub(1).map(|before| all[before].read);
+        if before.is_some_and(continues) {
+            return None;
+        }
+        let after = |length: usize| all.get(at + length).map(|unit| unit.read);
+        let is_here = |start: usize, wanted: &[u16]| {
+            all.get(start..start + wanted.len())
+                .is_some_and(|found| found.iter().map(|unit| unit.read).eq(wanted.iter().copied()))
+        };
+        let ends = |length: usize| !after(length).is_some_and(continues);
+        let (user, domain) = (self.user.len(), self.domain.len());
+        if is_here(at, &self.user) && before != Some(AT) && after(user) == Some(AT) {
+            let whole = user + 1 + domain;
+            let is_own = is_here(at + user + 1, &self.domain) && ends(whole);
+            // Of another domain, it is somebody else.
+            return is_own.then_some((whole, "${username}@${domain}"));
+        }
+        // One without a dot may be any word.
+        let is_address = self.domain.contains(&u16::from(b'.')) || before == Some(AT);
+        if is_address && is_here(at, &self.domain) && ends(domain) {
+            return Some((domain, "${domain}"));
+        }
+        let is_name = with_name && is_here(at, &self.user) && ends(user) && before != Some(AT);
+        is_name.then_some((user, "${username}"))
+    }
+}
+
+/// Whether a name goes on with it.
+fn continues(unit: u16) -> bool {
+    char::from_u32(unit.into())
+        .is_none_or(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '+' | '%'))
+}
+
+/// What stands before the last part of a key, the dot included, if that is one
+/// of `names`.
+fn account<'k>(key: &'k str, names: &[&str]) -> Option<&'k str> {
+    let (account, name) = key.split_at(key.rfind('.')? + 1);
+    names.contains(&name).then_some(account)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::properties_file::parse;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn lift(user: &str, domain: &str, text: &str) -> Vec<String> {
+        let (properties, _) = parse(text.as_bytes()).expect("properties");
+        let lifted = Account::new(user, domain).lift(properties).templates;
+        lifted.into_iter().map(|(_, key, value)| format!("{key}={value}")).collect()
+    }
+
+    #[test]
+    fn whole_tokens_become_placeholders_and_nothing_else() {
+        for (from, to) in [
+            ("a=Jabber\\:alice@example.org", "a=Jabber\\:${username}@${domain}"),
+            ("a=Jabber\\:alice@example.org@example.org", "a=Jabber\\:${username}@${domain}@${domain}"),
+            ("a=alice\\u0040example.org", "a=${username}@${domain}"),
+            ("a=malice@example.org", "a=malice@${domain}"),
+            ("a=alice@example.org.uk", "a=alice@example.org.uk"),
+            ("a=alice@example.net", "a=alice@example.net"),
+            ("x.ACCOUNT_UID=SIP\\:alice@example.net", "x.ACCOUNT_UID=SIP\\:alice@example.net"),
+            ("a=sip.example.org", "a=sip.example.org"),
+            ("a=example.org,$x", "a=${domain},$$x"),
+            ("a=alice", "a=alice"),
+            ("x.USER_ID=alice", "x.USER_ID=${username}"),
+            ("x.USER_ID=alice2", "x.USER_ID=alice2"),
+            ("rooms.alice@example.org\\ x=1", "rooms.alice@${domain}\\ x=1"),
+            ("rooms/alice@example.org\\ x=1", "rooms/${username}@${domain}\\ x=1"),
+        ] {
+            assert_eq!(lift("alice", "example.org", from), [to]);
+        }
+        assert_eq!(lift("5060", "sip", "x.SERVER_PORT=5060\nx.P=sip\n"), ["x.SERVER_PORT=5060", "x.P=sip"]);
+        assert_eq!(lift("5060", "sip", "x.USER_ID=5060@sip"), ["x.USER_ID=${username}@${domain}"]);
+        // What begins with an escape is the escape: `\n` is no n.
+        assert_eq!(lift("nick", "example.org", "x.USER_ID=\\nick"), ["x.USER_ID=\\nick"]);
+    }
+
+    #[test]
+    fn an_account_at_another_domain_gets_nothing_of_the_user() {
+        let account = |uid: &str, user: &str, server: &str| {
+            format!(
+                "a.ACCOUNT_UID={uid}\na.USER_ID={user}\na.SERVER_ADDRESS={server}\na.ENCRYPTED_PASSWORD=x"
+            )
+        };
+        for (uid, user, server, is_own) in [
+            ("SIP\\:alice@other.net", "alice", "other.net", false),
+            ("SIP\\:alice@other.net", "alice", "example.org", false),
+            ("alice", "alice", "other.net", false),
+            ("alice", "alice@other.net", "example.org", false),
+            ("SIP\\:alice@example.org", "alice", "example.org", true),
+            ("SIP\\:alice@sip.example.org\\:5060", "alice", "sip.example.org", true),
+            ("Jabber\\:alice@example.org", "alice@example.org", "xmpp.hoster.net", true),
+            ("alice", "alice", "Example.org", true),
+        ] {
+            let lifted = lift("alice", "example.org", &account(uid, user, server));
+            let is_lifted = lifted.iter().any(|line| line == "a.PASSWORD=${password}");
+            assert_eq!(is_lifted, is_own, "{lifted:?}");
+            let has_name = lifted.iter().any(|line| line.starts_with("a.USER_ID=${username}"));
+            assert_eq!(has_name, is_own, "{lifted:?}");
+        }
+    }
+
+    #[test]
+    fn stored_passwords_of_the_users_own_accounts_become_the_password() {
+        let text = "p.acc1.USER_ID=alice@example.org\np.acc1.ENCRYPTED_PASSWORD=c2VjcmV0\n\
+                    p.acc1.PASSWORD=c2VjcmV0\np.acc2.USER_ID=bob\np.acc2.ENCRYPTED_PASSWORD=x\n";
+        let lifted = lift("alice", "example.org", text);
+        let expected = [
+            "p.acc1.USER_ID=${username}@${domain}",
+            "p.acc1.PASSWORD=${password}",
+            "p.acc2.USER_ID=bob",
+            "p.acc2.ENCRYPTED_PASSWORD=x",
+        ];
+        assert_eq!(lifted, expected);
+    }
+
+    proptest! {
+        #[test]
+        fn a_lifted_file_renders_what_it_was_for_this_account(
+            text in r"(x\.USER_ID|a|rooms/al@b\.c)=(al|b\.c|@|\\:|\\u0040|\$|[a.\\ é]){0,6}",
+        ) {
+            use crate::core::model::Params;
+            use crate::core::properties::Place;
+            use crate::core::template::Template;
+            let Ok((properties, _)) = parse(text.as_bytes()) else { return Ok(()) };
+            let read = |text: &str| -> Vec<u16> { units(text).expect("read").iter().map(|unit| unit.read).collect() };
+            let before: Vec<_> = properties.iter().map(|property| (read(&property.key), read(&property.value))).collect();
+            let params: Params = [("username", "al"), ("domain", "b.c")].into_iter().collect();
+            let render = |text: &str, place| {
+                let mut out = Vec::new();
+                Template::parse(text, place, drop).whole().render(&params, &mut out);
+                read(std::str::from_utf8(&out).expect("ASCII"))
+            };
+            let lifted = Account::new("al", "b.c").lift(properties).templates;
+            let after: Vec<_> = lifted
+                .iter()
+                .map(|(_, key, value)| (render(key, Place::Key), render(value, Place::Value)))
+                .collect();
+            prop_assert_eq!(after, before);
+        }
+    }
+}

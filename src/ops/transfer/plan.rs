@@ -1,0 +1,452 @@
+//! What must be edited so that tables say what a file says.
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::hash::Hash;
+
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+use serde::Serialize;
+
+use super::{Error, Rule, User};
+use crate::core::model::{Row, RuleRow, Table, UserRow};
+use crate::core::rules::{Key, KeyIdentity};
+use crate::snapshot::{Comparison, Folded, Options};
+use crate::source::{Columns, Edit};
+
+/// What a file has many of.
+pub trait Item: Sized {
+    /// What two must have in common to be the same one, as the server compares.
+    type Identity: Hash + Eq;
+    /// The row it is read from.
+    type Row;
+    /// Where its rows are.
+    const TABLE: Table;
+    /// What files call the columns of the table.
+    const COLUMNS: &'static [&'static str];
+    /// Whether there may be only one.
+    const IS_UNIQUE: bool;
+
+    /// See [`Item::Identity`].
+    fn identity(&self, comparison: Comparison) -> Self::Identity;
+    /// The columns in which they differ.
+    fn differing(&self, other: &Self) -> Columns;
+    /// What counts before the id. The same for all where the id does not count.
+    fn order(&self) -> (Option<i32>, Option<i32>);
+    /// Its name for people: never a password or a value.
+    fn label(&self, options: &Options) -> String;
+    /// See [`User::row`].
+    fn to_row(&self, id: i64) -> Row;
+    /// See [`User::read`].
+    ///
+    /// # Errors
+    /// Why the server cannot use it.
+    fn read(row: &Self::Row, options: &Options) -> Result<Self, String>;
+    /// The id of a row.
+    fn id(row: &Self::Row) -> i64;
+}
+
+impl Item for User {
+    type Identity = (Folded, Folded);
+    type Row = UserRow;
+    const TABLE: Table = Table::UserAuth;
+    const COLUMNS: &'static [&'static str] = &["username", "domain", "password"];
+    const IS_UNIQUE: bool = true;
+
+    fn identity(&self, comparison: Comparison) -> Self::Identity {
+        (comparison.fold(&self.domain), comparison.fold(&self.username))
+    }
+
+    fn differing(&self, other: &Self) -> Columns {
+        Columns::of(&[
+            self.username != other.username,
+            self.domain != other.domain,
+            self.password != other.password,
+        ])
+    }
+
+    fn order(&self) -> (Option<i32>, Option<i32>) {
+        (None, None)
+    }
+
+    fn label(&self, _: &Options) -> String {
+        format!("{}@{}", self.username, self.domain)
+    }
+
+    fn to_row(&self, id: i64) -> Row {
+        Row::User(self.row(id))
+    }
+
+    fn read(row: &UserRow, options: &Options) -> Result<Self, String> {
+        User::read(row, options)
+    }
+
+    fn id(row: &UserRow) -> i64 {
+        row.id
+    }
+}
+
+impl Item for Rule {
+    type Identity = (Folded, Folded, KeyIdentity);
+    type Row = RuleRow;
+    const TABLE: Table = Table::JitsiProperty;
+    const COLUMNS: &'static [&'static str] = &["domain", "subject", "spriority", "ppriority", "key", "value"];
+    const IS_UNIQUE: bool = false;
+
+    fn identity(&self, comparison: Comparison) -> Self::Identity {
+        (
+            comparison.fold(&self.domain),
+            comparison.fold(&self.subject),
+            Key::parse(&self.key, |_| ()).identity(),
+        )
+    }
+
+    fn differing(&self, other: &Self) -> Columns {
+        Columns::of(&[
+            self.domain != other.domain,
+            self.subject != other.subject,
+            self.spriority != other.spriority,
+            self.ppriority != other.ppriority,
+            self.key != other.key,
+            self.value != other.value,
+        ])
+    }
+
+    fn order(&self) -> (Option<i32>, Option<i32>) {
+        Rule::order(self)
+    }
+
+    fn label(&self, options: &Options) -> String {
+        let Rule { domain, subject, key, .. } = self;
+        let subject = options.shown_subject(subject);
+        format!("{subject} of {}: {key}", if domain.is_empty() { "all tenants" } else { domain })
+    }
+
+    fn to_row(&self, id: i64) -> Row {
+        Row::Rule(self.row(id))
+    }
+
+    fn read(row: &RuleRow, options: &Options) -> Result<Self, String> {
+        Rule::read(row, options)
+    }
+
+    fn id(row: &RuleRow) -> i64 {
+        row.id
+    }
+}
+
+/// What the server uses of `rows`, in the order in which it counts, and what it
+/// leaves out, in words. Of users whose names are the same to it, the lowest id
+/// counts.
+pub fn usable<T: Item>(rows: Vec<T::Row>, options: &Options) -> (Vec<T>, Vec<String>) {
+    let (mut usable, mut left_out) = (Vec::with_capacity(rows.len()), Vec::new());
+    for row in rows {
+        let id = T::id(&row);
+        match T::read(&row, options) {
+            Ok(item) => usable.push((id, item)),
+            Err(why) => left_out.push(format!("{} id {id}: {why}", T::TABLE)),
+        }
+    }
+    usable.sort_by_key(|(id, item)| (item.order(), *id));
+    if T::IS_UNIQUE {
+        let mut first = HashMap::with_capacity(usable.len());
+        usable.retain(|(id, item)| match first.entry(item.identity(options.comparison)) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(*id);
+                true
+            }
+            Entry::Occupied(first) => {
+                let (table, label) = (T::TABLE, item.label(options));
+                left_out
+                    .push(format!("{table} id {id}: {label} is the same name as that of id {}", first.get()));
+                false
+            }
+        });
+    }
+    (usable.into_iter().map(|(_, item)| item).collect(), left_out)
+}
+
+/// What becomes of an item of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// A row says so already.
+    Keep(i64),
+    /// This row is to say so, which differs in these columns.
+    Set(i64, Columns),
+    /// There is to be a row.
+    Add,
+    /// This row is to go, and to come again behind those before it.
+    Move(i64),
+}
+
+/// The edits that make tables say what a file says.
+pub struct Plan<T> {
+    wanted: Vec<(T, Step)>,
+    /// Rows that are to go, with what is known of them.
+    removed: Vec<(i64, Option<T>)>,
+    /// How many of each.
+    pub counts: Counts,
+}
+
+/// How many items are to be edited, and how.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// New ones.
+    pub added: usize,
+    /// Those that differ, or stand in another place.
+    pub set: usize,
+    /// Those that go.
+    pub removed: usize,
+    /// Those that are as they should be.
+    pub kept: usize,
+}
+
+impl Counts {
+    /// How many edits that is.
+    pub fn edits(self) -> usize {
+        self.added + self.set + self.removed
+    }
+}
+
+/// What becomes of a row.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Told {
+    /// `add`, `change`, `move` (to stand behind others of equal priority) or
+    /// `remove`.
+    pub what: &'static str,
+    /// The row; none of what is added.
+    pub id: Option<i64>,
+    /// Its name: never a password or a value.
+    pub row: String,
+    /// The columns that change.
+    pub columns: Vec<&'static str>,
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.row)?;
+        match self.what {
+            "change" => write!(f, " ({})", self.columns.join(", ")),
+            "move" => f.write_str(" (place)"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<T: Item> Plan<T> {
+    /// Compares what is there, by ids, `None` for a row that the server cannot
+    /// use, with what is wanted, by lines. With `replace`, nothing else is to
+    /// remain, and what is of equal priority is to stand in the order of the file.
+    ///
+    /// # Errors
+    /// When the file names one twice of which there may be only one.
+    pub fn new(
+        mut there: Vec<(i64, Option<T>)>,
+        wanted: Vec<(u64, T)>,
+        replace: bool,
+        options: &Options,
+    ) -> Result<Plan<T>, Error> {
+        // Of several that are the same one, the first is the one that counts.
+        there.sort_by_key(|(id, item)| (item.as_ref().map(T::order), *id));
+        let found = matched(&there, &wanted, options)?;
+        let mut is_left = vec![true; there.len()];
+        let mut counts = Counts::default();
+        let mut steps = Vec::with_capacity(wanted.len());
+        for ((_, item), found) in wanted.into_iter().zip(found) {
+            let step = match found.and_then(|at| Some((at, there[at].0, there[at].1.as_ref()?))) {
+                None => Step::Add,
+                Some((at, id, old)) => {
+                    is_left[at] = false;
+                    match item.differing(old) {
+                        columns if columns.is_empty() => Step::Keep(id),
+                        columns => Step::Set(id, columns),
+                    }
+                }
+            };
+            steps.push((item, step));
+        }
+        let mut removed: Vec<_> = match replace {
+            true => {
+                there.into_iter().zip(is_left).filter_map(|(row, is_left)| is_left.then_some(row)).collect()
+            }
+            false => Vec::new(),
+        };
+        removed.sort_by_key(|(id, _)| *id);
+        if replace && !T::IS_UNIQUE {
+            keep_order(&mut steps);
+        }
+        for (_, step) in &steps {
+            match step {
+                Step::Keep(_) => counts.kept += 1,
+                Step::Set(..) | Step::Move(_) => counts.set += 1,
+                Step::Add => counts.added += 1,
+            }
+        }
+        counts.removed = removed.len();
+        Ok(Plan { wanted: steps, removed, counts })
+    }
+
+    /// What is to be there, in the order of the file.
+    pub fn wanted(&self) -> impl Iterator<Item = &T> {
+        self.wanted.iter().map(|(item, _)| item)
+    }
+
+    /// What becomes of each row, as in a diff: what goes, what changes, what comes.
+    pub fn told<'p>(&'p self, options: &'p Options) -> impl Iterator<Item = Told> + 'p {
+        self.kinds(options).into_iter().flatten()
+    }
+
+    /// Up to `most` lines for each of the three.
+    pub fn lines(&self, most: usize, options: &Options) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (sign, mut all) in ['-', '~', '+'].into_iter().zip(self.kinds(options)) {
+            lines.extend(all.by_ref().take(most).map(|told| format!("{sign} {told}")));
+            match all.count() {
+                0 => {}
+                more => lines.push(format!("{sign} ... and {more} more")),
+            }
+        }
+        lines
+    }
+
+    fn kinds<'p>(&'p self, options: &'p Options) -> [Box<dyn Iterator<Item = Told> + 'p>; 3] {
+        let told = |what, id, item: &T| Told { what, id, row: item.label(options), columns: Vec::new() };
+        let removed = self.removed.iter().map(move |(id, item)| match item {
+            Some(item) => told("remove", Some(*id), item),
+            None => {
+                let row = format!("{} id {id}, which cannot be used", T::TABLE);
+                Told { what: "remove", id: Some(*id), row, columns: Vec::new() }
+            }
+        });
+        let changed = self.wanted.iter().filter_map(move |(item, step)| match step {
+            Step::Set(id, columns) => {
+                let columns = columns.pick(T::COLUMNS).copied().collect();
+                Some(Told { columns, ..told("change", Some(*id), item) })
+            }
+            Step::Move(id) => Some(told("move", Some(*id), item)),
+            Step::Keep(_) | Step::Add => None,
+        });
+        let added = self.wanted.iter().filter(|(_, step)| *step == Step::Add);
+        let added = added.map(move |(item, _)| told("add", None, item));
+        [Box::new(removed), Box::new(changed), Box::new(added)]
+    }
+
+    /// The edits, in the order in which they are to be made: ids are given to
+    /// what is added in the order of the file.
+    pub fn edits(self) -> impl Iterator<Item = Edit> + Send
+    where
+        T: Send,
+    {
+        let moved = self.wanted.iter().filter_map(|(_, step)| match step {
+            Step::Move(id) => Some(*id),
+            _ => None,
+        });
+        let gone: Vec<i64> = self.removed.iter().map(|(id, _)| *id).chain(moved).collect();
+        let (mut set, mut added) = (Vec::new(), Vec::new());
+        for (item, step) in self.wanted {
+            match step {
+                Step::Keep(_) => {}
+                Step::Set(id, columns) => set.push((id, columns, item)),
+                Step::Add | Step::Move(_) => added.push(item),
+            }
+        }
+        // Alike next to alike, which are written at once.
+        set.sort_by_key(|(_, columns, _)| *columns);
+        let gone = gone.into_iter().map(|id| Edit::Remove(T::TABLE, id));
+        let set = set.into_iter().map(|(id, columns, item)| Edit::Set(item.to_row(id), columns));
+        gone.chain(set).chain(added.into_iter().map(|item| Edit::Add(item.to_row(0))))
+    }
+}
+
+/// Where in `there`, which is in the order in which it counts, each of `wanted` is.
+/// Of several that are the same one, those that need no edit are found first, so
+/// that a second import finds all of its own, then those of equal priority; the
+/// others go by the order in which they count. Where there may be only one, the first is meant.
+///
+/// # Errors
+/// When the file names one twice of which there may be only one.
+fn matched<T: Item>(
+    there: &[(i64, Option<T>)],
+    wanted: &[(u64, T)],
+    options: &Options,
+) -> Result<Vec<Option<usize>>, Error> {
+    let (mut first, mut next) = chains(there, options.comparison);
+    let mut find = |item: &T, fits: &dyn Fn(&T) -> bool| {
+        let head = first.get_mut(&item.identity(options.comparison))?;
+        take(head, &mut next, |at| there[at].1.as_ref().is_some_and(fits))
+    };
+    let mut found = vec![None; wanted.len()];
+    if T::IS_UNIQUE {
+        let mut lines = HashMap::with_capacity(wanted.len());
+        for ((line, item), found) in wanted.iter().zip(&mut found) {
+            if let Some(first) = lines.insert(item.identity(options.comparison), line) {
+                let label = item.label(options);
+                return Err(Error::new(*line, format!("{label} is in line {first} already: leave out one")));
+            }
+            *found = find(item, &|_| true);
+        }
+        return Ok(found);
+    }
+    for ((_, item), found) in wanted.iter().zip(&mut found) {
+        *found = find(item, &|old| item.differing(old).is_empty());
+    }
+    for ((_, item), found) in wanted.iter().zip(&mut found).filter(|(_, found)| found.is_none()) {
+        *found = find(item, &|old| item.order() == old.order());
+    }
+    let mut others: Vec<usize> = (0..wanted.len()).filter(|at| found[*at].is_none()).collect();
+    others.sort_by_key(|at| wanted[*at].1.order());
+    for at in others {
+        found[at] = find(&wanted[at].1, &|_| true);
+    }
+    Ok(found)
+}
+
+/// Takes the first that fits out of a chain.
+fn take(head: &mut Option<usize>, next: &mut [Option<usize>], fits: impl Fn(usize) -> bool) -> Option<usize> {
+    let mut before = None;
+    let mut at = (*head)?;
+    while !fits(at) {
+        before = Some(at);
+        at = next[at]?;
+    }
+    let after = next[at].take();
+    match before {
+        Some(before) => next[before] = after,
+        None => *head = after,
+    }
+    Some(at)
+}
+
+/// For each identity the first that has it, and for each the next that has the
+/// same.
+type Chains<I> = (HashMap<I, Option<usize>>, Vec<Option<usize>>);
+
+fn chains<T: Item>(there: &[(i64, Option<T>)], comparison: Comparison) -> Chains<T::Identity> {
+    let mut first = HashMap::with_capacity(there.len());
+    let mut next = vec![None; there.len()];
+    for (at, (_, item)) in there.iter().enumerate().rev() {
+        if let Some(item) = item {
+            next[at] = first.insert(item.identity(comparison), Some(at)).flatten();
+        }
+    }
+    (first, next)
+}
+
+/// Among those of equal priority the id decides, so ids must ascend with the
+/// file.
+fn keep_order<T: Item>(steps: &mut [(T, Step)]) {
+    let mut last: HashMap<_, i64> = HashMap::new();
+    for (item, step) in steps {
+        let last = last.entry(item.order()).or_insert(i64::MIN);
+        *last = match *step {
+            Step::Keep(id) | Step::Set(id, _) if id > *last => id,
+            Step::Keep(id) | Step::Set(id, _) => {
+                *step = Step::Move(id);
+                i64::MAX
+            }
+            Step::Add | Step::Move(_) => i64::MAX,
+        };
+    }
+}

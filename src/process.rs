@@ -1,0 +1,164 @@
+//! The process as the system sees it.
+
+pub mod background;
+pub mod files;
+pub mod pidfile;
+pub mod privileges;
+pub mod service;
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// Options whose value everyone on the machine could read in the list of
+/// processes, and the variables that take their place.
+const PASSWORDS: [(&[&str], &str); 2] =
+    [(&["--db-pwd", "--db_pwd"], "JITSIPROVS_DB_PWD"), (&["--db-apwd", "--db_apwd"], "JITSIPROVS_DB_APWD")];
+
+/// Commands that take no option of these.
+const WITHOUT_PASSWORDS: [&str; 4] = ["demo", "status", "completions", "man"];
+
+/// Starts this program anew with passwords moved from its arguments to its
+/// environment, which only the same user can read, and without our variables
+/// that are empty: those are usual in files of service managers, and mean that
+/// nothing is given. Returns if there is nothing to tidy, or if the system does
+/// not let the program be started again.
+pub fn tidy() {
+    let mut args = std::env::args_os();
+    let name = args.next().unwrap_or_else(|| "jitsiprovs".into());
+    let (kept, moved) = split(args.collect());
+    let ours = |name: &OsStr| name.as_bytes().starts_with(b"JITSIPROVS_");
+    let empty = std::env::vars_os().filter(|(name, value)| ours(name) && value.is_empty());
+    let empty: Vec<OsString> = empty.map(|(name, _)| name).collect();
+    if moved.is_empty() && empty.is_empty() {
+        return;
+    }
+    if let Ok(program) = std::env::current_exe() {
+        let mut anew = Command::new(program);
+        anew.arg0(name).args(kept);
+        for name in empty {
+            anew.env_remove(name);
+        }
+        let _ = anew.envs(moved).exec();
+    }
+}
+
+/// Lets this thread, and those it starts, give way to the ones that answer
+/// requests. Linux keeps the priority of each thread by itself.
+pub fn step_back() {
+    /// On the scale of `nice`: about a tenth of the processor where both want
+    /// all of it.
+    const NICE: i32 = 10;
+    // One that has stepped back further stays there.
+    let _ = rustix::process::setpriority_process(None, NICE);
+}
+
+/// Allows this process as many open files as the system lets it, which every
+/// connection is one of. Returns how many those are.
+pub fn raise_descriptors() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        Ok(()) => maximum.unwrap_or(u64::MAX),
+        Err(_) => current.unwrap_or(u64::MAX),
+    }
+}
+
+/// The arguments that may be seen, and the variables for the others. Arguments
+/// that the parser will complain about are all left as they are.
+fn split(args: Vec<OsString>) -> (Vec<OsString>, Vec<(&'static str, OsString)>) {
+    let (mut kept, mut moved) = (Vec::new(), Vec::<(&str, OsString)>::new());
+    let mut rest = args.iter();
+    while let Some(arg) = rest.next() {
+        if arg == "--" {
+            kept.push(arg.clone());
+            break;
+        }
+        let (option, value) = match arg.as_bytes().iter().position(|&byte| byte == b'=') {
+            Some(at) => (&arg.as_bytes()[..at], Some(OsStr::from_bytes(&arg.as_bytes()[at + 1..]))),
+            None => (arg.as_bytes(), None),
+        };
+        let variable = PASSWORDS
+            .iter()
+            .find(|(spellings, _)| spellings.iter().any(|spelling| spelling.as_bytes() == option));
+        let Some((_, variable)) = variable else {
+            kept.push(arg.clone());
+            continue;
+        };
+        let is_value = |next: &&OsStr| !next.as_bytes().starts_with(b"-");
+        match value.or_else(|| rest.next().map(OsString::as_os_str).filter(is_value)) {
+            Some(value) if moved.iter().all(|(known, _)| known != variable) => {
+                moved.push((variable, value.to_owned()));
+            }
+            _ => return (args, Vec::new()),
+        }
+    }
+    let is_option = |arg: &OsString| arg.as_bytes().starts_with(b"-");
+    if let Some(command) = kept.first().filter(|first| !is_option(first)) {
+        let takes_none = WITHOUT_PASSWORDS.iter().any(|other| command == other);
+        // And none takes the administrator's.
+        let takes_another = moved.iter().any(|(variable, _)| *variable != PASSWORDS[0].1);
+        if takes_none || takes_another || is_option(&args[0]) {
+            return (args, Vec::new());
+        }
+    }
+    kept.extend(rest.cloned());
+    (kept, moved)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(args: &[&str]) -> (Vec<String>, Vec<String>) {
+        let (kept, moved) = split(args.iter().map(OsString::from).collect());
+        let text = |text: OsString| text.into_string().expect("UTF-8");
+        let moved = moved.into_iter().map(|(variable, value)| format!("{variable}={}", text(value)));
+        (kept.into_iter().map(text).collect(), moved.collect())
+    }
+
+    #[test]
+    fn passwords_move_from_arguments_to_the_environment() {
+        let (kept, moved) = texts(&["-n", "--db-pwd", "a", "--db_apwd=b=c", "--db-user", "u"]);
+        assert_eq!(kept, ["-n", "--db-user", "u"]);
+        assert_eq!(moved, ["JITSIPROVS_DB_PWD=a", "JITSIPROVS_DB_APWD=b=c"]);
+    }
+
+    #[test]
+    fn every_command_that_takes_a_password_has_it_moved() {
+        fn check(command: &clap::Command, path: &[&str]) {
+            for sub in command.get_subcommands() {
+                let path = [path, &[sub.get_name()]].concat();
+                check(sub, &path);
+                let (kept, moved) = texts(&[&path[..], &["--db-pwd", "x", "y"]].concat());
+                let is_moved = (kept, moved.len())
+                    == ([&path[..], &["y"]].concat().iter().map(ToString::to_string).collect(), 1);
+                let takes = |command: &clap::Command| {
+                    command.get_arguments().any(|arg| arg.get_long() == Some("db-pwd"))
+                };
+                let is_one = sub.get_subcommands().next().is_none();
+                assert!(!is_one || is_moved == takes(sub), "{path:?}");
+            }
+        }
+        check(&<crate::cli::Cli as clap::CommandFactory>::command(), &[]);
+    }
+
+    #[test]
+    fn what_the_parser_must_complain_about_stays() {
+        for args in [
+            &["--db-pwd"][..],
+            &["--db-pwd", "-n"],
+            &["--", "--db-pwd", "x"],
+            &["--db-pwd-file", "x"],
+            &["--db-pwd", "a", "--db_pwd=b"],
+            &["demo", "--db-pwd", "x"],
+            &["--db-pwd", "x", "demo"],
+            &["--db-pwd", "x", "user", "list"],
+            &["user", "list", "--db-apwd", "x"],
+        ] {
+            assert_eq!(texts(args), (args.iter().map(ToString::to_string).collect(), vec![]));
+        }
+        assert_eq!(texts(&["--db-pwd=-a"]).1, ["JITSIPROVS_DB_PWD=-a"]);
+    }
+}

@@ -1,0 +1,303 @@
+//! What is written is read, and what was damaged is not.
+
+use std::fs;
+
+use proptest::prelude::*;
+
+use super::format::Sealer;
+use super::*;
+use crate::core::model::{Table, UserRow};
+
+const SOURCE: &str = "the database";
+
+fn user(id: i64, password: &str) -> Row {
+    let (username, domain, password) = ("alice".into(), "a.org".into(), password.into());
+    Row::User(UserRow { id, username, domain, password })
+}
+
+/// Two rows of a load, then two snapshots' changes.
+fn written(path: &Path) {
+    let mut journal = Journal::new(path.to_owned(), SOURCE.into());
+    journal.begin_load();
+    journal.read(&user(1, "one"), true);
+    journal.read(&user(2, "two"), true);
+    journal.read(&user(3, "changed since, as others have said"), false);
+    journal.put(&user(3, "three"));
+    journal.commit(Some(3), false);
+    journal.commit(Some(3), true);
+    journal.gone(Table::UserAuth, 1);
+    journal.commit(Some(4), false);
+    journal.commit(Some(5), false);
+    journal.commit(Some(5), false);
+    journal.close();
+}
+
+fn all(path: &Path) -> (Vec<Change>, Result<End, Error>) {
+    let mut changes = Vec::new();
+    let read = read(path, SOURCE, |change| changes.push(change));
+    (changes, read)
+}
+
+#[test]
+fn what_was_written_is_read_in_order() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("state");
+    written(&path);
+    let (changes, read) = all(&path);
+    assert_eq!(read.expect("readable"), End { is_torn: false, cursor: Some(5) });
+    let expected = [
+        Change::Put(user(1, "one")),
+        Change::Put(user(2, "two")),
+        Change::Put(user(3, "three")),
+        Change::Gone(Table::UserAuth, 1),
+    ];
+    assert!(changes == expected, "{changes:?}");
+    let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(&path).expect("a file"));
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1, "nothing is left over");
+}
+
+/// What a file gives that something was done to.
+fn outcome(bytes: &[u8]) -> (Vec<Change>, Result<End, Error>) {
+    let mut changes = Vec::new();
+    let read =
+        read_from(bytes, bytes.len() as u64, Path::new("state"), SOURCE, |change| changes.push(change));
+    (changes, read)
+}
+
+#[track_caller]
+fn is_refused(bytes: &[u8], what: &str) {
+    let (changes, read) = outcome(bytes);
+    assert!(read.is_err(), "{what}: {} changes, {read:?}", changes.len());
+}
+
+#[test]
+fn a_file_of_the_journal_is_refused_whichever_byte_of_it_is_another() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("state");
+    written(&path);
+    let file = fs::read(&path).expect("a file");
+    for at in 0..file.len() {
+        let mut altered = file.clone();
+        altered[at] ^= 0x10;
+        is_refused(&altered, &format!("byte {at}"));
+    }
+    for len in 0..file.len() {
+        let (changes, read) = outcome(&file[..len]);
+        // What changed during the load is part of it: without, row 3 was never served.
+        let served = [(3, Some(3)), (4, Some(4)), (4, Some(5))];
+        assert!(read.is_err() || read.is_ok_and(|end| served.contains(&(changes.len(), end.cursor))));
+    }
+}
+
+/// A file of rows that came one by one, in pieces: the beginning with the name
+/// of the source, the rows of a load in two stretches, the mark, and the changes.
+struct Pieces(Vec<Vec<u8>>);
+
+/// The pieces up to the mark, and the rows that are in them.
+const LOADED: (usize, i64) = (4, 19);
+
+fn row(id: i64) -> Row {
+    user(id, &format!("{id:060}"))
+}
+
+fn rows(ids: std::ops::RangeInclusive<i64>) -> Vec<u8> {
+    ids.flat_map(|id| postcard::to_allocvec(&row(id)).expect("encodes")).collect()
+}
+
+fn as_of(cursor: i64) -> Vec<u8> {
+    postcard::to_allocvec(&Some(cursor)).expect("encodes")
+}
+
+impl Pieces {
+    /// With so many states, each with a row more than the one before.
+    fn of(states: i64) -> Pieces {
+        let mut first = Vec::new();
+        let mut sealer = Sealer::begin(&mut first).expect("memory");
+        sealer.append(&mut first, SOURCE.as_bytes()).expect("memory");
+        let last = LOADED.1;
+        let loaded = [
+            [vec![ROWS], rows(1..=9)].concat(),
+            [vec![ROWS], rows(10..=last)].concat(),
+            [vec![COMPLETE], as_of(last)].concat(),
+        ];
+        // A change begins with its kind.
+        let changes =
+            (last + 1..last + states).map(|id| [vec![CHANGES], as_of(id), vec![0], rows(id..=id)].concat());
+        let sealed = loaded.into_iter().chain(changes).map(|stretch| {
+            let mut piece = Vec::new();
+            sealer.append(&mut piece, &stretch).expect("memory");
+            piece
+        });
+        Pieces([first].into_iter().chain(sealed).collect())
+    }
+
+    fn file(&self) -> Vec<u8> {
+        self.0.concat()
+    }
+
+    /// Where the states end, in bytes.
+    fn ends(&self) -> Vec<usize> {
+        (LOADED.0..=self.0.len()).map(|pieces| self.0[..pieces].iter().map(Vec::len).sum()).collect()
+    }
+}
+
+/// Whether [`Pieces`] gave a state that was served: the rows up to that of the
+/// cursor.
+fn is_served(changes: &[Change], end: End) -> bool {
+    end.cursor.is_some_and(|cursor| cursor >= LOADED.1 && cursor == changes.len() as i64)
+        && (1..).zip(changes).all(|(id, change)| *change == Change::Put(row(id)))
+}
+
+#[test]
+fn a_file_is_refused_whichever_byte_of_it_is_another() {
+    let file = Pieces::of(3).file();
+    for at in 0..file.len() {
+        for bits in [0x01, 0x10, 0x80, 0xff, file[at]] {
+            let mut altered = file.clone();
+            altered[at] ^= bits;
+            if bits != 0 {
+                is_refused(&altered, &format!("byte {at} with {bits:#x}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_cut_off_gives_the_last_state_that_is_whole() {
+    let pieces = Pieces::of(4);
+    let (file, ends) = (pieces.file(), pieces.ends());
+    for len in 0..=file.len() {
+        let (changes, read) = outcome(&file[..len]);
+        let Some(state) = ends.iter().rposition(|end| *end <= len) else {
+            assert!(read.is_err(), "{len} bytes");
+            continue;
+        };
+        let end = read.unwrap_or_else(|error| panic!("{len} bytes: {error}"));
+        let cursor = Some(LOADED.1 + state as i64);
+        assert_eq!(end, End { is_torn: !ends.contains(&len), cursor }, "{len} bytes");
+        assert!(is_served(&changes, end), "{len} bytes");
+    }
+}
+
+/// A file system may have noted a length, and lost what was to be there.
+#[test]
+fn a_file_that_ends_in_zeros_is_refused() {
+    let pieces = Pieces::of(4);
+    let (file, ends) = (pieces.file(), pieces.ends());
+    for len in 0..file.len() {
+        let mut zeros = file.clone();
+        zeros[len..].fill(0);
+        if zeros != file {
+            is_refused(&zeros, &format!("{len} bytes of {}", file.len()));
+        }
+    }
+    for end in ends {
+        for zeros in 1..600 {
+            let (changes, read) = outcome(&[&file[..end], &vec![0; zeros]].concat());
+            // Fewer cannot say a length, and are the beginning of a stretch.
+            match read {
+                Ok(end) => assert!(zeros < 20 && end.is_torn && is_served(&changes, end), "{zeros}"),
+                Err(_) => assert!(zeros >= 20, "{zeros}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_is_refused_whichever_sector_of_it_is_lost() {
+    const SECTOR: usize = 512;
+    let file = Pieces::of(400).file();
+    assert!(file.len() > 80 * SECTOR);
+    for first in (0..file.len()).step_by(SECTOR) {
+        for end in [first + SECTOR, first + 2 * SECTOR, first + 8 * SECTOR, file.len()] {
+            let mut altered = file.clone();
+            altered[first..end.min(file.len())].fill(0);
+            is_refused(&altered, &format!("zeros from {first} to {end}"));
+        }
+        // As a disk writes a sector to the wrong place.
+        let mut altered = file.clone();
+        let other = (first + 4 * SECTOR) % (file.len() - SECTOR);
+        altered.copy_within(other..other + SECTOR.min(file.len() - first), first);
+        is_refused(&altered, &format!("{other} at {first}"));
+    }
+}
+
+#[test]
+fn a_file_is_refused_with_stretches_left_out_repeated_or_swapped() {
+    let (Pieces(whole), Pieces(older)) = (Pieces::of(6), Pieces::of(6));
+    let with = |what: &str, edit: &dyn Fn(&mut Vec<Vec<u8>>)| {
+        let mut pieces = whole.clone();
+        edit(&mut pieces);
+        is_refused(&pieces.concat(), what);
+    };
+    for at in 1..whole.len() {
+        for (other, piece) in whole.iter().enumerate().skip(1) {
+            with(&format!("{other} again before {at}"), &|pieces| pieces.insert(at, piece.clone()));
+            if at != other {
+                with(&format!("{other} for {at}"), &|pieces| pieces[at] = piece.clone());
+                with(&format!("{at} and {other} swapped"), &|pieces| pieces.swap(at, other));
+            }
+        }
+        with(&format!("{at} of an older file"), &|pieces| pieces[at] = older[at].clone());
+        // Without the last it is a state that was served, and nobody can tell.
+        if at + 1 < whole.len() {
+            with(&format!("without {at}"), &|pieces| drop(pieces.remove(at)));
+        }
+    }
+}
+
+#[test]
+fn files_of_others_are_told_apart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("state");
+    assert!(matches!(all(&path).1, Err(Error::Unreadable { .. })));
+    for (text, is_foreign) in [
+        ("precious", true),
+        ("jitsiprovs state 9\nmore", false),
+        ("jitsiprovs state 1\nand what that version wrote", false),
+        ("", false),
+        ("jitsi", false),
+        ("jitsiprovs state", false),
+    ] {
+        fs::write(&path, text).expect("written");
+        let read = all(&path).1;
+        assert_eq!(matches!(read, Err(Error::Foreign(_))), is_foreign, "{text}");
+        assert!(read.is_err());
+        assert_eq!(check(&path).is_ok(), !is_foreign, "{text}");
+    }
+    written(&path);
+    let other = read(&path, "another database", |_| panic!("nothing is taken"));
+    assert!(matches!(other, Err(Error::OtherSource { .. })));
+}
+
+#[test]
+fn a_load_that_came_to_nothing_leaves_the_file_as_it_was() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("state");
+    written(&path);
+    let before = fs::read(&path).expect("a file");
+    let mut journal = Journal::new(path.clone(), SOURCE.into());
+    journal.begin_load();
+    journal.read(&user(9, "nine"), true);
+    journal.put(&user(9, "nine"));
+    journal.abandon_load();
+    journal.close();
+    assert!(fs::read(&path).expect("a file") == before);
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1, "nothing is left over");
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_reading_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), is_sealed: bool) {
+        let mut file = Vec::new();
+        let mut sealer = Sealer::begin(&mut file).expect("memory");
+        if is_sealed {
+            sealer.append(&mut file, SOURCE.as_bytes()).expect("memory");
+            sealer.append(&mut file, &bytes).expect("memory");
+        } else {
+            file.extend(&bytes);
+        }
+        let _ = outcome(&file);
+    }
+}

@@ -1,0 +1,10 @@
+//! The server: listeners, connections and the answers to requests.
+
+pub mod app;
+mod connection;
+pub mod http;
+pub mod listener;
+mod proxy_protocol;
+pub mod throttle;
+pub mod tls;
+pub mod turns;

@@ -1,0 +1,335 @@
+//! Requests to answers: which resource, and what is wrong with a request.
+
+mod admin;
+pub mod admin_key;
+mod asker;
+pub mod client_address;
+pub mod node;
+pub mod params;
+mod provision;
+mod slow;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use http_body_util::Full;
+use hyper::body::{Body as _, Bytes, Incoming};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::{Method, Request, Response, StatusCode};
+
+use crate::core::credential::WrongPasswords;
+use crate::metrics::{Metrics, Outcome};
+use crate::reload;
+use crate::serve::throttle::Throttle;
+use crate::serve::turns::Turns;
+use crate::snapshot::Served;
+use crate::telemetry::ACCESS;
+use admin_key::AdminKey;
+use client_address::TrustedProxies;
+
+/// The one resource; the client's URL may have a slash more.
+const PATH: &str = "/jitsiprovs";
+/// For load balancers: this process is alive.
+const HEALTH: &str = "/healthz";
+/// What the client's parser reads: ISO-8859-1, of which answers use ASCII.
+const TEXT: &str = "text/plain; charset=iso-8859-1";
+const NO_STORE: &str = "no-store";
+
+/// Who a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listener {
+    /// Clients.
+    Public,
+    /// Operators.
+    Admin,
+}
+
+/// Everything handlers need, shared by all connections.
+pub struct State {
+    /// Where the newest snapshot is, once there is one.
+    pub snapshot: Arc<ArcSwapOption<Served>>,
+    /// How requests are understood.
+    pub params: params::Settings,
+    /// `--body-timeout`
+    pub body_timeout: Duration,
+    /// Whose word about a client's address counts (`--trusted-proxy`).
+    pub proxies: TrustedProxies,
+    /// Who may not try another password for now.
+    pub throttle: Throttle,
+    /// Who may compute a slow hash.
+    pub turns: Arc<Turns>,
+    /// What was computed in vain.
+    pub wrong: WrongPasswords,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Whether each request is a line in the log; not with `--no-access-log`.
+    pub access_log: bool,
+    /// What operators may ask.
+    pub admin: Admin,
+    /// Where reloads can be asked for, and what there is to say of them.
+    pub reload: reload::Handle,
+    /// Whether the server is about to end, and wants no more clients.
+    pub is_draining: AtomicBool,
+}
+
+/// What the admin listener answers, and to whom.
+#[derive(Clone, Default)]
+pub struct Admin {
+    /// `--admin-host`: names of this machine.
+    pub hosts: Vec<String>,
+    /// `--admin-secret-file`: without it nothing is told of rows.
+    pub key: Option<AdminKey>,
+}
+
+/// What there is to say of a request when it is over.
+#[derive(Default)]
+struct Record {
+    tenant: Option<String>,
+    username: Option<String>,
+    /// The snapshot that it was answered from.
+    version: u64,
+    /// The tenant in the one spelling it is counted by, if it is one we have.
+    known: Option<String>,
+}
+
+/// A request under way. However it ends, it is counted and a line of the log,
+/// also if the client hangs up.
+struct Exchange<'a> {
+    state: &'a State,
+    begun: Instant,
+    address: IpAddr,
+    /// None if it is no line of the log.
+    id: Option<String>,
+    record: Record,
+    is_over: bool,
+}
+
+impl Exchange<'_> {
+    fn end(&mut self, outcome: Outcome, response: Option<&Response<Full<Bytes>>>) {
+        self.is_over = true;
+        let (record, taken) = (&self.record, self.begun.elapsed());
+        self.state.metrics.request(outcome, record.known.as_deref(), taken);
+        // Load balancers ask all the time.
+        let Some(id) = self.id.as_ref().filter(|_| outcome != Outcome::Health) else { return };
+        tracing::info!(
+            target: ACCESS,
+            result = %outcome.name(),
+            status = response.map(|response| response.status().as_u16()),
+            tenant = record.tenant.as_deref().map(shown),
+            username = record.username.as_deref().map(shown),
+            address = %self.address,
+            bytes = response.map_or(0, |response| response.body().size_hint().exact().unwrap_or_default()),
+            us = taken.as_micros() as u64,
+            snapshot = record.version,
+            request = %id,
+            "request"
+        );
+    }
+}
+
+impl Drop for Exchange<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.end(Outcome::Aborted, None);
+        }
+    }
+}
+
+/// Answers one request.
+pub async fn respond(
+    state: &Arc<State>,
+    listener: Listener,
+    peer: IpAddr,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
+    if listener == Listener::Admin {
+        return admin::respond(state, request).await;
+    }
+    let begun = Instant::now();
+    let forwarded = request.headers().get_all("x-forwarded-for");
+    let address = state.proxies.client(peer, forwarded.iter().map(HeaderValue::as_bytes));
+    let id = state.access_log.then(|| request_id(state, peer, &request));
+    let mut exchange = Exchange { state, begun, address, id, record: Record::default(), is_over: false };
+    let path = request.uri().path();
+    let is_health = path == HEALTH && matches!(*request.method(), Method::GET | Method::HEAD);
+    let answered = if is_health {
+        Ok(text(StatusCode::OK, b"ok\n".to_vec()))
+    } else if path.strip_suffix('/').unwrap_or(path) != PATH {
+        Err(Refusal::NotFound)
+    } else if request.method() != Method::GET && request.method() != Method::POST {
+        Err(Refusal::Method)
+    } else {
+        provision::provision(state, address, request, &mut exchange.record).await
+    };
+    let outcome = match &answered {
+        Ok(_) if is_health => Outcome::Health,
+        Ok(_) => Outcome::Ok,
+        Err(refusal) => refusal.outcome(),
+    };
+    let response = answered.unwrap_or_else(Refusal::response);
+    exchange.end(outcome, Some(&response));
+    response
+}
+
+const REQUEST_ID: &str = "x-request-id";
+
+/// A name for the request, by which it is found in the log: the proxy's, if it
+/// has given one. Answers do not carry it, so that refusals are all alike.
+fn request_id(state: &State, peer: IpAddr, request: &Request<Incoming>) -> String {
+    let given = request.headers().get(REQUEST_ID).filter(|_| state.proxies.is_trusted(peer));
+    let is_plain = |id: &&str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+        (1..=64).contains(&id.len()) && id.bytes().all(plain)
+    };
+    match given.and_then(|id| id.to_str().ok()).filter(is_plain) {
+        Some(id) => id.to_owned(),
+        None => format!("{:016x}", fastrand::u64(..)),
+    }
+}
+
+/// What clients send may be long, and is not all worth a line of the log.
+fn shown(text: &str) -> &str {
+    &text[..text.floor_char_boundary(128)]
+}
+
+/// Why a request gets no properties. Only [`Refusal::Credentials`] may be a
+/// 401, and nothing may be a 403: the client then deletes its saved password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refusal {
+    NotFound,
+    Method,
+    ContentType,
+    TooLarge,
+    Timeout,
+    Unreadable,
+    Malformed(params::Malformed),
+    Credentials {
+        /// Whether to offer HTTP Basic. After a form the client must not be
+        /// offered it, or it asks the user twice; without any credentials it
+        /// must be, or the client crashes.
+        challenge: bool,
+    },
+    Busy,
+    /// There is no snapshot yet.
+    NotReady,
+    /// The credentials are wrong by a snapshot that may be out of date.
+    Stale,
+    /// Too many wrong passwords.
+    Throttled {
+        /// In seconds.
+        retry_after: u64,
+    },
+}
+
+impl Refusal {
+    fn outcome(self) -> Outcome {
+        match self {
+            Refusal::NotFound => Outcome::NotFound,
+            Refusal::Method => Outcome::Method,
+            Refusal::ContentType => Outcome::ContentType,
+            Refusal::TooLarge => Outcome::TooLarge,
+            Refusal::Timeout => Outcome::Timeout,
+            Refusal::Unreadable => Outcome::Unreadable,
+            Refusal::Malformed(_) => Outcome::Malformed,
+            Refusal::Credentials { .. } => Outcome::Denied,
+            Refusal::Busy => Outcome::Busy,
+            Refusal::NotReady => Outcome::NotReady,
+            Refusal::Stale => Outcome::Stale,
+            Refusal::Throttled { .. } => Outcome::Throttled,
+        }
+    }
+
+    fn response(self) -> Response<Full<Bytes>> {
+        let (status, why) = match self {
+            Refusal::NotFound => (StatusCode::NOT_FOUND, "there is nothing here but /jitsiprovs/".into()),
+            Refusal::Method => (StatusCode::METHOD_NOT_ALLOWED, "only GET and POST are answered".into()),
+            Refusal::ContentType => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "the body must be application/x-www-form-urlencoded or application/json".into(),
+            ),
+            Refusal::TooLarge => {
+                (StatusCode::PAYLOAD_TOO_LARGE, format!("the body is over {} bytes", provision::MAX_BODY))
+            }
+            Refusal::Timeout => (StatusCode::REQUEST_TIMEOUT, TIMEOUT_LINE.into()),
+            Refusal::Unreadable => (StatusCode::BAD_REQUEST, "the body could not be read".into()),
+            Refusal::Malformed(why) => (StatusCode::BAD_REQUEST, why.to_string()),
+            Refusal::Credentials { .. } => {
+                (StatusCode::UNAUTHORIZED, "wrong username, domain or password".into())
+            }
+            Refusal::Busy => (StatusCode::SERVICE_UNAVAILABLE, "too many sign-ins at once, try again".into()),
+            Refusal::NotReady => {
+                (StatusCode::SERVICE_UNAVAILABLE, "the users are not loaded yet, try again".into())
+            }
+            Refusal::Stale => {
+                (StatusCode::SERVICE_UNAVAILABLE, "the users may be out of date, try again".into())
+            }
+            Refusal::Throttled { retry_after } => (
+                StatusCode::TOO_MANY_REQUESTS,
+                format!("too many wrong passwords, try again in {retry_after} seconds"),
+            ),
+        };
+        let mut response = text(status, comment(&why).into_bytes());
+        let headers = response.headers_mut();
+        match self {
+            Refusal::Method => {
+                headers.insert(ALLOW, HeaderValue::from_static("GET, POST"));
+            }
+            Refusal::TooLarge | Refusal::Timeout | Refusal::Unreadable => {
+                headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Refusal::Credentials { challenge: true } => {
+                let basic = "Basic realm=\"jitsiprovs\", charset=\"UTF-8\"";
+                headers.insert(hyper::header::WWW_AUTHENTICATE, HeaderValue::from_static(basic));
+            }
+            Refusal::Busy | Refusal::NotReady | Refusal::Stale => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
+            }
+            Refusal::Throttled { retry_after } => {
+                headers.insert(RETRY_AFTER, retry_after.into());
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+const TIMEOUT_LINE: &str = "the request did not arrive in time";
+
+/// What a head that was refused counts as.
+pub fn refused_head(status: StatusCode) -> Outcome {
+    match status {
+        StatusCode::REQUEST_TIMEOUT => Outcome::Timeout,
+        _ => Outcome::Malformed,
+    }
+}
+
+/// The whole of an answer to a head that did not arrive or cannot be read,
+/// which the HTTP library has no words for.
+pub fn refuse_head(status: StatusCode) -> Vec<u8> {
+    let why = match status {
+        StatusCode::REQUEST_TIMEOUT => TIMEOUT_LINE,
+        StatusCode::URI_TOO_LONG => "the request line is too long",
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "the headers are too many or too long",
+        _ => "this is not an HTTP/1.1 request",
+    };
+    let body = comment(why);
+    let head = format!("connection: close\r\ncache-control: {NO_STORE}\r\ncontent-type: {TEXT}");
+    format!("HTTP/1.1 {status}\r\n{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+/// The body of a refusal. Old aTalk versions feed the body of any status to
+/// their properties parser: to them it must be a comment.
+fn comment(why: &str) -> String {
+    format!("# {why}\n")
+}
+
+fn text(status: StatusCode, body: Vec<u8>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(TEXT));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(NO_STORE));
+    response
+}

@@ -1,0 +1,410 @@
+//! What a client sent → [`Params`]: query, form, JSON and HTTP Basic, merged
+//! by the rules of the protocol.
+
+use base64::Engine;
+use percent_encoding::percent_decode;
+
+use crate::core::model::{
+    Aliases, Known, Params, UNFILLED_PASSWORD, begins_name, built_in_aliases, continues_name,
+};
+
+/// More pairs than this, repeated names included, are refused.
+pub const MAX_PARAMS: usize = 64;
+
+/// How requests are understood.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The tenant of a request that names none (`--default-domain`).
+    pub default_domain: String,
+    /// Other names of known parameters.
+    pub aliases: Aliases,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings { default_domain: "localdomain".into(), aliases: built_in_aliases() }
+    }
+}
+
+/// The body of a request, by its content type.
+#[derive(Debug, Clone, Copy)]
+pub enum Body<'a> {
+    /// None, or none that counts.
+    Empty,
+    /// `application/x-www-form-urlencoded`
+    Form(&'a [u8]),
+    /// `application/json`, as aTalk sends it
+    Json(&'a [u8]),
+}
+
+/// Where the username came from, which decides what a refusal must say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A parameter.
+    Parameter,
+    /// HTTP Basic, or nowhere: a refusal then carries a Basic challenge.
+    Header,
+}
+
+/// Why a request cannot be understood: one line for the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// See [`MAX_PARAMS`].
+    #[error("more than {MAX_PARAMS} parameters")]
+    TooMany,
+    /// The JSON is none, or is nested.
+    #[error("the body is not a flat JSON object of texts, numbers and truth values")]
+    Json,
+}
+
+/// Merges everything a request carries. `authorization` is the value of that
+/// header.
+///
+/// # Errors
+/// When the request is [`Malformed`].
+pub fn read(
+    query: &str,
+    body: Body<'_>,
+    authorization: Option<&[u8]>,
+    settings: &Settings,
+) -> Result<(Params, Origin), Malformed> {
+    // The form wins over the query: of a repeated name the first counts.
+    let mut pairs = match body {
+        Body::Empty => Vec::new(),
+        Body::Form(form) => urlencoded(form).collect(),
+        Body::Json(json) => json_pairs(json)?,
+    };
+    pairs.extend(urlencoded(query.as_bytes()));
+    if pairs.len() > MAX_PARAMS {
+        return Err(Malformed::TooMany);
+    }
+    let known =
+        |name: &str| settings.aliases.iter().find(|(alias, _)| alias == name).map(|(_, known)| *known);
+    let aliased: Vec<(Known, String)> = pairs
+        .iter()
+        .filter_map(|(name, value)| {
+            let known = known(name)?;
+            is_given(known.name(), value).then(|| (known, value.clone()))
+        })
+        .collect();
+    let mut params = Params::new();
+    for (name, value) in pairs {
+        // A password is one by whatever name it comes, in templates too.
+        let is_password = known(&name) == Some(Known::Password);
+        if is_given(if is_password { Known::Password.name() } else { &name }, &value) {
+            params.offer(&name, value);
+        }
+    }
+    // After all others, so that the canonical name wins wherever it stands.
+    for (known, value) in aliased {
+        params.offer_known(known, value);
+    }
+    let origin = identify(&mut params, authorization, settings);
+    Ok((params, origin))
+}
+
+/// Whether the pair is something the client sent, not something it could not
+/// fill or a name that is the server's.
+fn is_given(name: &str, value: &str) -> bool {
+    match name {
+        "" | "default" | "null" => false,
+        "username" | "domain" if value.is_empty() => false,
+        // aTalk's word for an address it cannot find out.
+        "hwaddr" if value == "NA" => false,
+        // People choose it, so it may look like any other placeholder.
+        "password" => value != UNFILLED_PASSWORD,
+        _ => !is_placeholder(value),
+    }
+}
+
+/// `${hwaddr}` as a value: the client did not know what to put there.
+fn is_placeholder(value: &str) -> bool {
+    let inner = value.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+    inner.is_some_and(|name| name.bytes().next().is_some_and(begins_name) && name.bytes().all(continues_name))
+}
+
+/// Settles username, domain and, with HTTP Basic, password.
+fn identify(params: &mut Params, authorization: Option<&[u8]>, settings: &Settings) -> Origin {
+    let (mut name, mut tenant) = split(params.known(Known::Username).unwrap_or_default());
+    let mut origin = Origin::Parameter;
+    let basic = name.is_empty().then(|| authorization.and_then(basic)).flatten();
+    if name.is_empty() {
+        origin = Origin::Header;
+    }
+    if let Some((username, password)) = basic {
+        (name, tenant) = split(&username);
+        params.set(Known::Password, Some(password));
+    }
+    let domain = params.known(Known::Domain).map(str::to_owned).or(tenant);
+    params.set(Known::Username, Some(name).filter(|name| !name.is_empty()));
+    params.set(Known::Domain, Some(domain.unwrap_or_else(|| settings.default_domain.clone())));
+    origin
+}
+
+/// `user@domain` at the last `@`.
+fn split(username: &str) -> (String, Option<String>) {
+    match username.rsplit_once('@') {
+        Some((name, domain)) => {
+            (name.to_owned(), Some(domain.to_owned()).filter(|domain| !domain.is_empty()))
+        }
+        None => (username.to_owned(), None),
+    }
+}
+
+fn basic(authorization: &[u8]) -> Option<(String, String)> {
+    let (scheme, token) = std::str::from_utf8(authorization).ok()?.trim().split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = base64::engine::general_purpose::STANDARD.decode(token.trim()).ok()?;
+    let (username, password) = text(decoded).split_once(':').map(|(u, p)| (u.to_owned(), p.to_owned()))?;
+    Some((username, password))
+}
+
+fn urlencoded(bytes: &[u8]) -> impl Iterator<Item = (String, String)> {
+    bytes.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let mut sides = pair.splitn(2, |&byte| byte == b'=');
+        let mut next = || decode(sides.next().unwrap_or_default());
+        (next(), next())
+    })
+}
+
+/// Undoes `+` and `%XX`; what is malformed stays as it is.
+fn decode(side: &[u8]) -> String {
+    let mut decoded = side.to_vec();
+    // Before percent text is undone: a `%2B` is a plus.
+    decoded.iter_mut().filter(|byte| **byte == b'+').for_each(|byte| *byte = b' ');
+    if decoded.contains(&b'%') {
+        decoded = percent_decode(&decoded).collect();
+    }
+    text(decoded)
+}
+
+/// UTF-8, or ISO-8859-1, which one fork of the client posts.
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes)
+        .unwrap_or_else(|not_utf8| not_utf8.into_bytes().into_iter().map(char::from).collect())
+}
+
+fn json_pairs(json: &[u8]) -> Result<Vec<(String, String)>, Malformed> {
+    let Flat(pairs) = serde_json::from_str(&text(json.to_vec())).map_err(|_| Malformed::Json)?;
+    let text = |value| match value {
+        serde_json::Value::Null => Ok(None),
+        serde_json::Value::String(text) => Ok(Some(text)),
+        serde_json::Value::Number(number) => Ok(Some(number.to_string())),
+        serde_json::Value::Bool(truth) => Ok(Some(truth.to_string())),
+        serde_json::Value::Array(_) | serde_json::Value::Object(_) => Err(Malformed::Json),
+    };
+    let given = pairs.into_iter().map(|(name, value)| Ok(text(value)?.map(|value| (name, value))));
+    given.filter_map(Result::transpose).collect()
+}
+
+/// A JSON object with its members in order, repeated ones too.
+struct Flat(Vec<(String, serde_json::Value)>);
+
+impl<'de> serde::Deserialize<'de> for Flat {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> serde::de::Visitor<'de> for Members {
+            type Value = Flat;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Flat, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Flat(members))
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::model::Name;
+    use proptest::prelude::*;
+
+    fn form(query: &str, body: &str) -> Params {
+        let body = Body::Form(body.as_bytes());
+        read(query, body, None, &Settings::default()).expect("well-formed").0
+    }
+
+    fn get<'a>(params: &'a Params, name: &str) -> Option<&'a str> {
+        params.get(&Name::new(name))
+    }
+
+    #[test]
+    fn form_wins_over_query_and_the_first_of_a_repeated_name_counts() {
+        let params = form("osname=q&arch=q&x=q", "osname=one&osname=two&x=&=nameless");
+        assert_eq!(get(&params, "osname"), Some("one"));
+        assert_eq!(get(&params, "arch"), Some("q"));
+        assert_eq!(get(&params, "x"), Some(""));
+        assert_eq!(get(&params, ""), None);
+    }
+
+    #[test]
+    fn malformed_percent_text_is_literal_and_other_than_utf8_is_latin1() {
+        let params = form("", "a=100%&b=%zz%4&c=%C3%A9+%E2%82%AC&d=%e9t%e9&%65=x&g=a+%2B&f");
+        for (name, value) in
+            [("a", "100%"), ("b", "%zz%4"), ("c", "é €"), ("d", "été"), ("e", "x"), ("f", ""), ("g", "a +")]
+        {
+            assert_eq!(get(&params, name), Some(value), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_domain_parameter_wins_over_the_part_after_the_last_at() {
+        for (body, username, domain) in [
+            ("username=alice", Some("alice"), "localdomain"),
+            ("username=alice@a.org", Some("alice"), "a.org"),
+            ("username=alice@x@a.org", Some("alice@x"), "a.org"),
+            ("username=alice@a.org&domain=b.org", Some("alice"), "b.org"),
+            ("username=alice@a.org&domain=", Some("alice"), "a.org"),
+            ("username=alice@", Some("alice"), "localdomain"),
+            ("username=@a.org", None, "localdomain"),
+            ("username=", None, "localdomain"),
+            ("", None, "localdomain"),
+        ] {
+            let params = form("", body);
+            assert_eq!(params.known(Known::Username), username, "{body}");
+            if username.is_some() {
+                assert_eq!(params.known(Known::Domain), Some(domain), "{body}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_client_could_not_fill_is_not_given() {
+        let params = form(
+            "",
+            "hwaddr=%24{hwaddr}&uuid=${env.X}&osname=${&arch=${a b}&hw=NA&ipaddr=NA&default=x&null=y",
+        );
+        for (name, value) in [
+            ("hwaddr", None),
+            ("uuid", None),
+            ("osname", Some("${")),
+            ("arch", Some("${a b}")),
+            ("ipaddr", Some("NA")),
+            ("default", None),
+            ("null", None),
+        ] {
+            assert_eq!(get(&params, name), value, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_password_may_look_like_any_placeholder_but_its_own() {
+        for (body, password) in [
+            ("password=${abc}", Some("${abc}")),
+            ("password=${username}", Some("${username}")),
+            ("password=${password}", None),
+            ("pass=${abc}", Some("${abc}")),
+            ("pass=${password}", None),
+            ("password=${password}&pass=${pass}", Some("${pass}")),
+        ] {
+            let params = form("", body);
+            assert_eq!(params.known(Known::Password), password, "{body}");
+            let by_alias = get(&params, "pass");
+            assert_eq!(by_alias, password.filter(|_| body.contains("pass=")), "{body}");
+        }
+    }
+
+    #[test]
+    fn aliases_stand_in_where_the_canonical_name_is_missing() {
+        let params = form("", "user=alice@a.org&pass=pw&os=Linux&osname=Mac&hw=00:1a");
+        for (name, value) in [
+            ("username", "alice"),
+            ("domain", "a.org"),
+            ("password", "pw"),
+            ("osname", "Mac"),
+            ("hwaddr", "00:1a"),
+            ("os", "Linux"),
+        ] {
+            assert_eq!(get(&params, name), Some(value), "{name}");
+        }
+        let params = form("user=bob", "username=");
+        assert_eq!(get(&params, "username"), Some("bob"));
+    }
+
+    #[test]
+    fn json_is_read_like_a_form() {
+        let json = br#"{"username":"alice@a.org","resx":1920,"x":true,"y":null,"resx":5,"z":"\u00e9"}"#;
+        let (params, _) = read("", Body::Json(json), None, &Settings::default()).expect("flat");
+        for (name, value) in [
+            ("username", Some("alice")),
+            ("resx", Some("1920")),
+            ("x", Some("true")),
+            ("y", None),
+            ("z", Some("é")),
+        ] {
+            assert_eq!(get(&params, name), value, "{name}");
+        }
+        let latin1 = b"{\"z\":\"\xe9\"}";
+        let (params, _) = read("", Body::Json(latin1), None, &Settings::default()).expect("flat");
+        assert_eq!(get(&params, "z"), Some("é"));
+        for bad in ["", "[]", "{\"a\":{}}", "{\"a\":[1]}", "{", "\"x\""] {
+            let read = read("", Body::Json(bad.as_bytes()), None, &Settings::default());
+            assert_eq!(read.expect_err(bad), Malformed::Json);
+        }
+    }
+
+    #[test]
+    fn more_than_the_limit_of_parameters_is_refused() {
+        let pairs = |count: usize| vec!["a=b"; count].join("&");
+        let count = |query: &str, body: &str| {
+            read(query, Body::Form(body.as_bytes()), None, &Settings::default()).map(|_| ())
+        };
+        assert_eq!(count(&pairs(32), &pairs(32)), Ok(()));
+        assert_eq!(count(&pairs(32), &pairs(33)), Err(Malformed::TooMany));
+    }
+
+    #[test]
+    fn basic_credentials_count_only_without_a_username_parameter() {
+        // alice@a.org:pä:w
+        let header = b"basic YWxpY2VAYS5vcmc6cMOkOnc=".as_slice();
+        let ask = |query: &str, header: Option<&[u8]>| {
+            let (params, origin) =
+                read(query, Body::Empty, header, &Settings::default()).expect("well-formed");
+            let known = |known| params.known(known).map(str::to_owned);
+            (known(Known::Username), known(Known::Password), known(Known::Domain).expect("always"), origin)
+        };
+        let own = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            ask("password=other", Some(header)),
+            (own("alice"), own("pä:w"), "a.org".into(), Origin::Header)
+        );
+        assert_eq!(
+            ask("username=bob&password=pw", Some(header)),
+            (own("bob"), own("pw"), "localdomain".into(), Origin::Parameter)
+        );
+        for bad in [b"Digest x".as_slice(), b"Basic", b"Basic ???", b"Basic Og==", b"\xff"] {
+            let (username, _, _, origin) = ask("", Some(bad));
+            assert_eq!((username, origin), (None, Origin::Header), "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_panic(
+            query in any::<String>(), body in prop::collection::vec(any::<u8>(), 0..200),
+            header in prop::collection::vec(any::<u8>(), 0..40), json: bool,
+        ) {
+            let body = if json { Body::Json(&body) } else { Body::Form(&body) };
+            let _ = read(&query, body, Some(&header), &Settings::default());
+        }
+
+        #[test]
+        fn a_value_that_was_encoded_is_read_back(value in "\\PC{0,20}") {
+            prop_assume!(!is_placeholder(&value));
+            let encoded: String = value.bytes().map(|byte| format!("%{byte:02x}")).collect();
+            let params = form("", &format!("x={encoded}"));
+            prop_assert_eq!(get(&params, "x"), Some(value.as_str()));
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The provisioning request itself: parameters in, properties out.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Body as _, Bytes, Incoming};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
+use hyper::{Method, Request, Response, StatusCode};
+use tokio::time::timeout;
+
+use super::params::{self, Body, Origin};
+use super::{Record, Refusal, State, shown, slow, text};
+use crate::core::model::{Known, Params};
+use crate::serve::throttle::{By, Throttled};
+use crate::snapshot::{Folded, Outcome, Served, Session};
+
+/// The largest body in bytes. The largest that a client makes by itself is
+/// well under one of these kilobytes.
+pub(super) const MAX_BODY: usize = 16 * 1024;
+
+/// As of which change the answer is: the same on all nodes, and ascending.
+const SNAPSHOT: HeaderName = HeaderName::from_static("x-snapshot");
+
+pub(super) async fn provision(
+    state: &Arc<State>,
+    address: IpAddr,
+    request: Request<Incoming>,
+    record: &mut Record,
+) -> Result<Response<Full<Bytes>>, Refusal> {
+    let (head, body) = request.into_parts();
+    let kind = if head.method == Method::POST { content_type(&head, &body)? } else { Kind::None };
+    let bytes = if kind == Kind::None { Bytes::new() } else { collect(body, state.body_timeout).await? };
+    let body = match kind {
+        Kind::None => Body::Empty,
+        Kind::Form => Body::Form(&bytes),
+        Kind::Json => Body::Json(&bytes),
+    };
+    let query = head.uri.query().unwrap_or_default();
+    let authorization = head.headers.get(AUTHORIZATION).map(|value| value.as_bytes());
+    let (params, origin) =
+        params::read(query, body, authorization, &state.params).map_err(Refusal::Malformed)?;
+    record.tenant = params.known(Known::Domain).map(str::to_owned);
+    record.username = params.known(Known::Username).map(str::to_owned);
+
+    // Once: the whole request sees one state of the world.
+    let served = state.snapshot.load();
+    let served = served.as_ref().ok_or(Refusal::NotReady)?;
+    record.version = served.version;
+    let attempt = Attempt::new(address, served, &params);
+    // As it is compared: a tenant has many spellings, and counts but once.
+    if state.metrics.counts_tenants() && served.snapshot.has_tenant(&attempt.domain) {
+        record.known = Some(String::from_utf8_lossy(&attempt.domain).into_owned());
+    }
+    attempt.check(state)?;
+    let session = match served.snapshot.authenticate(&params) {
+        Outcome::Granted(session) => Some(session),
+        Outcome::Denied => {
+            attempt.failed(state, &params);
+            None
+        }
+        Outcome::Pending(pending) => {
+            let is_tenant = served.snapshot.has_tenant(&attempt.domain);
+            let right = slow::verify(state, attempt, is_tenant, &pending, &params).await?;
+            pending.settle(right)
+        }
+    };
+    match session {
+        Some(session) => Ok(answer(state, served, session, &params)),
+        None if has_credentials(&params) && !is_current(state, served) => Err(Refusal::Stale),
+        None => Err(Refusal::Credentials { challenge: origin == Origin::Header }),
+    }
+}
+
+/// What lacks one of these is refused whatever the snapshot says.
+fn has_credentials(params: &Params) -> bool {
+    [Known::Username, Known::Password]
+        .iter()
+        .all(|known| params.known(*known).is_some_and(|value| !value.is_empty()))
+}
+
+/// Whether a refusal by `served` is sure: by data that may be old, no client may be
+/// made to forget its password.
+fn is_current(state: &State, served: &Served) -> bool {
+    let newest = state.snapshot.load().as_ref().map(|newest| newest.version);
+    state.reload.is_current() && newest == Some(served.version)
+}
+
+/// Somebody's try to sign in, as the throttle sees it.
+pub(super) struct Attempt {
+    pub address: IpAddr,
+    pub domain: Folded,
+    pub username: Folded,
+}
+
+impl Attempt {
+    fn new(address: IpAddr, served: &Served, params: &Params) -> Attempt {
+        let fold = |known| served.snapshot.fold(params.known(known).unwrap_or_default());
+        Attempt { address, domain: fold(Known::Domain), username: fold(Known::Username) }
+    }
+
+    pub fn check(&self, state: &State) -> Result<(), Refusal> {
+        let Throttled { by, retry_after } =
+            match state.throttle.check(self.address, &self.domain, &self.username, Instant::now()) {
+                Ok(()) => return Ok(()),
+                Err(throttled) => throttled,
+            };
+        state.metrics.throttled(match by {
+            By::AccountFromAddress => "account_from_address",
+            By::Address => "address",
+            By::Account => "account",
+        });
+        Err(Refusal::Throttled { retry_after: retry_after.as_secs() + 1 })
+    }
+
+    /// The log's line is for fail2ban: its beginning must stay as it is. There is none
+    /// while the password may be right by now.
+    pub fn failed(&self, state: &State, params: &Params) {
+        // Who sends none does not guess.
+        let (Some(username), Some(password)) = (params.known(Known::Username), params.known(Known::Password))
+        else {
+            return;
+        };
+        let Attempt { address, domain: tenant, username: account } = self;
+        if !state.throttle.fail(*address, tenant, account, password.as_bytes(), Instant::now()) {
+            return;
+        }
+        state.turns.fail(*address);
+        if state.reload.is_current() {
+            state.metrics.auth_failures.inc();
+            let domain = shown(params.known(Known::Domain).unwrap_or_default());
+            tracing::warn!(%address, domain, username = shown(username), "authentication failed");
+        }
+    }
+}
+
+fn answer(state: &State, served: &Served, session: Session<'_>, params: &Params) -> Response<Full<Bytes>> {
+    let answer = served.snapshot.answer(session, params);
+    state.metrics.rules_skipped.inc_by(answer.skipped.len() as u64);
+    for skipped in &answer.skipped {
+        tracing::debug!(
+            rule = skipped.id,
+            parameter = %skipped.missing,
+            "a rule does not apply: the client did not send a parameter that it needs"
+        );
+    }
+    let mut response = text(StatusCode::OK, answer.body);
+    if let Some(cursor) = served.cursor {
+        response.headers_mut().insert(SNAPSHOT, cursor.into());
+    }
+    response
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    None,
+    Form,
+    Json,
+}
+
+fn content_type(head: &hyper::http::request::Parts, body: &Incoming) -> Result<Kind, Refusal> {
+    let Some(value) = head.headers.get(CONTENT_TYPE) else {
+        // Everything may be in the query.
+        return if body.is_end_stream() { Ok(Kind::None) } else { Err(Refusal::ContentType) };
+    };
+    let essence = value.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
+    if essence.eq_ignore_ascii_case(b"application/x-www-form-urlencoded") {
+        Ok(Kind::Form)
+    } else if essence.eq_ignore_ascii_case(b"application/json") {
+        Ok(Kind::Json)
+    } else {
+        Err(Refusal::ContentType)
+    }
+}
+
+async fn collect(body: Incoming, patience: Duration) -> Result<Bytes, Refusal> {
+    // Announced as too large: not a byte of it is read.
+    if body.size_hint().lower() > MAX_BODY as u64 {
+        return Err(Refusal::TooLarge);
+    }
+    match timeout(patience, Limited::new(body, MAX_BODY).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge),
+        Ok(Err(_)) => Err(Refusal::Unreadable),
+        Err(_) => Err(Refusal::Timeout),
+    }
+}

@@ -1,0 +1,65 @@
+//! Sign-ins that take a slow hash: what is remembered is not computed, and the
+//! rest waits for its turn.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout;
+
+use super::provision::Attempt;
+use super::{Refusal, State};
+use crate::core::model::{Known, Params};
+use crate::snapshot::Pending;
+
+/// How long a sign-in may wait for its slow hash to be computed: the client
+/// gives up an answer that stalls for 10 seconds.
+const WAIT: Duration = Duration::from_secs(5);
+
+/// Whether the password is right. A wrong one is counted as a failure.
+///
+/// # Errors
+/// When too many others wait, or failed meanwhile.
+pub(super) async fn verify(
+    state: &Arc<State>,
+    attempt: Attempt,
+    is_tenant: bool,
+    pending: &Pending<'_>,
+    params: &Params,
+) -> Result<bool, Refusal> {
+    let password = params.known(Known::Password).unwrap_or_default();
+    let guess = pending.guess(&state.wrong, [&attempt.domain, &attempt.username], password);
+    if state.wrong.knows(guess) {
+        attempt.failed(state, params);
+        return Ok(false);
+    }
+    let has_failed = state.throttle.has_failed(attempt.address, Instant::now());
+    let tenant = is_tenant.then_some(&*attempt.domain);
+    let turn = match timeout(WAIT, state.turns.wait(attempt.address, tenant, has_failed)).await {
+        Ok(Ok(turn)) => turn,
+        Ok(Err(_)) | Err(_) => return Err(Refusal::Busy),
+    };
+    // Others may have failed while this one waited, or tried the same password.
+    attempt.check(state)?;
+    if pending.is_proven(password) {
+        return Ok(true);
+    }
+    if state.wrong.knows(guess) {
+        attempt.failed(state, params);
+        return Ok(false);
+    }
+    let work = pending.work(password.to_owned());
+    let (state, params) = (state.clone(), params.clone());
+    // A client that hangs up stops neither the work nor the counting, or
+    // guessing would be free; the turn goes with the work.
+    let work = move || {
+        let _turn = turn;
+        state.metrics.slow_hashes.inc();
+        let right = work();
+        if !right {
+            state.wrong.remember(guess);
+            attempt.failed(&state, &params);
+        }
+        right
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::Busy)
+}

@@ -1,0 +1,303 @@
+//! HTTPS: the key and certificate, and keeping up with their files.
+
+use std::fmt;
+use std::hash::BuildHasher;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use notify::EventKind;
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use tokio::signal::unix::Signal;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::metrics::Metrics;
+use crate::process::files::{self, Aside};
+use crate::reload::watch::Watch;
+
+/// Key and certificate are two files, which are replaced one after the other:
+/// so long is waited for the second.
+const SETTLES: Duration = Duration::from_millis(50);
+/// A pair that does not match may be half of a replacement that takes its time.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Files are looked at so often even if nothing is heard of a change.
+const LOOK: Duration = Duration::from_secs(10);
+/// So long before its end, the log begins to say so.
+const ENDS_SOON: Duration = Duration::from_secs(7 * 24 * 3600);
+/// It says so again after a day: who is to act may have missed it.
+const WARN_AGAIN: Duration = Duration::from_secs(24 * 3600);
+
+/// `--ssl-keyfile` and `--ssl-certfile`.
+#[derive(Debug, Clone)]
+pub struct Files {
+    /// The private key.
+    pub key: PathBuf,
+    /// The certificate, and those that lead from it to one that clients know.
+    pub chain: PathBuf,
+}
+
+/// Why a pair cannot be used: one line that names the file and the fix.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file cannot be read.
+    #[error("cannot read {} ({why}): check {option} and the file's permissions", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The option that names it.
+        option: &'static str,
+        /// What the system says.
+        why: io::Error,
+    },
+    /// The file system does not answer.
+    #[error("cannot read {} and {} ({why}): check --ssl-keyfile, --ssl-certfile and where they lead", key.display(), chain.display())]
+    Hangs {
+        /// The key's file.
+        key: PathBuf,
+        /// The certificate's file.
+        chain: PathBuf,
+        /// In words.
+        why: io::Error,
+    },
+    /// A file holds something else.
+    #[error("{} holds no {what} in PEM form: check {option}", path.display())]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// The option that names it.
+        option: &'static str,
+        /// What it should hold.
+        what: &'static str,
+    },
+    /// They do not belong together, or are of an unknown kind.
+    #[error("the key in {} and the certificate in {} cannot be used together ({why})", key.display(), chain.display())]
+    Pair {
+        /// The key's file.
+        key: PathBuf,
+        /// The certificate's file.
+        chain: PathBuf,
+        /// What the library says.
+        why: String,
+    },
+}
+
+/// A pair as it was read.
+struct Pair {
+    key: CertifiedKey,
+    /// When the certificate ends, in seconds since 1970.
+    expiry: i64,
+    /// Tells this content from another.
+    content: u64,
+}
+
+impl Files {
+    fn hangs(&self, why: io::Error) -> Error {
+        Error::Hangs { key: self.key.clone(), chain: self.chain.clone(), why }
+    }
+
+    fn read(&self) -> Result<Pair, Error> {
+        let read = |path: &Path, option| {
+            files::read(path).map_err(|why| Error::File { path: path.to_owned(), option, why })
+        };
+        let key = read(&self.key, "--ssl-keyfile")?;
+        let chain = read(&self.chain, "--ssl-certfile")?;
+        let content = content(&key, &chain);
+        let der = PrivateKeyDer::from_pem_slice(&key).map_err(|_: pem::Error| Error::Pem {
+            path: self.key.clone(),
+            option: "--ssl-keyfile",
+            what: "private key",
+        })?;
+        let no_chain =
+            || Error::Pem { path: self.chain.clone(), option: "--ssl-certfile", what: "certificate" };
+        let certificates: Vec<CertificateDer<'static>> =
+            CertificateDer::pem_slice_iter(&chain).collect::<Result<_, _>>().map_err(|_| no_chain())?;
+        let own = certificates.first().ok_or_else(no_chain)?;
+        let (_, parsed) = x509_parser::parse_x509_certificate(own).map_err(|_| no_chain())?;
+        let expiry = parsed.validity().not_after.timestamp();
+        let key = CertifiedKey::from_der(certificates, der, &ring::default_provider()).map_err(|why| {
+            Error::Pair { key: self.key.clone(), chain: self.chain.clone(), why: why.to_string() }
+        })?;
+        Ok(Pair { key, expiry, content })
+    }
+
+    /// What both files hold now; 0 if they cannot be read.
+    fn content(&self) -> u64 {
+        match (files::read(&self.key), files::read(&self.chain)) {
+            (Ok(key), Ok(chain)) => content(&key, &chain),
+            _ => 0,
+        }
+    }
+}
+
+fn content(key: &[u8], chain: &[u8]) -> u64 {
+    // Only compared within this process, and never shown.
+    foldhash::quality::FixedState::default().hash_one((key, chain)).max(1)
+}
+
+/// The pair in use. Handshakes take whatever is newest.
+pub struct Certificate {
+    files: Files,
+    current: Arc<Current>,
+    config: Arc<ServerConfig>,
+    expiry: i64,
+    /// What the files held when they were last looked at.
+    seen: u64,
+    /// Where they are looked at.
+    reading: Aside,
+    /// When it was last looked whether the certificate is about to end.
+    warned: Instant,
+}
+
+struct Current(ArcSwap<CertifiedKey>);
+
+impl fmt::Debug for Current {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Current")
+    }
+}
+
+impl ResolvesServerCert for Current {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        // There is but one, for clients that name a server and those that do not.
+        Some(self.0.load_full())
+    }
+}
+
+impl Certificate {
+    /// Reads the pair.
+    ///
+    /// # Errors
+    /// When it cannot be used: see [`Error`].
+    pub fn load(files: Files) -> Result<Certificate, Error> {
+        let reading = files.clone();
+        let read = files::within_bound(move || reading.read());
+        let Pair { key, expiry, content } = read.map_err(|why| files.hangs(why)).flatten()?;
+        let current = Arc::new(Current(ArcSwap::from_pointee(key)));
+        let versions = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12]);
+        let unusable = |why: rustls::Error| Error::Pair {
+            key: files.key.clone(),
+            chain: files.chain.clone(),
+            why: why.to_string(),
+        };
+        let mut config =
+            versions.map_err(unusable)?.with_no_client_auth().with_cert_resolver(current.clone());
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        // Clients that come back need no second full handshake.
+        config.ticketer = ring::Ticketer::new().map_err(unusable)?;
+        Ok(Certificate {
+            files,
+            current,
+            config: Arc::new(config),
+            expiry,
+            seen: content,
+            reading: Aside::new(),
+            warned: Instant::now(),
+        })
+    }
+
+    /// What handshakes need.
+    pub fn config(&self) -> Arc<ServerConfig> {
+        self.config.clone()
+    }
+
+    /// Takes over what is put in the files, for ever; `hangup` is SIGHUP.
+    pub async fn keep(mut self, mut hangup: Signal, metrics: &Metrics) {
+        metrics.certificate_expiry.set(self.expiry);
+        self.warn();
+        let paths = vec![self.files.key.clone(), self.files.chain.clone()];
+        loop {
+            // Anew each time, since links may lead elsewhere now.
+            let watch = Watch::aside(&self.reading, paths.clone(), is_change).await;
+            let mut is_asked = false;
+            // Nothing that happens after this look is missed.
+            while self.content().await == self.seen && !is_asked {
+                is_asked = tokio::select! {
+                    () = watch.changed() => false,
+                    () = sleep(LOOK) => false,
+                    _ = hangup.recv() => true,
+                };
+                if self.warned.elapsed() >= WARN_AGAIN {
+                    self.warn();
+                }
+            }
+            if !is_asked {
+                sleep(SETTLES).await;
+            }
+            match self.read_patiently().await {
+                Ok(pair) => self.take(pair, is_asked, metrics),
+                Err(error) => {
+                    metrics.certificate_reload(false);
+                    tracing::error!("{error}; the old certificate stays in use");
+                }
+            }
+        }
+    }
+
+    /// What the files hold now; 0 if they cannot be read.
+    async fn content(&self) -> u64 {
+        let files = self.files.clone();
+        self.reading.run(move || files.content()).await.unwrap_or(0)
+    }
+
+    async fn read_patiently(&mut self) -> Result<Pair, Error> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            // What is put there after this look is not missed, if it is no good.
+            self.seen = self.content().await;
+            let files = self.files.clone();
+            let read = self.reading.run(move || files.read()).await;
+            match read.map_err(|why| self.files.hangs(why)).flatten() {
+                Err(_) if Instant::now() < until => sleep_until((Instant::now() + SETTLES).min(until)).await,
+                read => return read,
+            }
+        }
+    }
+
+    fn take(&mut self, pair: Pair, is_asked: bool, metrics: &Metrics) {
+        self.seen = pair.content;
+        let is_same = self.current.0.load().cert == pair.key.cert && self.expiry == pair.expiry;
+        self.current.0.store(Arc::new(pair.key));
+        self.expiry = pair.expiry;
+        metrics.certificate_expiry.set(pair.expiry);
+        if !(is_same && is_asked) {
+            metrics.certificate_reload(true);
+            tracing::info!(expires_in_days = self.left().map_or(0, days), "new certificate in use");
+        }
+        self.warn();
+    }
+
+    /// How long the certificate is still valid; `None` if it no longer is.
+    fn left(&self) -> Option<Duration> {
+        let end = UNIX_EPOCH + Duration::from_secs(u64::try_from(self.expiry).unwrap_or(0));
+        end.duration_since(SystemTime::now()).ok()
+    }
+
+    fn warn(&mut self) {
+        self.warned = Instant::now();
+        let path = self.files.chain.display();
+        match self.left() {
+            None => tracing::error!("the certificate in {path} has expired: clients will refuse it"),
+            Some(left) if left < ENDS_SOON => {
+                tracing::warn!("the certificate in {path} expires in {} days", days(left));
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+fn days(time: Duration) -> u64 {
+    time.as_secs() / (24 * 3600)
+}
+
+/// Everything but reading.
+fn is_change(kind: EventKind) -> bool {
+    !kind.is_access()
+}

@@ -1,0 +1,172 @@
+//! Turns to compute a slow hash: as many at once as the processor can spare,
+//! the others wait in a [`Line`] that is fair among addresses and tenants.
+//!
+//! A hash under way is not stopped, so a turn is given and not taken back. A
+//! request that is given up leaves the line, or passes its turn on.
+
+mod line;
+
+use std::hash::BuildHasher;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use foldhash::quality::RandomState;
+use tokio::sync::oneshot;
+
+use crate::serve::throttle::owner;
+use line::{Entered, Flows, Line};
+
+/// See the module.
+pub struct Turns {
+    line: Mutex<Line<oneshot::Sender<Turn>>>,
+    /// Known to this process only, so that nobody can choose whom to share the
+    /// memory of turns with.
+    key: RandomState,
+}
+
+/// The right to compute a slow hash. When it is dropped, the next one has it.
+pub struct Turn(Option<Arc<Turns>>);
+
+/// Too many wait already: of the address, of the tenant or in all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Crowded;
+
+impl Turns {
+    /// `at_once` turns may be had at the same time.
+    pub fn new(at_once: usize) -> Arc<Turns> {
+        Arc::new(Turns { line: Mutex::new(Line::new(at_once)), key: RandomState::default() })
+    }
+
+    /// Waits for a turn, for as long as it takes. `tenant` is none if there is no
+    /// such tenant: names that somebody thought up are not fair to each other.
+    ///
+    /// # Errors
+    /// At once or later, when too many wait.
+    pub async fn wait(
+        self: &Arc<Self>,
+        address: IpAddr,
+        tenant: Option<&[u8]>,
+        has_failed: bool,
+    ) -> Result<Turn, Crowded> {
+        let (sender, receiver) = oneshot::channel();
+        let flows = Flows { address: self.key.hash_one(owner(address)), tenant: self.key.hash_one(tenant) };
+        let (entered, crowded_out) = self.line().enter(flows, has_failed, sender);
+        drop(crowded_out);
+        match entered {
+            Entered::Free => Ok(Turn(Some(self.clone()))),
+            Entered::Refused => Err(Crowded),
+            Entered::Waits(number) => {
+                let _place = Place { turns: self, number };
+                receiver.await.map_err(|_| Crowded)
+            }
+        }
+    }
+
+    /// Takes it that a request of the address has failed: those of it that wait
+    /// do so behind the others from now on.
+    pub fn fail(&self, address: IpAddr) {
+        self.line().fail(self.key.hash_one(owner(address)));
+    }
+
+    fn pass_on(self: &Arc<Self>) {
+        loop {
+            let Some(next) = self.line().next() else { return };
+            match next.send(Turn(Some(self.clone()))) {
+                Ok(()) => return,
+                // It was given up just now. What comes back is no turn any more.
+                Err(mut turn) => turn.0 = None,
+            }
+        }
+    }
+
+    fn line(&self) -> MutexGuard<'_, Line<oneshot::Sender<Turn>>> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(turns) = self.0.take() {
+            turns.pass_on();
+        }
+    }
+}
+
+/// A place in the line, which is left when the request is given up.
+struct Place<'t> {
+    turns: &'t Turns,
+    number: u64,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let left = self.turns.line().leave(self.number);
+        drop(left);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    fn poll<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {
+        match future.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn a_turn_that_is_over_is_the_next_ones() {
+        let turns = Turns::new(1);
+        let mut first = pin!(turns.wait(HERE, None, false));
+        let turn = poll(first.as_mut()).expect("at once").expect("a turn");
+        let mut second = pin!(turns.wait(HERE, None, false));
+        assert!(poll(second.as_mut()).is_none());
+        drop(turn);
+        assert!(poll(second.as_mut()).expect("at once").is_ok());
+    }
+
+    #[test]
+    fn all_of_an_ipv6_network_that_one_client_has_is_one_address() {
+        let turns = Turns::new(1);
+        let at = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let mut first = pin!(turns.wait(HERE, None, false));
+        let turn = poll(first.as_mut()).expect("at once").expect("a turn");
+        let mut failed = pin!(turns.wait(at("2001:db8::1"), None, false));
+        let mut other = pin!(turns.wait(at("2001:db8:0:1::1"), None, false));
+        assert!(poll(failed.as_mut()).is_none() && poll(other.as_mut()).is_none());
+        turns.fail(at("2001:db8::ffff:2"));
+        drop(turn);
+        assert!(poll(failed.as_mut()).is_none());
+        assert!(poll(other.as_mut()).is_some_and(|turn| turn.is_ok()));
+    }
+
+    #[test]
+    fn who_gives_up_leaves_the_line_and_passes_a_turn_on() {
+        let turns = Turns::new(1);
+        let mut first = pin!(turns.wait(HERE, None, false));
+        let turn = poll(first.as_mut()).expect("at once").expect("a turn");
+        let mut third = pin!(turns.wait(HERE, None, false));
+        {
+            let mut waits = pin!(turns.wait(HERE, None, false));
+            let mut has_it = pin!(turns.wait(HERE, None, false));
+            assert!(poll(waits.as_mut()).is_none() && poll(has_it.as_mut()).is_none());
+            assert!(poll(third.as_mut()).is_none());
+            assert_eq!(turns.line().len(), 3);
+            // It goes to the first of the three, who never looks.
+            drop(turn);
+            assert_eq!(turns.line().len(), 2);
+        }
+        assert_eq!(turns.line().len(), 0);
+        let turn = poll(third.as_mut()).expect("at once").expect("a turn");
+        drop(turn);
+        let mut last = pin!(turns.wait(HERE, None, false));
+        assert!(poll(last.as_mut()).is_some());
+    }
+}
