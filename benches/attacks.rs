@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use jitsiprovs::process;
-use jitsiprovs::serve::throttle::{Settings, Throttle};
+use jitsiprovs::serve::throttle::{Throttle, ThrottleSettings};
 use support::client::{Connection, request};
 use support::server::Server;
 use support::sqlite::SqliteFile;
@@ -613,7 +613,7 @@ fn mib(bytes: u64) -> f64 {
 
 /// The throttle by itself; returns the bytes it takes.
 fn throttle_alone() -> u64 {
-    let settings = Settings { limit: 10, window: Duration::from_secs(3600) };
+    let settings = ThrottleSettings { limit: 10, window: Duration::from_secs(3600) };
     let now = Instant::now();
     let throttle = Throttle::new(settings, now);
     let victim: IpAddr = "192.0.2.1".parse().expect("an address");

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use criterion::Criterion;
 use jitsiprovs::core::credential::{Credential, Owner, PwdFmt, Verdict};
 use jitsiprovs::core::model::{Cell, Params, Row, RuleRow, UserRow};
-use jitsiprovs::core::properties::Place;
+use jitsiprovs::core::properties::Side;
 use jitsiprovs::core::template::Template;
-use jitsiprovs::snapshot::{Options, Outcome, Session, Snapshot, Writer};
+use jitsiprovs::snapshot::{Session, SignIn, Snapshot, SnapshotOptions, Writer};
 use jitsiprovs::source::default_properties;
 
 /// The program's own.
@@ -57,7 +57,7 @@ fn rows(users: usize, own: usize) -> impl Iterator<Item = Row> {
 }
 
 fn snapshot(users: usize, own: usize) -> Arc<Snapshot> {
-    Writer::build(Options::default(), rows(users, own)).0
+    Writer::build(SnapshotOptions::default(), rows(users, own)).0
 }
 
 /// What a client sends, of users spread over the whole snapshot.
@@ -85,7 +85,7 @@ fn requests(users: usize) -> Vec<Params> {
 
 fn session<'s>(snapshot: &'s Snapshot, params: &Params) -> Session<'s> {
     match snapshot.authenticate(params) {
-        Outcome::Granted(session) => session,
+        SignIn::Granted(session) => session,
         _ => panic!("the password is right"),
     }
 }
@@ -94,7 +94,7 @@ fn templates(c: &mut Criterion) {
     let params = &requests(1)[0];
     for (name, text) in [("fixed", "AUTO_DTMF"), ("three holes", "Jabber\\:${username}@${domain}@${domain}")]
     {
-        let template = Template::parse(text, Place::Value, |_| {});
+        let template = Template::parse(text, Side::Value, |_| {});
         let mut out = Vec::with_capacity(256);
         c.bench_function(&format!("template/{name}"), |b| {
             b.iter(|| {
@@ -104,7 +104,7 @@ fn templates(c: &mut Criterion) {
         });
     }
     c.bench_function("template/parse", |b| {
-        b.iter(|| Template::parse(black_box("Jabber\\:${username}@${domain}"), Place::Value, |_| {}));
+        b.iter(|| Template::parse(black_box("Jabber\\:${username}@${domain}"), Side::Value, |_| {}));
     });
 }
 
@@ -198,7 +198,7 @@ fn ratios() {
 fn edits() {
     println!("one edit, medians of 1,000:");
     for users in SIZES {
-        let mut writer = Writer::new(Options::default());
+        let mut writer = Writer::new(SnapshotOptions::default());
         let mut draft = writer.draft();
         for row in rows(users, 3) {
             draft.put(&row);

@@ -8,7 +8,7 @@ pub mod options;
 use clap::Parser;
 
 use args::Command;
-use options::Options;
+use options::ServerOptions;
 
 /// Provisioning server for the Jitsi softphone.
 ///
@@ -22,5 +22,5 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,
     #[command(flatten)]
-    pub serve: Options,
+    pub serve: ServerOptions,
 }

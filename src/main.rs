@@ -11,12 +11,12 @@ use clap::{CommandFactory, Parser};
 use jitsiprovs::cli::Cli;
 use jitsiprovs::cli::args::Command;
 use jitsiprovs::cli::commands;
-use jitsiprovs::cli::config::{self, Config, Place, Serve, Task};
+use jitsiprovs::cli::config::{self, Config, Daemon, Serve, Task};
 use jitsiprovs::process::background;
 use jitsiprovs::process::pidfile::Pidfile;
 use jitsiprovs::process::privileges::Identity;
 use jitsiprovs::serve::app::Prepared;
-use jitsiprovs::telemetry::visible::{self, Form};
+use jitsiprovs::telemetry::visible::{self, EscapeStyle};
 use jitsiprovs::{process, telemetry};
 
 /// Snapshots come and go in very many small pieces for months: memory must come
@@ -27,8 +27,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     process::tidy();
     run(Cli::parse()).unwrap_or_else(|error| {
-        if let Some(config::Error::Usage(message)) = error.downcast_ref() {
-            let message = visible::escape(message, Form::Braces);
+        if let Some(config::ConfigError::Usage(message)) = error.downcast_ref() {
+            let message = visible::escape(message, EscapeStyle::Braces);
             typed_command().error(ErrorKind::ValueValidation, message).exit();
         }
         commands::failure(format_args!("{error:#}"));
@@ -54,14 +54,14 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let Config { log, identity, task } = match cli.command {
         Some(command) => {
             let _log = match command {
-                Command::Demo(_) => Some(telemetry::start(telemetry::Options::default())?),
+                Command::Demo(_) => Some(telemetry::start(telemetry::LogOptions::default())?),
                 _ => None,
             };
             return block_on(commands::run(command));
         }
         None => Config::new(cli.serve)?,
     };
-    if let Task::Serve(Place { in_background: true, .. }, _) = task
+    if let Task::Serve(Daemon { in_background: true, .. }, _) = task
         && let Some(code) = background::enter()?
     {
         return Ok(code);
@@ -81,7 +81,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 
 /// What takes privileges comes first. Then all threads lose them, and those that
 /// serve have not even begun.
-fn serve_at(place: Place, identity: Option<Identity>, serve: Serve) -> anyhow::Result<()> {
+fn serve_at(place: Daemon, identity: Option<Identity>, serve: Serve) -> anyhow::Result<()> {
     // Before the address, since a server that runs already has that as well.
     let _pidfile = place.pidfile.map(Pidfile::new).transpose()?;
     let prepared = Prepared::new(serve)?;

@@ -15,14 +15,14 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 
-use crate::telemetry::Lost;
+use crate::telemetry::LostLines;
 
 /// The type that a scraper is told.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What became of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum RequestOutcome {
     /// Answered with properties.
     Ok,
     /// The credentials are wrong.
@@ -55,43 +55,43 @@ pub enum Outcome {
     Aborted,
 }
 
-impl Outcome {
-    const ALL: [Outcome; 15] = [
-        Outcome::Ok,
-        Outcome::Denied,
-        Outcome::Throttled,
-        Outcome::Busy,
-        Outcome::NotReady,
-        Outcome::Stale,
-        Outcome::Malformed,
-        Outcome::NotFound,
-        Outcome::Method,
-        Outcome::ContentType,
-        Outcome::TooLarge,
-        Outcome::Timeout,
-        Outcome::Unreadable,
-        Outcome::Health,
-        Outcome::Aborted,
+impl RequestOutcome {
+    const ALL: [RequestOutcome; 15] = [
+        RequestOutcome::Ok,
+        RequestOutcome::Denied,
+        RequestOutcome::Throttled,
+        RequestOutcome::Busy,
+        RequestOutcome::NotReady,
+        RequestOutcome::Stale,
+        RequestOutcome::Malformed,
+        RequestOutcome::NotFound,
+        RequestOutcome::Method,
+        RequestOutcome::ContentType,
+        RequestOutcome::TooLarge,
+        RequestOutcome::Timeout,
+        RequestOutcome::Unreadable,
+        RequestOutcome::Health,
+        RequestOutcome::Aborted,
     ];
 
     /// As it is called in metrics and in the log.
     pub fn name(self) -> &'static str {
         match self {
-            Outcome::Ok => "ok",
-            Outcome::Denied => "denied",
-            Outcome::Throttled => "throttled",
-            Outcome::Busy => "busy",
-            Outcome::NotReady => "not_ready",
-            Outcome::Stale => "stale",
-            Outcome::Malformed => "malformed",
-            Outcome::NotFound => "not_found",
-            Outcome::Method => "method",
-            Outcome::ContentType => "content_type",
-            Outcome::TooLarge => "too_large",
-            Outcome::Timeout => "timeout",
-            Outcome::Unreadable => "unreadable",
-            Outcome::Health => "health",
-            Outcome::Aborted => "aborted",
+            RequestOutcome::Ok => "ok",
+            RequestOutcome::Denied => "denied",
+            RequestOutcome::Throttled => "throttled",
+            RequestOutcome::Busy => "busy",
+            RequestOutcome::NotReady => "not_ready",
+            RequestOutcome::Stale => "stale",
+            RequestOutcome::Malformed => "malformed",
+            RequestOutcome::NotFound => "not_found",
+            RequestOutcome::Method => "method",
+            RequestOutcome::ContentType => "content_type",
+            RequestOutcome::TooLarge => "too_large",
+            RequestOutcome::Timeout => "timeout",
+            RequestOutcome::Unreadable => "unreadable",
+            RequestOutcome::Health => "health",
+            RequestOutcome::Aborted => "aborted",
         }
     }
 }
@@ -102,7 +102,7 @@ type Labels<const N: usize> = [(&'static str, &'static str); N];
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    requests: [Counter; Outcome::ALL.len()],
+    requests: [Counter; RequestOutcome::ALL.len()],
     latency: Latency,
     tenants: Option<Family<Vec<(&'static str, String)>, Counter>>,
     reloads: Family<Labels<2>, Counter>,
@@ -126,12 +126,12 @@ pub struct Metrics {
     pub accept_errors: Counter,
     /// When the certificate ends, in seconds since 1970; 0 without TLS.
     pub certificate_expiry: Gauge,
-    state: State,
+    state: Gauges,
 }
 
 /// What is known at a scrape, rather than counted.
 #[derive(Debug, Default)]
-struct State {
+struct Gauges {
     ready: Gauge,
     source_up: Gauge,
     held_back: Gauge,
@@ -162,7 +162,7 @@ pub struct Scrape {
     /// Rows that are not in use.
     pub bad_rows: usize,
     /// Lines of the log that were not read in time.
-    pub log_lines_dropped: Lost,
+    pub log_lines_dropped: LostLines,
 }
 
 impl Metrics {
@@ -177,13 +177,14 @@ impl Metrics {
         registry.register("start_time_seconds", "When this process began, since 1970", started);
 
         let requests: Family<Labels<1>, Counter> = Family::default();
-        let each = Outcome::ALL.map(|outcome| requests.get_or_create(&[("result", outcome.name())]).clone());
+        let each =
+            RequestOutcome::ALL.map(|outcome| requests.get_or_create(&[("result", outcome.name())]).clone());
         fn add<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
             registry.register(name, help, metric.clone());
             metric
         }
         let mut add_gauge = |name: &str, help: &str| add(&mut registry, name, help, Gauge::default());
-        let state = State {
+        let state = Gauges {
             ready: add_gauge("ready", "Whether requests can be answered"),
             source_up: add_gauge("source_up", "Whether the database could be read when it was last asked"),
             held_back: add_gauge(
@@ -263,9 +264,9 @@ impl Metrics {
 
     /// Counts a request that took `time`, of a tenant if it is one we have. The
     /// time of health checks, and of clients who did not wait, says nothing.
-    pub fn request(&self, outcome: Outcome, tenant: Option<&str>, time: Duration) {
+    pub fn request(&self, outcome: RequestOutcome, tenant: Option<&str>, time: Duration) {
         self.requests[outcome as usize].inc();
-        if !matches!(outcome, Outcome::Health | Outcome::Aborted) {
+        if !matches!(outcome, RequestOutcome::Health | RequestOutcome::Aborted) {
             self.latency.observe(time);
         }
         if let (Some(family), Some(tenant)) = (&self.tenants, tenant) {
@@ -275,7 +276,7 @@ impl Metrics {
     }
 
     /// Counts a request that was refused before it was one.
-    pub fn refused(&self, outcome: Outcome) {
+    pub fn refused(&self, outcome: RequestOutcome) {
         self.requests[outcome as usize].inc();
     }
 
@@ -328,7 +329,7 @@ impl Metrics {
         ] {
             gauge.set(value);
         }
-        let Lost { important, routine } = scrape.log_lines_dropped;
+        let LostLines { important, routine } = scrape.log_lines_dropped;
         for (kind, lost) in [("important", important), ("routine", routine)] {
             self.log_lines_dropped.get_or_create(&[("kind", kind)]).inner().store(lost, Relaxed);
         }
@@ -388,12 +389,12 @@ mod tests {
     #[test]
     fn what_was_counted_is_written_with_bounded_labels() {
         let metrics = Metrics::new(true);
-        metrics.request(Outcome::Ok, Some("a.org"), Duration::from_micros(20));
-        metrics.request(Outcome::Denied, None, Duration::from_secs(100));
+        metrics.request(RequestOutcome::Ok, Some("a.org"), Duration::from_micros(20));
+        metrics.request(RequestOutcome::Denied, None, Duration::from_secs(100));
         metrics.reload("SIGHUP, confirming the loss", "swapped", Duration::from_millis(2));
         metrics.reload("a place that was lost", "failed", Duration::from_millis(2));
         metrics.throttled("address");
-        let log_lines_dropped = Lost { important: 0, routine: 3 };
+        let log_lines_dropped = LostLines { important: 0, routine: 3 };
         let text =
             metrics.write(Scrape { is_ready: true, version: 7, log_lines_dropped, ..Scrape::default() });
         for line in [
@@ -418,7 +419,7 @@ mod tests {
     #[test]
     fn tenants_are_counted_only_if_wanted() {
         let metrics = Metrics::new(false);
-        metrics.request(Outcome::Ok, Some("a.org"), Duration::ZERO);
+        metrics.request(RequestOutcome::Ok, Some("a.org"), Duration::ZERO);
         assert!(!metrics.write(Scrape::default()).contains("a.org"));
     }
 }

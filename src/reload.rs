@@ -4,11 +4,11 @@
 //! Loads of everything are begun by the start, the timer, SIGHUP, and whatever
 //! leaves no other way to know; what is asked for while one is under way is one
 //! more load after it. Polls, of a table of changes or after a file has
-//! changed, go on beside a load. Both hand what they read to the [`desk`],
+//! changed, go on beside a load. Both hand what they read to the [`publisher`],
 //! which swaps.
 
-mod desk;
-mod pace;
+mod publisher;
+mod schedule;
 pub mod state_file;
 mod status;
 pub mod watch;
@@ -31,16 +31,16 @@ use crate::core::model::{Change, Table};
 use crate::metrics::Metrics;
 use crate::process::files::Aside;
 use crate::process::service::Reports;
-use crate::snapshot::{Options, Served};
+use crate::snapshot::{Served, SnapshotOptions};
 use crate::source::{self, Changes, Cursor, Source, Which};
-use desk::{Desk, Guard, Outcome, Shrunk, Swapped};
-use pace::Backoff;
-use state_file::Journal;
+use publisher::{DraftOutcome, Guard, Publisher, Shrunk, Swapped};
+use schedule::Backoff;
+use state_file::StateWriter;
 use watch::Watch;
 
-pub use status::{Origin, Status};
+pub use status::{SnapshotOrigin, Status};
 
-/// Batches between source and desk; both work at once, and what is read ahead
+/// Batches between source and publisher; both work at once, and what is read ahead
 /// stays small.
 const BATCHES_AHEAD: usize = 64;
 /// What a start comes to that has neither the source nor a state file.
@@ -71,7 +71,7 @@ const RETIRE: Duration = Duration::from_millis(50);
 
 /// When and how to reload.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct ReloadSettings {
     /// `--reload-interval`: everything is loaded so often; `None` for never.
     pub reload_interval: Option<Duration>,
     /// `--poll-interval`: changes are asked for so often; `None` for never.
@@ -85,9 +85,9 @@ pub struct Settings {
     pub stale_after: Duration,
 }
 
-impl Default for Settings {
+impl Default for ReloadSettings {
     fn default() -> Self {
-        Settings {
+        ReloadSettings {
             reload_interval: Some(Duration::from_secs(300)),
             poll_interval: Some(Duration::from_secs(1)),
             max_shrink: 50,
@@ -99,10 +99,10 @@ impl Default for Settings {
 
 /// Why there is no new snapshot.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum LoadError {
     /// The source could not be read.
     #[error(transparent)]
-    Source(#[from] source::Error),
+    Source(#[from] source::SourceError),
     /// A defect of this program.
     #[error("building the snapshot failed; this is a defect of jitsiprovs")]
     Build,
@@ -110,7 +110,7 @@ pub enum Error {
 
 /// What a reload that was asked for came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ReloadOutcome {
     /// There is a new snapshot, of this version.
     Swapped(u64),
     /// What is in use is what the source says.
@@ -121,26 +121,26 @@ pub enum Verdict {
     Failed(String),
 }
 
-impl Verdict {
+impl ReloadOutcome {
     /// As it is called in metrics.
     fn name(&self) -> &'static str {
         match self {
-            Verdict::Swapped(_) => "swapped",
-            Verdict::Unchanged => "unchanged",
-            Verdict::HeldBack => "held_back",
-            Verdict::Failed(_) => "failed",
+            ReloadOutcome::Swapped(_) => "swapped",
+            ReloadOutcome::Unchanged => "unchanged",
+            ReloadOutcome::HeldBack => "held_back",
+            ReloadOutcome::Failed(_) => "failed",
         }
     }
 }
 
-type Asker = oneshot::Sender<Verdict>;
+type Asker = oneshot::Sender<ReloadOutcome>;
 
 /// Who has it may ask how things are, and for a reload.
 #[derive(Clone)]
 pub struct Handle {
     status: channel::Receiver<Status>,
     askers: mpsc::Sender<Asker>,
-    desk: Arc<Desk>,
+    publisher: Arc<Publisher>,
     stale_after: Duration,
 }
 
@@ -160,13 +160,13 @@ impl Handle {
     /// last: see [`Writer::contents`](crate::snapshot::Writer::contents). A load
     /// that is being written is waited for.
     pub async fn contents(&self, table: Table, id: i64, most: usize) -> Vec<(i64, u64)> {
-        let desk = self.desk.clone();
-        tokio::task::spawn_blocking(move || desk.contents(table, id, most)).await.unwrap_or_default()
+        let publisher = self.publisher.clone();
+        tokio::task::spawn_blocking(move || publisher.contents(table, id, most)).await.unwrap_or_default()
     }
 
     /// Loads everything, and waits for what it comes to.
-    pub async fn ask(&self) -> Verdict {
-        let ended = || Verdict::Failed("the server is about to end".into());
+    pub async fn ask(&self) -> ReloadOutcome {
+        let ended = || ReloadOutcome::Failed("the server is about to end".into());
         let (asker, verdict) = oneshot::channel();
         if self.askers.send(asker).await.is_err() {
             return ended();
@@ -178,8 +178,8 @@ impl Handle {
 /// Keeps the current snapshot and replaces it. See the module.
 pub struct Reloader {
     source: Arc<dyn Source>,
-    settings: Settings,
-    desk: Arc<Desk>,
+    settings: ReloadSettings,
+    publisher: Arc<Publisher>,
     status: channel::Sender<Status>,
     watch: Watch,
     /// Where the next poll begins; `None` while only a load can tell.
@@ -195,7 +195,7 @@ pub struct Reloader {
     look_again: Option<Instant>,
     next_prune: Instant,
     /// What the latest poll and the latest load came to.
-    failing: Failing,
+    failing: Failures,
     /// The latest SIGHUP.
     hung_up: Option<Instant>,
     /// Snapshots that requests may still use.
@@ -214,11 +214,11 @@ pub struct Reloader {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Failing {
+struct Failures {
     /// How far the load under way was when polls began to fail.
     progress: Option<u64>,
     /// How the latest poll did.
-    polls: Option<Discriminant<source::Error>>,
+    polls: Option<Discriminant<source::SourceError>>,
     loads: bool,
     /// Whether a sign of life is worth another load.
     is_unreachable: bool,
@@ -237,7 +237,7 @@ struct Loading {
     stop: Arc<Notify>,
 }
 
-type Loaded = Result<(Option<Cursor>, Outcome), Error>;
+type Loaded = Result<(Option<Cursor>, DraftOutcome), LoadError>;
 
 impl Reloader {
     /// Loads the first snapshot. With `--state-file`, a source that cannot be
@@ -245,24 +245,24 @@ impl Reloader {
     /// file holds, or nothing, until the source is there, whatever the file is.
     ///
     /// # Errors
-    /// Without a state file, when the source cannot be read: see [`Error`].
+    /// Without a state file, when the source cannot be read: see [`LoadError`].
     pub async fn start(
         source: Arc<dyn Source>,
-        options: Options,
-        settings: Settings,
+        options: SnapshotOptions,
+        settings: ReloadSettings,
         metrics: Arc<Metrics>,
-    ) -> Result<Reloader, Error> {
+    ) -> Result<Reloader, LoadError> {
         let is_patient = settings.state_file.is_some();
         let state_file = usable(settings.state_file.clone()).await;
-        let journal = state_file.clone().map(|path| Journal::new(path, source.name()));
+        let state_writer = state_file.clone().map(|path| StateWriter::new(path, source.name()));
         let status = channel::Sender::new(Status::new());
         let (askers, asked) = mpsc::channel(16);
-        let desk = Arc::new(Desk::new(options, journal));
+        let publisher = Arc::new(Publisher::new(options, state_writer));
         let mut reloader = Reloader {
             handle: Handle {
                 status: status.subscribe(),
                 askers,
-                desk: desk.clone(),
+                publisher: publisher.clone(),
                 stale_after: settings.stale_after,
             },
             asked,
@@ -271,7 +271,7 @@ impl Reloader {
             rest_until: Instant::now(),
             metrics,
             watch: Watch::aside(&Aside::new(), source.files(), is_change).await,
-            desk,
+            publisher,
             source,
             status,
             cursor: None,
@@ -282,7 +282,7 @@ impl Reloader {
             next_poll: None,
             look_again: None,
             next_prune: Instant::now() + PRUNE.mul_f64(fastrand::f64()),
-            failing: Failing::default(),
+            failing: Failures::default(),
             hung_up: None,
             retired: Vec::new(),
             reports: Reports::new(),
@@ -316,7 +316,7 @@ impl Reloader {
 
     /// Where the newest snapshot always is, once there is one.
     pub fn current(&self) -> Arc<ArcSwapOption<Served>> {
-        self.desk.current()
+        self.publisher.current()
     }
 
     /// For those who ask from outside.
@@ -364,9 +364,9 @@ impl Reloader {
 
     /// Writes what the state file still lacks. Nothing is reloaded any more.
     pub async fn close(self) {
-        // A load keeps the desk busy.
+        // A load keeps the publisher busy.
         self.loading.iter().for_each(|loading| loading.stop.notify_one());
-        let closing = move || self.desk.close().into_iter().for_each(Journal::close);
+        let closing = move || self.publisher.close().into_iter().for_each(StateWriter::close);
         let _ = tokio::task::spawn_blocking(closing).await;
     }
 
@@ -403,20 +403,22 @@ impl Reloader {
         let (done, is_done) = oneshot::channel();
         let (begun, has_begun) = oneshot::channel();
         let guard = Guard { max_shrink: if is_confirmed { 100 } else { self.settings.max_shrink } };
-        let (desk, source, stop) = (self.desk.clone(), self.source.clone(), Arc::new(Notify::new()));
+        let (publisher, source, stop) =
+            (self.publisher.clone(), self.source.clone(), Arc::new(Notify::new()));
         // Polls that fail while loads succeed must begin elsewhere, or end.
         let wants_cursor = self.cursor.is_none() || self.failing.polls.is_some();
         let progress = Arc::new(AtomicU64::new(0));
         let (stopped, counted) = (stop.clone(), progress.clone());
         let task = tokio::spawn(async move {
-            let beginning = desk.clone();
+            let beginning = publisher.clone();
             let epoch = tokio::task::spawn_blocking(move || beginning.begin_load()).await;
-            let epoch = epoch.map_err(|_| Error::Build)?;
-            let writing =
-                tokio::task::spawn_blocking(move || desk.load(epoch, rows, &counted, begun, is_done, guard));
+            let epoch = epoch.map_err(|_| LoadError::Build)?;
+            let writing = tokio::task::spawn_blocking(move || {
+                publisher.load(epoch, rows, &counted, begun, is_done, guard)
+            });
             let loaded = tokio::select! {
                 loaded = source.load(Which::All, sender, wants_cursor) => loaded,
-                () = stopped.notified() => Err(source::Error::Cancelled),
+                () = stopped.notified() => Err(source::SourceError::Cancelled),
             };
             // Only what came whole counts.
             match &loaded {
@@ -424,7 +426,7 @@ impl Reloader {
                 Err(_) => drop(done),
             }
             // A defect here ends the load there, too.
-            let outcome = writing.await.map_err(|_| Error::Build)?;
+            let outcome = writing.await.map_err(|_| LoadError::Build)?;
             Ok((loaded?, outcome))
         });
         self.next_load = None;
@@ -436,7 +438,7 @@ impl Reloader {
     /// Goes on from what the load under way came to.
     async fn conclude(&mut self, loaded: Loaded) {
         if let Some(Loading { cause, begun, wants_cursor, .. }) = self.loading.take() {
-            let is_stopped = matches!(loaded, Err(Error::Source(source::Error::Cancelled)));
+            let is_stopped = matches!(loaded, Err(LoadError::Source(source::SourceError::Cancelled)));
             let verdict = self.loaded(cause, begun, wants_cursor, loaded).await;
             if is_stopped {
                 // Whoever waits for it is told what the next one comes to.
@@ -469,34 +471,34 @@ impl Reloader {
         begun: Instant,
         wants_cursor: bool,
         loaded: Loaded,
-    ) -> Verdict {
-        let is_first = self.status.borrow().origin != Origin::Source;
+    ) -> ReloadOutcome {
+        let is_first = self.status.borrow().origin != SnapshotOrigin::Source;
         let (cursor, outcome) = match loaded {
             Ok(loaded) => loaded,
             Err(error) => return self.load_failed(cause, &error),
         };
         let (verdict, changed) = match outcome {
-            Outcome::Abandoned => return self.load_failed(cause, &Error::Build),
-            Outcome::HeldBack(shrunk) => return self.hold_back(cause, shrunk),
-            Outcome::Unchanged => {
+            DraftOutcome::Abandoned => return self.load_failed(cause, &LoadError::Build),
+            DraftOutcome::HeldBack(shrunk) => return self.hold_back(cause, shrunk),
+            DraftOutcome::Unchanged => {
                 self.status.send_modify(|status| status.is_held_back = false);
                 match cause {
                     "timer" => tracing::debug!(cause, ms = ms(begun), "loaded: nothing has changed"),
                     _ => tracing::info!(cause, ms = ms(begun), "loaded: nothing has changed"),
                 }
-                (Verdict::Unchanged, Vec::new())
+                (ReloadOutcome::Unchanged, Vec::new())
             }
-            Outcome::Swapped(swapped) => {
+            DraftOutcome::Swapped(swapped) => {
                 let place = cursor.as_ref().or(self.cursor.as_ref()).cloned();
                 (
-                    Verdict::Swapped(swapped.version),
-                    self.swapped(cause, begun, place.as_ref(), *swapped, Origin::Source),
+                    ReloadOutcome::Swapped(swapped.version),
+                    self.swapped(cause, begun, place.as_ref(), *swapped, SnapshotOrigin::Source),
                 )
             }
         };
         self.backoff = Backoff::new();
-        self.next_load = self.settings.reload_interval.map(pace::after);
-        if std::mem::take(&mut self.failing) != Failing::default() {
+        self.next_load = self.settings.reload_interval.map(schedule::after);
+        if std::mem::take(&mut self.failing) != Failures::default() {
             tracing::info!("the database can be read again");
         }
         self.note_well(begun);
@@ -506,7 +508,7 @@ impl Reloader {
         } else if wants_cursor && self.again.is_none() {
             self.cursor = cursor;
         }
-        self.next_poll = self.settings.poll_interval.filter(|_| self.cursor.is_some()).map(pace::after);
+        self.next_poll = self.settings.poll_interval.filter(|_| self.cursor.is_some()).map(schedule::after);
         if is_first && self.cursor.is_none() && self.source.files().is_empty() {
             tracing::info!(
                 "there is no table of changes: changes are seen {}on SIGHUP; `jitsiprovs --setup` adds \
@@ -535,21 +537,21 @@ impl Reloader {
         }
     }
 
-    fn load_failed(&mut self, cause: &'static str, error: &Error) -> Verdict {
-        let verdict = Verdict::Failed(error.to_string());
+    fn load_failed(&mut self, cause: &'static str, error: &LoadError) -> ReloadOutcome {
+        let verdict = ReloadOutcome::Failed(error.to_string());
         self.next_load = Some(self.backoff.next());
-        if let Error::Build = error {
+        if let LoadError::Build = error {
             self.cursor = None;
         }
         // A load is stopped only to begin another.
-        if matches!(error, Error::Source(source::Error::Cancelled)) {
+        if matches!(error, LoadError::Source(source::SourceError::Cancelled)) {
             return verdict;
         }
-        let is_unreachable = matches!(error, Error::Source(error) if error.is_unreachable());
-        self.failing = Failing { loads: true, is_unreachable, ..self.failing };
+        let is_unreachable = matches!(error, LoadError::Source(error) if error.is_unreachable());
+        self.failing = Failures { loads: true, is_unreachable, ..self.failing };
         self.note_failing(&error.to_string());
         if is_unreachable {
-            self.next_poll = Some(pace::probe());
+            self.next_poll = Some(schedule::probe());
         }
         match self.status.borrow().is_ready() {
             true => tracing::error!(cause, "reload failed, the old snapshot stays in use: {error}"),
@@ -558,19 +560,19 @@ impl Reloader {
         verdict
     }
 
-    fn hold_back(&mut self, cause: &'static str, Shrunk { what, before, after }: Shrunk) -> Verdict {
+    fn hold_back(&mut self, cause: &'static str, Shrunk { what, before, after }: Shrunk) -> ReloadOutcome {
         self.cursor = None;
         self.next_poll = None;
         self.next_load = Some(self.backoff.next());
         let was_held_back = self.status.borrow().is_held_back;
         // It could be read, whatever is in it.
-        self.failing = Failing::default();
+        self.failing = Failures::default();
         self.status.send_modify(|status| {
             (status.is_held_back, status.failing) = (true, None);
         });
         if was_held_back && !cause.starts_with("SIGHUP") {
             tracing::debug!(cause, what, before, after, "still held back");
-            return Verdict::HeldBack;
+            return ReloadOutcome::HeldBack;
         }
         tracing::error!(
             cause,
@@ -579,7 +581,7 @@ impl Reloader {
             "the new snapshot is held back, since of {before} {what} it has {after}: if that is meant, \
              send SIGHUP twice within 60 s, or start with --allow-shrink; the old snapshot stays in use"
         );
-        Verdict::HeldBack
+        ReloadOutcome::HeldBack
     }
 
     /// Asks what has changed, and brings it in. Returns the rows it was told, if
@@ -602,23 +604,23 @@ impl Reloader {
         };
         let rows = changes.iter().map(row).collect();
         let place = cursor.as_ref().map(Cursor::id);
-        let served = self.desk.current().load().as_ref().and_then(|served| served.cursor);
+        let served = self.publisher.current().load().as_ref().and_then(|served| served.cursor);
         if !changes.is_empty() || place != served {
-            let (desk, guard) = (self.desk.clone(), Guard { max_shrink: self.settings.max_shrink });
-            let updated = tokio::task::spawn_blocking(move || desk.update(changes, place, guard)).await;
+            let (publisher, guard) = (self.publisher.clone(), Guard { max_shrink: self.settings.max_shrink });
+            let updated = tokio::task::spawn_blocking(move || publisher.update(changes, place, guard)).await;
             match updated {
-                Ok(Outcome::Swapped(swapped)) => {
+                Ok(DraftOutcome::Swapped(swapped)) => {
                     self.metrics.reload(cause, "swapped", begun.elapsed());
-                    self.swapped(cause, begun, cursor.as_ref(), *swapped, Origin::Source);
+                    self.swapped(cause, begun, cursor.as_ref(), *swapped, SnapshotOrigin::Source);
                 }
-                Ok(Outcome::Unchanged) => {}
-                Ok(Outcome::HeldBack(shrunk)) => {
+                Ok(DraftOutcome::Unchanged) => {}
+                Ok(DraftOutcome::HeldBack(shrunk)) => {
                     let verdict = self.hold_back(cause, shrunk);
                     self.metrics.reload(cause, verdict.name(), begun.elapsed());
                     return None;
                 }
-                Ok(Outcome::Abandoned) | Err(_) => {
-                    tracing::error!(cause, "{}", Error::Build);
+                Ok(DraftOutcome::Abandoned) | Err(_) => {
+                    tracing::error!(cause, "{}", LoadError::Build);
                     self.cursor = None;
                     self.next_poll = None;
                     self.request("defect");
@@ -626,13 +628,13 @@ impl Reloader {
                 }
             }
         }
-        if self.next_load.is_none() && self.loading.is_none() && self.desk.wants_load() {
-            self.next_load = Some(pace::after(UNLOADED));
+        if self.next_load.is_none() && self.loading.is_none() && self.publisher.wants_load() {
+            self.next_load = Some(schedule::after(UNLOADED));
         }
         self.cursor = cursor;
         let was_failing = std::mem::take(&mut self.failing);
         self.failing.loads = was_failing.loads;
-        self.next_poll = self.settings.poll_interval.filter(|_| self.cursor.is_some()).map(pace::after);
+        self.next_poll = self.settings.poll_interval.filter(|_| self.cursor.is_some()).map(schedule::after);
         if was_failing.polls.is_some() {
             tracing::info!("the database can be read again");
             // A load that hangs since then would only be in the way.
@@ -650,8 +652,8 @@ impl Reloader {
         Some(rows)
     }
 
-    fn poll_failed(&mut self, error: &source::Error) {
-        self.next_poll = Some(pace::probe());
+    fn poll_failed(&mut self, error: &source::SourceError) {
+        self.next_poll = Some(schedule::probe());
         // Once for each kind of trouble, as this is asked every other second.
         let kind = std::mem::discriminant(error);
         if self.failing.polls.is_none() {
@@ -669,13 +671,13 @@ impl Reloader {
     /// Serves what the state file holds.
     async fn restore(&mut self, path: PathBuf) {
         let begun = Instant::now();
-        let (desk, name) = (self.desk.clone(), self.source.name());
+        let (publisher, name) = (self.publisher.clone(), self.source.name());
         let at = path.clone();
         let written = Aside::new().run(move || std::fs::metadata(&at)?.modified()).await.flatten();
         let age = written.ok().and_then(|written| written.elapsed().ok()).unwrap_or_default();
         let now = std::time::Instant::now();
         let as_of = now.checked_sub(age).unwrap_or(now);
-        let restored = tokio::task::spawn_blocking(move || desk.restore(&path, &name)).await;
+        let restored = tokio::task::spawn_blocking(move || publisher.restore(&path, &name)).await;
         match restored {
             Ok(Ok(None)) => {}
             Ok(Ok(Some((swapped, is_torn)))) => {
@@ -683,13 +685,13 @@ impl Reloader {
                     tracing::warn!("the end of the state file is torn off: the latest changes are missing");
                 }
                 self.status.send_modify(|status| status.as_of = as_of);
-                self.swapped("state file", begun, None, swapped, Origin::StateFile);
+                self.swapped("state file", begun, None, swapped, SnapshotOrigin::StateFile);
                 tracing::warn!("{}", *self.status.borrow());
             }
             Ok(Err(error)) => {
                 tracing::error!("{error}; {UNTIL_READ}")
             }
-            Err(_) => tracing::error!("{}", Error::Build),
+            Err(_) => tracing::error!("{}", LoadError::Build),
         }
     }
 
@@ -700,7 +702,7 @@ impl Reloader {
         begun: Instant,
         cursor: Option<&Cursor>,
         swapped: Swapped,
-        origin: Origin,
+        origin: SnapshotOrigin,
     ) -> Vec<(Table, i64)> {
         let Swapped { version, counts, summary, problems, left_out, changed, old } = swapped;
         self.status.send_modify(|status| {
@@ -736,7 +738,7 @@ impl Reloader {
 
     fn note_well(&mut self, begun: Instant) {
         self.status.send_modify(|status| {
-            (status.origin, status.as_of, status.failing) = (Origin::Source, begun.into_std(), None);
+            (status.origin, status.as_of, status.failing) = (SnapshotOrigin::Source, begun.into_std(), None);
         });
     }
 
@@ -748,7 +750,7 @@ impl Reloader {
     }
 
     fn prune(&mut self) {
-        self.next_prune = pace::after(PRUNE);
+        self.next_prune = schedule::after(PRUNE);
         let source = self.source.clone();
         tokio::spawn(async move {
             match source.prune().await {
@@ -775,7 +777,7 @@ async fn usable(path: Option<PathBuf>) -> Option<PathBuf> {
     let path = path?;
     let looked_at = path.clone();
     let checked = Aside::new().run(move || state_file::check(&looked_at)).await;
-    let unreadable = |why| state_file::Error::Unreadable { path: path.clone(), why };
+    let unreadable = |why| state_file::StateFileError::Unreadable { path: path.clone(), why };
     match checked.map_err(unreadable).flatten() {
         Ok(()) => Some(path),
         Err(error) => {
@@ -788,7 +790,7 @@ async fn usable(path: Option<PathBuf>) -> Option<PathBuf> {
 /// Waits for the load under way; for ever if there is none.
 async fn finished(loading: &mut Option<Loading>) -> Loaded {
     match loading {
-        Some(loading) => (&mut loading.task).await.unwrap_or(Err(Error::Build)),
+        Some(loading) => (&mut loading.task).await.unwrap_or(Err(LoadError::Build)),
         None => std::future::pending().await,
     }
 }

@@ -6,12 +6,12 @@
 //! ([`Snapshot::authenticate`]), and what do they get ([`Snapshot::answer`]).
 
 mod decoys;
+mod inspect;
 mod kind;
-mod ledger;
 mod names;
+mod row_index;
 mod rows;
 mod subject;
-mod survey;
 mod trace;
 mod trie;
 mod writer;
@@ -21,25 +21,25 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-pub use ledger::content;
 pub use names::{Comparison, Folded};
+pub use row_index::content;
 pub use subject::{Means, Subject, TypedBy, sent_for};
 
-pub(crate) use survey::{ALL_TENANTS, Named, Whom};
+pub(crate) use inspect::{ALL_TENANTS, Audience, NameEntry};
 pub use trace::{Fate, Mismatch, Traced};
-pub use writer::{Draft, Problems, Summary, Writer};
+pub use writer::{ChangeSummary, Draft, Problems, Writer};
 
-use crate::core::credential::{Credential, Guess, PwdFmt, Slow, Verdict, WrongPasswords};
+use crate::core::credential::{Credential, Guess, PwdFmt, SlowHash, Verdict, WrongPasswords};
 use crate::core::model::{Aliases, Known, Params, built_in_aliases};
-use crate::core::rules::{self, Answer, Rule, RuleSet, Rules};
+use crate::core::rules::{self, Answer, RuleRef, RuleSet, Rules};
 use decoys::Decoys;
-use kind::{Kind, Param};
-use names::Stored;
+use kind::{SubjectKind, SubjectParam};
+use names::StoredName;
 use trie::Trie;
 
 /// How stored rows are to be understood.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct SnapshotOptions {
     /// How names are compared (`--case-sensitive`).
     pub comparison: Comparison,
     /// How passwords are stored (`--pwd-fmt`).
@@ -51,9 +51,9 @@ pub struct Options {
     pub aliases: Aliases,
 }
 
-impl Default for Options {
+impl Default for SnapshotOptions {
     fn default() -> Self {
-        Options {
+        SnapshotOptions {
             comparison: Comparison::default(),
             pwd_fmt: PwdFmt::default(),
             realm: None,
@@ -66,7 +66,7 @@ impl Default for Options {
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     comparison: Comparison,
-    names: Trie<Shared>,
+    names: Trie<SharedEntry>,
     /// The parameters of typed subjects that only the operator knows, as they are
     /// compared, by number.
     others: Arc<Vec<Folded>>,
@@ -76,7 +76,7 @@ pub struct Snapshot {
     /// What a tenant without default rules of its own starts from.
     base: Arc<RuleSet>,
     decoys: Decoys,
-    decoy_key: decoys::Key,
+    decoy_key: decoys::DecoyKey,
     counts: Counts,
     digest: u64,
 }
@@ -125,21 +125,21 @@ const DEFAULT: &[u8] = b"";
 #[derive(Debug, Clone)]
 struct Entry {
     tenant: u32,
-    kind: Kind,
+    kind: SubjectKind,
     /// Of a word of all tenants: how many tenants have a user of that name. It
     /// stays at the largest number once it is there, which only keeps more from
     /// clients.
     namesakes: u16,
-    name: Stored,
+    name: StoredName,
     /// Users of this name, the lowest id first: the others do not count as long
     /// as it is there.
-    users: SmallVec<[User; 1]>,
+    users: SmallVec<[UserEntry; 1]>,
     rules: Rules,
 }
 
 /// Without the count of weak references, of which there are none: with it,
 /// every entry would take a quarter more.
-type Shared = triomphe::Arc<Entry>;
+type SharedEntry = triomphe::Arc<Entry>;
 
 impl Entry {
     /// Whether a word is a user's name, so that no parameter leads to it.
@@ -149,7 +149,7 @@ impl Entry {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-struct User {
+struct UserEntry {
     id: i64,
     credential: Credential,
 }
@@ -158,12 +158,12 @@ struct User {
 struct Tenant {
     number: u32,
     /// The domain, as it is compared.
-    name: Stored,
+    name: StoredName,
     users: usize,
     /// Its rules, by what their subject is.
     subjects: Subjects,
     /// Rules for everyone of it, when there are any.
-    default: Option<Shared>,
+    default: Option<SharedEntry>,
     /// `None`: the snapshot's, over which the tenant's few default rules are
     /// laid at each request.
     base: Option<Arc<RuleSet>>,
@@ -181,7 +181,7 @@ struct Subjects {
     /// A word that is no user's name, and that clients send for a parameter.
     open: usize,
     /// `param=value`, by parameter.
-    typed: Vec<(Kind, usize)>,
+    typed: Vec<(SubjectKind, usize)>,
 }
 
 /// An authenticated request's place in the snapshot.
@@ -192,7 +192,7 @@ pub struct Session<'s> {
 }
 
 /// What authentication came to.
-pub enum Outcome<'s> {
+pub enum SignIn<'s> {
     /// The credentials are right.
     Granted(Session<'s>),
     /// They are not; whether the user exists cannot be told from it.
@@ -202,9 +202,9 @@ pub enum Outcome<'s> {
     Pending(Pending<'s>),
 }
 
-/// See [`Outcome::Pending`].
+/// See [`SignIn::Pending`].
 pub struct Pending<'s> {
-    slow: Arc<Slow>,
+    slow: Arc<SlowHash>,
     /// `None` when the hash is a decoy's.
     session: Option<Session<'s>>,
 }
@@ -247,16 +247,17 @@ impl Snapshot {
     /// password. Without a username or a password, or with an empty one, nothing is
     /// looked up: such a request is nobody's, and would cost the work of a guess
     /// without being one.
-    pub fn authenticate<'s>(&'s self, params: &Params) -> Outcome<'s> {
+    pub fn authenticate<'s>(&'s self, params: &Params) -> SignIn<'s> {
         let given = |known| params.known(known).filter(|value| !value.is_empty());
         let (Some(username), Some(password)) = (given(Known::Username), given(Known::Password)) else {
-            return Outcome::Denied;
+            return SignIn::Denied;
         };
         let domain = self.comparison.fold(params.known(Known::Domain).unwrap_or_default());
         let username = self.comparison.fold(username);
         let tenant = self.tenant(&domain);
         // Looked up in any case, or an unknown tenant would be told sooner.
-        let entry = self.entry(tenant.map_or(EVERYWHERE, |tenant| tenant.number), Kind::WORD, &username);
+        let entry =
+            self.entry(tenant.map_or(EVERYWHERE, |tenant| tenant.number), SubjectKind::WORD, &username);
         let found = tenant.zip(entry).and_then(|(tenant, entry)| {
             let credential = &entry.users.first()?.credential;
             credential.is_usable().then_some((Session { tenant, user: entry }, credential))
@@ -267,9 +268,9 @@ impl Snapshot {
         };
         let session = found.map(|(session, _)| session);
         match (credential.verify(password), session) {
-            (Verdict::Right, Some(session)) => Outcome::Granted(session),
-            (Verdict::Right, None) | (Verdict::Wrong, _) => Outcome::Denied,
-            (Verdict::Ask(slow), session) => Outcome::Pending(Pending { slow, session }),
+            (Verdict::Right, Some(session)) => SignIn::Granted(session),
+            (Verdict::Right, None) | (Verdict::Wrong, _) => SignIn::Denied,
+            (Verdict::Ask(slow), session) => SignIn::Pending(Pending { slow, session }),
         }
     }
 
@@ -300,7 +301,7 @@ impl Snapshot {
         extras.extend(user.rules.iter());
         if self.everywhere.subjects.all > self.everywhere.subjects.default {
             let name = self.comparison.fold(params.known(Known::Username).unwrap_or_default());
-            let of_all = self.entry(EVERYWHERE, Kind::WORD, &name);
+            let of_all = self.entry(EVERYWHERE, SubjectKind::WORD, &name);
             extras.extend(of_all.into_iter().flat_map(|entry| entry.rules.iter()));
         }
         for tenant in [tenant, &*self.everywhere] {
@@ -326,7 +327,7 @@ impl Snapshot {
                 if sent_for(&value) != Some(known) {
                     continue;
                 }
-                let entry = self.entry(tenant.number, Kind::WORD, &value);
+                let entry = self.entry(tenant.number, SubjectKind::WORD, &value);
                 let open = entry.filter(|entry| !entry.is_user());
                 extras.extend(open.into_iter().flat_map(|entry| entry.rules.iter()));
             }
@@ -338,8 +339,8 @@ impl Snapshot {
                 extras.extend(entry.into_iter().flat_map(|entry| entry.rules.iter()));
             };
             match kind.param() {
-                Some(Param::Known(known)) => params.known(known).into_iter().for_each(&mut take),
-                Some(Param::Other(number)) => {
+                Some(SubjectParam::Known(known)) => params.known(known).into_iter().for_each(&mut take),
+                Some(SubjectParam::Other(number)) => {
                     let is_it = |name: &str| self.comparison.fold(name) == self.others[number];
                     params.others().filter(|(name, _)| is_it(name)).for_each(|(_, value)| take(value));
                 }
@@ -371,16 +372,16 @@ impl Snapshot {
 
     /// The user of a name, and what their password is compared with.
     fn user<'s>(&'s self, tenant: &'s Tenant, username: &[u8]) -> Option<(Session<'s>, &'s Credential)> {
-        let user = self.entry(tenant.number, Kind::WORD, username)?;
+        let user = self.entry(tenant.number, SubjectKind::WORD, username)?;
         Some((Session { tenant, user }, &user.users.first()?.credential))
     }
 
     fn tenant(&self, domain: &[u8]) -> Option<&Tenant> {
         let is_it = |tenant: &Arc<Tenant>| *tenant.name == *domain;
-        Some(self.tenants.get(names::place(EVERYWHERE, Kind::WORD, domain), is_it)?)
+        Some(self.tenants.get(names::place(EVERYWHERE, SubjectKind::WORD, domain), is_it)?)
     }
 
-    fn entry(&self, tenant: u32, kind: Kind, name: &[u8]) -> Option<&Entry> {
+    fn entry(&self, tenant: u32, kind: SubjectKind, name: &[u8]) -> Option<&Entry> {
         Some(self.names.get(names::place(tenant, kind, name), |entry| entry.is(tenant, kind, name))?)
     }
 }
@@ -391,15 +392,15 @@ impl Snapshot {
 impl PartialEq for Snapshot {
     fn eq(&self, other: &Self) -> bool {
         let sizes = |snapshot: &Snapshot| Counts { bytes: 0, ..snapshot.counts };
-        let same_entry = |one: &Entry, tenant: u32, kind: Kind| {
+        let same_entry = |one: &Entry, tenant: u32, kind: SubjectKind| {
             other.entry(tenant, kind, &one.name).is_some_and(|other| {
                 (&one.users, one.namesakes, &one.rules) == (&other.users, other.namesakes, &other.rules)
             })
         };
         // Parameters that only the operator knows may have other numbers there.
-        let same_kind = |kind: Kind| match kind.param() {
-            Some(Param::Other(number)) => {
-                Kind::other(other.others.iter().position(|name| *name == self.others[number])?)
+        let same_kind = |kind: SubjectKind| match kind.param() {
+            Some(SubjectParam::Other(number)) => {
+                SubjectKind::other(other.others.iter().position(|name| *name == self.others[number])?)
             }
             _ => Some(kind),
         };
@@ -439,12 +440,12 @@ impl PartialEq for Snapshot {
 }
 
 impl Entry {
-    fn is(&self, tenant: u32, kind: Kind, name: &[u8]) -> bool {
+    fn is(&self, tenant: u32, kind: SubjectKind, name: &[u8]) -> bool {
         (self.tenant, self.kind) == (tenant, kind) && *self.name == *name
     }
 }
 
-type Extras<'s> = SmallVec<[Rule<'s>; 16]>;
+type Extras<'s> = SmallVec<[RuleRef<'s>; 16]>;
 
 #[cfg(test)]
 mod tests;

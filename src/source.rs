@@ -17,7 +17,7 @@ use crate::core::model::{Cell, Change, Row, RuleRow, Table, UserRow};
 
 pub use cursor::Cursor;
 pub use edit::{Columns, Edit, Transaction, columns};
-pub use mysql::{Account, Endpoint, Mysql, Polling, Tls};
+pub use mysql::{DbAccount, Endpoint, Mysql, Polling, Tls};
 pub use schema::default_properties;
 pub use sqlite::Sqlite;
 
@@ -64,15 +64,15 @@ pub trait Source: Send + Sync {
         which: Which,
         rows: mpsc::Sender<Vec<Row>>,
         wants_cursor: bool,
-    ) -> Boxed<'_, Result<Option<Cursor>, Error>>;
+    ) -> Boxed<'_, Result<Option<Cursor>, SourceError>>;
 
     /// What changed since `cursor`, as of one moment. Without one, it only
     /// finds out whether the source can be reached.
-    fn changes<'s>(&'s self, cursor: Option<&'s Cursor>) -> Boxed<'s, Result<Changes, Error>>;
+    fn changes<'s>(&'s self, cursor: Option<&'s Cursor>) -> Boxed<'s, Result<Changes, SourceError>>;
 
     /// Removes what was noted of changes more than a day ago, by the
     /// database's clock. Returns how many lines that was.
-    fn prune(&self) -> Boxed<'_, Result<u64, Error>>;
+    fn prune(&self) -> Boxed<'_, Result<u64, SourceError>>;
 
     /// The files whose change is a change of the source.
     fn files(&self) -> Vec<PathBuf> {
@@ -83,16 +83,16 @@ pub trait Source: Send + Sync {
     /// the database.
     ///
     /// # Errors
-    /// [`Error::NotEditable`]
-    fn editable(&self, table: Table) -> Result<(), Error>;
+    /// [`SourceError::NotEditable`]
+    fn editable(&self, table: Table) -> Result<(), SourceError>;
 
     /// Reads, and makes edits, all of them or none, in one transaction. Until it
     /// is over, others that edit in this way wait.
-    fn edit(&self, transaction: Transaction) -> Boxed<'_, Result<(), Error>>;
+    fn edit(&self, transaction: Transaction) -> Boxed<'_, Result<(), SourceError>>;
 
     /// Makes or upgrades tables and keeps what is in them. Doing it again does
     /// nothing. Returns what was done, a line each.
-    fn setup(&self) -> Boxed<'_, Result<Vec<String>, Error>>;
+    fn setup(&self) -> Boxed<'_, Result<Vec<String>, SourceError>>;
 }
 
 /// What [`Source::changes`] found.
@@ -122,7 +122,7 @@ const IDS: usize = 500;
 /// Why a source could not be read or set up. Each message is one line that
 /// names the thing and what to do; none shows a password.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum SourceError {
     /// The SQLite file is not there.
     #[error("there is no database at {}: create it with --setup, or name another with --db-path", .0.display())]
     NoFile(PathBuf),
@@ -260,13 +260,16 @@ pub enum Error {
     NotEditable(&'static str),
 }
 
-impl Error {
+impl SourceError {
     /// Whether the source itself is out of reach, so that a sign of life from
     /// it is worth another attempt.
     pub fn is_unreachable(&self) -> bool {
         matches!(
             self,
-            Error::NoFile(_) | Error::CannotOpen { .. } | Error::Unreachable { .. } | Error::NoTls { .. }
+            SourceError::NoFile(_)
+                | SourceError::CannotOpen { .. }
+                | SourceError::Unreachable { .. }
+                | SourceError::NoTls { .. }
         )
     }
 }
@@ -287,13 +290,13 @@ struct Query<'q> {
 
 impl Queries {
     /// Whether the tables are ours to edit.
-    fn editable(&self, table: Table) -> Result<(), Error> {
+    fn editable(&self, table: Table) -> Result<(), SourceError> {
         match table {
             Table::UserAuth if self.users.is_some() => {
-                Err(Error::NotEditable("users come from --auth-query: edit them where it reads them"))
+                Err(SourceError::NotEditable("users come from --auth-query: edit them where it reads them"))
             }
             Table::JitsiProperty if self.rules.is_some() => {
-                Err(Error::NotEditable("rules come from --rules-query: edit them where it reads them"))
+                Err(SourceError::NotEditable("rules come from --rules-query: edit them where it reads them"))
             }
             _ => Ok(()),
         }
@@ -364,11 +367,11 @@ impl Query<'_> {
         if self.is_own { self.option.to_owned() } else { format!("reading `{}`", self.table) }
     }
 
-    fn check(&self, found: usize) -> Result<(), Error> {
+    fn check(&self, found: usize) -> Result<(), SourceError> {
         if found == self.columns || found == self.columns + 1 {
             return Ok(());
         }
-        Err(Error::Columns { option: self.option, found, wanted: self.wanted })
+        Err(SourceError::Columns { option: self.option, found, wanted: self.wanted })
     }
 
     /// A row from its cells, which [`Query::check`] has counted. Without an id
@@ -392,13 +395,13 @@ impl Query<'_> {
         }
     }
 
-    fn no_table(&self, source_name: String) -> Error {
-        Error::NoTable { table: self.table, source_name, option: self.option }
+    fn no_table(&self, source_name: String) -> SourceError {
+        SourceError::NoTable { table: self.table, source_name, option: self.option }
     }
 }
 
-const NO_DOMAIN: Error =
-    Error::NotEditable("the table of rules has no column for a tenant's domain: --setup adds it");
+const NO_DOMAIN: SourceError =
+    SourceError::NotEditable("the table of rules has no column for a tenant's domain: --setup adds it");
 
 /// Databases quote from statements of several lines; the log has one.
 fn one_line(text: &str) -> String {

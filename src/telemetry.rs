@@ -14,8 +14,8 @@ use syslog_tracing::Syslog;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::telemetry::visible::Form;
-use queue::{Flush, Look, Queued};
+use crate::telemetry::visible::EscapeStyle;
+use queue::{Flush, LineFormat, Queued};
 
 pub use syslog_tracing::Facility;
 
@@ -63,7 +63,7 @@ pub enum Format {
 
 /// How much is logged, how, and where.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Options {
+pub struct LogOptions {
     /// What a line looks like.
     pub format: Format,
     /// Debug messages too (`--verbose`).
@@ -78,7 +78,7 @@ pub const ACCESS: &str = "access";
 
 /// Lines of the log that were lost, because it was read too slowly.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Lost {
+pub struct LostLines {
     /// Errors, warnings (failed sign-ins among them) and what else happens
     /// rarely.
     pub important: u64,
@@ -87,16 +87,16 @@ pub struct Lost {
 }
 
 /// Lines that this process lost since its start.
-pub fn lost() -> Lost {
+pub fn lost() -> LostLines {
     queue::lost()
 }
 
 /// The log at work. When it is dropped, all lines are out; so what is written
 /// to standard error afterwards comes last.
 #[must_use]
-pub struct Log(Arc<dyn Flush>);
+pub struct LogGuard(Arc<dyn Flush>);
 
-impl Drop for Log {
+impl Drop for LogGuard {
     fn drop(&mut self) {
         self.0.flush(PATIENCE);
     }
@@ -107,7 +107,7 @@ impl Drop for Log {
 /// # Errors
 /// When there is no thread to be had.
 #[expect(clippy::disallowed_methods, reason = "lines of the log are escaped on their way")]
-pub fn start(options: Options) -> anyhow::Result<Log> {
+pub fn start(options: LogOptions) -> anyhow::Result<LogGuard> {
     let syslog = options.syslog.and_then(|facility| {
         // None if there is one already.
         Syslog::new(c"jitsiprovs", syslog_tracing::Options::LOG_PID, facility)
@@ -125,19 +125,19 @@ pub fn start(options: Options) -> anyhow::Result<Log> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "nothing is written")]
-fn start_with<M, W>(options: Options, target: M) -> anyhow::Result<Log>
+fn start_with<M, W>(options: LogOptions, target: M) -> anyhow::Result<LogGuard>
 where
     M: for<'a> MakeWriter<'a, Writer = W> + Send + Sync + 'static,
     W: Write + Send + 'static,
 {
-    let Options { format, verbose, syslog } = options;
+    let LogOptions { format, verbose, syslog } = options;
     let is_liked = std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     let colours = syslog.is_none() && is_liked && io::stderr().is_terminal();
-    let look = Look {
+    let look = LineFormat {
         // Syslog ends lines, and notes time and level, itself.
         has_end: syslog.is_none(),
         has_colours: colours && format == Format::Human,
-        escapes: if format == Format::Json { Form::Units } else { Form::Braces },
+        escapes: if format == Format::Json { EscapeStyle::Units } else { EscapeStyle::Braces },
     };
     let queued = Queued::start(target, look).context("cannot start the thread that logs")?;
     let queue = queued.queue();
@@ -155,5 +155,5 @@ where
         (Format::Json, None) => log.json().flatten_event(true).try_init(),
         (Format::Json, Some(_)) => log.without_time().with_level(false).json().flatten_event(true).try_init(),
     };
-    Ok(Log(queue))
+    Ok(LogGuard(queue))
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jitsiprovs::core::credential::PwdFmt;
 use jitsiprovs::core::model::{Cell, Change, Params, Row, RuleRow, UserRow};
-use jitsiprovs::snapshot::{Options, Outcome, Snapshot, Writer};
+use jitsiprovs::snapshot::{SignIn, Snapshot, SnapshotOptions, Writer};
 use jitsiprovs::source::default_properties;
 
 fn rule(id: i64, subject: &str, key: &str, value: &str) -> Row {
@@ -21,7 +21,7 @@ fn user(id: i64, username: &str, password: &str) -> Row {
 fn snapshot(more: impl IntoIterator<Item = Row>) -> Arc<Snapshot> {
     let user = user(1, "alice", "pw");
     let defaults = (1..).zip(default_properties()).map(|(id, (key, value))| rule(id, "default", key, value));
-    let options = Options { pwd_fmt: PwdFmt::Plain, ..Options::default() };
+    let options = SnapshotOptions { pwd_fmt: PwdFmt::Plain, ..SnapshotOptions::default() };
     Writer::build(options, [user].into_iter().chain(defaults).chain(more)).0
 }
 
@@ -37,7 +37,7 @@ fn measure(snapshot: &Snapshot) -> (usize, u64) {
     ]
     .into_iter()
     .collect();
-    let Outcome::Granted(session) = snapshot.authenticate(&params) else { panic!("the password is right") };
+    let SignIn::Granted(session) = snapshot.authenticate(&params) else { panic!("the password is right") };
     let mut len = 0;
     // The first answer may set up what the process keeps.
     snapshot.answer(session, &params);
@@ -67,7 +67,7 @@ fn rules_of_user_and_hardware_laid_over_them_take_no_more() {
 #[test]
 fn a_changed_row_among_many_users_copies_kilobytes_not_the_snapshot() {
     let users = (1..=200_000).map(|id| user(id, &format!("user{id}"), "pw"));
-    let mut writer = Writer::new(Options { pwd_fmt: PwdFmt::Plain, ..Options::default() });
+    let mut writer = Writer::new(SnapshotOptions { pwd_fmt: PwdFmt::Plain, ..SnapshotOptions::default() });
     let mut draft = writer.draft();
     for row in users {
         draft.put(&row);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jitsiprovs::core::model::{Cell, Row, RuleRow, Table, UserRow};
-use jitsiprovs::source::{Columns, Edit, Error, Source, Transaction, Which};
+use jitsiprovs::source::{Columns, Edit, Source, SourceError, Transaction, Which};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::support::mariadb::{MariaDb, Session, mariadb};
@@ -34,7 +34,7 @@ fn transaction(which: Which) -> (Transaction, Ours) {
 }
 
 /// Makes edits, a batch of each list, and keeps them if told to.
-fn edit(source: &dyn Source, batches: Vec<Vec<Edit>>, keep: bool) -> Result<(), Error> {
+fn edit(source: &dyn Source, batches: Vec<Vec<Edit>>, keep: bool) -> Result<(), SourceError> {
     let (theirs, Ours { rows: _rows, is_read: _is_read, edits, all }) = transaction(Which::None);
     let send = async move {
         for batch in batches {
@@ -200,7 +200,7 @@ fn many_changes_are_made_each_in_its_row_and_a_row_that_is_gone_is_named() {
             let mut edits: Vec<Edit> = user_ids[..400].iter().map(|id| gone(*id)).collect();
             edits.insert(200, gone(user_ids[700]));
             let failed = edit(&*source, vec![edits], true).expect_err("one is gone");
-            assert!(matches!(failed, Error::Gone { id, .. } if id == user_ids[700]), "{failed}");
+            assert!(matches!(failed, SourceError::Gone { id, .. } if id == user_ids[700]), "{failed}");
             assert!(rows(&*source) == expected, "something was done");
         }
     }
@@ -240,7 +240,7 @@ fn only_the_columns_that_are_meant_are_written() {
         expected.sort();
         assert_eq!(rows(&*source), expected);
         let gone = Edit::Set(user(999, "x"), Columns::differing(&old, &old));
-        assert!(matches!(edit(&*source, vec![vec![gone]], true), Err(Error::Gone { id: 999, .. })));
+        assert!(matches!(edit(&*source, vec![vec![gone]], true), Err(SourceError::Gone { id: 999, .. })));
     }
 }
 
@@ -337,12 +337,12 @@ fn if_one_edit_cannot_be_made_none_is() {
             (set(rule(999, Cell::Null, "x")), Table::JitsiProperty),
         ] {
             let failed = edit(&*source, vec![first(), vec![last]], true).expect_err("nothing has this id");
-            assert!(matches!(failed, Error::Gone { table: of, id: 999 } if of == table), "{failed}");
+            assert!(matches!(failed, SourceError::Gone { table: of, id: 999 } if of == table), "{failed}");
             assert_eq!(rows(&*source), before);
         }
         // Whoever sends them stops half-way.
         let failed = edit(&*source, vec![first(), first()], false).expect_err("nobody said it was all");
-        assert!(matches!(failed, Error::Cancelled), "{failed}");
+        assert!(matches!(failed, SourceError::Cancelled), "{failed}");
         assert_eq!(rows(&*source), before);
         // And what was taken back is in nobody's way.
         edit(&*source, vec![first()], true).expect("made");
@@ -368,7 +368,7 @@ fn tables_of_a_query_are_not_edited() {
             (&rules, vec![add_user.clone(), add_rule.clone()], "--rules-query"),
         ] {
             let failed = edit(&**source, vec![edits], true).expect_err("not ours");
-            assert!(matches!(failed, Error::NotEditable(why) if why.contains(option)), "{failed}");
+            assert!(matches!(failed, SourceError::NotEditable(why) if why.contains(option)), "{failed}");
         }
         assert!(users.editable(Table::UserAuth).is_err() && users.editable(Table::JitsiProperty).is_ok());
         assert!(rows(&*source_of(&tables.args)).is_empty());
@@ -400,7 +400,7 @@ fn the_originals_table_takes_rules_of_all_tenants_alone() {
         let before = rows(&*source).len();
         let of_one = vec![Edit::Add(user(0, "x")), Edit::Add(rule(0, "a.org".into(), "v"))];
         let failed = edit(&*source, vec![of_one], true).expect_err("there is no column for it");
-        assert!(matches!(failed, Error::NotEditable(why) if why.contains("--setup")), "{failed}");
+        assert!(matches!(failed, SourceError::NotEditable(why) if why.contains("--setup")), "{failed}");
         assert_eq!(rows(&*source).len(), before);
         let of_all = vec![Edit::Add(rule(0, Cell::Null, "v")), Edit::Add(rule(0, "".into(), "new"))];
         edit(&*source, vec![of_all], true).expect("made");
@@ -428,7 +428,7 @@ fn a_missing_table_or_file_is_named() {
     }
     std::fs::remove_file(&file.path).expect("removed");
     let failed = edit(&*source_of(&sqlite), vec![vec![]], true).expect_err("no file");
-    assert!(matches!(failed, Error::NoFile(_)), "{failed}");
+    assert!(matches!(failed, SourceError::NoFile(_)), "{failed}");
 }
 
 #[test]
@@ -454,7 +454,7 @@ fn a_row_that_somebody_removes_meanwhile_is_gone() {
         let _ = all.send(());
     };
     let failed = block_on(async { tokio::join!(source.edit(theirs), meddle).0 });
-    assert!(matches!(failed, Err(Error::Gone { .. })));
+    assert!(matches!(failed, Err(SourceError::Gone { .. })));
 }
 
 /// A server that is set as some are: few prepared statements, what does not fit
@@ -492,7 +492,7 @@ fn neither_few_statements_nor_a_lax_server_do_harm() {
 
     database.script("ALTER TABLE jitsi_property ENGINE = MyISAM");
     let failed = edit(&*source, vec![vec![Edit::Add(user(0, "x"))]], true).expect_err("no transactions");
-    assert!(matches!(failed, Error::NotEditable(why) if why.contains("InnoDB")), "{failed}");
+    assert!(matches!(failed, SourceError::NotEditable(why) if why.contains("InnoDB")), "{failed}");
 }
 
 /// A connection that ends while it commits leaves open what became of the edits.
@@ -504,7 +504,7 @@ fn whether_edits_are_kept_may_not_be_known_and_is_said_so() {
     let through = source_of(&proxy.through(database.all()));
     *proxy.last_words.lock().expect("no panic") = "COMMIT";
     let failed = edit(&*through, vec![vec![Edit::Add(user(0, "alice"))]], true).expect_err("no answer");
-    assert!(matches!(failed, Error::Uncertain { .. }), "{failed}");
+    assert!(matches!(failed, SourceError::Uncertain { .. }), "{failed}");
     wait_for("the row", || {
         rows(&*source_of(&tables.args)).iter().any(|row| row.contains("alice")).then_some(())
     });
@@ -526,7 +526,7 @@ fn edits_wait_for_others_and_do_not_overwrite_what_they_lock() {
     });
     session.execute("COMMIT");
     let failed = editing.join().expect("no panic").expect_err("it has gone");
-    assert!(matches!(failed, Error::Gone { id: 7, .. }), "{failed}");
+    assert!(matches!(failed, SourceError::Gone { id: 7, .. }), "{failed}");
 }
 
 /// Of a small table a server would rather look at every row than ask for many by
@@ -569,5 +569,5 @@ fn rows_that_others_hold_for_too_long_are_said_to_be_edited() {
     let mut session = Session::open(&database);
     session.execute("START TRANSACTION; UPDATE user_auth SET password = 'held'");
     let failed = edit(&*source, vec![vec![set(user(7, "bob"))]], true).expect_err("it is held");
-    assert!(matches!(failed, Error::Busy(_)), "{failed}");
+    assert!(matches!(failed, SourceError::Busy(_)), "{failed}");
 }

@@ -329,7 +329,7 @@ fn a_bad_line_is_named_and_nothing_is_changed() {
         }
     }
     for (args, words) in [
-        (&["import", "users", "x", "--lift", "a@b"][..], "--lift"),
+        (&["import", "users", "x", "--lift", "a@b"][..], "--templatize"),
         (&["import", "users", "--from", "x"], "--from"),
         (&["import", "database"], "--from"),
         (&["import", "kamailio", "--from", "x"], "--pwd-fmt ha1"),
@@ -369,10 +369,10 @@ fn values_of_one_account_become_placeholders() {
     let said =
         file.text(&["import", "properties", &path, "--templates", "--domain", "example.org", "--replace"]);
     assert_eq!(said, "rules: 0 added, 0 changed, 0 removed, 3 as they were\n");
-    // Without --lift, what is stored for one account is for all, and it says so.
+    // Without --templatize, what is stored for one account is for all, and it says so.
     let path = files.write("p", text);
     let output = file.run(&["import", "properties", &path, "--dry-run"]);
-    assert!(stderr(&output).contains("--lift"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("--templatize"), "{}", stderr(&output));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jitsiprovs::core::credential::PwdFmt;
 use jitsiprovs::core::model::{Cell, Params, Row, RuleRow, UserRow};
-use jitsiprovs::snapshot::{Options, Outcome, Snapshot, Writer};
+use jitsiprovs::snapshot::{SignIn, Snapshot, SnapshotOptions, Writer};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
@@ -26,13 +26,17 @@ fn snapshot(users: &[(&str, &str)], rules: &[(String, String)]) -> Arc<Snapshot>
         let (domain, subject) = (Cell::Null, "default".into());
         Row::Rule(RuleRow { id, domain, subject, spriority, ppriority, key, value })
     });
-    Writer::build(Options { pwd_fmt: PwdFmt::Plain, ..Options::default() }, users.chain(rules)).0
+    Writer::build(
+        SnapshotOptions { pwd_fmt: PwdFmt::Plain, ..SnapshotOptions::default() },
+        users.chain(rules),
+    )
+    .0
 }
 
 fn answer(snapshot: &Snapshot, params: &[(&str, &str)]) -> Option<Vec<u8>> {
     let params: Params = params.iter().copied().collect();
     match snapshot.authenticate(&params) {
-        Outcome::Granted(session) => Some(snapshot.answer(session, &params).body),
+        SignIn::Granted(session) => Some(snapshot.answer(session, &params).body),
         _ => None,
     }
 }

@@ -13,9 +13,9 @@ use std::collections::BTreeMap;
 use arbitrary::{Result, Unstructured};
 use jitsiprovs::core::credential::PwdFmt;
 use jitsiprovs::core::model::{Cell, Change, Known, Params, Row, RuleRow, Table, UserRow, built_in_aliases};
-use jitsiprovs::core::properties::Place;
+use jitsiprovs::core::properties::Side;
 use jitsiprovs::core::template::Template;
-use jitsiprovs::snapshot::{Options, Outcome, Snapshot, Writer};
+use jitsiprovs::snapshot::{SignIn, Snapshot, SnapshotOptions, Writer};
 
 use super::{java, text};
 
@@ -37,10 +37,10 @@ pub fn run(data: &[u8]) {
     let params: Params = params.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let outcome = snapshot.authenticate(&params);
     let world = World::new(latest.values(), &params);
-    if let (Some(world), false) = (&world, matches!(outcome, Outcome::Pending(_))) {
-        assert_eq!(world.is_granted(), matches!(outcome, Outcome::Granted(_)));
+    if let (Some(world), false) = (&world, matches!(outcome, SignIn::Pending(_))) {
+        assert_eq!(world.is_granted(), matches!(outcome, SignIn::Granted(_)));
     }
-    let Outcome::Granted(session) = outcome else { return };
+    let SignIn::Granted(session) = outcome else { return };
     let body = snapshot.answer(session, &params).body;
     assert!(body == snapshot.answer(session, &params).body);
     assert!(body.is_ascii());
@@ -59,8 +59,8 @@ pub fn run(data: &[u8]) {
     }
 }
 
-fn options() -> Options {
-    Options { pwd_fmt: PwdFmt::Plain, ..Options::default() }
+fn options() -> SnapshotOptions {
+    SnapshotOptions { pwd_fmt: PwdFmt::Plain, ..SnapshotOptions::default() }
 }
 
 /// `None` for a comment.
@@ -297,8 +297,8 @@ impl<'a> World<'a> {
     fn answer(&self) -> Vec<u8> {
         let (mut taken, mut body) = (Vec::new(), Vec::new());
         for rule in self.rules.iter().filter(|rule| self.selects(rule)) {
-            let key = Template::parse(&rule.key, Place::Key, |_| {});
-            let value = Template::parse(&rule.value, Place::Value, |_| {});
+            let key = Template::parse(&rule.key, Side::Key, |_| {});
+            let value = Template::parse(&rule.value, Side::Value, |_| {});
             if key.whole().missing(self.params).or_else(|| value.whole().missing(self.params)).is_some() {
                 continue;
             }

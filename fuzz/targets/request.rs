@@ -5,7 +5,7 @@
 //! `=user:password` for a good one; the body.
 
 use jitsiprovs::core::model::{Known, Params};
-use jitsiprovs::serve::http::params::{Body, MAX_PARAMS, Malformed, Origin, Settings, read};
+use jitsiprovs::serve::http::params::{Body, MAX_PARAMS, Malformed, ParamSettings, UsernameOrigin, read};
 
 use super::text;
 
@@ -14,7 +14,7 @@ pub fn run(data: &[u8]) {
     let (kind, rest) = text::line(data);
     let (query, rest) = text::line(rest);
     let (header, body) = text::line(rest);
-    let settings = Settings::default();
+    let settings = ParamSettings::default();
     let query = text::text(query.to_vec());
     let credentials = header.strip_prefix(b"=").map(|pair| text::text(pair.to_vec()));
     let header = match &credentials {
@@ -43,7 +43,7 @@ pub fn run(data: &[u8]) {
     let (mut expected, expected_origin) = expected(&pairs, &settings);
     let basic = credentials.as_deref().and_then(|pair| pair.split_once(':'));
     match (expected_origin, basic, header) {
-        (Origin::Header, Some((username, password)), _) => {
+        (UsernameOrigin::Header, Some((username, password)), _) => {
             let (name, domain) = split(username);
             let given = self::given(&pairs, Known::Domain, &settings);
             expected.0[Known::Username as usize] = Some(name).filter(|name| !name.is_empty());
@@ -52,7 +52,7 @@ pub fn run(data: &[u8]) {
             expected.0[Known::Password as usize] = Some(password.to_owned());
         }
         // What is in it is not known here: only that it fills these three.
-        (Origin::Header, None, Some(_)) => {
+        (UsernameOrigin::Header, None, Some(_)) => {
             for known in [Known::Username, Known::Password, Known::Domain] {
                 expected.0[known as usize] = params.known(known).map(str::to_owned);
             }
@@ -89,14 +89,14 @@ pub fn run(data: &[u8]) {
 /// The known parameters and the others: all there is to [`Params`].
 type Sent = (Vec<Option<String>>, Vec<(String, String)>);
 
-fn sent((params, origin): &(Params, Origin)) -> (Sent, Origin) {
+fn sent((params, origin): &(Params, UsernameOrigin)) -> (Sent, UsernameOrigin) {
     let known = Known::ALL.map(|known| params.known(known).map(str::to_owned)).to_vec();
     let others = params.others().map(|(name, value)| (name.to_owned(), value.to_owned()));
     ((known, others.collect()), *origin)
 }
 
 /// What is true of all parameters, however they came.
-fn check(params: &Params, settings: &Settings) {
+fn check(params: &Params, settings: &ParamSettings) {
     let others: Vec<(&str, &str)> = params.others().collect();
     assert!(others.len() <= MAX_PARAMS);
     assert!(params.known(Known::Domain).is_some_and(|domain| !domain.is_empty()));
@@ -115,10 +115,10 @@ fn check(params: &Params, settings: &Settings) {
 }
 
 /// The spec, without regard to a header.
-fn expected(pairs: &[(String, String)], settings: &Settings) -> (Sent, Origin) {
+fn expected(pairs: &[(String, String)], settings: &ParamSettings) -> (Sent, UsernameOrigin) {
     let mut known = Known::ALL.map(|known| given(pairs, known, settings)).to_vec();
     let (username, domain) = split(known[Known::Username as usize].as_deref().unwrap_or_default());
-    let origin = if username.is_empty() { Origin::Header } else { Origin::Parameter };
+    let origin = if username.is_empty() { UsernameOrigin::Header } else { UsernameOrigin::Parameter };
     known[Known::Username as usize] = Some(username).filter(|username| !username.is_empty());
     known[Known::Domain as usize].get_or_insert(domain.unwrap_or_else(|| settings.default_domain.clone()));
     let mut others: Vec<(String, String)> = Vec::new();
@@ -132,7 +132,7 @@ fn expected(pairs: &[(String, String)], settings: &Settings) -> (Sent, Origin) {
 }
 
 /// The first value of it that is one, under its own name or else under another.
-fn given(pairs: &[(String, String)], known: Known, settings: &Settings) -> Option<String> {
+fn given(pairs: &[(String, String)], known: Known, settings: &ParamSettings) -> Option<String> {
     let is_given = |value: &str| match known {
         Known::Username | Known::Domain if value.is_empty() => false,
         Known::Hwaddr if value == "NA" => false,
@@ -152,7 +152,7 @@ fn split(username: &str) -> (String, Option<String>) {
 
 /// Whether the client could not fill a parameter that has no name of its own. A
 /// password, by any name, may look like other placeholders.
-fn is_unfilled(name: &str, value: &str, settings: &Settings) -> bool {
+fn is_unfilled(name: &str, value: &str, settings: &ParamSettings) -> bool {
     match settings.aliases.contains(&(name.to_owned(), Known::Password)) {
         true => value == "${password}",
         false => is_placeholder(value),

@@ -13,8 +13,8 @@ use std::sync::LazyLock;
 
 use jitsiprovs::core::credential::PwdFmt;
 use jitsiprovs::core::model::{Cell, Change, Row, RuleRow, Table, UserRow};
-use jitsiprovs::reload::state_file::{End, Error, Journal, read_from};
-use jitsiprovs::snapshot::{Options, Writer};
+use jitsiprovs::reload::state_file::{End, StateFileError, StateWriter, read_from};
+use jitsiprovs::snapshot::{SnapshotOptions, Writer};
 
 use twox_hash::XxHash3_64;
 
@@ -41,7 +41,7 @@ pub fn run(data: &[u8]) {
 }
 
 /// What is in it, and how it ends.
-fn read(file: &[u8]) -> Result<(Vec<Change>, End), Error> {
+fn read(file: &[u8]) -> Result<(Vec<Change>, End), StateFileError> {
     let mut result = None;
     let counted = allocation_counter::measure(|| {
         let mut changes = Vec::new();
@@ -56,7 +56,8 @@ fn read(file: &[u8]) -> Result<(Vec<Change>, End), Error> {
     let result = result.expect("it was set");
     if let Ok((changes, _)) = &result {
         // Whatever was read is made a snapshot of at the start.
-        let mut writer = Writer::new(Options { pwd_fmt: PwdFmt::Plain, ..Options::default() });
+        let mut writer =
+            Writer::new(SnapshotOptions { pwd_fmt: PwdFmt::Plain, ..SnapshotOptions::default() });
         let mut draft = writer.draft();
         changes.iter().cloned().for_each(|change| draft.apply(change));
         draft.commit();
@@ -111,22 +112,22 @@ fn history(number: u64) -> History {
         state = note(&state, &[random.change()]);
     }
     let mut cursor = number as i64;
-    let mut journal = Journal::new(path.clone(), SOURCE.into());
+    let mut state_writer = StateWriter::new(path.clone(), SOURCE.into());
     for load in 0..2 {
-        journal.begin_load();
+        state_writer.begin_load();
         // What the load sees, and what the database has become meanwhile.
         let (seen, mut touched) = (state.clone(), Vec::new());
         for _ in 0..=random.below(3) {
             let change = random.change();
             touched.push(key(&change));
             cursor += 1;
-            commit(&mut journal, &mut state, change, cursor);
+            commit(&mut state_writer, &mut state, change, cursor);
             states.push((state.clone(), Some(cursor)));
         }
         for (key, row) in &seen {
-            journal.read(row, !touched.contains(key));
+            state_writer.read(row, !touched.contains(key));
         }
-        journal.commit(Some(cursor), true);
+        state_writer.commit(Some(cursor), true);
         if load == 0 {
             // The first load has begun the file; another has no need to.
             states.clear();
@@ -134,11 +135,11 @@ fn history(number: u64) -> History {
         states.push((state.clone(), Some(cursor)));
         for _ in 0..random.below(4) {
             cursor += 1;
-            commit(&mut journal, &mut state, random.change(), cursor);
+            commit(&mut state_writer, &mut state, random.change(), cursor);
             states.push((state.clone(), Some(cursor)));
         }
     }
-    journal.close();
+    state_writer.close();
     let file = std::fs::read(&path).expect("it was written");
     let (changes, end) = read(&file).expect("it is as it was written");
     assert_eq!(end, End { is_torn: false, cursor: Some(cursor) });
@@ -153,12 +154,12 @@ fn key(change: &Change) -> (Table, i64) {
     }
 }
 
-fn commit(journal: &mut Journal, state: &mut State, change: Change, cursor: i64) {
+fn commit(state_writer: &mut StateWriter, state: &mut State, change: Change, cursor: i64) {
     match &change {
-        Change::Put(row) => journal.put(row),
-        Change::Gone(table, id) => journal.gone(*table, *id),
+        Change::Put(row) => state_writer.put(row),
+        Change::Gone(table, id) => state_writer.gone(*table, *id),
     }
-    journal.commit(Some(cursor), false);
+    state_writer.commit(Some(cursor), false);
     *state = note(state, &[change]);
 }
 

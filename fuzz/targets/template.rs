@@ -4,8 +4,8 @@
 //! Input: `key` or `value`; parameters, one `name=value` a line; an empty line;
 //! the template.
 
-use jitsiprovs::core::model::{Name, Params};
-use jitsiprovs::core::properties::Place;
+use jitsiprovs::core::model::{ParamName, Params};
+use jitsiprovs::core::properties::Side;
 use jitsiprovs::core::template::Template;
 
 use super::{java, text};
@@ -13,7 +13,7 @@ use super::{java, text};
 /// See the module.
 pub fn run(data: &[u8]) {
     let (place, rest) = text::line(data);
-    let place = if place.first() == Some(&b'k') { Place::Key } else { Place::Value };
+    let place = if place.first() == Some(&b'k') { Side::Key } else { Side::Value };
     let (pairs, rest) = text::params(rest);
     let stored = text::text(rest.to_vec());
     // What an authenticated request always has.
@@ -27,7 +27,7 @@ pub fn run(data: &[u8]) {
 }
 
 /// `None` if a parameter is missing.
-fn render(stored: &str, place: Place, params: &Params) -> Option<Vec<u8>> {
+fn render(stored: &str, place: Side, params: &Params) -> Option<Vec<u8>> {
     let template = Template::parse(stored, place, |_| {});
     let whole = template.whole();
     let mut rendered = Vec::new();
@@ -59,33 +59,33 @@ fn load(line: &[u8]) -> Vec<java::Property> {
     properties
 }
 
-fn as_line(rendered: &[u8], place: Place) -> Vec<u8> {
+fn as_line(rendered: &[u8], place: Side) -> Vec<u8> {
     match place {
-        Place::Key => [rendered, b"=v"].concat(),
-        Place::Value => [b"k=", rendered].concat(),
+        Side::Key => [rendered, b"=v"].concat(),
+        Side::Value => [b"k=", rendered].concat(),
     }
 }
 
-fn any_text_is_one_property_at_most(stored: &str, place: Place, params: &Params) {
+fn any_text_is_one_property_at_most(stored: &str, place: Side, params: &Params) {
     let Some(rendered) = render(stored, place, params) else { return };
     let properties = load(&as_line(&rendered, place));
     match place {
-        Place::Value => {
+        Side::Value => {
             assert_eq!(properties.len(), 1);
             assert_eq!(properties[0].0, [u16::from(b'k')], "the key is another");
         }
         // A key may begin with `#`, and then is a comment to Java.
-        Place::Key => assert!(properties.len() <= 1),
+        Side::Key => assert!(properties.len() <= 1),
     }
 }
 
 /// Dollars and backslashes doubled, any text is a template of itself.
 fn escaped_text_comes_out_as_it_was(plain: &str) {
     let stored = plain.replace('\\', "\\\\").replace('$', "$$");
-    let rendered = render(&stored, Place::Value, &Params::new()).expect("there is nothing to fill in");
+    let rendered = render(&stored, Side::Value, &Params::new()).expect("there is nothing to fill in");
     // Stored blanks at the beginning are Java's to leave out.
     let expected = plain.trim_start_matches([' ', '\t', '\x0c']);
-    assert_eq!(load(&as_line(&rendered, Place::Value)), [(vec![u16::from(b'k')], utf16(expected))]);
+    assert_eq!(load(&as_line(&rendered, Side::Value)), [(vec![u16::from(b'k')], utf16(expected))]);
 }
 
 fn utf16(text: &str) -> Vec<u16> {
@@ -95,7 +95,7 @@ fn utf16(text: &str) -> Vec<u16> {
 /// Makes a template of which it is known what must come out: the text is cut at
 /// every `|`; a piece that begins with `$`, `{` or `?` becomes a placeholder,
 /// one that begins with `=` is stored as it is, any other in escapes.
-fn pieces_come_out_in_order(text: &str, place: Place, params: &Params) {
+fn pieces_come_out_in_order(text: &str, place: Side, params: &Params) {
     let mut stored = String::new();
     // What Java must read, `None` once a parameter is missing.
     let mut expected = Some(Vec::new());
@@ -103,7 +103,7 @@ fn pieces_come_out_in_order(text: &str, place: Place, params: &Params) {
     let mut between = String::new();
     for piece in text.split('|') {
         let Some(kind @ ('$' | '{' | '?')) = piece.chars().next() else {
-            let literal = match piece.strip_prefix('=').filter(|_| place == Place::Value) {
+            let literal = match piece.strip_prefix('=').filter(|_| place == Side::Value) {
                 // The first in an escape, or it would go on with a `$name`.
                 Some(raw) if raw.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_') => {
                     escape(&raw[..1]) + &raw[1..]
@@ -129,7 +129,7 @@ fn pieces_come_out_in_order(text: &str, place: Place, params: &Params) {
             "system" => between.push_str("${system}"),
             "default" => between.push_str("default"),
             _ => {
-                let value = match params.get(&Name::new(name)) {
+                let value = match params.get(&ParamName::new(name)) {
                     None | Some("") if kind == '?' => Some(fallback),
                     value => value,
                 };
@@ -148,8 +148,8 @@ fn pieces_come_out_in_order(text: &str, place: Place, params: &Params) {
     meant(&between, false, &mut expected);
     let expected = expected.into_iter().skip_while(|(_, is_blank)| *is_blank).map(|(unit, _)| unit).collect();
     let property = match place {
-        Place::Key => (expected, utf16("v")),
-        Place::Value => (utf16("k"), expected),
+        Side::Key => (expected, utf16("v")),
+        Side::Value => (utf16("k"), expected),
     };
     assert_eq!(load(&as_line(&rendered, place)), [property], "{stored:?}");
 }

@@ -4,43 +4,43 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
-use super::options::{Database, Requests, Rows};
+use super::options::{DatabaseOptions, RequestOptions, RowOptions};
 
 /// What can be done besides serving.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Try it out: serve a small example on this machine, and say what to ask it
-    Demo(Demo),
+    Demo(DemoArgs),
     /// Add, change, show and remove users
     #[command(subcommand)]
-    User(User),
+    User(UserCommand),
     /// List tenants
     #[command(subcommand)]
-    Tenant(Tenant),
+    Tenant(TenantCommand),
     /// Add, change, show and remove rules
     #[command(subcommand)]
-    Rule(Rule),
+    Rule(RuleCommand),
     /// Say what a client would get, and why
-    Explain(Explain),
+    Explain(ExplainArgs),
     /// Look for mistakes in all users and rules; ends with code 1 if there are any
-    Check(Check),
+    Check(CheckArgs),
     /// Bring in users, rules or a whole database, all or nothing
-    Import(Import),
+    Import(ImportArgs),
     /// Write users or rules to standard output, as `import` reads them
-    Export(Export),
+    Export(ExportArgs),
     /// Compare what a node serves with what the database says
-    Diff(Diff),
+    Diff(DiffArgs),
     /// Ask the admin listeners of all nodes how they are, and whether they agree
-    Status(Status),
+    Status(StatusArgs),
     /// Print a completion script for a shell
-    Completions(Completions),
+    Completions(CompletionsArgs),
     /// Write the manual pages to a folder
-    Man(Man),
+    Man(ManArgs),
 }
 
 /// Options of `demo`.
 #[derive(Debug, Args)]
-pub struct Demo {
+pub struct DemoArgs {
     /// Port on 127.0.0.1; 0 takes a free one
     #[arg(
         long,
@@ -55,13 +55,13 @@ pub struct Demo {
 /// Where users and rules are, and what they mean: as for the server.
 #[derive(Debug, Args)]
 #[expect(missing_docs, reason = "groups of options, documented one by one")]
-pub struct Tables {
+pub struct TableArgs {
     #[command(flatten)]
-    pub database: Database,
+    pub database: DatabaseOptions,
     #[command(flatten)]
-    pub rows: Rows,
+    pub rows: RowOptions,
     #[command(flatten)]
-    pub requests: Requests,
+    pub requests: RequestOptions,
 }
 
 /// How lists are printed.
@@ -105,7 +105,7 @@ pub enum Hash {
 /// A password, which is never an argument: it is asked for, unless it comes on
 /// standard input.
 #[derive(Debug, Args)]
-pub struct Password {
+pub struct PasswordArgs {
     /// Read the password from the first line of standard input
     #[arg(long)]
     pub password_stdin: bool,
@@ -118,24 +118,24 @@ pub struct Password {
 /// `user`
 #[derive(Debug, Subcommand)]
 #[expect(missing_docs, reason = "the help texts")]
-pub enum User {
+pub enum UserCommand {
     /// Add a user
     Add {
         /// The user, as user@domain
         user: String,
         #[command(flatten)]
-        password: Password,
+        password: PasswordArgs,
         #[command(flatten)]
-        tables: Tables,
+        tables: TableArgs,
     },
     /// Change a user's password
     Passwd {
         /// The user, as user@domain
         user: String,
         #[command(flatten)]
-        password: Password,
+        password: PasswordArgs,
         #[command(flatten)]
-        tables: Tables,
+        tables: TableArgs,
     },
     /// List users; passwords are never shown, but how they are stored
     List {
@@ -148,7 +148,7 @@ pub enum User {
         #[command(flatten)]
         listed: Listed,
         #[command(flatten)]
-        tables: Tables,
+        tables: TableArgs,
     },
     /// Show one user with the rules of their own
     Show {
@@ -160,7 +160,7 @@ pub enum User {
         #[command(flatten)]
         listed: Listed,
         #[command(flatten)]
-        tables: Tables,
+        tables: TableArgs,
     },
     /// Remove a user
     Remove {
@@ -176,20 +176,20 @@ pub enum User {
         #[arg(long)]
         id: Option<i64>,
         #[command(flatten)]
-        tables: Tables,
+        tables: TableArgs,
     },
 }
 
 /// `tenant`
 #[derive(Debug, Subcommand)]
 #[expect(missing_docs, reason = "the help texts")]
-pub enum Tenant {
+pub enum TenantCommand {
     /// List tenants: how many users and rules each has
     List {
         #[command(flatten)]
         listed: Listed,
         #[command(flatten)]
-        tables: Tables,
+        tables: TableArgs,
     },
 }
 
@@ -210,7 +210,7 @@ pub struct RuleFilter {
 /// `rule`
 #[derive(Debug, Subcommand)]
 #[expect(missing_docs, reason = "the help texts")]
-pub enum Rule {
+pub enum RuleCommand {
     /// Add a rule: a property, and whom it is for
     Add {
         /// The property, as key=value in .properties syntax; $name stands for a parameter
@@ -229,7 +229,7 @@ pub enum Rule {
         #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, default_value_t = 10)]
         ppriority: i32,
         #[command(flatten)]
-        tables: Tables,
+        tables: TableArgs,
     },
     /// List rules in the order in which they count; passwords are shown as ***
     List {
@@ -241,7 +241,7 @@ pub enum Rule {
         #[command(flatten)]
         listed: Listed,
         #[command(flatten)]
-        tables: Tables,
+        tables: TableArgs,
     },
     /// Show one rule
     Show {
@@ -253,7 +253,7 @@ pub enum Rule {
         #[command(flatten)]
         listed: Listed,
         #[command(flatten)]
-        tables: Tables,
+        tables: TableArgs,
     },
     /// Change a rule; what is not given stays
     #[command(group(ArgGroup::new("change").required(true).multiple(true).args(
@@ -281,7 +281,7 @@ pub enum Rule {
         #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
         ppriority: Option<i32>,
         #[command(flatten)]
-        tables: Tables,
+        tables: TableArgs,
     },
     /// Remove rules
     Remove {
@@ -289,14 +289,14 @@ pub enum Rule {
         #[arg(required = true)]
         ids: Vec<i64>,
         #[command(flatten)]
-        tables: Tables,
+        tables: TableArgs,
     },
 }
 
 /// Options of `explain`.
 #[derive(Debug, Args)]
 #[expect(missing_docs, reason = "the help texts")]
-pub struct Explain {
+pub struct ExplainArgs {
     /// What the client sends as its username: user@domain
     pub user: String,
     /// What else the client sends
@@ -314,13 +314,13 @@ pub struct Explain {
     #[command(flatten)]
     pub listed: Listed,
     #[command(flatten)]
-    pub tables: Tables,
+    pub tables: TableArgs,
 }
 
 /// Options of `check`.
 #[derive(Debug, Args)]
 #[expect(missing_docs, reason = "the help texts")]
-pub struct Check {
+pub struct CheckArgs {
     /// Leave out findings of this kind; may be repeated
     #[arg(
         long,
@@ -336,7 +336,7 @@ pub struct Check {
     #[command(flatten)]
     pub listed: Listed,
     #[command(flatten)]
-    pub tables: Tables,
+    pub tables: TableArgs,
 }
 
 /// What is brought in.
@@ -359,7 +359,7 @@ pub enum Content {
 /// Options of `import`.
 #[derive(Debug, Args)]
 #[expect(missing_docs, reason = "the help texts")]
-pub struct Import {
+pub struct ImportArgs {
     /// What it is
     pub content: Content,
     /// The file; - for standard input
@@ -382,8 +382,8 @@ pub struct Import {
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub spriority: Option<i32>,
     /// Properties: put ${username}, ${domain} and ${password} in place of this account's own values
-    #[arg(long, value_name = "USER@DOMAIN", conflicts_with = "templates")]
-    pub lift: Option<String>,
+    #[arg(long, alias = "lift", value_name = "USER@DOMAIN", conflicts_with = "templates")]
+    pub templatize: Option<String>,
     /// Properties: the file has placeholders; without this, each $ stands for itself
     #[arg(long)]
     pub templates: bool,
@@ -396,7 +396,7 @@ pub struct Import {
     #[command(flatten)]
     pub listed: Listed,
     #[command(flatten)]
-    pub tables: Tables,
+    pub tables: TableArgs,
 }
 
 /// What is written.
@@ -415,7 +415,7 @@ pub enum Exported {
 /// Options of `export`.
 #[derive(Debug, Args)]
 #[expect(missing_docs, reason = "the help texts")]
-pub struct Export {
+pub struct ExportArgs {
     /// What to write
     pub content: Exported,
     /// Only users or rules of this tenant; empty for rules of all tenants
@@ -428,13 +428,13 @@ pub struct Export {
     #[arg(long)]
     pub templates: bool,
     #[command(flatten)]
-    pub tables: Tables,
+    pub tables: TableArgs,
 }
 
 /// Options of `diff`.
 #[derive(Debug, Args)]
 #[expect(missing_docs, reason = "the help texts")]
-pub struct Diff {
+pub struct DiffArgs {
     /// The node's admin listener, such as http://10.0.0.1:8090
     pub url: String,
     /// The file that the node has been given: its first line is the secret that rows are compared with
@@ -446,13 +446,13 @@ pub struct Diff {
     #[command(flatten)]
     pub listed: Listed,
     #[command(flatten)]
-    pub tables: Tables,
+    pub tables: TableArgs,
 }
 
 /// Options of `status`.
 #[derive(Debug, Args)]
 #[expect(missing_docs, reason = "the help texts")]
-pub struct Status {
+pub struct StatusArgs {
     /// The nodes' admin listeners, such as http://10.0.0.1:8090
     #[arg(required = true, value_name = "URL")]
     pub urls: Vec<String>,
@@ -465,14 +465,14 @@ pub struct Status {
 
 /// Options of `completions`.
 #[derive(Debug, Args)]
-pub struct Completions {
+pub struct CompletionsArgs {
     /// The shell
     pub shell: clap_complete::Shell,
 }
 
 /// Options of `man`.
 #[derive(Debug, Args)]
-pub struct Man {
+pub struct ManArgs {
     /// The folder
     pub folder: PathBuf,
 }

@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod diff;
+mod edit_session;
 mod explain;
 mod export;
 mod generate;
@@ -15,7 +16,6 @@ mod rows;
 mod rule;
 mod setup;
 mod status;
-mod tables;
 mod tenant;
 mod user;
 

@@ -18,14 +18,14 @@ use crate::reload;
 use crate::serve::http::admin_key::{self, AdminKey};
 use crate::serve::http::client_address::TrustedProxies;
 use crate::serve::http::{self, params};
-use crate::serve::listener::Limits;
+use crate::serve::listener::ConnectionLimits;
 use crate::serve::throttle;
 use crate::serve::tls;
 use crate::snapshot::{self, Comparison};
-use crate::source::{Account, Endpoint, Mysql, Polling, Queries, Source, Sqlite, Tls};
+use crate::source::{DbAccount, Endpoint, Mysql, Polling, Queries, Source, Sqlite, Tls};
 use crate::telemetry;
 
-pub use origin::{Kind, Origin};
+pub use origin::{ImportOrigin, OriginKind};
 
 /// The longest interval, a year.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -35,7 +35,7 @@ const DEFAULT_PATH: &str = "/var/lib/jitsiprovs/jitsiprovs.db";
 /// What the options ask for.
 pub struct Config {
     /// The log.
-    pub log: telemetry::Options,
+    pub log: telemetry::LogOptions,
     /// Who to be.
     pub identity: Option<Identity>,
     /// What to do.
@@ -45,13 +45,13 @@ pub struct Config {
 /// What to do.
 pub enum Task {
     /// Answer requests.
-    Serve(Place, Box<Serve>),
+    Serve(Daemon, Box<Serve>),
     /// Make or upgrade the tables of a source.
     Setup(Arc<dyn Source>),
 }
 
 /// Where a server runs.
-pub struct Place {
+pub struct Daemon {
     /// Whether it leaves the terminal.
     pub in_background: bool,
     /// `--pidfile`
@@ -69,19 +69,19 @@ pub struct Serve {
     /// `--trusted-proxy`
     pub proxies: TrustedProxies,
     /// How many connections, and how long they may take.
-    pub limits: Limits,
+    pub limits: ConnectionLimits,
     /// `--body-timeout`
     pub body_timeout: Duration,
     /// `--auth-fail-limit` and `--auth-fail-window`
-    pub throttle: throttle::Settings,
+    pub throttle: throttle::ThrottleSettings,
     /// Where users and rules are.
     pub source: Arc<dyn Source>,
     /// How rows are understood.
-    pub snapshot: snapshot::Options,
+    pub snapshot: snapshot::SnapshotOptions,
     /// When and how to reload.
-    pub reload: reload::Settings,
+    pub reload: reload::ReloadSettings,
     /// How requests are understood.
-    pub params: params::Settings,
+    pub params: params::ParamSettings,
     /// Whether each request is logged.
     pub access_log: bool,
     /// `--metrics-tenants`
@@ -91,18 +91,18 @@ pub struct Serve {
 }
 
 /// The tables that a command works on.
-pub struct Tables {
+pub struct TableAccess {
     /// Where users and rules are.
     pub source: Arc<dyn Source>,
     /// How rows are understood.
-    pub snapshot: snapshot::Options,
+    pub snapshot: snapshot::SnapshotOptions,
     /// How requests are understood.
-    pub params: params::Settings,
+    pub params: params::ParamSettings,
 }
 
 /// Why the options cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum ConfigError {
     /// They contradict each other or something is missing: exit code 2.
     #[error("{0}")]
     Usage(String),
@@ -118,20 +118,20 @@ pub enum Error {
     },
 }
 
-fn usage<T>(message: impl Into<String>) -> Result<T, Error> {
-    Err(Error::Usage(message.into()))
+fn usage<T>(message: impl Into<String>) -> Result<T, ConfigError> {
+    Err(ConfigError::Usage(message.into()))
 }
 
 impl Config {
     /// Checks `options`.
     ///
     /// # Errors
-    /// See [`Error`].
-    pub fn new(options: options::Options) -> Result<Config, Error> {
+    /// See [`ConfigError`].
+    pub fn new(options: options::ServerOptions) -> Result<Config, ConfigError> {
         // Without `..`: an option that is forgotten here does not compile.
-        let options::Options { listening, limits, database, setup, rows, reload, requests, process } =
+        let options::ServerOptions { listening, limits, database, setup, rows, reload, requests, process } =
             options;
-        let options::Listening {
+        let options::ListenOptions {
             http_ip,
             http_port,
             ssl_keyfile,
@@ -142,7 +142,7 @@ impl Config {
             admin_host,
             admin_secret_file,
         } = listening;
-        let options::Limits {
+        let options::LimitOptions {
             max_connections,
             header_timeout,
             body_timeout,
@@ -150,7 +150,7 @@ impl Config {
             auth_fail_limit,
             auth_fail_window,
         } = limits;
-        let options::Process {
+        let options::ProcessOptions {
             foreground,
             pidfile,
             user,
@@ -165,14 +165,14 @@ impl Config {
         let is_setup = setup.setup;
         let in_background = !foreground && !is_setup;
         let syslog = in_background.then_some(syslog_facility);
-        let log = telemetry::Options { format: log_format, verbose, syslog };
-        let identity = Identity::find(user.as_deref(), group.as_deref()).map_err(Error::Usage)?;
+        let log = telemetry::LogOptions { format: log_format, verbose, syslog };
+        let identity = Identity::find(user.as_deref(), group.as_deref()).map_err(ConfigError::Usage)?;
         let source = source(database, setup)?;
         if is_setup {
             return Ok(Config { log, identity, task: Task::Setup(source) });
         }
         let default = in_background.then(|| pidfile::DEFAULT.into());
-        let place = Place { in_background, pidfile: pidfile.map(absolute).or(default) };
+        let place = Daemon { in_background, pidfile: pidfile.map(absolute).or(default) };
         let params = request_settings(requests)?;
         let serve = Serve {
             listen: SocketAddr::new(http_ip, http_port),
@@ -180,7 +180,7 @@ impl Config {
             tls: tls_files(ssl_keyfile, ssl_certfile)?,
             proxies: TrustedProxies::parse(&trusted_proxy)
                 .or_else(|why| usage(format!("--trusted-proxy {why}")))?,
-            limits: Limits {
+            limits: ConnectionLimits {
                 connections: max_connections as usize,
                 header: seconds(header_timeout, "--header-timeout")?,
                 idle: seconds(idle_timeout, "--idle-timeout")?,
@@ -203,20 +203,20 @@ impl Config {
     }
 }
 
-impl Tables {
+impl TableAccess {
     /// Checks `options`.
     ///
     /// # Errors
-    /// See [`Error`].
-    pub fn new(options: args::Tables) -> Result<Tables, Error> {
-        let args::Tables { database, rows, requests } = options;
-        let source = source(database, options::Setup::default())?;
+    /// See [`ConfigError`].
+    pub fn new(options: args::TableArgs) -> Result<TableAccess, ConfigError> {
+        let args::TableArgs { database, rows, requests } = options;
+        let source = source(database, options::SetupOptions::default())?;
         let params = request_settings(requests)?;
-        Ok(Tables { source, snapshot: snapshot_options(rows, params.aliases.clone()), params })
+        Ok(TableAccess { source, snapshot: snapshot_options(rows, params.aliases.clone()), params })
     }
 }
 
-fn tls_files(key: Option<PathBuf>, chain: Option<PathBuf>) -> Result<Option<tls::Files>, Error> {
+fn tls_files(key: Option<PathBuf>, chain: Option<PathBuf>) -> Result<Option<tls::Files>, ConfigError> {
     match (key, chain) {
         (Some(key), Some(chain)) => Ok(Some(tls::Files { key: absolute(key), chain: absolute(chain) })),
         (Some(_), None) => usage("--ssl-keyfile without --ssl-certfile: HTTPS needs both"),
@@ -225,7 +225,7 @@ fn tls_files(key: Option<PathBuf>, chain: Option<PathBuf>) -> Result<Option<tls:
     }
 }
 
-fn throttle_settings(limit: u32, window: f64) -> Result<throttle::Settings, Error> {
+fn throttle_settings(limit: u32, window: f64) -> Result<throttle::ThrottleSettings, ConfigError> {
     let (most, longest) = (throttle::LARGEST_LIMIT, throttle::LONGEST_WINDOW);
     if limit > most {
         return usage(format!("--auth-fail-limit {limit}: at most {most}, or 0 for no limit"));
@@ -234,7 +234,7 @@ fn throttle_settings(limit: u32, window: f64) -> Result<throttle::Settings, Erro
     if window > longest {
         return usage(format!("--auth-fail-window: at most {} seconds", longest.as_secs()));
     }
-    Ok(throttle::Settings { limit, window })
+    Ok(throttle::ThrottleSettings { limit, window })
 }
 
 /// What is to mean the same after a change of the working directory.
@@ -243,15 +243,18 @@ fn absolute(path: PathBuf) -> PathBuf {
 }
 
 /// A time that is neither nothing nor for ever.
-fn seconds(seconds: f64, option: &str) -> Result<Duration, Error> {
+fn seconds(seconds: f64, option: &str) -> Result<Duration, ConfigError> {
     match Duration::try_from_secs_f64(seconds) {
         Ok(time) if (Duration::from_millis(10)..=LONGEST).contains(&time) => Ok(time),
         _ => usage(format!("{option} {seconds}: seconds, at least 0.01 and at most {}", LONGEST.as_secs())),
     }
 }
 
-fn source(database: options::Database, setup: options::Setup) -> Result<Arc<dyn Source>, Error> {
-    let options::Database {
+fn source(
+    database: options::DatabaseOptions,
+    setup: options::SetupOptions,
+) -> Result<Arc<dyn Source>, ConfigError> {
+    let options::DatabaseOptions {
         db_type,
         db_path,
         db_ip,
@@ -266,7 +269,7 @@ fn source(database: options::Database, setup: options::Setup) -> Result<Arc<dyn 
         auth_query,
         rules_query,
     } = database;
-    let options::Setup { setup: is_setup, db_admin, db_apwd, db_apwd_file, db_from } = setup;
+    let options::SetupOptions { setup: is_setup, db_admin, db_apwd, db_apwd_file, db_from } = setup;
     let queries = Queries { users: auth_query, rules: rules_query };
 
     let mysql_only = [
@@ -326,7 +329,7 @@ fn source(database: options::Database, setup: options::Setup) -> Result<Arc<dyn 
     let user = db_user.unwrap_or_else(|| "jitsiprovs".into());
     let own_password = password(db_pwd, db_pwd_file, "--db-pwd", "--db-pwd-file")?.unwrap_or_default();
     let admin_password = password(db_apwd, db_apwd_file, "--db-apwd", "--db-apwd-file")?;
-    let admin = (db_admin.is_some() || admin_password.is_some()).then(|| Account {
+    let admin = (db_admin.is_some() || admin_password.is_some()).then(|| DbAccount {
         user: db_admin.unwrap_or_else(|| "root".into()),
         password: admin_password.unwrap_or_default(),
     });
@@ -340,7 +343,7 @@ fn source(database: options::Database, setup: options::Setup) -> Result<Arc<dyn 
         endpoint,
         tls,
         database: db_name.unwrap_or_else(|| "jitsiprovs".into()),
-        account: Account { user, password: own_password },
+        account: DbAccount { user, password: own_password },
         admin,
         from: db_from,
         queries,
@@ -353,7 +356,7 @@ fn password(
     file: Option<PathBuf>,
     option: &'static str,
     file_option: &'static str,
-) -> Result<Option<Secret>, Error> {
+) -> Result<Option<Secret>, ConfigError> {
     match (typed, file) {
         (Some(_), Some(_)) => {
             usage(format!("{option} and {file_option} are both given: leave out one of them"))
@@ -371,7 +374,7 @@ fn password(
 ///
 /// # Errors
 /// When the file cannot be read, or what is in it can be guessed.
-pub fn admin_key(path: &Path) -> Result<AdminKey, Error> {
+pub fn admin_key(path: &Path) -> Result<AdminKey, ConfigError> {
     let text = read(path, "--admin-secret-file")?;
     let secret = text.lines().next().unwrap_or_default().trim();
     if secret.len() < admin_key::SHORTEST {
@@ -387,12 +390,12 @@ pub fn admin_key(path: &Path) -> Result<AdminKey, Error> {
 
 /// What is handed over in a file. It may be a pipe, as shells make them, if
 /// somebody writes to it.
-fn read(path: &Path, option: &'static str) -> Result<String, Error> {
+fn read(path: &Path, option: &'static str) -> Result<String, ConfigError> {
     read_by(std::fs::read_to_string::<PathBuf>, path, option)
 }
 
 /// What will be read again while the server runs.
-fn regular(path: &Path, option: &'static str) -> Result<Vec<u8>, Error> {
+fn regular(path: &Path, option: &'static str) -> Result<Vec<u8>, ConfigError> {
     read_by(|path| files::read(&path), path, option)
 }
 
@@ -400,30 +403,36 @@ fn read_by<T: Send + 'static>(
     read: fn(PathBuf) -> std::io::Result<T>,
     path: &Path,
     option: &'static str,
-) -> Result<T, Error> {
+) -> Result<T, ConfigError> {
     let at = path.to_owned();
     let text = files::within_bound(move || read(at)).flatten();
-    text.map_err(|why| Error::File { path: path.display().to_string(), option, why })
+    text.map_err(|why| ConfigError::File { path: path.display().to_string(), option, why })
 }
 
-fn snapshot_options(rows: options::Rows, aliases: Aliases) -> snapshot::Options {
-    let options::Rows { pwd_fmt, realm, case_sensitive } = rows;
-    snapshot::Options {
+fn snapshot_options(rows: options::RowOptions, aliases: Aliases) -> snapshot::SnapshotOptions {
+    let options::RowOptions { pwd_fmt, realm, case_sensitive } = rows;
+    snapshot::SnapshotOptions {
         comparison: if case_sensitive { Comparison::Exact } else { Comparison::Folded },
         pwd_fmt: match pwd_fmt {
-            options::PwdFmt::Md5 => credential::PwdFmt::Md5,
-            options::PwdFmt::Plain => credential::PwdFmt::Plain,
-            options::PwdFmt::Ha1 => credential::PwdFmt::Ha1,
-            options::PwdFmt::Ha1Sha256 => credential::PwdFmt::Ha1Sha256,
+            options::PwdFmtOption::Md5 => credential::PwdFmt::Md5,
+            options::PwdFmtOption::Plain => credential::PwdFmt::Plain,
+            options::PwdFmtOption::Ha1 => credential::PwdFmt::Ha1,
+            options::PwdFmtOption::Ha1Sha256 => credential::PwdFmt::Ha1Sha256,
         },
         realm,
         aliases,
     }
 }
 
-fn reload_settings(reload: options::Reload) -> Result<reload::Settings, Error> {
-    let options::Reload { reload_interval, poll_interval, max_shrink, allow_shrink, state_file, stale_after } =
-        reload;
+fn reload_settings(reload: options::ReloadOptions) -> Result<reload::ReloadSettings, ConfigError> {
+    let options::ReloadOptions {
+        reload_interval,
+        poll_interval,
+        max_shrink,
+        allow_shrink,
+        state_file,
+        stale_after,
+    } = reload;
     let stale_after = match Duration::try_from_secs_f64(stale_after) {
         Ok(time) if time <= LONGEST => time,
         _ => return usage(format!("--stale-after {stale_after}: seconds, at most {}", LONGEST.as_secs())),
@@ -436,7 +445,7 @@ fn reload_settings(reload: options::Reload) -> Result<reload::Settings, Error> {
         Ok(interval) if interval <= LONGEST => Ok(Some(interval)),
         _ => usage(format!("{option} {seconds}: seconds, at most {}, or 0 for never", LONGEST.as_secs())),
     };
-    Ok(reload::Settings {
+    Ok(reload::ReloadSettings {
         reload_interval: interval(reload_interval, "--reload-interval")?,
         poll_interval: interval(poll_interval, "--poll-interval")?,
         max_shrink: if allow_shrink { 100 } else { max_shrink },
@@ -445,15 +454,15 @@ fn reload_settings(reload: options::Reload) -> Result<reload::Settings, Error> {
     })
 }
 
-fn request_settings(requests: options::Requests) -> Result<params::Settings, Error> {
-    let options::Requests { default_domain, param_alias } = requests;
+fn request_settings(requests: options::RequestOptions) -> Result<params::ParamSettings, ConfigError> {
+    let options::RequestOptions { default_domain, param_alias } = requests;
     if default_domain.trim().is_empty() {
         return usage("--default-domain is empty: give the domain of requests that name none");
     }
-    Ok(params::Settings { default_domain, aliases: aliases(param_alias)? })
+    Ok(params::ParamSettings { default_domain, aliases: aliases(param_alias)? })
 }
 
-fn aliases(typed: Vec<String>) -> Result<Aliases, Error> {
+fn aliases(typed: Vec<String>) -> Result<Aliases, ConfigError> {
     let mut aliases = Aliases::new();
     for typed in typed {
         let Some((alias, canonical)) = typed.split_once('=') else {

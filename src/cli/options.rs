@@ -19,29 +19,29 @@ fn flag() -> FalseyValueParser {
 /// Options of the server and of --setup.
 #[derive(Debug, Args)]
 #[expect(missing_docs, reason = "the help texts below")]
-pub struct Options {
+pub struct ServerOptions {
     #[command(flatten)]
-    pub listening: Listening,
+    pub listening: ListenOptions,
     #[command(flatten)]
-    pub limits: Limits,
+    pub limits: LimitOptions,
     #[command(flatten)]
-    pub database: Database,
+    pub database: DatabaseOptions,
     #[command(flatten)]
-    pub setup: Setup,
+    pub setup: SetupOptions,
     #[command(flatten)]
-    pub rows: Rows,
+    pub rows: RowOptions,
     #[command(flatten)]
-    pub reload: Reload,
+    pub reload: ReloadOptions,
     #[command(flatten)]
-    pub requests: Requests,
+    pub requests: RequestOptions,
     #[command(flatten)]
-    pub process: Process,
+    pub process: ProcessOptions,
 }
 
 /// Where to listen.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Listening")]
-pub struct Listening {
+pub struct ListenOptions {
     /// Address to listen on
     #[arg(long, alias = "http_ip", env = "JITSIPROVS_HTTP_IP", value_name = "IP", default_value = "0.0.0.0")]
     pub http_ip: IpAddr,
@@ -80,7 +80,7 @@ pub struct Listening {
 /// What clients may do.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
-pub struct Limits {
+pub struct LimitOptions {
     /// Connections at once; the next ones wait
     #[arg(
         long,
@@ -111,7 +111,7 @@ pub struct Limits {
 /// Which database.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Database")]
-pub struct Database {
+pub struct DatabaseOptions {
     /// Kind of database [default: mysql if an option below is given that only MySQL has, else sqlite]
     #[arg(long, alias = "db_type", env = "JITSIPROVS_DB_TYPE", value_name = "KIND")]
     pub db_type: Option<DbType>,
@@ -162,7 +162,7 @@ pub struct Database {
 /// Making the database.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Setup")]
-pub struct Setup {
+pub struct SetupOptions {
     /// Make or upgrade the tables, keep what is in them, and end
     #[arg(long, env = "JITSIPROVS_SETUP", value_parser = flag())]
     pub setup: bool,
@@ -189,10 +189,10 @@ pub struct Setup {
 /// What rows mean.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Users and rules")]
-pub struct Rows {
+pub struct RowOptions {
     /// How passwords are stored; argon2id, bcrypt and SHA-crypt hashes are recognised in any case
     #[arg(long, alias = "pwd_fmt", env = "JITSIPROVS_PWD_FMT", value_name = "FORMAT", default_value = "md5")]
-    pub pwd_fmt: PwdFmt,
+    pub pwd_fmt: PwdFmtOption,
     /// Realm in ha1 passwords [default: the user's domain]
     #[arg(long, env = "JITSIPROVS_REALM", value_name = "REALM")]
     pub realm: Option<String>,
@@ -204,7 +204,7 @@ pub struct Rows {
 /// Keeping up with the database.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Reload")]
-pub struct Reload {
+pub struct ReloadOptions {
     /// Load everything every so many seconds, whatever the changes say; 0 for never
     #[arg(long, env = "JITSIPROVS_RELOAD_INTERVAL", value_name = "SECONDS", default_value_t = 300.0)]
     pub reload_interval: f64,
@@ -234,7 +234,7 @@ pub struct Reload {
 /// What requests mean.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Requests")]
-pub struct Requests {
+pub struct RequestOptions {
     /// Tenant of a request that names none
     #[arg(long, env = "JITSIPROVS_DEFAULT_DOMAIN", value_name = "DOMAIN", default_value = "localdomain")]
     pub default_domain: String,
@@ -246,7 +246,7 @@ pub struct Requests {
 /// The process.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Process")]
-pub struct Process {
+pub struct ProcessOptions {
     /// Stay in the foreground and log on standard error [default: go to the background and log to syslog]
     #[arg(short = 'n', long, env = "JITSIPROVS_FOREGROUND", value_parser = flag())]
     pub foreground: bool,
@@ -307,7 +307,7 @@ pub enum DbTls {
 
 /// Values of --pwd-fmt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum PwdFmt {
+pub enum PwdFmtOption {
     /// Hexadecimal md5 of the password
     Md5,
     /// The password itself

@@ -19,7 +19,7 @@ use sha_crypt::{PasswordVerifier, ShaCrypt};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-pub use making::{Refused, Storage, hash, stored_as};
+pub use making::{Storage, UnstorablePassword, hash, stored_as};
 pub use weakness::Weakness;
 pub use wrong::{Guess, WrongPasswords};
 
@@ -39,7 +39,7 @@ pub enum PwdFmt {
 
 /// Why a stored password can never verify.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unusable {
+pub enum UnusableHash {
     /// `NULL` or empty.
     #[error("no password is stored, so nobody can sign in with it: set one with `jitsiprovs user passwd`")]
     Empty,
@@ -64,14 +64,15 @@ pub enum Unusable {
     TooCostly(&'static str),
 }
 
-impl Unusable {
+impl UnusableHash {
     /// Its kind, in a short name that stays as it is.
     pub fn code(self) -> &'static str {
         match self {
-            Unusable::Empty => "no-password",
-            Unusable::Unknown | Unusable::Foreign | Unusable::Damaged(_) | Unusable::TooCostly(_) => {
-                "bad-password"
-            }
+            UnusableHash::Empty => "no-password",
+            UnusableHash::Unknown
+            | UnusableHash::Foreign
+            | UnusableHash::Damaged(_)
+            | UnusableHash::TooCostly(_) => "bad-password",
         }
     }
 }
@@ -87,7 +88,7 @@ enum Form {
     Plain(Tag),
     Md5([u8; 16]),
     Ha1(Arc<Ha1>),
-    Slow(Arc<Slow>),
+    Slow(Arc<SlowHash>),
 }
 
 #[derive(PartialEq, Eq)]
@@ -104,7 +105,7 @@ enum Ha1Digest {
 }
 
 /// A hash that takes long to verify, by design.
-pub struct Slow {
+pub struct SlowHash {
     hash: Box<str>,
     scheme: Scheme,
     /// The password that was right before, under this process' key.
@@ -112,13 +113,13 @@ pub struct Slow {
 }
 
 /// The same stored hash, whatever is remembered of it.
-impl PartialEq for Slow {
+impl PartialEq for SlowHash {
     fn eq(&self, other: &Self) -> bool {
         self.hash == other.hash
     }
 }
 
-impl Eq for Slow {}
+impl Eq for SlowHash {}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Scheme {
@@ -139,8 +140,8 @@ pub enum Verdict {
     Right,
     /// It is not.
     Wrong,
-    /// Only [`Slow::verify`] can tell.
-    Ask(Arc<Slow>),
+    /// Only [`SlowHash::verify`] can tell.
+    Ask(Arc<SlowHash>),
 }
 
 /// A keyed digest under a key that only this process knows.
@@ -182,17 +183,17 @@ impl Credential {
     ///
     /// # Errors
     /// When no password could ever match it. The error never shows it.
-    pub fn parse(stored: &str, format: PwdFmt, owner: Owner<'_>) -> Result<Credential, Unusable> {
+    pub fn parse(stored: &str, format: PwdFmt, owner: Owner<'_>) -> Result<Credential, UnusableHash> {
         if stored.is_empty() {
-            return Err(Unusable::Empty);
+            return Err(UnusableHash::Empty);
         }
         if let Some(scheme) = Scheme::of(stored) {
             scheme.check(stored)?;
-            let slow = Slow { hash: stored.into(), scheme, proven: OnceLock::new() };
+            let slow = SlowHash { hash: stored.into(), scheme, proven: OnceLock::new() };
             return Ok(Credential(Form::Slow(Arc::new(slow))));
         }
         if foreign::is_hash(stored) {
-            return Err(Unusable::Foreign);
+            return Err(UnusableHash::Foreign);
         }
         let ha1 = |digest| {
             let prefix = format!("{}:{}:", owner.username, owner.realm).into();
@@ -201,7 +202,7 @@ impl Credential {
         Ok(Credential(match format {
             PwdFmt::Plain => Form::Plain(tag(stored)),
             // That of the empty password, which nobody signs in with.
-            PwdFmt::Md5 if stored.eq_ignore_ascii_case(MD5_OF_NOTHING) => return Err(Unusable::Empty),
+            PwdFmt::Md5 if stored.eq_ignore_ascii_case(MD5_OF_NOTHING) => return Err(UnusableHash::Empty),
             PwdFmt::Md5 => Form::Md5(unhex(stored)?),
             PwdFmt::Ha1 => ha1(Ha1Digest::Md5(unhex(stored)?)),
             PwdFmt::Ha1Sha256 => ha1(Ha1Digest::Sha256(unhex(stored)?)),
@@ -232,7 +233,7 @@ impl Credential {
     /// an unknown user is compared with, so that the time does not tell.
     pub fn decoy(&self) -> Credential {
         match &self.0 {
-            Form::Slow(slow) => Credential(Form::Slow(Arc::new(Slow {
+            Form::Slow(slow) => Credential(Form::Slow(Arc::new(SlowHash {
                 hash: slow.hash.clone(),
                 scheme: slow.scheme,
                 proven: OnceLock::new(),
@@ -242,14 +243,14 @@ impl Credential {
     }
 
     /// Forms of the same kind take the same time to verify.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> HashKind {
         match &self.0 {
-            Form::Never => Kind(0, String::new()),
-            Form::Plain(_) => Kind(1, String::new()),
-            Form::Md5(_) => Kind(2, String::new()),
-            Form::Ha1(ha1) if matches!(ha1.digest, Ha1Digest::Md5(_)) => Kind(3, String::new()),
-            Form::Ha1(_) => Kind(4, String::new()),
-            Form::Slow(slow) => Kind(5, slow.cost().to_owned()),
+            Form::Never => HashKind(0, String::new()),
+            Form::Plain(_) => HashKind(1, String::new()),
+            Form::Md5(_) => HashKind(2, String::new()),
+            Form::Ha1(ha1) if matches!(ha1.digest, Ha1Digest::Md5(_)) => HashKind(3, String::new()),
+            Form::Ha1(_) => HashKind(4, String::new()),
+            Form::Slow(slow) => HashKind(5, slow.cost().to_owned()),
         }
     }
 
@@ -267,7 +268,7 @@ impl Credential {
         match &self.0 {
             Form::Never | Form::Plain(_) | Form::Md5(_) => 0,
             Form::Ha1(ha1) => size_of::<Ha1>() + ha1.prefix.len(),
-            Form::Slow(slow) => size_of::<Slow>() + slow.hash.len(),
+            Form::Slow(slow) => size_of::<SlowHash>() + slow.hash.len(),
         }
     }
 }
@@ -286,7 +287,7 @@ impl std::fmt::Debug for Credential {
 
 /// See [`Credential::kind`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Kind(u8, String);
+pub struct HashKind(u8, String);
 
 impl Ha1 {
     fn verify(&self, password: &str) -> bool {
@@ -305,7 +306,7 @@ impl Ha1 {
     }
 }
 
-impl Slow {
+impl SlowHash {
     /// Computes the hash of `password` and compares. Takes milliseconds to
     /// seconds of processor time: never call it where requests are served.
     pub fn verify(&self, password: &str) -> bool {
@@ -367,10 +368,10 @@ impl Scheme {
 
     /// Refuses what could not be verified, or only at a price that would let
     /// one row in the database stop the server.
-    fn check(self, stored: &str) -> Result<(), Unusable> {
+    fn check(self, stored: &str) -> Result<(), UnusableHash> {
         match self {
             Scheme::Argon2id => {
-                let damaged = Unusable::Damaged("argon2id");
+                let damaged = UnusableHash::Damaged("argon2id");
                 let hash = argon2::PasswordHash::new(stored).map_err(|_| damaged)?;
                 let params = argon2::Params::try_from(&hash).map_err(|_| damaged)?;
                 if hash.salt.is_none() || hash.hash.is_none() {
@@ -378,14 +379,15 @@ impl Scheme {
                 }
                 // KiB: a GiB of memory, a multiple of what anyone recommends.
                 let costly = params.m_cost() > 1 << 20 || params.t_cost() > 64;
-                if costly { Err(Unusable::TooCostly("argon2id")) } else { Ok(()) }
+                if costly { Err(UnusableHash::TooCostly("argon2id")) } else { Ok(()) }
             }
             Scheme::Bcrypt => {
-                let parts = bcrypt::HashParts::from_str(stored).map_err(|_| Unusable::Damaged("bcrypt"))?;
-                if parts.get_cost() > 17 { Err(Unusable::TooCostly("bcrypt")) } else { Ok(()) }
+                let parts =
+                    bcrypt::HashParts::from_str(stored).map_err(|_| UnusableHash::Damaged("bcrypt"))?;
+                if parts.get_cost() > 17 { Err(UnusableHash::TooCostly("bcrypt")) } else { Ok(()) }
             }
             Scheme::ShaCrypt => {
-                let damaged = Unusable::Damaged("SHA-crypt");
+                let damaged = UnusableHash::Damaged("SHA-crypt");
                 let fields: Vec<&str> = stored[3..].split('$').collect();
                 let (rounds, salt, hash) = match fields[..] {
                     [rounds, salt, hash] => (rounds.strip_prefix("rounds=").ok_or(damaged)?, salt, hash),
@@ -407,20 +409,20 @@ impl Scheme {
                     return Err(damaged);
                 }
                 sha_crypt::PasswordHashRef::new(stored).map_err(|_| damaged)?;
-                if rounds > 5_000_000 { Err(Unusable::TooCostly("SHA-crypt")) } else { Ok(()) }
+                if rounds > 5_000_000 { Err(UnusableHash::TooCostly("SHA-crypt")) } else { Ok(()) }
             }
         }
     }
 }
 
-fn unhex<const N: usize>(text: &str) -> Result<[u8; N], Unusable> {
+fn unhex<const N: usize>(text: &str) -> Result<[u8; N], UnusableHash> {
     let digits = text.trim_end_matches(' ').as_bytes();
     if digits.len() != 2 * N {
-        return Err(Unusable::Unknown);
+        return Err(UnusableHash::Unknown);
     }
     let mut bytes = [0; N];
     for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let digit = |at: usize| char::from(pair[at]).to_digit(16).ok_or(Unusable::Unknown);
+        let digit = |at: usize| char::from(pair[at]).to_digit(16).ok_or(UnusableHash::Unknown);
         *byte = (digit(0)? << 4 | digit(1)?) as u8;
     }
     Ok(bytes)

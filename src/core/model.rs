@@ -305,28 +305,28 @@ pub fn built_in_aliases() -> Aliases {
 
 /// A parameter's name: one of the [`Known`], or the operator's own.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Name {
+pub enum ParamName {
     /// One that clients fill by themselves.
     Known(Known),
     /// One that the operator wrote into the client's URL.
     Other(Box<str>),
 }
 
-impl Name {
+impl ParamName {
     /// Sorts `name` into known and other.
     pub fn new(name: &str) -> Self {
         match Known::from_name(name) {
-            Some(known) => Name::Known(known),
-            None => Name::Other(name.into()),
+            Some(known) => ParamName::Known(known),
+            None => ParamName::Other(name.into()),
         }
     }
 }
 
-impl fmt::Display for Name {
+impl fmt::Display for ParamName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Name::Known(known) => known.name(),
-            Name::Other(name) => name,
+            ParamName::Known(known) => known.name(),
+            ParamName::Other(name) => name,
         })
     }
 }
@@ -356,10 +356,10 @@ impl Params {
     }
 
     /// The value of `name`, if the client sent one.
-    pub fn get(&self, name: &Name) -> Option<&str> {
+    pub fn get(&self, name: &ParamName) -> Option<&str> {
         match name {
-            Name::Known(known) => self.known(*known),
-            Name::Other(name) => self.other(name),
+            ParamName::Known(known) => self.known(*known),
+            ParamName::Other(name) => self.other(name),
         }
     }
 
@@ -440,7 +440,7 @@ mod tests {
         let params: Params =
             [("osname", "Linux"), ("osname", "Mac"), ("x", "1"), ("x", "2")].into_iter().collect();
         assert_eq!(params.known(Known::Osname), Some("Linux"));
-        assert_eq!(params.get(&Name::new("x")), Some("1"));
+        assert_eq!(params.get(&ParamName::new("x")), Some("1"));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 /// Which side of the `=` a text stands on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum Side {
     /// Left of it, where space, `:`, `=`, `#` and `!` mean something.
     Key,
     /// Right of it.
@@ -15,7 +15,7 @@ pub enum Place {
 
 /// What follows a piece of stored text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
+pub enum Follows {
     /// The end of the key or value: a last odd backslash would swallow what
     /// comes after, so it is doubled.
     End,
@@ -40,12 +40,12 @@ pub enum Mended {
 
 /// Appends text from the database, which is in `.properties` syntax already:
 /// verbatim but for what Java could not read or would read as another line.
-pub fn write_stored(text: &str, next: Next, out: &mut String, mut mended: impl FnMut(Mended)) {
+pub fn write_stored(text: &str, next: Follows, out: &mut String, mut mended: impl FnMut(Mended)) {
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
         match c {
             '\\' => match chars.peek().copied() {
-                None if next == Next::End => {
+                None if next == Follows::End => {
                     mended(Mended::TrailingBackslash);
                     out.push_str("\\\\");
                 }
@@ -104,17 +104,17 @@ fn hex(unit: u16) -> [u8; 4] {
 }
 
 /// Whether `byte` of a parameter goes into the answer as it is.
-fn is_plain(byte: u8, place: Place) -> bool {
+fn is_plain(byte: u8, place: Side) -> bool {
     match byte {
         b'\\' | 0x7f.. | ..0x20 => false,
-        b' ' | b':' | b'=' | b'#' | b'!' => place == Place::Value && byte != b' ',
+        b' ' | b':' | b'=' | b'#' | b'!' => place == Side::Value && byte != b' ',
         _ => true,
     }
 }
 
 /// Appends a parameter's value. It is data: whatever it holds, Java reads back
 /// exactly that, and no other property changes.
-pub fn write_param(value: &str, place: Place, out: &mut Vec<u8>) {
+pub fn write_param(value: &str, place: Side, out: &mut Vec<u8>) {
     if value.bytes().all(|byte| is_plain(byte, place)) {
         out.extend_from_slice(value.as_bytes());
     } else {
@@ -123,7 +123,7 @@ pub fn write_param(value: &str, place: Place, out: &mut Vec<u8>) {
 }
 
 /// How many bytes [`write_param`] appends.
-pub fn param_len(value: &str, place: Place) -> usize {
+pub fn param_len(value: &str, place: Side) -> usize {
     if value.bytes().all(|byte| is_plain(byte, place)) {
         return value.len();
     }
@@ -132,7 +132,7 @@ pub fn param_len(value: &str, place: Place) -> usize {
     len
 }
 
-fn escape(value: &str, place: Place, mut out: impl FnMut(&[u8])) {
+fn escape(value: &str, place: Side, mut out: impl FnMut(&[u8])) {
     for (at, c) in value.char_indices() {
         match c {
             '\\' => out(b"\\\\"),
@@ -140,11 +140,11 @@ fn escape(value: &str, place: Place, mut out: impl FnMut(&[u8])) {
             '\r' => out(b"\\r"),
             '\t' => out(b"\\t"),
             '\x0c' => out(b"\\f"),
-            ' ' if at == 0 || place == Place::Key => out(b"\\ "),
-            ':' if place == Place::Key => out(b"\\:"),
-            '=' if place == Place::Key => out(b"\\="),
-            '#' if at == 0 && place == Place::Key => out(b"\\#"),
-            '!' if at == 0 && place == Place::Key => out(b"\\!"),
+            ' ' if at == 0 || place == Side::Key => out(b"\\ "),
+            ':' if place == Side::Key => out(b"\\:"),
+            '=' if place == Side::Key => out(b"\\="),
+            '#' if at == 0 && place == Side::Key => out(b"\\#"),
+            '!' if at == 0 && place == Side::Key => out(b"\\!"),
             ' '..='~' => out(&[c as u8]),
             _ => {
                 for unit in c.encode_utf16(&mut [0; 2]) {
@@ -219,13 +219,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn stored(text: &str, next: Next) -> (String, Vec<Mended>) {
+    fn stored(text: &str, next: Follows) -> (String, Vec<Mended>) {
         let (mut out, mut mended) = (String::new(), Vec::new());
         write_stored(text, next, &mut out, |what| mended.push(what));
         (out, mended)
     }
 
-    fn param(value: &str, place: Place) -> String {
+    fn param(value: &str, place: Side) -> String {
         let mut out = Vec::new();
         write_param(value, place, &mut out);
         String::from_utf8(out).expect("ASCII")
@@ -250,17 +250,17 @@ mod tests {
             ("joined\\\n  line", "joinedline"),
             ("joined\\\r\nline", "joinedline"),
         ] {
-            assert_eq!(stored(text, Next::End).0, written, "{text:?}");
+            assert_eq!(stored(text, Follows::End).0, written, "{text:?}");
         }
     }
 
     #[test]
     fn what_was_mended_is_told() {
-        assert_eq!(stored("a\\", Next::End).1, [Mended::TrailingBackslash]);
-        assert_eq!(stored("a\\", Next::Parameter), ("a".into(), vec![Mended::BackslashBeforeParameter]));
-        assert_eq!(stored("\\ux", Next::End).1, [Mended::BadUnicodeEscape]);
-        assert_eq!(stored("a\nb", Next::End).1, [Mended::LineBreak]);
-        assert_eq!(stored("Jabber\\:x", Next::End).1, []);
+        assert_eq!(stored("a\\", Follows::End).1, [Mended::TrailingBackslash]);
+        assert_eq!(stored("a\\", Follows::Parameter), ("a".into(), vec![Mended::BackslashBeforeParameter]));
+        assert_eq!(stored("\\ux", Follows::End).1, [Mended::BadUnicodeEscape]);
+        assert_eq!(stored("a\nb", Follows::End).1, [Mended::LineBreak]);
+        assert_eq!(stored("Jabber\\:x", Follows::End).1, []);
     }
 
     #[test]
@@ -276,8 +276,8 @@ mod tests {
             ("\r\n\t\x0c\x01\x7f", "\\r\\n\\t\\f\\u0001\\u007F", "\\r\\n\\t\\f\\u0001\\u007F"),
             ("é€😀", "\\u00E9\\u20AC\\uD83D\\uDE00", "\\u00E9\\u20AC\\uD83D\\uDE00"),
         ] {
-            assert_eq!(param(value, Place::Value), in_value, "{value:?}");
-            assert_eq!(param(value, Place::Key), in_key, "{value:?}");
+            assert_eq!(param(value, Side::Value), in_value, "{value:?}");
+            assert_eq!(param(value, Side::Key), in_key, "{value:?}");
         }
     }
 
@@ -318,7 +318,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_parameter_is_one_line_of_ascii_of_the_length_foretold(value in any::<String>(), in_key: bool) {
-            let place = if in_key { Place::Key } else { Place::Value };
+            let place = if in_key { Side::Key } else { Side::Value };
             let written = param(&value, place);
             prop_assert!(written.bytes().all(|byte| (0x20..0x7f).contains(&byte)));
             prop_assert_eq!(param_len(&value, place), written.len());
@@ -326,16 +326,16 @@ mod tests {
 
         #[test]
         fn a_parameter_in_a_key_is_read_back_exactly(value in any::<String>()) {
-            let key = client_key(param(&value, Place::Key).as_bytes());
+            let key = client_key(param(&value, Side::Key).as_bytes());
             prop_assert_eq!(key, Some(value.encode_utf16().collect()));
         }
 
         #[test]
         fn stored_text_is_one_line_of_ascii_and_its_escapes_are_complete(text in r"[a\\u0é\n\r ]{0,12}") {
-            let (written, _) = stored(&text, Next::End);
+            let (written, _) = stored(&text, Follows::End);
             prop_assert!(written.is_ascii() && !written.contains(['\r', '\n']));
             // Written text is stable: nothing is left to mend in it.
-            prop_assert_eq!(stored(&written, Next::End), (written, vec![]));
+            prop_assert_eq!(stored(&written, Follows::End), (written, vec![]));
         }
     }
 }

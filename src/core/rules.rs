@@ -20,17 +20,17 @@ use hashbrown::HashSet;
 use siphasher::sip128::{Hasher128, SipHasher13};
 use smallvec::SmallVec;
 
-pub use trace::{Outcome, trace};
+pub use trace::{RuleOutcome, trace};
 
-use crate::core::model::{Name, Params};
-use crate::core::properties::{self, Place};
-use crate::core::template::{Fault, Piece, Template};
+use crate::core::model::{ParamName, Params};
+use crate::core::properties::{self, Side};
+use crate::core::template::{Fault, Template, TemplatePiece};
 
 /// The place of a rule among all rules, the smallest first.
 ///
 /// `NULL` priorities sort before every number, as MySQL sorts them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Order {
+pub struct RuleOrder {
     /// Priority among subjects.
     pub spriority: Option<i32>,
     /// Priority among properties.
@@ -43,9 +43,9 @@ pub struct Order {
 #[derive(Debug, Clone)]
 pub struct Compiled {
     /// Its place among the others.
-    pub order: Order,
+    pub order: RuleOrder,
     /// The property it sets.
-    pub key: Arc<Key>,
+    pub key: Arc<CompiledKey>,
     /// What to.
     pub value: Template,
 }
@@ -55,14 +55,14 @@ pub struct Compiled {
 /// Values may hold passwords, so `Debug` shows how many there are.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Rules {
-    stored: Box<[Stored]>,
+    stored: Box<[StoredRule]>,
     values: Template,
 }
 
 #[derive(Clone, PartialEq, Eq)]
-struct Stored {
-    order: Order,
-    key: Arc<Key>,
+struct StoredRule {
+    order: RuleOrder,
+    key: Arc<CompiledKey>,
     /// Where its value ends in text and holes of all values; it begins where
     /// the one before ends.
     end: (u32, u32),
@@ -70,14 +70,14 @@ struct Stored {
 
 /// One of [`Rules`].
 #[derive(Clone, Copy)]
-pub struct Rule<'a> {
+pub struct RuleRef<'a> {
     rules: &'a Rules,
     at: usize,
 }
 
 /// A property's key, compiled. Rules of one key share it.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Key {
+pub struct CompiledKey {
     template: Template,
     /// `None` when it depends on the request.
     id: Option<KeyId>,
@@ -85,7 +85,7 @@ pub struct Key {
 
 /// What a key comes to, without a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Property {
+pub(crate) enum StaticKey {
     /// The same for every request.
     Fixed(KeyId),
     /// It depends on the request, and is the same for rules that share the key.
@@ -120,14 +120,14 @@ impl KeyId {
 /// What keys that are one property have in common: what Java reads, or the text
 /// of a comment, and the parameters in it with what stands for them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct KeyIdentity(Result<Vec<u16>, Vec<u8>>, Vec<(Name, Option<Box<str>>)>);
+pub struct KeyIdentity(Result<Vec<u16>, Vec<u8>>, Vec<(ParamName, Option<Box<str>>)>);
 
-impl Key {
+impl CompiledKey {
     /// Parses the template of a key.
-    pub fn parse(text: &str, fault: impl FnMut(Fault)) -> Key {
-        let template = Template::parse(text, Place::Key, fault);
+    pub fn parse(text: &str, fault: impl FnMut(Fault)) -> CompiledKey {
+        let template = Template::parse(text, Side::Key, fault);
         let id = template.is_fixed().then(|| KeyId::of(&template, &Params::new()));
-        Key { template, id }
+        CompiledKey { template, id }
     }
 
     /// What it has in common with keys that are always the same property to
@@ -150,7 +150,7 @@ impl Rules {
     /// The same list without the rules of some rows, and with `more`.
     pub fn with(&self, is_gone: impl Fn(i64) -> bool, more: Vec<Compiled>) -> Rules {
         enum Either<'a> {
-            Old(Rule<'a>),
+            Old(RuleRef<'a>),
             New(Compiled),
         }
         let old = self.iter().filter(|rule| !is_gone(rule.order().id)).map(Either::Old);
@@ -171,7 +171,7 @@ impl Rules {
                     (order, key)
                 }
             };
-            Stored { order, key, end: values.position() }
+            StoredRule { order, key, end: values.position() }
         });
         Rules { stored: stored.collect(), values: values.finish() }
     }
@@ -182,8 +182,8 @@ impl Rules {
     }
 
     /// The rules, in order.
-    pub fn iter(&self) -> impl Iterator<Item = Rule<'_>> {
-        (0..self.stored.len()).map(|at| Rule { rules: self, at })
+    pub fn iter(&self) -> impl Iterator<Item = RuleRef<'_>> {
+        (0..self.stored.len()).map(|at| RuleRef { rules: self, at })
     }
 
     /// How many there are.
@@ -208,25 +208,25 @@ impl std::fmt::Debug for Rules {
     }
 }
 
-impl<'a> Rule<'a> {
+impl<'a> RuleRef<'a> {
     /// Its place among all rules.
-    pub fn order(self) -> Order {
+    pub fn order(self) -> RuleOrder {
         self.stored().order
     }
 
     /// Whether it is the same rule of the same list.
-    pub fn is(self, other: Rule<'_>) -> bool {
+    pub fn is(self, other: RuleRef<'_>) -> bool {
         std::ptr::eq(self.stored(), other.stored())
     }
 
-    fn stored(self) -> &'a Stored {
+    fn stored(self) -> &'a StoredRule {
         &self.rules.stored[self.at]
     }
 
     /// Which property it sets: of two rules with the same, a client gets one.
-    pub(crate) fn property(self) -> Property {
+    pub(crate) fn property(self) -> StaticKey {
         let key = &self.stored().key;
-        key.id.map_or_else(|| Property::Dynamic(self.key_address()), Property::Fixed)
+        key.id.map_or_else(|| StaticKey::Dynamic(self.key_address()), StaticKey::Fixed)
     }
 
     /// The same for rules that share the text of their key.
@@ -235,18 +235,18 @@ impl<'a> Rule<'a> {
     }
 
     /// The template of its key.
-    pub(crate) fn key(self) -> Piece<'a> {
+    pub(crate) fn key(self) -> TemplatePiece<'a> {
         self.stored().key.template.whole()
     }
 
     /// The template of its value.
-    pub(crate) fn value(self) -> Piece<'a> {
+    pub(crate) fn value(self) -> TemplatePiece<'a> {
         let start = self.at.checked_sub(1).map_or((0, 0), |before| self.rules.stored[before].end);
         let end = self.stored().end;
         self.rules.values.piece(start.0..end.0, start.1..end.1)
     }
 
-    fn missing(self, params: &Params) -> Option<&'a Name> {
+    fn missing(self, params: &Params) -> Option<&'a ParamName> {
         self.key().missing(params).or_else(|| self.value().missing(params))
     }
 
@@ -259,19 +259,19 @@ impl<'a> Rule<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub struct RuleSet {
     program: Template,
-    lines: Box<[Line]>,
+    lines: Box<[AnswerLine]>,
     /// Where each key that does not depend on the request stands, sorted.
     places: Box<[(KeyId, usize)]>,
     /// Keys whose winner depends on the request.
     contested: Box<[KeyId]>,
     /// Lines whose key depends on the request.
-    dynamic: Box<[(usize, Arc<Key>)]>,
+    dynamic: Box<[(usize, Arc<CompiledKey>)]>,
 }
 
 /// One rule of a [`RuleSet`] and its stretch of the program.
 #[derive(Debug, PartialEq, Eq)]
-struct Line {
-    order: Order,
+struct AnswerLine {
+    order: RuleOrder,
     text: Range<u32>,
     holes: Range<u32>,
 }
@@ -279,7 +279,7 @@ struct Line {
 impl RuleSet {
     /// Merges `rules`, which must be in order, leaving out those that lose to
     /// another of them whatever the request.
-    pub fn merge<'r>(rules: impl IntoIterator<Item = Rule<'r>>) -> RuleSet {
+    pub fn merge<'r>(rules: impl IntoIterator<Item = RuleRef<'r>>) -> RuleSet {
         let mut program = Template::builder();
         let (mut lines, mut places, mut dynamic) = (Vec::new(), Vec::new(), Vec::new());
         let (mut settled, mut contested) = (HashSet::new(), HashSet::new());
@@ -303,7 +303,7 @@ impl RuleSet {
             program.push(rule.value());
             program.push_str("\n");
             let end = program.position();
-            lines.push(Line { order: rule.order(), text: start.0..end.0, holes: start.1..end.1 });
+            lines.push(AnswerLine { order: rule.order(), text: start.0..end.0, holes: start.1..end.1 });
         }
         places.sort_unstable();
         let mut contested: Box<[KeyId]> = contested.into_iter().collect();
@@ -329,7 +329,7 @@ impl RuleSet {
         self.places[first..].iter().take_while(move |(other, _)| *other == id).map(|(_, line)| *line)
     }
 
-    fn piece(&self, lines: Range<usize>) -> Piece<'_> {
+    fn piece(&self, lines: Range<usize>) -> TemplatePiece<'_> {
         let (first, last) = (&self.lines[lines.start], &self.lines[lines.end - 1]);
         self.program.piece(first.text.start..last.text.end, first.holes.start..last.holes.end)
     }
@@ -341,7 +341,7 @@ pub struct Skipped<'a> {
     /// The rule's row.
     pub id: i64,
     /// The parameter.
-    pub missing: &'a Name,
+    pub missing: &'a ParamName,
 }
 
 /// The answer to one request. It holds a password, so it does not implement
@@ -358,13 +358,13 @@ type Skips<'a> = SmallVec<[Skipped<'a>; 4]>;
 /// A stretch of the answer.
 enum Stretch<'a> {
     Lines(Range<usize>),
-    Rule(Rule<'a>),
+    Rule(RuleRef<'a>),
 }
 
 /// Lays `extras`, which must be in order and distinct, over `base` and renders
 /// the winners. Allocates the body and, for answers of usual size, nothing
 /// else.
-pub fn answer<'a>(base: &'a RuleSet, extras: &[Rule<'a>], params: &Params) -> Answer<'a> {
+pub fn answer<'a>(base: &'a RuleSet, extras: &[RuleRef<'a>], params: &Params) -> Answer<'a> {
     let mut skipped = Skips::new();
     if extras.is_empty() && base.contested.is_empty() && base.dynamic.is_empty() {
         let whole = base.program.whole();
@@ -397,10 +397,10 @@ pub fn answer<'a>(base: &'a RuleSet, extras: &[Rule<'a>], params: &Params) -> An
 /// may want are looked at, all other lines of the base have won already.
 struct Merge<'a, 'r> {
     base: &'a RuleSet,
-    extras: SmallVec<[(Rule<'a>, KeyId); 8]>,
+    extras: SmallVec<[(RuleRef<'a>, KeyId); 8]>,
     params: &'r Params,
     skipped: &'r mut Skips<'a>,
-    watched: Watched,
+    watched: KeyClaims,
     /// The lines of watched keys, the last first.
     open: SmallVec<[(usize, KeyId); 8]>,
     /// The first line that no stretch has yet, nor will be left out.
@@ -409,14 +409,19 @@ struct Merge<'a, 'r> {
 }
 
 impl<'a, 'r> Merge<'a, 'r> {
-    fn new(base: &'a RuleSet, extras: &[Rule<'a>], params: &'r Params, skipped: &'r mut Skips<'a>) -> Self {
+    fn new(
+        base: &'a RuleSet,
+        extras: &[RuleRef<'a>],
+        params: &'r Params,
+        skipped: &'r mut Skips<'a>,
+    ) -> Self {
         let extras: SmallVec<[_; 8]> =
             extras.iter().map(|rule| (*rule, rule.stored().key.id(params))).collect();
         let mut open: SmallVec<[(usize, KeyId); 8]> =
             base.dynamic.iter().map(|(line, key)| (*line, key.id(params))).collect();
         let dynamic = open.iter().map(|(_, id)| *id);
         let watched = base.contested.iter().copied().chain(dynamic).chain(extras.iter().map(|(_, id)| *id));
-        let watched = Watched::new(watched);
+        let watched = KeyClaims::new(watched);
         open.extend(watched.ids().flat_map(|id| base.lines_of(id).map(move |line| (line, id))));
         open.sort_unstable_by(|one, other| other.cmp(one));
         Merge { base, extras, params, skipped, watched, open, from: 0, stretches: SmallVec::new() }
@@ -459,14 +464,14 @@ impl<'a, 'r> Merge<'a, 'r> {
 }
 
 /// The keys that more than one rule may want, and which are taken already.
-struct Watched(SmallVec<[(KeyId, bool); 8]>);
+struct KeyClaims(SmallVec<[(KeyId, bool); 8]>);
 
-impl Watched {
-    fn new(ids: impl Iterator<Item = KeyId>) -> Watched {
+impl KeyClaims {
+    fn new(ids: impl Iterator<Item = KeyId>) -> KeyClaims {
         let mut keys: SmallVec<[(KeyId, bool); 8]> = ids.map(|id| (id, false)).collect();
         keys.sort_unstable();
         keys.dedup();
-        Watched(keys)
+        KeyClaims(keys)
     }
 
     fn ids(&self) -> impl Iterator<Item = KeyId> {
@@ -478,7 +483,7 @@ impl Watched {
         &mut self,
         id: KeyId,
         rule: i64,
-        missing: impl FnOnce() -> Option<&'a Name>,
+        missing: impl FnOnce() -> Option<&'a ParamName>,
         skipped: &mut Skips<'a>,
     ) -> bool {
         let found = self.0.binary_search_by_key(&id, |(id, _)| *id);

@@ -3,7 +3,7 @@
 //!
 //! In doubt a value is a secret.
 
-use crate::core::properties::{Next, client_key, write_stored};
+use crate::core::properties::{Follows, client_key, write_stored};
 use crate::core::template;
 
 /// What a name of a secret holds, whatever stands between its letters.
@@ -54,7 +54,7 @@ const SHORT: usize = 3;
 
 /// What the name of a property says of its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Name {
+pub enum NameHint {
     /// It is no secret.
     Open,
     /// It is one, unless it is a switch or a small number.
@@ -63,26 +63,26 @@ pub enum Name {
     Secret,
 }
 
-impl Name {
+impl NameHint {
     /// What `key` says, as it is stored, as it stands in an answer, or as the
     /// client reads it.
-    pub fn of(key: &str) -> Name {
+    pub fn of(key: &str) -> NameHint {
         let mut written = String::with_capacity(key.len());
-        write_stored(key, Next::End, &mut written, |_| ());
+        write_stored(key, Follows::End, &mut written, |_| ());
         // All of it, also where Java ends a key, which may be in a placeholder.
         written.retain(|c| !matches!(c, ' ' | '\t' | '\x0c' | ':' | '=' | '#' | '!'));
         let read = client_key(written.as_bytes()).map(|read| String::from_utf16_lossy(&read));
-        let names = [Some(key), read.as_deref()].map(|key| key.map_or(Name::Open, Name::of_text));
+        let names = [Some(key), read.as_deref()].map(|key| key.map_or(NameHint::Open, NameHint::of_text));
         match names {
-            [Name::Secret, _] | [_, Name::Secret] => Name::Secret,
-            [Name::Asks, _] | [_, Name::Asks] => Name::Asks,
-            _ => Name::Open,
+            [NameHint::Secret, _] | [_, NameHint::Secret] => NameHint::Secret,
+            [NameHint::Asks, _] | [_, NameHint::Asks] => NameHint::Asks,
+            _ => NameHint::Open,
         }
     }
 
-    fn of_text(key: &str) -> Name {
+    fn of_text(key: &str) -> NameHint {
         let words = words(key);
-        let Some(end) = end_of_secret(&words) else { return Name::Open };
+        let Some(end) = end_of_secret(&words) else { return NameHint::Open };
         let mut at = 0;
         let after = words.iter().filter(|word| {
             at += word.len();
@@ -90,12 +90,12 @@ impl Name {
         });
         let last = after.last().map(String::as_str).unwrap_or_default();
         if is_among(ABOUT, last) {
-            return Name::Open;
+            return NameHint::Open;
         }
         let own = self::words(key.rsplit('.').next().unwrap_or_default());
         match own.iter().any(|word| is_among(ASKS, word)) {
-            true => Name::Asks,
-            false => Name::Secret,
+            true => NameHint::Asks,
+            false => NameHint::Secret,
         }
     }
 
@@ -110,16 +110,16 @@ impl Name {
         !value.is_empty()
             && !template::is_placeholders(value)
             && match self {
-                Name::Open => false,
-                Name::Asks => !is_answer(),
-                Name::Secret => true,
+                NameHint::Open => false,
+                NameHint::Asks => !is_answer(),
+                NameHint::Secret => true,
             }
     }
 }
 
 /// Whether the value of a property is a secret.
 pub fn is_secret(key: &str, value: &str) -> bool {
-    Name::of(key).hides(value)
+    NameHint::of(key).hides(value)
 }
 
 fn is_among(words: &str, word: &str) -> bool {
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn names_of_secrets_are_told_from_those_about_them() {
-        use Name::{Asks, Open, Secret};
+        use NameHint::{Asks, Open, Secret};
         for (key, expected) in [
             ("acc.PASSWORD", Secret),
             ("acc.password ", Secret),
@@ -225,7 +225,7 @@ mod tests {
             ("acc.KEYBOARD", Open),
             ("", Open),
         ] {
-            assert_eq!(Name::of(key), expected, "{key}");
+            assert_eq!(NameHint::of(key), expected, "{key}");
         }
     }
 

@@ -8,8 +8,8 @@ mod property;
 
 use std::ops::Range;
 
-use crate::core::model::{Known, Name, Params, begins_name, continues_name};
-use crate::core::properties::{self, Mended, Next, Place};
+use crate::core::model::{Known, ParamName, Params, begins_name, continues_name};
+use crate::core::properties::{self, Follows, Mended, Side};
 
 pub use property::{Unsplit, check_key, is_placeholders, split};
 
@@ -27,8 +27,8 @@ pub struct Template {
 pub(crate) struct Hole {
     /// Offset in the text that the parameter goes before.
     at: u32,
-    place: Place,
-    name: Name,
+    place: Side,
+    name: ParamName,
     /// What stands there when the parameter was not sent or is empty.
     fallback: Option<Box<str>>,
 }
@@ -87,7 +87,7 @@ enum Placeholder<'t> {
 impl Template {
     /// Parses `text` for its `place`. Every text is a template; what is odd in
     /// it is given to `fault`.
-    pub fn parse(text: &str, place: Place, mut fault: impl FnMut(Fault)) -> Template {
+    pub fn parse(text: &str, place: Side, mut fault: impl FnMut(Fault)) -> Template {
         let mut parsed = Template::builder();
         // Stored text is escaped in the longest pieces there are, since an
         // escape may reach over a `$$` or a `${null}`.
@@ -104,17 +104,17 @@ impl Template {
                     Placeholder::Fixed(text) => stored.push_str(text),
                     Placeholder::Param { name, fallback } => {
                         let mut mended = |what| fault(Fault::Mended(what));
-                        properties::write_stored(&stored, Next::Parameter, &mut parsed.text, &mut mended);
+                        properties::write_stored(&stored, Follows::Parameter, &mut parsed.text, &mut mended);
                         stored.clear();
                         let fallback = fallback.map(|text| {
                             let mut written = String::new();
-                            properties::write_stored(text, Next::End, &mut written, &mut mended);
+                            properties::write_stored(text, Follows::End, &mut written, &mut mended);
                             written.into_boxed_str()
                         });
                         parsed.holes.push(Hole {
                             at: offset(parsed.text.len()),
                             place,
-                            name: Name::new(name),
+                            name: ParamName::new(name),
                             fallback,
                         });
                     }
@@ -127,7 +127,7 @@ impl Template {
         }
         stored.push_str(rest);
         let mended = |what| fault(Fault::Mended(what));
-        properties::write_stored(&stored, Next::End, &mut parsed.text, mended);
+        properties::write_stored(&stored, Follows::End, &mut parsed.text, mended);
         parsed.finish()
     }
 
@@ -136,13 +136,13 @@ impl Template {
     }
 
     /// The whole of it, as a piece to render.
-    pub fn whole(&self) -> Piece<'_> {
-        Piece { start: 0, text: &self.text, holes: &self.holes }
+    pub fn whole(&self) -> TemplatePiece<'_> {
+        TemplatePiece { start: 0, text: &self.text, holes: &self.holes }
     }
 
     /// The part of a joined template that `text` and `holes` mark.
-    pub(crate) fn piece(&self, text: Range<u32>, holes: Range<u32>) -> Piece<'_> {
-        Piece::of(&self.text, &self.holes, text, holes)
+    pub(crate) fn piece(&self, text: Range<u32>, holes: Range<u32>) -> TemplatePiece<'_> {
+        TemplatePiece::of(&self.text, &self.holes, text, holes)
     }
 
     /// Whether it renders the same for every request.
@@ -154,8 +154,8 @@ impl Template {
     pub fn heap_bytes(&self) -> usize {
         let owned = self.holes.iter().map(|hole| {
             let name = match &hole.name {
-                Name::Known(_) => 0,
-                Name::Other(name) => name.len(),
+                ParamName::Known(_) => 0,
+                ParamName::Other(name) => name.len(),
             };
             name + hole.fallback.as_deref().map_or(0, str::len)
         });
@@ -209,7 +209,7 @@ fn offset(len: usize) -> u32 {
 
 impl Hole {
     fn is_conditional(&self) -> bool {
-        let always = matches!(&self.name, Name::Known(known) if known.always_given());
+        let always = matches!(&self.name, ParamName::Known(known) if known.always_given());
         !always && self.fallback.is_none()
     }
 
@@ -227,22 +227,22 @@ enum Filling<'a> {
     /// Text in its final form.
     Written(&'a str),
     /// A parameter's value, still to be escaped.
-    Param(&'a str, Place),
+    Param(&'a str, Side),
     Missing,
 }
 
 /// A borrowed stretch of a template.
 #[derive(Clone, Copy)]
-pub struct Piece<'a> {
+pub struct TemplatePiece<'a> {
     /// Where `text` begins in the template, which the holes count from.
     start: usize,
     text: &'a str,
     holes: &'a [Hole],
 }
 
-impl<'a> Piece<'a> {
-    fn of(all: &'a str, all_holes: &'a [Hole], text: Range<u32>, holes: Range<u32>) -> Piece<'a> {
-        Piece {
+impl<'a> TemplatePiece<'a> {
+    fn of(all: &'a str, all_holes: &'a [Hole], text: Range<u32>, holes: Range<u32>) -> TemplatePiece<'a> {
+        TemplatePiece {
             start: text.start as usize,
             text: &all[text.start as usize..text.end as usize],
             holes: &all_holes[holes.start as usize..holes.end as usize],
@@ -255,7 +255,7 @@ impl<'a> Piece<'a> {
     }
 
     /// The parameters in it, and whether the request must send each of them.
-    pub(crate) fn params(self) -> impl Iterator<Item = (&'a Name, bool)> {
+    pub(crate) fn params(self) -> impl Iterator<Item = (&'a ParamName, bool)> {
         self.holes.iter().map(|hole| (&hole.name, hole.is_conditional()))
     }
 
@@ -298,16 +298,16 @@ impl<'a> Piece<'a> {
 
     /// Whether a known parameter has a place in it.
     pub fn uses(&self, known: Known) -> bool {
-        self.holes.iter().any(|hole| hole.name == Name::Known(known))
+        self.holes.iter().any(|hole| hole.name == ParamName::Known(known))
     }
 
     /// The first parameter it needs that the request did not send.
-    pub fn missing(&self, params: &Params) -> Option<&'a Name> {
+    pub fn missing(&self, params: &Params) -> Option<&'a ParamName> {
         let missing = |hole: &&Hole| matches!(hole.fill(params), Filling::Missing);
         self.holes.iter().find(missing).map(|hole| &hole.name)
     }
 
-    /// How many bytes [`Piece::render`] appends.
+    /// How many bytes [`TemplatePiece::render`] appends.
     pub fn len(&self, params: &Params) -> usize {
         let filled = self.holes.iter().map(|hole| match hole.fill(params) {
             Filling::Written(text) => text.len(),
@@ -318,7 +318,7 @@ impl<'a> Piece<'a> {
     }
 
     /// Appends it with its parameters. A missing one leaves nothing; whether
-    /// that may happen is for [`Piece::missing`] to say beforehand.
+    /// that may happen is for [`TemplatePiece::missing`] to say beforehand.
     pub fn render(&self, params: &Params, out: &mut Vec<u8>) {
         let text = self.text.as_bytes();
         let mut done = 0;
@@ -348,7 +348,7 @@ impl Builder {
         self.text.push_str(written);
     }
 
-    pub(crate) fn push(&mut self, piece: Piece<'_>) {
+    pub(crate) fn push(&mut self, piece: TemplatePiece<'_>) {
         let start = offset(self.text.len() + piece.text.len()) - offset(piece.text.len());
         self.text.push_str(piece.text);
         let moved = |hole: &Hole| Hole { at: start + hole.at - offset(piece.start), ..hole.clone() };
@@ -372,7 +372,7 @@ mod tests {
 
     fn parse(text: &str) -> (Template, Vec<Fault>) {
         let mut faults = Vec::new();
-        let template = Template::parse(text, Place::Value, |fault| faults.push(fault));
+        let template = Template::parse(text, Side::Value, |fault| faults.push(fault));
         (template, faults)
     }
 

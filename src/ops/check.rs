@@ -18,9 +18,9 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer};
 
 use crate::core::model::{Problem, Row, RuleRow, Table};
-use crate::snapshot::{Options, Snapshot, Writer};
+use crate::snapshot::{Snapshot, SnapshotOptions, Writer};
 
-use table::Rules;
+use table::RuleTable;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -113,21 +113,21 @@ fn by_name<S: Serializer>(table: &Table, serializer: S) -> Result<S::Ok, S::Erro
 
 /// All that was found, the worst first.
 #[derive(Debug, Default)]
-pub struct Report {
+pub struct CheckReport {
     /// By severity, code, table and id.
     pub findings: Vec<Finding>,
 }
 
 /// What to look for.
 #[derive(Debug, Clone, Default)]
-pub struct Settings {
+pub struct CheckSettings {
     /// Kinds of findings that are not wanted.
     pub ignored: Vec<String>,
     /// Name every user with a weak hash, and not one a tenant.
     pub each_user: bool,
 }
 
-impl Report {
+impl CheckReport {
     fn add(&mut self, code: &'static str, table: Table, id: i64, message: impl Into<String>) {
         let known = CODES.iter().find(|(known, _)| *known == code);
         // A kind that has no severity yet is not to go unseen.
@@ -160,13 +160,18 @@ impl Report {
 }
 
 /// Looks through everything. `problems` is what the load said.
-pub fn check(snapshot: &Snapshot, problems: Vec<Problem>, options: &Options, settings: &Settings) -> Report {
-    let mut report = Report::default();
+pub fn check(
+    snapshot: &Snapshot,
+    problems: Vec<Problem>,
+    options: &SnapshotOptions,
+    settings: &CheckSettings,
+) -> CheckReport {
+    let mut report = CheckReport::default();
     for Problem { code, table, id, what } in problems {
         report.add(code, table, id, what);
     }
     users::check(snapshot, settings, &mut report);
-    let mut rules = Rules::new(snapshot);
+    let mut rules = RuleTable::new(snapshot);
     lines::check(snapshot, options, &rules, &mut report);
     order::check(&mut rules, &mut report);
     prefixes::check(&rules, &mut report);
@@ -177,9 +182,9 @@ pub fn check(snapshot: &Snapshot, problems: Vec<Problem>, options: &Options, set
 }
 
 /// Looks at one rule, and leaves out what takes other rows to tell.
-pub fn check_rule(row: &RuleRow, options: &Options) -> Report {
+pub fn check_rule(row: &RuleRow, options: &SnapshotOptions) -> CheckReport {
     let (snapshot, problems) = Writer::build(options.clone(), [Row::Rule(row.clone())]);
-    let settings = Settings { ignored: NEEDS_USERS.map(String::from).into(), each_user: false };
+    let settings = CheckSettings { ignored: NEEDS_USERS.map(String::from).into(), each_user: false };
     check(&snapshot, problems.first, options, &settings)
 }
 

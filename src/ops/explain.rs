@@ -1,11 +1,11 @@
 //! What one client would get, and why: for `jitsiprovs explain`.
 //!
-//! A request is read as the server reads one ([`Request::read`]), the snapshot
+//! A request is read as the server reads one ([`ClientRequest::read`]), the snapshot
 //! is made as the server makes it ([`snapshot`]), and the answer is
 //! [`Snapshot::answer`]: what is told here is what would be served.
 
-mod near;
 mod report;
+mod suggest;
 
 use std::sync::Arc;
 
@@ -13,20 +13,20 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::core::model::{Known, Params, Row, RuleRow, Secret, UserRow};
 use crate::serve::http::params::{self, Body};
-use crate::snapshot::{Options, Outcome, Session, Snapshot, Writer};
+use crate::snapshot::{Session, SignIn, Snapshot, SnapshotOptions, Writer};
 
-pub use near::near;
-pub use report::{Key, Parameter, Report, Rule};
+pub use report::{ExplainReport, KeyReport, Parameter, RuleReport};
+pub use suggest::near;
 
 /// What a client sends.
-pub struct Request {
+pub struct ClientRequest {
     params: Params,
     has_password: bool,
 }
 
 /// Why a client would get nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum ExplainRefusal {
     /// The server could not read the request.
     #[error("{0}: leave some of them out")]
     Malformed(params::Malformed),
@@ -73,7 +73,7 @@ fn or_else(near: &[String], otherwise: &str) -> String {
     }
 }
 
-impl Request {
+impl ClientRequest {
     /// Reads what a client sends whose username is `user`, as `http` reads a
     /// form of it. Without a password its place is left empty: whoever gets an
     /// answer has sent one, so rules that use it do apply.
@@ -85,14 +85,14 @@ impl Request {
         user: &str,
         sent: &[(String, String)],
         password: Option<&Secret>,
-        settings: &params::Settings,
-    ) -> Result<Request, Refused> {
+        settings: &params::ParamSettings,
+    ) -> Result<ClientRequest, ExplainRefusal> {
         let is_password = |name: &str| {
             let alias = settings.aliases.iter().find(|(alias, _)| alias == name);
             name == Known::Password.name() || alias.is_some_and(|(_, known)| *known == Known::Password)
         };
         if let Some((name, _)) = sent.iter().find(|(name, _)| is_password(name)) {
-            return Err(Refused::Argument(name.clone()));
+            return Err(ExplainRefusal::Argument(name.clone()));
         }
         let own = [(Known::Username.name(), user)].into_iter();
         let sent = sent.iter().map(|(name, value)| (name.as_str(), value.as_str()));
@@ -103,14 +103,14 @@ impl Request {
         });
         let form = pairs.collect::<Vec<_>>().join("&");
         let read = params::read("", Body::Form(form.as_bytes()), None, settings);
-        let (mut params, _) = read.map_err(Refused::Malformed)?;
+        let (mut params, _) = read.map_err(ExplainRefusal::Malformed)?;
         if params.known(Known::Username).is_none() {
-            return Err(Refused::Nobody(user.to_owned()));
+            return Err(ExplainRefusal::Nobody(user.to_owned()));
         }
         if password.is_none() {
             params.set(Known::Password, Some(String::new()));
         }
-        Ok(Request { params, has_password: password.is_some() })
+        Ok(ClientRequest { params, has_password: password.is_some() })
     }
 
     /// Its parameters, as the server sees them.
@@ -133,27 +133,31 @@ impl Request {
     ///
     /// # Errors
     /// When there is no such user among `users`, or the password is wrong.
-    pub fn sign_in<'s>(&self, snapshot: &'s Snapshot, users: &[UserRow]) -> Result<Session<'s>, Refused> {
+    pub fn sign_in<'s>(
+        &self,
+        snapshot: &'s Snapshot,
+        users: &[UserRow],
+    ) -> Result<Session<'s>, ExplainRefusal> {
         // Before the password, so that an unknown user costs no slow hash.
-        let session = snapshot.find(&self.params).ok_or_else(|| near::unknown(snapshot, self, users))?;
+        let session = snapshot.find(&self.params).ok_or_else(|| suggest::unknown(snapshot, self, users))?;
         if !self.has_password {
             return Ok(session);
         }
         let session = match snapshot.authenticate(&self.params) {
-            Outcome::Granted(session) => Some(session),
-            Outcome::Denied => None,
-            Outcome::Pending(pending) => {
+            SignIn::Granted(session) => Some(session),
+            SignIn::Denied => None,
+            SignIn::Pending(pending) => {
                 let password = self.params.known(Known::Password).unwrap_or_default();
                 let work = pending.work(password.to_owned());
                 pending.settle(work())
             }
         };
-        session.ok_or_else(|| Refused::WrongPassword(self.name()))
+        session.ok_or_else(|| ExplainRefusal::WrongPassword(self.name()))
     }
 }
 
 /// The snapshot that a server makes of these rows when it starts.
-pub fn snapshot(options: Options, users: &[UserRow], rules: &[RuleRow]) -> Arc<Snapshot> {
+pub fn snapshot(options: SnapshotOptions, users: &[UserRow], rules: &[RuleRow]) -> Arc<Snapshot> {
     let mut writer = Writer::new(options);
     writer.begin_load();
     let mut draft = writer.draft_of_load();

@@ -5,19 +5,19 @@
 //! use. What is written is canonical: reading and writing it again gives the
 //! same bytes.
 
-pub mod lift;
 pub mod plan;
 pub mod properties_file;
 pub mod rules;
 mod table;
+pub mod templatize;
 pub mod users;
 
 use crate::core::model::{Cell, Row, RuleRow, Secret, UserRow};
-use crate::snapshot::Options;
+use crate::snapshot::SnapshotOptions;
 
 /// A user, as a file has one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct User {
+pub struct FileUser {
     /// The name the user signs in with.
     pub username: String,
     /// The tenant.
@@ -29,7 +29,7 @@ pub struct User {
 /// A rule, as a file has one. Its value may be a password, so it does not
 /// implement `Debug`.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Rule {
+pub struct FileRule {
     /// The tenant; empty for all.
     pub domain: String,
     /// Whom it is for.
@@ -47,16 +47,16 @@ pub struct Rule {
 /// What is wrong with a file: one line that never holds a password or a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {what}")]
-pub struct Error {
+pub struct FileError {
     /// Where, counted from 1.
     pub line: u64,
     /// What, and how to mend it.
     pub what: String,
 }
 
-impl Error {
-    fn new(line: u64, what: impl Into<String>) -> Error {
-        Error { line, what: what.into() }
+impl FileError {
+    fn new(line: u64, what: impl Into<String>) -> FileError {
+        FileError { line, what: what.into() }
     }
 }
 
@@ -73,15 +73,15 @@ pub fn default_spriority(subject: &str, domain: &str) -> i32 {
 /// The priority that a rule gets among those, where none is said.
 pub const DEFAULT_PPRIORITY: i32 = 10;
 
-impl User {
+impl FileUser {
     /// What the row says. A password that cannot be read is none: with neither
     /// can anybody sign in.
     ///
     /// # Errors
     /// Why the server cannot use it.
-    pub fn read(row: &UserRow, options: &Options) -> Result<User, String> {
+    pub fn read(row: &UserRow, options: &SnapshotOptions) -> Result<FileUser, String> {
         let password = row.password.text().ok().flatten().unwrap_or_default();
-        let user = User {
+        let user = FileUser {
             username: text(&row.username, "username")?,
             domain: text(&row.domain, "domain")?,
             password: Secret::new(password),
@@ -91,7 +91,7 @@ impl User {
     }
 
     /// Whether the server can use it.
-    fn check(&self, options: &Options) -> Result<(), String> {
+    fn check(&self, options: &SnapshotOptions) -> Result<(), String> {
         options.unusable(&Row::User(self.row(0))).map_or(Ok(()), Err)
     }
 
@@ -102,16 +102,16 @@ impl User {
     }
 }
 
-impl Rule {
+impl FileRule {
     /// What the row says.
     ///
     /// # Errors
     /// Why the server cannot use it.
-    pub fn read(row: &RuleRow, options: &Options) -> Result<Rule, String> {
+    pub fn read(row: &RuleRow, options: &SnapshotOptions) -> Result<FileRule, String> {
         if let Some(why) = options.unusable(&Row::Rule(row.clone())) {
             return Err(why);
         }
-        Ok(Rule {
+        Ok(FileRule {
             domain: text(&row.domain, "domain")?,
             subject: text(&row.subject, "subject")?,
             spriority: number(&row.spriority, "spriority")?,
@@ -122,7 +122,7 @@ impl Rule {
     }
 
     /// Whether the server can use it.
-    fn check(&self, options: &Options) -> Result<(), String> {
+    fn check(&self, options: &SnapshotOptions) -> Result<(), String> {
         options.unusable(&Row::Rule(self.row(0))).map_or(Ok(()), Err)
     }
 
@@ -174,13 +174,13 @@ mod tests {
             key: "a\\:b".into(),
             value: "".into(),
         };
-        let rule = Rule::read(&row, &Options::default()).unwrap_or_else(|why| panic!("{why}"));
+        let rule = FileRule::read(&row, &SnapshotOptions::default()).unwrap_or_else(|why| panic!("{why}"));
         assert!(rule.row(7) == RuleRow { ppriority: Cell::Int(-3), ..row });
     }
 
     #[test]
     fn rows_that_the_server_cannot_use_are_refused_in_words() {
-        let rule = Rule {
+        let rule = FileRule {
             domain: String::new(),
             subject: "s".into(),
             spriority: None,
@@ -188,18 +188,20 @@ mod tests {
             key: "k".into(),
             value: "v".into(),
         };
-        let why = |row: RuleRow| Rule::read(&row, &Options::default()).err().unwrap_or_default();
+        let why = |row: RuleRow| FileRule::read(&row, &SnapshotOptions::default()).err().unwrap_or_default();
         assert!(why(RuleRow { key: Cell::Null, ..rule.row(1) }).contains("property_key is NULL"));
         assert!(why(RuleRow { subject: " ".into(), ..rule.row(1) }).contains("subject"));
         assert!(why(RuleRow { spriority: Cell::Int(1 << 40), ..rule.row(1) }).contains("32 bits"));
         assert!(why(RuleRow { value: Cell::Text(vec![0xff]), ..rule.row(1) }).contains("UTF-8"));
         assert!(why(RuleRow { key: "k".repeat(2000).as_str().into(), ..rule.row(1) }).contains("longer"));
         let user = UserRow { id: 1, username: "a".into(), domain: Cell::Null, password: Cell::Null };
-        let why = |user: &UserRow| User::read(user, &Options::default()).err();
+        let why = |user: &UserRow| FileUser::read(user, &SnapshotOptions::default()).err();
         assert!(why(&user).is_some_and(|why| why.contains("domain")));
         let user = UserRow { username: " ".into(), domain: "a.org".into(), ..user };
         assert!(why(&user).is_some_and(|why| why.contains("username is empty")));
         let typed = RuleRow { subject: "osname=".into(), ..rule.row(1) };
-        assert!(Rule::read(&typed, &Options::default()).is_err_and(|why| why.contains("subject")));
+        assert!(
+            FileRule::read(&typed, &SnapshotOptions::default()).is_err_and(|why| why.contains("subject"))
+        );
     }
 }

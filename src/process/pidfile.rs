@@ -25,7 +25,7 @@ pub struct Pidfile {
 
 /// Why there is none: one line that names the file and the fix.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum PidfileError {
     /// Another process has it.
     #[error("{} is running already, says {path}: stop it, or choose another file with --pidfile", holder(.pid))]
     Held {
@@ -57,17 +57,19 @@ impl Pidfile {
     ///
     /// # Errors
     /// When another process has it, or it cannot be written.
-    pub fn new(path: PathBuf) -> Result<Pidfile, Error> {
-        let failed = |why| Error::Io { path: path.display().to_string(), why };
+    pub fn new(path: PathBuf) -> Result<Pidfile, PidfileError> {
+        let failed = |why| PidfileError::Io { path: path.display().to_string(), why };
         for _ in 0..ATTEMPTS {
             let mut file = match open(&path) {
                 Ok(file) => file,
-                Err(_) if is_irregular(&path) => return Err(Error::Irregular(path.display().to_string())),
+                Err(_) if is_irregular(&path) => {
+                    return Err(PidfileError::Irregular(path.display().to_string()));
+                }
                 Err(why) => return Err(failed(why)),
             };
             let found = file.metadata().map_err(failed)?;
             if !found.is_file() {
-                return Err(Error::Irregular(path.display().to_string()));
+                return Err(PidfileError::Irregular(path.display().to_string()));
             }
             match file.try_lock() {
                 Ok(()) => {}
@@ -75,7 +77,7 @@ impl Pidfile {
                     let mut text = String::new();
                     let _ = file.read_to_string(&mut text);
                     let pid = text.trim().parse().ok();
-                    return Err(Error::Held { path: path.display().to_string(), pid });
+                    return Err(PidfileError::Held { path: path.display().to_string(), pid });
                 }
                 Err(TryLockError::Error(why)) => return Err(failed(why)),
             }

@@ -17,7 +17,7 @@
 
 mod disk;
 mod format;
-mod journal;
+mod writer;
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -26,9 +26,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 
 use crate::core::model::{Change, Row};
 use crate::process::files;
-use format::{Bad, Next, Opener};
+use format::{Bad, NextPart, Opener};
 
-pub use journal::Journal;
+pub use writer::StateWriter;
 
 /// Rows are written in stretches of about so many bytes.
 const STRETCH: usize = 1 << 20;
@@ -42,7 +42,7 @@ const CHANGES: u8 = 2;
 
 /// Why a state file is of no use.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum StateFileError {
     /// There is none, or it cannot be read.
     #[error("cannot read the state file {} ({why}): check --state-file and the file's permissions", .path.display())]
     Unreadable {
@@ -98,36 +98,36 @@ pub struct End {
 /// disk within [`files::BOUND`].
 ///
 /// # Errors
-/// [`Error`]. What `take` was given up to then must not be used.
-pub fn read(path: &Path, source: &str, mut take: impl FnMut(Change)) -> Result<End, Error> {
-    let unreadable = |why| Error::Unreadable { path: path.to_owned(), why };
+/// [`StateFileError`]. What `take` was given up to then must not be used.
+pub fn read(path: &Path, source: &str, mut take: impl FnMut(Change)) -> Result<End, StateFileError> {
+    let unreadable = |why| StateFileError::Unreadable { path: path.to_owned(), why };
     let pieces = pieces(path.to_owned(), source.to_owned()).map_err(unreadable)?;
     loop {
         match pieces.recv_timeout(files::BOUND) {
-            Ok(Piece::Changes(changes)) => changes.into_iter().for_each(&mut take),
-            Ok(Piece::Over(read)) => return read,
+            Ok(ReadPiece::Changes(changes)) => changes.into_iter().for_each(&mut take),
+            Ok(ReadPiece::Over(read)) => return read,
             Err(RecvTimeoutError::Timeout) => return Err(unreadable(files::hangs())),
-            Err(RecvTimeoutError::Disconnected) => return Err(Error::Damaged(path.to_owned())),
+            Err(RecvTimeoutError::Disconnected) => return Err(StateFileError::Damaged(path.to_owned())),
         }
     }
 }
 
 /// What the thread that reads sends.
-enum Piece {
+enum ReadPiece {
     Changes(Vec<Change>),
-    Over(Result<End, Error>),
+    Over(Result<End, StateFileError>),
 }
 
-fn pieces(path: PathBuf, source: String) -> io::Result<Receiver<Piece>> {
+fn pieces(path: PathBuf, source: String) -> io::Result<Receiver<ReadPiece>> {
     let (sender, pieces) = sync_channel(AHEAD);
     files::thread(move || {
-        let take = |changes| drop(sender.send(Piece::Changes(changes)));
+        let take = |changes| drop(sender.send(ReadPiece::Changes(changes)));
         let opened = files::open(&path).and_then(|file: File| Ok((file.metadata()?.len(), file)));
         let read = match opened {
             Ok((len, file)) => parse(BufReader::with_capacity(STRETCH, file), len, &source, take),
             Err(why) => Err(Bad::Io(why)),
         };
-        let _ = sender.send(Piece::Over(read.map_err(|bad| bad.of(&path))));
+        let _ = sender.send(ReadPiece::Over(read.map_err(|bad| bad.of(&path))));
     })?;
     Ok(pieces)
 }
@@ -143,7 +143,7 @@ pub fn read_from(
     path: &Path,
     source: &str,
     mut take: impl FnMut(Change),
-) -> Result<End, Error> {
+) -> Result<End, StateFileError> {
     let take = |changes: Vec<Change>| changes.into_iter().for_each(&mut take);
     parse(file, len, source, take).map_err(|bad| bad.of(path))
 }
@@ -152,35 +152,35 @@ pub fn read_from(
 /// is left of one, or none.
 ///
 /// # Errors
-/// [`Error::Foreign`] if it is something else, [`Error::Unreadable`] if it
+/// [`StateFileError::Foreign`] if it is something else, [`StateFileError::Unreadable`] if it
 /// cannot be told.
-pub fn check(path: &Path) -> Result<(), Error> {
-    let unreadable = |why| Error::Unreadable { path: path.to_owned(), why };
+pub fn check(path: &Path) -> Result<(), StateFileError> {
+    let unreadable = |why| StateFileError::Unreadable { path: path.to_owned(), why };
     let mut begin = Vec::new();
     match files::open(path) {
         Ok(file) => file.take(format::OURS.len() as u64).read_to_end(&mut begin).map_err(unreadable)?,
         Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(why) => return Err(unreadable(why)),
     };
-    if format::is_ours(&begin) { Ok(()) } else { Err(Error::Foreign(path.to_owned())) }
+    if format::is_ours(&begin) { Ok(()) } else { Err(StateFileError::Foreign(path.to_owned())) }
 }
 
 impl Bad {
-    fn of(self, path: &Path) -> Error {
+    fn of(self, path: &Path) -> StateFileError {
         let path = path.to_owned();
         match self {
-            Bad::Io(why) => Error::Unreadable { path, why },
-            Bad::Foreign => Error::Foreign(path),
-            Bad::Version => Error::OtherVersion(path),
-            Bad::Other(of) => Error::OtherSource { path, of },
-            Bad::Damaged => Error::Damaged(path),
+            Bad::Io(why) => StateFileError::Unreadable { path, why },
+            Bad::Foreign => StateFileError::Foreign(path),
+            Bad::Version => StateFileError::OtherVersion(path),
+            Bad::Other(of) => StateFileError::OtherSource { path, of },
+            Bad::Damaged => StateFileError::Damaged(path),
         }
     }
 }
 
 fn parse(file: impl Read, len: u64, source: &str, mut take: impl FnMut(Vec<Change>)) -> Result<End, Bad> {
     let mut file = Opener::begin(file, len)?;
-    let Next::Stretch(name) = file.next()? else { return Err(Bad::Damaged) };
+    let NextPart::Stretch(name) = file.next()? else { return Err(Bad::Damaged) };
     if name != source.as_bytes() {
         return Err(Bad::Other(String::from_utf8_lossy(&name).into_owned()));
     }
@@ -188,11 +188,11 @@ fn parse(file: impl Read, len: u64, source: &str, mut take: impl FnMut(Vec<Chang
     let mut cursor = None;
     loop {
         let stretch = match file.next()? {
-            Next::Stretch(stretch) => stretch,
+            NextPart::Stretch(stretch) => stretch,
             // Without the mark that these are all rows, it was never in place.
-            Next::End | Next::Torn if !is_complete => return Err(Bad::Damaged),
-            Next::End => return Ok(End { is_torn: false, cursor }),
-            Next::Torn => return Ok(End { is_torn: true, cursor }),
+            NextPart::End | NextPart::Torn if !is_complete => return Err(Bad::Damaged),
+            NextPart::End => return Ok(End { is_torn: false, cursor }),
+            NextPart::Torn => return Ok(End { is_torn: true, cursor }),
         };
         match (stretch.split_first(), is_complete) {
             (Some((&ROWS, rows)), false) => {

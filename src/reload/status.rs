@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 /// Where the snapshot in use came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
+pub enum SnapshotOrigin {
     /// There is none yet.
     Nowhere,
     /// The state file: the source has not been read yet.
@@ -21,7 +21,7 @@ pub struct Status {
     /// Counts the snapshots of this process; 0 while there is none.
     pub version: u64,
     /// Where the snapshot came from.
-    pub origin: Origin,
+    pub origin: SnapshotOrigin,
     /// When the source was last known to say what the snapshot says.
     pub as_of: Instant,
     /// Since when the source cannot be read, and why.
@@ -33,20 +33,20 @@ pub struct Status {
 impl Status {
     pub(super) fn new() -> Status {
         let as_of = Instant::now();
-        Status { version: 0, origin: Origin::Nowhere, as_of, failing: None, is_held_back: false }
+        Status { version: 0, origin: SnapshotOrigin::Nowhere, as_of, failing: None, is_held_back: false }
     }
 
     /// Whether requests can be answered: one with an old snapshot is ready, one
     /// without any is not.
     pub fn is_ready(&self) -> bool {
-        self.origin != Origin::Nowhere
+        self.origin != SnapshotOrigin::Nowhere
     }
 
     /// Whether the snapshot is surely what the database says, or was so less than
     /// `stale_after` ago. If not, a user may be new to it, or a password changed.
     pub fn is_current(&self, stale_after: Duration) -> bool {
         let is_overdue = self.failing.is_some() && self.age() > stale_after;
-        self.origin == Origin::Source && !self.is_held_back && !is_overdue
+        self.origin == SnapshotOrigin::Source && !self.is_held_back && !is_overdue
     }
 
     /// How long the snapshot may have been out of date.
@@ -58,9 +58,9 @@ impl Status {
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.origin {
-            Origin::Nowhere => write!(f, "not ready: no snapshot yet")?,
-            Origin::StateFile => write!(f, "ready: snapshot {} from the state file", self.version)?,
-            Origin::Source => write!(f, "ready: snapshot {}", self.version)?,
+            SnapshotOrigin::Nowhere => write!(f, "not ready: no snapshot yet")?,
+            SnapshotOrigin::StateFile => write!(f, "ready: snapshot {} from the state file", self.version)?,
+            SnapshotOrigin::Source => write!(f, "ready: snapshot {}", self.version)?,
         }
         if self.is_held_back {
             write!(f, ", a newer one is held back since it would drop too much")?;
@@ -80,7 +80,7 @@ mod tests {
     fn what_is_known_is_current_only_while_the_database_can_be_read() {
         let minute = Duration::from_secs(60);
         let ago = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds)).expect("after the boot");
-        let read = Status { version: 1, origin: Origin::Source, ..Status::new() };
+        let read = Status { version: 1, origin: SnapshotOrigin::Source, ..Status::new() };
         let failing = |seconds| Status {
             as_of: ago(seconds),
             failing: Some((Instant::now(), "gone".into())),
@@ -92,7 +92,7 @@ mod tests {
             (failing(0), true),
             (failing(61), false),
             (Status { is_held_back: true, ..read.clone() }, false),
-            (Status { origin: Origin::StateFile, ..read.clone() }, false),
+            (Status { origin: SnapshotOrigin::StateFile, ..read.clone() }, false),
             (Status::new(), false),
         ] {
             assert_eq!(status.is_current(minute), is_current, "{status:?}");

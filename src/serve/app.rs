@@ -13,7 +13,7 @@ use crate::core::credential::WrongPasswords;
 use crate::metrics::Metrics;
 use crate::process::{self, service};
 use crate::reload::Reloader;
-use crate::serve::http::{Listener, State};
+use crate::serve::http::{Listener, ServerState};
 use crate::serve::listener::{Bound, Server};
 use crate::serve::throttle::Throttle;
 use crate::serve::tls::Certificate;
@@ -63,7 +63,7 @@ impl Prepared {
             }
         };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let state = Arc::new(State {
+        let state = Arc::new(ServerState {
             snapshot: reloader.current(),
             params: config.params,
             body_timeout: config.body_timeout,

@@ -23,9 +23,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
-use super::listener::Limits;
+use super::listener::ConnectionLimits;
 use super::proxy_protocol;
-use crate::serve::http::{self, Listener, State};
+use crate::serve::http::{self, Listener, ServerState};
 
 /// How much of a request line and headers is buffered, in bytes; a head that
 /// does not fit is a 431.
@@ -44,8 +44,8 @@ const LINGER: (Duration, usize) = (Duration::from_secs(1), 256 * 1024);
 
 /// What a connection needs.
 pub(super) struct Connection {
-    pub state: Arc<State>,
-    pub limits: Limits,
+    pub state: Arc<ServerState>,
+    pub limits: ConnectionLimits,
     /// Who is at the other end; behind a proxy that says so, its client.
     pub peer: IpAddr,
     pub stopping: watch::Receiver<bool>,
@@ -125,7 +125,7 @@ impl Connection {
     async fn http1<S: AsyncRead + AsyncWrite + Unpin + 'static>(self, stream: S, listener: Listener) {
         let phase = Rc::new(Cell::new(Phase::New(Instant::now())));
         let stream = Rc::new(RefCell::new(stream));
-        let io = TokioIo::new(Watched { stream: stream.clone(), phase: phase.clone() });
+        let io = TokioIo::new(PhaseStream { stream: stream.clone(), phase: phase.clone() });
         let answering = phase.clone();
         let (state, peer) = (self.state.clone(), self.peer);
         let service = service_fn(move |request| {
@@ -232,7 +232,7 @@ impl Phase {
         matches!(self, Phase::New(_) | Phase::Idle(_))
     }
 
-    fn deadline(self, limits: Limits) -> Option<Instant> {
+    fn deadline(self, limits: ConnectionLimits) -> Option<Instant> {
         match self {
             Phase::Idle(since) | Phase::Sending(since) => Some(since + limits.idle),
             Phase::New(since) | Phase::Head(since) => Some(since + limits.header),
@@ -243,12 +243,12 @@ impl Phase {
 
 /// A stream that notes when the first byte of a request arrives, and that
 /// outlives the HTTP library's use of it.
-struct Watched<S> {
+struct PhaseStream<S> {
     stream: Rc<RefCell<S>>,
     phase: Rc<Cell<Phase>>,
 }
 
-impl<S> Watched<S> {
+impl<S> PhaseStream<S> {
     /// Whether `bytes` are the library's own refusal of a head it cannot read.
     /// It says nothing but the status; [`finish`] says why.
     fn is_refusal(&self, bytes: &[u8]) -> bool {
@@ -262,7 +262,7 @@ impl<S> Watched<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for PhaseStream<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, buf))?;
@@ -276,7 +276,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for PhaseStream<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if self.is_refusal(buf) {
             return Poll::Ready(Ok(buf.len()));
@@ -318,7 +318,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 async fn serve<C: GracefulConnection>(
     connection: C,
     phase: &Cell<Phase>,
-    limits: Limits,
+    limits: ConnectionLimits,
     mut stopping: watch::Receiver<bool>,
 ) {
     let mut connection = pin!(connection);

@@ -21,7 +21,7 @@ use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue,
 use hyper::{Method, Request, Response, StatusCode};
 
 use crate::core::credential::WrongPasswords;
-use crate::metrics::{Metrics, Outcome};
+use crate::metrics::{Metrics, RequestOutcome};
 use crate::reload;
 use crate::serve::throttle::Throttle;
 use crate::serve::turns::Turns;
@@ -48,11 +48,11 @@ pub enum Listener {
 }
 
 /// Everything handlers need, shared by all connections.
-pub struct State {
+pub struct ServerState {
     /// Where the newest snapshot is, once there is one.
     pub snapshot: Arc<ArcSwapOption<Served>>,
     /// How requests are understood.
-    pub params: params::Settings,
+    pub params: params::ParamSettings,
     /// `--body-timeout`
     pub body_timeout: Duration,
     /// Whose word about a client's address counts (`--trusted-proxy`).
@@ -86,7 +86,7 @@ pub struct Admin {
 
 /// What there is to say of a request when it is over.
 #[derive(Default)]
-struct Record {
+struct AccessRecord {
     tenant: Option<String>,
     username: Option<String>,
     /// The snapshot that it was answered from.
@@ -98,22 +98,22 @@ struct Record {
 /// A request under way. However it ends, it is counted and a line of the log,
 /// also if the client hangs up.
 struct Exchange<'a> {
-    state: &'a State,
+    state: &'a ServerState,
     begun: Instant,
     address: IpAddr,
     /// None if it is no line of the log.
     id: Option<String>,
-    record: Record,
+    record: AccessRecord,
     is_over: bool,
 }
 
 impl Exchange<'_> {
-    fn end(&mut self, outcome: Outcome, response: Option<&Response<Full<Bytes>>>) {
+    fn end(&mut self, outcome: RequestOutcome, response: Option<&Response<Full<Bytes>>>) {
         self.is_over = true;
         let (record, taken) = (&self.record, self.begun.elapsed());
         self.state.metrics.request(outcome, record.known.as_deref(), taken);
         // Load balancers ask all the time.
-        let Some(id) = self.id.as_ref().filter(|_| outcome != Outcome::Health) else { return };
+        let Some(id) = self.id.as_ref().filter(|_| outcome != RequestOutcome::Health) else { return };
         tracing::info!(
             target: ACCESS,
             result = %outcome.name(),
@@ -133,14 +133,14 @@ impl Exchange<'_> {
 impl Drop for Exchange<'_> {
     fn drop(&mut self) {
         if !self.is_over {
-            self.end(Outcome::Aborted, None);
+            self.end(RequestOutcome::Aborted, None);
         }
     }
 }
 
 /// Answers one request.
 pub async fn respond(
-    state: &Arc<State>,
+    state: &Arc<ServerState>,
     listener: Listener,
     peer: IpAddr,
     request: Request<Incoming>,
@@ -152,7 +152,8 @@ pub async fn respond(
     let forwarded = request.headers().get_all("x-forwarded-for");
     let address = state.proxies.client(peer, forwarded.iter().map(HeaderValue::as_bytes));
     let id = state.access_log.then(|| request_id(state, peer, &request));
-    let mut exchange = Exchange { state, begun, address, id, record: Record::default(), is_over: false };
+    let mut exchange =
+        Exchange { state, begun, address, id, record: AccessRecord::default(), is_over: false };
     let path = request.uri().path();
     let is_health = path == HEALTH && matches!(*request.method(), Method::GET | Method::HEAD);
     let answered = if is_health {
@@ -165,8 +166,8 @@ pub async fn respond(
         provision::provision(state, address, request, &mut exchange.record).await
     };
     let outcome = match &answered {
-        Ok(_) if is_health => Outcome::Health,
-        Ok(_) => Outcome::Ok,
+        Ok(_) if is_health => RequestOutcome::Health,
+        Ok(_) => RequestOutcome::Ok,
         Err(refusal) => refusal.outcome(),
     };
     let response = answered.unwrap_or_else(Refusal::response);
@@ -178,7 +179,7 @@ const REQUEST_ID: &str = "x-request-id";
 
 /// A name for the request, by which it is found in the log: the proxy's, if it
 /// has given one. Answers do not carry it, so that refusals are all alike.
-fn request_id(state: &State, peer: IpAddr, request: &Request<Incoming>) -> String {
+fn request_id(state: &ServerState, peer: IpAddr, request: &Request<Incoming>) -> String {
     let given = request.headers().get(REQUEST_ID).filter(|_| state.proxies.is_trusted(peer));
     let is_plain = |id: &&str| {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
@@ -225,20 +226,20 @@ enum Refusal {
 }
 
 impl Refusal {
-    fn outcome(self) -> Outcome {
+    fn outcome(self) -> RequestOutcome {
         match self {
-            Refusal::NotFound => Outcome::NotFound,
-            Refusal::Method => Outcome::Method,
-            Refusal::ContentType => Outcome::ContentType,
-            Refusal::TooLarge => Outcome::TooLarge,
-            Refusal::Timeout => Outcome::Timeout,
-            Refusal::Unreadable => Outcome::Unreadable,
-            Refusal::Malformed(_) => Outcome::Malformed,
-            Refusal::Credentials { .. } => Outcome::Denied,
-            Refusal::Busy => Outcome::Busy,
-            Refusal::NotReady => Outcome::NotReady,
-            Refusal::Stale => Outcome::Stale,
-            Refusal::Throttled { .. } => Outcome::Throttled,
+            Refusal::NotFound => RequestOutcome::NotFound,
+            Refusal::Method => RequestOutcome::Method,
+            Refusal::ContentType => RequestOutcome::ContentType,
+            Refusal::TooLarge => RequestOutcome::TooLarge,
+            Refusal::Timeout => RequestOutcome::Timeout,
+            Refusal::Unreadable => RequestOutcome::Unreadable,
+            Refusal::Malformed(_) => RequestOutcome::Malformed,
+            Refusal::Credentials { .. } => RequestOutcome::Denied,
+            Refusal::Busy => RequestOutcome::Busy,
+            Refusal::NotReady => RequestOutcome::NotReady,
+            Refusal::Stale => RequestOutcome::Stale,
+            Refusal::Throttled { .. } => RequestOutcome::Throttled,
         }
     }
 
@@ -299,10 +300,10 @@ impl Refusal {
 const TIMEOUT_LINE: &str = "the request did not arrive in time";
 
 /// What a head that was refused counts as.
-pub fn refused_head(status: StatusCode) -> Outcome {
+pub fn refused_head(status: StatusCode) -> RequestOutcome {
     match status {
-        StatusCode::REQUEST_TIMEOUT => Outcome::Timeout,
-        _ => Outcome::Malformed,
+        StatusCode::REQUEST_TIMEOUT => RequestOutcome::Timeout,
+        _ => RequestOutcome::Malformed,
     }
 }
 

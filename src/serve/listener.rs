@@ -19,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{sleep, timeout};
 
 use super::connection::Connection;
-use crate::serve::http::{Listener, State};
+use crate::serve::http::{Listener, ServerState};
 
 /// Connections the system keeps waiting for us: clients come in bursts.
 const BACKLOG: i32 = 4096;
@@ -33,7 +33,7 @@ const ADMIN_CONNECTIONS: usize = 32;
 
 /// How many connections there may be, and how long they may take.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct ConnectionLimits {
     /// `--max-connections` on the public listener; the next ones wait.
     pub connections: usize,
     /// `--header-timeout`, for a proxy's header, a TLS handshake, and a
@@ -45,10 +45,10 @@ pub struct Limits {
     pub drain: Duration,
 }
 
-impl Default for Limits {
+impl Default for ConnectionLimits {
     fn default() -> Self {
         let [header, idle, drain] = [10, 75, 10].map(Duration::from_secs);
-        Limits { connections: 50_000, header, idle, drain }
+        ConnectionLimits { connections: 50_000, header, idle, drain }
     }
 }
 
@@ -123,9 +123,9 @@ pub struct Server {
 }
 
 /// What all workers share.
-struct Shared {
-    state: Arc<State>,
-    limits: Limits,
+struct WorkerShared {
+    state: Arc<ServerState>,
+    limits: ConnectionLimits,
     tls: Option<Arc<ServerConfig>>,
     permits: Arc<Semaphore>,
     /// Whether accepting fails, so that it is said but once.
@@ -144,15 +144,15 @@ impl Server {
         public: Bound,
         admin: Option<Bound>,
         tls: Option<Arc<ServerConfig>>,
-        state: Arc<State>,
+        state: Arc<ServerState>,
         workers: usize,
-        limits: Limits,
+        limits: ConnectionLimits,
     ) -> anyhow::Result<Server> {
         let (public, address) = public.listen(Listener::Public)?;
         let admin = admin.map(|bound| bound.listen(Listener::Admin)).transpose()?;
-        let limits = Limits { connections: affordable(limits.connections, workers), ..limits };
+        let limits = ConnectionLimits { connections: affordable(limits.connections, workers), ..limits };
         state.metrics.connections_limit.set(limits.connections as i64);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(WorkerShared {
             state,
             limits,
             tls,
@@ -219,7 +219,7 @@ fn affordable(wanted: usize, workers: usize) -> usize {
 async fn work(
     public: std::net::TcpListener,
     admin: Option<(std::net::TcpListener, mpsc::Receiver<Infallible>)>,
-    shared: Arc<Shared>,
+    shared: Arc<WorkerShared>,
     mut stopping: watch::Receiver<bool>,
     at_work: mpsc::Sender<Infallible>,
 ) -> io::Result<()> {
@@ -274,7 +274,10 @@ async fn work(
 
 /// The next connection, once there may be one more. Errors pass: descriptors
 /// that ran out come back when connections end.
-async fn accept(listener: &TcpListener, shared: &Shared) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
+async fn accept(
+    listener: &TcpListener,
+    shared: &WorkerShared,
+) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
@@ -301,7 +304,7 @@ async fn accept(listener: &TcpListener, shared: &Shared) -> (TcpStream, SocketAd
 }
 
 /// Leave for one connection more, when there is one.
-async fn permit(shared: &Shared) -> Option<OwnedSemaphorePermit> {
+async fn permit(shared: &WorkerShared) -> Option<OwnedSemaphorePermit> {
     let most = shared.limits.connections;
     if let Ok(permit) = shared.permits.clone().try_acquire_owned() {
         // Said again only after it was well for a while.
@@ -318,7 +321,7 @@ async fn permit(shared: &Shared) -> Option<OwnedSemaphorePermit> {
 
 /// Accepts operators' connections, which no client can use up, nor they the
 /// clients'.
-async fn administer(listener: TcpListener, shared: Arc<Shared>) {
+async fn administer(listener: TcpListener, shared: Arc<WorkerShared>) {
     let permits = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
     while let Ok(permit) = permits.clone().acquire_owned().await {
         let Ok((stream, peer)) = listener.accept().await else {

@@ -48,7 +48,7 @@ pub struct Header {
 
 /// Why a connection that begins with a header is not served.
 #[derive(Debug, thiserror::Error)]
-pub enum Refused {
+pub enum BadHeader {
     /// It cannot be read.
     #[error("it is malformed")]
     Malformed,
@@ -68,13 +68,13 @@ pub enum Refused {
 ///
 /// # Errors
 /// When they are a header that is refused.
-pub fn parse(bytes: &[u8]) -> Result<Opening, Refused> {
+pub fn parse(bytes: &[u8]) -> Result<Opening, BadHeader> {
     if let Some(rest) = bytes.strip_prefix(V1_SIGNATURE) {
         let longest = &bytes[..bytes.len().min(V1_LONGEST)];
         let Some(end) = longest.windows(2).position(|two| two == b"\r\n") else {
-            return if longest.len() < V1_LONGEST { Ok(Opening::Partial) } else { Err(Refused::TooLong) };
+            return if longest.len() < V1_LONGEST { Ok(Opening::Partial) } else { Err(BadHeader::TooLong) };
         };
-        let source = line(&rest[..end - V1_SIGNATURE.len()]).ok_or(Refused::Malformed)?;
+        let source = line(&rest[..end - V1_SIGNATURE.len()]).ok_or(BadHeader::Malformed)?;
         return Ok(Opening::Header(Header { length: end + 2, source }));
     }
     if bytes.starts_with(V2_SIGNATURE) {
@@ -104,14 +104,14 @@ fn line(text: &[u8]) -> Option<Option<IpAddr>> {
 }
 
 /// A header of version 2. What follows the addresses is of no use here.
-fn binary(bytes: &[u8]) -> Result<Opening, Refused> {
+fn binary(bytes: &[u8]) -> Result<Opening, BadHeader> {
     let Some([command, family, high, low]) = bytes.get(V2_SIGNATURE.len()..V2_FIXED) else {
         return Ok(Opening::Partial);
     };
     let size = usize::from(u16::from_be_bytes([*high, *low]));
     let length = V2_FIXED + size;
     if length > V2_LONGEST {
-        return Err(Refused::TooLong);
+        return Err(BadHeader::TooLong);
     }
     let addresses = match (command, family) {
         // Its family is to be ignored too.
@@ -119,10 +119,10 @@ fn binary(bytes: &[u8]) -> Result<Opening, Refused> {
         (0x21, 0x11 | 0x12) => 2 * (4 + 2),
         (0x21, 0x21 | 0x22) => 2 * (16 + 2),
         (0x21, 0x31 | 0x32) => 2 * 108,
-        _ => return Err(Refused::Malformed),
+        _ => return Err(BadHeader::Malformed),
     };
     if size < addresses {
-        return Err(Refused::Malformed);
+        return Err(BadHeader::Malformed);
     }
     let rest = &bytes[V2_FIXED..];
     let source = match addresses {
@@ -138,7 +138,7 @@ fn binary(bytes: &[u8]) -> Result<Opening, Refused> {
 ///
 /// # Errors
 /// When it is refused.
-pub async fn read(stream: &mut TcpStream, time: Duration) -> Result<Option<Header>, Refused> {
+pub async fn read(stream: &mut TcpStream, time: Duration) -> Result<Option<Header>, BadHeader> {
     let reading = async {
         let mut bytes = [0; V1_LONGEST];
         let header = loop {
@@ -162,7 +162,7 @@ pub async fn read(stream: &mut TcpStream, time: Duration) -> Result<Option<Heade
         }
         Ok(Some(header))
     };
-    timeout(time, reading).await.unwrap_or(Err(Refused::Late))
+    timeout(time, reading).await.unwrap_or(Err(BadHeader::Late))
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use foldhash::quality::SeedableRandomState;
 
-use table::Table;
+use table::CountTable;
 
 /// How many times the limit one address may fail over all accounts, and one
 /// account from anywhere.
@@ -34,7 +34,7 @@ const TICK: Duration = Duration::from_millis(250);
 
 /// How much is too much.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settings {
+pub struct ThrottleSettings {
     /// Failures of one account from one address, up to [`LARGEST_LIMIT`]; 0 for
     /// no throttling at all.
     pub limit: u32,
@@ -66,7 +66,7 @@ pub struct Throttled {
 /// Counts failed sign-ins.
 pub struct Throttle {
     /// None when nothing is throttled.
-    tables: Option<Tables>,
+    tables: Option<CountTables>,
     start: Instant,
     /// Known to this process only, so that nobody can choose whom to share a
     /// slot with.
@@ -74,11 +74,11 @@ pub struct Throttle {
 }
 
 /// One for each count, so that flooding one leaves the others alone.
-struct Tables {
-    from_address: Table,
-    address: Table,
-    account: Table,
-    passwords: Table,
+struct CountTables {
+    from_address: CountTable,
+    address: CountTable,
+    account: CountTable,
+    passwords: CountTable,
 }
 
 /// Where a sign-in is in the tables.
@@ -90,17 +90,17 @@ struct Places {
 
 impl Throttle {
     /// Nothing has failed yet; it is `now`, and no later time is before it.
-    pub fn new(settings: Settings, now: Instant) -> Throttle {
+    pub fn new(settings: ThrottleSettings, now: Instant) -> Throttle {
         Throttle::keyed(settings, now, SeedableRandomState::random())
     }
 
     /// The key decides who shares a slot with whom: tests choose it, or they
     /// would fail as seldom as that happens.
-    fn keyed(settings: Settings, now: Instant, key: SeedableRandomState) -> Throttle {
+    fn keyed(settings: ThrottleSettings, now: Instant, key: SeedableRandomState) -> Throttle {
         let window = settings.window.min(LONGEST_WINDOW).as_millis().div_ceil(TICK.as_millis()).max(1);
         let limit = settings.limit.min(LARGEST_LIMIT);
-        let table = |full| Table::new(full, window as u32);
-        let tables = (limit > 0).then(|| Tables {
+        let table = |full| CountTable::new(full, window as u32);
+        let tables = (limit > 0).then(|| CountTables {
             from_address: table(limit),
             address: table(limit * SHARED),
             account: table(limit * SHARED),
@@ -175,14 +175,14 @@ impl Throttle {
     pub fn heap_bytes(&self) -> usize {
         let Some(tables) = &self.tables else { return 0 };
         [&tables.from_address, &tables.address, &tables.account, &tables.passwords]
-            .map(Table::heap_bytes)
+            .map(CountTable::heap_bytes)
             .iter()
             .sum()
     }
 
     /// The tables and the time in ticks. 34 years are as many as a slot can
     /// hold; then throttling ends, rather than that old failures are new again.
-    fn at(&self, now: Instant) -> Option<(&Tables, u32)> {
+    fn at(&self, now: Instant) -> Option<(&CountTables, u32)> {
         let ticks = now.saturating_duration_since(self.start).as_millis() / TICK.as_millis();
         Some((self.tables.as_ref()?, u32::try_from(ticks).ok()?))
     }

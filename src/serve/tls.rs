@@ -45,7 +45,7 @@ pub struct Files {
 
 /// Why a pair cannot be used: one line that names the file and the fix.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum TlsError {
     /// A file cannot be read.
     #[error("cannot read {} ({why}): check {option} and the file's permissions", path.display())]
     File {
@@ -98,31 +98,31 @@ struct Pair {
 }
 
 impl Files {
-    fn hangs(&self, why: io::Error) -> Error {
-        Error::Hangs { key: self.key.clone(), chain: self.chain.clone(), why }
+    fn hangs(&self, why: io::Error) -> TlsError {
+        TlsError::Hangs { key: self.key.clone(), chain: self.chain.clone(), why }
     }
 
-    fn read(&self) -> Result<Pair, Error> {
+    fn read(&self) -> Result<Pair, TlsError> {
         let read = |path: &Path, option| {
-            files::read(path).map_err(|why| Error::File { path: path.to_owned(), option, why })
+            files::read(path).map_err(|why| TlsError::File { path: path.to_owned(), option, why })
         };
         let key = read(&self.key, "--ssl-keyfile")?;
         let chain = read(&self.chain, "--ssl-certfile")?;
         let content = content(&key, &chain);
-        let der = PrivateKeyDer::from_pem_slice(&key).map_err(|_: pem::Error| Error::Pem {
+        let der = PrivateKeyDer::from_pem_slice(&key).map_err(|_: pem::Error| TlsError::Pem {
             path: self.key.clone(),
             option: "--ssl-keyfile",
             what: "private key",
         })?;
         let no_chain =
-            || Error::Pem { path: self.chain.clone(), option: "--ssl-certfile", what: "certificate" };
+            || TlsError::Pem { path: self.chain.clone(), option: "--ssl-certfile", what: "certificate" };
         let certificates: Vec<CertificateDer<'static>> =
             CertificateDer::pem_slice_iter(&chain).collect::<Result<_, _>>().map_err(|_| no_chain())?;
         let own = certificates.first().ok_or_else(no_chain)?;
         let (_, parsed) = x509_parser::parse_x509_certificate(own).map_err(|_| no_chain())?;
         let expiry = parsed.validity().not_after.timestamp();
         let key = CertifiedKey::from_der(certificates, der, &ring::default_provider()).map_err(|why| {
-            Error::Pair { key: self.key.clone(), chain: self.chain.clone(), why: why.to_string() }
+            TlsError::Pair { key: self.key.clone(), chain: self.chain.clone(), why: why.to_string() }
         })?;
         Ok(Pair { key, expiry, content })
     }
@@ -144,7 +144,7 @@ fn content(key: &[u8], chain: &[u8]) -> u64 {
 /// The pair in use. Handshakes take whatever is newest.
 pub struct Certificate {
     files: Files,
-    current: Arc<Current>,
+    current: Arc<CurrentPair>,
     config: Arc<ServerConfig>,
     expiry: i64,
     /// What the files held when they were last looked at.
@@ -155,15 +155,15 @@ pub struct Certificate {
     warned: Instant,
 }
 
-struct Current(ArcSwap<CertifiedKey>);
+struct CurrentPair(ArcSwap<CertifiedKey>);
 
-impl fmt::Debug for Current {
+impl fmt::Debug for CurrentPair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Current")
     }
 }
 
-impl ResolvesServerCert for Current {
+impl ResolvesServerCert for CurrentPair {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         // There is but one, for clients that name a server and those that do not.
         Some(self.0.load_full())
@@ -174,15 +174,15 @@ impl Certificate {
     /// Reads the pair.
     ///
     /// # Errors
-    /// When it cannot be used: see [`Error`].
-    pub fn load(files: Files) -> Result<Certificate, Error> {
+    /// When it cannot be used: see [`TlsError`].
+    pub fn load(files: Files) -> Result<Certificate, TlsError> {
         let reading = files.clone();
         let read = files::within_bound(move || reading.read());
         let Pair { key, expiry, content } = read.map_err(|why| files.hangs(why)).flatten()?;
-        let current = Arc::new(Current(ArcSwap::from_pointee(key)));
+        let current = Arc::new(CurrentPair(ArcSwap::from_pointee(key)));
         let versions = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12]);
-        let unusable = |why: rustls::Error| Error::Pair {
+        let unusable = |why: rustls::Error| TlsError::Pair {
             key: files.key.clone(),
             chain: files.chain.clone(),
             why: why.to_string(),
@@ -247,7 +247,7 @@ impl Certificate {
         self.reading.run(move || files.content()).await.unwrap_or(0)
     }
 
-    async fn read_patiently(&mut self) -> Result<Pair, Error> {
+    async fn read_patiently(&mut self) -> Result<Pair, TlsError> {
         let until = Instant::now() + PATIENCE;
         loop {
             // What is put there after this look is not missed, if it is no good.

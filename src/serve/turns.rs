@@ -1,5 +1,5 @@
 //! Turns to compute a slow hash: as many at once as the processor can spare,
-//! the others wait in a [`Line`] that is fair among addresses and tenants.
+//! the others wait in a [`FairQueue`] that is fair among addresses and tenants.
 //!
 //! A hash under way is not stopped, so a turn is given and not taken back. A
 //! request that is given up leaves the line, or passes its turn on.
@@ -14,11 +14,11 @@ use foldhash::quality::RandomState;
 use tokio::sync::oneshot;
 
 use crate::serve::throttle::owner;
-use line::{Entered, Flows, Line};
+use line::{Entered, FairQueue, Flows};
 
 /// See the module.
 pub struct Turns {
-    line: Mutex<Line<oneshot::Sender<Turn>>>,
+    line: Mutex<FairQueue<oneshot::Sender<Turn>>>,
     /// Known to this process only, so that nobody can choose whom to share the
     /// memory of turns with.
     key: RandomState,
@@ -34,7 +34,7 @@ pub struct Crowded;
 impl Turns {
     /// `at_once` turns may be had at the same time.
     pub fn new(at_once: usize) -> Arc<Turns> {
-        Arc::new(Turns { line: Mutex::new(Line::new(at_once)), key: RandomState::default() })
+        Arc::new(Turns { line: Mutex::new(FairQueue::new(at_once)), key: RandomState::default() })
     }
 
     /// Waits for a turn, for as long as it takes. `tenant` is none if there is no
@@ -56,7 +56,7 @@ impl Turns {
             Entered::Free => Ok(Turn(Some(self.clone()))),
             Entered::Refused => Err(Crowded),
             Entered::Waits(number) => {
-                let _place = Place { turns: self, number };
+                let _place = Ticket { turns: self, number };
                 receiver.await.map_err(|_| Crowded)
             }
         }
@@ -79,7 +79,7 @@ impl Turns {
         }
     }
 
-    fn line(&self) -> MutexGuard<'_, Line<oneshot::Sender<Turn>>> {
+    fn line(&self) -> MutexGuard<'_, FairQueue<oneshot::Sender<Turn>>> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -93,12 +93,12 @@ impl Drop for Turn {
 }
 
 /// A place in the line, which is left when the request is given up.
-struct Place<'t> {
+struct Ticket<'t> {
     turns: &'t Turns,
     number: u64,
 }
 
-impl Drop for Place<'_> {
+impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         let left = self.turns.line().leave(self.number);
         drop(left);

@@ -6,7 +6,7 @@ use std::hash::Hasher;
 use sha2::{Digest, Sha256};
 use siphasher::sip::SipHasher24;
 
-use crate::core::credential::{Credential, Kind};
+use crate::core::credential::{Credential, HashKind};
 
 /// What the kinds of decoys are chosen by: a secret that all nodes share, or
 /// whoever asks several of them, or one before and after a restart, would see
@@ -26,19 +26,19 @@ use crate::core::credential::{Credential, Kind};
 /// without ids of their own, from `--auth-query`, are counted, and must come in
 /// the same order on all nodes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Key([u8; 16]);
+pub(super) struct DecoyKey([u8; 16]);
 
 /// How many rows the key is made of.
 pub(super) const OLDEST: usize = 4;
 
-impl Key {
+impl DecoyKey {
     /// Made of hashes of what rows say, in ascending order of their ids.
-    pub fn new(rows: impl Iterator<Item = u64>) -> Key {
+    pub fn new(rows: impl Iterator<Item = u64>) -> DecoyKey {
         let mut digest = Sha256::new_with_prefix("kinds of decoys");
         rows.for_each(|row| digest.update(row.to_le_bytes()));
         let mut key = [0; 16];
         key.copy_from_slice(&digest.finalize()[..16]);
-        Key(key)
+        DecoyKey(key)
     }
 
     /// A number for an account, any of them as likely.
@@ -52,7 +52,7 @@ impl Key {
 }
 
 /// Shows nothing: it is a secret.
-impl fmt::Debug for Key {
+impl fmt::Debug for DecoyKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Key")
     }
@@ -64,7 +64,7 @@ impl fmt::Debug for Key {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Decoys {
     /// Sorted by kind, so that a choice is the same after a restart of counting.
-    kinds: Vec<(Kind, Credential, usize)>,
+    kinds: Vec<(HashKind, Credential, usize)>,
     total: usize,
 }
 
@@ -101,7 +101,7 @@ impl Decoys {
     /// hardly another after users have come and gone, as a real user's would be:
     /// when one of many comes or goes, the shares of the kinds move by as little.
     /// `account` is domain and username as they are compared.
-    pub fn choose(&self, key: &Key, account: [&[u8]; 2]) -> Option<&Credential> {
+    pub fn choose(&self, key: &DecoyKey, account: [&[u8]; 2]) -> Option<&Credential> {
         let share = u128::from(key.number(account)) * self.total as u128;
         let mut place = (share >> 64) as usize;
         self.kinds.iter().find_map(|(_, credential, count)| match place.checked_sub(*count) {
@@ -122,7 +122,7 @@ impl Decoys {
 /// The same choices; whose hash stands for a kind does not count.
 impl PartialEq for Decoys {
     fn eq(&self, other: &Self) -> bool {
-        let counts = |decoys: &Decoys| -> Vec<(Kind, usize)> {
+        let counts = |decoys: &Decoys| -> Vec<(HashKind, usize)> {
             decoys.kinds.iter().map(|(kind, _, count)| (kind.clone(), *count)).collect()
         };
         self.total == other.total && counts(self) == counts(other)
@@ -131,7 +131,7 @@ impl PartialEq for Decoys {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Options, Snapshot, Writer};
+    use super::super::{Snapshot, SnapshotOptions, Writer};
     use super::*;
     use crate::core::model::{Row, Table, UserRow};
     use std::collections::BTreeMap;
@@ -155,10 +155,10 @@ mod tests {
     }
 
     fn build(rows: impl IntoIterator<Item = Row>) -> Arc<Snapshot> {
-        Writer::build(Options::default(), rows).0
+        Writer::build(SnapshotOptions::default(), rows).0
     }
 
-    fn kinds(snapshot: &Snapshot) -> Vec<Kind> {
+    fn kinds(snapshot: &Snapshot) -> Vec<HashKind> {
         let kind = |number: usize| {
             let name = format!("nobody{number}");
             let decoys = &snapshot.tenant(b"a.org").expect("a tenant").decoys;
@@ -168,7 +168,7 @@ mod tests {
         (0..1000).map(kind).collect()
     }
 
-    fn differing(one: &[Kind], other: &[Kind]) -> usize {
+    fn differing(one: &[HashKind], other: &[HashKind]) -> usize {
         one.iter().zip(other).filter(|(one, other)| one != other).count()
     }
 
@@ -176,7 +176,7 @@ mod tests {
     fn nodes_with_the_same_rows_choose_the_same_kinds_however_they_came_by_them() {
         let first = build(users("pw"));
         assert!(kinds(&first) == kinds(&build(users("pw").rev())));
-        let mut writer = Writer::new(Options::default());
+        let mut writer = Writer::new(SnapshotOptions::default());
         let mut edit = |rows: &mut dyn Iterator<Item = Row>, gone: &mut dyn Iterator<Item = i64>| {
             let mut draft = writer.draft();
             rows.for_each(|row| _ = draft.put(&row));
@@ -223,6 +223,6 @@ mod tests {
             row => row,
         };
         assert!(before == kinds(&build(users("pw").chain((-9..1).map(empty)))));
-        assert_eq!(format!("{:?}", Key::new([1].into_iter())), "Key");
+        assert_eq!(format!("{:?}", DecoyKey::new([1].into_iter())), "Key");
     }
 }

@@ -5,11 +5,11 @@ use crate::core::model::Known;
 /// What a name stands for. Names of different kinds are never the same, however
 /// they read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Kind(u16);
+pub(super) struct SubjectKind(u16);
 
 /// The parameter of a typed subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Param {
+pub(super) enum SubjectParam {
     /// One that clients fill by themselves.
     Known(Known),
     /// The snapshot knows the name of this number.
@@ -19,28 +19,28 @@ pub(super) enum Param {
 const FIRST_KNOWN: u16 = 2;
 const FIRST_OTHER: u16 = FIRST_KNOWN + Known::ALL.len() as u16;
 
-impl Kind {
+impl SubjectKind {
     /// Everyone.
-    pub const EVERYONE: Kind = Kind(0);
+    pub const EVERYONE: SubjectKind = SubjectKind(0);
     /// A bare word: a user's name.
-    pub const WORD: Kind = Kind(1);
+    pub const WORD: SubjectKind = SubjectKind(1);
 
     /// The value of a parameter that clients fill by themselves.
-    pub fn known(known: Known) -> Kind {
-        Kind(FIRST_KNOWN + known as u16)
+    pub fn known(known: Known) -> SubjectKind {
+        SubjectKind(FIRST_KNOWN + known as u16)
     }
 
     /// The value of another parameter; `None` if there are too many of them.
-    pub fn other(number: usize) -> Option<Kind> {
-        Some(Kind(FIRST_OTHER.checked_add(u16::try_from(number).ok()?)?))
+    pub fn other(number: usize) -> Option<SubjectKind> {
+        Some(SubjectKind(FIRST_OTHER.checked_add(u16::try_from(number).ok()?)?))
     }
 
     /// The parameter, if it is the value of one.
-    pub fn param(self) -> Option<Param> {
+    pub fn param(self) -> Option<SubjectParam> {
         let number = usize::from(self.0.checked_sub(FIRST_KNOWN)?);
         Some(match Known::ALL.get(number) {
-            Some(known) => Param::Known(*known),
-            None => Param::Other(number - Known::ALL.len()),
+            Some(known) => SubjectParam::Known(*known),
+            None => SubjectParam::Other(number - Known::ALL.len()),
         })
     }
 }
@@ -51,13 +51,16 @@ mod tests {
 
     #[test]
     fn every_kind_is_another_and_names_its_parameter() {
-        assert_eq!((Kind::EVERYONE.param(), Kind::WORD.param()), (None, None));
+        assert_eq!((SubjectKind::EVERYONE.param(), SubjectKind::WORD.param()), (None, None));
         for known in Known::ALL {
-            assert_eq!(Kind::known(known).param(), Some(Param::Known(known)));
+            assert_eq!(SubjectKind::known(known).param(), Some(SubjectParam::Known(known)));
         }
         for number in [0, 1, 65_000] {
-            assert_eq!(Kind::other(number).map(Kind::param), Some(Some(Param::Other(number))));
+            assert_eq!(
+                SubjectKind::other(number).map(SubjectKind::param),
+                Some(Some(SubjectParam::Other(number)))
+            );
         }
-        assert_eq!(Kind::other(65_535), None);
+        assert_eq!(SubjectKind::other(65_535), None);
     }
 }

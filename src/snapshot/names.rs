@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use foldhash::quality::RandomState;
 use smallvec::SmallVec;
 
-use super::kind::Kind;
+use super::kind::SubjectKind;
 
 /// How names are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -49,13 +49,13 @@ impl Comparison {
 
 /// A name as it is stored: beside its value where it is no longer than most,
 /// so that comparing it is one step less.
-pub(super) type Stored = SmallVec<[u8; 16]>;
+pub(super) type StoredName = SmallVec<[u8; 16]>;
 
 /// Where a name of a tenant is in a [`Trie`], under a key that only this process
 /// knows. Its upper half is never 0.
 ///
 /// [`Trie`]: super::trie::Trie
-pub(super) fn place(tenant: u32, kind: Kind, name: &[u8]) -> u64 {
+pub(super) fn place(tenant: u32, kind: SubjectKind, name: &[u8]) -> u64 {
     static KEYED: LazyLock<RandomState> = LazyLock::new(RandomState::default);
     let hash = KEYED.hash_one((tenant, kind, name));
     if prefix(hash) == 0 { hash | 1 << 32 } else { hash }

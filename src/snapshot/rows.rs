@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::{Folded, Options, Subject};
+use super::{Folded, SnapshotOptions, Subject};
 use crate::core::credential::{Credential, Owner};
 use crate::core::model::{Cell, Row, RuleRow, UserRow};
-use crate::core::properties::Place;
-use crate::core::rules::{Compiled, Key, Order};
+use crate::core::properties::Side;
+use crate::core::rules::{Compiled, CompiledKey, RuleOrder};
 use crate::core::template::{Fault, Template};
 
 /// Longest property key in bytes, before substitution.
@@ -19,23 +19,23 @@ const MAX_KEY: usize = 1024;
 const MAX_VALUE: usize = 65_535;
 
 /// A row that cannot be used, and why.
-pub(super) struct Unusable(pub String);
+pub(super) struct UnusableRow(pub String);
 
 /// The code of problems that cost the row.
 pub(super) const BAD_ROW: &str = "bad-row";
 
-impl Unusable {
+impl UnusableRow {
     /// With what a load makes of it.
     pub fn consequence(self) -> String {
         format!("{}; the row is left out: correct or remove it", self.0)
     }
 }
 
-fn unusable(why: &str) -> Unusable {
-    Unusable(why.to_owned())
+fn unusable(why: &str) -> UnusableRow {
+    UnusableRow(why.to_owned())
 }
 
-impl Options {
+impl SnapshotOptions {
     /// Why a load would leave this row out, if it would.
     pub fn unusable(&self, row: &Row) -> Option<String> {
         let quiet = &mut |_, _| ();
@@ -43,19 +43,19 @@ impl Options {
             Row::User(row) => user(row, self, quiet).err(),
             Row::Rule(row) => rule(row, self, &mut Keys::default(), quiet).err(),
         };
-        unusable.map(|Unusable(why)| why)
+        unusable.map(|UnusableRow(why)| why)
     }
 }
 
 /// A row of `user_auth`, understood.
-pub(super) struct User {
+pub(super) struct ParsedUser {
     pub domain: Folded,
     pub username: Folded,
     pub credential: Credential,
 }
 
 /// A row of `jitsi_property`, understood.
-pub(super) struct Rule {
+pub(super) struct ParsedRule {
     /// Empty for all tenants.
     pub domain: Folded,
     pub subject: Subject,
@@ -64,14 +64,14 @@ pub(super) struct Rule {
 
 /// Keys by their text, with what was odd in them: few, and in very many rules.
 #[derive(Debug, Default)]
-pub(super) struct Keys(HashMap<Box<str>, (Arc<Key>, Vec<Fault>)>);
+pub(super) struct Keys(HashMap<Box<str>, (Arc<CompiledKey>, Vec<Fault>)>);
 
 impl Keys {
-    fn parse(&mut self, text: &str) -> (Arc<Key>, &[Fault]) {
+    fn parse(&mut self, text: &str) -> (Arc<CompiledKey>, &[Fault]) {
         // Looked up first: the entry API would allocate the text each time.
         if !self.0.contains_key(text) {
             let mut faults = Vec::new();
-            let key = Arc::new(Key::parse(text, |fault| faults.push(fault)));
+            let key = Arc::new(CompiledKey::parse(text, |fault| faults.push(fault)));
             self.0.insert(text.into(), (key, faults));
         }
         let (key, faults) = &self.0[text];
@@ -86,9 +86,9 @@ impl Keys {
 
 pub(super) fn user(
     row: &UserRow,
-    options: &Options,
+    options: &SnapshotOptions,
     problem: &mut dyn FnMut(&'static str, String),
-) -> Result<User, Unusable> {
+) -> Result<ParsedUser, UnusableRow> {
     let stored_username = required(&row.username, "username")?;
     let stored_domain = required(&row.domain, "domain")?;
     let (username, domain) =
@@ -122,15 +122,15 @@ pub(super) fn user(
             Credential::NEVER
         }
     };
-    Ok(User { domain, username, credential })
+    Ok(ParsedUser { domain, username, credential })
 }
 
 pub(super) fn rule(
     row: &RuleRow,
-    options: &Options,
+    options: &SnapshotOptions,
     keys: &mut Keys,
     problem: &mut dyn FnMut(&'static str, String),
-) -> Result<Rule, Unusable> {
+) -> Result<ParsedRule, UnusableRow> {
     let domain = match row.domain.text() {
         Ok(domain) => options.comparison.fold(&domain.unwrap_or_default()),
         Err(_) => return Err(unusable("domain is not UTF-8")),
@@ -145,7 +145,7 @@ pub(super) fn rule(
             return Err(unusable(&format!("{column} is longer than {longest} bytes")));
         }
     }
-    let order = Order {
+    let order = RuleOrder {
         spriority: priority(&row.spriority, "spriority", problem)?,
         ppriority: priority(&row.ppriority, "ppriority", problem)?,
         id: row.id,
@@ -154,15 +154,15 @@ pub(super) fn rule(
         |column: &str, fault: Fault| problem(fault.code(), format!("{column}: {}", fault.explain()));
     let (key, faults) = keys.parse(&key);
     faults.iter().for_each(|found| fault("property_key", *found));
-    let value = Template::parse(&value, Place::Value, |found| fault("property_value", found));
-    Ok(Rule { domain, subject, compiled: Compiled { order, key, value } })
+    let value = Template::parse(&value, Side::Value, |found| fault("property_value", found));
+    Ok(ParsedRule { domain, subject, compiled: Compiled { order, key, value } })
 }
 
 fn priority(
     cell: &Cell,
     column: &str,
     problem: &mut dyn FnMut(&'static str, String),
-) -> Result<Option<i32>, Unusable> {
+) -> Result<Option<i32>, UnusableRow> {
     let number = cell.int().map_err(|_| unusable(&format!("{column} is not a whole number")))?;
     let Some(number) = number else {
         problem(
@@ -174,7 +174,7 @@ fn priority(
     i32::try_from(number).map(Some).map_err(|_| unusable(&format!("{column} is outside 32 bits")))
 }
 
-fn required<'c>(cell: &'c Cell, column: &str) -> Result<Cow<'c, str>, Unusable> {
+fn required<'c>(cell: &'c Cell, column: &str) -> Result<Cow<'c, str>, UnusableRow> {
     match cell.text() {
         Ok(Some(text)) => Ok(text),
         Ok(None) => Err(unusable(&format!("{column} is NULL"))),

@@ -18,7 +18,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use super::names::{Comparison, Folded};
-use super::{Options, Snapshot};
+use super::{Snapshot, SnapshotOptions};
 use crate::core::model::{Cell, HIDDEN, Known, begins_name, continues_name};
 
 /// Who a rule is for.
@@ -50,7 +50,7 @@ pub enum Means {
     Typed,
 }
 
-impl Options {
+impl SnapshotOptions {
     /// A name as it is compared; `None` if there is none that can be read.
     pub fn fold(&self, name: &Cell) -> Option<Folded> {
         Some(self.comparison.fold(&name.text().ok()??))
@@ -170,8 +170,8 @@ impl Snapshot {
 mod tests {
     use super::*;
 
-    fn login() -> Options {
-        let mut options = Options::default();
+    fn login() -> SnapshotOptions {
+        let mut options = SnapshotOptions::default();
         options.aliases.push(("Login".into(), Known::Username));
         options.aliases.push(("my-login".into(), Known::Username));
         options.aliases.push(("Kennwort".into(), Known::Password));
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn the_username_is_the_username_however_it_is_spelled() {
         for comparison in [Comparison::Folded, Comparison::Exact] {
-            let options = Options { comparison, ..login() };
+            let options = SnapshotOptions { comparison, ..login() };
             for name in [
                 "username",
                 "Username",
@@ -228,7 +228,7 @@ mod tests {
         ] {
             assert_eq!(options.subject(stored), expected, "{stored:?}");
         }
-        let exact = Options { comparison: Comparison::Exact, ..login() };
+        let exact = SnapshotOptions { comparison: Comparison::Exact, ..login() };
         assert_eq!(exact.subject("Dept=Sales"), other("Dept", "Sales"));
         assert_eq!(exact.subject("Default"), word("Default"));
     }
@@ -250,7 +250,7 @@ mod tests {
             let username = options.comparison.fold(username);
             assert_eq!(options.means(subject, &username), expected, "{subject}");
         }
-        let exact = Options { comparison: Comparison::Exact, ..Options::default() };
+        let exact = SnapshotOptions { comparison: Comparison::Exact, ..SnapshotOptions::default() };
         assert_eq!(exact.means("Alice", &exact.comparison.fold("alice")), None);
     }
 

@@ -5,14 +5,14 @@ use proptest::prelude::*;
 use super::*;
 use crate::core::model::{Cell, Change, Row, RuleRow, UserRow};
 
-type User<'a> = (&'a str, &'a str, &'a str);
-type Rule<'a> = (&'a str, &'a str, i64, &'a str, &'a str);
+type UserEntry<'a> = (&'a str, &'a str, &'a str);
+type RuleRef<'a> = (&'a str, &'a str, i64, &'a str, &'a str);
 
-fn user_row(id: i64, (domain, username, password): User<'_>) -> Row {
+fn user_row(id: i64, (domain, username, password): UserEntry<'_>) -> Row {
     Row::User(UserRow { id, domain: domain.into(), username: username.into(), password: password.into() })
 }
 
-fn rule_row(id: i64, (domain, subject, priority, key, value): Rule<'_>) -> Row {
+fn rule_row(id: i64, (domain, subject, priority, key, value): RuleRef<'_>) -> Row {
     let (spriority, ppriority) = (priority.into(), 10.into());
     Row::Rule(RuleRow {
         id,
@@ -25,17 +25,17 @@ fn rule_row(id: i64, (domain, subject, priority, key, value): Rule<'_>) -> Row {
     })
 }
 
-fn plain() -> Options {
-    Options { pwd_fmt: PwdFmt::Plain, ..Options::default() }
+fn plain() -> SnapshotOptions {
+    SnapshotOptions { pwd_fmt: PwdFmt::Plain, ..SnapshotOptions::default() }
 }
 
-fn build(options: Options, rows: impl IntoIterator<Item = Row>) -> (Snapshot, Vec<String>) {
+fn build(options: SnapshotOptions, rows: impl IntoIterator<Item = Row>) -> (Snapshot, Vec<String>) {
     let (snapshot, problems) = Writer::build(options, rows);
     assert_eq!(problems.total, problems.first.len());
     (Arc::unwrap_or_clone(snapshot), problems.first.iter().map(ToString::to_string).collect())
 }
 
-fn snapshot(users: &[User<'_>], rules: &[Rule<'_>]) -> Snapshot {
+fn snapshot(users: &[UserEntry<'_>], rules: &[RuleRef<'_>]) -> Snapshot {
     let users = (1..).zip(users).map(|(id, user)| user_row(id, *user));
     let rules = (1..).zip(rules).map(|(id, rule)| rule_row(id, *rule));
     build(plain(), users.chain(rules)).0
@@ -45,11 +45,11 @@ fn snapshot(users: &[User<'_>], rules: &[Rule<'_>]) -> Snapshot {
 fn ask(snapshot: &Snapshot, params: &[(&str, &str)]) -> Option<String> {
     let params: Params = params.iter().copied().collect();
     match snapshot.authenticate(&params) {
-        Outcome::Granted(session) => {
+        SignIn::Granted(session) => {
             Some(String::from_utf8(snapshot.answer(session, &params).body).expect("ASCII"))
         }
-        Outcome::Denied => None,
-        Outcome::Pending(_) => panic!("no slow hash here"),
+        SignIn::Denied => None,
+        SignIn::Pending(_) => panic!("no slow hash here"),
     }
 }
 
@@ -158,7 +158,7 @@ fn one_rule_selected_by_two_parameters_is_answered_once() {
 
 #[test]
 fn exact_comparison_makes_case_count() {
-    let options = Options { comparison: Comparison::Exact, ..plain() };
+    let options = SnapshotOptions { comparison: Comparison::Exact, ..plain() };
     let rows = [
         user_row(1, ("a.org", "Alice", "pw")),
         user_row(2, ("a.org", "alice", "pw")),
@@ -260,14 +260,14 @@ fn unknown_users_are_compared_with_decoys_of_the_tenants_kinds() {
     let snapshot = snapshot(&[("slow.org", "alice", bcrypt), ("fast.org", "alice", "pw")], &[]);
     let pending = |domain: &str, name: &str| {
         let params = [("username", name), ("domain", domain), ("password", "pässwörd")].into_iter().collect();
-        matches!(snapshot.authenticate(&params), Outcome::Pending(_))
+        matches!(snapshot.authenticate(&params), SignIn::Pending(_))
     };
     assert!(pending("slow.org", "alice") && pending("slow.org", "nobody"));
     assert!(!pending("fast.org", "alice") && !pending("fast.org", "nobody"));
     // Even the password of the decoy's model opens nothing.
     let params: Params =
         [("username", "nobody"), ("domain", "slow.org"), ("password", "pässwörd")].into_iter().collect();
-    let Outcome::Pending(pending) = snapshot.authenticate(&params) else { panic!("a slow tenant") };
+    let SignIn::Pending(pending) = snapshot.authenticate(&params) else { panic!("a slow tenant") };
     let right = pending.work("pässwörd".into())();
     assert!(!right && pending.settle(true).is_none());
 }
@@ -276,7 +276,7 @@ fn unknown_users_are_compared_with_decoys_of_the_tenants_kinds() {
 fn many_users_of_one_kind_of_hash_are_one_decoy() {
     let hash = |salt: usize| format!("$6${salt:08}${}.", "a".repeat(85));
     let users: Vec<(String, String)> = (0..50).map(|id| (format!("user{id}"), hash(id))).collect();
-    let users: Vec<User<'_>> = users.iter().map(|(name, hash)| ("a.org", &**name, &**hash)).collect();
+    let users: Vec<UserEntry<'_>> = users.iter().map(|(name, hash)| ("a.org", &**name, &**hash)).collect();
     let snapshot = snapshot(&users, &[]);
     assert_eq!(snapshot.decoys.kinds(), 1);
 }
@@ -293,13 +293,13 @@ fn a_slow_password_is_remembered_over_a_reload_of_the_same_row() {
     let params: Params =
         [("username", "alice"), ("domain", "a.org"), ("password", "pässwörd")].into_iter().collect();
     let first = put(5, "");
-    let Outcome::Pending(pending) = first.authenticate(&params) else { panic!("a slow hash") };
+    let SignIn::Pending(pending) = first.authenticate(&params) else { panic!("a slow hash") };
     let right = pending.work("pässwörd".into())();
     assert!(pending.settle(right).is_some());
     // Another row of the same user and hash, as after an import of everything.
-    assert!(matches!(put(3, "").authenticate(&params), Outcome::Granted(_)));
-    assert!(matches!(put(3, " ").authenticate(&params), Outcome::Denied));
-    assert!(matches!(put(3, "").authenticate(&params), Outcome::Pending(_)));
+    assert!(matches!(put(3, "").authenticate(&params), SignIn::Granted(_)));
+    assert!(matches!(put(3, " ").authenticate(&params), SignIn::Denied));
+    assert!(matches!(put(3, "").authenticate(&params), SignIn::Pending(_)));
 }
 
 #[test]
@@ -384,7 +384,8 @@ fn a_username_of_blanks_is_none_and_lets_nobody_in() {
 #[test]
 fn a_tenants_few_default_rules_are_laid_over_those_of_all() {
     let keys: Vec<String> = (0..40).map(|at| format!("k{at}")).collect();
-    let mut rules: Vec<Rule<'_>> = keys.iter().map(|key| ("", "default", 10, key.as_str(), "all")).collect();
+    let mut rules: Vec<RuleRef<'_>> =
+        keys.iter().map(|key| ("", "default", 10, key.as_str(), "all")).collect();
     rules.push(("few.org", "default", 5, "k7", "few"));
     rules.extend(keys.iter().take(20).map(|key| ("many.org", "default", 5, key.as_str(), "many")));
     let snapshot = snapshot(&[("few.org", "alice", "pw"), ("many.org", "alice", "pw")], &rules);
@@ -401,7 +402,7 @@ const NAMES: [&str; 6] = ["alice", "bob", "Linux", "linux", "default", "osname=l
 const DOMAINS: [&str; 3] = ["a.org", "b.org", ""];
 
 /// Which rules apply, written down from the spec without any index.
-fn selects(rule: &Rule<'_>, users: &[User<'_>], params: &[(&str, &str)]) -> bool {
+fn selects(rule: &RuleRef<'_>, users: &[UserEntry<'_>], params: &[(&str, &str)]) -> bool {
     let fold = |name: &str| name.to_lowercase();
     let get = |name: &str| params.iter().find(|(key, _)| *key == name).map(|(_, value)| fold(value));
     let (domain, subject) = (rule.0, fold(rule.1));
@@ -415,7 +416,7 @@ fn selects(rule: &Rule<'_>, users: &[User<'_>], params: &[(&str, &str)]) -> bool
         return get(name).as_deref() == Some(value);
     }
     let is_user =
-        |(tenant, name, _): &User<'_>| fold(name) == subject && (domain.is_empty() || *tenant == domain);
+        |(tenant, name, _): &UserEntry<'_>| fold(name) == subject && (domain.is_empty() || *tenant == domain);
     if subject == "linux" && !users.iter().any(is_user) {
         return get("osname") == Some(subject);
     }
@@ -432,16 +433,16 @@ proptest! {
         osname in prop::option::of(prop::sample::select(NAMES.to_vec())),
         hwaddr in prop::option::of(prop::sample::select(NAMES.to_vec())),
     ) {
-        let users: Vec<User<'_>> = users.iter().map(|(d, n)| (DOMAINS[*d], NAMES[*n], "pw")).collect();
+        let users: Vec<UserEntry<'_>> = users.iter().map(|(d, n)| (DOMAINS[*d], NAMES[*n], "pw")).collect();
         let keys: Vec<String> = (0..rules.len()).map(|at| format!("k{at}")).collect();
-        let rules: Vec<Rule<'_>> = rules.iter().zip(&keys)
+        let rules: Vec<RuleRef<'_>> = rules.iter().zip(&keys)
             .map(|((d, s, priority), key)| (DOMAINS[*d], NAMES[*s], *priority, key.as_str(), "v")).collect();
         let (domain, username, password) = *asking.get(&users);
         let mut params = vec![("username", username), ("domain", domain), ("password", password)];
         params.extend(osname.map(|value| ("osname", value)));
         params.extend(hwaddr.map(|value| ("hwaddr", value)));
 
-        let mut expected: Vec<&Rule<'_>> = rules.iter().filter(|rule| selects(rule, &users, &params)).collect();
+        let mut expected: Vec<&RuleRef<'_>> = rules.iter().filter(|rule| selects(rule, &users, &params)).collect();
         expected.sort_by_key(|rule| rule.2);
         let expected: String = expected.iter().map(|rule| format!("{}=v\n", rule.3)).collect();
         prop_assert_eq!(ask(&snapshot(&users, &rules), &params), Some(expected));

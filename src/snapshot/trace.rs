@@ -3,11 +3,11 @@
 
 use hashbrown::{HashMap, HashSet};
 
-use super::kind::Kind;
+use super::kind::SubjectKind;
 use super::rows::{self, Keys};
-use super::{DEFAULT, EVERYWHERE, Extras, Options, Session, Snapshot, Subject, TypedBy};
+use super::{DEFAULT, EVERYWHERE, Extras, Session, Snapshot, SnapshotOptions, Subject, TypedBy};
 use crate::core::model::{Known, Params, RuleRow};
-use crate::core::rules::{self, Compiled, Outcome};
+use crate::core::rules::{self, Compiled, RuleOutcome};
 
 /// A row of rules, and what became of it. Values may hold passwords, so it does
 /// not implement `Debug`.
@@ -24,7 +24,7 @@ pub struct Traced<'r> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
     /// It matches the client.
-    Matches(Outcome),
+    Matches(RuleOutcome),
     /// It does not.
     Mismatch(Mismatch),
     /// The row cannot be used, for this reason.
@@ -71,7 +71,7 @@ impl Snapshot {
     /// the order in which they count; rows that cannot be used come last.
     pub fn trace<'r>(
         &self,
-        options: &Options,
+        options: &SnapshotOptions,
         session: Session<'_>,
         params: &Params,
         rows: impl IntoIterator<Item = &'r RuleRow>,
@@ -87,11 +87,11 @@ impl Snapshot {
             }
             let understood = match is_first {
                 true => rows::rule(row, options, &mut keys, &mut |_, _| {}),
-                false => Err(rows::Unusable("another row with this id came before".into())),
+                false => Err(rows::UnusableRow("another row with this id came before".into())),
             };
             let (rule, fate) = match understood {
                 Err(unusable) => (None, Fate::Bad(unusable.consequence())),
-                Ok(rows::Rule { domain, subject, compiled }) => {
+                Ok(rows::ParsedRule { domain, subject, compiled }) => {
                     let fate = match outcomes.get(&row.id) {
                         Some(outcome) => Fate::Matches(outcome.clone()),
                         None => Fate::Mismatch(self.mismatch(session, params, &domain, &subject)),
@@ -109,10 +109,11 @@ impl Snapshot {
     }
 
     /// What became of every rule that matches.
-    fn outcomes(&self, session: Session<'_>, params: &Params) -> HashMap<i64, Outcome> {
+    fn outcomes(&self, session: Session<'_>, params: &Params) -> HashMap<i64, RuleOutcome> {
         let mut all = Extras::new();
         self.gather(session, params, &mut all);
-        let defaults = [session.tenant.default.as_deref(), self.entry(EVERYWHERE, Kind::EVERYONE, DEFAULT)];
+        let defaults =
+            [session.tenant.default.as_deref(), self.entry(EVERYWHERE, SubjectKind::EVERYONE, DEFAULT)];
         all.extend(defaults.into_iter().flatten().flat_map(|entry| entry.rules.iter()));
         all.sort_unstable_by_key(|rule| rule.order());
         all.dedup_by(|one, other| one.is(*other));
@@ -132,7 +133,8 @@ impl Snapshot {
             Subject::Everyone => unreachable!("it matches everyone"),
             Subject::Word(word) => {
                 let tenant = if domain.is_empty() { EVERYWHERE } else { session.tenant.number };
-                let is_user = self.entry(tenant, Kind::WORD, word).is_some_and(|entry| entry.is_user());
+                let is_user =
+                    self.entry(tenant, SubjectKind::WORD, word).is_some_and(|entry| entry.is_user());
                 match self.sent_for(word).filter(|_| !is_user) {
                     Some(known) => known,
                     None => {

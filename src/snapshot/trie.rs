@@ -18,18 +18,18 @@ const DEEPEST: u32 = 64 / BITS;
 /// may be told apart by the test alone.
 #[derive(Debug, Clone)]
 pub struct Trie<T> {
-    root: Node<T>,
+    root: TrieNode<T>,
     len: usize,
 }
 
 #[derive(Debug, Clone)]
-enum Node<T> {
-    Leaf(Arc<[Slot<T>]>),
-    Branch(Arc<[Node<T>; CHILDREN]>),
+enum TrieNode<T> {
+    Leaf(Arc<[TrieSlot<T>]>),
+    Branch(Arc<[TrieNode<T>; CHILDREN]>),
 }
 
 #[derive(Debug, Clone)]
-struct Slot<T> {
+struct TrieSlot<T> {
     hash: u64,
     /// `None` only while a leaf is being replaced.
     value: Option<T>,
@@ -41,7 +41,7 @@ fn child(hash: u64, depth: u32) -> usize {
 }
 
 /// The place of the value in a leaf, or where it belongs.
-fn search<T>(slots: &[Slot<T>], hash: u64, is_it: &impl Fn(&T) -> bool) -> Result<usize, usize> {
+fn search<T>(slots: &[TrieSlot<T>], hash: u64, is_it: &impl Fn(&T) -> bool) -> Result<usize, usize> {
     let first = slots.partition_point(|slot| slot.hash < hash);
     let same = slots[first..].iter().take_while(|slot| slot.hash == hash);
     let found = same.into_iter().position(|slot| slot.value.as_ref().is_some_and(is_it));
@@ -54,8 +54,8 @@ impl<T> Trie<T> {
         let (mut node, mut depth) = (&self.root, 0);
         loop {
             match node {
-                Node::Branch(children) => node = &children[child(hash, depth)],
-                Node::Leaf(slots) => {
+                TrieNode::Branch(children) => node = &children[child(hash, depth)],
+                TrieNode::Leaf(slots) => {
                     let at = search(slots, hash, &is_it).ok()?;
                     return slots[at].value.as_ref();
                 }
@@ -67,21 +67,21 @@ impl<T> Trie<T> {
     /// A value whose hash begins with `prefix` and that `is_it`.
     pub fn find(&self, prefix: u32, is_it: impl Fn(&T) -> bool) -> Option<&T> {
         fn find<'t, T>(
-            node: &'t Node<T>,
+            node: &'t TrieNode<T>,
             depth: u32,
             prefix: u32,
             is_it: &impl Fn(&T) -> bool,
         ) -> Option<&'t T> {
             match node {
-                Node::Branch(children) if BITS * (depth + 1) <= u32::BITS => {
+                TrieNode::Branch(children) if BITS * (depth + 1) <= u32::BITS => {
                     find(&children[child(u64::from(prefix) << 32, depth)], depth + 1, prefix, is_it)
                 }
                 // Beyond the prefix it may be anywhere.
-                Node::Branch(children) => {
+                TrieNode::Branch(children) => {
                     children.iter().find_map(|node| find(node, depth + 1, prefix, is_it))
                 }
-                Node::Leaf(slots) => {
-                    let begin = |slot: &Slot<T>| (slot.hash >> 32) as u32;
+                TrieNode::Leaf(slots) => {
+                    let begin = |slot: &TrieSlot<T>| (slot.hash >> 32) as u32;
                     let first = slots.partition_point(|slot| begin(slot) < prefix);
                     let same = slots[first..].iter().take_while(|slot| begin(slot) == prefix);
                     same.filter_map(|slot| slot.value.as_ref()).find(|value| is_it(value))
@@ -97,8 +97,8 @@ impl<T> Trie<T> {
         let leaves = std::iter::from_fn(move || {
             loop {
                 match open.last_mut()?.next() {
-                    Some(Node::Branch(children)) => open.push(children.iter()),
-                    Some(Node::Leaf(slots)) => return Some(slots),
+                    Some(TrieNode::Branch(children)) => open.push(children.iter()),
+                    Some(TrieNode::Leaf(slots)) => return Some(slots),
                     None => drop(open.pop()),
                 }
             }
@@ -124,7 +124,7 @@ impl<T: Clone> Trie<T> {
         let (mut node, mut depth) = (&mut self.root, 0);
         loop {
             // A full leaf becomes a branch before it is looked into.
-            if let Node::Leaf(slots) = node
+            if let TrieNode::Leaf(slots) = node
                 && slots.len() == LEAF
                 && depth < DEEPEST
                 && search(slots, hash, &is_it).is_err()
@@ -132,13 +132,13 @@ impl<T: Clone> Trie<T> {
                 *node = split(slots, depth);
             }
             match node {
-                Node::Branch(children) => node = &mut Arc::make_mut(children)[child(hash, depth)],
-                Node::Leaf(slots) => {
+                TrieNode::Branch(children) => node = &mut Arc::make_mut(children)[child(hash, depth)],
+                TrieNode::Leaf(slots) => {
                     let at = search(slots, hash, &is_it).unwrap_or_else(|at| {
                         self.len += 1;
                         let value = Some(make());
                         let (before, after) = take(slots, at, at);
-                        *slots = before.chain([Slot { hash, value }]).chain(after).collect();
+                        *slots = before.chain([TrieSlot { hash, value }]).chain(after).collect();
                         at
                     });
                     return Arc::make_mut(slots)[at].value.as_mut().expect("only taken slots are empty");
@@ -154,8 +154,8 @@ impl<T: Clone> Trie<T> {
         let (mut node, mut depth) = (&mut self.root, 0);
         loop {
             match node {
-                Node::Branch(children) => node = &mut Arc::make_mut(children)[child(hash, depth)],
-                Node::Leaf(slots) => {
+                TrieNode::Branch(children) => node = &mut Arc::make_mut(children)[child(hash, depth)],
+                TrieNode::Leaf(slots) => {
                     let at = search(slots, hash, &is_it).ok()?;
                     let (before, after) = take(slots, at, at + 1);
                     *slots = before.chain(after).collect();
@@ -168,13 +168,15 @@ impl<T: Clone> Trie<T> {
     }
 }
 
-type Slots<T> = std::vec::IntoIter<Slot<T>>;
+type Slots<T> = std::vec::IntoIter<TrieSlot<T>>;
 
 /// The slots before `to` and those from `from`, to make another leaf of: moved
 /// if no other copy has them, else cloned.
-fn take<T: Clone>(slots: &mut Arc<[Slot<T>]>, to: usize, from: usize) -> (Slots<T>, Slots<T>) {
-    let mut all: Vec<Slot<T>> = match Arc::get_mut(slots) {
-        Some(own) => own.iter_mut().map(|slot| Slot { hash: slot.hash, value: slot.value.take() }).collect(),
+fn take<T: Clone>(slots: &mut Arc<[TrieSlot<T>]>, to: usize, from: usize) -> (Slots<T>, Slots<T>) {
+    let mut all: Vec<TrieSlot<T>> = match Arc::get_mut(slots) {
+        Some(own) => {
+            own.iter_mut().map(|slot| TrieSlot { hash: slot.hash, value: slot.value.take() }).collect()
+        }
         None => slots.to_vec(),
     };
     let after = all.split_off(from);
@@ -182,19 +184,19 @@ fn take<T: Clone>(slots: &mut Arc<[Slot<T>]>, to: usize, from: usize) -> (Slots<
     (all.into_iter(), after.into_iter())
 }
 
-fn split<T: Clone>(slots: &mut Arc<[Slot<T>]>, depth: u32) -> Node<T> {
+fn split<T: Clone>(slots: &mut Arc<[TrieSlot<T>]>, depth: u32) -> TrieNode<T> {
     let (all, _) = take(slots, slots.len(), slots.len());
     // Sorted by hash, so the slots of each child stand together.
     let mut all = all.peekable();
     let children = std::array::from_fn(|at| {
-        Node::Leaf(std::iter::from_fn(|| all.next_if(|slot| child(slot.hash, depth) == at)).collect())
+        TrieNode::Leaf(std::iter::from_fn(|| all.next_if(|slot| child(slot.hash, depth) == at)).collect())
     });
-    Node::Branch(Arc::new(children))
+    TrieNode::Branch(Arc::new(children))
 }
 
 impl<T> Default for Trie<T> {
     fn default() -> Self {
-        Trie { root: Node::Leaf(Arc::new([])), len: 0 }
+        Trie { root: TrieNode::Leaf(Arc::new([])), len: 0 }
     }
 }
 
@@ -210,17 +212,17 @@ mod tests {
     }
 
     #[derive(Debug, Clone)]
-    enum Step {
+    enum TrieStep {
         Put(u16, u32),
         Remove(u16),
         Keep,
     }
 
-    fn steps() -> impl Strategy<Value = Vec<Step>> {
+    fn steps() -> impl Strategy<Value = Vec<TrieStep>> {
         let step = prop_oneof![
-            6 => (any::<u16>(), any::<u32>()).prop_map(|(key, value)| Step::Put(key & 0xfff, value)),
-            3 => any::<u16>().prop_map(|key| Step::Remove(key & 0xfff)),
-            1 => Just(Step::Keep),
+            6 => (any::<u16>(), any::<u32>()).prop_map(|(key, value)| TrieStep::Put(key & 0xfff, value)),
+            3 => any::<u16>().prop_map(|key| TrieStep::Remove(key & 0xfff)),
+            1 => Just(TrieStep::Keep),
         ];
         proptest::collection::vec(step, 0..2000)
     }
@@ -246,16 +248,16 @@ mod tests {
             let mut kept = Vec::new();
             for step in steps {
                 match step {
-                    Step::Put(key, value) => {
+                    TrieStep::Put(key, value) => {
                         trie.get_or_insert(hash(key), |(known, _)| *known == key, || (key, 0)).1 = value;
                         map.insert(key, value);
                     }
-                    Step::Remove(key) => {
+                    TrieStep::Remove(key) => {
                         let removed = trie.remove(hash(key), |(known, _)| *known == key);
                         prop_assert_eq!(removed.map(|(_, value)| value), map.remove(&key));
                     }
-                    Step::Keep if kept.len() < 4 => kept.push((trie.clone(), map.clone())),
-                    Step::Keep => {}
+                    TrieStep::Keep if kept.len() < 4 => kept.push((trie.clone(), map.clone())),
+                    TrieStep::Keep => {}
                 }
             }
             assert_same(&trie, &map);

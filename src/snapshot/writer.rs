@@ -1,7 +1,7 @@
 //! Rows → snapshots: the first from all rows, every next one from the rows that
 //! changed.
 //!
-//! The [`Writer`] keeps a ledger of the rows that made the current snapshot: a
+//! The [`Writer`] keeps a row_index of the rows that made the current snapshot: a
 //! hash of what each said, and where it went. So a load of everything is but a
 //! comparison, and what is the same costs nothing. All changes go through a
 //! [`Draft`]; until it is committed, nothing has happened.
@@ -11,13 +11,13 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet};
 
 use super::decoys;
-use super::kind::Kind;
-use super::ledger::{self, Ledger, Record, UNUSED};
-use super::names::{self, Folded, Stored};
-use super::rows::{self, Keys, Unusable};
+use super::kind::SubjectKind;
+use super::names::{self, Folded, StoredName};
+use super::row_index::{self, RowIndex, RowRecord, UNUSED};
+use super::rows::{self, Keys, UnusableRow};
 use super::{
-    Counts, DEFAULT, EVERYWHERE, Entry, Options, Shared, Snapshot, Subject, Tenant, Trie, TypedBy, User,
-    sent_for,
+    Counts, DEFAULT, EVERYWHERE, Entry, SharedEntry, Snapshot, SnapshotOptions, Subject, Tenant, Trie,
+    TypedBy, UserEntry, sent_for,
 };
 use crate::core::model::{Change, Problem, Row, RuleRow, Table, UserRow};
 use crate::core::rules::{Compiled, RuleSet, Rules};
@@ -50,7 +50,7 @@ impl Problems {
 
 /// How many rows a draft changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Summary {
+pub struct ChangeSummary {
     /// Rows that were not there.
     pub added: usize,
     /// Rows that said something else.
@@ -59,19 +59,19 @@ pub struct Summary {
     pub removed: usize,
 }
 
-impl Summary {
+impl ChangeSummary {
     /// Whether it is nothing at all.
     pub fn is_empty(&self) -> bool {
-        *self == Summary::default()
+        *self == ChangeSummary::default()
     }
 }
 
 /// The one who makes snapshots. See the module.
 #[derive(Debug)]
 pub struct Writer {
-    options: Options,
+    options: SnapshotOptions,
     current: Snapshot,
-    ledger: Ledger,
+    row_index: RowIndex,
     keys: Keys,
     domains: Domains,
     others: Others,
@@ -85,8 +85,8 @@ pub struct Writer {
 /// Tenants have numbers, in the order in which they were first seen.
 #[derive(Debug)]
 struct Domains {
-    numbers: HashMap<Stored, u32>,
-    names: Vec<Stored>,
+    numbers: HashMap<StoredName, u32>,
+    names: Vec<StoredName>,
 }
 
 impl Domains {
@@ -95,13 +95,13 @@ impl Domains {
             return number;
         }
         let number = u32::try_from(self.names.len()).expect("tenants are fewer than four billion");
-        let name = Stored::from_slice(domain);
+        let name = StoredName::from_slice(domain);
         self.numbers.insert(name.clone(), number);
         self.names.push(name);
         number
     }
 
-    fn name(&self, number: u32) -> &Stored {
+    fn name(&self, number: u32) -> &StoredName {
         &self.names[number as usize]
     }
 }
@@ -126,15 +126,15 @@ impl Others {
 
 /// Where a subject's rules are in the index.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Place {
+struct IndexKey {
     tenant: u32,
-    kind: Kind,
-    name: Stored,
+    kind: SubjectKind,
+    name: StoredName,
 }
 
-impl Place {
-    fn new(tenant: u32, kind: Kind, name: &[u8]) -> Place {
-        Place { tenant, kind, name: Stored::from_slice(name) }
+impl IndexKey {
+    fn new(tenant: u32, kind: SubjectKind, name: &[u8]) -> IndexKey {
+        IndexKey { tenant, kind, name: StoredName::from_slice(name) }
     }
 
     /// See [`names::place`].
@@ -145,8 +145,8 @@ impl Place {
 
 impl Writer {
     /// Begins with an empty snapshot.
-    pub fn new(options: Options) -> Writer {
-        let all = Stored::new();
+    pub fn new(options: SnapshotOptions) -> Writer {
+        let all = StoredName::new();
         let domains = Domains { numbers: HashMap::from([(all.clone(), EVERYWHERE)]), names: vec![all] };
         let current = Snapshot {
             comparison: options.comparison,
@@ -156,14 +156,14 @@ impl Writer {
             everywhere: Arc::new(Tenant { number: EVERYWHERE, ..Tenant::default() }),
             base: Arc::new(RuleSet::merge([])),
             decoys: super::Decoys::default(),
-            decoy_key: decoys::Key::new(std::iter::empty()),
+            decoy_key: decoys::DecoyKey::new(std::iter::empty()),
             counts: Counts::default(),
             digest: 0,
         };
         Writer {
             options,
             current,
-            ledger: Ledger::default(),
+            row_index: RowIndex::default(),
             keys: Keys::default(),
             domains,
             others: Others::default(),
@@ -173,7 +173,7 @@ impl Writer {
     }
 
     /// The snapshot of `rows` alone, and what was wrong with them.
-    pub fn build(options: Options, rows: impl IntoIterator<Item = Row>) -> (Arc<Snapshot>, Problems) {
+    pub fn build(options: SnapshotOptions, rows: impl IntoIterator<Item = Row>) -> (Arc<Snapshot>, Problems) {
         let mut writer = Writer::new(options);
         let mut draft = writer.draft();
         for row in rows {
@@ -189,13 +189,13 @@ impl Writer {
 
     /// How many rows there are, used or not.
     pub fn rows(&self) -> usize {
-        self.ledger.len()
+        self.row_index.len()
     }
 
     /// The next `most` rows of a table after the one of `id`, used or not: their
     /// ids and [`content`](super::content).
     pub fn contents(&self, table: Table, id: i64, most: usize) -> Vec<(i64, u64)> {
-        self.ledger.table(table).after(id).take(most).map(|(id, record)| (id, record.content())).collect()
+        self.row_index.table(table).after(id).take(most).map(|(id, record)| (id, record.content())).collect()
     }
 
     /// Begins a load of all rows. Drafts committed before its own take
@@ -204,7 +204,7 @@ impl Writer {
         self.load += 1;
         if self.load == u8::MAX {
             // Numbers begin again, so none of before may be left.
-            self.ledger.unmark();
+            self.row_index.unmark();
             self.load = 1;
         }
         self.since = Some(HashSet::new());
@@ -214,9 +214,9 @@ impl Writer {
     /// done with.
     pub fn is_news(&mut self, row: &Row) -> bool {
         let (table, id) = (row.table(), row.id());
-        match self.ledger.table(table).get(id) {
-            Some(record) if !record.was_seen_in(self.load) && record.says(ledger::content(row)) => {
-                self.ledger.table_mut(table).mark(id, self.load);
+        match self.row_index.table(table).get(id) {
+            Some(record) if !record.was_seen_in(self.load) && record.says(row_index::content(row)) => {
+                self.row_index.table_mut(table).mark(id, self.load);
                 false
             }
             _ => true,
@@ -233,17 +233,17 @@ impl Writer {
         self.since = None;
     }
 
-    /// What decoys of `next`, which the ledger tells the rows of, are chosen by.
-    fn decoy_key(&self, next: &Snapshot) -> decoys::Key {
+    /// What decoys of `next`, which the row_index tells the rows of, are chosen by.
+    fn decoy_key(&self, next: &Snapshot) -> decoys::DecoyKey {
         /// Rows that are looked at: there may be many that no password matches.
         const FEW: usize = 64;
-        let is_usable = |id: i64, record: Record| {
-            let mine = |user: &User| user.id == id && user.credential.is_usable();
+        let is_usable = |id: i64, record: RowRecord| {
+            let mine = |user: &UserEntry| user.id == id && user.credential.is_usable();
             next.names.find(record.prefix, |entry| entry.users.iter().any(mine)).is_some()
         };
-        let oldest = self.ledger.table(Table::UserAuth).after(i64::MIN).take(FEW);
+        let oldest = self.row_index.table(Table::UserAuth).after(i64::MIN).take(FEW);
         let oldest = oldest.filter(|&(id, record)| is_usable(id, record)).take(decoys::OLDEST);
-        decoys::Key::new(oldest.map(|(_, record)| record.content()))
+        decoys::DecoyKey::new(oldest.map(|(_, record)| record.content()))
     }
 
     /// Begins to change the snapshot.
@@ -251,7 +251,7 @@ impl Writer {
         Draft {
             next: self.current.clone(),
             is_load: false,
-            records: Ledger::default(),
+            records: RowIndex::default(),
             gone: HashSet::new(),
             touched: Vec::new(),
             collisions: Vec::new(),
@@ -260,7 +260,7 @@ impl Writer {
             suspects: Vec::new(),
             new_names: Vec::new(),
             problems: Problems::default(),
-            summary: Summary::default(),
+            summary: ChangeSummary::default(),
             writer: self,
         }
     }
@@ -278,27 +278,27 @@ pub struct Draft<'w> {
     writer: &'w mut Writer,
     next: Snapshot,
     is_load: bool,
-    /// What will be noted in the ledger.
-    records: Ledger,
+    /// What will be noted in the row_index.
+    records: RowIndex,
     /// What will be struck from it.
     gone: HashSet<(Table, i64)>,
     /// Rows that a load under way must leave alone, whatever became of them.
     touched: Vec<(Table, i64)>,
     /// Where several users have one name.
-    collisions: Vec<(u32, Stored)>,
+    collisions: Vec<(u32, StoredName)>,
     /// Changes of rules that are not in the snapshot yet, by whom they are for:
     /// each list is made anew but once for all that change in it.
-    staged: HashMap<Place, Staged>,
+    staged: HashMap<IndexKey, Staged>,
     /// Tenants whose rules for everyone have changed.
     new_defaults: HashSet<u32>,
     /// Words with rules that may be for somebody else than was meant: a user's
     /// name that clients send too, or nobody's name.
-    suspects: Vec<(u32, Stored)>,
+    suspects: Vec<(u32, StoredName)>,
     /// Subjects that are new among those of all tenants: whether they are
     /// users' names is still to be found out.
-    new_names: Vec<Stored>,
+    new_names: Vec<StoredName>,
     problems: Problems,
-    summary: Summary,
+    summary: ChangeSummary,
 }
 
 #[derive(Debug, Default)]
@@ -322,7 +322,8 @@ struct Tally {
 
 impl Tally {
     fn of(entry: &Entry) -> Tally {
-        let is_open = || entry.kind == Kind::WORD && !entry.is_user() && sent_for(&entry.name).is_some();
+        let is_open =
+            || entry.kind == SubjectKind::WORD && !entry.is_user() && sent_for(&entry.name).is_some();
         let spilled = if entry.name.spilled() { entry.name.len() } else { 0 };
         let users: usize = entry.users.iter().map(|user| user.credential.heap_bytes()).sum();
         Tally {
@@ -354,7 +355,7 @@ impl<'w> Draft<'w> {
     pub fn put(&mut self, row: &Row) -> bool {
         let (table, id) = (row.table(), row.id());
         let load = self.writer.load;
-        let content = ledger::content(row);
+        let content = row_index::content(row);
         let known = self.record(table, id);
         if self.is_load {
             if self.writer.since.as_ref().is_some_and(|since| since.contains(&(table, id))) {
@@ -371,8 +372,8 @@ impl<'w> Draft<'w> {
             Some(record) if record.says(content) && !self.is_load => return false,
             Some(record) if record.says(content) => {
                 let is_ours = self.records.table(table).get(id).is_some();
-                let ledger = if is_ours { &mut self.records } else { &mut self.writer.ledger };
-                ledger.table_mut(table).mark(id, load);
+                let row_index = if is_ours { &mut self.records } else { &mut self.writer.row_index };
+                row_index.table_mut(table).mark(id, load);
                 return false;
             }
             Some(record) => {
@@ -390,7 +391,7 @@ impl<'w> Draft<'w> {
             UNUSED
         });
         self.gone.remove(&(table, id));
-        self.records.table_mut(table).insert(id, Record::new(prefix, content, load));
+        self.records.table_mut(table).insert(id, RowRecord::new(prefix, content, load));
         true
     }
 
@@ -412,7 +413,7 @@ impl<'w> Draft<'w> {
             let seen = |id| self.records.table(table).get(id).is_some() || self.gone.contains(&(table, id));
             let since =
                 |id: i64| self.writer.since.as_ref().is_some_and(|since| since.contains(&(table, id)));
-            let known = self.writer.ledger.table(table).iter();
+            let known = self.writer.row_index.table(table).iter();
             let unseen = known.filter(|(id, record)| !record.was_seen_in(load) && !seen(*id) && !since(*id));
             let unseen: Vec<i64> = unseen.map(|(id, _)| id).collect();
             for id in unseen {
@@ -443,7 +444,7 @@ impl<'w> Draft<'w> {
     }
 
     /// What it changes.
-    pub fn summary(&self) -> Summary {
+    pub fn summary(&self) -> ChangeSummary {
         self.summary
     }
 
@@ -468,37 +469,40 @@ impl<'w> Draft<'w> {
         if let Some(since) = writer.since.as_mut().filter(|_| !is_load) {
             since.extend(touched);
         }
-        writer.ledger.update(records, &gone);
+        writer.row_index.update(records, &gone);
         if is_load {
             writer.since = None;
             writer.keys.tidy();
         }
         next.others = writer.others.names.clone();
-        next.digest = writer.ledger.digest();
+        next.digest = writer.row_index.digest();
         next.decoy_key = writer.decoy_key(&next);
         writer.current = next.clone();
         (Arc::new(next), problems)
     }
 
-    fn record(&self, table: Table, id: i64) -> Option<Record> {
+    fn record(&self, table: Table, id: i64) -> Option<RowRecord> {
         let record = self.records.table(table).get(id);
         let is_gone = || self.gone.contains(&(table, id));
-        record.or_else(|| self.writer.ledger.table(table).get(id).filter(|_| !is_gone()))
+        record.or_else(|| self.writer.row_index.table(table).get(id).filter(|_| !is_gone()))
     }
 
-    fn put_user(&mut self, row: &UserRow) -> Result<u32, Unusable> {
+    fn put_user(&mut self, row: &UserRow) -> Result<u32, UnusableRow> {
         let mut problem = |code, what: String| self.problems.add(code, Table::UserAuth, row.id, what);
-        let rows::User { domain, username, mut credential } =
+        let rows::ParsedUser { domain, username, mut credential } =
             rows::user(row, &self.writer.options, &mut problem)?;
         let tenant = self.writer.domains.number(&domain);
         // Slow hashes that are still the same need not be computed again.
-        let previous =
-            self.writer.current.entry(tenant, Kind::WORD, &username).and_then(|entry| entry.users.first());
+        let previous = self
+            .writer
+            .current
+            .entry(tenant, SubjectKind::WORD, &username)
+            .and_then(|entry| entry.users.first());
         if let Some(previous) = previous {
             credential.inherit(&previous.credential);
         }
-        let user = User { id: row.id, credential };
-        let place = Place::new(tenant, Kind::WORD, &username);
+        let user = UserEntry { id: row.id, credential };
+        let place = IndexKey::new(tenant, SubjectKind::WORD, &username);
         let is_collision = self.edit(&place, |entry| {
             let at = entry.users.partition_point(|known| known.id < user.id);
             entry.users.insert(at, user);
@@ -510,9 +514,9 @@ impl<'w> Draft<'w> {
         Ok(names::prefix(place.hash()))
     }
 
-    fn put_rule(&mut self, row: &RuleRow) -> Result<u32, Unusable> {
+    fn put_rule(&mut self, row: &RuleRow) -> Result<u32, UnusableRow> {
         let mut problem = |code, what: String| self.problems.add(code, Table::JitsiProperty, row.id, what);
-        let rows::Rule { domain, subject, compiled } =
+        let rows::ParsedRule { domain, subject, compiled } =
             rows::rule(row, &self.writer.options, &mut self.writer.keys, &mut problem)?;
         let tenant = self.writer.domains.number(&domain);
         let place = self.place(tenant, &subject)?;
@@ -521,19 +525,21 @@ impl<'w> Draft<'w> {
         Ok(prefix)
     }
 
-    fn place(&mut self, tenant: u32, subject: &Subject) -> Result<Place, Unusable> {
+    fn place(&mut self, tenant: u32, subject: &Subject) -> Result<IndexKey, UnusableRow> {
         let (kind, name) = match subject {
-            Subject::Everyone => (Some(Kind::EVERYONE), DEFAULT),
-            Subject::Word(name) => (Some(Kind::WORD), &**name),
-            Subject::Param(TypedBy::Known(known), value) => (Some(Kind::known(*known)), &**value),
+            Subject::Everyone => (Some(SubjectKind::EVERYONE), DEFAULT),
+            Subject::Word(name) => (Some(SubjectKind::WORD), &**name),
+            Subject::Param(TypedBy::Known(known), value) => (Some(SubjectKind::known(*known)), &**value),
             Subject::Param(TypedBy::Other(param), value) => {
-                (Kind::other(self.writer.others.number(param.clone())), &**value)
+                (SubjectKind::other(self.writer.others.number(param.clone())), &**value)
             }
         };
         let kind = kind.ok_or_else(|| {
-            Unusable("subjects name more than 65,000 different parameters: correct them and restart".into())
+            UnusableRow(
+                "subjects name more than 65,000 different parameters: correct them and restart".into(),
+            )
         })?;
-        Ok(Place::new(tenant, kind, name))
+        Ok(IndexKey::new(tenant, kind, name))
     }
 
     /// Takes a row out from where it went.
@@ -542,20 +548,20 @@ impl<'w> Draft<'w> {
             // It went there in this draft.
             self.unstage();
         }
-        let has = |entry: &Shared| match table {
+        let has = |entry: &SharedEntry| match table {
             Table::UserAuth => entry.users.iter().any(|user| user.id == id),
             Table::JitsiProperty => entry.rules.has(id),
         };
         // What could not be used is nowhere.
         let Some(entry) = self.next.names.find(prefix, has) else { return };
-        let place = Place::new(entry.tenant, entry.kind, &entry.name);
+        let place = IndexKey::new(entry.tenant, entry.kind, &entry.name);
         match table {
             Table::UserAuth => self.edit(&place, |entry| entry.users.retain(|user| user.id != id)),
             Table::JitsiProperty => self.stage(place).gone.push(id),
         }
     }
 
-    fn stage(&mut self, place: Place) -> &mut Staged {
+    fn stage(&mut self, place: IndexKey) -> &mut Staged {
         if self.staged.len() >= STAGED {
             self.unstage();
         }
@@ -565,7 +571,7 @@ impl<'w> Draft<'w> {
     /// Brings the staged changes into the snapshot.
     fn unstage(&mut self) {
         for (place, Staged { put, gone }) in std::mem::take(&mut self.staged) {
-            if place.kind == Kind::EVERYONE {
+            if place.kind == SubjectKind::EVERYONE {
                 self.new_defaults.insert(place.tenant);
             }
             let gone: HashSet<i64> = gone.into_iter().collect();
@@ -575,8 +581,8 @@ impl<'w> Draft<'w> {
 
     /// Changes an entry, which is made if it is missing and goes when it is
     /// empty, and keeps every count that depends on it.
-    fn edit<R>(&mut self, place: &Place, change: impl FnOnce(&mut Entry) -> R) -> R {
-        let Place { tenant, kind, name } = place;
+    fn edit<R>(&mut self, place: &IndexKey, change: impl FnOnce(&mut Entry) -> R) -> R {
+        let IndexKey { tenant, kind, name } = place;
         let (tenant, kind) = (*tenant, *kind);
         let namesakes = self.namesakes(place);
         let mut is_new = false;
@@ -587,10 +593,10 @@ impl<'w> Draft<'w> {
                 is_new = true;
                 let (users, rules) = (smallvec::SmallVec::new(), Rules::default());
                 let namesakes = namesakes.unwrap_or_default();
-                Shared::new(Entry { tenant, kind, namesakes, name: name.clone(), users, rules })
+                SharedEntry::new(Entry { tenant, kind, namesakes, name: name.clone(), users, rules })
             },
         );
-        let entry = Shared::make_mut(entry);
+        let entry = SharedEntry::make_mut(entry);
         let before = if is_new { Tally::default() } else { Tally::of(entry) };
         let (was_user, had_rules) = (entry.is_user(), entry.rules.len());
         let credential = |entry: &Entry| entry.users.first().map(|user| user.credential.clone());
@@ -601,7 +607,7 @@ impl<'w> Draft<'w> {
         let mut after = Tally::of(entry);
         let new_credential = credential(entry);
         let is_other = (was_user, had_rules) != (entry.is_user(), entry.rules.len());
-        if kind == Kind::WORD && is_other && !entry.rules.is_empty() {
+        if kind == SubjectKind::WORD && is_other && !entry.rules.is_empty() {
             // Most are the names of users and of no interest.
             if !entry.is_user() || sent_for(name).is_some() {
                 self.suspects.push((tenant, name.clone()));
@@ -631,10 +637,10 @@ impl<'w> Draft<'w> {
 
     /// How many tenants have a user of a name, if it is new among the subjects of
     /// all tenants; `None` if that is too much to ask now.
-    fn namesakes(&self, Place { tenant, kind, name }: &Place) -> Option<u16> {
+    fn namesakes(&self, IndexKey { tenant, kind, name }: &IndexKey) -> Option<u16> {
         const FEW: usize = 16;
-        let is_known = || self.next.entry(EVERYWHERE, Kind::WORD, name).is_some();
-        if *tenant != EVERYWHERE || *kind != Kind::WORD || is_known() {
+        let is_known = || self.next.entry(EVERYWHERE, SubjectKind::WORD, name).is_some();
+        if *tenant != EVERYWHERE || *kind != SubjectKind::WORD || is_known() {
             return Some(0);
         }
         (self.next.tenants.len() <= FEW).then(|| self.count_users(name))
@@ -643,7 +649,7 @@ impl<'w> Draft<'w> {
     /// How many tenants have a user of a name.
     fn count_users(&self, name: &[u8]) -> u16 {
         let is_user = |tenant: &&Arc<Tenant>| {
-            let entry = self.next.entry(tenant.number, Kind::WORD, name);
+            let entry = self.next.entry(tenant.number, SubjectKind::WORD, name);
             entry.is_some_and(|entry| !entry.users.is_empty())
         };
         saturating(self.next.tenants.iter().filter(is_user).count())
@@ -653,8 +659,8 @@ impl<'w> Draft<'w> {
     fn count_namesake(&mut self, name: &[u8], is_more: bool) {
         // Users mostly come before rules: then there is nothing to look for.
         let of_all = self.next.everywhere.subjects.all > 0;
-        if of_all && self.next.entry(EVERYWHERE, Kind::WORD, name).is_some() {
-            self.edit(&Place::new(EVERYWHERE, Kind::WORD, name), |entry| {
+        if of_all && self.next.entry(EVERYWHERE, SubjectKind::WORD, name).is_some() {
+            self.edit(&IndexKey::new(EVERYWHERE, SubjectKind::WORD, name), |entry| {
                 entry.namesakes = match (entry.namesakes, is_more) {
                     (u16::MAX, _) => u16::MAX,
                     (known, true) => known + 1,
@@ -664,7 +670,7 @@ impl<'w> Draft<'w> {
         }
     }
 
-    fn account(&mut self, Place { tenant, kind, .. }: &Place, before: Tally, after: Tally) {
+    fn account(&mut self, IndexKey { tenant, kind, .. }: &IndexKey, before: Tally, after: Tally) {
         let change = |count: &mut usize, before: usize, after: usize| *count = *count + after - before;
         let counts = &mut self.next.counts;
         change(&mut counts.users, before.users, after.users);
@@ -680,7 +686,7 @@ impl<'w> Draft<'w> {
             let subjects = &mut tenant.subjects;
             change(&mut subjects.all, before.rules, after.rules);
             change(&mut subjects.open, before.open, after.open);
-            if *kind == Kind::EVERYONE {
+            if *kind == SubjectKind::EVERYONE {
                 change(&mut subjects.default, before.rules, after.rules);
             }
             if is_typed {
@@ -707,7 +713,7 @@ impl<'w> Draft<'w> {
             return edit(Arc::make_mut(&mut self.next.everywhere), all);
         }
         let name = self.writer.domains.name(number);
-        let place = names::place(EVERYWHERE, Kind::WORD, name);
+        let place = names::place(EVERYWHERE, SubjectKind::WORD, name);
         let is_it = |tenant: &Arc<Tenant>| tenant.number == number;
         let tenant = self.next.tenants.get_or_insert(place, is_it, || {
             Arc::new(Tenant { number, name: name.clone(), ..Tenant::default() })
@@ -725,8 +731,8 @@ impl<'w> Draft<'w> {
     /// the subjects of all tenants: by looking for each name in each tenant, or
     /// for each user among the names, whichever is less.
     fn find_namesakes(&mut self) {
-        let new_names: HashSet<Stored> = std::mem::take(&mut self.new_names).into_iter().collect();
-        let mut counts: HashMap<Stored, usize> = HashMap::new();
+        let new_names: HashSet<StoredName> = std::mem::take(&mut self.new_names).into_iter().collect();
+        let mut counts: HashMap<StoredName, usize> = HashMap::new();
         let is_many = new_names.len().saturating_mul(self.next.tenants.len()) > self.next.names.len();
         if is_many {
             let users = self.next.names.iter().filter(|entry| !entry.users.is_empty());
@@ -736,12 +742,14 @@ impl<'w> Draft<'w> {
         }
         for name in new_names {
             // It may have gone again.
-            if self.next.entry(EVERYWHERE, Kind::WORD, &name).is_some() {
+            if self.next.entry(EVERYWHERE, SubjectKind::WORD, &name).is_some() {
                 let count = match is_many {
                     true => saturating(counts.get(&name).copied().unwrap_or_default()),
                     false => self.count_users(&name),
                 };
-                self.edit(&Place::new(EVERYWHERE, Kind::WORD, &name), |entry| entry.namesakes = count);
+                self.edit(&IndexKey::new(EVERYWHERE, SubjectKind::WORD, &name), |entry| {
+                    entry.namesakes = count
+                });
             }
         }
     }
@@ -752,7 +760,7 @@ impl<'w> Draft<'w> {
         if stale.is_empty() {
             return;
         }
-        let of_all = self.next.entry(EVERYWHERE, Kind::EVERYONE, DEFAULT);
+        let of_all = self.next.entry(EVERYWHERE, SubjectKind::EVERYONE, DEFAULT);
         let of_all = of_all.map(|entry| entry.rules.clone()).unwrap_or_default();
         if stale.contains(&EVERYWHERE) {
             let base = Arc::new(RuleSet::merge(of_all.iter()));
@@ -763,8 +771,8 @@ impl<'w> Draft<'w> {
             stale.extend(with_default.map(|tenant| tenant.number));
         }
         for number in stale.into_iter().filter(|number| *number != EVERYWHERE) {
-            let place = names::place(number, Kind::EVERYONE, DEFAULT);
-            let is_default = |entry: &Shared| entry.is(number, Kind::EVERYONE, DEFAULT);
+            let place = names::place(number, SubjectKind::EVERYONE, DEFAULT);
+            let is_default = |entry: &SharedEntry| entry.is(number, SubjectKind::EVERYONE, DEFAULT);
             let default = self.next.names.get(place, is_default).cloned();
             let own = default.as_ref().map(|entry| &entry.rules);
             // A few rules of its own are no reason to keep a whole answer for
@@ -796,7 +804,7 @@ impl<'w> Draft<'w> {
         self.collisions.sort_unstable();
         self.collisions.dedup();
         for (tenant, name) in std::mem::take(&mut self.collisions) {
-            let users = self.next.entry(tenant, Kind::WORD, &name).map(|entry| &*entry.users);
+            let users = self.next.entry(tenant, SubjectKind::WORD, &name).map(|entry| &*entry.users);
             let Some([kept, dropped @ ..]) = users else { continue };
             for user in dropped {
                 let what = format!(
@@ -811,7 +819,7 @@ impl<'w> Draft<'w> {
     /// Reports the rules of a word if they may be for somebody else than was
     /// meant.
     fn report_subject(&mut self, tenant: u32, word: &[u8]) {
-        let Some(entry) = self.next.entry(tenant, Kind::WORD, word) else { return };
+        let Some(entry) = self.next.entry(tenant, SubjectKind::WORD, word) else { return };
         let name = String::from_utf8_lossy(word);
         let (code, what) = match (self.next.sent_for(word), entry.is_user()) {
             (Some(known), true) => {

@@ -26,7 +26,7 @@ const ASKED: usize = 200;
 pub struct Cursor {
     /// The newest line. If it is not there any more, or another, the database
     /// is not the one it was.
-    newest: Option<Line>,
+    newest: Option<ChangeLine>,
     /// First and last id of each gap.
     gaps: BTreeMap<i64, i64>,
     /// The gap to go on with.
@@ -35,7 +35,7 @@ pub struct Cursor {
 
 /// A line of `jitsiprovs_change`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Line {
+pub(super) struct ChangeLine {
     pub id: i64,
     pub table: String,
     pub changed_id: i64,
@@ -43,7 +43,7 @@ pub(super) struct Line {
     pub at: String,
 }
 
-impl Line {
+impl ChangeLine {
     /// The row it speaks of, if it is of a table that concerns us.
     pub fn row(&self) -> Option<(Table, i64)> {
         let table = [Table::UserAuth, Table::JitsiProperty]
@@ -56,12 +56,12 @@ impl Line {
 /// The newest line is not there any more: a backup was restored, another server
 /// has taken over, or lines were pruned that this node has not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Lost;
+pub(super) struct CursorLost;
 
 impl Cursor {
     /// At the `newest` line, given every id in the [`WINDOW`] up to it, in
     /// order.
-    pub(super) fn new(newest: Option<Line>, ids: impl IntoIterator<Item = i64>) -> Cursor {
+    pub(super) fn new(newest: Option<ChangeLine>, ids: impl IntoIterator<Item = i64>) -> Cursor {
         let mut cursor = Cursor { newest: None, gaps: BTreeMap::new(), turn: 0 };
         let Some(newest) = newest else { return cursor };
         let mut expected = (newest.id - WINDOW).max(1);
@@ -108,15 +108,15 @@ impl Cursor {
     /// taken as a whole.
     ///
     /// # Errors
-    /// [`Lost`]
-    pub(super) fn advance(&mut self, lines: Vec<Line>) -> Result<(Vec<Line>, bool), Lost> {
+    /// [`CursorLost`]
+    pub(super) fn advance(&mut self, lines: Vec<ChangeLine>) -> Result<(Vec<ChangeLine>, bool), CursorLost> {
         if let Some(newest) = &self.newest
             && !lines.contains(newest)
         {
-            return Err(Lost);
+            return Err(CursorLost);
         }
         let before = self.id();
-        let lines: Vec<Line> = lines.into_iter().filter(|line| line.id != before).collect();
+        let lines: Vec<ChangeLine> = lines.into_iter().filter(|line| line.id != before).collect();
         let filled = self.fill(&lines);
         // Of the first line ever, whatever comes before is a gap.
         let mut expected = if before == 0 { (self.first_of(&lines) - WINDOW).max(1) } else { before + 1 };
@@ -136,12 +136,12 @@ impl Cursor {
         Ok((lines, is_partial))
     }
 
-    fn first_of(&self, lines: &[Line]) -> i64 {
+    fn first_of(&self, lines: &[ChangeLine]) -> i64 {
         lines.first().map_or(0, |line| line.id)
     }
 
     /// Takes the ids of `lines` out of the gaps; says whether any was in one.
-    pub(super) fn fill(&mut self, lines: &[Line]) -> bool {
+    pub(super) fn fill(&mut self, lines: &[ChangeLine]) -> bool {
         let mut filled = false;
         for line in lines {
             let gap = self.gaps.range(..=line.id).next_back().map(|(first, last)| (*first, *last));
@@ -178,17 +178,17 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
-    fn line(id: i64) -> Line {
-        Line { id, table: "user_auth".into(), changed_id: id * 10, at: "now".into() }
+    fn line(id: i64) -> ChangeLine {
+        ChangeLine { id, table: "user_auth".into(), changed_id: id * 10, at: "now".into() }
     }
 
     /// What a table with these lines answers.
-    fn found(table: &BTreeSet<i64>, asked: &[(i64, i64)]) -> Vec<Line> {
+    fn found(table: &BTreeSet<i64>, asked: &[(i64, i64)]) -> Vec<ChangeLine> {
         let is_asked = |id: &&i64| asked.iter().any(|(first, last)| (first..=last).contains(id));
         table.iter().filter(is_asked).map(|id| line(*id)).collect()
     }
 
-    fn read(cursor: &mut Cursor, table: &BTreeSet<i64>) -> Result<Vec<i64>, Lost> {
+    fn read(cursor: &mut Cursor, table: &BTreeSet<i64>) -> Result<Vec<i64>, CursorLost> {
         let asked = cursor.ask();
         let (lines, _) = cursor.advance(found(table, &asked))?;
         Ok(lines.iter().map(|line| line.id).collect())
@@ -227,12 +227,12 @@ mod tests {
         let mut table = BTreeSet::from([1, 2, 3]);
         let mut cursor = at(&table);
         table.remove(&3);
-        assert_eq!(read(&mut cursor.clone(), &table), Err(Lost));
+        assert_eq!(read(&mut cursor.clone(), &table), Err(CursorLost));
         table.extend([4, 5]);
-        assert_eq!(read(&mut cursor.clone(), &table), Err(Lost));
+        assert_eq!(read(&mut cursor.clone(), &table), Err(CursorLost));
         // The same id, written anew after a restore.
-        let other = Line { changed_id: 7, ..line(3) };
-        assert_eq!(cursor.advance(vec![other, line(4)]), Err(Lost));
+        let other = ChangeLine { changed_id: 7, ..line(3) };
+        assert_eq!(cursor.advance(vec![other, line(4)]), Err(CursorLost));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Error, NO_DOMAIN, Which};
+use super::{NO_DOMAIN, SourceError, Which};
 use crate::core::model::{Cell, Row, Table};
 
 /// The source's end of a transaction: what it reads goes out, and then what it
@@ -142,8 +142,8 @@ pub(super) enum Param<'e> {
 
 impl<'e> Statement<'e> {
     /// # Errors
-    /// [`Error::NotEditable`] for a rule of one tenant, where no column can say so.
-    pub fn new(edits: &'e [Edit], has_domain: bool) -> Result<Statement<'e>, Error> {
+    /// [`SourceError::NotEditable`] for a rule of one tenant, where no column can say so.
+    pub fn new(edits: &'e [Edit], has_domain: bool) -> Result<Statement<'e>, SourceError> {
         let table = edits[0].table();
         let rows = edits.iter().filter_map(|edit| match edit {
             Edit::Add(row) | Edit::Set(row, _) => Some(row),

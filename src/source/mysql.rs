@@ -15,7 +15,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::timeout;
 
 use super::cursor::{Cursor, NEWEST, WINDOW};
-use super::{BATCH, Boxed, Changes, Error, Queries, Query, Source, Transaction, Which, one_line};
+use super::{BATCH, Boxed, Changes, Queries, Query, Source, SourceError, Transaction, Which, one_line};
 use crate::core::model::{Cell, Row, Secret, Table};
 use crate::process::files::{self, Aside};
 
@@ -80,7 +80,7 @@ pub enum Tls {
 
 /// An account of the database.
 #[derive(Debug, Clone)]
-pub struct Account {
+pub struct DbAccount {
     /// Its name.
     pub user: String,
     /// Its password; empty for none.
@@ -97,9 +97,9 @@ pub struct Mysql {
     /// `--db-name`
     pub database: String,
     /// `--db-user` and `--db-pwd`
-    pub account: Account,
+    pub account: DbAccount,
     /// `--db-admin` and `--db-apwd`: makes database and account in `setup`.
-    pub admin: Option<Account>,
+    pub admin: Option<DbAccount>,
     /// `--db-from`: the address the account connects from, as the server sees
     /// it; `None` for the one it sees this machine under.
     pub from: Option<String>,
@@ -127,7 +127,7 @@ impl Mysql {
         }
     }
 
-    fn opts(&self, account: &Account, database: Option<&str>, ca: Option<Vec<u8>>) -> Opts {
+    fn opts(&self, account: &DbAccount, database: Option<&str>, ca: Option<Vec<u8>>) -> Opts {
         let password = account.password.reveal();
         let opts = OptsBuilder::default()
             .user(Some(&account.user))
@@ -159,50 +159,50 @@ impl Mysql {
 
     /// The certificates that the server's is checked against. They are read for
     /// each connection, since they may be replaced.
-    async fn ca(&self) -> Result<Option<Vec<u8>>, Error> {
+    async fn ca(&self) -> Result<Option<Vec<u8>>, SourceError> {
         static READING: LazyLock<Aside> = LazyLock::new(Aside::new);
         let Tls::Verify(Some(path)) = &self.tls else { return Ok(None) };
         let ca = path.clone();
         let read = READING.run(move || files::read(&ca)).await.flatten();
         let why = |why| format!("cannot read {}: {why}", path.display());
-        read.map(Some).map_err(|error| Error::NoTls { at: self.at(), why: why(error) })
+        read.map(Some).map_err(|error| SourceError::NoTls { at: self.at(), why: why(error) })
     }
 
-    async fn connect(&self, account: &Account, database: Option<&str>) -> Result<Conn, Error> {
+    async fn connect(&self, account: &DbAccount, database: Option<&str>) -> Result<Conn, SourceError> {
         let opts = self.opts(account, database, self.ca().await?);
         match timeout(CONNECT, Conn::new(opts)).await {
             Ok(connected) => connected.map_err(|error| self.error("connecting", &error, account)),
             Err(_) => {
                 let why = format!("no answer in {} s", CONNECT.as_secs());
-                Err(Error::Unreachable { at: self.at(), why })
+                Err(SourceError::Unreachable { at: self.at(), why })
             }
         }
     }
 
-    fn error(&self, what: &str, error: &mysql_async::Error, account: &Account) -> Error {
+    fn error(&self, what: &str, error: &mysql_async::Error, account: &DbAccount) -> SourceError {
         use mysql_async::{DriverError, Error as E, IoError};
         let at = self.at();
         match error {
-            E::Io(IoError::Tls(why)) => Error::NoTls { at, why: why.to_string() },
+            E::Io(IoError::Tls(why)) => SourceError::NoTls { at, why: why.to_string() },
             E::Driver(DriverError::NoClientSslFlagFromServer) => {
-                Error::NoTls { at, why: "the server offers none".into() }
+                SourceError::NoTls { at, why: "the server offers none".into() }
             }
             // What the TLS library objects to arrives as bad data.
             E::Io(IoError::Io(why))
                 if !matches!(self.tls, Tls::Off) && why.kind() == std::io::ErrorKind::InvalidData =>
             {
-                Error::NoTls { at, why: why.to_string() }
+                SourceError::NoTls { at, why: why.to_string() }
             }
-            E::Io(IoError::Io(why)) => Error::Unreachable { at, why: why.to_string() },
+            E::Io(IoError::Io(why)) => SourceError::Unreachable { at, why: why.to_string() },
             E::Driver(DriverError::ConnectionClosed) => {
-                Error::Unreachable { at, why: "the connection was closed".into() }
+                SourceError::Unreachable { at, why: "the connection was closed".into() }
             }
             E::Server(server) => self.server_error(what, server, account),
             other => self.statement(what, &other.to_string()),
         }
     }
 
-    fn server_error(&self, what: &str, error: &mysql_async::ServerError, account: &Account) -> Error {
+    fn server_error(&self, what: &str, error: &mysql_async::ServerError, account: &DbAccount) -> SourceError {
         let (at, user) = (self.at(), account.user.clone());
         let is_admin = self.admin.as_ref().is_some_and(|admin| std::ptr::eq(admin, account));
         let (user_option, password_option) =
@@ -210,13 +210,15 @@ impl Mysql {
         match error.code {
             code::ACCESS_DENIED | code::ACCESS_DENIED_NO_PASSWORD | code::HOST_DENIED => {
                 let from_option = if self.admin.is_some() { " (--db-from)" } else { "" };
-                Error::Refused { at, user, user_option, password_option, from_option }
+                SourceError::Refused { at, user, user_option, password_option, from_option }
             }
-            code::NO_SUCH_DATABASE => Error::NoDatabase { at, name: self.database.clone(), user },
-            code::DATABASE_DENIED if !is_admin => Error::NoDatabase { at, name: self.database.clone(), user },
+            code::NO_SUCH_DATABASE => SourceError::NoDatabase { at, name: self.database.clone(), user },
+            code::DATABASE_DENIED if !is_admin => {
+                SourceError::NoDatabase { at, name: self.database.clone(), user }
+            }
             code::DATABASE_DENIED | code::TABLE_DENIED | code::COLUMN_DENIED | code::PRIVILEGE_MISSING => {
                 let why = one_line(&error.message);
-                Error::Denied { what: what.into(), source_name: self.name(), why, user, user_option }
+                SourceError::Denied { what: what.into(), source_name: self.name(), why, user, user_option }
             }
             // The server would quote the statement, which may set a password.
             code::SYNTAX if is_admin => self.statement(what, "the server does not understand the statement"),
@@ -233,21 +235,27 @@ impl Mysql {
         }
     }
 
-    fn statement(&self, what: &str, why: &str) -> Error {
-        Error::Statement { what: what.into(), source_name: self.name(), why: one_line(why) }
+    fn statement(&self, what: &str, why: &str) -> SourceError {
+        SourceError::Statement { what: what.into(), source_name: self.name(), why: one_line(why) }
     }
 
-    async fn run(&self, conn: &mut Conn, what: &str, sql: &str, account: &Account) -> Result<(), Error> {
+    async fn run(
+        &self,
+        conn: &mut Conn,
+        what: &str,
+        sql: &str,
+        account: &DbAccount,
+    ) -> Result<(), SourceError> {
         let done = self.in_time(what, conn.query_drop(sql)).await?;
         done.map_err(|error| self.error(what, &error, account))
     }
 
-    async fn first(&self, conn: &mut Conn, what: &str, sql: &str) -> Result<Option<i64>, Error> {
+    async fn first(&self, conn: &mut Conn, what: &str, sql: &str) -> Result<Option<i64>, SourceError> {
         let found = self.in_time(what, conn.query_first::<Option<i64>, _>(sql)).await?;
         Ok(found.map_err(|error| self.error(what, &error, &self.account))?.flatten())
     }
 
-    async fn in_time<T>(&self, what: &str, work: impl Future<Output = T>) -> Result<T, Error> {
+    async fn in_time<T>(&self, what: &str, work: impl Future<Output = T>) -> Result<T, SourceError> {
         let stalled = || self.statement(what, &format!("nothing came for {} s", STALL.as_secs()));
         timeout(STALL, work).await.map_err(|_| stalled())
     }
@@ -257,7 +265,7 @@ impl Mysql {
         which: Which,
         rows: mpsc::Sender<Vec<Row>>,
         wants_cursor: bool,
-    ) -> Result<Option<Cursor>, Error> {
+    ) -> Result<Option<Cursor>, SourceError> {
         let mut conn = self.connect(&self.account, Some(&self.database)).await?;
         self.begin(&mut conn, ", READ ONLY").await?;
         let cursor = if wants_cursor { self.cursor(&mut conn).await? } else { None };
@@ -269,7 +277,7 @@ impl Mysql {
 
     /// What is read in one transaction is the state of one moment, whatever is
     /// written meanwhile and whatever the server's defaults are.
-    async fn begin(&self, conn: &mut Conn, mode: &str) -> Result<(), Error> {
+    async fn begin(&self, conn: &mut Conn, mode: &str) -> Result<(), SourceError> {
         for sql in [
             "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
             &format!("START TRANSACTION WITH CONSISTENT SNAPSHOT{mode}"),
@@ -279,13 +287,13 @@ impl Mysql {
         Ok(())
     }
 
-    async fn has_domain(&self, conn: &mut Conn) -> Result<bool, Error> {
+    async fn has_domain(&self, conn: &mut Conn) -> Result<bool, SourceError> {
         let domain = "SELECT count(*) FROM information_schema.columns WHERE table_schema = DATABASE() \
                       AND table_name = 'jitsi_property' AND column_name = 'domain'";
         Ok(self.queries.rules.is_none() && self.first(conn, "reading the schema", domain).await? == Some(1))
     }
 
-    async fn cursor(&self, conn: &mut Conn) -> Result<Option<Cursor>, Error> {
+    async fn cursor(&self, conn: &mut Conn) -> Result<Option<Cursor>, SourceError> {
         let table = "SELECT count(*) FROM information_schema.tables WHERE table_schema = DATABASE() \
                      AND table_name = 'jitsiprovs_change'";
         if self.first(conn, "reading the schema", table).await? != Some(1) {
@@ -293,7 +301,7 @@ impl Mysql {
         }
         let newest = match self.lines(conn, NEWEST).await {
             // An account that may not read it is served as if there were none.
-            Err(Error::Denied { .. }) => return Ok(None),
+            Err(SourceError::Denied { .. }) => return Ok(None),
             lines => lines?.pop(),
         };
         let first = newest.as_ref().map_or(0, |line| line.id) - WINDOW;
@@ -304,7 +312,12 @@ impl Mysql {
         Ok(Some(Cursor::new(newest, ids)))
     }
 
-    async fn send(&self, conn: &mut Conn, which: Which, rows: &mpsc::Sender<Vec<Row>>) -> Result<(), Error> {
+    async fn send(
+        &self,
+        conn: &mut Conn,
+        which: Which,
+        rows: &mpsc::Sender<Vec<Row>>,
+    ) -> Result<(), SourceError> {
         let has_domain = self.has_domain(conn).await?;
         for query in [self.queries.users(), self.queries.rules(has_domain)] {
             if let Some(query) = query.narrowed(which) {
@@ -319,7 +332,7 @@ impl Mysql {
         conn: &mut Conn,
         query: &Query<'_>,
         rows: &mpsc::Sender<Vec<Row>>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), SourceError> {
         let what = query.reading();
         let failed = |error: mysql_async::Error| match &error {
             mysql_async::Error::Server(server) if server.code == code::NO_SUCH_TABLE && !query.is_own => {
@@ -343,7 +356,7 @@ impl Mysql {
             self.in_time(&what, filling).await?.map_err(failed)?;
             std::thread::yield_now();
             let is_last = batch.len() < BATCH;
-            rows.send(batch).await.map_err(|_| Error::Cancelled)?;
+            rows.send(batch).await.map_err(|_| SourceError::Cancelled)?;
             if is_last {
                 return Ok(());
             }
@@ -374,27 +387,27 @@ impl Source for Mysql {
         which: Which,
         rows: mpsc::Sender<Vec<Row>>,
         wants_cursor: bool,
-    ) -> Boxed<'_, Result<Option<Cursor>, Error>> {
+    ) -> Boxed<'_, Result<Option<Cursor>, SourceError>> {
         Box::pin(self.load_all(which, rows, wants_cursor))
     }
 
-    fn changes<'s>(&'s self, cursor: Option<&'s Cursor>) -> Boxed<'s, Result<Changes, Error>> {
+    fn changes<'s>(&'s self, cursor: Option<&'s Cursor>) -> Boxed<'s, Result<Changes, SourceError>> {
         Box::pin(self.poll(cursor))
     }
 
-    fn prune(&self) -> Boxed<'_, Result<u64, Error>> {
+    fn prune(&self) -> Boxed<'_, Result<u64, SourceError>> {
         Box::pin(self.prune_all())
     }
 
-    fn editable(&self, table: Table) -> Result<(), Error> {
+    fn editable(&self, table: Table) -> Result<(), SourceError> {
         self.queries.editable(table)
     }
 
-    fn edit(&self, transaction: Transaction) -> Boxed<'_, Result<(), Error>> {
+    fn edit(&self, transaction: Transaction) -> Boxed<'_, Result<(), SourceError>> {
         Box::pin(self.make_all(transaction))
     }
 
-    fn setup(&self) -> Boxed<'_, Result<Vec<String>, Error>> {
+    fn setup(&self) -> Boxed<'_, Result<Vec<String>, SourceError>> {
         Box::pin(self.set_up())
     }
 }
@@ -404,7 +417,7 @@ mod tests {
     use super::*;
 
     fn source() -> Mysql {
-        let account = |user: &str, password| Account { user: user.into(), password: Secret::new(password) };
+        let account = |user: &str, password| DbAccount { user: user.into(), password: Secret::new(password) };
         Mysql {
             endpoint: Endpoint::Tcp("127.0.0.1".into(), 1),
             tls: Tls::Off,

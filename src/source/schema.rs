@@ -1,13 +1,13 @@
 //! The steps that bring a database to our schema, from `sql/`.
 
 /// One step. A database that has taken it says so in `jitsiprovs_schema`.
-pub(super) struct Step {
+pub(super) struct SchemaStep {
     pub version: i64,
     pub name: &'static str,
     sql: &'static str,
 }
 
-impl Step {
+impl SchemaStep {
     /// Its statements: in the files, a blank line stands between them.
     pub fn statements(&self) -> impl Iterator<Item = &'static str> {
         self.sql.split(";\n\n").map(|statement| statement.trim().trim_end_matches(';'))
@@ -16,8 +16,8 @@ impl Step {
 
 /// The triggers of all steps, by name: they are made again if they are missing,
 /// as after a restore of tables alone.
-pub(super) fn triggers(steps: &'static [Step]) -> impl Iterator<Item = (&'static str, &'static str)> {
-    steps.iter().flat_map(Step::statements).filter_map(|sql| {
+pub(super) fn triggers(steps: &'static [SchemaStep]) -> impl Iterator<Item = (&'static str, &'static str)> {
+    steps.iter().flat_map(SchemaStep::statements).filter_map(|sql| {
         let code = sql.strip_prefix("CREATE TRIGGER ")?;
         let name = code.strip_prefix("IF NOT EXISTS ").unwrap_or(code).split(' ').next()?;
         Some((name, sql))
@@ -26,7 +26,7 @@ pub(super) fn triggers(steps: &'static [Step]) -> impl Iterator<Item = (&'static
 
 macro_rules! steps {
     ($($path:literal)*) => {
-        &[$(Step { version: version($path), name: $path, sql: include_str!(concat!("../../sql/", $path)) }),*]
+        &[$(SchemaStep { version: version($path), name: $path, sql: include_str!(concat!("../../sql/", $path)) }),*]
     };
 }
 
@@ -45,10 +45,10 @@ const fn version(path: &str) -> i64 {
     version
 }
 
-pub(super) const MYSQL: &[Step] =
+pub(super) const MYSQL: &[SchemaStep] =
     steps!["mysql/001_original.sql" "mysql/002_tenant.sql" "mysql/003_change.sql"];
 
-pub(super) const SQLITE: &[Step] =
+pub(super) const SQLITE: &[SchemaStep] =
     steps!["sqlite/001_original.sql" "sqlite/002_tenant.sql" "sqlite/003_change.sql"];
 
 /// Where both databases note the steps they have taken.

@@ -13,9 +13,9 @@ use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 use tokio::sync::mpsc;
 
-use super::cursor::{Cursor, Line, NEWEST, WINDOW, clause};
+use super::cursor::{ChangeLine, Cursor, NEWEST, WINDOW, clause};
 use super::{
-    BATCH, Boxed, Changes, Edit, Error, IDS, MANY, Queries, Query, Source, Transaction, Which, edit,
+    BATCH, Boxed, Changes, Edit, IDS, MANY, Queries, Query, Source, SourceError, Transaction, Which, edit,
     one_line, schema,
 };
 use crate::core::model::{Cell, Change, Row, Table};
@@ -64,15 +64,18 @@ impl Sqlite {
         Sqlite { is_foreign: true, ..Sqlite::new(path, queries) }
     }
 
-    fn open(&self, flags: OpenFlags) -> Result<Connection, Error> {
+    fn open(&self, flags: OpenFlags) -> Result<Connection, SourceError> {
         // To read from a pipe would wait for somebody who writes to it.
         if std::fs::metadata(&self.path).is_ok_and(|found| !found.is_file()) {
-            return Err(Error::CannotOpen { path: self.path.clone(), why: "it is no regular file".into() });
+            return Err(SourceError::CannotOpen {
+                path: self.path.clone(),
+                why: "it is no regular file".into(),
+            });
         }
         self.open_as(&self.path, flags)
     }
 
-    fn open_as(&self, path: &Path, flags: OpenFlags) -> Result<Connection, Error> {
+    fn open_as(&self, path: &Path, flags: OpenFlags) -> Result<Connection, SourceError> {
         let open = || {
             let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
             connection.busy_timeout(BUSY)?;
@@ -86,9 +89,9 @@ impl Sqlite {
     /// To read only. It is opened for writing all the same, where that may be:
     /// the last one to close a file that is open so leaves no write-ahead log
     /// behind, which a file put in its place would be taken to belong to.
-    fn open_to_read(&self) -> Result<Connection, Error> {
+    fn open_to_read(&self) -> Result<Connection, SourceError> {
         if !exists(&self.path) {
-            return Err(Error::NoFile(self.path.clone()));
+            return Err(SourceError::NoFile(self.path.clone()));
         }
         if self.is_foreign {
             return self.open_foreign();
@@ -99,7 +102,7 @@ impl Sqlite {
         Ok(connection)
     }
 
-    fn open_foreign(&self) -> Result<Connection, Error> {
+    fn open_foreign(&self) -> Result<Connection, SourceError> {
         let read_only = OpenFlags::SQLITE_OPEN_READ_ONLY;
         let opened = self.open(read_only);
         let mut log = self.path.clone().into_os_string();
@@ -121,7 +124,7 @@ impl Sqlite {
 
     /// The file, opened to be read, and which one it is. Opening is the first
     /// look at the disk: if it hangs, this does not.
-    async fn opened(&self) -> Result<Opened, Error> {
+    async fn opened(&self) -> Result<Opened, SourceError> {
         let source = self.clone();
         let open = move || {
             // Before it is opened: should another take its place just now, it is
@@ -130,7 +133,9 @@ impl Sqlite {
             Ok(Opened { identity, connection: source.open_to_read()? })
         };
         let opened = self.opening.run_for(BUSY + files::BOUND, open).await;
-        opened.unwrap_or_else(|why| Err(Error::CannotOpen { path: self.path.clone(), why: why.to_string() }))
+        opened.unwrap_or_else(|why| {
+            Err(SourceError::CannotOpen { path: self.path.clone(), why: why.to_string() })
+        })
     }
 
     fn load_blocking(
@@ -139,7 +144,7 @@ impl Sqlite {
         which: Which,
         rows: &mpsc::Sender<Vec<Row>>,
         wants_cursor: bool,
-    ) -> Result<Option<Cursor>, Error> {
+    ) -> Result<Option<Cursor>, SourceError> {
         // One read transaction sees one state, whatever is written meanwhile.
         let transaction =
             connection.transaction().map_err(|error| self.error("beginning a transaction", &error))?;
@@ -153,7 +158,7 @@ impl Sqlite {
         &self,
         Opened { identity, mut connection }: Opened,
         cursor: Option<Cursor>,
-    ) -> Result<Changes, Error> {
+    ) -> Result<Changes, SourceError> {
         if identity != *self.loaded.lock().unwrap_or_else(PoisonError::into_inner) {
             return Ok(Changes::Unknown("another file"));
         }
@@ -172,7 +177,7 @@ impl Sqlite {
         let Ok((lines, false)) = cursor.advance(found) else {
             return Ok(Changes::Unknown("other changes"));
         };
-        let rows: BTreeSet<(Table, i64)> = lines.iter().filter_map(Line::row).collect();
+        let rows: BTreeSet<(Table, i64)> = lines.iter().filter_map(ChangeLine::row).collect();
         let mut changes = Vec::new();
         for query in [self.queries.users(), self.queries.rules(self.has_domain(&transaction)?)] {
             let of_table = rows.iter().filter(|(table, _)| *table == query.table);
@@ -194,7 +199,7 @@ impl Sqlite {
         query: &Query<'_>,
         ids: &[i64],
         changes: &mut Vec<Change>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), SourceError> {
         let failed = |error: rusqlite::Error| self.failed(query, &error);
         let mut statement = connection.prepare(&query.of_ids(ids)).map_err(failed)?;
         let columns = statement.column_count();
@@ -210,17 +215,17 @@ impl Sqlite {
     }
 
     /// Lines of `jitsiprovs_change`, given the end of the query.
-    fn lines(&self, connection: &Connection, clause: &str) -> Result<Vec<Line>, Error> {
+    fn lines(&self, connection: &Connection, clause: &str) -> Result<Vec<ChangeLine>, SourceError> {
         let failed = |error: rusqlite::Error| self.error("reading `jitsiprovs_change`", &error);
         let sql = format!("SELECT id, changed_table, changed_id, changed_at FROM jitsiprovs_change {clause}");
         let mut statement = connection.prepare(&sql).map_err(failed)?;
         let lines = statement.query_map([], |row| {
-            Ok(Line { id: row.get(0)?, table: row.get(1)?, changed_id: row.get(2)?, at: row.get(3)? })
+            Ok(ChangeLine { id: row.get(0)?, table: row.get(1)?, changed_id: row.get(2)?, at: row.get(3)? })
         });
         lines.map_err(failed)?.collect::<Result<_, _>>().map_err(failed)
     }
 
-    fn prune_blocking(&self) -> Result<u64, Error> {
+    fn prune_blocking(&self) -> Result<u64, SourceError> {
         let connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         // The newest line stays: it is how servers know the place where they are.
         let sql = "DELETE FROM jitsiprovs_change WHERE changed_at < datetime('now', '-1 day') \
@@ -229,17 +234,17 @@ impl Sqlite {
         pruned.map(|lines| lines as u64).map_err(|error| self.error("pruning `jitsiprovs_change`", &error))
     }
 
-    fn has_domain(&self, connection: &Connection) -> Result<bool, Error> {
+    fn has_domain(&self, connection: &Connection) -> Result<bool, SourceError> {
         let domain = "SELECT 1 FROM pragma_table_info('jitsi_property') WHERE name = 'domain'";
         Ok(self.queries.rules.is_none() && self.has(connection, domain)?)
     }
 
-    fn has(&self, connection: &Connection, query: &str) -> Result<bool, Error> {
+    fn has(&self, connection: &Connection, query: &str) -> Result<bool, SourceError> {
         let found = connection.query_row(query, [], |_| Ok(())).optional();
         Ok(found.map_err(|error| self.error("reading the schema", &error))?.is_some())
     }
 
-    fn cursor(&self, connection: &Connection) -> Result<Option<Cursor>, Error> {
+    fn cursor(&self, connection: &Connection) -> Result<Option<Cursor>, SourceError> {
         if !self.has(connection, "SELECT 1 FROM sqlite_master WHERE name = 'jitsiprovs_change'")? {
             return Ok(None);
         }
@@ -258,7 +263,7 @@ impl Sqlite {
         connection: &Connection,
         which: Which,
         rows: &mpsc::Sender<Vec<Row>>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), SourceError> {
         let has_domain = self.has_domain(connection)?;
         for query in [self.queries.users(), self.queries.rules(has_domain)] {
             if let Some(query) = query.narrowed(which) {
@@ -273,7 +278,7 @@ impl Sqlite {
         connection: &Connection,
         query: &Query<'_>,
         rows: &mpsc::Sender<Vec<Row>>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), SourceError> {
         let failed = |error: rusqlite::Error| self.failed(query, &error);
         let mut statement = connection.prepare(&query.sql).map_err(failed)?;
         let columns = statement.column_count();
@@ -287,16 +292,16 @@ impl Sqlite {
             batch.push(query.row(cells, place));
             if batch.len() == BATCH {
                 let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
-                rows.blocking_send(full).map_err(|_| Error::Cancelled)?;
+                rows.blocking_send(full).map_err(|_| SourceError::Cancelled)?;
             }
         }
-        rows.blocking_send(batch).map_err(|_| Error::Cancelled)
+        rows.blocking_send(batch).map_err(|_| SourceError::Cancelled)
     }
 
-    fn edit_blocking(&self, transaction: Transaction) -> Result<(), Error> {
+    fn edit_blocking(&self, transaction: Transaction) -> Result<(), SourceError> {
         let Transaction { which, rows, is_read, mut edits, is_all } = transaction;
         if !exists(&self.path) {
-            return Err(Error::NoFile(self.path.clone()));
+            return Err(SourceError::NoFile(self.path.clone()));
         }
         let mut connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         connection.busy_timeout(PATIENCE).map_err(|error| self.error("opening it", &error))?;
@@ -304,7 +309,7 @@ impl Sqlite {
         let transaction = connection
             .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
             .map_err(|error| match error.sqlite_error_code() {
-                Some(ErrorCode::DatabaseBusy) => Error::Busy(self.name()),
+                Some(ErrorCode::DatabaseBusy) => SourceError::Busy(self.name()),
                 _ => self.error("beginning a transaction", &error),
             })?;
         self.send(&transaction, which, &rows)?;
@@ -318,12 +323,12 @@ impl Sqlite {
             }
         }
         if is_all.blocking_recv().is_err() {
-            return Err(Error::Cancelled);
+            return Err(SourceError::Cancelled);
         }
         transaction.commit().map_err(|error| self.error("committing", &error))
     }
 
-    fn make(&self, connection: &Connection, edit: &Edit, has_domain: bool) -> Result<(), Error> {
+    fn make(&self, connection: &Connection, edit: &Edit, has_domain: bool) -> Result<(), SourceError> {
         let table = edit.table();
         self.queries.editable(table)?;
         let edit::Statement { sql, params, ids } =
@@ -342,18 +347,19 @@ impl Sqlite {
         let mut statement = connection.prepare_cached(&sql).map_err(failed)?;
         let changed = statement.execute(rusqlite::params_from_iter(values)).map_err(failed)?;
         match *ids {
-            [id] if changed == 0 => Err(Error::Gone { table, id }),
+            [id] if changed == 0 => Err(SourceError::Gone { table, id }),
             _ => Ok(()),
         }
     }
 
-    fn setup_blocking(&self) -> Result<Vec<String>, Error> {
+    fn setup_blocking(&self) -> Result<Vec<String>, SourceError> {
         let is_new = !exists(&self.path);
         if is_new {
             // It will hold passwords: nobody else is to read it.
             let created =
                 OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&self.path);
-            created.map_err(|why| Error::CannotOpen { path: self.path.clone(), why: why.to_string() })?;
+            created
+                .map_err(|why| SourceError::CannotOpen { path: self.path.clone(), why: why.to_string() })?;
         }
         let mut connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let mut done = Vec::new();
@@ -412,7 +418,7 @@ impl Sqlite {
         Ok(done)
     }
 
-    fn failed(&self, query: &Query<'_>, error: &rusqlite::Error) -> Error {
+    fn failed(&self, query: &Query<'_>, error: &rusqlite::Error) -> SourceError {
         let missing = format!("no such table: {}", query.table);
         if !query.is_own && error.to_string().contains(&missing) {
             return query.no_table(self.name());
@@ -420,7 +426,7 @@ impl Sqlite {
         self.error(&query.reading(), error)
     }
 
-    fn error(&self, what: &str, error: &rusqlite::Error) -> Error {
+    fn error(&self, what: &str, error: &rusqlite::Error) -> SourceError {
         // The extended message is the one that names the thing.
         let why = match error {
             rusqlite::Error::SqliteFailure(_, Some(message)) => message.clone(),
@@ -433,8 +439,8 @@ impl Sqlite {
                 | ErrorCode::NotADatabase
                 | ErrorCode::PermissionDenied
                 | ErrorCode::ReadOnly,
-            ) => Error::CannotOpen { path: self.path.clone(), why },
-            _ => Error::Statement { what: what.to_owned(), source_name: self.name(), why },
+            ) => SourceError::CannotOpen { path: self.path.clone(), why },
+            _ => SourceError::Statement { what: what.to_owned(), source_name: self.name(), why },
         }
     }
 }
@@ -483,21 +489,21 @@ impl Source for Sqlite {
         which: Which,
         rows: mpsc::Sender<Vec<Row>>,
         wants_cursor: bool,
-    ) -> Boxed<'_, Result<Option<Cursor>, Error>> {
+    ) -> Boxed<'_, Result<Option<Cursor>, SourceError>> {
         Box::pin(async move {
             let (source, opened) = (self.clone(), self.opened().await?);
             blocking(move || source.load_blocking(opened, which, &rows, wants_cursor)).await
         })
     }
 
-    fn changes<'s>(&'s self, cursor: Option<&'s Cursor>) -> Boxed<'s, Result<Changes, Error>> {
+    fn changes<'s>(&'s self, cursor: Option<&'s Cursor>) -> Boxed<'s, Result<Changes, SourceError>> {
         Box::pin(async move {
             let (source, opened, cursor) = (self.clone(), self.opened().await?, cursor.cloned());
             blocking(move || source.poll_blocking(opened, cursor)).await
         })
     }
 
-    fn prune(&self) -> Boxed<'_, Result<u64, Error>> {
+    fn prune(&self) -> Boxed<'_, Result<u64, SourceError>> {
         let source = self.clone();
         Box::pin(blocking(move || source.prune_blocking()))
     }
@@ -511,16 +517,16 @@ impl Source for Sqlite {
         vec![self.path.clone(), beside("-wal"), beside("-journal")]
     }
 
-    fn editable(&self, table: Table) -> Result<(), Error> {
+    fn editable(&self, table: Table) -> Result<(), SourceError> {
         self.queries.editable(table)
     }
 
-    fn edit(&self, transaction: Transaction) -> Boxed<'_, Result<(), Error>> {
+    fn edit(&self, transaction: Transaction) -> Boxed<'_, Result<(), SourceError>> {
         let source = self.clone();
         Box::pin(blocking(move || source.edit_blocking(transaction)))
     }
 
-    fn setup(&self) -> Boxed<'_, Result<Vec<String>, Error>> {
+    fn setup(&self) -> Boxed<'_, Result<Vec<String>, SourceError>> {
         let source = self.clone();
         Box::pin(blocking(move || source.setup_blocking()))
     }

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::{ACCESS, Lost};
-use crate::telemetry::visible::{Form, escape_but};
+use super::{ACCESS, LostLines};
+use crate::telemetry::visible::{EscapeStyle, escape_but};
 
 /// Lines that wait at most in each queue; a few megabytes.
 const CAPACITY: usize = 8192;
@@ -29,35 +29,35 @@ const TELL: Duration = Duration::from_secs(1);
 static LOST: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
 
 /// How many lines were lost since the start.
-pub(super) fn lost() -> Lost {
-    let of = |kind: Kind| LOST[kind as usize].load(Ordering::Relaxed);
-    Lost { important: of(Kind::Important), routine: of(Kind::Routine) }
+pub(super) fn lost() -> LostLines {
+    let of = |kind: Priority| LOST[kind as usize].load(Ordering::Relaxed);
+    LostLines { important: of(Priority::Important), routine: of(Priority::Routine) }
 }
 
 /// Which queue a line waits in. Important lines are written first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum Priority {
     /// Everything but the following.
     Important,
     /// A line for each request, and debug messages.
     Routine,
 }
 
-impl Kind {
+impl Priority {
     /// In the order in which they are written.
-    const ALL: [Kind; 2] = [Kind::Important, Kind::Routine];
+    const ALL: [Priority; 2] = [Priority::Important, Priority::Routine];
 
-    fn of(meta: &Metadata<'_>) -> Kind {
+    fn of(meta: &Metadata<'_>) -> Priority {
         match meta.target() == ACCESS || *meta.level() > Level::INFO {
-            true => Kind::Routine,
-            false => Kind::Important,
+            true => Priority::Routine,
+            false => Priority::Important,
         }
     }
 
     fn name(self) -> &'static str {
         match self {
-            Kind::Important => "important",
-            Kind::Routine => "routine",
+            Priority::Important => "important",
+            Priority::Routine => "routine",
         }
     }
 }
@@ -66,22 +66,22 @@ impl Kind {
 /// made.
 pub(super) struct Queued<M, W> {
     target: M,
-    look: Look,
+    look: LineFormat,
     queue: Arc<Queue<W>>,
 }
 
 /// What lines look like that the target gets.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Look {
+pub(super) struct LineFormat {
     /// Whether they end with a line break.
     pub has_end: bool,
     /// Whether they have colours.
     pub has_colours: bool,
     /// How characters are shown that would act on a terminal or begin a line.
-    pub escapes: Form,
+    pub escapes: EscapeStyle,
 }
 
-impl Look {
+impl LineFormat {
     /// A line of text as it is to be written: one line, whatever is in it.
     fn of(self, mut line: Vec<u8>) -> Vec<u8> {
         line.pop_if(|last| *last == b'\n');
@@ -101,14 +101,14 @@ impl Look {
 }
 
 pub(super) struct Queue<W> {
-    state: Mutex<State<W>>,
+    state: Mutex<QueueState<W>>,
     /// There is a line.
     filled: Condvar,
     /// There is none, and none is being written.
     emptied: Condvar,
 }
 
-struct State<W> {
+struct QueueState<W> {
     /// Lines of each kind.
     lines: [VecDeque<(W, Vec<u8>)>; 2],
     is_writing: bool,
@@ -116,7 +116,7 @@ struct State<W> {
     lost: [u64; 2],
 }
 
-impl<W> State<W> {
+impl<W> QueueState<W> {
     fn next(&mut self) -> Option<(W, Vec<u8>)> {
         self.lines.iter_mut().find_map(VecDeque::pop_front)
     }
@@ -131,9 +131,9 @@ impl<M, W: Write + Send + 'static> Queued<M, W> {
     ///
     /// # Errors
     /// When there is no thread to be had.
-    pub fn start(target: M, look: Look) -> io::Result<Queued<M, W>> {
-        let lines = Kind::ALL.map(|_| VecDeque::new());
-        let state = State { lines, is_writing: false, lost: [0; 2] };
+    pub fn start(target: M, look: LineFormat) -> io::Result<Queued<M, W>> {
+        let lines = Priority::ALL.map(|_| VecDeque::new());
+        let state = QueueState { lines, is_writing: false, lost: [0; 2] };
         let queue =
             Arc::new(Queue { state: Mutex::new(state), filled: Condvar::new(), emptied: Condvar::new() });
         let writing = queue.clone();
@@ -145,18 +145,18 @@ impl<M, W: Write + Send + 'static> Queued<M, W> {
         self.queue.clone()
     }
 
-    fn line(&self, to: W, kind: Kind) -> Line<'_, W> {
-        Line { to: Some(to), kind, text: Vec::new(), look: self.look, queue: &self.queue }
+    fn line(&self, to: W, kind: Priority) -> LogLine<'_, W> {
+        LogLine { to: Some(to), kind, text: Vec::new(), look: self.look, queue: &self.queue }
     }
 }
 
 impl<W: Write> Queue<W> {
     /// Nothing under this lock can panic half-way, so a poisoned one is as good.
-    fn lock(&self) -> MutexGuard<'_, State<W>> {
+    fn lock(&self) -> MutexGuard<'_, QueueState<W>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, to: W, kind: Kind, line: Vec<u8>) {
+    fn push(&self, to: W, kind: Priority, line: Vec<u8>) {
         let mut state = self.lock();
         let lines = &mut state.lines[kind as usize];
         if lines.len() < CAPACITY {
@@ -187,7 +187,9 @@ impl<W: Write> Queue<W> {
             let _ = to.write_all(&line).and_then(|()| to.flush());
             drop(to);
             if lost != told && (is_last || told_at.is_none_or(|at| at.elapsed() > TELL)) {
-                for kind in Kind::ALL.into_iter().filter(|kind| lost[*kind as usize] > told[*kind as usize]) {
+                for kind in
+                    Priority::ALL.into_iter().filter(|kind| lost[*kind as usize] > told[*kind as usize])
+                {
                     tracing::warn!(
                         kind = kind.name(),
                         lost = lost[kind as usize],
@@ -210,7 +212,7 @@ pub(super) trait Flush: Send + Sync {
 
 impl<W: Write + Send> Flush for Queue<W> {
     fn flush(&self, patience: Duration) {
-        let has_more = |state: &mut State<W>| state.is_writing || !state.is_empty();
+        let has_more = |state: &mut QueueState<W>| state.is_writing || !state.is_empty();
         drop(self.emptied.wait_timeout_while(self.lock(), patience, has_more));
     }
 }
@@ -220,27 +222,27 @@ where
     M: MakeWriter<'a, Writer = W>,
     W: Write + Send + 'static,
 {
-    type Writer = Line<'a, W>;
+    type Writer = LogLine<'a, W>;
 
-    fn make_writer(&'a self) -> Line<'a, W> {
-        self.line(self.target.make_writer(), Kind::Important)
+    fn make_writer(&'a self) -> LogLine<'a, W> {
+        self.line(self.target.make_writer(), Priority::Important)
     }
 
-    fn make_writer_for(&'a self, meta: &Metadata<'_>) -> Line<'a, W> {
-        self.line(self.target.make_writer_for(meta), Kind::of(meta))
+    fn make_writer_for(&'a self, meta: &Metadata<'_>) -> LogLine<'a, W> {
+        self.line(self.target.make_writer_for(meta), Priority::of(meta))
     }
 }
 
 /// A line being put together; queued when it is dropped.
-pub(super) struct Line<'a, W: Write> {
+pub(super) struct LogLine<'a, W: Write> {
     to: Option<W>,
-    kind: Kind,
+    kind: Priority,
     text: Vec<u8>,
-    look: Look,
+    look: LineFormat,
     queue: &'a Queue<W>,
 }
 
-impl<W: Write> Write for Line<'_, W> {
+impl<W: Write> Write for LogLine<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.text.extend_from_slice(bytes);
         Ok(bytes.len())
@@ -251,7 +253,7 @@ impl<W: Write> Write for Line<'_, W> {
     }
 }
 
-impl<W: Write> Drop for Line<'_, W> {
+impl<W: Write> Drop for LogLine<'_, W> {
     fn drop(&mut self) {
         if let Some(to) = self.to.take() {
             let line = self.look.of(std::mem::take(&mut self.text));
@@ -268,9 +270,9 @@ mod tests {
 
     /// A log whose reader takes a line whenever it likes.
     #[derive(Clone)]
-    struct Slow(SyncSender<String>);
+    struct SlowLog(SyncSender<String>);
 
-    impl Write for Slow {
+    impl Write for SlowLog {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let _ = self.0.send(String::from_utf8_lossy(bytes).trim_end().to_owned());
             Ok(bytes.len())
@@ -281,17 +283,17 @@ mod tests {
         }
     }
 
-    const PLAIN: Look = Look { has_end: true, has_colours: false, escapes: Form::Braces };
+    const PLAIN: LineFormat = LineFormat { has_end: true, has_colours: false, escapes: EscapeStyle::Braces };
 
-    fn slow() -> (impl Fn() -> Slow + Send + Sync, Receiver<String>) {
+    fn slow() -> (impl Fn() -> SlowLog + Send + Sync, Receiver<String>) {
         let (sender, lines) = sync_channel(0);
-        (move || Slow(sender.clone()), lines)
+        (move || SlowLog(sender.clone()), lines)
     }
 
     #[test]
     fn nobody_waits_for_a_slow_reader_who_is_told_how_much_is_lost() {
         let (target, lines) = slow();
-        let queued = Queued::<_, Slow>::start(target, PLAIN).expect("a thread");
+        let queued = Queued::<_, SlowLog>::start(target, PLAIN).expect("a thread");
         let queue = queued.queue();
         for number in 0..CAPACITY + 100 {
             write!(queued.make_writer(), "{number}").expect("queued");
@@ -308,7 +310,7 @@ mod tests {
     #[test]
     fn all_that_is_queued_is_written_before_the_end() {
         let (target, lines) = slow();
-        let queued = Queued::<_, Slow>::start(target, PLAIN).expect("a thread");
+        let queued = Queued::<_, SlowLog>::start(target, PLAIN).expect("a thread");
         let reader = std::thread::spawn(move || lines.iter().take(1000).count());
         (0..1000).for_each(|_| queued.make_writer().write_all(b"line\n").expect("queued"));
         queued.queue().flush(Duration::from_secs(60));
@@ -321,9 +323,9 @@ mod tests {
         let line = "a\nb \u{202e}\x1b[1m\u{e9}\n";
         for (look, expected) in [
             (PLAIN, "a\\nb \\u{202e}\\u{1b}[1m\u{e9}\n"),
-            (Look { has_end: false, ..PLAIN }, "a\\nb \\u{202e}\\u{1b}[1m\u{e9}"),
-            (Look { has_colours: true, ..PLAIN }, "a\\nb \\u{202e}\x1b[1m\u{e9}\n"),
-            (Look { escapes: Form::Units, ..PLAIN }, "a\\nb \\u202e\\u001b[1m\u{e9}\n"),
+            (LineFormat { has_end: false, ..PLAIN }, "a\\nb \\u{202e}\\u{1b}[1m\u{e9}"),
+            (LineFormat { has_colours: true, ..PLAIN }, "a\\nb \\u{202e}\x1b[1m\u{e9}\n"),
+            (LineFormat { escapes: EscapeStyle::Units, ..PLAIN }, "a\\nb \\u202e\\u001b[1m\u{e9}\n"),
         ] {
             assert_eq!(String::from_utf8(look.of(line.into())).as_deref(), Ok(expected), "{look:?}");
         }
@@ -335,9 +337,9 @@ mod tests {
     #[test]
     fn important_lines_pass_those_of_requests() {
         let (target, lines) = slow();
-        let queued = Queued::<_, Slow>::start(target, PLAIN).expect("a thread");
+        let queued = Queued::<_, SlowLog>::start(target, PLAIN).expect("a thread");
         for number in 0..CAPACITY + 100 {
-            write!(queued.line(queued.target.make_writer(), Kind::Routine), "routine {number}")
+            write!(queued.line(queued.target.make_writer(), Priority::Routine), "routine {number}")
                 .expect("queued");
             if number % 100 == 0 {
                 write!(queued.make_writer(), "important {}", number / 100).expect("queued");
@@ -359,7 +361,7 @@ mod tests {
     fn access_lines_and_debug_messages_are_routine() {
         /// Notes the kinds of the events that it is shown.
         #[derive(Clone, Default)]
-        struct Kinds(Arc<Mutex<Vec<Kind>>>);
+        struct Kinds(Arc<Mutex<Vec<Priority>>>);
 
         impl<'a> MakeWriter<'a> for Kinds {
             type Writer = io::Sink;
@@ -369,7 +371,7 @@ mod tests {
             }
 
             fn make_writer_for(&'a self, meta: &Metadata<'_>) -> io::Sink {
-                self.0.lock().expect("kinds").push(Kind::of(meta));
+                self.0.lock().expect("kinds").push(Priority::of(meta));
                 io::sink()
             }
         }
@@ -384,7 +386,7 @@ mod tests {
             tracing::debug!("routine");
             tracing::trace!("routine");
         });
-        let expected = [[Kind::Important; 3], [Kind::Routine; 3]].concat();
+        let expected = [[Priority::Important; 3], [Priority::Routine; 3]].concat();
         assert_eq!(*kinds.0.lock().expect("kinds"), expected);
     }
 }

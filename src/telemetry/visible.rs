@@ -12,7 +12,7 @@ use icu_properties::{CodePointMapData, CodePointSetData};
 
 /// What an escape looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub enum EscapeStyle {
     /// `\u{202e}`, for people.
     Braces,
     /// `\u202e`, and a surrogate pair above U+FFFF: in JSON and in Java's
@@ -44,12 +44,12 @@ fn is_mark(c: char) -> bool {
 }
 
 /// Text of others, on one line.
-pub fn escape(text: &str, form: Form) -> Cow<'_, str> {
+pub fn escape(text: &str, form: EscapeStyle) -> Cow<'_, str> {
     escape_but(text, form, |_| false)
 }
 
 /// The same, but for characters that are `kept` as they are.
-pub fn escape_but(text: &str, form: Form, kept: impl Fn(char) -> bool) -> Cow<'_, str> {
+pub fn escape_but(text: &str, form: EscapeStyle, kept: impl Fn(char) -> bool) -> Cow<'_, str> {
     // Nearly all of it is, and nearly all text.
     if text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
         return text.into();
@@ -68,10 +68,10 @@ pub fn escape_but(text: &str, form: Form, kept: impl Fn(char) -> bool) -> Cow<'_
     out.into()
 }
 
-fn escape_char(c: char, form: Form, out: &mut String) {
+fn escape_char(c: char, form: EscapeStyle, out: &mut String) {
     match (c, form) {
-        ('\n' | '\r' | '\t', _) | (_, Form::Braces) => out.extend(c.escape_default()),
-        (_, Form::Units) => {
+        ('\n' | '\r' | '\t', _) | (_, EscapeStyle::Braces) => out.extend(c.escape_default()),
+        (_, EscapeStyle::Units) => {
             for unit in c.encode_utf16(&mut [0; 2]) {
                 // A text takes everything.
                 let _ = write!(out, "\\u{unit:04x}");
@@ -104,20 +104,20 @@ mod tests {
             ("e\u{301}\u{301}", "e\u{301}\u{301}"),
             ("\u{301}e \u{301}\"\u{20dd}", "\\u{301}e \\u{301}\"\\u{20dd}"),
         ] {
-            assert_eq!(escape(text, Form::Braces), expected, "{text:?}");
+            assert_eq!(escape(text, EscapeStyle::Braces), expected, "{text:?}");
         }
-        assert_eq!(escape("\u{202e}\n\u{e0041}\x1b", Form::Units), "\\u202e\\n\\udb40\\udc41\\u001b");
-        assert_eq!(escape_but("a\n\x1b", Form::Braces, |c| c == '\n'), "a\n\\u{1b}");
+        assert_eq!(escape("\u{202e}\n\u{e0041}\x1b", EscapeStyle::Units), "\\u202e\\n\\udb40\\udc41\\u001b");
+        assert_eq!(escape_but("a\n\x1b", EscapeStyle::Braces, |c| c == '\n'), "a\n\\u{1b}");
     }
 
     proptest! {
         #[test]
         fn what_is_escaped_needs_no_escape_and_is_the_same_in_json(text in r#"(\PC|[\x00-\u{2fff}\u{e0000}-\u{e01ff}]){0,12}"#) {
-            let escaped = escape(&text, Form::Braces);
+            let escaped = escape(&text, EscapeStyle::Braces);
             prop_assert!(escaped.chars().all(is_visible));
-            prop_assert_eq!(&escape(&escaped, Form::Braces), &escaped);
+            prop_assert_eq!(&escape(&escaped, EscapeStyle::Braces), &escaped);
             let json = serde_json::to_string(&text).unwrap();
-            let escaped = escape(&json, Form::Units);
+            let escaped = escape(&json, EscapeStyle::Units);
             prop_assert_eq!(serde_json::from_str::<String>(&escaped).unwrap(), text);
         }
     }

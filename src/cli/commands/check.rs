@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::print::{Text, counted};
-use super::{print, tables};
+use super::{edit_session, print};
 use crate::cli::args::{self, ListFormat};
-use crate::cli::config::Tables;
-use crate::ops::check::{self, Finding, Report, Settings, Severity};
+use crate::cli::config::TableAccess;
+use crate::ops::check::{self, CheckReport, CheckSettings, Finding, Severity};
 use crate::snapshot::{Counts, Writer};
 use crate::source::Which;
 
@@ -19,11 +19,11 @@ const SHOWN: usize = 10;
 #[derive(Serialize)]
 struct Printed<'r> {
     findings: &'r [Finding],
-    summary: Summary,
+    summary: CheckSummary,
 }
 
 #[derive(Serialize)]
-struct Summary {
+struct CheckSummary {
     users: usize,
     rules: usize,
     tenants: usize,
@@ -37,23 +37,23 @@ struct Summary {
 ///
 /// # Errors
 /// When the rows cannot be read.
-pub async fn check(options: args::Check) -> anyhow::Result<ExitCode> {
-    let args::Check { ignore, verbose, listed, tables } = options;
-    let Tables { source, snapshot: options, params: _ } = Tables::new(tables)?;
+pub async fn check(options: args::CheckArgs) -> anyhow::Result<ExitCode> {
+    let args::CheckArgs { ignore, verbose, listed, tables } = options;
+    let TableAccess { source, snapshot: options, params: _ } = TableAccess::new(tables)?;
     let mut writer = Writer::new(options.clone());
     writer.begin_load();
     let mut draft = writer.draft_of_load();
     draft.keep_all_problems();
     // Rows are not kept: a snapshot is smaller, and all that is needed.
-    tables::scan(&*source, Which::All, |row| {
+    edit_session::scan(&*source, Which::All, |row| {
         draft.put(&row);
     })
     .await?;
     let (snapshot, problems) = draft.commit();
     drop(writer);
-    let settings = Settings { ignored: ignore, each_user: verbose };
+    let settings = CheckSettings { ignored: ignore, each_user: verbose };
     let report = check::check(&snapshot, problems.first, &options, &settings);
-    let summary = Summary::of(&report, snapshot.counts());
+    let summary = CheckSummary::of(&report, snapshot.counts());
     match listed.format {
         ListFormat::Table => print::write(text(&report, &summary, if verbose { usize::MAX } else { SHOWN }))?,
         ListFormat::Json => print::write(Text::json(&Printed { findings: &report.findings, summary })?)?,
@@ -61,9 +61,9 @@ pub async fn check(options: args::Check) -> anyhow::Result<ExitCode> {
     Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-impl Summary {
-    fn of(report: &Report, counts: Counts) -> Summary {
-        Summary {
+impl CheckSummary {
+    fn of(report: &CheckReport, counts: Counts) -> CheckSummary {
+        CheckSummary {
             users: counts.users,
             rules: counts.rules,
             tenants: counts.tenants,
@@ -75,7 +75,7 @@ impl Summary {
 }
 
 /// A line a finding, at most `shown` of each kind, and what they come to.
-fn text(report: &Report, summary: &Summary, shown: usize) -> Text {
+fn text(report: &CheckReport, summary: &CheckSummary, shown: usize) -> Text {
     let mut text = Text::default();
     for kind in report.findings.chunk_by(|one, other| one.code == other.code) {
         for Finding { severity, code, table, id, message } in kind.iter().take(shown) {
@@ -89,7 +89,7 @@ fn text(report: &Report, summary: &Summary, shown: usize) -> Text {
             text.push_styled(colour(*severity), severity.name(), line);
         }
     }
-    let Summary { users, rules, tenants, errors, warnings, hints } = *summary;
+    let CheckSummary { users, rules, tenants, errors, warnings, hints } = *summary;
     text.push(format_args!(
         "{}, {} and {} in {} and {} of {}",
         counted(errors, "error"),

@@ -16,22 +16,22 @@ use crate::reload;
 use crate::serve::app::Prepared;
 use crate::serve::http::client_address::TrustedProxies;
 use crate::serve::http::{self, params};
-use crate::serve::listener::Limits;
+use crate::serve::listener::ConnectionLimits;
 use crate::serve::throttle;
 use crate::snapshot;
 use crate::source::{Queries, Source, Sqlite};
 
 /// What the text in `demo.txt` is made with.
 #[derive(Serialize)]
-struct Text {
+struct DemoText {
     url: String,
     path: String,
     pid: u32,
-    requests: Vec<Request>,
+    requests: Vec<DemoRequest>,
 }
 
 #[derive(Serialize)]
-struct Request {
+struct DemoRequest {
     why: &'static str,
     form: String,
 }
@@ -40,8 +40,8 @@ struct Request {
 ///
 /// # Errors
 /// When the port is in use, or there is no room for a temporary file.
-pub async fn demo(options: args::Demo) -> anyhow::Result<()> {
-    let args::Demo { http_port } = options;
+pub async fn demo(options: args::DemoArgs) -> anyhow::Result<()> {
+    let args::DemoArgs { http_port } = options;
     let folder = tempfile::tempdir().context("cannot make a temporary folder: check TMPDIR")?;
     let path = folder.path().join("demo.db");
     let source = Sqlite::new(&path, Queries::default());
@@ -53,13 +53,13 @@ pub async fn demo(options: args::Demo) -> anyhow::Result<()> {
         admin: None,
         tls: None,
         proxies: TrustedProxies::default(),
-        limits: Limits { drain: Duration::from_secs(1), ..Limits::default() },
+        limits: ConnectionLimits { drain: Duration::from_secs(1), ..ConnectionLimits::default() },
         body_timeout: Duration::from_secs(10),
-        throttle: throttle::Settings { limit: 10, window: Duration::from_secs(60) },
+        throttle: throttle::ThrottleSettings { limit: 10, window: Duration::from_secs(60) },
         source: Arc::new(source),
-        snapshot: snapshot::Options::default(),
-        reload: reload::Settings::default(),
-        params: params::Settings::default(),
+        snapshot: snapshot::SnapshotOptions::default(),
+        reload: reload::ReloadSettings::default(),
+        params: params::ParamSettings::default(),
         access_log: true,
         metrics_tenants: false,
         operators: http::Admin::default(),
@@ -72,13 +72,13 @@ pub async fn demo(options: args::Demo) -> anyhow::Result<()> {
     Prepared::new(serve)?.run(explain).await
 }
 
-fn text(address: SocketAddr, path: &Path) -> Text {
-    let request = |why, user: &str, password: &str, more: &str| Request {
+fn text(address: SocketAddr, path: &Path) -> DemoText {
+    let request = |why, user: &str, password: &str, more: &str| DemoRequest {
         why,
         form: format!("username={user}&password={password}{more}"),
     };
     let hardware = "&osname=Linux&hwaddr=00:1a:2b:3c:4d:5e";
-    Text {
+    DemoText {
         url: format!("http://{address}/jitsiprovs/"),
         path: path.display().to_string(),
         pid: std::process::id(),
@@ -97,7 +97,7 @@ fn text(address: SocketAddr, path: &Path) -> Text {
     }
 }
 
-fn render(text: &Text) -> Result<String, tinytemplate::error::Error> {
+fn render(text: &DemoText) -> Result<String, tinytemplate::error::Error> {
     let mut templates = TinyTemplate::new();
     // It is text for a terminal, not HTML.
     templates.set_default_formatter(&tinytemplate::format_unescaped);

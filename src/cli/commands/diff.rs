@@ -8,15 +8,15 @@ use anyhow::Context;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
+use super::edit_session::shown;
 use super::print::{self, Text, number, text};
-use super::tables::shown;
-use super::{node, tables};
+use super::{edit_session, node};
 use crate::cli::args::{self, ListFormat};
-use crate::cli::config::{self, Tables};
+use crate::cli::config::{self, TableAccess};
 use crate::core::model::{Row, Table};
 use crate::serve::http::admin_key::AdminKey;
 use crate::serve::http::node::ROWS;
-use crate::snapshot::{Options, content};
+use crate::snapshot::{SnapshotOptions, content};
 use crate::source::Which;
 
 /// How long to wait at least before rows that differ are looked at again.
@@ -40,15 +40,16 @@ struct Difference {
 ///
 /// # Errors
 /// When the database or the node cannot be read.
-pub async fn diff(options: args::Diff) -> anyhow::Result<ExitCode> {
-    let args::Diff { url, admin_secret_file, max_lag, listed, tables } = options;
-    let node = Node { authority: node::authority(&url)?, key: config::admin_key(&admin_secret_file)? };
-    let tables = Tables::new(tables)?;
+pub async fn diff(options: args::DiffArgs) -> anyhow::Result<ExitCode> {
+    let args::DiffArgs { url, admin_secret_file, max_lag, listed, tables } = options;
+    let node =
+        ComparedNode { authority: node::authority(&url)?, key: config::admin_key(&admin_secret_file)? };
+    let tables = TableAccess::new(tables)?;
     let max_lag = Duration::from_secs(max_lag);
 
     let mut is_last = max_lag.is_zero();
     let mut begun = Instant::now();
-    let mut look = Look::new(&tables, &node, None, is_last).await?;
+    let mut look = FirstPass::new(&tables, &node, None, is_last).await?;
     // The last look begins so long after the first has ended, however long they
     // take; and the database has as much rest as work.
     let first_ended = Instant::now();
@@ -57,7 +58,7 @@ pub async fn diff(options: args::Diff) -> anyhow::Result<ExitCode> {
         sleep(begun.elapsed().max(AGAIN).min(left)).await;
         is_last = first_ended.elapsed() >= max_lag;
         begun = Instant::now();
-        look = Look::new(&tables, &node, Some(&look.differing), is_last).await?;
+        look = FirstPass::new(&tables, &node, Some(&look.differing), is_last).await?;
     }
 
     let mut differences: Vec<Difference> = look.differing.into_iter().map(Difference::new).collect();
@@ -76,7 +77,7 @@ pub async fn diff(options: args::Diff) -> anyhow::Result<ExitCode> {
 }
 
 impl Difference {
-    fn new((key, Differing { now, name, .. }): (Key, Differing)) -> Difference {
+    fn new((key, Differing { now, name, .. }): (RowKey, Differing)) -> Difference {
         let what = match now {
             Sides { database: None, .. } => "gone",
             Sides { node: None, .. } => "not served",
@@ -87,7 +88,7 @@ impl Difference {
 }
 
 /// Where a row is.
-type Key = (Table, i64);
+type RowKey = (Table, i64);
 
 /// What each side says of a row, as a hash; none if it has no such row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,32 +116,32 @@ struct Differing {
 }
 
 /// What reading both sides once has shown.
-struct Look {
+struct FirstPass {
     /// How many rows the database has.
     rows: usize,
-    differing: BTreeMap<Key, Differing>,
+    differing: BTreeMap<RowKey, Differing>,
 }
 
-impl Look {
+impl FirstPass {
     /// Reads both sides. After the first look only what differed `before` counts:
     /// what was edited since then need not be there yet.
     async fn new(
-        tables: &Tables,
-        node: &Node,
-        before: Option<&BTreeMap<Key, Differing>>,
+        tables: &TableAccess,
+        node: &ComparedNode,
+        before: Option<&BTreeMap<RowKey, Differing>>,
         is_last: bool,
-    ) -> anyhow::Result<Look> {
+    ) -> anyhow::Result<FirstPass> {
         let asking = || format!("asking {}", node.authority);
         let mut served = node.served().await.with_context(asking)?;
         let (mut rows, mut differing) = (0, BTreeMap::new());
-        let mut compare = |key: Key, now: Sides, row: Option<&Row>| {
+        let mut compare = |key: RowKey, now: Sides, row: Option<&Row>| {
             let first = before.map_or(Some(now), |before| Some(before.get(&key)?.first));
             if let Some(first) = first.filter(|first| now.is_stuck_since(*first)) {
                 let name = row.filter(|_| is_last).map(|row| name(row, &tables.snapshot));
                 differing.entry(key).or_insert(Differing { first, now, name });
             }
         };
-        tables::scan(&*tables.source, Which::All, |row| {
+        edit_session::scan(&*tables.source, Which::All, |row| {
             let key = (row.table(), row.id());
             let database = Some(node.key.row(key.0, key.1, content(&row)));
             match served.get_mut(&key.0).and_then(|served| served.take(key.1)) {
@@ -156,11 +157,11 @@ impl Look {
                 compare((table, id), Sides { database: None, node: Some(content) }, None);
             }
         }
-        Ok(Look { rows, differing })
+        Ok(FirstPass { rows, differing })
     }
 }
 
-fn name(row: &Row, options: &Options) -> String {
+fn name(row: &Row, options: &SnapshotOptions) -> String {
     match row {
         Row::User(row) => format!("{}@{}", shown(&row.username), shown(&row.domain)),
         Row::Rule(row) => format!("{} {}", options.shown_subject(&shown(&row.subject)), shown(&row.key)),
@@ -170,19 +171,19 @@ fn name(row: &Row, options: &Options) -> String {
 /// What a node has read of one table: all that is kept of rows that do not
 /// differ, since there may be millions.
 #[derive(Default)]
-struct Served {
+struct NodeRows {
     /// By id.
     rows: Vec<(i64, u64)>,
     is_taken: Vec<bool>,
 }
 
-/// A row of [`Served`].
+/// A row of [`NodeRows`].
 struct Taken {
     content: u64,
     is_again: bool,
 }
 
-impl Served {
+impl NodeRows {
     fn take(&mut self, id: i64) -> Option<Taken> {
         let at = self.rows.binary_search_by_key(&id, |(id, _)| *id).ok()?;
         let is_again = std::mem::replace(&mut self.is_taken[at], true);
@@ -196,15 +197,15 @@ impl Served {
 }
 
 /// A node, and what it tells of rows by.
-struct Node {
+struct ComparedNode {
     authority: String,
     key: AdminKey,
 }
 
-impl Node {
+impl ComparedNode {
     /// What it has read of each row. It may go on to another snapshot meanwhile:
     /// that is an edit like any.
-    async fn served(&self) -> anyhow::Result<BTreeMap<Table, Served>> {
+    async fn served(&self) -> anyhow::Result<BTreeMap<Table, NodeRows>> {
         let mut tables = BTreeMap::new();
         for table in [Table::UserAuth, Table::JitsiProperty] {
             let mut rows: Vec<(i64, u64)> = Vec::new();
@@ -221,7 +222,7 @@ impl Node {
                     break;
                 }
             }
-            tables.insert(table, Served { is_taken: vec![false; rows.len()], rows });
+            tables.insert(table, NodeRows { is_taken: vec![false; rows.len()], rows });
         }
         Ok(tables)
     }
@@ -256,7 +257,7 @@ mod tests {
     #[test]
     fn rows_are_taken_once_and_the_others_are_left() {
         let rows = vec![(-1, 10), (3, 30), (7, 70)];
-        let mut served = Served { is_taken: vec![false; rows.len()], rows };
+        let mut served = NodeRows { is_taken: vec![false; rows.len()], rows };
         assert!(served.take(3).is_some_and(|taken| taken.content == 30 && !taken.is_again));
         assert!(served.take(3).is_some_and(|taken| taken.is_again));
         assert!(served.take(4).is_none());

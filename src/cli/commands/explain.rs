@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use super::print::{self, Text, number, text};
-use super::{password, tables};
+use super::{edit_session, password};
 use crate::cli::args::{self, ListFormat};
-use crate::cli::config::{self, Tables};
-use crate::ops::explain::{self, Report, Request, Rule};
+use crate::cli::config::{self, TableAccess};
+use crate::ops::explain::{self, ClientRequest, ExplainReport, RuleReport};
 
 /// The longest value that a table shows; `--format json` shows all of it.
 const WIDEST: usize = 60;
@@ -15,16 +15,16 @@ const WIDEST: usize = 60;
 ///
 /// # Errors
 /// When there is no such user, or the password is wrong.
-pub async fn explain(options: args::Explain) -> anyhow::Result<ExitCode> {
-    let args::Explain { user, params, password_stdin, properties, all, listed, tables } = options;
-    let Tables { source, snapshot: rows, params: settings } = Tables::new(tables)?;
+pub async fn explain(options: args::ExplainArgs) -> anyhow::Result<ExitCode> {
+    let args::ExplainArgs { user, params, password_stdin, properties, all, listed, tables } = options;
+    let TableAccess { source, snapshot: rows, params: settings } = TableAccess::new(tables)?;
     let sent = params.into_iter().map(pair).collect::<Result<Vec<_>, _>>()?;
     let password = password_stdin.then(password::read).transpose()?;
-    let request = Request::read(&user, &sent, password.as_ref(), &settings)?;
-    let (users, rules) = tables::read(&*source).await?;
+    let request = ClientRequest::read(&user, &sent, password.as_ref(), &settings)?;
+    let (users, rules) = edit_session::read(&*source).await?;
     let snapshot = explain::snapshot(rows.clone(), &users, &rules);
     let session = request.sign_in(&snapshot, &users)?;
-    let report = Report::new(&snapshot, &rows, session, &request, &rules, all);
+    let report = ExplainReport::new(&snapshot, &rows, session, &request, &rules, all);
     if !session.can_sign_in() {
         print::note(format_args!(
             "nobody can sign in as {}: no usable password is stored; `jitsiprovs user passwd` sets one",
@@ -48,14 +48,14 @@ pub async fn explain(options: args::Explain) -> anyhow::Result<ExitCode> {
 }
 
 /// `param=value`
-fn pair(typed: String) -> Result<(String, String), config::Error> {
+fn pair(typed: String) -> Result<(String, String), config::ConfigError> {
     match typed.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err(config::Error::Usage(format!("{typed:?}: write param=value, such as osname=Linux"))),
+        _ => Err(config::ConfigError::Usage(format!("{typed:?}: write param=value, such as osname=Linux"))),
     }
 }
 
-fn table(report: &Report) -> Text {
+fn table(report: &ExplainReport) -> Text {
     let columns = [
         text("KEY"),
         text("VALUE"),
@@ -87,7 +87,7 @@ fn table(report: &Report) -> Text {
     text
 }
 
-fn line(rule: &Rule, is_indented: bool) -> Vec<String> {
+fn line(rule: &RuleReport, is_indented: bool) -> Vec<String> {
     let priority = |priority: Option<i64>| priority.map_or("NULL".into(), |number| number.to_string());
     let value = match rule.value.char_indices().nth(WIDEST) {
         Some((end, _)) => format!("{}…", &rule.value[..end]),

@@ -6,13 +6,13 @@ use anyhow::bail;
 
 use super::print::note;
 use super::rows::note_left_out;
-use super::{print, tables};
+use super::{edit_session, print};
 use crate::cli::args::{self, Exported};
-use crate::cli::config::{Error, Tables};
+use crate::cli::config::{ConfigError, TableAccess};
 use crate::core::model::{Row, Table};
 use crate::ops::transfer::plan::usable;
-use crate::ops::transfer::{Rule, User, properties_file, rules, users};
-use crate::snapshot::Options;
+use crate::ops::transfer::{FileRule, FileUser, properties_file, rules, users};
+use crate::snapshot::SnapshotOptions;
 use crate::source::{Source, Which};
 
 /// Writes what was asked for. Users go by domain and name, rules by the order in
@@ -22,16 +22,16 @@ use crate::source::{Source, Which};
 /// # Errors
 /// When the tables cannot be read, or rules with placeholders are to be plain
 /// properties.
-pub async fn export(options: args::Export) -> anyhow::Result<ExitCode> {
-    let args::Export { content, domain, subject, templates, tables } = options;
+pub async fn export(options: args::ExportArgs) -> anyhow::Result<ExitCode> {
+    let args::ExportArgs { content, domain, subject, templates, tables } = options;
     let is_properties = content == Exported::Properties;
     if templates && !is_properties {
-        return Err(Error::Usage("--templates is for properties: leave it out".into()).into());
+        return Err(ConfigError::Usage("--templates is for properties: leave it out".into()).into());
     }
     if subject.is_some() && content == Exported::Users {
-        return Err(Error::Usage("--subject is for rules: leave it out".into()).into());
+        return Err(ConfigError::Usage("--subject is for rules: leave it out".into()).into());
     }
-    let Tables { source, snapshot, .. } = Tables::new(tables)?;
+    let TableAccess { source, snapshot, .. } = TableAccess::new(tables)?;
     let comparison = snapshot.comparison;
     let is_wanted = |wanted: &Option<String>, name: &str| {
         wanted.as_ref().is_none_or(|wanted| comparison.fold(wanted) == comparison.fold(name))
@@ -75,7 +75,7 @@ pub async fn export(options: args::Export) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn all_users(source: &dyn Source, options: &Options) -> anyhow::Result<Vec<User>> {
+async fn all_users(source: &dyn Source, options: &SnapshotOptions) -> anyhow::Result<Vec<FileUser>> {
     let mut rows = Vec::new();
     let take = |row| {
         if let Row::User(row) = row {
@@ -88,21 +88,21 @@ async fn all_users(source: &dyn Source, options: &Options) -> anyhow::Result<Vec
             rows.push(row);
         }
     };
-    tables::scan(source, Which::Of(Table::UserAuth), take).await?;
-    let (users, left_out) = usable::<User>(rows, options);
+    edit_session::scan(source, Which::Of(Table::UserAuth), take).await?;
+    let (users, left_out) = usable::<FileUser>(rows, options);
     note_left_out(&left_out);
     Ok(users)
 }
 
-async fn all_rules(source: &dyn Source, options: &Options) -> anyhow::Result<Vec<Rule>> {
+async fn all_rules(source: &dyn Source, options: &SnapshotOptions) -> anyhow::Result<Vec<FileRule>> {
     let mut rows = Vec::new();
     let take = |row| {
         if let Row::Rule(row) = row {
             rows.push(row);
         }
     };
-    tables::scan(source, Which::Of(Table::JitsiProperty), take).await?;
-    let (rules, left_out) = usable::<Rule>(rows, options);
+    edit_session::scan(source, Which::Of(Table::JitsiProperty), take).await?;
+    let (rules, left_out) = usable::<FileRule>(rows, options);
     note_left_out(&left_out);
     Ok(rules)
 }

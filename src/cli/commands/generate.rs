@@ -13,7 +13,7 @@ use crate::cli::{Cli, args};
 ///
 /// # Errors
 /// When standard output cannot be written.
-pub fn completions(options: args::Completions) -> anyhow::Result<ExitCode> {
+pub fn completions(options: args::CompletionsArgs) -> anyhow::Result<ExitCode> {
     let mut script = Vec::new();
     clap_complete::generate(options.shell, &mut Cli::command(), "jitsiprovs", &mut script);
     print::exact(&script).map(|()| ExitCode::SUCCESS)
@@ -23,8 +23,8 @@ pub fn completions(options: args::Completions) -> anyhow::Result<ExitCode> {
 ///
 /// # Errors
 /// When they cannot be written.
-pub fn man(options: args::Man) -> anyhow::Result<ExitCode> {
-    let args::Man { folder } = options;
+pub fn man(options: args::ManArgs) -> anyhow::Result<ExitCode> {
+    let args::ManArgs { folder } = options;
     let cannot = || format!("cannot write to {}: is it a folder that may be written?", folder.display());
     std::fs::create_dir_all(&folder).with_context(cannot)?;
     clap_mangen::generate_to(Cli::command(), &folder).with_context(cannot)?;

@@ -8,19 +8,19 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use serde::Serialize;
 
+use super::edit_session::{self, EditSession};
 use super::print::{self, Text, counted, note};
 use super::progress::Progress;
 use super::rows::{NAMED, note_left_out};
-use super::tables::{self, Editing};
 use crate::cli::args::{self, Content, ListFormat};
-use crate::cli::config::{Error, Kind, Origin, Tables};
+use crate::cli::config::{ConfigError, ImportOrigin, OriginKind, TableAccess};
 use crate::core::credential::{Credential, Owner, PwdFmt};
 use crate::core::model::{Row, Table};
 use crate::core::properties::{IDENTITY, client_key};
 use crate::core::secret::is_secret;
-use crate::ops::transfer::plan::{Counts, Item, Plan, Told, usable};
+use crate::ops::transfer::plan::{Item, Plan, PlanCounts, Told, usable};
 use crate::ops::transfer::properties_file::{self, Target, literal};
-use crate::ops::transfer::{self, Rule, User, default_spriority, lift, rules, users};
+use crate::ops::transfer::{self, FileRule, FileUser, default_spriority, rules, templatize, users};
 use crate::snapshot;
 use crate::source::{Source, Which};
 
@@ -30,8 +30,8 @@ use crate::source::{Source, Which};
 struct Wanted {
     /// Where it is from, for errors.
     named: String,
-    users: Option<Vec<(u64, User)>>,
-    rules: Option<Vec<(u64, Rule)>>,
+    users: Option<Vec<(u64, FileUser)>>,
+    rules: Option<Vec<(u64, FileRule)>>,
     /// The tenant and the subject whose rules these are, if they are all of one.
     scope: Option<(String, String)>,
 }
@@ -41,14 +41,14 @@ struct Properties {
     domain: Option<String>,
     subject: Option<String>,
     spriority: Option<i32>,
-    lift: Option<String>,
+    templatize: Option<String>,
     is_template: bool,
 }
 
 impl Properties {
     fn is_given(&self) -> bool {
-        let Properties { domain, subject, spriority, lift, is_template } = self;
-        domain.is_some() || subject.is_some() || spriority.is_some() || lift.is_some() || *is_template
+        let Properties { domain, subject, spriority, templatize, is_template } = self;
+        domain.is_some() || subject.is_some() || spriority.is_some() || templatize.is_some() || *is_template
     }
 }
 
@@ -56,15 +56,16 @@ impl Properties {
 ///
 /// # Errors
 /// When something cannot be read or written: then nothing is changed.
-pub async fn import(options: args::Import) -> anyhow::Result<ExitCode> {
-    let args::Import { content, file, from, from_pwd_file, tables, dry_run, replace, listed, .. } = options;
-    let args::Import { domain, subject, spriority, lift, templates: is_template, .. } = options;
-    let properties = Properties { domain, subject, spriority, lift, is_template };
-    let Tables { source, snapshot, .. } = Tables::new(tables)?;
+pub async fn import(options: args::ImportArgs) -> anyhow::Result<ExitCode> {
+    let args::ImportArgs { content, file, from, from_pwd_file, tables, dry_run, replace, listed, .. } =
+        options;
+    let args::ImportArgs { domain, subject, spriority, templatize, templates: is_template, .. } = options;
+    let properties = Properties { domain, subject, spriority, templatize, is_template };
+    let TableAccess { source, snapshot, .. } = TableAccess::new(tables)?;
     let is_database = matches!(content, Content::Database | Content::Kamailio);
     if properties.is_given() && content != Content::Properties {
         return usage(
-            "--domain, --subject, --spriority, --lift and --templates are for properties: leave them out",
+            "--domain, --subject, --spriority, --templatize and --templates are for properties: leave them out",
         );
     }
     if !is_database && (from.is_some() || from_pwd_file.is_some()) {
@@ -74,11 +75,11 @@ pub async fn import(options: args::Import) -> anyhow::Result<ExitCode> {
         return usage("a database is named with --from, not as a file");
     }
     let wanted = if is_database {
-        let kind = if content == Content::Kamailio { Kind::Kamailio } else { Kind::Jitsiprovs };
-        if kind == Kind::Kamailio && !matches!(snapshot.pwd_fmt, PwdFmt::Ha1 | PwdFmt::Ha1Sha256) {
+        let kind = if content == Content::Kamailio { OriginKind::Kamailio } else { OriginKind::Jitsiprovs };
+        if kind == OriginKind::Kamailio && !matches!(snapshot.pwd_fmt, PwdFmt::Ha1 | PwdFmt::Ha1Sha256) {
             return usage("Kamailio keeps ha1: give --pwd-fmt ha1 here, and to the server");
         }
-        of_database(Origin::new(kind, from, from_pwd_file)?, kind, &snapshot).await?
+        of_database(ImportOrigin::new(kind, from, from_pwd_file)?, kind, &snapshot).await?
     } else {
         of_file(content, file, &properties, replace, &snapshot)?
     };
@@ -87,7 +88,7 @@ pub async fn import(options: args::Import) -> anyhow::Result<ExitCode> {
 }
 
 fn usage<T>(message: &str) -> anyhow::Result<T> {
-    Err(Error::Usage(message.into()).into())
+    Err(ConfigError::Usage(message.into()).into())
 }
 
 fn of_file(
@@ -95,7 +96,7 @@ fn of_file(
     file: Option<PathBuf>,
     properties: &Properties,
     replace: bool,
-    options: &snapshot::Options,
+    options: &snapshot::SnapshotOptions,
 ) -> anyhow::Result<Wanted> {
     let (named, text) = read(file.as_deref())?;
     let parsed = || named.clone();
@@ -108,7 +109,12 @@ fn of_file(
         Content::Rules => rules(rules::parse_csv(&text, options).with_context(parsed)?),
         Content::RulesJson => rules(rules::parse_json(&text, options).with_context(parsed)?),
         Content::Properties => {
-            let account = properties.lift.as_deref().map(tables::name).transpose().context("--lift")?;
+            let account = properties
+                .templatize
+                .as_deref()
+                .map(edit_session::name)
+                .transpose()
+                .context("--templatize")?;
             let domain = properties.domain.clone().unwrap_or_default();
             let subject = properties.subject.clone().unwrap_or_else(|| "default".into());
             let spriority = properties.spriority.unwrap_or_else(|| default_spriority(&subject, &domain));
@@ -151,7 +157,7 @@ fn templates(
     text: &[u8],
     account: Option<(&str, &str)>,
     is_template: bool,
-) -> Result<Templates, transfer::Error> {
+) -> Result<Templates, transfer::FileError> {
     let (mut properties, doubles) = properties_file::parse(text)?;
     for properties_file::Double { key, lost, kept } in doubles {
         note(format_args!("{key} is there twice: line {kept} counts, as in Java, not line {lost}"));
@@ -160,20 +166,20 @@ fn templates(
         let read = client_key(property.key.as_bytes()).unwrap_or_default();
         IDENTITY.contains(&&*String::from_utf16_lossy(&read))
     });
-    for properties_file::Property { line, key, .. } in identity {
+    for properties_file::FileProperty { line, key, .. } in identity {
         note(format_args!("{key} in line {line} is left out: each client has its own"));
     }
     let templates: Templates = match account {
         Some((user, domain)) => {
-            let lifted = lift::Account::new(user, domain).lift(properties);
-            let placeholders = counted(lifted.placeholders, "placeholder");
+            let templatized = templatize::LiteralAccount::new(user, domain).templatize(properties);
+            let placeholders = counted(templatized.placeholders, "placeholder");
             note(format_args!("{placeholders} in place of values of {user}@{domain}"));
-            for key in &lifted.passwords {
+            for key in &templatized.passwords {
                 note(format_args!(
                     "{key} is the password that the client sends, not the one that was stored"
                 ));
             }
-            lifted.templates
+            templatized.templates
         }
         None => {
             let template = |text: String| if is_template { text } else { literal(&text) };
@@ -184,7 +190,7 @@ fn templates(
     if secrets > 0 {
         note(format_args!(
             "{} among the properties, which everyone whom the rules are for will get: \
-             --lift puts the own password of each in place of that of one account; remove the others",
+             --templatize puts the own password of each in place of that of one account; remove the others",
             counted(secrets, "stored secret")
         ));
     }
@@ -193,30 +199,37 @@ fn templates(
 
 /// Users and rules of another database; what a server there could not use is
 /// left out.
-async fn of_database(origin: Origin, kind: Kind, options: &snapshot::Options) -> anyhow::Result<Wanted> {
+async fn of_database(
+    origin: ImportOrigin,
+    kind: OriginKind,
+    options: &snapshot::SnapshotOptions,
+) -> anyhow::Result<Wanted> {
     let (mut users, mut rules) = (Vec::new(), Vec::new());
     let take = |row| match row {
         Row::User(row) => users.push(row),
         Row::Rule(row) => rules.push(row),
     };
-    let which = if kind == Kind::Jitsiprovs { Which::All } else { Which::Of(Table::UserAuth) };
-    tables::scan(&*origin.source, which, take).await.with_context(|| origin.named.clone())?;
-    let (users, mut left_out) = usable::<User>(users, options);
-    let (rules, rules_left_out) = usable::<Rule>(rules, options);
+    let which = if kind == OriginKind::Jitsiprovs { Which::All } else { Which::Of(Table::UserAuth) };
+    edit_session::scan(&*origin.source, which, take).await.with_context(|| origin.named.clone())?;
+    let (users, mut left_out) = usable::<FileUser>(users, options);
+    let (rules, rules_left_out) = usable::<FileRule>(rules, options);
     left_out.extend(rules_left_out);
     note_left_out(&left_out);
     Ok(Wanted {
         named: origin.named,
         users: Some((1..).zip(users).collect()),
-        rules: (kind == Kind::Jitsiprovs).then(|| (1..).zip(rules).collect()),
+        rules: (kind == OriginKind::Jitsiprovs).then(|| (1..).zip(rules).collect()),
         scope: None,
     })
 }
 
 /// A user whose password cannot be used is a user all the same, perhaps on
 /// purpose; thousands of them are the wrong `--pwd-fmt`.
-fn note_unusable_passwords<'u>(users: impl Iterator<Item = &'u User>, options: &snapshot::Options) {
-    let is_unusable = |user: &User| {
+fn note_unusable_passwords<'u>(
+    users: impl Iterator<Item = &'u FileUser>,
+    options: &snapshot::SnapshotOptions,
+) {
+    let is_unusable = |user: &FileUser| {
         let realm = options.realm.as_deref().unwrap_or(&user.domain);
         let owner = Owner { username: &user.username, realm };
         Credential::parse(user.password.reveal(), options.pwd_fmt, owner).is_err()
@@ -238,7 +251,7 @@ async fn make(
     replace: bool,
     dry_run: bool,
     format: ListFormat,
-    options: &snapshot::Options,
+    options: &snapshot::SnapshotOptions,
 ) -> anyhow::Result<()> {
     let Wanted { named, users, rules, scope } = wanted;
     let comparison = options.comparison;
@@ -248,7 +261,7 @@ async fn make(
             source.editable(table)?;
         }
     }
-    let is_in_scope = |rule: &Option<Rule>| match (&scope, rule) {
+    let is_in_scope = |rule: &Option<FileRule>| match (&scope, rule) {
         (None, _) => true,
         (Some((domain, subject)), Some(rule)) => {
             let is_same = |one: &str, other: &str| comparison.fold(one) == comparison.fold(other);
@@ -258,9 +271,9 @@ async fn make(
     };
     let (mut users_there, mut rules_there) = (Vec::new(), Vec::new());
     let take = |row| match row {
-        Row::User(row) if users.is_some() => users_there.push((row.id, User::read(&row, options).ok())),
+        Row::User(row) if users.is_some() => users_there.push((row.id, FileUser::read(&row, options).ok())),
         Row::Rule(row) if rules.is_some() => {
-            let rule = Rule::read(&row, options).ok();
+            let rule = FileRule::read(&row, options).ok();
             if is_in_scope(&rule) {
                 rules_there.push((row.id, rule));
             }
@@ -275,11 +288,11 @@ async fn make(
     // A dry run keeps nobody waiting.
     let editing = match dry_run {
         true => {
-            tables::scan(source, which, take).await?;
+            edit_session::scan(source, which, take).await?;
             None
         }
         false => {
-            let mut editing = Editing::new(source, which);
+            let mut editing = EditSession::new(source, which);
             editing.read(take).await?;
             Some(editing)
         }
@@ -293,7 +306,7 @@ async fn make(
 
     let said = match format {
         ListFormat::Json => {
-            let report = Report {
+            let report = ImportReport {
                 users: users.as_ref().map(|plan| Edited::new(plan, dry_run, options)),
                 rules: rules.as_ref().map(|plan| Edited::new(plan, dry_run, options)),
             };
@@ -310,7 +323,7 @@ async fn make(
             Text::lines(lines)
         }
     };
-    let edits = |counts: Option<Counts>| counts.map_or(0, Counts::edits);
+    let edits = |counts: Option<PlanCounts>| counts.map_or(0, PlanCounts::edits);
     let total = edits(users.as_ref().map(|plan| plan.counts)) + edits(rules.as_ref().map(|plan| plan.counts));
     if let Some(editing) = editing.filter(|_| total > 0) {
         let users = users.into_iter().flat_map(Plan::edits);
@@ -329,7 +342,7 @@ async fn make(
 
 /// What an import did, or would do: `None` for what it is not about.
 #[derive(Serialize)]
-struct Report {
+struct ImportReport {
     users: Option<Edited>,
     rules: Option<Edited>,
 }
@@ -346,15 +359,15 @@ struct Edited {
 }
 
 impl Edited {
-    fn new<T: Item>(plan: &Plan<T>, dry_run: bool, options: &snapshot::Options) -> Edited {
-        let Counts { added, set: changed, removed, kept } = plan.counts;
+    fn new<T: Item>(plan: &Plan<T>, dry_run: bool, options: &snapshot::SnapshotOptions) -> Edited {
+        let PlanCounts { added, set: changed, removed, kept } = plan.counts;
         let edits = dry_run.then(|| plan.told(options).collect());
         Edited { added, changed, removed, kept, edits }
     }
 }
 
-fn summary(name: &str, counts: Counts, dry_run: bool) -> String {
-    let Counts { added, set, removed, kept } = counts;
+fn summary(name: &str, counts: PlanCounts, dry_run: bool) -> String {
+    let PlanCounts { added, set, removed, kept } = counts;
     match dry_run {
         true => {
             format!("{name}: {added} to add, {set} to change, {removed} to remove, {kept} as they should be")

@@ -11,19 +11,19 @@ use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 
 use crate::cli::args::ListFormat;
-use crate::telemetry::visible::{Form, escape, escape_but};
+use crate::telemetry::visible::{EscapeStyle, escape, escape_but};
 
 /// A column: its head, and whether it holds numbers.
-pub struct Column(pub &'static str, pub bool);
+pub struct ListColumn(pub &'static str, pub bool);
 
 /// A column of texts.
-pub const fn text(head: &'static str) -> Column {
-    Column(head, false)
+pub const fn text(head: &'static str) -> ListColumn {
+    ListColumn(head, false)
 }
 
 /// A column of numbers.
-pub const fn number(head: &'static str) -> Column {
-    Column(head, true)
+pub const fn number(head: &'static str) -> ListColumn {
+    ListColumn(head, true)
 }
 
 /// Text that a terminal only shows. Whatever is put into a line of it stays on
@@ -51,18 +51,18 @@ impl Text {
     pub fn json(value: &impl Serialize) -> anyhow::Result<Text> {
         let json = serde_json::to_string_pretty(value)? + "\n";
         // Line breaks of values are escapes already.
-        Ok(Text(escape_but(&json, Form::Units, |c| c == '\n').into_owned()))
+        Ok(Text(escape_but(&json, EscapeStyle::Units, |c| c == '\n').into_owned()))
     }
 
     /// Rows under heads, a line each.
-    pub fn table(columns: &[Column], rows: impl IntoIterator<Item = Vec<String>>) -> Text {
+    pub fn table(columns: &[ListColumn], rows: impl IntoIterator<Item = Vec<String>>) -> Text {
         let mut table = Table::new();
         table.load_preset(comfy_table::presets::NOTHING);
         table.set_header(columns.iter().map(|column| column.0));
         for row in rows {
-            table.add_row(row.iter().map(|cell| escape(cell, Form::Braces)));
+            table.add_row(row.iter().map(|cell| escape(cell, EscapeStyle::Braces)));
         }
-        for (column, Column(_, is_number)) in table.column_iter_mut().zip(columns) {
+        for (column, ListColumn(_, is_number)) in table.column_iter_mut().zip(columns) {
             column.set_padding((0, 2));
             if *is_number {
                 column.set_cell_alignment(CellAlignment::Right);
@@ -86,12 +86,12 @@ impl Text {
     /// Adds a line that begins with `label`, in a style of terminals by its number
     /// where standard output has colours.
     pub fn push_styled(&mut self, style: &str, label: &str, line: impl Display) {
-        let label = escape(label, Form::Braces);
+        let label = escape(label, EscapeStyle::Braces);
         match !style.is_empty() && is_coloured() {
             true => self.0.push_str(&format!("\x1b[{style}m{label}\x1b[0m")),
             false => self.0.push_str(&label),
         }
-        self.0.push_str(&escape(&line.to_string(), Form::Braces));
+        self.0.push_str(&escape(&line.to_string(), EscapeStyle::Braces));
         self.0.push('\n');
     }
 
@@ -140,7 +140,7 @@ pub fn prompt(what: impl Display) {
 fn tell(what: impl Display, end: &str) {
     let what = what.to_string();
     let mut stderr = io::stderr().lock();
-    let _ = write!(stderr, "{}{end}", escape(&what, Form::Braces)).and_then(|()| stderr.flush());
+    let _ = write!(stderr, "{}{end}", escape(&what, EscapeStyle::Braces)).and_then(|()| stderr.flush());
 }
 
 /// Whether standard output is a terminal that shows colours, and somebody likes
@@ -163,7 +163,7 @@ fn is_terminal() -> bool {
 pub fn list<T: Serialize>(
     format: ListFormat,
     items: &[T],
-    columns: &[Column],
+    columns: &[ListColumn],
     row: impl Fn(&T) -> Vec<String>,
 ) -> anyhow::Result<()> {
     write(match format {
@@ -203,7 +203,7 @@ pub fn exact(bytes: &[u8]) -> anyhow::Result<()> {
 fn lookable(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
-        text.push_str(&escape_but(chunk.valid(), Form::Units, |c| c == '\n'));
+        text.push_str(&escape_but(chunk.valid(), EscapeStyle::Units, |c| c == '\n'));
         chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
     }
     text

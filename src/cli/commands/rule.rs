@@ -1,34 +1,35 @@
 //! `jitsiprovs rule`
 
-pub(super) mod shown;
+pub(super) mod listing;
 
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow, bail};
 
+use super::edit_session::{self, EditSession};
 use super::print::{self, Text};
-use super::tables::{self, Editing};
 use crate::cli::args::{self, ListFormat};
-use crate::cli::config::Tables;
+use crate::cli::config::TableAccess;
 use crate::core::model::{Cell, Known, Row, RuleRow, Table};
 use crate::core::template;
 use crate::ops::check::{self, Severity};
 use crate::ops::transfer::default_spriority;
 use crate::snapshot::{Folded, Subject, TypedBy, sent_for};
 use crate::source::{self, Columns, Edit, Which};
-use shown::Shown;
+use listing::RuleListing;
 
 /// Does what was asked for.
 ///
 /// # Errors
 /// One line that names the thing and the fix.
-pub async fn rule(options: args::Rule) -> anyhow::Result<ExitCode> {
+pub async fn rule(options: args::RuleCommand) -> anyhow::Result<ExitCode> {
     match options {
-        args::Rule::Add { property, domain, subject, spriority, ppriority, tables } => {
-            let tables = Tables::new(tables)?;
+        args::RuleCommand::Add { property, domain, subject, spriority, ppriority, tables } => {
+            let tables = TableAccess::new(tables)?;
             let (key, value) = template::split(&property).context("this is no property")?;
             let domain = of_tenant(domain.as_deref().unwrap_or_default(), &tables);
-            let spriority = spriority.unwrap_or_else(|| default_spriority(&subject, &tables::shown(&domain)));
+            let spriority =
+                spriority.unwrap_or_else(|| default_spriority(&subject, &edit_session::shown(&domain)));
             let row = RuleRow {
                 id: 0,
                 domain,
@@ -40,22 +41,22 @@ pub async fn rule(options: args::Rule) -> anyhow::Result<ExitCode> {
             };
             add(row, &tables).await?;
         }
-        args::Rule::List { filter, show_secrets, listed, tables } => {
-            list(filter, show_secrets, listed.format, &Tables::new(tables)?).await?;
+        args::RuleCommand::List { filter, show_secrets, listed, tables } => {
+            list(filter, show_secrets, listed.format, &TableAccess::new(tables)?).await?;
         }
-        args::Rule::Show { id, show_secrets, listed, tables } => {
-            let tables = Tables::new(tables)?;
+        args::RuleCommand::Show { id, show_secrets, listed, tables } => {
+            let tables = TableAccess::new(tables)?;
             let row = find(id, &tables).await?;
-            let shown = Shown::new(&row, show_secrets, &tables.snapshot);
+            let shown = RuleListing::new(&row, show_secrets, &tables.snapshot);
             match listed.format {
                 ListFormat::Json => print::write(Text::json(&shown)?)?,
-                ListFormat::Table => print::write(Text::table(&Shown::columns(), [shown.cells()]))?,
+                ListFormat::Table => print::write(Text::table(&RuleListing::columns(), [shown.cells()]))?,
             }
         }
-        args::Rule::Set { id, key, value, domain, subject, spriority, ppriority, tables } => {
-            let tables = Tables::new(tables)?;
+        args::RuleCommand::Set { id, key, value, domain, subject, spriority, ppriority, tables } => {
+            let tables = TableAccess::new(tables)?;
             tables.source.editable(Table::JitsiProperty)?;
-            let mut editing = Editing::new(&*tables.source, Which::One(Table::JitsiProperty, id));
+            let mut editing = EditSession::new(&*tables.source, Which::One(Table::JitsiProperty, id));
             let mut before = None;
             editing.read(|row| before = rule_in(row)).await?;
             let before = before.with_context(|| no_rule(id))?;
@@ -76,29 +77,31 @@ pub async fn rule(options: args::Rule) -> anyhow::Result<ExitCode> {
             };
             set(before, after, editing, &tables).await?;
         }
-        args::Rule::Remove { mut ids, tables } => {
-            let tables = Tables::new(tables)?;
+        args::RuleCommand::Remove { mut ids, tables } => {
+            let tables = TableAccess::new(tables)?;
             ids.sort_unstable();
             ids.dedup();
             let edits: Vec<Edit> = ids.iter().map(|id| Edit::Remove(Table::JitsiProperty, *id)).collect();
-            let made = Editing::new(&*tables.source, Which::None).commit(edits, |_| ()).await;
+            let made = EditSession::new(&*tables.source, Which::None).commit(edits, |_| ()).await;
             made.map_err(|error| match error.downcast_ref() {
-                Some(source::Error::Gone { id, .. }) => anyhow!("{}; nothing was removed", no_rule(*id)),
+                Some(source::SourceError::Gone { id, .. }) => {
+                    anyhow!("{}; nothing was removed", no_rule(*id))
+                }
                 _ => error,
             })?;
-            print::done(Text::line(format_args!("removed {}", shown::rules_of(&ids))));
+            print::done(Text::line(format_args!("removed {}", listing::rules_of(&ids))));
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// The column for the rules of one tenant, or of all.
-fn of_tenant(domain: &str, tables: &Tables) -> Cell {
+fn of_tenant(domain: &str, tables: &TableAccess) -> Cell {
     if tables.snapshot.comparison.fold(domain).is_empty() { Cell::Null } else { domain.into() }
 }
 
 /// Finds out whether the server will use a rule, and warns of what is odd in it.
-fn warn_of(row: &RuleRow, tables: &Tables) -> anyhow::Result<()> {
+fn warn_of(row: &RuleRow, tables: &TableAccess) -> anyhow::Result<()> {
     if let Some(why) = tables.snapshot.unusable(&Row::Rule(row.clone())) {
         bail!("the server would not use this rule: {why}");
     }
@@ -108,10 +111,10 @@ fn warn_of(row: &RuleRow, tables: &Tables) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn add(row: RuleRow, tables: &Tables) -> anyhow::Result<()> {
+async fn add(row: RuleRow, tables: &TableAccess) -> anyhow::Result<()> {
     tables.source.editable(Table::JitsiProperty)?;
     warn_of(&row, tables)?;
-    let editing = Editing::new(&*tables.source, Which::None);
+    let editing = EditSession::new(&*tables.source, Which::None);
     editing.commit([Edit::Add(Row::Rule(row.clone()))], |_| ()).await?;
     // The newest that reads so is this one.
     let mut added = None;
@@ -127,7 +130,7 @@ async fn add(row: RuleRow, tables: &Tables) -> anyhow::Result<()> {
             String::new()
         }
     };
-    let id = added.map_or("a rule".into(), |id| shown::rules_of(&[id]));
+    let id = added.map_or("a rule".into(), |id| listing::rules_of(&[id]));
     print::done(Text::line(format_args!("added {id}{for_audience}")));
     Ok(())
 }
@@ -136,20 +139,24 @@ async fn add(row: RuleRow, tables: &Tables) -> anyhow::Result<()> {
 fn reads_alike(one: &RuleRow, other: &RuleRow) -> bool {
     let texts = |row: &RuleRow| {
         let cells = [&row.domain, &row.subject, &row.spriority, &row.ppriority, &row.key, &row.value];
-        cells.map(shown::text)
+        cells.map(listing::text)
     };
     texts(one) == texts(other)
 }
 
 /// Who a rule is for, in words. `look` is shown all rules on the way.
-async fn audience(row: &RuleRow, tables: &Tables, mut look: impl FnMut(&RuleRow)) -> anyhow::Result<String> {
+async fn audience(
+    row: &RuleRow,
+    tables: &TableAccess,
+    mut look: impl FnMut(&RuleRow),
+) -> anyhow::Result<String> {
     let options = &tables.snapshot;
-    let stored = tables::shown(&row.subject);
+    let stored = edit_session::shown(&row.subject);
     let subject = options.subject(&stored);
     let domain = options.fold(&row.domain).unwrap_or_default();
     let word = options.comparison.fold(&stored);
     let (mut is_user, mut is_domain) = (false, false);
-    tables::scan(&*tables.source, Which::All, |known| match known {
+    edit_session::scan(&*tables.source, Which::All, |known| match known {
         Row::Rule(known) => look(&known),
         Row::User(user) => {
             let (name, of) = (options.fold(&user.username), options.fold(&user.domain));
@@ -159,7 +166,7 @@ async fn audience(row: &RuleRow, tables: &Tables, mut look: impl FnMut(&RuleRow)
         }
     })
     .await?;
-    let tenant = shown::text(&row.domain);
+    let tenant = listing::text(&row.domain);
     let tenant = tenant.map_or("all tenants".into(), |domain| format!("the tenant {domain}"));
     let shown = options.shown_subject(&stored);
     let value = shown.split_once('=').map_or(&*shown, |(_, value)| value);
@@ -185,24 +192,31 @@ async fn audience(row: &RuleRow, tables: &Tables, mut look: impl FnMut(&RuleRow)
     })
 }
 
-async fn set(before: RuleRow, after: RuleRow, editing: Editing<'_>, tables: &Tables) -> anyhow::Result<()> {
+async fn set(
+    before: RuleRow,
+    after: RuleRow,
+    editing: EditSession<'_>,
+    tables: &TableAccess,
+) -> anyhow::Result<()> {
     warn_of(&after, tables)?;
     let (row, written) = (Row::Rule(before.clone()), Row::Rule(after.clone()));
     let columns = Columns::differing(&row, &written);
     editing.commit([Edit::Set(written, columns)], |_| ()).await?;
     let line = |when: &str, row: &RuleRow| {
-        let mut cells = Shown::new(row, false, &tables.snapshot).cells();
+        let mut cells = RuleListing::new(row, false, &tables.snapshot).cells();
         cells.insert(0, when.to_owned());
         cells
     };
-    let columns: Vec<print::Column> = [print::text("")].into_iter().chain(Shown::columns()).collect();
+    let columns: Vec<print::ListColumn> =
+        [print::text("")].into_iter().chain(RuleListing::columns()).collect();
     print::done(Text::table(&columns, [line("before", &before), line("now", &after)]));
     Ok(())
 }
 
-async fn find(id: i64, tables: &Tables) -> anyhow::Result<RuleRow> {
+async fn find(id: i64, tables: &TableAccess) -> anyhow::Result<RuleRow> {
     let mut found = None;
-    tables::scan(&*tables.source, Which::One(Table::JitsiProperty, id), |row| found = rule_in(row)).await?;
+    edit_session::scan(&*tables.source, Which::One(Table::JitsiProperty, id), |row| found = rule_in(row))
+        .await?;
     found.with_context(|| no_rule(id))
 }
 
@@ -221,7 +235,7 @@ async fn list(
     filter: args::RuleFilter,
     show_secrets: bool,
     format: ListFormat,
-    tables: &Tables,
+    tables: &TableAccess,
 ) -> anyhow::Result<()> {
     let args::RuleFilter { domain, subject, key } = filter;
     let options = &tables.snapshot;
@@ -231,18 +245,19 @@ async fn list(
         wanted.as_ref().is_none_or(|wanted| options.fold(cell).unwrap_or_default() == *wanted)
     };
     let has = |wanted: &Option<Folded>, cell: &Cell| {
-        let found = |part| options.fold(cell).is_some_and(|text| shown::contains(&text, part));
+        let found = |part| options.fold(cell).is_some_and(|text| listing::contains(&text, part));
         wanted.as_ref().is_none_or(|part| found(part))
     };
     let mut rows = Vec::new();
-    tables::scan(&*tables.source, Which::Of(Table::JitsiProperty), |row| match row {
+    edit_session::scan(&*tables.source, Which::Of(Table::JitsiProperty), |row| match row {
         Row::Rule(row) if is(&domain, &row.domain) && is(&subject, &row.subject) && has(&key, &row.key) => {
             rows.push(row);
         }
         _ => {}
     })
     .await?;
-    rows.sort_by_key(shown::order);
-    let shown: Vec<Shown> = rows.iter().map(|row| Shown::new(row, show_secrets, options)).collect();
-    print::list(format, &shown, &Shown::columns(), Shown::cells)
+    rows.sort_by_key(listing::order);
+    let shown: Vec<RuleListing> =
+        rows.iter().map(|row| RuleListing::new(row, show_secrets, options)).collect();
+    print::list(format, &shown, &RuleListing::columns(), RuleListing::cells)
 }

@@ -12,8 +12,8 @@ use tokio::time::{Instant, sleep};
 use super::node;
 use super::print::{self, Text, number, text};
 use crate::cli::args::{self, ListFormat};
-use crate::serve::http::node::Node;
-use crate::telemetry::visible::{Form, escape};
+use crate::serve::http::node::NodeStatus;
+use crate::telemetry::visible::{EscapeStyle, escape};
 
 /// How often nodes that differ are asked again.
 const AGAIN: Duration = Duration::from_millis(250);
@@ -23,7 +23,7 @@ const AGAIN: Duration = Duration::from_millis(250);
 struct Seen {
     url: String,
     #[serde(flatten, serialize_with = "or_nulls")]
-    node: Option<Node>,
+    node: Option<NodeStatus>,
     /// How many changes behind the node that has most.
     lag: Option<i64>,
     /// Why it did not say.
@@ -32,11 +32,11 @@ struct Seen {
 
 /// A node that is silent has the same fields as others, so that no program needs
 /// to know which may be missing.
-fn or_nulls<S: Serializer>(node: &Option<Node>, serializer: S) -> Result<S::Ok, S::Error> {
+fn or_nulls<S: Serializer>(node: &Option<NodeStatus>, serializer: S) -> Result<S::Ok, S::Error> {
     match node {
         Some(node) => node.serialize(serializer),
         None => {
-            let fields = serde_json::to_value(Node::default()).map_err(serde::ser::Error::custom)?;
+            let fields = serde_json::to_value(NodeStatus::default()).map_err(serde::ser::Error::custom)?;
             let names = fields.as_object().into_iter().flat_map(serde_json::Map::keys);
             serializer.collect_map(names.map(|name| (name, ())))
         }
@@ -45,7 +45,7 @@ fn or_nulls<S: Serializer>(node: &Option<Node>, serializer: S) -> Result<S::Ok, 
 
 /// What all of them come to.
 #[derive(Debug, Serialize)]
-struct Report {
+struct ClusterReport {
     /// Whether all answered and none is behind.
     agree: bool,
     nodes: Vec<Seen>,
@@ -57,8 +57,8 @@ struct Report {
 ///
 /// # Errors
 /// When a URL is none.
-pub async fn status(options: args::Status) -> anyhow::Result<ExitCode> {
-    let args::Status { urls, max_lag, listed } = options;
+pub async fn status(options: args::StatusArgs) -> anyhow::Result<ExitCode> {
+    let args::StatusArgs { urls, max_lag, listed } = options;
     let targets: Vec<(String, String)> = urls
         .into_iter()
         .map(|url| Ok((url.clone(), node::authority(&url)?)))
@@ -83,7 +83,7 @@ pub async fn status(options: args::Status) -> anyhow::Result<ExitCode> {
     for seen in &mut seen {
         seen.lag = highest.zip(snapshot(seen)).map(|(highest, own)| highest - own);
     }
-    let report = Report { agree, nodes: seen };
+    let report = ClusterReport { agree, nodes: seen };
     match listed.format {
         ListFormat::Table => print::write(render(&report, max_lag)?)?,
         ListFormat::Json => print::write(Text::json(&report)?)?,
@@ -99,19 +99,20 @@ fn snapshot(seen: &Seen) -> Option<i64> {
 /// the same rows. Where there is no table of changes, the rows alone can tell;
 /// without digests, how many they are.
 fn agree(seen: &[Seen], goal: Option<i64>) -> bool {
-    let nodes: Option<Vec<&Node>> = seen.iter().map(|seen| seen.node.as_ref()).collect();
+    let nodes: Option<Vec<&NodeStatus>> = seen.iter().map(|seen| seen.node.as_ref()).collect();
     let Some(nodes) = nodes.filter(|nodes| nodes.iter().all(|node| node.version > 0)) else { return false };
     nodes.iter().enumerate().all(|(at, node)| {
-        let same_rows = |other: &Node| match [&node.digest, &other.digest].iter().any(|one| one.is_empty()) {
-            true => rows(node) == rows(other),
-            false => node.digest == other.digest,
-        };
-        let is_same = |other: &&Node| node.snapshot != other.snapshot || same_rows(other);
+        let same_rows =
+            |other: &NodeStatus| match [&node.digest, &other.digest].iter().any(|one| one.is_empty()) {
+                true => rows(node) == rows(other),
+                false => node.digest == other.digest,
+            };
+        let is_same = |other: &&NodeStatus| node.snapshot != other.snapshot || same_rows(other);
         node.snapshot >= goal && nodes[..at].iter().all(is_same)
     })
 }
 
-fn rows(node: &Node) -> usize {
+fn rows(node: &NodeStatus) -> usize {
     node.users + node.rules + node.left_out
 }
 
@@ -133,7 +134,7 @@ async fn ask(targets: &[(String, String)]) -> Vec<Seen> {
     seen.collect()
 }
 
-async fn fetch(authority: &str) -> anyhow::Result<Node> {
+async fn fetch(authority: &str) -> anyhow::Result<NodeStatus> {
     let body = node::get(authority, "/status", None).await?;
     serde_json::from_slice(&body).context("its answer is not a node's")
 }
@@ -145,7 +146,7 @@ struct Said {
     verdict: String,
 }
 
-fn render(report: &Report, max_lag: u64) -> anyhow::Result<Text> {
+fn render(report: &ClusterReport, max_lag: u64) -> anyhow::Result<Text> {
     let columns = [
         text("NODE"),
         text("STATE"),
@@ -205,7 +206,7 @@ fn render(report: &Report, max_lag: u64) -> anyhow::Result<Text> {
         (false, silent, _) => format!("{silent} of {} nodes do not answer", report.nodes.len()),
     };
     // A note is a line, whatever a node says.
-    let notes = notes.iter().map(|note| escape(note, Form::Braces).into_owned()).collect();
+    let notes = notes.iter().map(|note| escape(note, EscapeStyle::Braces).into_owned()).collect();
     let mut templates = TinyTemplate::new();
     templates.set_default_formatter(&tinytemplate::format_unescaped);
     templates.add_template("status", include_str!("status.txt"))?;
@@ -219,7 +220,7 @@ mod tests {
     use super::*;
 
     fn seen(snapshot: Option<i64>, digest: &str) -> Seen {
-        let node = Node {
+        let node = NodeStatus {
             program: "0.1.0".into(),
             state: "ready".into(),
             snapshot,
@@ -274,10 +275,10 @@ mod tests {
     fn the_table_has_a_line_for_each_node_and_says_what_is_wrong() {
         let mut ill = seen(Some(6), "0123456789abcdef");
         ill.node.as_mut().expect("a node").failing =
-            Some(crate::serve::http::node::Failing { seconds: 12.3, why: "it is gone".into() });
+            Some(crate::serve::http::node::SourceFailure { seconds: 12.3, why: "it is gone".into() });
         let silent = Seen { node: None, error: Some("cannot connect".into()), ..seen(None, "") };
         let nodes = vec![seen(Some(7), "0123456789abcdef"), ill, silent];
-        let text = render(&Report { agree: false, nodes }, 5).expect("renders");
+        let text = render(&ClusterReport { agree: false, nodes }, 5).expect("renders");
         let text = text.as_str();
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].starts_with("NODE"), "{text}");

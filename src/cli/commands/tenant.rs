@@ -5,17 +5,17 @@ use std::process::ExitCode;
 use hashbrown::{HashMap, HashSet};
 use serde::Serialize;
 
+use super::edit_session;
 use super::print::{self, number, text};
-use super::tables;
 use crate::cli::args;
-use crate::cli::config::Tables;
+use crate::cli::config::TableAccess;
 use crate::core::model::Row;
 use crate::snapshot::Folded;
 use crate::source::Which;
 
 /// A tenant as lists show it.
 #[derive(Serialize)]
-struct Shown {
+struct TenantListing {
     /// As the first row has it; `None` for what is of all tenants.
     domain: Option<String>,
     users: usize,
@@ -36,12 +36,12 @@ struct Counted {
 ///
 /// # Errors
 /// One line that names the thing and the fix.
-pub async fn tenant(options: args::Tenant) -> anyhow::Result<ExitCode> {
-    let args::Tenant::List { listed, tables } = options;
-    let tables = Tables::new(tables)?;
+pub async fn tenant(options: args::TenantCommand) -> anyhow::Result<ExitCode> {
+    let args::TenantCommand::List { listed, tables } = options;
+    let tables = TableAccess::new(tables)?;
     let options = &tables.snapshot;
     let mut tenants: HashMap<Folded, Counted> = HashMap::new();
-    tables::scan(&*tables.source, Which::All, |row| {
+    edit_session::scan(&*tables.source, Which::All, |row| {
         let (is_rule, id, domain) = match &row {
             Row::User(row) => (false, row.id, &row.domain),
             Row::Rule(row) => (true, row.id, &row.domain),
@@ -61,7 +61,7 @@ pub async fn tenant(options: args::Tenant) -> anyhow::Result<ExitCode> {
             return;
         }
         let counted = tenants.entry(folded).or_default();
-        let seen = (is_rule, id, tables::shown(domain));
+        let seen = (is_rule, id, edit_session::shown(domain));
         if counted.first.as_ref().is_none_or(|first| seen < *first) {
             counted.first = Some(seen);
         }
@@ -71,12 +71,12 @@ pub async fn tenant(options: args::Tenant) -> anyhow::Result<ExitCode> {
     .await?;
     let mut tenants: Vec<(Folded, Counted)> = tenants.into_iter().collect();
     tenants.sort_unstable_by(|one, other| one.0.cmp(&other.0));
-    let shown = tenants.into_iter().map(|(folded, counted)| Shown {
+    let shown = tenants.into_iter().map(|(folded, counted)| TenantListing {
         domain: counted.first.map(|(_, _, domain)| domain).filter(|_| !folded.is_empty()),
         users: counted.users.len(),
         rules: counted.rules,
     });
-    let shown: Vec<Shown> = shown.collect();
+    let shown: Vec<TenantListing> = shown.collect();
     let columns = [text("DOMAIN"), number("USERS"), number("RULES")];
     print::list(listed.format, &shown, &columns, |tenant| {
         let domain = tenant.domain.clone().unwrap_or_else(|| "(all tenants)".into());

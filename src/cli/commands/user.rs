@@ -1,65 +1,65 @@
 //! `jitsiprovs user`
 
-mod found;
+mod lookup;
 
 use std::process::ExitCode;
 
 use anyhow::bail;
 use serde::Serialize;
 
+use super::edit_session::{self, EditSession};
 use super::password;
 use super::print::{self, Text, number, text};
-use super::rule::shown::{self, Shown};
-use super::tables::{self, Editing};
+use super::rule::listing::{self, RuleListing};
 use crate::cli::args::{self, ListFormat};
-use crate::cli::config::{self, Tables};
+use crate::cli::config::{self, TableAccess};
 use crate::core::credential::{self, Owner, PwdFmt, Storage, stored_as};
 use crate::core::model::{Cell, Row, Table, UserRow};
 use crate::snapshot::{self, Means, sent_for};
 use crate::source::{Columns, Edit, Which};
-use found::{Found, Who};
+use lookup::{UserLookup, UserRecords};
 
 /// Does what was asked for.
 ///
 /// # Errors
 /// One line that names the thing and the fix.
-pub async fn user(options: args::User) -> anyhow::Result<ExitCode> {
+pub async fn user(options: args::UserCommand) -> anyhow::Result<ExitCode> {
     match options {
-        args::User::Add { user, password, tables } => {
-            add(&user, &password, &Tables::new(tables)?).await?;
+        args::UserCommand::Add { user, password, tables } => {
+            add(&user, &password, &TableAccess::new(tables)?).await?;
         }
-        args::User::Passwd { user, password, tables } => {
-            passwd(&user, &password, &Tables::new(tables)?).await?;
+        args::UserCommand::Passwd { user, password, tables } => {
+            passwd(&user, &password, &TableAccess::new(tables)?).await?;
         }
-        args::User::List { domain, name, listed, tables } => {
-            let tables = Tables::new(tables)?;
+        args::UserCommand::List { domain, name, listed, tables } => {
+            let tables = TableAccess::new(tables)?;
             list(domain.as_deref(), name.as_deref(), listed.format, &tables).await?;
         }
-        args::User::Show { user, show_secrets, listed, tables } => {
-            show(&user, show_secrets, listed.format, &Tables::new(tables)?).await?;
+        args::UserCommand::Show { user, show_secrets, listed, tables } => {
+            show(&user, show_secrets, listed.format, &TableAccess::new(tables)?).await?;
         }
-        args::User::Remove { user, with_rules, all, id, tables } => {
-            remove(&user, with_rules, all, id, &Tables::new(tables)?).await?;
+        args::UserCommand::Remove { user, with_rules, all, id, tables } => {
+            remove(&user, with_rules, all, id, &TableAccess::new(tables)?).await?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn add(user: &str, typed: &args::Password, tables: &Tables) -> anyhow::Result<()> {
-    let (name, domain) = tables::name(user)?;
+async fn add(user: &str, typed: &args::PasswordArgs, tables: &TableAccess) -> anyhow::Result<()> {
+    let (name, domain) = edit_session::name(user)?;
     let storage = storage(typed.hash, tables.snapshot.pwd_fmt)?;
     tables.source.editable(Table::UserAuth)?;
     let mut row = UserRow { id: 0, username: name.into(), domain: domain.into(), password: Cell::Null };
     if let Some(why) = tables.snapshot.unusable(&Row::User(row.clone())) {
         bail!("{user:?} cannot be a user: {why}");
     }
-    let who = Who::new(name, domain, &tables.snapshot);
+    let who = UserLookup::new(name, domain, &tables.snapshot);
     if !typed.password_stdin {
         // Nobody is to type a password twice for nothing.
         who.find(tables).await?.must_be_new()?;
     }
     row.password = hash(user, typed, storage, name, domain, tables)?;
-    let mut editing = Editing::new(&*tables.source, Which::All);
+    let mut editing = EditSession::new(&*tables.source, Which::All);
     let found = who.find_in(&mut editing).await?;
     found.must_be_new()?;
     editing.commit([Edit::Add(Row::User(row))], |_| ()).await?;
@@ -71,7 +71,7 @@ async fn add(user: &str, typed: &args::Password, tables: &Tables) -> anyhow::Res
         print::warn(format_args!(
             "{} for the subject {name:?} now {} for this user alone; if the {} is meant, \
              give the subject as {}={name}",
-            shown::rules_of(&ids),
+            listing::rules_of(&ids),
             if ids.len() == 1 { "is" } else { "are" },
             known.name(),
             known.name(),
@@ -80,18 +80,18 @@ async fn add(user: &str, typed: &args::Password, tables: &Tables) -> anyhow::Res
     Ok(())
 }
 
-async fn passwd(user: &str, typed: &args::Password, tables: &Tables) -> anyhow::Result<()> {
-    let (name, domain) = tables::name(user)?;
+async fn passwd(user: &str, typed: &args::PasswordArgs, tables: &TableAccess) -> anyhow::Result<()> {
+    let (name, domain) = edit_session::name(user)?;
     let storage = storage(typed.hash, tables.snapshot.pwd_fmt)?;
     tables.source.editable(Table::UserAuth)?;
-    let mut found = Who::new(name, domain, &tables.snapshot).find(tables).await?;
+    let mut found = UserLookup::new(name, domain, &tables.snapshot).find(tables).await?;
     found.must_be_there(user)?;
     let before = found.users.remove(0);
     // Digests are of the names as they are stored.
-    let (name, domain) = (tables::shown(&before.username), tables::shown(&before.domain));
-    let (id, shown) = (before.id, found::name(&before));
+    let (name, domain) = (edit_session::shown(&before.username), edit_session::shown(&before.domain));
+    let (id, shown) = (before.id, lookup::name(&before));
     let password = hash(&shown, typed, storage, &name, &domain, tables)?;
-    let mut editing = Editing::new(&*tables.source, Which::One(Table::UserAuth, id));
+    let mut editing = EditSession::new(&*tables.source, Which::One(Table::UserAuth, id));
     let mut now = None;
     editing.read(|row| now = Some(row)).await?;
     let now = match now {
@@ -107,14 +107,14 @@ async fn passwd(user: &str, typed: &args::Password, tables: &Tables) -> anyhow::
         print::warn(format_args!(
             "this is id {id}, the lowest and the only one that counts: the same name is also that of {}; \
              remove what is too much with `jitsiprovs user remove --id ID`",
-            shown::ids(&others),
+            listing::ids(&others),
         ));
     }
     Ok(())
 }
 
 /// What to store passwords as.
-fn storage(typed: Option<args::Hash>, format: PwdFmt) -> Result<Storage, config::Error> {
+fn storage(typed: Option<args::Hash>, format: PwdFmt) -> Result<Storage, config::ConfigError> {
     let storage = match typed {
         None => Storage::best_in(format),
         Some(args::Hash::Argon2id) => Storage::Argon2id,
@@ -127,7 +127,7 @@ fn storage(typed: Option<args::Hash>, format: PwdFmt) -> Result<Storage, config:
     };
     match storage.mistaken_in(format) {
         None => Ok(storage),
-        Some(mistaken) => Err(config::Error::Usage(format!(
+        Some(mistaken) => Err(config::ConfigError::Usage(format!(
             "--hash {} under --pwd-fmt {}: a server with that --pwd-fmt would take what is stored for \
              {mistaken}; leave out --hash, or give --pwd-fmt as your servers have it",
             storage.name(),
@@ -139,11 +139,11 @@ fn storage(typed: Option<args::Hash>, format: PwdFmt) -> Result<Storage, config:
 /// Asks for the password and makes the cell to store.
 fn hash(
     whose: &str,
-    typed: &args::Password,
+    typed: &args::PasswordArgs,
     storage: Storage,
     username: &str,
     domain: &str,
-    tables: &Tables,
+    tables: &TableAccess,
 ) -> anyhow::Result<Cell> {
     let password = password::ask(whose, typed.password_stdin)?;
     let realm = tables.snapshot.realm.as_deref().unwrap_or(domain);
@@ -165,12 +165,12 @@ struct ShownUser {
 }
 
 impl ShownUser {
-    fn new(row: &UserRow, counts: bool, options: &snapshot::Options) -> ShownUser {
+    fn new(row: &UserRow, counts: bool, options: &snapshot::SnapshotOptions) -> ShownUser {
         let stored = row.password.text().map(Option::unwrap_or_default);
         ShownUser {
             id: row.id,
-            username: shown::text(&row.username),
-            domain: shown::text(&row.domain),
+            username: listing::text(&row.username),
+            domain: listing::text(&row.domain),
             stored_as: stored.map_or("unusable", |stored| stored_as(&stored, options.pwd_fmt)),
             counts,
         }
@@ -186,7 +186,7 @@ impl ShownUser {
         ]
     }
 
-    fn columns() -> [print::Column; 5] {
+    fn columns() -> [print::ListColumn; 5] {
         [number("ID"), text("USER"), text("DOMAIN"), text("PASSWORD"), text("COUNTS")]
     }
 }
@@ -195,19 +195,19 @@ async fn list(
     domain: Option<&str>,
     name: Option<&str>,
     format: ListFormat,
-    tables: &Tables,
+    tables: &TableAccess,
 ) -> anyhow::Result<()> {
     let options = &tables.snapshot;
     let comparison = options.comparison;
     let (domain, name) = (domain.map(|text| comparison.fold(text)), name.map(|text| comparison.fold(text)));
     let mut rows = Vec::new();
-    tables::scan(&*tables.source, Which::Of(Table::UserAuth), |row| {
+    edit_session::scan(&*tables.source, Which::Of(Table::UserAuth), |row| {
         let Row::User(row) = row else { return };
         let (own_name, own_domain) = (options.fold(&row.username), options.fold(&row.domain));
         let is_wanted = domain.as_ref().is_none_or(|domain| own_domain.as_ref() == Some(domain))
             && name
                 .as_ref()
-                .is_none_or(|name| own_name.as_ref().is_some_and(|own| shown::contains(own, name)));
+                .is_none_or(|name| own_name.as_ref().is_some_and(|own| listing::contains(own, name)));
         if is_wanted {
             rows.push((own_domain, own_name, row));
         }
@@ -226,33 +226,38 @@ async fn list(
     print::list(format, &users, &ShownUser::columns(), ShownUser::cells)
 }
 
-async fn show(user: &str, show_secrets: bool, format: ListFormat, tables: &Tables) -> anyhow::Result<()> {
+async fn show(
+    user: &str,
+    show_secrets: bool,
+    format: ListFormat,
+    tables: &TableAccess,
+) -> anyhow::Result<()> {
     #[derive(Serialize)]
-    struct Report {
+    struct UserReport {
         users: Vec<ShownUser>,
-        rules: Vec<Shown>,
+        rules: Vec<RuleListing>,
     }
-    let (name, domain) = tables::name(user)?;
-    let Found { users, mut rules, .. } = {
-        let found = Who::new(name, domain, &tables.snapshot).find(tables).await?;
+    let (name, domain) = edit_session::name(user)?;
+    let UserRecords { users, mut rules, .. } = {
+        let found = UserLookup::new(name, domain, &tables.snapshot).find(tables).await?;
         found.must_be_there(user)?;
         found
     };
-    rules.sort_by_key(|own| shown::order(&own.row));
-    let rules: Vec<Shown> =
-        rules.iter().map(|own| Shown::new(&own.row, show_secrets, &tables.snapshot)).collect();
+    rules.sort_by_key(|own| listing::order(&own.row));
+    let rules: Vec<RuleListing> =
+        rules.iter().map(|own| RuleListing::new(&own.row, show_secrets, &tables.snapshot)).collect();
     let lowest = users[0].id;
     let users =
         users.iter().map(|row| ShownUser::new(row, row.id == lowest, &tables.snapshot)).collect::<Vec<_>>();
     if format == ListFormat::Json {
-        return print::write(Text::json(&Report { users, rules })?);
+        return print::write(Text::json(&UserReport { users, rules })?);
     }
     let mut text = Text::table(&ShownUser::columns(), users.iter().map(ShownUser::cells));
     match rules.is_empty() {
         true => text.push("no rules of their own"),
         false => {
             text.push("");
-            text.append(Text::table(&Shown::columns(), rules.iter().map(Shown::cells)));
+            text.append(Text::table(&RuleListing::columns(), rules.iter().map(RuleListing::cells)));
         }
     }
     print::write(text)
@@ -263,22 +268,22 @@ async fn remove(
     with_rules: bool,
     all: bool,
     id: Option<i64>,
-    tables: &Tables,
+    tables: &TableAccess,
 ) -> anyhow::Result<()> {
-    let (name, domain) = tables::name(user)?;
+    let (name, domain) = edit_session::name(user)?;
     tables.source.editable(Table::UserAuth)?;
-    let mut editing = Editing::new(&*tables.source, Which::All);
-    let mut found = Who::new(name, domain, &tables.snapshot).find_in(&mut editing).await?;
+    let mut editing = EditSession::new(&*tables.source, Which::All);
+    let mut found = UserLookup::new(name, domain, &tables.snapshot).find_in(&mut editing).await?;
     found.must_be_there(user)?;
     let known: Vec<i64> = found.users.iter().map(|row| row.id).collect();
     let gone: Vec<i64> = match id {
         Some(id) if !known.contains(&id) => {
-            bail!("id {id} is not {user}, who is {}: nothing was changed", shown::ids(&known))
+            bail!("id {id} is not {user}, who is {}: nothing was changed", listing::ids(&known))
         }
         Some(id) => vec![id],
         None if known.len() > 1 && !all => bail!(
             "{} are all {user}, and id {} is the one that counts: say --all for all of them, or --id for one",
-            shown::ids(&known),
+            listing::ids(&known),
             known[0]
         ),
         None => known.clone(),
@@ -297,8 +302,8 @@ async fn remove(
         gone.iter().map(of(Table::UserAuth)).chain(rules.iter().map(of(Table::JitsiProperty))).collect();
     editing.commit(edits, |_| ()).await?;
     let and_rules =
-        if rules.is_empty() { String::new() } else { format!(" and {}", shown::rules_of(&rules)) };
-    print::done(Text::line(format_args!("removed {user}, {}{and_rules}", shown::ids(&gone))));
+        if rules.is_empty() { String::new() } else { format!(" and {}", listing::rules_of(&rules)) };
+    print::done(Text::line(format_args!("removed {user}, {}{and_rules}", listing::ids(&gone))));
     let ids = |means: Option<Means>, is_of_others: bool| -> Vec<i64> {
         let wanted = stays.iter().filter(|own| {
             means.is_none_or(|means| own.means == means)
@@ -313,7 +318,7 @@ async fn remove(
         print::warn(format_args!(
             "{} {}, and from now on any client that sends {name:?} for the {} may get what is written there: \
              remove it with `jitsiprovs rule remove`",
-            shown::rules_of(&bare),
+            listing::rules_of(&bare),
             stay(&bare),
             known.name(),
         ));
@@ -323,14 +328,14 @@ async fn remove(
     if !typed.is_empty() {
         print::warn(format_args!(
             "{} {}, for a user of that name to come",
-            shown::rules_of(&typed),
+            listing::rules_of(&typed),
             stay(&typed)
         ));
     }
     if with_rules && !others.is_empty() {
         print::warn(format_args!(
             "{} {}: another tenant has a user of that name too, and what is for all tenants is for both",
-            shown::rules_of(&others),
+            listing::rules_of(&others),
             stay(&others),
         ));
     }

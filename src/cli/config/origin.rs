@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
 
-use super::{Error, absolute, password, usage};
-use crate::source::{Account, Endpoint, Mysql, Polling, Queries, Source, Sqlite, Tls};
+use super::{ConfigError, absolute, password, usage};
+use crate::source::{DbAccount, Endpoint, Mysql, Polling, Queries, Source, Sqlite, Tls};
 
 /// What the other database is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum OriginKind {
     /// One of the original's or ours.
     Jitsiprovs,
     /// Kamailio's.
@@ -18,25 +18,29 @@ pub enum Kind {
 }
 
 /// A database to import from.
-pub struct Origin {
+pub struct ImportOrigin {
     /// To be read only.
     pub source: Arc<dyn Source>,
     /// What was typed, for errors.
     pub named: String,
 }
 
-impl Origin {
+impl ImportOrigin {
     /// Checks `--from` and `--from-pwd-file`.
     ///
     /// # Errors
-    /// See [`Error`].
-    pub fn new(kind: Kind, from: Option<String>, pwd_file: Option<PathBuf>) -> Result<Origin, Error> {
+    /// See [`ConfigError`].
+    pub fn new(
+        kind: OriginKind,
+        from: Option<String>,
+        pwd_file: Option<PathBuf>,
+    ) -> Result<ImportOrigin, ConfigError> {
         let Some(from) = from else {
             return usage("--from is missing: name a SQLite file, or mysql://user@host:port/name");
         };
         let queries = match kind {
-            Kind::Jitsiprovs => Queries::default(),
-            Kind::Kamailio => Queries {
+            OriginKind::Jitsiprovs => Queries::default(),
+            OriginKind::Kamailio => Queries {
                 users: Some("SELECT username, domain, ha1 FROM subscriber".into()),
                 // It has no rules: six columns, no rows.
                 rules: Some("SELECT 1, 1, 1, 1, 1, 1 FROM subscriber WHERE 1 = 0".into()),
@@ -54,7 +58,7 @@ impl Origin {
                 return usage("--from-pwd-file is for mysql://, but --from names a file: leave it out");
             }
             let path = absolute(PathBuf::from(&from));
-            return Ok(Origin {
+            return Ok(ImportOrigin {
                 source: Arc::new(Sqlite::foreign(path, queries)),
                 named: format!("--from {from}"),
             });
@@ -84,13 +88,13 @@ impl Origin {
             endpoint: Endpoint::Tcp(host.into(), port),
             tls: Tls::Off,
             database: decoded(database),
-            account: Account { user: decoded(account), password },
+            account: DbAccount { user: decoded(account), password },
             admin: None,
             from: None,
             queries,
             polling: Polling::default(),
         };
-        Ok(Origin { source: Arc::new(source), named: format!("--from {from}") })
+        Ok(ImportOrigin { source: Arc::new(source), named: format!("--from {from}") })
     }
 }
 
@@ -98,8 +102,8 @@ impl Origin {
 mod tests {
     use super::*;
 
-    fn from(from: &str) -> Result<Origin, Error> {
-        Origin::new(Kind::Jitsiprovs, Some(from.into()), None)
+    fn from(from: &str) -> Result<ImportOrigin, ConfigError> {
+        ImportOrigin::new(OriginKind::Jitsiprovs, Some(from.into()), None)
     }
 
     #[test]

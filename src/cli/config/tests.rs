@@ -3,7 +3,7 @@
 use super::*;
 use clap::Parser;
 
-fn config(args: &[&str]) -> Result<Config, Error> {
+fn config(args: &[&str]) -> Result<Config, ConfigError> {
     let typed = ["jitsiprovs"].iter().chain(args);
     Config::new(crate::cli::Cli::try_parse_from(typed).expect("parses").serve)
 }

@@ -62,7 +62,7 @@ impl Storage {
 
 /// Why a password cannot be stored so. Never shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum UnstorablePassword {
     /// Nobody could sign in with it.
     #[error("the password is empty: nobody could sign in with it")]
     Empty,
@@ -90,21 +90,21 @@ pub enum Refused {
 /// What to store, so that `password` verifies.
 ///
 /// # Errors
-/// See [`Refused`].
-pub fn hash(storage: Storage, password: &str, owner: Owner<'_>) -> Result<String, Refused> {
+/// See [`UnstorablePassword`].
+pub fn hash(storage: Storage, password: &str, owner: Owner<'_>) -> Result<String, UnstorablePassword> {
     let (most, instead) = match storage {
         Storage::Bcrypt => (MAX_BCRYPT_PASSWORD, ", or --hash argon2id"),
         Storage::Argon2id | Storage::Sha512Crypt => (MAX_SLOW_PASSWORD, ""),
         Storage::Table(_) => (usize::MAX, ""),
     };
     if password.is_empty() {
-        return Err(Refused::Empty);
+        return Err(UnstorablePassword::Empty);
     }
     if password == UNFILLED_PASSWORD {
-        return Err(Refused::Unfilled);
+        return Err(UnstorablePassword::Unfilled);
     }
     if password.len() > most {
-        return Err(Refused::TooLong { scheme: storage.name(), most, instead });
+        return Err(UnstorablePassword::TooLong { scheme: storage.name(), most, instead });
     }
     let owned = || format!("{}:{}:{password}", owner.username, owner.realm);
     Ok(match storage {
@@ -123,7 +123,7 @@ pub fn hash(storage: Storage, password: &str, owner: Owner<'_>) -> Result<String
             hash.expect("the parameters are the recommended ones").to_string()
         }
         Storage::Table(PwdFmt::Plain) if Scheme::of(password).is_some() || foreign::is_hash(password) => {
-            return Err(Refused::LikeAHash);
+            return Err(UnstorablePassword::LikeAHash);
         }
         Storage::Table(PwdFmt::Plain) => password.to_owned(),
         Storage::Table(PwdFmt::Md5) => format!("{:x}", md5::compute(password)),
@@ -145,7 +145,7 @@ fn random<const N: usize>() -> [u8; N] {
 pub fn stored_as(stored: &str, format: PwdFmt) -> &'static str {
     let owner = Owner { username: "", realm: "" };
     match (Credential::parse(stored, format, owner), Scheme::of(stored)) {
-        (Err(super::Unusable::Empty), _) => "none",
+        (Err(super::UnusableHash::Empty), _) => "none",
         (Err(_), _) => "unusable",
         (Ok(_), Some(Scheme::Argon2id)) => "argon2id",
         (Ok(_), Some(Scheme::Bcrypt)) => "bcrypt",
@@ -190,18 +190,21 @@ mod tests {
     fn passwords_that_could_never_sign_in_are_refused() {
         let refused = |storage, password: &str| hash(storage, password, OWNER).expect_err(password);
         for storage in SLOW.into_iter().chain(FORMATS.map(Storage::Table)) {
-            assert_eq!(refused(storage, ""), Refused::Empty);
-            assert_eq!(refused(storage, "${password}"), Refused::Unfilled);
+            assert_eq!(refused(storage, ""), UnstorablePassword::Empty);
+            assert_eq!(refused(storage, "${password}"), UnstorablePassword::Unfilled);
         }
         let long = "x".repeat(73);
-        assert!(matches!(refused(Storage::Bcrypt, &long), Refused::TooLong { most: 72, .. }));
-        assert!(matches!(refused(Storage::Argon2id, &"é".repeat(129)), Refused::TooLong { most: 256, .. }));
+        assert!(matches!(refused(Storage::Bcrypt, &long), UnstorablePassword::TooLong { most: 72, .. }));
+        assert!(matches!(
+            refused(Storage::Argon2id, &"é".repeat(129)),
+            UnstorablePassword::TooLong { most: 256, .. }
+        ));
         assert!(matches!(
             refused(Storage::Sha512Crypt, &"x".repeat(257)),
-            Refused::TooLong { most: 256, .. }
+            UnstorablePassword::TooLong { most: 256, .. }
         ));
         for hash in ["$6$is mine", "$1$abcdefgh$irWbblnpmw.5z7wgBnprh0"] {
-            assert_eq!(refused(Storage::Table(PwdFmt::Plain), hash), Refused::LikeAHash);
+            assert_eq!(refused(Storage::Table(PwdFmt::Plain), hash), UnstorablePassword::LikeAHash);
         }
         for storage in [Storage::Bcrypt, Storage::Table(PwdFmt::Plain)] {
             let message = refused(storage, &format!("$6${long}")).to_string();
@@ -244,7 +247,7 @@ mod tests {
                         prop_assert!(matches(&stored, format, owner, &password));
                         prop_assert_eq!(matches(&stored, format, owner, &other), password == other);
                     }
-                    Err(refused) => prop_assert_eq!(refused, Refused::LikeAHash),
+                    Err(refused) => prop_assert_eq!(refused, UnstorablePassword::LikeAHash),
                 }
             }
         }

@@ -13,7 +13,7 @@ use foldhash::quality::RandomState;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
-use super::{Slow, Tag, keyed, truncated};
+use super::{SlowHash, Tag, keyed, truncated};
 
 /// Wrong passwords remembered of one account.
 const WAYS: usize = 8;
@@ -52,7 +52,7 @@ impl WrongPasswords {
     /// is part of it, so that a changed row is another guess; and so is whether
     /// the user exists: what was wrong for a decoy may be right for the user
     /// who comes to be.
-    pub(crate) fn guess(&self, account: [&[u8]; 2], slow: &Slow, is_real: bool, password: &str) -> Guess {
+    pub(crate) fn guess(&self, account: [&[u8]; 2], slow: &SlowHash, is_real: bool, password: &str) -> Guess {
         let mut digest = self.key.clone();
         for part in [account[0], account[1], slow.hash.as_bytes()] {
             digest.update(&(part.len() as u64).to_le_bytes());
@@ -90,7 +90,7 @@ mod tests {
 
     const ALICE: [&[u8]; 2] = [b"a.org", b"alice"];
 
-    fn slow(salt: &str) -> Arc<Slow> {
+    fn slow(salt: &str) -> Arc<SlowHash> {
         let hash = format!("$6${salt}${}.", "a".repeat(85));
         let owner = Owner { username: "alice", realm: "a.org" };
         match Credential::parse(&hash, PwdFmt::Md5, owner).expect("usable").verify("x") {

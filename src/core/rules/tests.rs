@@ -4,16 +4,16 @@ use proptest::prelude::*;
 /// A list of one rule.
 fn rule(order: (i32, i32, i64), key: &str, value: &str) -> Rules {
     let (spriority, ppriority, id) = order;
-    let order = Order { spriority: Some(spriority), ppriority: Some(ppriority), id };
+    let order = RuleOrder { spriority: Some(spriority), ppriority: Some(ppriority), id };
     Rules::default().with(|_| false, vec![compiled(order, key, value)])
 }
 
-fn compiled(order: Order, key: &str, value: &str) -> Compiled {
-    let value = Template::parse(value, Place::Value, |_| {});
-    Compiled { order, key: Arc::new(Key::parse(key, |_| {})), value }
+fn compiled(order: RuleOrder, key: &str, value: &str) -> Compiled {
+    let value = Template::parse(value, Side::Value, |_| {});
+    Compiled { order, key: Arc::new(CompiledKey::parse(key, |_| {})), value }
 }
 
-fn each(lists: &[Rules]) -> Vec<Rule<'_>> {
+fn each(lists: &[Rules]) -> Vec<RuleRef<'_>> {
     lists.iter().flat_map(Rules::iter).collect()
 }
 
@@ -32,7 +32,7 @@ fn text(base: &[Rules], extras: &[Rules], pairs: &[(&str, &str)]) -> String {
 
 #[test]
 fn a_null_priority_sorts_before_every_number() {
-    let order = |spriority, ppriority, id| Order { spriority, ppriority, id };
+    let order = |spriority, ppriority, id| RuleOrder { spriority, ppriority, id };
     let sorted = [
         order(None, None, 9),
         order(None, Some(i32::MIN), 1),
@@ -135,14 +135,14 @@ fn any_rules(ids: std::ops::Range<i64>) -> impl Strategy<Value = Vec<Rules>> {
             .filter(|(order, ..)| ids.insert(order.2))
             .map(|(order, key, value)| rule(order, key, value))
             .collect();
-        rules.sort_by_key(|list| list.iter().next().map(Rule::order));
+        rules.sort_by_key(|list| list.iter().next().map(RuleRef::order));
         rules
     })
 }
 
 #[test]
 fn a_list_is_in_order_and_compact_whatever_was_put_in_and_taken_out() {
-    let order = |priority, id| Order { spriority: Some(priority), ppriority: None, id };
+    let order = |priority, id| RuleOrder { spriority: Some(priority), ppriority: None, id };
     let (a, b) = (compiled(order(1, 2), "a", "é$username"), compiled(order(2, 4), "b", "$domain"));
     let c = compiled(order(3, 1), "c", "${arch:-x} and $osname");
     let gone = compiled(order(2, 3), "b", "$uuid gone");

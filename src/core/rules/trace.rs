@@ -2,39 +2,39 @@
 
 use hashbrown::HashMap;
 
-use super::{Compiled, KeyId, Order, Rule, Skips, Watched};
-use crate::core::model::{Known, Name, Params};
+use super::{Compiled, KeyClaims, KeyId, RuleOrder, RuleRef, Skips};
+use crate::core::model::{Known, ParamName, Params};
 
 /// What became of a rule that matches a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum RuleOutcome {
     /// It is in the answer.
     Won,
     /// Another one of its key comes before it.
-    Lost(Order),
+    Lost(RuleOrder),
     /// The client did not send a parameter it needs.
-    Lacks(Name),
+    Lacks(ParamName),
 }
 
 /// Decides over `rules`, which must be in order and distinct, as an answer made
 /// of them does.
-pub fn trace(rules: &[Rule<'_>], params: &Params) -> Vec<Outcome> {
+pub fn trace(rules: &[RuleRef<'_>], params: &Params) -> Vec<RuleOutcome> {
     let ids: Vec<KeyId> = rules.iter().map(|rule| rule.stored().key.id(params)).collect();
-    let mut watched = Watched::new(ids.iter().copied());
-    let mut winners: HashMap<KeyId, Order> = HashMap::new();
-    let decide = |(rule, id): (&Rule<'_>, KeyId)| {
+    let mut watched = KeyClaims::new(ids.iter().copied());
+    let mut winners: HashMap<KeyId, RuleOrder> = HashMap::new();
+    let decide = |(rule, id): (&RuleRef<'_>, KeyId)| {
         // Which key it would be cannot be said, so it loses to nobody.
         if let Some(missing) = rule.key().missing(params) {
-            return Outcome::Lacks(missing.clone());
+            return RuleOutcome::Lacks(missing.clone());
         }
         let mut skipped = Skips::new();
         if watched.wins(id, rule.order().id, || rule.missing(params), &mut skipped) {
             winners.insert(id, rule.order());
-            return Outcome::Won;
+            return RuleOutcome::Won;
         }
         match skipped.first() {
-            Some(skipped) => Outcome::Lacks(skipped.missing.clone()),
-            None => Outcome::Lost(winners[&id]),
+            Some(skipped) => RuleOutcome::Lacks(skipped.missing.clone()),
+            None => RuleOutcome::Lost(winners[&id]),
         }
     };
     rules.iter().zip(ids).map(decide).collect()
@@ -42,12 +42,12 @@ pub fn trace(rules: &[Rule<'_>], params: &Params) -> Vec<Outcome> {
 
 impl Compiled {
     /// The first parameter that its key needs and the request did not send.
-    pub fn key_missing(&self, params: &Params) -> Option<&Name> {
+    pub fn key_missing(&self, params: &Params) -> Option<&ParamName> {
         self.key.template.whole().missing(params)
     }
 
     /// The first parameter that its value needs and the request did not send.
-    pub fn value_missing(&self, params: &Params) -> Option<&Name> {
+    pub fn value_missing(&self, params: &Params) -> Option<&ParamName> {
         self.value.whole().missing(params)
     }
 

@@ -94,7 +94,7 @@ pub fn is_placeholders(template: &str) -> bool {
 mod tests {
     use super::*;
     use crate::core::model::Params;
-    use crate::core::properties::{Place, client_key};
+    use crate::core::properties::{Side, client_key};
     use crate::core::template::Template;
     use proptest::prelude::*;
 
@@ -162,7 +162,7 @@ mod tests {
             if let Ok((key, _)) = split(&text) {
                 prop_assert_eq!(check_key(key), Ok(()));
                 let mut written = Vec::new();
-                Template::parse(key, Place::Key, |_| ()).whole().render(&Params::new(), &mut written);
+                Template::parse(key, Side::Key, |_| ()).whole().render(&Params::new(), &mut written);
                 let whole = client_key(&written);
                 // Nothing in it ends it: with more behind it, it is longer.
                 written.extend(b"x");

@@ -6,14 +6,14 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::names::{Standing, standing};
-use super::table::{Rules, read_value};
-use super::{Report, prefixes};
-use crate::core::model::{Known, Name};
+use super::table::{RuleTable, read_value};
+use super::{CheckReport, prefixes};
+use crate::core::model::{Known, ParamName};
 use crate::core::properties;
-use crate::core::rules::Rule;
+use crate::core::rules::RuleRef;
 use crate::core::secret;
-use crate::core::template::Piece;
-use crate::snapshot::{ALL_TENANTS, Named, Options, Snapshot, TypedBy, Whom};
+use crate::core::template::TemplatePiece;
+use crate::snapshot::{ALL_TENANTS, Audience, NameEntry, Snapshot, SnapshotOptions, TypedBy};
 
 const MANDATORY: &str = "net.java.sip.communicator.plugin.provisioning.MANDATORY";
 const SUBJECT: &str = "subject";
@@ -21,19 +21,24 @@ const SUBJECT: &str = "subject";
 const KEPT_SECRET: &str = ".PASSWORD";
 
 /// What is known of a key, looked at once for all rules that have it.
-struct Key {
+struct KeyFacts {
     fault: Option<(&'static str, String)>,
     names: Vec<(&'static str, String)>,
     /// Whether the client logs what its value is.
     is_logged: bool,
     /// Whether its name says that its value is a secret.
-    name: secret::Name,
+    name: secret::NameHint,
     is_mandatory: bool,
     is_list: bool,
 }
 
-pub(super) fn check(snapshot: &Snapshot, options: &Options, rules: &Rules<'_>, report: &mut Report) {
-    let mut keys: HashMap<usize, Arc<Key>, RandomState> = HashMap::default();
+pub(super) fn check(
+    snapshot: &Snapshot,
+    options: &SnapshotOptions,
+    rules: &RuleTable<'_>,
+    report: &mut CheckReport,
+) {
+    let mut keys: HashMap<usize, Arc<KeyFacts>, RandomState> = HashMap::default();
     for named in snapshot.named().filter(|named| !named.rules().is_empty()) {
         let of_subject = subject(snapshot, options, named);
         for rule in named.rules().iter() {
@@ -41,7 +46,7 @@ pub(super) fn check(snapshot: &Snapshot, options: &Options, rules: &Rules<'_>, r
             for (code, message) in &of_subject {
                 report.add_rule(code, id, message.clone());
             }
-            let key = keys.entry(rule.key_address()).or_insert_with(|| Arc::new(Key::of(rule, options)));
+            let key = keys.entry(rule.key_address()).or_insert_with(|| Arc::new(KeyFacts::of(rule, options)));
             of_rule(rule, &key.clone(), options, report);
             if let Some(list) = rules.lists.get(&id).filter(|_| key.is_list) {
                 prefixes::spelling(id, list, report);
@@ -52,16 +57,20 @@ pub(super) fn check(snapshot: &Snapshot, options: &Options, rules: &Rules<'_>, r
 
 /// What is wrong with a subject, and so with every rule for it. Of bare words the
 /// load has said it.
-fn subject(snapshot: &Snapshot, options: &Options, named: Named<'_>) -> Vec<(&'static str, String)> {
-    match named.whom() {
-        Whom::User(user) if !named.is_word() && !snapshot.has_user(named.tenant(), user) => {
+fn subject(
+    snapshot: &Snapshot,
+    options: &SnapshotOptions,
+    named: NameEntry<'_>,
+) -> Vec<(&'static str, String)> {
+    match named.audience() {
+        Audience::User(user) if !named.is_word() && !snapshot.has_user(named.tenant(), user) => {
             let of = if named.tenant() == ALL_TENANTS { "no tenant has" } else { "its tenant does not have" };
             let user = String::from_utf8_lossy(user);
             let what =
                 format!("the rule is for the user `{user}`, which {of}: correct the subject or remove it");
             vec![("no-such-user", what)]
         }
-        Whom::Param(TypedBy::Other(param), _) => {
+        Audience::Param(TypedBy::Other(param), _) => {
             of_name(&String::from_utf8_lossy(&param), SUBJECT, true, options).into_iter().collect()
         }
         _ => Vec::new(),
@@ -70,7 +79,12 @@ fn subject(snapshot: &Snapshot, options: &Options, named: Named<'_>) -> Vec<(&'s
 
 /// What is wrong with a parameter's name; without one that `is_needed` the rule
 /// does not apply.
-fn of_name(name: &str, column: &str, is_needed: bool, options: &Options) -> Option<(&'static str, String)> {
+fn of_name(
+    name: &str,
+    column: &str,
+    is_needed: bool,
+    options: &SnapshotOptions,
+) -> Option<(&'static str, String)> {
     let is_subject = column == SUBJECT;
     match standing(name, options) {
         Standing::Known => None,
@@ -108,12 +122,16 @@ fn of_name(name: &str, column: &str, is_needed: bool, options: &Options) -> Opti
     }
 }
 
-fn names_of(piece: Piece<'_>, column: &str, options: &Options) -> Vec<(&'static str, String)> {
+fn names_of(
+    piece: TemplatePiece<'_>,
+    column: &str,
+    options: &SnapshotOptions,
+) -> Vec<(&'static str, String)> {
     let mut found: Vec<_> = piece
         .params()
         .filter_map(|(name, is_needed)| match name {
-            Name::Known(_) => None,
-            Name::Other(name) => of_name(name, column, is_needed, options),
+            ParamName::Known(_) => None,
+            ParamName::Other(name) => of_name(name, column, is_needed, options),
         })
         .collect();
     if piece.fallbacks().flatten().any(|fallback| fallback.contains('$')) {
@@ -127,8 +145,8 @@ fn names_of(piece: Piece<'_>, column: &str, options: &Options) -> Vec<(&'static 
     found
 }
 
-impl Key {
-    fn of(rule: Rule<'_>, options: &Options) -> Key {
+impl KeyFacts {
+    fn of(rule: RuleRef<'_>, options: &SnapshotOptions) -> KeyFacts {
         let piece = rule.key();
         // Whatever a parameter holds, it is escaped: a letter stands for all.
         let sample = piece.sample("x");
@@ -136,12 +154,12 @@ impl Key {
         // What follows `:-` is the operator's, and not escaped.
         let fault = fault(&sample).or_else(|| fault(&piece.fallback_sample("x")));
         let key = String::from_utf16_lossy(&key.unwrap_or_default());
-        Key {
+        KeyFacts {
             fault,
             names: names_of(piece, "property_key", options),
             // Of one that ends with a parameter nobody knows.
             is_logged: !key.ends_with(KEPT_SECRET) && !piece.tail().is_empty(),
-            name: secret::Name::of(&key),
+            name: secret::NameHint::of(&key),
             is_mandatory: key == MANDATORY,
             is_list: matches!(&*key, prefixes::ENFORCE | prefixes::ALLOW),
         }
@@ -167,7 +185,7 @@ fn fault(key: &str) -> Option<(&'static str, String)> {
     }
 }
 
-fn of_rule(rule: Rule<'_>, key: &Key, options: &Options, report: &mut Report) {
+fn of_rule(rule: RuleRef<'_>, key: &KeyFacts, options: &SnapshotOptions, report: &mut CheckReport) {
     let id = rule.order().id;
     let value = rule.value();
     let of_value = names_of(value, "property_value", options);

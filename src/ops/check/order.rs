@@ -3,11 +3,11 @@
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use super::Report;
-use super::table::{Fact, Rules, Who};
+use super::CheckReport;
+use super::table::{AudienceHash, Fact, RuleTable};
 use crate::snapshot::ALL_TENANTS;
 
-pub(super) fn check(rules: &mut Rules<'_>, report: &mut Report) {
+pub(super) fn check(rules: &mut RuleTable<'_>, report: &mut CheckReport) {
     let runs: Vec<_> = rules.runs().filter(|run| run.len() > 1).collect();
     for run in runs {
         let mut dead = Vec::new();
@@ -26,7 +26,7 @@ pub(super) fn check(rules: &mut Rules<'_>, report: &mut Report) {
 
 /// Finds rules that lose to another whatever the request: to one that applies
 /// wherever they do, and precedes them. `run` is of one key, in order.
-fn never_win(rules: &Rules<'_>, run: &[Fact], report: &mut Report, mut dead: impl FnMut(usize)) {
+fn never_win(rules: &RuleTable<'_>, run: &[Fact], report: &mut CheckReport, mut dead: impl FnMut(usize)) {
     // The first rule of each subject that needs the same parameters.
     let mut first: HashMap<u32, SmallVec<[(u32, &Fact); 1]>> = HashMap::new();
     for (at, fact) in run.iter().enumerate() {
@@ -45,8 +45,10 @@ fn never_win(rules: &Rules<'_>, run: &[Fact], report: &mut Report, mut dead: imp
         let id = winner.order.id;
         let of = match rules.subject(winner).who {
             _ if winner.subject == fact.subject => "for the same subject",
-            Who::Everyone if rules.subject(winner).tenant == ALL_TENANTS => "for everyone of all tenants",
-            Who::Everyone => "for everyone of its tenant",
+            AudienceHash::Everyone if rules.subject(winner).tenant == ALL_TENANTS => {
+                "for everyone of all tenants"
+            }
+            AudienceHash::Everyone => "for everyone of its tenant",
             _ => "for the same subject of all tenants",
         };
         let mend = match (winner.subject == fact.subject, winner.value == fact.value) {
@@ -67,19 +69,19 @@ type Models<'f> = SmallVec<[&'f Fact; 4]>;
 
 /// Finds rules that lose to another, where both apply, by their id alone.
 /// `equal` is of one key and of equal priorities, in order.
-fn ties(rules: &Rules<'_>, equal: &[Fact], report: &mut Report) {
+fn ties(rules: &RuleTable<'_>, equal: &[Fact], report: &mut CheckReport) {
     if equal.len() < 2 {
         return;
     }
     let mut models: HashMap<u32, Models<'_>> = HashMap::new();
     // Of all tenants' rules, what any tenant's may meet; and the other way round.
     let mut of_any: Models<'_> = SmallVec::new();
-    let mut of_user: HashMap<(u32, Who), &Fact> = HashMap::new();
+    let mut of_user: HashMap<(u32, AudienceHash), &Fact> = HashMap::new();
     for fact in equal.iter().filter(|fact| !fact.is_dead) {
         let subject = rules.subject(fact);
         let is_tie = |other: &&&Fact| other.value != fact.value && rules.may_meet(other, fact);
         let of = |tenant: u32| models.get(&tenant).into_iter().flatten();
-        let is_user = matches!(subject.who, Who::User(_));
+        let is_user = matches!(subject.who, AudienceHash::User(_));
         let own = [subject.tenant, ALL_TENANTS].map(|tenant| of_user.get(&(tenant, subject.who)));
         let own = own.into_iter().flatten().filter(|_| is_user);
         let winner = if subject.tenant == ALL_TENANTS {
@@ -100,7 +102,7 @@ fn ties(rules: &Rules<'_>, equal: &[Fact], report: &mut Report) {
         }
         for models in [models.entry(subject.tenant).or_default(), &mut of_any] {
             let kind = |who| match who {
-                Who::User(_) => Who::User(0),
+                AudienceHash::User(_) => AudienceHash::User(0),
                 who => who,
             };
             let alike = |other: &&&Fact| kind(rules.subject(other).who) == kind(subject.who);

@@ -12,10 +12,10 @@ use std::ops::Range;
 use hashbrown::{HashMap, HashSet};
 use smallvec::SmallVec;
 
-use super::Report;
-use super::table::{Fact, Key, Rules, Subject, Who};
+use super::CheckReport;
+use super::table::{AudienceHash, ClientKey, Fact, RuleSubject, RuleTable};
 use crate::core::properties::IDENTITY;
-use crate::core::rules::Order;
+use crate::core::rules::RuleOrder;
 use crate::snapshot::ALL_TENANTS;
 
 pub(super) const ENFORCE: &str = "provisioning.ENFORCE_PREFIX";
@@ -35,7 +35,7 @@ fn split(list: &str) -> Vec<&str> {
 }
 
 /// What is wrong with the list of prefixes itself.
-pub(super) fn spelling(id: i64, list: &str, report: &mut Report) {
+pub(super) fn spelling(id: i64, list: &str, report: &mut CheckReport) {
     let prefixes = split(list);
     if prefixes.iter().any(|prefix| prefix.is_empty()) {
         report.add_rule("blank-in-prefix", id, "an empty prefix is the beginning of every key: remove it");
@@ -49,7 +49,7 @@ pub(super) fn spelling(id: i64, list: &str, report: &mut Report) {
 /// Something that acts upon others.
 struct Actor<'r> {
     fact: Fact,
-    subject: Subject,
+    subject: RuleSubject,
     prefixes: Vec<&'r str>,
 }
 
@@ -61,21 +61,21 @@ const OF_KIND: usize = 8;
 /// and the first or last of each user.
 struct Extremes {
     kinds: HashMap<u32, SmallVec<[Fact; 4]>>,
-    users: HashMap<(u32, Who), Fact>,
+    users: HashMap<(u32, AudienceHash), Fact>,
 }
 
 impl Extremes {
-    fn of<'r>(rules: &Rules<'_>, facts: impl Iterator<Item = &'r Fact>, wants_users: bool) -> Extremes {
+    fn of<'r>(rules: &RuleTable<'_>, facts: impl Iterator<Item = &'r Fact>, wants_users: bool) -> Extremes {
         let mut extremes = Extremes { kinds: HashMap::new(), users: HashMap::new() };
         for fact in facts {
-            let Subject { tenant, who, .. } = rules.subject(fact);
-            let kind = |who| if let Who::User(_) = who { Who::User(0) } else { who };
+            let RuleSubject { tenant, who, .. } = rules.subject(fact);
+            let kind = |who| if let AudienceHash::User(_) = who { AudienceHash::User(0) } else { who };
             let known = extremes.kinds.entry(tenant).or_default();
             let alike = known.iter().filter(|other| kind(rules.subject(other).who) == kind(who));
             if alike.count() < OF_KIND {
                 known.push(*fact);
             }
-            if wants_users && matches!(who, Who::User(_)) {
+            if wants_users && matches!(who, AudienceHash::User(_)) {
                 extremes.users.entry((tenant, who)).or_insert(*fact);
             }
         }
@@ -84,8 +84,8 @@ impl Extremes {
 
     /// A rule that may be in one answer with `actor`, and for which `is_it`
     /// holds.
-    fn find(&self, rules: &Rules<'_>, actor: &Actor<'_>, is_it: impl Fn(&Fact) -> bool) -> Option<Fact> {
-        let Subject { tenant, who, .. } = actor.subject;
+    fn find(&self, rules: &RuleTable<'_>, actor: &Actor<'_>, is_it: impl Fn(&Fact) -> bool) -> Option<Fact> {
+        let RuleSubject { tenant, who, .. } = actor.subject;
         let is_all = tenant == ALL_TENANTS;
         let own = self.kinds.get(&tenant).into_iter().flatten();
         let of_all = self.kinds.get(&ALL_TENANTS).into_iter().flatten().filter(|_| !is_all);
@@ -101,7 +101,7 @@ impl Extremes {
 }
 
 /// Of one key: where the first rule of each subject stands that needs no parameter.
-struct Sure(HashMap<u32, Order>);
+struct Sure(HashMap<u32, RuleOrder>);
 
 impl Sure {
     fn of(facts: &[Fact]) -> Sure {
@@ -113,13 +113,13 @@ impl Sure {
     }
 
     /// Whether another rule of the key of `fact` precedes it wherever `both` apply.
-    fn precedes(&self, fact: &Fact, both: [&Fact; 2], rules: &Rules<'_>) -> bool {
+    fn precedes(&self, fact: &Fact, both: [&Fact; 2], rules: &RuleTable<'_>) -> bool {
         let mut subjects = both.into_iter().flat_map(|fact| rules.also(fact));
         subjects.any(|subject| self.0.get(&subject).is_some_and(|order| *order < fact.order))
     }
 }
 
-pub(super) fn check(rules: &Rules<'_>, report: &mut Report) {
+pub(super) fn check(rules: &RuleTable<'_>, report: &mut CheckReport) {
     let actors = |key: &str| -> Vec<Actor<'_>> {
         let facts = rules.facts.iter().filter(|fact| !fact.is_dead && rules.key(fact) == key);
         let known = facts.filter(|fact| rules.properties[fact.property as usize].is_fixed);
@@ -159,7 +159,7 @@ pub(super) fn check(rules: &Rules<'_>, report: &mut Report) {
     let mut lengths: Vec<usize> = removers.keys().map(|key| key.len()).collect();
     lengths.sort_unstable();
     lengths.dedup();
-    let is_user = |fact: &Fact| matches!(rules.subject(fact).who, Who::User(_));
+    let is_user = |fact: &Fact| matches!(rules.subject(fact).who, AudienceHash::User(_));
     let removing = removers.values().flat_map(|(run, _)| &rules.facts[run.clone()]);
     let acting = enforcers.iter().chain(&allowers).map(|actor| &actor.fact);
     let has_users = removing.chain(acting).any(is_user);
@@ -248,15 +248,15 @@ pub(super) fn check(rules: &Rules<'_>, report: &mut Report) {
     }
 }
 
-fn sure_of(rules: &Rules<'_>, key: &str) -> Sure {
-    let is_it = |key_of: &Key| key_of.is_fixed && key_of.text == key;
+fn sure_of(rules: &RuleTable<'_>, key: &str) -> Sure {
+    let is_it = |key_of: &ClientKey| key_of.is_fixed && key_of.text == key;
     let mut runs = rules.runs().map(|run| &rules.facts[run]);
     let run = runs.find(|run| is_it(&rules.properties[run[0].property as usize]));
     Sure::of(run.unwrap_or_default())
 }
 
 /// The rules of each key that some rule removes.
-fn removers<'r>(rules: &'r Rules<'_>) -> HashMap<&'r str, (Range<usize>, Sure)> {
+fn removers<'r>(rules: &'r RuleTable<'_>) -> HashMap<&'r str, (Range<usize>, Sure)> {
     let mut removers = HashMap::new();
     for run in rules.runs() {
         let facts = &rules.facts[run.clone()];
@@ -280,7 +280,7 @@ fn covers(prefixes: &[&str], key: &str) -> bool {
 }
 
 /// Whether a key surely begins with none of them.
-fn is_outside(prefixes: &[&str], key: &Key) -> bool {
+fn is_outside(prefixes: &[&str], key: &ClientKey) -> bool {
     let may_begin =
         |prefix: &&str| key.text.starts_with(prefix) || (!key.is_fixed && prefix.starts_with(&key.text));
     !prefixes.iter().any(may_begin)

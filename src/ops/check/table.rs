@@ -7,21 +7,21 @@ use std::ops::Range;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use crate::core::model::{Known, Name};
+use crate::core::model::{Known, ParamName};
 use crate::core::properties;
-use crate::core::rules::{Order, Property, Rule};
-use crate::snapshot::{ALL_TENANTS, Snapshot, TypedBy, Whom};
+use crate::core::rules::{RuleOrder, RuleRef, StaticKey};
+use crate::snapshot::{ALL_TENANTS, Audience, Snapshot, TypedBy};
 
 /// No subject.
 const NONE: u32 = u32::MAX;
 
 /// Everything that is compared with everything else.
-pub(super) struct Rules<'s> {
+pub(super) struct RuleTable<'s> {
     snapshot: &'s Snapshot,
     pub facts: Vec<Fact>,
-    pub subjects: Vec<Subject>,
+    pub subjects: Vec<RuleSubject>,
     /// By [`Fact::property`].
-    pub properties: Vec<Key>,
+    pub properties: Vec<ClientKey>,
     /// The names of users that are subjects, by [`Fact::subject`].
     users: HashMap<u32, &'s [u8]>,
     /// The subject `default` of each tenant that has rules for it.
@@ -35,7 +35,7 @@ pub(super) struct Rules<'s> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fact {
     pub property: u32,
-    pub order: Order,
+    pub order: RuleOrder,
     pub subject: u32,
     /// Equal for equal values.
     pub value: u64,
@@ -47,37 +47,37 @@ pub(super) struct Fact {
     pub is_dead: bool,
 }
 
-/// Whom a rule is for.
+/// Audience a rule is for.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Subject {
+pub(super) struct RuleSubject {
     pub tenant: u32,
     /// The tenant whose requests alone it matches; as `tenant`, or narrower.
     within: u32,
-    pub who: Who,
+    pub who: AudienceHash,
     /// The same subject of all tenants, if it matches whenever this one does.
     twin: u32,
 }
 
-/// What matters of [`Whom`]: names are told apart by a keyed hash of 64 bits.
+/// What matters of [`Audience`]: names are told apart by a keyed hash of 64 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Who {
+pub(super) enum AudienceHash {
     Everyone,
     User(u64),
     Param(u64),
 }
 
 /// A property's key, as the client reads it.
-pub(super) struct Key {
+pub(super) struct ClientKey {
     /// All of it, or what stands before the first parameter.
     pub text: String,
     pub is_fixed: bool,
 }
 
-impl<'s> Rules<'s> {
-    pub fn new(snapshot: &'s Snapshot) -> Rules<'s> {
+impl<'s> RuleTable<'s> {
+    pub fn new(snapshot: &'s Snapshot) -> RuleTable<'s> {
         let seed = RandomState::default();
-        let mut numbers: HashMap<Property, u32> = HashMap::new();
-        let mut rules = Rules {
+        let mut numbers: HashMap<StaticKey, u32> = HashMap::new();
+        let mut rules = RuleTable {
             snapshot,
             facts: Vec::with_capacity(snapshot.counts().rules),
             subjects: Vec::new(),
@@ -92,7 +92,7 @@ impl<'s> Rules<'s> {
         let first = has_rules().filter(|named| named.tenant() == ALL_TENANTS);
         let others = has_rules().filter(|named| named.tenant() != ALL_TENANTS);
         for named in first.chain(others) {
-            let (tenant, whom) = (named.tenant(), named.whom());
+            let (tenant, whom) = (named.tenant(), named.audience());
             // However it is written: `Linux` and `os=Linux` are `osname=Linux`.
             let meaning = seed.hash_one(&whom);
             let twin = subjects.get(&(ALL_TENANTS, meaning)).copied().unwrap_or(NONE);
@@ -100,30 +100,30 @@ impl<'s> Rules<'s> {
                 let number = u32::try_from(rules.subjects.len()).expect("names are fewer than four billion");
                 let mut within = tenant;
                 let who = match whom {
-                    Whom::Everyone => {
+                    Audience::Everyone => {
                         rules.everyone.insert(tenant, number);
-                        Who::Everyone
+                        AudienceHash::Everyone
                     }
-                    Whom::User(name) => {
+                    Audience::User(name) => {
                         if tenant == ALL_TENANTS {
                             rules.users.insert(number, name);
                         }
-                        Who::User(seed.hash_one(name))
+                        AudienceHash::User(seed.hash_one(name))
                     }
-                    Whom::Param(param, value) => {
+                    Audience::Param(param, value) => {
                         if tenant == ALL_TENANTS && param == TypedBy::Known(Known::Domain) {
                             within = snapshot.tenant_number(value).unwrap_or(tenant);
                         }
-                        Who::Param(seed.hash_one(param))
+                        AudienceHash::Param(seed.hash_one(param))
                     }
                 };
-                rules.subjects.push(Subject { tenant, within, who, twin });
+                rules.subjects.push(RuleSubject { tenant, within, who, twin });
                 number
             });
             for rule in named.rules().iter() {
                 let property = *numbers.entry(rule.property()).or_insert_with(|| {
                     let next = rules.properties.len();
-                    rules.properties.push(Key::of(rule));
+                    rules.properties.push(ClientKey::of(rule));
                     u32::try_from(next).expect("keys are fewer than four billion")
                 });
                 let fact = Fact {
@@ -158,7 +158,7 @@ impl<'s> Rules<'s> {
         })
     }
 
-    pub fn subject(&self, fact: &Fact) -> Subject {
+    pub fn subject(&self, fact: &Fact) -> RuleSubject {
         self.subjects[fact.subject as usize]
     }
 
@@ -170,7 +170,7 @@ impl<'s> Rules<'s> {
     /// taken for no: two values may be of one parameter.
     pub fn may_meet(&self, one: &Fact, other: &Fact) -> bool {
         let [one, other] = [one, other].map(|fact| (fact.subject, self.subject(fact)));
-        let is_of = |(number, _): (u32, Subject), tenant: u32| match self.users.get(&number) {
+        let is_of = |(number, _): (u32, RuleSubject), tenant: u32| match self.users.get(&number) {
             Some(user) if tenant != ALL_TENANTS => self.snapshot.has_user(tenant, user),
             _ => true,
         };
@@ -182,33 +182,33 @@ impl<'s> Rules<'s> {
     /// its own, the same of all tenants, and everyone of the same tenant or of
     /// all.
     pub fn also(&self, fact: &Fact) -> impl Iterator<Item = u32> {
-        let Subject { tenant, twin, .. } = self.subject(fact);
+        let RuleSubject { tenant, twin, .. } = self.subject(fact);
         let everyone = |tenant| self.everyone.get(&tenant).copied();
         let twin = (twin != NONE).then_some(twin);
         [Some(fact.subject), twin, everyone(tenant), everyone(ALL_TENANTS)].into_iter().flatten()
     }
 }
 
-impl Subject {
-    fn may_meet(self, other: Subject) -> bool {
+impl RuleSubject {
+    fn may_meet(self, other: RuleSubject) -> bool {
         let tenants = [self.within, other.within];
         if tenants[0] != tenants[1] && !tenants.contains(&ALL_TENANTS) {
             return false;
         }
         match (self.who, other.who) {
-            (Who::Everyone, _) | (_, Who::Everyone) => true,
-            (Who::User(one), Who::User(other)) => one == other,
-            (Who::Param(one), Who::Param(other)) => one != other,
-            (Who::User(_), _) | (_, Who::User(_)) => true,
+            (AudienceHash::Everyone, _) | (_, AudienceHash::Everyone) => true,
+            (AudienceHash::User(one), AudienceHash::User(other)) => one == other,
+            (AudienceHash::Param(one), AudienceHash::Param(other)) => one != other,
+            (AudienceHash::User(_), _) | (_, AudienceHash::User(_)) => true,
         }
     }
 }
 
-impl Key {
-    fn of(rule: Rule<'_>) -> Key {
+impl ClientKey {
+    fn of(rule: RuleRef<'_>) -> ClientKey {
         let key = rule.key();
         let read = properties::client_key(key.head().as_bytes()).unwrap_or_default();
-        Key { text: String::from_utf16_lossy(&read), is_fixed: key.params().next().is_none() }
+        ClientKey { text: String::from_utf16_lossy(&read), is_fixed: key.params().next().is_none() }
     }
 
     fn is_list(&self) -> bool {
@@ -217,7 +217,7 @@ impl Key {
 }
 
 /// What the client reads: blanks before it do not count, those after it do.
-pub(super) fn read_value(rule: Rule<'_>) -> String {
+pub(super) fn read_value(rule: RuleRef<'_>) -> String {
     let written = rule.value().head().trim_start_matches([' ', '\t', '\x0c']);
     // A value has no separators, so what ends a key is escaped for once.
     let mut escaped = String::with_capacity(written.len());
@@ -236,12 +236,12 @@ pub(super) fn read_value(rule: Rule<'_>) -> String {
     String::from_utf16_lossy(&properties::client_key(escaped.as_bytes()).unwrap_or_default())
 }
 
-pub(super) fn is_null(rule: Rule<'_>) -> bool {
+pub(super) fn is_null(rule: RuleRef<'_>) -> bool {
     let value = rule.value();
     value.params().next().is_none() && read_value(rule) == "${null}"
 }
 
-fn value_hash(rule: Rule<'_>, seed: &RandomState) -> u64 {
+fn value_hash(rule: RuleRef<'_>, seed: &RandomState) -> u64 {
     let mut hasher = seed.build_hasher();
     rule.value().sample("\0").hash(&mut hasher);
     for ((name, _), fallback) in rule.value().params().zip(rule.value().fallbacks()) {
@@ -251,7 +251,7 @@ fn value_hash(rule: Rule<'_>, seed: &RandomState) -> u64 {
     hasher.finish()
 }
 
-fn required(rule: Rule<'_>, seed: &RandomState) -> u32 {
+fn required(rule: RuleRef<'_>, seed: &RandomState) -> u32 {
     let needed = rule.key().params().chain(rule.value().params()).filter(|(_, is_needed)| *is_needed);
     let mut names: Vec<String> = needed.map(|(name, _)| name.to_string()).collect();
     if names.is_empty() {
@@ -262,9 +262,9 @@ fn required(rule: Rule<'_>, seed: &RandomState) -> u32 {
     (seed.hash_one(names) >> 32) as u32 | 1
 }
 
-fn hash_name(name: &Name, hasher: &mut impl Hasher) {
+fn hash_name(name: &ParamName, hasher: &mut impl Hasher) {
     match name {
-        Name::Known(known) => (*known as u8).hash(hasher),
-        Name::Other(name) => name.hash(hasher),
+        ParamName::Known(known) => (*known as u8).hash(hasher),
+        ParamName::Other(name) => name.hash(hasher),
     }
 }

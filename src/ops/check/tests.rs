@@ -25,14 +25,14 @@ fn rule(id: i64, domain: &str, subject: &str, priorities: (i64, i64), key: &str,
 }
 
 fn load(rows: &[Row]) -> (std::sync::Arc<Snapshot>, Vec<Problem>) {
-    let (snapshot, problems) = Writer::build(Options::default(), rows.to_vec());
+    let (snapshot, problems) = Writer::build(SnapshotOptions::default(), rows.to_vec());
     (snapshot, problems.first)
 }
 
-fn report(rows: &[Row]) -> Report {
+fn report(rows: &[Row]) -> CheckReport {
     let (snapshot, problems) = load(rows);
-    let settings = Settings { ignored: vec!["weak-hash".into()], each_user: false };
-    check(&snapshot, problems, &Options::default(), &settings)
+    let settings = CheckSettings { ignored: vec!["weak-hash".into()], each_user: false };
+    check(&snapshot, problems, &SnapshotOptions::default(), &settings)
 }
 
 /// What is found, as code and id, in these rules of a tenant with the users
@@ -119,11 +119,11 @@ fn a_user_or_domain_of_one_tenant_meets_no_other_tenants_rules() {
 #[test]
 fn a_users_name_that_clients_send_for_something_is_told_however_names_are_compared() {
     for comparison in [Comparison::default(), Comparison::Exact] {
-        let options = Options { comparison, ..Options::default() };
+        let options = SnapshotOptions { comparison, ..SnapshotOptions::default() };
         for name in ["Linux", "Windows 10", "AMD64"] {
             let rows = [user(1, "a.org", name), rule(1, "a.org", name, (1, 1), "k", "v")];
             let (snapshot, problems) = Writer::build(options.clone(), rows);
-            let report = check(&snapshot, problems.first, &options, &Settings::default());
+            let report = check(&snapshot, problems.first, &options, &CheckSettings::default());
             let codes: Vec<_> = report.findings.iter().map(|finding| finding.code).collect();
             assert_eq!(codes, ["ambiguous-subject", "weak-hash"], "{name} {comparison:?}");
         }
@@ -398,8 +398,8 @@ fn weak_hashes_are_told_once_a_tenant_or_each() {
     ];
     let (snapshot, problems) = load(&rows);
     let ids = |each_user| -> Vec<i64> {
-        let settings = Settings { ignored: Vec::new(), each_user };
-        let report = check(&snapshot, problems.clone(), &Options::default(), &settings);
+        let settings = CheckSettings { ignored: Vec::new(), each_user };
+        let report = check(&snapshot, problems.clone(), &SnapshotOptions::default(), &settings);
         assert!(report.findings.iter().all(|finding| finding.code == "weak-hash"));
         report.findings.iter().map(|finding| finding.id).collect()
     };
@@ -453,7 +453,7 @@ proptest! {
     #[test]
     fn nothing_that_the_load_says_is_missing(rows in prop::collection::vec(row(), 0..24)) {
         let (snapshot, problems) = load(&rows);
-        let report = check(&snapshot, problems.clone(), &Options::default(), &Settings::default());
+        let report = check(&snapshot, problems.clone(), &SnapshotOptions::default(), &CheckSettings::default());
         for problem in problems {
             let is_it = |finding: &&Finding| {
                 (finding.code, finding.table, finding.id, &finding.message)

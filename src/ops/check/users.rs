@@ -4,24 +4,24 @@ use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
 
-use super::{Report, Settings};
+use super::{CheckReport, CheckSettings};
 use crate::core::credential::Weakness;
 use crate::core::model::Table;
 use crate::snapshot::{ALL_TENANTS, Snapshot};
 
 /// What a tenant has: the lowest ids, and how many.
 #[derive(Default)]
-struct Tenant {
+struct TenantUsers {
     user: Option<i64>,
     users: usize,
     rule: Option<i64>,
     rules: usize,
 }
 
-pub(super) fn check(snapshot: &Snapshot, settings: &Settings, report: &mut Report) {
+pub(super) fn check(snapshot: &Snapshot, settings: &CheckSettings, report: &mut CheckReport) {
     let domains: HashMap<u32, &[u8]> = snapshot.domains().collect();
     let domain = |tenant| String::from_utf8_lossy(domains.get(&tenant).copied().unwrap_or_default());
-    let mut tenants: BTreeMap<u32, Tenant> = BTreeMap::new();
+    let mut tenants: BTreeMap<u32, TenantUsers> = BTreeMap::new();
     let mut weak: BTreeMap<(u32, Weakness), (i64, usize)> = BTreeMap::new();
     for named in snapshot.named() {
         let tenant = tenants.entry(named.tenant()).or_default();
@@ -77,7 +77,7 @@ pub(super) fn check(snapshot: &Snapshot, settings: &Settings, report: &mut Repor
     }
 }
 
-fn weak_hash(weakness: Weakness, id: i64, of: &str, report: &mut Report) {
+fn weak_hash(weakness: Weakness, id: i64, of: &str, report: &mut CheckReport) {
     let (code, what) = match weakness {
         Weakness::Plain => ("weak-hash", "stored as it is: whoever reads the table has it".to_owned()),
         Weakness::Md5 => ("weak-hash", "stored as unsalted md5, which is guessed in no time".to_owned()),

@@ -3,12 +3,12 @@
 use hashbrown::HashMap;
 use serde::Serialize;
 
-use super::Request;
+use super::ClientRequest;
 use crate::core::model::{Cell, HIDDEN, Known, Params, RuleRow};
 use crate::core::properties;
-use crate::core::rules::{Compiled, Order, Outcome};
+use crate::core::rules::{Compiled, RuleOrder, RuleOutcome};
 use crate::core::secret;
-use crate::snapshot::{Fate, Mismatch, Options, Session, Snapshot, Traced};
+use crate::snapshot::{Fate, Mismatch, Session, Snapshot, SnapshotOptions, Traced};
 
 /// Rules of one key that do not match, as many as are listed without being
 /// asked for.
@@ -16,7 +16,7 @@ const LISTED: usize = 10;
 
 /// What a client would get, and why. Passwords are hidden in it.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct ExplainReport {
     /// The user.
     pub username: String,
     /// The tenant.
@@ -25,7 +25,7 @@ pub struct Report {
     pub parameters: Vec<Parameter>,
     /// The properties: those of the answer first, in its order, then those that
     /// no rule sets for this client.
-    pub keys: Vec<Key>,
+    pub keys: Vec<KeyReport>,
     /// Rules that do not match this client and are not listed.
     pub left_out: usize,
     /// Rules in the answer that use a password which is not known, and those for
@@ -44,18 +44,18 @@ pub struct Parameter {
 
 /// A property.
 #[derive(Debug, Serialize)]
-pub struct Key {
+pub struct KeyReport {
     /// Its key, as it stands in the answer.
     pub key: String,
     /// Its value there; `None` when it is not in it.
     pub value: Option<String>,
     /// The rules for it: the winner first, then in the order in which they count.
-    pub rules: Vec<Rule>,
+    pub rules: Vec<RuleReport>,
 }
 
 /// A rule.
 #[derive(Debug, Serialize)]
-pub struct Rule {
+pub struct RuleReport {
     /// Its row.
     pub id: i64,
     /// Its tenant; `None` for all.
@@ -80,23 +80,23 @@ pub struct Rule {
     pub why: String,
 }
 
-impl Report {
+impl ExplainReport {
     /// Explains what `snapshot`, which was made of `rows` with `options`, gives
     /// to `request`. Without `all`, rules of other users are only counted, and
     /// of those for one key that match nothing a few are listed.
     pub fn new(
         snapshot: &Snapshot,
-        options: &Options,
+        options: &SnapshotOptions,
         session: Session<'_>,
-        request: &Request,
+        request: &ClientRequest,
         rows: &[RuleRow],
         all: bool,
-    ) -> Report {
+    ) -> ExplainReport {
         let params = request.params();
         let traced = snapshot.trace(options, session, params, rows);
         let mut shown = params.clone();
         shown.set(Known::Password, Some(HIDDEN.to_owned()));
-        let mut report = Report {
+        let mut report = ExplainReport {
             username: params.known(Known::Username).unwrap_or_default().to_owned(),
             domain: params.known(Known::Domain).unwrap_or_default().to_owned(),
             parameters: parameters(request, &shown),
@@ -109,7 +109,7 @@ impl Report {
         let mut places: HashMap<Vec<u16>, usize> = HashMap::new();
         let mut mismatches: Vec<usize> = Vec::new();
         for traced in &traced {
-            let won = traced.fate == Fate::Matches(Outcome::Won);
+            let won = traced.fate == Fate::Matches(RuleOutcome::Won);
             let is_mismatch = matches!(traced.fate, Fate::Mismatch(_) | Fate::Bad(_));
             if !all && is_private(&traced.fate) {
                 report.left_out += 1;
@@ -121,7 +121,7 @@ impl Report {
             let rule = rule(traced, &shown, options);
             let name = traced.client_key(params).unwrap_or_else(|| rule.key.encode_utf16().collect());
             let place = *places.entry(name).or_insert_with(|| {
-                report.keys.push(Key { key: rule.key.clone(), value: None, rules: Vec::new() });
+                report.keys.push(KeyReport { key: rule.key.clone(), value: None, rules: Vec::new() });
                 mismatches.push(0);
                 mismatches.len() - 1
             });
@@ -141,7 +141,7 @@ impl Report {
                 key.rules.push(rule);
             }
         }
-        let orders: HashMap<i64, Order> =
+        let orders: HashMap<i64, RuleOrder> =
             traced.iter().filter_map(|traced| Some((traced.row.id, traced.rule.as_ref()?.order))).collect();
         // Stable, so that the others stay in the order of their first rules.
         report.keys.sort_by_key(|key| {
@@ -153,7 +153,7 @@ impl Report {
     }
 }
 
-fn parameters(request: &Request, shown: &Params) -> Vec<Parameter> {
+fn parameters(request: &ClientRequest, shown: &Params) -> Vec<Parameter> {
     let is_sent = |known: &Known| *known != Known::Password || request.has_password();
     let known = Known::ALL.into_iter().filter(is_sent);
     let known = known.filter_map(|known| Some((known.name(), shown.known(known)?)));
@@ -186,7 +186,7 @@ impl Traced<'_> {
     }
 }
 
-fn rule(traced: &Traced<'_>, shown: &Params, options: &Options) -> Rule {
+fn rule(traced: &Traced<'_>, shown: &Params, options: &SnapshotOptions) -> RuleReport {
     let Traced { row, rule, fate } = traced;
     let stored = |cell: &Cell| match cell {
         Cell::Null => String::new(),
@@ -203,12 +203,12 @@ fn rule(traced: &Traced<'_>, shown: &Params, options: &Options) -> Rule {
     // What was a placeholder may be filled now, and `$$` may look like one.
     let (stored_key, stored_value) = (stored(&row.key), stored(&row.value));
     let is_hidden = [&key, &stored_key].into_iter().any(|key| {
-        let name = secret::Name::of(key);
+        let name = secret::NameHint::of(key);
         name.hides(&value) || name.hides(&stored_value)
     });
     let (verdict, lost_to, parameter, why) = words(fate, rule.as_ref().map(|rule| rule.order));
     let priority = |cell: &Cell| cell.int().ok().flatten();
-    Rule {
+    RuleReport {
         id: row.id,
         domain: Some(stored(&row.domain)).filter(|domain| !domain.is_empty()),
         subject: options.shown_subject(&stored(&row.subject)).into_owned(),
@@ -224,18 +224,18 @@ fn rule(traced: &Traced<'_>, shown: &Params, options: &Options) -> Rule {
 }
 type Words = (&'static str, Option<i64>, Option<String>, String);
 
-fn words(fate: &Fate, order: Option<Order>) -> Words {
+fn words(fate: &Fate, order: Option<RuleOrder>) -> Words {
     match fate {
-        Fate::Matches(Outcome::Won) => ("won", None, None, "wins".into()),
-        Fate::Matches(Outcome::Lost(to)) => {
-            let priorities = |order: Order| (order.spriority, order.ppriority);
+        Fate::Matches(RuleOutcome::Won) => ("won", None, None, "wins".into()),
+        Fate::Matches(RuleOutcome::Lost(to)) => {
+            let priorities = |order: RuleOrder| (order.spriority, order.ppriority);
             let why = match order.map(priorities) == Some(priorities(*to)) {
                 true => format!("lost to {}: same priorities, larger id", to.id),
                 false => format!("lost to {}: lower priority", to.id),
             };
             ("lost", Some(to.id), None, why)
         }
-        Fate::Matches(Outcome::Lacks(name)) => {
+        Fate::Matches(RuleOutcome::Lacks(name)) => {
             ("lacks", None, Some(name.to_string()), format!("the client did not send {name}"))
         }
         Fate::Mismatch(Mismatch::OtherUser { is_sent }) => {

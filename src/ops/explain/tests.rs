@@ -5,7 +5,7 @@ use super::*;
 use crate::core::credential::PwdFmt;
 use crate::core::model::{Cell, Change, Table};
 use crate::core::rules;
-use crate::serve::http::params::Settings;
+use crate::serve::http::params::ParamSettings;
 use crate::snapshot::Fate;
 
 type RuleText<'a> = (&'a str, &'a str, i64, &'a str, &'a str);
@@ -30,8 +30,8 @@ fn rules(rules: &[RuleText<'_>]) -> Vec<RuleRow> {
     (1..).zip(rules).map(|(id, text)| rule(id, *text)).collect()
 }
 
-fn plain() -> Options {
-    Options { pwd_fmt: PwdFmt::Plain, ..Options::default() }
+fn plain() -> SnapshotOptions {
+    SnapshotOptions { pwd_fmt: PwdFmt::Plain, ..SnapshotOptions::default() }
 }
 
 fn pairs(sent: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -44,20 +44,21 @@ fn explained(
     sent: &[(&str, &str)],
     password: Option<&str>,
     all: bool,
-) -> (Report, String) {
+) -> (ExplainReport, String) {
     let users = [user(1, "a.org", "alice", "secret"), user(2, "a.org", "bob", "pw")];
     let snapshot = snapshot(plain(), &users, rules);
     let password = password.map(Secret::new);
-    let request = Request::read("alice@a.org", &pairs(sent), password.as_ref(), &Settings::default());
+    let request =
+        ClientRequest::read("alice@a.org", &pairs(sent), password.as_ref(), &ParamSettings::default());
     let request = request.expect("well-formed");
     let session = request.sign_in(&snapshot, &users).expect("granted");
-    let report = Report::new(&snapshot, &plain(), session, &request, rules, all);
+    let report = ExplainReport::new(&snapshot, &plain(), session, &request, rules, all);
     let body = snapshot.answer(session, request.params()).body;
     (report, String::from_utf8(body).expect("ASCII"))
 }
 
 /// Id, verdict and words of every rule of every key.
-fn verdicts(report: &Report) -> Vec<(i64, &str, &str)> {
+fn verdicts(report: &ExplainReport) -> Vec<(i64, &str, &str)> {
     let all = report.keys.iter().flat_map(|key| &key.rules);
     all.map(|rule| (rule.id, rule.verdict, rule.why.as_str())).collect()
 }
@@ -185,8 +186,8 @@ fn passwords_are_hidden_wherever_they_stand() {
 
 #[test]
 fn a_request_is_read_as_the_server_reads_it() {
-    let settings = Settings { default_domain: "home.org".into(), ..Settings::default() };
-    let read = |user: &str, sent: &[(&str, &str)]| Request::read(user, &pairs(sent), None, &settings);
+    let settings = ParamSettings { default_domain: "home.org".into(), ..ParamSettings::default() };
+    let read = |user: &str, sent: &[(&str, &str)]| ClientRequest::read(user, &pairs(sent), None, &settings);
     for (user, sent, name) in [
         ("alice@x@a.org", &[][..], "alice@x@a.org"),
         ("alice", &[], "alice@home.org"),
@@ -219,7 +220,8 @@ fn who_is_not_there_is_told_who_is() {
     let snapshot = snapshot(plain(), &users, &[]);
     let sign_in = |name: &str, password: Option<&str>| {
         let password = password.map(Secret::new);
-        let request = Request::read(name, &[], password.as_ref(), &Settings::default()).expect("well-formed");
+        let request = ClientRequest::read(name, &[], password.as_ref(), &ParamSettings::default())
+            .expect("well-formed");
         request.sign_in(&snapshot, &users).map(|session| session.can_sign_in()).map_err(|why| why.to_string())
     };
     assert_eq!(sign_in("ALICE@Example.org", None), Ok(true));
@@ -280,7 +282,7 @@ fn rows((users, texts): &Texts) -> (Vec<UserRow>, Vec<RuleRow>) {
 }
 
 /// A client that is no part of ours: form, query or JSON.
-fn ask(snapshot: &Snapshot, sent: &[(String, String)], how: u8, settings: &Settings) -> Option<Vec<u8>> {
+fn ask(snapshot: &Snapshot, sent: &[(String, String)], how: u8, settings: &ParamSettings) -> Option<Vec<u8>> {
     let side = |text: &str| text.bytes().map(|byte| format!("%{byte:02x}")).collect::<String>();
     let encoded: Vec<String> =
         sent.iter().map(|(name, value)| format!("{}={}", side(name), side(value))).collect();
@@ -296,9 +298,9 @@ fn ask(snapshot: &Snapshot, sent: &[(String, String)], how: u8, settings: &Setti
     }
     .expect("well-formed");
     match snapshot.authenticate(&params) {
-        Outcome::Granted(session) => Some(snapshot.answer(session, &params).body),
-        Outcome::Denied => None,
-        Outcome::Pending(_) => unreachable!("no slow hash here"),
+        SignIn::Granted(session) => Some(snapshot.answer(session, &params).body),
+        SignIn::Denied => None,
+        SignIn::Pending(_) => unreachable!("no slow hash here"),
     }
 }
 
@@ -330,7 +332,7 @@ proptest! {
         sent in prop::collection::vec((select(&SENT[..]), select(&SENT_VALUES[..])), 0..5),
         how in 0..3_u8,
     ) {
-        let settings = Settings { default_domain: "b.org".into(), ..Settings::default() };
+        let settings = ParamSettings { default_domain: "b.org".into(), ..ParamSettings::default() };
         let (users, rules) = rows(&texts);
         let text = |cell: &Cell| cell.text().expect("UTF-8").expect("not NULL").into_owned();
         let row = asking.get(&users);
@@ -349,19 +351,19 @@ proptest! {
 
         let snapshot = snapshot(plain(), &users, &rules);
         let password = Secret::new(password);
-        let request = Request::read(&username, &sent, Some(&password), &settings);
+        let request = ClientRequest::read(&username, &sent, Some(&password), &settings);
         let request = request.expect("well-formed");
         let session = request.sign_in(&snapshot, &users).ok();
         let explained = session.map(|session| snapshot.answer(session, request.params()).body);
         prop_assert_eq!(&explained, &answer);
         // Whoever needs no password gets the same but for its place.
-        let unsigned = Request::read(&username, &sent, None, &settings).expect("well-formed");
+        let unsigned = ClientRequest::read(&username, &sent, None, &settings).expect("well-formed");
         for request in [Some(&request).filter(|_| session.is_some()), Some(&unsigned)].into_iter().flatten() {
             let Ok(session) = request.sign_in(&snapshot, &users) else { continue };
             let mut lines = Vec::new();
             let traced = snapshot.trace(&plain(), session, request.params(), &rules);
             for traced in &traced {
-                if let (Fate::Matches(rules::Outcome::Won), Some(rule)) = (&traced.fate, &traced.rule) {
+                if let (Fate::Matches(rules::RuleOutcome::Won), Some(rule)) = (&traced.fate, &traced.rule) {
                     lines.extend(rule.render_key(request.params()));
                     lines.push(b'=');
                     lines.extend(rule.render_value(request.params()));
@@ -369,7 +371,7 @@ proptest! {
                 }
             }
             prop_assert_eq!(&lines, &snapshot.answer(session, request.params()).body);
-            let report = Report::new(&snapshot, &plain(), session, request, &rules, true);
+            let report = ExplainReport::new(&snapshot, &plain(), session, request, &rules, true);
             let winners: Vec<_> = report.keys.iter().filter(|key| key.value.is_some()).collect();
             prop_assert_eq!(winners.len(), lines.iter().filter(|byte| **byte == b'\n').count());
             let listed: usize = report.keys.iter().map(|key| key.rules.len()).sum();

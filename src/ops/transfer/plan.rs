@@ -10,18 +10,18 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use serde::Serialize;
 
-use super::{Error, Rule, User};
+use super::{FileError, FileRule, FileUser};
 use crate::core::model::{Row, RuleRow, Table, UserRow};
-use crate::core::rules::{Key, KeyIdentity};
-use crate::snapshot::{Comparison, Folded, Options};
+use crate::core::rules::{CompiledKey, KeyIdentity};
+use crate::snapshot::{Comparison, Folded, SnapshotOptions};
 use crate::source::{Columns, Edit};
 
 /// What a file has many of.
 pub trait Item: Sized {
     /// What two must have in common to be the same one, as the server compares.
-    type Identity: Hash + Eq;
+    type NaturalKey: Hash + Eq;
     /// The row it is read from.
-    type Row;
+    type TableRow;
     /// Where its rows are.
     const TABLE: Table;
     /// What files call the columns of the table.
@@ -29,33 +29,33 @@ pub trait Item: Sized {
     /// Whether there may be only one.
     const IS_UNIQUE: bool;
 
-    /// See [`Item::Identity`].
-    fn identity(&self, comparison: Comparison) -> Self::Identity;
+    /// See [`Item::NaturalKey`].
+    fn identity(&self, comparison: Comparison) -> Self::NaturalKey;
     /// The columns in which they differ.
     fn differing(&self, other: &Self) -> Columns;
     /// What counts before the id. The same for all where the id does not count.
     fn order(&self) -> (Option<i32>, Option<i32>);
     /// Its name for people: never a password or a value.
-    fn label(&self, options: &Options) -> String;
-    /// See [`User::row`].
+    fn label(&self, options: &SnapshotOptions) -> String;
+    /// See [`FileUser::row`].
     fn to_row(&self, id: i64) -> Row;
-    /// See [`User::read`].
+    /// See [`FileUser::read`].
     ///
     /// # Errors
     /// Why the server cannot use it.
-    fn read(row: &Self::Row, options: &Options) -> Result<Self, String>;
+    fn read(row: &Self::TableRow, options: &SnapshotOptions) -> Result<Self, String>;
     /// The id of a row.
-    fn id(row: &Self::Row) -> i64;
+    fn id(row: &Self::TableRow) -> i64;
 }
 
-impl Item for User {
-    type Identity = (Folded, Folded);
-    type Row = UserRow;
+impl Item for FileUser {
+    type NaturalKey = (Folded, Folded);
+    type TableRow = UserRow;
     const TABLE: Table = Table::UserAuth;
     const COLUMNS: &'static [&'static str] = &["username", "domain", "password"];
     const IS_UNIQUE: bool = true;
 
-    fn identity(&self, comparison: Comparison) -> Self::Identity {
+    fn identity(&self, comparison: Comparison) -> Self::NaturalKey {
         (comparison.fold(&self.domain), comparison.fold(&self.username))
     }
 
@@ -71,7 +71,7 @@ impl Item for User {
         (None, None)
     }
 
-    fn label(&self, _: &Options) -> String {
+    fn label(&self, _: &SnapshotOptions) -> String {
         format!("{}@{}", self.username, self.domain)
     }
 
@@ -79,8 +79,8 @@ impl Item for User {
         Row::User(self.row(id))
     }
 
-    fn read(row: &UserRow, options: &Options) -> Result<Self, String> {
-        User::read(row, options)
+    fn read(row: &UserRow, options: &SnapshotOptions) -> Result<Self, String> {
+        FileUser::read(row, options)
     }
 
     fn id(row: &UserRow) -> i64 {
@@ -88,18 +88,18 @@ impl Item for User {
     }
 }
 
-impl Item for Rule {
-    type Identity = (Folded, Folded, KeyIdentity);
-    type Row = RuleRow;
+impl Item for FileRule {
+    type NaturalKey = (Folded, Folded, KeyIdentity);
+    type TableRow = RuleRow;
     const TABLE: Table = Table::JitsiProperty;
     const COLUMNS: &'static [&'static str] = &["domain", "subject", "spriority", "ppriority", "key", "value"];
     const IS_UNIQUE: bool = false;
 
-    fn identity(&self, comparison: Comparison) -> Self::Identity {
+    fn identity(&self, comparison: Comparison) -> Self::NaturalKey {
         (
             comparison.fold(&self.domain),
             comparison.fold(&self.subject),
-            Key::parse(&self.key, |_| ()).identity(),
+            CompiledKey::parse(&self.key, |_| ()).identity(),
         )
     }
 
@@ -115,11 +115,11 @@ impl Item for Rule {
     }
 
     fn order(&self) -> (Option<i32>, Option<i32>) {
-        Rule::order(self)
+        FileRule::order(self)
     }
 
-    fn label(&self, options: &Options) -> String {
-        let Rule { domain, subject, key, .. } = self;
+    fn label(&self, options: &SnapshotOptions) -> String {
+        let FileRule { domain, subject, key, .. } = self;
         let subject = options.shown_subject(subject);
         format!("{subject} of {}: {key}", if domain.is_empty() { "all tenants" } else { domain })
     }
@@ -128,8 +128,8 @@ impl Item for Rule {
         Row::Rule(self.row(id))
     }
 
-    fn read(row: &RuleRow, options: &Options) -> Result<Self, String> {
-        Rule::read(row, options)
+    fn read(row: &RuleRow, options: &SnapshotOptions) -> Result<Self, String> {
+        FileRule::read(row, options)
     }
 
     fn id(row: &RuleRow) -> i64 {
@@ -140,7 +140,7 @@ impl Item for Rule {
 /// What the server uses of `rows`, in the order in which it counts, and what it
 /// leaves out, in words. Of users whose names are the same to it, the lowest id
 /// counts.
-pub fn usable<T: Item>(rows: Vec<T::Row>, options: &Options) -> (Vec<T>, Vec<String>) {
+pub fn usable<T: Item>(rows: Vec<T::TableRow>, options: &SnapshotOptions) -> (Vec<T>, Vec<String>) {
     let (mut usable, mut left_out) = (Vec::with_capacity(rows.len()), Vec::new());
     for row in rows {
         let id = T::id(&row);
@@ -170,7 +170,7 @@ pub fn usable<T: Item>(rows: Vec<T::Row>, options: &Options) -> (Vec<T>, Vec<Str
 
 /// What becomes of an item of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
+enum PlanStep {
     /// A row says so already.
     Keep(i64),
     /// This row is to say so, which differs in these columns.
@@ -183,16 +183,16 @@ enum Step {
 
 /// The edits that make tables say what a file says.
 pub struct Plan<T> {
-    wanted: Vec<(T, Step)>,
+    wanted: Vec<(T, PlanStep)>,
     /// Rows that are to go, with what is known of them.
     removed: Vec<(i64, Option<T>)>,
     /// How many of each.
-    pub counts: Counts,
+    pub counts: PlanCounts,
 }
 
 /// How many items are to be edited, and how.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct PlanCounts {
     /// New ones.
     pub added: usize,
     /// Those that differ, or stand in another place.
@@ -203,7 +203,7 @@ pub struct Counts {
     pub kept: usize,
 }
 
-impl Counts {
+impl PlanCounts {
     /// How many edits that is.
     pub fn edits(self) -> usize {
         self.added + self.set + self.removed
@@ -246,22 +246,22 @@ impl<T: Item> Plan<T> {
         mut there: Vec<(i64, Option<T>)>,
         wanted: Vec<(u64, T)>,
         replace: bool,
-        options: &Options,
-    ) -> Result<Plan<T>, Error> {
+        options: &SnapshotOptions,
+    ) -> Result<Plan<T>, FileError> {
         // Of several that are the same one, the first is the one that counts.
         there.sort_by_key(|(id, item)| (item.as_ref().map(T::order), *id));
         let found = matched(&there, &wanted, options)?;
         let mut is_left = vec![true; there.len()];
-        let mut counts = Counts::default();
+        let mut counts = PlanCounts::default();
         let mut steps = Vec::with_capacity(wanted.len());
         for ((_, item), found) in wanted.into_iter().zip(found) {
             let step = match found.and_then(|at| Some((at, there[at].0, there[at].1.as_ref()?))) {
-                None => Step::Add,
+                None => PlanStep::Add,
                 Some((at, id, old)) => {
                     is_left[at] = false;
                     match item.differing(old) {
-                        columns if columns.is_empty() => Step::Keep(id),
-                        columns => Step::Set(id, columns),
+                        columns if columns.is_empty() => PlanStep::Keep(id),
+                        columns => PlanStep::Set(id, columns),
                     }
                 }
             };
@@ -279,9 +279,9 @@ impl<T: Item> Plan<T> {
         }
         for (_, step) in &steps {
             match step {
-                Step::Keep(_) => counts.kept += 1,
-                Step::Set(..) | Step::Move(_) => counts.set += 1,
-                Step::Add => counts.added += 1,
+                PlanStep::Keep(_) => counts.kept += 1,
+                PlanStep::Set(..) | PlanStep::Move(_) => counts.set += 1,
+                PlanStep::Add => counts.added += 1,
             }
         }
         counts.removed = removed.len();
@@ -294,12 +294,12 @@ impl<T: Item> Plan<T> {
     }
 
     /// What becomes of each row, as in a diff: what goes, what changes, what comes.
-    pub fn told<'p>(&'p self, options: &'p Options) -> impl Iterator<Item = Told> + 'p {
+    pub fn told<'p>(&'p self, options: &'p SnapshotOptions) -> impl Iterator<Item = Told> + 'p {
         self.kinds(options).into_iter().flatten()
     }
 
     /// Up to `most` lines for each of the three.
-    pub fn lines(&self, most: usize, options: &Options) -> Vec<String> {
+    pub fn lines(&self, most: usize, options: &SnapshotOptions) -> Vec<String> {
         let mut lines = Vec::new();
         for (sign, mut all) in ['-', '~', '+'].into_iter().zip(self.kinds(options)) {
             lines.extend(all.by_ref().take(most).map(|told| format!("{sign} {told}")));
@@ -311,7 +311,7 @@ impl<T: Item> Plan<T> {
         lines
     }
 
-    fn kinds<'p>(&'p self, options: &'p Options) -> [Box<dyn Iterator<Item = Told> + 'p>; 3] {
+    fn kinds<'p>(&'p self, options: &'p SnapshotOptions) -> [Box<dyn Iterator<Item = Told> + 'p>; 3] {
         let told = |what, id, item: &T| Told { what, id, row: item.label(options), columns: Vec::new() };
         let removed = self.removed.iter().map(move |(id, item)| match item {
             Some(item) => told("remove", Some(*id), item),
@@ -321,14 +321,14 @@ impl<T: Item> Plan<T> {
             }
         });
         let changed = self.wanted.iter().filter_map(move |(item, step)| match step {
-            Step::Set(id, columns) => {
+            PlanStep::Set(id, columns) => {
                 let columns = columns.pick(T::COLUMNS).copied().collect();
                 Some(Told { columns, ..told("change", Some(*id), item) })
             }
-            Step::Move(id) => Some(told("move", Some(*id), item)),
-            Step::Keep(_) | Step::Add => None,
+            PlanStep::Move(id) => Some(told("move", Some(*id), item)),
+            PlanStep::Keep(_) | PlanStep::Add => None,
         });
-        let added = self.wanted.iter().filter(|(_, step)| *step == Step::Add);
+        let added = self.wanted.iter().filter(|(_, step)| *step == PlanStep::Add);
         let added = added.map(move |(item, _)| told("add", None, item));
         [Box::new(removed), Box::new(changed), Box::new(added)]
     }
@@ -340,16 +340,16 @@ impl<T: Item> Plan<T> {
         T: Send,
     {
         let moved = self.wanted.iter().filter_map(|(_, step)| match step {
-            Step::Move(id) => Some(*id),
+            PlanStep::Move(id) => Some(*id),
             _ => None,
         });
         let gone: Vec<i64> = self.removed.iter().map(|(id, _)| *id).chain(moved).collect();
         let (mut set, mut added) = (Vec::new(), Vec::new());
         for (item, step) in self.wanted {
             match step {
-                Step::Keep(_) => {}
-                Step::Set(id, columns) => set.push((id, columns, item)),
-                Step::Add | Step::Move(_) => added.push(item),
+                PlanStep::Keep(_) => {}
+                PlanStep::Set(id, columns) => set.push((id, columns, item)),
+                PlanStep::Add | PlanStep::Move(_) => added.push(item),
             }
         }
         // Alike next to alike, which are written at once.
@@ -370,8 +370,8 @@ impl<T: Item> Plan<T> {
 fn matched<T: Item>(
     there: &[(i64, Option<T>)],
     wanted: &[(u64, T)],
-    options: &Options,
-) -> Result<Vec<Option<usize>>, Error> {
+    options: &SnapshotOptions,
+) -> Result<Vec<Option<usize>>, FileError> {
     let (mut first, mut next) = chains(there, options.comparison);
     let mut find = |item: &T, fits: &dyn Fn(&T) -> bool| {
         let head = first.get_mut(&item.identity(options.comparison))?;
@@ -383,7 +383,10 @@ fn matched<T: Item>(
         for ((line, item), found) in wanted.iter().zip(&mut found) {
             if let Some(first) = lines.insert(item.identity(options.comparison), line) {
                 let label = item.label(options);
-                return Err(Error::new(*line, format!("{label} is in line {first} already: leave out one")));
+                return Err(FileError::new(
+                    *line,
+                    format!("{label} is in line {first} already: leave out one"),
+                ));
             }
             *found = find(item, &|_| true);
         }
@@ -423,7 +426,7 @@ fn take(head: &mut Option<usize>, next: &mut [Option<usize>], fits: impl Fn(usiz
 /// same.
 type Chains<I> = (HashMap<I, Option<usize>>, Vec<Option<usize>>);
 
-fn chains<T: Item>(there: &[(i64, Option<T>)], comparison: Comparison) -> Chains<T::Identity> {
+fn chains<T: Item>(there: &[(i64, Option<T>)], comparison: Comparison) -> Chains<T::NaturalKey> {
     let mut first = HashMap::with_capacity(there.len());
     let mut next = vec![None; there.len()];
     for (at, (_, item)) in there.iter().enumerate().rev() {
@@ -436,17 +439,17 @@ fn chains<T: Item>(there: &[(i64, Option<T>)], comparison: Comparison) -> Chains
 
 /// Among those of equal priority the id decides, so ids must ascend with the
 /// file.
-fn keep_order<T: Item>(steps: &mut [(T, Step)]) {
+fn keep_order<T: Item>(steps: &mut [(T, PlanStep)]) {
     let mut last: HashMap<_, i64> = HashMap::new();
     for (item, step) in steps {
         let last = last.entry(item.order()).or_insert(i64::MIN);
         *last = match *step {
-            Step::Keep(id) | Step::Set(id, _) if id > *last => id,
-            Step::Keep(id) | Step::Set(id, _) => {
-                *step = Step::Move(id);
+            PlanStep::Keep(id) | PlanStep::Set(id, _) if id > *last => id,
+            PlanStep::Keep(id) | PlanStep::Set(id, _) => {
+                *step = PlanStep::Move(id);
                 i64::MAX
             }
-            Step::Add | Step::Move(_) => i64::MAX,
+            PlanStep::Add | PlanStep::Move(_) => i64::MAX,
         };
     }
 }

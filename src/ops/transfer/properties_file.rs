@@ -6,16 +6,16 @@ use std::ops::Range;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::{Error, Rule};
+use super::{FileError, FileRule};
 use crate::core::model::Params;
-use crate::core::properties::Place;
-use crate::core::rules::Key;
+use crate::core::properties::Side;
+use crate::core::rules::CompiledKey;
 use crate::core::template::Template;
-use crate::snapshot::Options;
+use crate::snapshot::SnapshotOptions;
 
 /// A property as it is written.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Property {
+pub struct FileProperty {
     /// The line where it begins.
     pub line: u64,
     /// Left of the `=`, escapes and all.
@@ -40,14 +40,14 @@ pub struct Double {
 ///
 /// # Errors
 /// On an escape that Java refuses the whole file for.
-pub fn parse(bytes: &[u8]) -> Result<(Vec<Property>, Vec<Double>), Error> {
-    let (mut properties, mut doubles) = (Vec::<Property>::new(), Vec::new());
+pub fn parse(bytes: &[u8]) -> Result<(Vec<FileProperty>, Vec<Double>), FileError> {
+    let (mut properties, mut doubles) = (Vec::<FileProperty>::new(), Vec::new());
     let mut places: HashMap<Vec<u16>, usize> = HashMap::new();
     for (line, text) in logical_lines(bytes) {
         let (key, value) = split(&text);
-        let property = Property { line, key: key.to_owned(), value: value.to_owned() };
+        let property = FileProperty { line, key: key.to_owned(), value: value.to_owned() };
         let told = || "`\\u` without four hexadecimal digits, for which Java refuses the whole file";
-        let read = |text| units(text).ok_or_else(|| Error::new(line, told()));
+        let read = |text| units(text).ok_or_else(|| FileError::new(line, told()));
         read(value)?;
         let key: Vec<u16> = read(key)?.into_iter().map(|unit| unit.read).collect();
         match places.get(&key) {
@@ -204,13 +204,13 @@ impl Target<'_> {
     pub fn rules(
         &self,
         templates: impl IntoIterator<Item = (u64, String, String)>,
-        options: &Options,
-    ) -> Result<Vec<(u64, Rule)>, Error> {
+        options: &SnapshotOptions,
+    ) -> Result<Vec<(u64, FileRule)>, FileError> {
         let rules = (1..).zip(templates).map(|(place, (line, key, value))| {
             let (domain, subject) = (self.domain.to_owned(), self.subject.to_owned());
             let (spriority, ppriority) = (Some(self.spriority), Some(place));
-            let rule = Rule { domain, subject, spriority, ppriority, key, value };
-            rule.check(options).map_err(|what| Error::new(line, what))?;
+            let rule = FileRule { domain, subject, spriority, ppriority, key, value };
+            rule.check(options).map_err(|what| FileError::new(line, what))?;
             Ok((line, rule))
         });
         rules.collect()
@@ -225,18 +225,18 @@ impl Target<'_> {
 /// The first rule with a placeholder, which a client gets in another form than
 /// it is stored in; `as_templates` writes these as they are.
 pub fn write<'r>(
-    rules: impl IntoIterator<Item = &'r Rule>,
+    rules: impl IntoIterator<Item = &'r FileRule>,
     as_templates: bool,
-) -> Result<(Vec<u8>, Vec<&'r Rule>), &'r Rule> {
+) -> Result<(Vec<u8>, Vec<&'r FileRule>), &'r FileRule> {
     let (mut written, mut lost) = (Vec::new(), Vec::new());
     let mut keys = HashSet::new();
     for rule in rules {
-        if !keys.insert(Key::parse(&rule.key, |_| ()).identity()) {
+        if !keys.insert(CompiledKey::parse(&rule.key, |_| ()).identity()) {
             lost.push(rule);
             continue;
         }
         let mut line = Vec::new();
-        for (text, place, end) in [(&rule.key, Place::Key, b'='), (&rule.value, Place::Value, b'\n')] {
+        for (text, place, end) in [(&rule.key, Side::Key, b'='), (&rule.value, Side::Value, b'\n')] {
             // With every `$` doubled, it renders what is stored.
             let doubled = as_templates.then(|| literal(text));
             let template = Template::parse(doubled.as_deref().unwrap_or(text), place, drop);

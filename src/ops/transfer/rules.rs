@@ -6,28 +6,28 @@ use std::fmt;
 use serde::de::{Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::table::{self, Column, Fields};
-use super::{DEFAULT_PPRIORITY, Error, Rule, default_spriority};
-use crate::snapshot::Options;
+use super::table::{self, CsvColumn, Fields};
+use super::{DEFAULT_PPRIORITY, FileError, FileRule, default_spriority};
+use crate::snapshot::SnapshotOptions;
 
 /// The names of the tables' own columns will do, as in a dump.
-const COLUMNS: [Column; 6] = [
-    Column(&["domain"], false),
-    Column(&["subject"], true),
-    Column(&["spriority"], false),
-    Column(&["ppriority"], false),
-    Column(&["key", "property_key"], true),
-    Column(&["value", "property_value"], true),
+const COLUMNS: [CsvColumn; 6] = [
+    CsvColumn(&["domain"], false),
+    CsvColumn(&["subject"], true),
+    CsvColumn(&["spriority"], false),
+    CsvColumn(&["ppriority"], false),
+    CsvColumn(&["key", "property_key"], true),
+    CsvColumn(&["value", "property_value"], true),
 ];
 
 /// Reads CSV; each rule comes with the number of its line.
 ///
 /// # Errors
 /// On the first line that is not as it must be.
-pub fn parse_csv(text: &[u8], options: &Options) -> Result<Vec<(u64, Rule)>, Error> {
+pub fn parse_csv(text: &[u8], options: &SnapshotOptions) -> Result<Vec<(u64, FileRule)>, FileError> {
     table::read(text, &COLUMNS, |fields| {
         let (domain, subject) = (fields.text(0), fields.text(1));
-        let rule = Rule {
+        let rule = FileRule {
             spriority: priority(fields, 2, "spriority", default_spriority(&subject, &domain))?,
             ppriority: priority(fields, 3, "ppriority", DEFAULT_PPRIORITY)?,
             domain,
@@ -53,10 +53,10 @@ fn priority(fields: &Fields<'_>, column: usize, name: &str, default: i32) -> Res
 }
 
 /// Writes CSV.
-pub fn write_csv<'r>(rules: impl IntoIterator<Item = &'r Rule>) -> Vec<u8> {
+pub fn write_csv<'r>(rules: impl IntoIterator<Item = &'r FileRule>) -> Vec<u8> {
     let text = |number: Option<i32>| number.map_or_else(String::new, |number| number.to_string());
     let rules = rules.into_iter().map(|rule| {
-        let Rule { domain, subject, spriority, ppriority, key, value } = rule.clone();
+        let FileRule { domain, subject, spriority, ppriority, key, value } = rule.clone();
         Box::new([domain, subject, text(spriority), text(ppriority), key, value])
     });
     table::write(["domain", "subject", "spriority", "ppriority", "key", "value"], rules)
@@ -86,10 +86,10 @@ fn given<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<i32>>, D::E
 }
 
 impl Object<'_> {
-    fn rule(self) -> Rule {
+    fn rule(self) -> FileRule {
         let Object { domain, subject, spriority, ppriority, key, value, .. } = self;
         let domain = domain.unwrap_or_default().into_owned();
-        Rule {
+        FileRule {
             spriority: spriority.unwrap_or_else(|| Some(default_spriority(&subject, &domain))),
             ppriority: ppriority.unwrap_or(Some(DEFAULT_PPRIORITY)),
             domain,
@@ -102,16 +102,16 @@ impl Object<'_> {
 
 /// A list of rules. Each is checked while it is read, so that the error knows
 /// the line.
-struct Checked<'o>(&'o Options);
+struct Checked<'o>(&'o SnapshotOptions);
 
 impl<'de> Visitor<'de> for Checked<'_> {
-    type Value = Vec<Rule>;
+    type Value = Vec<FileRule>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list of rules")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<Rule>, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<FileRule>, A::Error> {
         let mut rules = Vec::new();
         while let Some(object) = list.next_element::<Object<'_>>()? {
             let rule = object.rule();
@@ -126,7 +126,7 @@ impl<'de> Visitor<'de> for Checked<'_> {
 ///
 /// # Errors
 /// On the first that is not as it must be.
-pub fn parse_json(text: &[u8], options: &Options) -> Result<Vec<(u64, Rule)>, Error> {
+pub fn parse_json(text: &[u8], options: &SnapshotOptions) -> Result<Vec<(u64, FileRule)>, FileError> {
     let mut json = serde_json::Deserializer::from_slice(text);
     let rules = json.deserialize_seq(Checked(options)).and_then(|rules| json.end().map(|()| rules));
     let rules = rules.map_err(|error| {
@@ -136,13 +136,13 @@ pub fn parse_json(text: &[u8], options: &Options) -> Result<Vec<(u64, Rule)>, Er
         // Its words for these quote what is there, which may be a password.
         let is_quoting = what.starts_with("invalid type") || what.starts_with("invalid value");
         let told = if is_quoting { "a text or a number where the other must be, or neither" } else { what };
-        Error::new(line, format!("not a JSON list of rules: {told}"))
+        FileError::new(line, format!("not a JSON list of rules: {told}"))
     })?;
     Ok((1..).zip(rules).collect())
 }
 
 /// Writes a JSON array, a line a rule.
-pub fn write_json<'r>(rules: impl IntoIterator<Item = &'r Rule>) -> Vec<u8> {
+pub fn write_json<'r>(rules: impl IntoIterator<Item = &'r FileRule>) -> Vec<u8> {
     let mut written = b"[".to_vec();
     for (place, rule) in rules.into_iter().enumerate() {
         written.extend_from_slice(if place == 0 { b"\n" } else { b",\n" });
@@ -168,8 +168,8 @@ mod tests {
 
     type Texts = (String, String, Option<i32>, Option<i32>, String, String);
 
-    fn rules(texts: Vec<Texts>) -> Vec<Rule> {
-        let rule = |(domain, subject, spriority, ppriority, key, value)| Rule {
+    fn rules(texts: Vec<Texts>) -> Vec<FileRule> {
+        let rule = |(domain, subject, spriority, ppriority, key, value)| FileRule {
             domain,
             subject: subject + "s",
             spriority,
@@ -180,36 +180,37 @@ mod tests {
         texts.into_iter().map(rule).collect()
     }
 
-    fn bare(rules: Vec<(u64, Rule)>) -> Vec<Rule> {
+    fn bare(rules: Vec<(u64, FileRule)>) -> Vec<FileRule> {
         rules.into_iter().map(|(_, rule)| rule).collect()
     }
 
-    fn priorities(rules: Result<Vec<(u64, Rule)>, Error>) -> Vec<(Option<i32>, Option<i32>)> {
-        bare(rules.unwrap_or_else(|error| panic!("{error}"))).iter().map(Rule::order).collect()
+    fn priorities(rules: Result<Vec<(u64, FileRule)>, FileError>) -> Vec<(Option<i32>, Option<i32>)> {
+        bare(rules.unwrap_or_else(|error| panic!("{error}"))).iter().map(FileRule::order).collect()
     }
 
     #[test]
     fn a_priority_that_is_not_said_is_the_default_one() {
         let csv = b"subject,property_key,property_value\ndefault,k,v\nbob,k,v\n";
         assert_eq!(
-            priorities(parse_csv(csv, &Options::default())),
+            priorities(parse_csv(csv, &SnapshotOptions::default())),
             [(Some(9), Some(10)), (Some(5), Some(10))]
         );
         let csv = b"subject,spriority,ppriority,key,value\nbob,,-7,k,v\n";
-        assert_eq!(priorities(parse_csv(csv, &Options::default())), [(None, Some(-7))]);
+        assert_eq!(priorities(parse_csv(csv, &SnapshotOptions::default())), [(None, Some(-7))]);
         let json = br#"[{"subject":"bob","key":"k","value":"v","spriority":null}]"#;
-        assert_eq!(priorities(parse_json(json, &Options::default())), [(None, Some(10))]);
+        assert_eq!(priorities(parse_json(json, &SnapshotOptions::default())), [(None, Some(10))]);
     }
 
     #[test]
     fn a_bad_line_is_named_by_its_number_and_without_its_value() {
-        let error =
-            |csv: &str| parse_csv(csv.as_bytes(), &Options::default()).err().map(|error| error.to_string());
+        let error = |csv: &str| {
+            parse_csv(csv.as_bytes(), &SnapshotOptions::default()).err().map(|error| error.to_string())
+        };
         let found = error("subject,key,value,spriority\na,k,v,1\na,k,secret,secret\n").expect("refused");
         assert!(found.starts_with("line 3: spriority") && !found.contains("secret"), "{found}");
         assert!(error("subject,key,value\n,k,v\n").expect("refused").contains("line 2: the subject"));
         let error = |json: &str| {
-            parse_json(json.as_bytes(), &Options::default()).err().map(|error| error.to_string())
+            parse_json(json.as_bytes(), &SnapshotOptions::default()).err().map(|error| error.to_string())
         };
         for (json, words) in [
             ("[\n{\"subject\":\"a\",\"key\":\"k\",\"value\":4711}]", "line 2: "),
@@ -241,17 +242,17 @@ mod tests {
         fn what_is_written_is_read_back(texts in prop::collection::vec(any::<Texts>(), 0..5)) {
             let rules = rules(texts);
             let (csv, json) = (write_csv(&rules), write_json(&rules));
-            prop_assert!(bare(parse_csv(&csv, &Options::default()).expect("CSV")) == rules);
-            prop_assert!(bare(parse_json(&json, &Options::default()).expect("JSON")) == rules);
+            prop_assert!(bare(parse_csv(&csv, &SnapshotOptions::default()).expect("CSV")) == rules);
+            prop_assert!(bare(parse_json(&json, &SnapshotOptions::default()).expect("JSON")) == rules);
         }
 
         #[test]
         fn any_bytes_are_read_or_refused(bytes: Vec<u8>, text in r#"[\[\]{}",:a1\n ]{0,40}"#) {
             for bytes in [&bytes[..], text.as_bytes()] {
-                let _ = parse_csv(bytes, &Options::default());
-                let _ = parse_json(bytes, &Options::default());
-                let _ = parse_csv(&[b"subject,key,value\n", bytes].concat(), &Options::default());
-                let _ = parse_json(&[b"[{\"subject\":", bytes].concat(), &Options::default());
+                let _ = parse_csv(bytes, &SnapshotOptions::default());
+                let _ = parse_json(bytes, &SnapshotOptions::default());
+                let _ = parse_csv(&[b"subject,key,value\n", bytes].concat(), &SnapshotOptions::default());
+                let _ = parse_json(&[b"[{\"subject\":", bytes].concat(), &SnapshotOptions::default());
             }
         }
     }

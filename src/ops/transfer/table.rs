@@ -4,10 +4,10 @@ use std::fmt::Write;
 
 use csv::{ErrorKind, ReaderBuilder, StringRecord, Terminator, WriterBuilder};
 
-use super::Error;
+use super::FileError;
 
 /// A column: its names, the canonical one first, and whether it must be there.
-pub(super) struct Column(pub &'static [&'static str], pub bool);
+pub(super) struct CsvColumn(pub &'static [&'static str], pub bool);
 
 /// The fields of one line, by the place of their column among those asked for.
 pub(super) struct Fields<'r> {
@@ -29,9 +29,9 @@ impl Fields<'_> {
 /// Reads every line, each with its number.
 pub(super) fn read<T>(
     text: &[u8],
-    columns: &[Column],
+    columns: &[CsvColumn],
     mut make: impl FnMut(&Fields<'_>) -> Result<T, String>,
-) -> Result<Vec<(u64, T)>, Error> {
+) -> Result<Vec<(u64, T)>, FileError> {
     check_quotes(text)?;
     let mut reader = ReaderBuilder::new().has_headers(false).from_reader(text);
     let mut record = StringRecord::new();
@@ -46,24 +46,24 @@ pub(super) fn read<T>(
         line
     };
     let head = line_of(&record);
-    let places = places(&record, columns).map_err(|what| Error::new(head, what))?;
+    let places = places(&record, columns).map_err(|what| FileError::new(head, what))?;
     let mut rows = Vec::new();
     while reader.read_record(&mut record).map_err(|why| failed(&why))? {
         let line = line_of(&record);
         let row = make(&Fields { record: &record, places: &places });
-        rows.push((line, row.map_err(|what| Error::new(line, what))?));
+        rows.push((line, row.map_err(|what| FileError::new(line, what))?));
     }
     Ok(rows)
 }
 
 /// What a quote begins must end with one, or the rest of the file would be taken for
 /// one field.
-fn check_quotes(text: &[u8]) -> Result<(), Error> {
+fn check_quotes(text: &[u8]) -> Result<(), FileError> {
     let mut rest = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text);
     while !rest.is_empty() {
         if let Some(quoted) = rest.strip_prefix(b"\"") {
             let begun = &text[..text.len() - rest.len()];
-            let failed = |what| Err(Error::new(1 + lines_in(begun), what));
+            let failed = |what| Err(FileError::new(1 + lines_in(begun), what));
             let mut end = 0;
             loop {
                 let Some(length) = quoted[end..].iter().position(|byte| *byte == b'"') else {
@@ -96,9 +96,9 @@ fn lines_in(text: &[u8]) -> u64 {
 }
 
 /// Where each of `columns` is.
-fn places(heads: &StringRecord, columns: &[Column]) -> Result<Vec<Option<usize>>, String> {
+fn places(heads: &StringRecord, columns: &[CsvColumn]) -> Result<Vec<Option<usize>>, String> {
     let mut all = String::new();
-    for Column(names, _) in columns {
+    for CsvColumn(names, _) in columns {
         let _ = write!(all, "{}{}", if all.is_empty() { "" } else { "," }, names[0]);
     }
     let mut places = vec![None; columns.len()];
@@ -108,7 +108,7 @@ fn places(heads: &StringRecord, columns: &[Column]) -> Result<Vec<Option<usize>>
         if head == "id" {
             continue;
         }
-        let named = columns.iter().position(|Column(names, _)| names.contains(&head));
+        let named = columns.iter().position(|CsvColumn(names, _)| names.contains(&head));
         // The head may be a user's line, and then its password: not to be shown.
         let column = named
             .ok_or(format!("column {} has no head that is known: the first line is {all}", place + 1))?;
@@ -116,22 +116,22 @@ fn places(heads: &StringRecord, columns: &[Column]) -> Result<Vec<Option<usize>>
             return Err(format!("two columns `{head}`: leave out one"));
         }
     }
-    match columns.iter().zip(&places).find(|(Column(_, must), place)| *must && place.is_none()) {
-        Some((Column(names, _), _)) => {
+    match columns.iter().zip(&places).find(|(CsvColumn(_, must), place)| *must && place.is_none()) {
+        Some((CsvColumn(names, _), _)) => {
             Err(format!("there is no column `{}`: the first line is {all}", names[0]))
         }
         None => Ok(places),
     }
 }
 
-fn failed(error: &csv::Error) -> Error {
+fn failed(error: &csv::Error) -> FileError {
     let line = |position: &Option<csv::Position>| position.as_ref().map_or(1, csv::Position::line);
     match error.kind() {
-        ErrorKind::Utf8 { pos, .. } => Error::new(line(pos), "not UTF-8: convert the file"),
+        ErrorKind::Utf8 { pos, .. } => FileError::new(line(pos), "not UTF-8: convert the file"),
         ErrorKind::UnequalLengths { pos, expected_len, len } => {
-            Error::new(line(pos), format!("{len} fields, but the first line has {expected_len}"))
+            FileError::new(line(pos), format!("{len} fields, but the first line has {expected_len}"))
         }
-        other => Error::new(1, format!("not CSV: {other:?}")),
+        other => FileError::new(1, format!("not CSV: {other:?}")),
     }
 }
 

@@ -1,29 +1,29 @@
 //! Users as CSV: `username,domain,password`, passwords as they are stored.
 
-use super::table::{self, Column};
-use super::{Error, User};
+use super::table::{self, CsvColumn};
+use super::{FileError, FileUser};
 use crate::core::model::Secret;
-use crate::snapshot::Options;
+use crate::snapshot::SnapshotOptions;
 
-const COLUMNS: [Column; 3] =
-    [Column(&["username"], true), Column(&["domain"], true), Column(&["password"], true)];
+const COLUMNS: [CsvColumn; 3] =
+    [CsvColumn(&["username"], true), CsvColumn(&["domain"], true), CsvColumn(&["password"], true)];
 
 /// Reads the file; each user comes with the number of their line.
 ///
 /// # Errors
 /// On the first line that is not as it must be.
-pub fn parse(text: &[u8], options: &Options) -> Result<Vec<(u64, User)>, Error> {
+pub fn parse(text: &[u8], options: &SnapshotOptions) -> Result<Vec<(u64, FileUser)>, FileError> {
     table::read(text, &COLUMNS, |fields| {
         let password = Secret::new(fields.text(2));
-        let user = User { username: fields.text(0), domain: fields.text(1), password };
+        let user = FileUser { username: fields.text(0), domain: fields.text(1), password };
         user.check(options)?;
         Ok(user)
     })
 }
 
 /// Writes users as they come.
-pub fn write<'u>(users: impl IntoIterator<Item = &'u User>) -> Vec<u8> {
-    let users = users.into_iter().map(|User { username, domain, password }| {
+pub fn write<'u>(users: impl IntoIterator<Item = &'u FileUser>) -> Vec<u8> {
+    let users = users.into_iter().map(|FileUser { username, domain, password }| {
         Box::new([username.clone(), domain.clone(), password.reveal().to_owned()])
     });
     table::write(["username", "domain", "password"], users)
@@ -34,8 +34,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn read(text: &[u8]) -> Result<Vec<(u64, User)>, Error> {
-        parse(text, &Options::default())
+    fn read(text: &[u8]) -> Result<Vec<(u64, FileUser)>, FileError> {
+        parse(text, &SnapshotOptions::default())
     }
 
     fn error(text: &str) -> String {
@@ -47,7 +47,7 @@ mod tests {
         let users =
             read(b"\xEF\xBB\xBFpassword,username,domain\r\n\"a,\"\"b\n\",alice,a.org\r\n").expect("CSV");
         assert_eq!(users.len(), 1);
-        let User { username, domain, password } = &users[0].1;
+        let FileUser { username, domain, password } = &users[0].1;
         assert_eq!((username.as_str(), domain.as_str(), password.reveal()), ("alice", "a.org", "a,\"b\n"));
         assert!(read(b"username,domain,password\n").expect("CSV").is_empty());
     }
@@ -78,15 +78,15 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read_back(texts in prop::collection::vec(any::<(String, String, String)>(), 0..5)) {
-            let users: Vec<User> = texts
+            let users: Vec<FileUser> = texts
                 .into_iter()
                 .map(|(username, domain, password)| {
                     let (username, domain) = (username + "u", domain + "d");
-                    User { username, domain, password: Secret::new(password) }
+                    FileUser { username, domain, password: Secret::new(password) }
                 })
                 .collect();
             let written = write(&users);
-            let again: Vec<User> = read(&written).expect("CSV").into_iter().map(|(_, user)| user).collect();
+            let again: Vec<FileUser> = read(&written).expect("CSV").into_iter().map(|(_, user)| user).collect();
             prop_assert!(again == users);
             prop_assert!(write(&again) == written);
         }

@@ -13,7 +13,7 @@ use super::format::Sealer;
 
 /// What it tells those who send the orders.
 #[derive(Debug, Default)]
-pub(super) struct Shared {
+pub(super) struct DiskProgress {
     /// Whether something could not be written.
     pub has_failed: AtomicBool,
     /// Whether it has grown much longer than it would be, written anew.
@@ -23,7 +23,7 @@ pub(super) struct Shared {
 }
 
 /// What it is to do.
-pub(super) enum Order {
+pub(super) enum DiskCommand {
     /// Begin a log beside the old one.
     Begin,
     /// Write a stretch to the log that was begun.
@@ -40,19 +40,19 @@ pub(super) enum Order {
 pub(super) struct Disk {
     path: PathBuf,
     source: String,
-    shared: Arc<Shared>,
-    begun: Option<Log>,
-    current: Option<Current>,
+    shared: Arc<DiskProgress>,
+    begun: Option<LogFile>,
+    current: Option<CurrentFile>,
 }
 
 /// A log that is being written.
-struct Log {
+struct LogFile {
     file: File,
     sealer: Sealer,
 }
 
-struct Current {
-    log: Log,
+struct CurrentFile {
+    log: LogFile,
     /// Bytes of it, in all and of the rows it began with.
     len: u64,
     rows: u64,
@@ -65,12 +65,12 @@ fn beside(path: &Path) -> PathBuf {
     name.into()
 }
 
-impl Log {
-    fn begin(path: &Path) -> io::Result<Log> {
+impl LogFile {
+    fn begin(path: &Path) -> io::Result<LogFile> {
         // Only the owner may read it: it holds what the database holds.
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         let sealer = Sealer::begin(&mut file)?;
-        Ok(Log { file, sealer })
+        Ok(LogFile { file, sealer })
     }
 
     fn append(&mut self, stretch: &[u8]) -> io::Result<u64> {
@@ -79,12 +79,12 @@ impl Log {
 }
 
 impl Disk {
-    pub fn new(path: PathBuf, source: String, shared: Arc<Shared>) -> Disk {
+    pub fn new(path: PathBuf, source: String, shared: Arc<DiskProgress>) -> Disk {
         Disk { path, source, shared, begun: None, current: None }
     }
 
     /// Does what it is told until nobody can tell it any more.
-    pub fn run(&mut self, orders: &Receiver<Order>) {
+    pub fn run(&mut self, orders: &Receiver<DiskCommand>) {
         let mut is_failing = false;
         while let Ok(order) = orders.recv() {
             match self.obey(order) {
@@ -117,29 +117,29 @@ impl Disk {
     }
 
     /// Returns the bytes of a log that was put in place.
-    fn obey(&mut self, order: Order) -> io::Result<Option<u64>> {
+    fn obey(&mut self, order: DiskCommand) -> io::Result<Option<u64>> {
         match order {
-            Order::Begin => {
+            DiskCommand::Begin => {
                 // One that a crash has left over.
                 let _ = fs::remove_file(beside(&self.path));
-                self.begun.insert(Log::begin(&beside(&self.path))?).append(self.source.as_bytes())?;
+                self.begun.insert(LogFile::begin(&beside(&self.path))?).append(self.source.as_bytes())?;
             }
-            Order::Write(stretch) => {
+            DiskCommand::Write(stretch) => {
                 if let Some(begun) = &mut self.begun {
                     begun.append(&stretch)?;
                 }
             }
-            Order::Forget => self.forget(),
-            Order::Finish => {
+            DiskCommand::Forget => self.forget(),
+            DiskCommand::Finish => {
                 if let Some(log) = self.begun.take() {
                     log.file.sync_all()?;
                     fs::rename(beside(&self.path), &self.path)?;
                     let len = log.file.metadata()?.len();
-                    self.current = Some(Current { log, len, rows: len });
+                    self.current = Some(CurrentFile { log, len, rows: len });
                     return Ok(Some(len));
                 }
             }
-            Order::Append(stretch) => {
+            DiskCommand::Append(stretch) => {
                 if let Some(current) = &mut self.current {
                     match current.log.append(&stretch) {
                         Ok(bytes) => current.len += bytes,

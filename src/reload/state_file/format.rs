@@ -78,7 +78,7 @@ impl Sealer {
 
 /// What comes next in a file.
 #[derive(Debug)]
-pub(super) enum Next {
+pub(super) enum NextPart {
     /// A whole stretch.
     Stretch(Vec<u8>),
     /// Nothing: the file ends behind a stretch.
@@ -138,10 +138,10 @@ impl<R: Read> Opener<R> {
     }
 
     /// The next stretch.
-    pub fn next(&mut self) -> Result<Next, Bad> {
+    pub fn next(&mut self) -> Result<NextPart, Bad> {
         match self.left {
-            0 => return Ok(Next::End),
-            left if left < HEAD as u64 => return Ok(Next::Torn),
+            0 => return Ok(NextPart::End),
+            left if left < HEAD as u64 => return Ok(NextPart::Torn),
             _ => {}
         }
         let Head { len, len_sum, sum: expected } = self.head()?;
@@ -150,11 +150,11 @@ impl<R: Read> Opener<R> {
         }
         let len = u32::from_le_bytes(len);
         // Checked before memory is taken for it.
-        let Some(left) = self.left.checked_sub(u64::from(len)) else { return Ok(Next::Torn) };
+        let Some(left) = self.left.checked_sub(u64::from(len)) else { return Ok(NextPart::Torn) };
         let mut stretch = vec![0; len as usize];
         self.file.read_exact(&mut stretch)?;
         (self.left, self.chain) = (left, sum(len_sum, &stretch));
-        if self.chain == expected { Ok(Next::Stretch(stretch)) } else { Err(Bad::Damaged) }
+        if self.chain == expected { Ok(NextPart::Stretch(stretch)) } else { Err(Bad::Damaged) }
     }
 
     fn head(&mut self) -> Result<Head, Bad> {

@@ -17,22 +17,22 @@ fn user(id: i64, password: &str) -> Row {
 
 /// Two rows of a load, then two snapshots' changes.
 fn written(path: &Path) {
-    let mut journal = Journal::new(path.to_owned(), SOURCE.into());
-    journal.begin_load();
-    journal.read(&user(1, "one"), true);
-    journal.read(&user(2, "two"), true);
-    journal.read(&user(3, "changed since, as others have said"), false);
-    journal.put(&user(3, "three"));
-    journal.commit(Some(3), false);
-    journal.commit(Some(3), true);
-    journal.gone(Table::UserAuth, 1);
-    journal.commit(Some(4), false);
-    journal.commit(Some(5), false);
-    journal.commit(Some(5), false);
-    journal.close();
+    let mut state_writer = StateWriter::new(path.to_owned(), SOURCE.into());
+    state_writer.begin_load();
+    state_writer.read(&user(1, "one"), true);
+    state_writer.read(&user(2, "two"), true);
+    state_writer.read(&user(3, "changed since, as others have said"), false);
+    state_writer.put(&user(3, "three"));
+    state_writer.commit(Some(3), false);
+    state_writer.commit(Some(3), true);
+    state_writer.gone(Table::UserAuth, 1);
+    state_writer.commit(Some(4), false);
+    state_writer.commit(Some(5), false);
+    state_writer.commit(Some(5), false);
+    state_writer.close();
 }
 
-fn all(path: &Path) -> (Vec<Change>, Result<End, Error>) {
+fn all(path: &Path) -> (Vec<Change>, Result<End, StateFileError>) {
     let mut changes = Vec::new();
     let read = read(path, SOURCE, |change| changes.push(change));
     (changes, read)
@@ -58,7 +58,7 @@ fn what_was_written_is_read_in_order() {
 }
 
 /// What a file gives that something was done to.
-fn outcome(bytes: &[u8]) -> (Vec<Change>, Result<End, Error>) {
+fn outcome(bytes: &[u8]) -> (Vec<Change>, Result<End, StateFileError>) {
     let mut changes = Vec::new();
     let read =
         read_from(bytes, bytes.len() as u64, Path::new("state"), SOURCE, |change| changes.push(change));
@@ -251,7 +251,7 @@ fn a_file_is_refused_with_stretches_left_out_repeated_or_swapped() {
 fn files_of_others_are_told_apart() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("state");
-    assert!(matches!(all(&path).1, Err(Error::Unreadable { .. })));
+    assert!(matches!(all(&path).1, Err(StateFileError::Unreadable { .. })));
     for (text, is_foreign) in [
         ("precious", true),
         ("jitsiprovs state 9\nmore", false),
@@ -262,13 +262,13 @@ fn files_of_others_are_told_apart() {
     ] {
         fs::write(&path, text).expect("written");
         let read = all(&path).1;
-        assert_eq!(matches!(read, Err(Error::Foreign(_))), is_foreign, "{text}");
+        assert_eq!(matches!(read, Err(StateFileError::Foreign(_))), is_foreign, "{text}");
         assert!(read.is_err());
         assert_eq!(check(&path).is_ok(), !is_foreign, "{text}");
     }
     written(&path);
     let other = read(&path, "another database", |_| panic!("nothing is taken"));
-    assert!(matches!(other, Err(Error::OtherSource { .. })));
+    assert!(matches!(other, Err(StateFileError::OtherSource { .. })));
 }
 
 #[test]
@@ -277,12 +277,12 @@ fn a_load_that_came_to_nothing_leaves_the_file_as_it_was() {
     let path = folder.path().join("state");
     written(&path);
     let before = fs::read(&path).expect("a file");
-    let mut journal = Journal::new(path.clone(), SOURCE.into());
-    journal.begin_load();
-    journal.read(&user(9, "nine"), true);
-    journal.put(&user(9, "nine"));
-    journal.abandon_load();
-    journal.close();
+    let mut state_writer = StateWriter::new(path.clone(), SOURCE.into());
+    state_writer.begin_load();
+    state_writer.read(&user(9, "nine"), true);
+    state_writer.put(&user(9, "nine"));
+    state_writer.abandon_load();
+    state_writer.close();
     assert!(fs::read(&path).expect("a file") == before);
     assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1, "nothing is left over");
 }

@@ -7,12 +7,12 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
-use super::{HEALTH, State, asker, node, text};
+use super::{HEALTH, ServerState, asker, node, text};
 use crate::metrics::{self, Scrape};
-use crate::reload::Verdict;
+use crate::reload::ReloadOutcome;
 use crate::telemetry;
 
-pub(super) async fn respond(state: &State, request: Request<Incoming>) -> Response<Full<Bytes>> {
+pub(super) async fn respond(state: &ServerState, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let say = |status, line: &str| text(status, format!("{line}\n").into_bytes());
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     // It says nothing, and load balancers ask for it by any name.
@@ -43,13 +43,13 @@ pub(super) async fn respond(state: &State, request: Request<Incoming>) -> Respon
         }
         "/rows" if is_read => rows(state, &request).await,
         "/reload" if request.method() == Method::POST => match state.reload.ask().await {
-            Verdict::Swapped(version) => say(StatusCode::OK, &format!("reloaded: snapshot {version}")),
-            Verdict::Unchanged => say(StatusCode::OK, "loaded: nothing has changed"),
-            Verdict::HeldBack => say(
+            ReloadOutcome::Swapped(version) => say(StatusCode::OK, &format!("reloaded: snapshot {version}")),
+            ReloadOutcome::Unchanged => say(StatusCode::OK, "loaded: nothing has changed"),
+            ReloadOutcome::HeldBack => say(
                 StatusCode::CONFLICT,
                 "held back, since too much would be lost: see the log; SIGHUP twice confirms it",
             ),
-            Verdict::Failed(why) => say(StatusCode::SERVICE_UNAVAILABLE, &format!("failed: {why}")),
+            ReloadOutcome::Failed(why) => say(StatusCode::SERVICE_UNAVAILABLE, &format!("failed: {why}")),
         },
         path @ (HEALTH | "/readyz" | "/metrics" | "/status" | "/rows" | "/reload") => {
             let allowed = if path == "/reload" { "POST" } else { "GET, HEAD" };
@@ -65,7 +65,7 @@ pub(super) async fn respond(state: &State, request: Request<Incoming>) -> Respon
 }
 
 /// What `jitsiprovs diff` reads.
-async fn rows(state: &State, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+async fn rows(state: &ServerState, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let refuse = |status, line: &str| text(status, format!("{line}\n").into_bytes());
     let Some(key) = &state.admin.key else {
         return refuse(StatusCode::NOT_FOUND, "rows are told of with --admin-secret-file only");
@@ -81,7 +81,7 @@ async fn rows(state: &State, request: &Request<Incoming>) -> Response<Full<Bytes
     }
 }
 
-fn scrape(state: &State) -> Scrape {
+fn scrape(state: &ServerState) -> Scrape {
     let status = state.reload.status();
     let served = state.snapshot.load();
     Scrape {

@@ -4,15 +4,15 @@ use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
-use super::State;
+use super::ServerState;
 use super::admin_key::AdminKey;
 use crate::core::model::Table;
-use crate::reload::Origin;
+use crate::reload::SnapshotOrigin;
 
 /// A node's own word on how it is, at `/status` of its admin listener. Names
 /// stay; others may be added.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Node {
+pub struct NodeStatus {
     /// The version of the program.
     pub program: String,
     /// `ready`, `not ready` or `ending`.
@@ -41,12 +41,12 @@ pub struct Node {
     /// Whether a newer snapshot is held back, since it would drop too much.
     pub is_held_back: bool,
     /// Why the source cannot be read, if so.
-    pub failing: Option<Failing>,
+    pub failing: Option<SourceFailure>,
 }
 
 /// A source that cannot be read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Failing {
+pub struct SourceFailure {
     /// For how long, in seconds.
     pub seconds: f64,
     /// Why, in words.
@@ -58,7 +58,7 @@ pub const ROWS: usize = 10_000;
 
 /// A page of what the node has read: `/rows?user_auth=17` is what comes after
 /// row 17, a line each with its id and what [`AdminKey::row`] makes of it.
-pub(super) async fn rows(state: &State, key: &AdminKey, query: &str) -> Option<String> {
+pub(super) async fn rows(state: &ServerState, key: &AdminKey, query: &str) -> Option<String> {
     let (table, id) = query.split_once('=')?;
     let table =
         [Table::UserAuth, Table::JitsiProperty].into_iter().find(|known| known.to_string() == table)?;
@@ -70,7 +70,7 @@ pub(super) async fn rows(state: &State, key: &AdminKey, query: &str) -> Option<S
 }
 
 /// How this node is.
-pub(super) fn node(state: &State) -> Node {
+pub(super) fn node(state: &ServerState) -> NodeStatus {
     let status = state.reload.status();
     let served = state.snapshot.load();
     let counts = served.as_ref().map(|served| served.snapshot.counts()).unwrap_or_default();
@@ -80,7 +80,7 @@ pub(super) fn node(state: &State) -> Node {
         true => "ready",
         false => "not ready",
     };
-    Node {
+    NodeStatus {
         program: env!("CARGO_PKG_VERSION").into(),
         state: word.into(),
         snapshot: served.as_ref().and_then(|served| served.cursor),
@@ -91,7 +91,7 @@ pub(super) fn node(state: &State) -> Node {
             .map_or_else(String::new, |key| format!("{:016x}", key.digest(digest))),
         version: status.version,
         age: status.age().as_secs_f64(),
-        is_from_state_file: status.origin == Origin::StateFile,
+        is_from_state_file: status.origin == SnapshotOrigin::StateFile,
         tenants: counts.tenants,
         users: counts.users,
         rules: counts.rules,
@@ -100,6 +100,6 @@ pub(super) fn node(state: &State) -> Node {
         failing: status
             .failing
             .as_ref()
-            .map(|(since, why)| Failing { seconds: since.elapsed().as_secs_f64(), why: why.clone() }),
+            .map(|(since, why)| SourceFailure { seconds: since.elapsed().as_secs_f64(), why: why.clone() }),
     }
 }

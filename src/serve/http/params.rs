@@ -13,16 +13,16 @@ pub const MAX_PARAMS: usize = 64;
 
 /// How requests are understood.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct ParamSettings {
     /// The tenant of a request that names none (`--default-domain`).
     pub default_domain: String,
     /// Other names of known parameters.
     pub aliases: Aliases,
 }
 
-impl Default for Settings {
+impl Default for ParamSettings {
     fn default() -> Self {
-        Settings { default_domain: "localdomain".into(), aliases: built_in_aliases() }
+        ParamSettings { default_domain: "localdomain".into(), aliases: built_in_aliases() }
     }
 }
 
@@ -39,7 +39,7 @@ pub enum Body<'a> {
 
 /// Where the username came from, which decides what a refusal must say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
+pub enum UsernameOrigin {
     /// A parameter.
     Parameter,
     /// HTTP Basic, or nowhere: a refusal then carries a Basic challenge.
@@ -66,8 +66,8 @@ pub fn read(
     query: &str,
     body: Body<'_>,
     authorization: Option<&[u8]>,
-    settings: &Settings,
-) -> Result<(Params, Origin), Malformed> {
+    settings: &ParamSettings,
+) -> Result<(Params, UsernameOrigin), Malformed> {
     // The form wins over the query: of a repeated name the first counts.
     let mut pairs = match body {
         Body::Empty => Vec::new(),
@@ -124,12 +124,12 @@ fn is_placeholder(value: &str) -> bool {
 }
 
 /// Settles username, domain and, with HTTP Basic, password.
-fn identify(params: &mut Params, authorization: Option<&[u8]>, settings: &Settings) -> Origin {
+fn identify(params: &mut Params, authorization: Option<&[u8]>, settings: &ParamSettings) -> UsernameOrigin {
     let (mut name, mut tenant) = split(params.known(Known::Username).unwrap_or_default());
-    let mut origin = Origin::Parameter;
+    let mut origin = UsernameOrigin::Parameter;
     let basic = name.is_empty().then(|| authorization.and_then(basic)).flatten();
     if name.is_empty() {
-        origin = Origin::Header;
+        origin = UsernameOrigin::Header;
     }
     if let Some((username, password)) = basic {
         (name, tenant) = split(&username);
@@ -227,16 +227,16 @@ impl<'de> serde::Deserialize<'de> for Flat {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::model::Name;
+    use crate::core::model::ParamName;
     use proptest::prelude::*;
 
     fn form(query: &str, body: &str) -> Params {
         let body = Body::Form(body.as_bytes());
-        read(query, body, None, &Settings::default()).expect("well-formed").0
+        read(query, body, None, &ParamSettings::default()).expect("well-formed").0
     }
 
     fn get<'a>(params: &'a Params, name: &str) -> Option<&'a str> {
-        params.get(&Name::new(name))
+        params.get(&ParamName::new(name))
     }
 
     #[test]
@@ -335,7 +335,7 @@ mod tests {
     #[test]
     fn json_is_read_like_a_form() {
         let json = br#"{"username":"alice@a.org","resx":1920,"x":true,"y":null,"resx":5,"z":"\u00e9"}"#;
-        let (params, _) = read("", Body::Json(json), None, &Settings::default()).expect("flat");
+        let (params, _) = read("", Body::Json(json), None, &ParamSettings::default()).expect("flat");
         for (name, value) in [
             ("username", Some("alice")),
             ("resx", Some("1920")),
@@ -346,10 +346,10 @@ mod tests {
             assert_eq!(get(&params, name), value, "{name}");
         }
         let latin1 = b"{\"z\":\"\xe9\"}";
-        let (params, _) = read("", Body::Json(latin1), None, &Settings::default()).expect("flat");
+        let (params, _) = read("", Body::Json(latin1), None, &ParamSettings::default()).expect("flat");
         assert_eq!(get(&params, "z"), Some("é"));
         for bad in ["", "[]", "{\"a\":{}}", "{\"a\":[1]}", "{", "\"x\""] {
-            let read = read("", Body::Json(bad.as_bytes()), None, &Settings::default());
+            let read = read("", Body::Json(bad.as_bytes()), None, &ParamSettings::default());
             assert_eq!(read.expect_err(bad), Malformed::Json);
         }
     }
@@ -358,7 +358,7 @@ mod tests {
     fn more_than_the_limit_of_parameters_is_refused() {
         let pairs = |count: usize| vec!["a=b"; count].join("&");
         let count = |query: &str, body: &str| {
-            read(query, Body::Form(body.as_bytes()), None, &Settings::default()).map(|_| ())
+            read(query, Body::Form(body.as_bytes()), None, &ParamSettings::default()).map(|_| ())
         };
         assert_eq!(count(&pairs(32), &pairs(32)), Ok(()));
         assert_eq!(count(&pairs(32), &pairs(33)), Err(Malformed::TooMany));
@@ -370,22 +370,22 @@ mod tests {
         let header = b"basic YWxpY2VAYS5vcmc6cMOkOnc=".as_slice();
         let ask = |query: &str, header: Option<&[u8]>| {
             let (params, origin) =
-                read(query, Body::Empty, header, &Settings::default()).expect("well-formed");
+                read(query, Body::Empty, header, &ParamSettings::default()).expect("well-formed");
             let known = |known| params.known(known).map(str::to_owned);
             (known(Known::Username), known(Known::Password), known(Known::Domain).expect("always"), origin)
         };
         let own = |text: &str| Some(text.to_owned());
         assert_eq!(
             ask("password=other", Some(header)),
-            (own("alice"), own("pä:w"), "a.org".into(), Origin::Header)
+            (own("alice"), own("pä:w"), "a.org".into(), UsernameOrigin::Header)
         );
         assert_eq!(
             ask("username=bob&password=pw", Some(header)),
-            (own("bob"), own("pw"), "localdomain".into(), Origin::Parameter)
+            (own("bob"), own("pw"), "localdomain".into(), UsernameOrigin::Parameter)
         );
         for bad in [b"Digest x".as_slice(), b"Basic", b"Basic ???", b"Basic Og==", b"\xff"] {
             let (username, _, _, origin) = ask("", Some(bad));
-            assert_eq!((username, origin), (None, Origin::Header), "{bad:?}");
+            assert_eq!((username, origin), (None, UsernameOrigin::Header), "{bad:?}");
         }
     }
 
@@ -396,7 +396,7 @@ mod tests {
             header in prop::collection::vec(any::<u8>(), 0..40), json: bool,
         ) {
             let body = if json { Body::Json(&body) } else { Body::Form(&body) };
-            let _ = read(&query, body, Some(&header), &Settings::default());
+            let _ = read(&query, body, Some(&header), &ParamSettings::default());
         }
 
         #[test]

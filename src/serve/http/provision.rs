@@ -10,11 +10,11 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::time::timeout;
 
-use super::params::{self, Body, Origin};
-use super::{Record, Refusal, State, shown, slow, text};
+use super::params::{self, Body, UsernameOrigin};
+use super::{AccessRecord, Refusal, ServerState, shown, slow, text};
 use crate::core::model::{Known, Params};
 use crate::serve::throttle::{By, Throttled};
-use crate::snapshot::{Folded, Outcome, Served, Session};
+use crate::snapshot::{Folded, Served, Session, SignIn};
 
 /// The largest body in bytes. The largest that a client makes by itself is
 /// well under one of these kilobytes.
@@ -24,18 +24,18 @@ pub(super) const MAX_BODY: usize = 16 * 1024;
 const SNAPSHOT: HeaderName = HeaderName::from_static("x-snapshot");
 
 pub(super) async fn provision(
-    state: &Arc<State>,
+    state: &Arc<ServerState>,
     address: IpAddr,
     request: Request<Incoming>,
-    record: &mut Record,
+    record: &mut AccessRecord,
 ) -> Result<Response<Full<Bytes>>, Refusal> {
     let (head, body) = request.into_parts();
-    let kind = if head.method == Method::POST { content_type(&head, &body)? } else { Kind::None };
-    let bytes = if kind == Kind::None { Bytes::new() } else { collect(body, state.body_timeout).await? };
+    let kind = if head.method == Method::POST { content_type(&head, &body)? } else { BodyKind::None };
+    let bytes = if kind == BodyKind::None { Bytes::new() } else { collect(body, state.body_timeout).await? };
     let body = match kind {
-        Kind::None => Body::Empty,
-        Kind::Form => Body::Form(&bytes),
-        Kind::Json => Body::Json(&bytes),
+        BodyKind::None => Body::Empty,
+        BodyKind::Form => Body::Form(&bytes),
+        BodyKind::Json => Body::Json(&bytes),
     };
     let query = head.uri.query().unwrap_or_default();
     let authorization = head.headers.get(AUTHORIZATION).map(|value| value.as_bytes());
@@ -55,12 +55,12 @@ pub(super) async fn provision(
     }
     attempt.check(state)?;
     let session = match served.snapshot.authenticate(&params) {
-        Outcome::Granted(session) => Some(session),
-        Outcome::Denied => {
+        SignIn::Granted(session) => Some(session),
+        SignIn::Denied => {
             attempt.failed(state, &params);
             None
         }
-        Outcome::Pending(pending) => {
+        SignIn::Pending(pending) => {
             let is_tenant = served.snapshot.has_tenant(&attempt.domain);
             let right = slow::verify(state, attempt, is_tenant, &pending, &params).await?;
             pending.settle(right)
@@ -69,7 +69,7 @@ pub(super) async fn provision(
     match session {
         Some(session) => Ok(answer(state, served, session, &params)),
         None if has_credentials(&params) && !is_current(state, served) => Err(Refusal::Stale),
-        None => Err(Refusal::Credentials { challenge: origin == Origin::Header }),
+        None => Err(Refusal::Credentials { challenge: origin == UsernameOrigin::Header }),
     }
 }
 
@@ -82,7 +82,7 @@ fn has_credentials(params: &Params) -> bool {
 
 /// Whether a refusal by `served` is sure: by data that may be old, no client may be
 /// made to forget its password.
-fn is_current(state: &State, served: &Served) -> bool {
+fn is_current(state: &ServerState, served: &Served) -> bool {
     let newest = state.snapshot.load().as_ref().map(|newest| newest.version);
     state.reload.is_current() && newest == Some(served.version)
 }
@@ -100,7 +100,7 @@ impl Attempt {
         Attempt { address, domain: fold(Known::Domain), username: fold(Known::Username) }
     }
 
-    pub fn check(&self, state: &State) -> Result<(), Refusal> {
+    pub fn check(&self, state: &ServerState) -> Result<(), Refusal> {
         let Throttled { by, retry_after } =
             match state.throttle.check(self.address, &self.domain, &self.username, Instant::now()) {
                 Ok(()) => return Ok(()),
@@ -116,7 +116,7 @@ impl Attempt {
 
     /// The log's line is for fail2ban: its beginning must stay as it is. There is none
     /// while the password may be right by now.
-    pub fn failed(&self, state: &State, params: &Params) {
+    pub fn failed(&self, state: &ServerState, params: &Params) {
         // Who sends none does not guess.
         let (Some(username), Some(password)) = (params.known(Known::Username), params.known(Known::Password))
         else {
@@ -135,7 +135,12 @@ impl Attempt {
     }
 }
 
-fn answer(state: &State, served: &Served, session: Session<'_>, params: &Params) -> Response<Full<Bytes>> {
+fn answer(
+    state: &ServerState,
+    served: &Served,
+    session: Session<'_>,
+    params: &Params,
+) -> Response<Full<Bytes>> {
     let answer = served.snapshot.answer(session, params);
     state.metrics.rules_skipped.inc_by(answer.skipped.len() as u64);
     for skipped in &answer.skipped {
@@ -153,22 +158,22 @@ fn answer(state: &State, served: &Served, session: Session<'_>, params: &Params)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum BodyKind {
     None,
     Form,
     Json,
 }
 
-fn content_type(head: &hyper::http::request::Parts, body: &Incoming) -> Result<Kind, Refusal> {
+fn content_type(head: &hyper::http::request::Parts, body: &Incoming) -> Result<BodyKind, Refusal> {
     let Some(value) = head.headers.get(CONTENT_TYPE) else {
         // Everything may be in the query.
-        return if body.is_end_stream() { Ok(Kind::None) } else { Err(Refusal::ContentType) };
+        return if body.is_end_stream() { Ok(BodyKind::None) } else { Err(Refusal::ContentType) };
     };
     let essence = value.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
     if essence.eq_ignore_ascii_case(b"application/x-www-form-urlencoded") {
-        Ok(Kind::Form)
+        Ok(BodyKind::Form)
     } else if essence.eq_ignore_ascii_case(b"application/json") {
-        Ok(Kind::Json)
+        Ok(BodyKind::Json)
     } else {
         Err(Refusal::ContentType)
     }

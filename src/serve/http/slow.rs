@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
 use super::provision::Attempt;
-use super::{Refusal, State};
+use super::{Refusal, ServerState};
 use crate::core::model::{Known, Params};
 use crate::snapshot::Pending;
 
@@ -20,7 +20,7 @@ const WAIT: Duration = Duration::from_secs(5);
 /// # Errors
 /// When too many others wait, or failed meanwhile.
 pub(super) async fn verify(
-    state: &Arc<State>,
+    state: &Arc<ServerState>,
     attempt: Attempt,
     is_tenant: bool,
     pending: &Pending<'_>,

@@ -24,7 +24,7 @@ const COUNT_BITS: u32 = 12;
 #[repr(align(64))]
 struct Set([AtomicU64; WAYS]);
 
-pub(super) struct Table {
+pub(super) struct CountTable {
     sets: Box<[Set]>,
     /// Counts end here; one that has come here stays until its window is over.
     full: u32,
@@ -34,16 +34,16 @@ pub(super) struct Table {
 
 /// What a word says. A word of 0 is nobody's, since nobody has a count of 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Slot {
+struct CountSlot {
     tag: u32,
     count: u32,
     /// When the window began, in ticks.
     start: u32,
 }
 
-impl Slot {
-    fn unpack(word: u64) -> Slot {
-        Slot {
+impl CountSlot {
+    fn unpack(word: u64) -> CountSlot {
+        CountSlot {
             tag: (word >> (START_BITS + COUNT_BITS)) as u32,
             count: (word >> START_BITS) as u32 & LARGEST,
             start: word as u32,
@@ -57,11 +57,11 @@ impl Slot {
     }
 }
 
-impl Table {
+impl CountTable {
     /// Counts up to `full`, which is 1 to [`LARGEST`], over `window` ticks.
-    pub fn new(full: u32, window: u32) -> Table {
+    pub fn new(full: u32, window: u32) -> CountTable {
         debug_assert!((1..=LARGEST).contains(&full));
-        Table { sets: (0..SETS).map(|_| Set::default()).collect(), full, window }
+        CountTable { sets: (0..SETS).map(|_| Set::default()).collect(), full, window }
     }
 
     pub fn heap_bytes(&self) -> usize {
@@ -83,7 +83,7 @@ impl Table {
     fn look(&self, hash: u64, now: u32) -> (u32, u32) {
         let (set, tag) = self.find(hash);
         let (mut count, mut left) = (0, 0);
-        for slot in set.iter().map(|word| Slot::unpack(word.load(Relaxed))) {
+        for slot in set.iter().map(|word| CountSlot::unpack(word.load(Relaxed))) {
             if let Some(ticks) = self.left(slot, now)
                 && slot.tag == tag
             {
@@ -106,7 +106,7 @@ impl Table {
             let mut least: Option<(_, &AtomicU64, u64)> = None;
             for word in set {
                 let was = word.load(Relaxed);
-                let slot = Slot::unpack(was);
+                let slot = CountSlot::unpack(was);
                 let live = self.left(slot, now).is_some();
                 if live && slot.tag == tag {
                     // Rarely there are two: two threads made one each, while a
@@ -123,11 +123,11 @@ impl Table {
             let (word, was, new) = match (own, least) {
                 _ if count >= self.full => return count,
                 (Some((word, was)), _) => {
-                    let slot = Slot::unpack(was);
-                    (word, was, Slot { count: slot.count + 1, ..slot })
+                    let slot = CountSlot::unpack(was);
+                    (word, was, CountSlot { count: slot.count + 1, ..slot })
                 }
                 (None, Some(((worth, _), word, was))) if worth < self.full => {
-                    (word, was, Slot { tag, count: 1, start: now })
+                    (word, was, CountSlot { tag, count: 1, start: now })
                 }
                 (None, _) => return 0,
             };
@@ -138,13 +138,13 @@ impl Table {
     }
 
     fn find(&self, hash: u64) -> (&[AtomicU64; WAYS], u32) {
-        let tag = Slot::unpack(hash).tag;
+        let tag = CountSlot::unpack(hash).tag;
         (&self.sets[hash as usize % SETS].0, tag)
     }
 
     /// How many ticks of the slot's window are left. A thread may have read the
     /// clock before the one that wrote the slot: then all of them.
-    fn left(&self, slot: Slot, now: u32) -> Option<u32> {
+    fn left(&self, slot: CountSlot, now: u32) -> Option<u32> {
         let age = now.saturating_sub(slot.start);
         (slot.count > 0 && age < self.window).then(|| self.window - age)
     }
@@ -160,7 +160,7 @@ mod tests {
         tag << (START_BITS + COUNT_BITS) | 5
     }
 
-    fn add_times(table: &Table, tag: u64, times: u32, now: u32) {
+    fn add_times(table: &CountTable, tag: u64, times: u32, now: u32) {
         for _ in 0..times {
             table.add(hash(tag), now);
         }
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_count_ends_at_full_and_begins_anew_after_the_window() {
-        let table = Table::new(3, 10);
+        let table = CountTable::new(3, 10);
         assert_eq!([5, 6, 7, 8].map(|now| table.add(hash(1), now)), [0, 1, 2, 3]);
         assert_eq!(table.full(hash(1), 5), Some(10));
         assert_eq!(table.full(hash(1), 14), Some(1));
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn the_largest_count_does_not_run_into_the_tag() {
-        let table = Table::new(LARGEST, 10);
+        let table = CountTable::new(LARGEST, 10);
         add_times(&table, 1, LARGEST + 3, 0);
         assert_eq!(table.full(hash(1), 0), Some(10));
         assert_eq!(table.add(hash(1), 0), LARGEST);
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn what_is_over_goes_first_then_the_smallest_count_then_the_oldest() {
-        let table = Table::new(9, 10);
+        let table = CountTable::new(9, 10);
         add_times(&table, 0, 8, 0);
         for tag in 1..8 {
             add_times(&table, tag, if tag < 3 { 2 } else { 5 }, 4 + tag as u32);
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn whoever_is_full_stays_whatever_else_comes() {
-        let table = Table::new(2, 10);
+        let table = CountTable::new(2, 10);
         for tag in 0..8 {
             add_times(&table, tag, 2, 0);
         }
@@ -224,10 +224,10 @@ mod tests {
 
     #[test]
     fn two_slots_of_one_tag_add_up() {
-        let table = Table::new(5, 10);
+        let table = CountTable::new(5, 10);
         let (set, tag) = table.find(hash(1));
         for (word, count) in set.iter().zip([2, 2]) {
-            word.store(Slot { tag, count, start: 0 }.pack(), Relaxed);
+            word.store(CountSlot { tag, count, start: 0 }.pack(), Relaxed);
         }
         assert_eq!(table.full(hash(1), 0), None);
         assert_eq!([0, 0, 0].map(|now| table.add(hash(1), now)), [4, 5, 5]);
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_clock_read_before_anothers_is_as_late_as_it() {
-        let table = Table::new(2, 10);
+        let table = CountTable::new(2, 10);
         assert_eq!([7, 6].map(|now| table.add(hash(1), now)), [0, 1]);
         assert_eq!(table.full(hash(1), 5), Some(10));
     }
@@ -246,8 +246,8 @@ mod tests {
         fn a_slot_is_packed_without_loss(
             tag in 0u32..1 << 20, count in 0..=LARGEST, start in any::<u32>(),
         ) {
-            let slot = Slot { tag, count, start };
-            prop_assert_eq!(Slot::unpack(slot.pack()), slot);
+            let slot = CountSlot { tag, count, start };
+            prop_assert_eq!(CountSlot::unpack(slot.pack()), slot);
         }
     }
 }

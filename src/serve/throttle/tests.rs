@@ -11,13 +11,13 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// One in which the same names share a slot in every run. With a key of its own,
 /// a run of these tests would take one password for another in about every 150th.
-fn new(settings: Settings, now: Instant) -> Throttle {
+fn new(settings: ThrottleSettings, now: Instant) -> Throttle {
     Throttle::keyed(settings, now, SeedableRandomState::fixed())
 }
 
 fn throttle(limit: u32) -> (Throttle, Instant) {
     let now = Instant::now();
-    (new(Settings { limit, window: MINUTE }, now), now)
+    (new(ThrottleSettings { limit, window: MINUTE }, now), now)
 }
 
 fn address(text: &str) -> IpAddr {
@@ -173,7 +173,7 @@ fn a_limit_of_0_throttles_nothing_and_takes_no_memory() {
 #[test]
 fn a_limit_or_window_that_is_too_large_counts_as_the_largest() {
     let now = Instant::now();
-    let throttle = new(Settings { limit: u32::MAX, window: Duration::MAX }, now);
+    let throttle = new(ThrottleSettings { limit: u32::MAX, window: Duration::MAX }, now);
     let here = address("192.0.2.1");
     guess(&throttle, here, "alice", LARGEST_LIMIT - 1, now);
     assert_eq!(check(&throttle, here, "alice", now), Ok(()));
@@ -188,7 +188,7 @@ fn a_limit_or_window_that_is_too_large_counts_as_the_largest() {
 #[test]
 fn a_window_of_nothing_is_the_shortest_there_is() {
     let now = Instant::now();
-    let throttle = new(Settings { limit: 1, window: Duration::ZERO }, now);
+    let throttle = new(ThrottleSettings { limit: 1, window: Duration::ZERO }, now);
     guess(&throttle, attacker(0), "alice", 1, now);
     let retry_after = check(&throttle, attacker(0), "alice", now).unwrap_err().retry_after;
     assert_eq!(retry_after, TICK);
@@ -217,7 +217,7 @@ fn nothing_old_is_new_again_however_long_the_process_runs() {
 #[test]
 fn a_time_before_the_start_is_the_start() {
     let start = Instant::now() + MINUTE;
-    let throttle = new(Settings { limit: 1, window: MINUTE }, start);
+    let throttle = new(ThrottleSettings { limit: 1, window: MINUTE }, start);
     guess(&throttle, attacker(0), "alice", 1, start - seconds(30));
     assert_eq!(check(&throttle, attacker(0), "alice", start), refused(By::AccountFromAddress, 60));
 }
@@ -370,7 +370,7 @@ proptest! {
         steps in prop::collection::vec((0u64..800, 0u32..4, 0u8..4, any::<u8>()), 1..400),
     ) {
         let start = Instant::now();
-        let throttle = new(Settings { limit, window: TICK * Model::WINDOW as u32 }, start);
+        let throttle = new(ThrottleSettings { limit, window: TICK * Model::WINDOW as u32 }, start);
         let mut model = Model::default();
         let mut passed = Duration::ZERO;
         for (wait, from, user, password) in steps {

@@ -41,7 +41,7 @@ pub(super) enum Entered {
 }
 
 /// See the module. `T` is how a request is told that it has a turn.
-pub(super) struct Line<T> {
+pub(super) struct FairQueue<T> {
     /// Turns that nobody has. If there are any, nobody waits.
     free: usize,
     waiting: Vec<Waiting<T>>,
@@ -61,11 +61,11 @@ struct Waiting<T> {
     tell: T,
 }
 
-impl<T> Line<T> {
+impl<T> FairQueue<T> {
     /// `free` requests may have a turn at the same time.
-    pub fn new(free: usize) -> Line<T> {
+    pub fn new(free: usize) -> FairQueue<T> {
         let none = vec![0; REMEMBERED];
-        Line { free, waiting: Vec::new(), came: 0, turns: 0, addresses: none.clone(), tenants: none }
+        FairQueue { free, waiting: Vec::new(), came: 0, turns: 0, addresses: none.clone(), tenants: none }
     }
 
     /// A request comes. Also returns what is to be dropped: how another request,
@@ -160,7 +160,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    type Named = Line<&'static str>;
+    type Named = FairQueue<&'static str>;
 
     fn flows(address: u64, tenant: u64) -> Flows {
         Flows { address, tenant }
@@ -168,7 +168,7 @@ mod tests {
 
     /// A line whose only turn is somebody's.
     fn busy() -> Named {
-        let mut line = Line::new(1);
+        let mut line = FairQueue::new(1);
         assert_eq!(line.enter(flows(4000, 4000), false, ""), (Entered::Free, None));
         line
     }
@@ -263,7 +263,7 @@ mod tests {
             steps in prop::collection::vec((0..4u8, 0..6u64, 0..3u64, any::<bool>()), 0..3000),
             free in 1..4usize,
         ) {
-            let mut line = Line::new(free);
+            let mut line = FairQueue::new(free);
             let (mut waiting, mut busy, mut number) = (std::collections::BTreeMap::new(), 0, 0);
             for (step, address, tenant, has_failed) in steps {
                 match step {

@@ -8,8 +8,8 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use tokio::time::timeout;
 
-use super::super::cursor::{Cursor, Line, clause};
-use super::super::{Changes, Error, IDS, MANY, Query};
+use super::super::cursor::{ChangeLine, Cursor, clause};
+use super::super::{Changes, IDS, MANY, Query, SourceError};
 use super::{Mysql, cell};
 use crate::core::model::{Change, Table};
 
@@ -26,7 +26,7 @@ const RANGES: usize = 2000;
 const PRUNED: u64 = 10_000;
 
 impl Mysql {
-    pub(super) async fn poll(&self, cursor: Option<&Cursor>) -> Result<Changes, Error> {
+    pub(super) async fn poll(&self, cursor: Option<&Cursor>) -> Result<Changes, SourceError> {
         // Put back only after success: what failed half-way is of no more use.
         let mut kept = self.polling.0.lock().await;
         let (mut conn, is_reconnected) = match kept.take() {
@@ -59,7 +59,7 @@ impl Mysql {
         conn: &mut Conn,
         cursor: Option<&Cursor>,
         is_reconnected: bool,
-    ) -> Result<Changes, Error> {
+    ) -> Result<Changes, SourceError> {
         let Some(mut cursor) = cursor.cloned() else {
             self.soon("asking for a sign of life", self.first(conn, "asking for a sign of life", "SELECT 1"))
                 .await??;
@@ -83,7 +83,7 @@ impl Mysql {
         let reading = self.read_changes(conn, cursor, &asked, is_reconnected);
         timeout(READING, reading).await.map_err(|_| {
             let why = format!("the changed rows did not come in {} s", READING.as_secs());
-            Error::Unreachable { at: self.at(), why }
+            SourceError::Unreachable { at: self.at(), why }
         })?
     }
 
@@ -93,7 +93,7 @@ impl Mysql {
         mut cursor: Cursor,
         asked: &str,
         is_reconnected: bool,
-    ) -> Result<Changes, Error> {
+    ) -> Result<Changes, SourceError> {
         // Once more, now as of one moment with the rows.
         self.begin(conn, ", READ ONLY").await?;
         let found = self.lines(conn, asked).await?;
@@ -111,7 +111,7 @@ impl Mysql {
                 lines.extend(found);
             }
         }
-        let rows: BTreeSet<(Table, i64)> = lines.iter().filter_map(Line::row).collect();
+        let rows: BTreeSet<(Table, i64)> = lines.iter().filter_map(ChangeLine::row).collect();
         let ids_of =
             |table| rows.iter().filter(|(of, _)| *of == table).map(|(_, id)| *id).collect::<Vec<_>>();
         let has_domain = self.has_domain(conn).await?;
@@ -136,7 +136,7 @@ impl Mysql {
         query: &Query<'_>,
         ids: &[i64],
         changes: &mut Vec<Change>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), SourceError> {
         let what = query.reading();
         let rows = self.in_time(&what, conn.query::<mysql_async::Row, _>(query.of_ids(ids))).await?;
         let rows = rows.map_err(|error| self.error(&what, &error, &self.account))?;
@@ -151,7 +151,7 @@ impl Mysql {
     }
 
     /// Lines of `jitsiprovs_change`, given the end of the query.
-    pub(super) async fn lines(&self, conn: &mut Conn, clause: &str) -> Result<Vec<Line>, Error> {
+    pub(super) async fn lines(&self, conn: &mut Conn, clause: &str) -> Result<Vec<ChangeLine>, SourceError> {
         let what = "reading `jitsiprovs_change`";
         // As a number: as text it would go with the session's time zone.
         let sql = format!(
@@ -160,7 +160,7 @@ impl Mysql {
         );
         let lines = self.in_time(what, conn.query::<(i64, String, i64, Option<String>), _>(sql)).await?;
         let lines = lines.map_err(|error| self.error(what, &error, &self.account))?;
-        let line = |(id, table, changed_id, at): (i64, String, i64, Option<String>)| Line {
+        let line = |(id, table, changed_id, at): (i64, String, i64, Option<String>)| ChangeLine {
             id,
             table,
             changed_id,
@@ -169,7 +169,7 @@ impl Mysql {
         Ok(lines.into_iter().map(line).collect())
     }
 
-    pub(super) async fn prune_all(&self) -> Result<u64, Error> {
+    pub(super) async fn prune_all(&self) -> Result<u64, SourceError> {
         let what = "pruning `jitsiprovs_change`";
         let mut conn = self.connect(&self.account, Some(&self.database)).await?;
         if self.is_replica(&mut conn).await? {
@@ -196,7 +196,7 @@ impl Mysql {
     /// Whether the server takes its rows from another. What is removed there
     /// first cannot be removed again when the other's turn comes, and that ends
     /// the replication.
-    async fn is_replica(&self, conn: &mut Conn) -> Result<bool, Error> {
+    async fn is_replica(&self, conn: &mut Conn) -> Result<bool, SourceError> {
         let what = "asking whether the server is a replica";
         let sql = "SHOW GLOBAL STATUS WHERE Variable_name IN ('Slave_running', 'Slaves_running', \
                    'Replica_running')";
@@ -205,10 +205,10 @@ impl Mysql {
         Ok(found.iter().any(|(_, value)| value == "ON" || value.parse().is_ok_and(|count: u32| count > 0)))
     }
 
-    async fn soon<T>(&self, what: &str, work: impl Future<Output = T>) -> Result<T, Error> {
+    async fn soon<T>(&self, what: &str, work: impl Future<Output = T>) -> Result<T, SourceError> {
         timeout(PATIENCE, work).await.map_err(|_| {
             let why = format!("no answer to {what} in {} s", PATIENCE.as_secs());
-            Error::Unreachable { at: self.at(), why }
+            SourceError::Unreachable { at: self.at(), why }
         })
     }
 }

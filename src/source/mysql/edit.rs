@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Params, Statement, Value};
 
-use super::super::{Edit, Error, Source, Transaction, edit, one_line};
+use super::super::{Edit, Source, SourceError, Transaction, edit, one_line};
 use super::{Mysql, code};
 use crate::core::model::{Cell, Table};
 
@@ -35,7 +35,7 @@ struct Editing {
 }
 
 impl Mysql {
-    pub(super) async fn make_all(&self, transaction: Transaction) -> Result<(), Error> {
+    pub(super) async fn make_all(&self, transaction: Transaction) -> Result<(), SourceError> {
         let Transaction { which, rows, is_read, mut edits, is_all } = transaction;
         let mut conn = self.connect(&self.account, Some(&self.database)).await?;
         self.run(&mut conn, "preparing to edit", STRICT, &self.account).await?;
@@ -43,8 +43,8 @@ impl Mysql {
         let has_domain = self.has_domain(&mut conn).await?;
         match self.first(&mut conn, "waiting for other edits", LOCK).await {
             // Some clusters have no such locks: there it goes without.
-            Ok(Some(1)) | Err(Error::Statement { .. } | Error::Denied { .. }) => {}
-            Ok(_) => return Err(Error::Busy(self.name())),
+            Ok(Some(1)) | Err(SourceError::Statement { .. } | SourceError::Denied { .. }) => {}
+            Ok(_) => return Err(SourceError::Busy(self.name())),
             Err(error) => return Err(error),
         }
         self.begin(&mut conn, "").await?;
@@ -57,7 +57,7 @@ impl Mysql {
         }
         // The server takes back what is not committed when the connection ends.
         if is_all.await.is_err() {
-            return Err(Error::Cancelled);
+            return Err(SourceError::Cancelled);
         }
         let mut conn = editing.conn;
         match self.in_time("committing", conn.query_drop("COMMIT")).await {
@@ -72,18 +72,18 @@ impl Mysql {
         Ok(())
     }
 
-    fn uncertain(&self, why: String) -> Error {
-        Error::Uncertain { source_name: self.name(), why: one_line(&why) }
+    fn uncertain(&self, why: String) -> SourceError {
+        SourceError::Uncertain { source_name: self.name(), why: one_line(&why) }
     }
 
     /// The original's tables are of the engine that was the server's default,
     /// and not each can take anything back.
-    async fn expect_transactions(&self, conn: &mut Conn) -> Result<(), Error> {
+    async fn expect_transactions(&self, conn: &mut Conn) -> Result<(), SourceError> {
         let without = "SELECT count(*) FROM information_schema.tables JOIN information_schema.engines \
                        USING (engine) WHERE table_schema = DATABASE() \
                        AND table_name IN ('user_auth', 'jitsi_property') AND transactions = 'NO'";
         match self.first(conn, "reading the schema", without).await? {
-            Some(1..) => Err(Error::NotEditable(
+            Some(1..) => Err(SourceError::NotEditable(
                 "a table of users or rules has no transactions, so that edits could be made by halves: \
                  ALTER TABLE user_auth ENGINE = InnoDB, and jitsi_property likewise",
             )),
@@ -91,7 +91,7 @@ impl Mysql {
         }
     }
 
-    async fn make(&self, editing: &mut Editing, edits: &[Edit]) -> Result<(), Error> {
+    async fn make(&self, editing: &mut Editing, edits: &[Edit]) -> Result<(), SourceError> {
         for alike in edits.chunk_by(edit::are_alike).flat_map(|alike| alike.chunks(AT_ONCE)) {
             let ids: HashSet<i64> = alike.iter().filter_map(Edit::id).collect();
             // A row that is written twice is as the last says.
@@ -104,7 +104,7 @@ impl Mysql {
         Ok(())
     }
 
-    async fn make_alike(&self, editing: &mut Editing, edits: &[Edit]) -> Result<(), Error> {
+    async fn make_alike(&self, editing: &mut Editing, edits: &[Edit]) -> Result<(), SourceError> {
         let table = edits[0].table();
         self.queries.editable(table)?;
         let edit::Statement { sql, params, ids } = edit::Statement::new(edits, editing.has_domain)?;
@@ -120,7 +120,7 @@ impl Mysql {
         let there = self.in_time("reading ids", conn.query::<i64, _>(there)).await?;
         let there = there.map_err(|error| self.error("reading ids", &error, &self.account))?;
         let id = ids.iter().find(|id| !there.contains(id)).unwrap_or(&ids[0]);
-        Err(Error::Gone { table, id: *id })
+        Err(SourceError::Gone { table, id: *id })
     }
 
     /// Returns how many rows it found, changed or not.
@@ -130,7 +130,7 @@ impl Mysql {
         table: Table,
         sql: String,
         values: Vec<Value>,
-    ) -> Result<u64, Error> {
+    ) -> Result<u64, SourceError> {
         let what = format!("writing `{table}`");
         let failed = |error: mysql_async::Error| match &error {
             mysql_async::Error::Server(server) if server.code == code::NO_SUCH_TABLE => {
@@ -140,7 +140,7 @@ impl Mysql {
             mysql_async::Error::Server(server)
                 if matches!(server.code, code::LOCKED_TOO_LONG | code::DEADLOCK) =>
             {
-                Error::Busy(self.name())
+                SourceError::Busy(self.name())
             }
             _ => self.error(&what, &error, &self.account),
         };

@@ -3,12 +3,12 @@
 use mysql_async::prelude::Queryable;
 use tokio::time::timeout;
 
-use super::super::{Error, schema};
-use super::{Account, CONNECT, Mysql, code};
+use super::super::{SourceError, schema};
+use super::{CONNECT, DbAccount, Mysql, code};
 
 impl Mysql {
     /// Makes the database and the account, as the administrator.
-    async fn create_database(&self, admin: &Account) -> Result<Vec<String>, Error> {
+    async fn create_database(&self, admin: &DbAccount) -> Result<Vec<String>, SourceError> {
         let mut conn = self.connect(admin, None).await?;
         // Under the default mode a backslash is an escape in literals.
         self.run(&mut conn, "setting the SQL mode", "SET SESSION sql_mode = ''", admin).await?;
@@ -44,7 +44,7 @@ impl Mysql {
         Ok(vec![format!("database `{name}` and account {user}@{from} are there")])
     }
 
-    pub(super) async fn set_up(&self) -> Result<Vec<String>, Error> {
+    pub(super) async fn set_up(&self) -> Result<Vec<String>, SourceError> {
         let mut done = match &self.admin {
             Some(admin) => self.create_database(admin).await?,
             None => Vec::new(),

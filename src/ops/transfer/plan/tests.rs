@@ -2,29 +2,29 @@ use super::*;
 use crate::core::model::Secret;
 use proptest::prelude::*;
 
-fn user(username: &str, password: &str) -> User {
-    User { username: username.into(), domain: "a.org".into(), password: Secret::new(password) }
+fn user(username: &str, password: &str) -> FileUser {
+    FileUser { username: username.into(), domain: "a.org".into(), password: Secret::new(password) }
 }
 
-fn rule(subject: &str, ppriority: i32, key: &str, value: &str) -> Rule {
+fn rule(subject: &str, ppriority: i32, key: &str, value: &str) -> FileRule {
     let (spriority, ppriority) = (Some(1), Some(ppriority));
     let (key, value) = (key.to_owned(), value.to_owned());
-    Rule { domain: String::new(), subject: subject.into(), spriority, ppriority, key, value }
+    FileRule { domain: String::new(), subject: subject.into(), spriority, ppriority, key, value }
 }
 
 fn plan<T: Item>(there: Vec<T>, wanted: Vec<T>, replace: bool) -> Plan<T> {
     let there = (1..).zip(there.into_iter().map(Some)).collect();
     let wanted = (2..).zip(wanted).collect();
-    Plan::new(there, wanted, replace, &Options::default()).unwrap_or_else(|error| panic!("{error}"))
+    Plan::new(there, wanted, replace, &SnapshotOptions::default()).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// What the table says after the edits.
-fn made(there: Vec<Rule>, edits: impl Iterator<Item = Edit>) -> Vec<(i64, Rule)> {
-    let mut table: Vec<(i64, Rule)> = (1..).zip(there).collect();
+fn made(there: Vec<FileRule>, edits: impl Iterator<Item = Edit>) -> Vec<(i64, FileRule)> {
+    let mut table: Vec<(i64, FileRule)> = (1..).zip(there).collect();
     let mut last = table.len() as i64;
     let read = |row: Row| match row {
         Row::Rule(row) => {
-            (row.id, Rule::read(&row, &Options::default()).unwrap_or_else(|why| panic!("{why}")))
+            (row.id, FileRule::read(&row, &SnapshotOptions::default()).unwrap_or_else(|why| panic!("{why}")))
         }
         Row::User(_) => panic!("a user"),
     };
@@ -50,29 +50,29 @@ fn users_are_matched_as_the_server_compares_them() {
     let there = || vec![user("alice", "1"), user("bob", "2"), user("ALICE", "3"), user("carol", "4")];
     let wanted = || vec![user("Alice", "1"), user("bob", "x"), user("carol", "4"), user("dave", "5")];
     let without = plan(there(), wanted(), false);
-    assert_eq!(without.counts, Counts { added: 1, set: 2, removed: 0, kept: 1 });
+    assert_eq!(without.counts, PlanCounts { added: 1, set: 2, removed: 0, kept: 1 });
     let lines = ["~ Alice@a.org (username)", "~ bob@a.org (password)", "+ dave@a.org"];
-    assert_eq!(without.lines(9, &Options::default()), lines);
-    assert_eq!(without.lines(1, &Options::default()), [lines[0], "~ ... and 1 more", lines[2]]);
+    assert_eq!(without.lines(9, &SnapshotOptions::default()), lines);
+    assert_eq!(without.lines(1, &SnapshotOptions::default()), [lines[0], "~ ... and 1 more", lines[2]]);
     let with = plan(there(), wanted(), true);
-    assert_eq!(with.lines(9, &Options::default())[0], "- ALICE@a.org");
+    assert_eq!(with.lines(9, &SnapshotOptions::default())[0], "- ALICE@a.org");
     assert_eq!(with.counts.edits(), with.edits().count());
 }
 
 #[test]
 fn a_user_who_is_in_the_file_twice_is_an_error() {
     let wanted = vec![(2, user("alice", "1")), (3, user("bob", "1")), (4, user("ALICE ", "1"))];
-    let error = Plan::new(Vec::new(), wanted, false, &Options::default()).err().expect("refused");
+    let error = Plan::new(Vec::new(), wanted, false, &SnapshotOptions::default()).err().expect("refused");
     assert_eq!(error.to_string(), "line 4: ALICE @a.org is in line 2 already: leave out one");
 }
 
 #[test]
 fn rows_that_cannot_be_used_go_only_when_everything_is_replaced() {
     let there = || vec![(7, None), (8, Some(user("alice", "1")))];
-    let exact = Options { comparison: Comparison::Exact, ..Options::default() };
+    let exact = SnapshotOptions { comparison: Comparison::Exact, ..SnapshotOptions::default() };
     let plan = |replace| Plan::new(there(), vec![(2, user("alice", "1"))], replace, &exact);
     assert_eq!(plan(false).expect("a plan").counts.edits(), 0);
-    let lines = plan(true).expect("a plan").lines(9, &Options::default());
+    let lines = plan(true).expect("a plan").lines(9, &SnapshotOptions::default());
     assert_eq!(lines, ["- user_auth id 7, which cannot be used"]);
 }
 
@@ -82,20 +82,20 @@ fn a_key_that_java_reads_alike_is_the_same_one() {
     let wanted = vec![rule("a", 1, "z$arch\\A", "v"), rule("a", 1, "x\\u003ay", "w")];
     let plan = plan(there(), wanted, false);
     let changed = ["~ a of all tenants: z$arch\\A (key)", "~ a of all tenants: x\\u003ay (key, value)"];
-    assert_eq!(plan.lines(9, &Options::default()), changed);
+    assert_eq!(plan.lines(9, &SnapshotOptions::default()), changed);
 }
 
 #[test]
 fn a_password_that_a_subject_names_is_not_shown() {
     let plan = plan(vec![], vec![rule("password=hunter2", 1, "k", "v")], false);
-    assert_eq!(plan.lines(9, &Options::default()), ["+ password=*** of all tenants: k"]);
+    assert_eq!(plan.lines(9, &SnapshotOptions::default()), ["+ password=*** of all tenants: k"]);
 }
 
 #[test]
 fn rules_of_one_key_are_matched_in_the_order_in_which_they_count() {
     let there = || vec![rule("a", 20, "k", "second"), rule("a", 10, "k", "first")];
     let wanted = || vec![rule("A", 20, "k", "second"), rule("A", 10, "k", "first")];
-    let plan = |wanted| plan(there(), wanted, false).lines(9, &Options::default());
+    let plan = |wanted| plan(there(), wanted, false).lines(9, &SnapshotOptions::default());
     assert_eq!(plan(wanted()), ["~ A of all tenants: k (subject)"; 2]);
     // The one of equal priority is meant, and not one that overrides it.
     let changed = ["~ a of all tenants: k (value)"];
@@ -110,14 +110,14 @@ proptest! {
         there in prop::collection::vec((0..3_i32, "[ab]", "[kl]", "[vw]"), 0..8),
         wanted in prop::collection::vec((0..3_i32, "[ab]", "[kl]", "[vw]"), 0..8),
     ) {
-        let rules = |texts: &[(i32, String, String, String)]| -> Vec<Rule> {
+        let rules = |texts: &[(i32, String, String, String)]| -> Vec<FileRule> {
             texts.iter().map(|(ppriority, subject, key, value)| rule(subject, *ppriority, key, value)).collect()
         };
         let plan = plan(rules(&there), rules(&wanted), true);
         prop_assert!(plan.counts.added + plan.counts.set + plan.counts.kept == wanted.len());
         let table = made(rules(&there), plan.edits());
         let mut expected = rules(&wanted);
-        expected.sort_by_key(Rule::order);
+        expected.sort_by_key(FileRule::order);
         prop_assert!(table.into_iter().map(|(_, rule)| rule).collect::<Vec<_>>() == expected);
     }
 
@@ -127,7 +127,7 @@ proptest! {
         wanted in prop::collection::vec((0..3_i32, "[ab]", "[kl]", "[vw]"), 0..8),
         replace: bool,
     ) {
-        let rules = |texts: &[(i32, String, String, String)]| -> Vec<Rule> {
+        let rules = |texts: &[(i32, String, String, String)]| -> Vec<FileRule> {
             texts.iter().map(|(ppriority, subject, key, value)| rule(subject, *ppriority, key, value)).collect()
         };
         let table = made(rules(&there), plan(rules(&there), rules(&wanted), replace).edits());
@@ -140,8 +140,8 @@ proptest! {
         there in prop::collection::vec((0..3_i32, "[ab]", "[kl]", "[vw]"), 0..8),
     ) {
         let rules = || there.iter().map(|(ppriority, subject, key, value)| rule(subject, *ppriority, key, value));
-        let mut in_order: Vec<Rule> = rules().collect();
-        in_order.sort_by_key(Rule::order);
+        let mut in_order: Vec<FileRule> = rules().collect();
+        in_order.sort_by_key(FileRule::order);
         let plan = plan(rules().collect(), in_order, true);
         prop_assert_eq!(plan.counts.edits(), 0);
     }

@@ -10,11 +10,16 @@ fn pair(key: &str, value: &str) -> (String, String) {
     (key.into(), value.into())
 }
 
-fn rules(text: &[u8]) -> Vec<Rule> {
+fn rules(text: &[u8]) -> Vec<FileRule> {
     let (properties, _) = parse(text).expect("properties");
     let target = Target { domain: "", subject: "default", spriority: 100 };
     let templates = properties.into_iter().map(|p| (p.line, literal(&p.key), literal(&p.value)));
-    target.rules(templates, &Options::default()).expect("rules").into_iter().map(|(_, rule)| rule).collect()
+    target
+        .rules(templates, &SnapshotOptions::default())
+        .expect("rules")
+        .into_iter()
+        .map(|(_, rule)| rule)
+        .collect()
 }
 
 #[test]
@@ -56,7 +61,7 @@ fn what_java_refuses_is_refused_with_its_line() {
 #[test]
 fn rules_with_placeholders_are_written_as_templates_or_not_at_all() {
     let mut rules = rules(b"a=costs $5\n#\n\\#b=$${null}\nc=x\n");
-    let written = |rules: &[Rule], as_templates| {
+    let written = |rules: &[FileRule], as_templates| {
         write(rules, as_templates).map(|(text, _)| String::from_utf8(text).expect("ASCII")).ok()
     };
     assert_eq!(written(&rules, false).as_deref(), Some("a=costs $5\n\\#b=$${null}\nc=x\n"));
@@ -65,7 +70,7 @@ fn rules_with_placeholders_are_written_as_templates_or_not_at_all() {
     assert!(write(&rules, false).is_err_and(|rule| rule.key == "c"));
     assert!(written(&rules, true).expect("written").ends_with("c=${username}\\u00E9\n"));
     // A key that Java splits is written as it does.
-    rules[2] = Rule { key: "d e".into(), value: " f".into(), ..rules[2].clone() };
+    rules[2] = FileRule { key: "d e".into(), value: " f".into(), ..rules[2].clone() };
     assert!(written(&rules, false).expect("written").ends_with("d=e= f\n"));
 }
 
@@ -101,7 +106,7 @@ proptest! {
 
 #[test]
 fn of_several_rules_of_one_key_the_first_is_written() {
-    let rule = |key: &str, value: &str| Rule {
+    let rule = |key: &str, value: &str| FileRule {
         domain: String::new(),
         subject: "default".into(),
         spriority: Some(1),

@@ -2,7 +2,7 @@
 
 use hashbrown::HashSet;
 
-use super::{Refused, Request};
+use super::{ClientRequest, ExplainRefusal};
 use crate::core::model::{Known, UserRow};
 use crate::snapshot::Snapshot;
 
@@ -33,7 +33,7 @@ pub fn near<'n>(wanted: &str, names: impl IntoIterator<Item = &'n str>) -> Vec<S
 }
 
 /// Why `request` finds nobody.
-pub(super) fn unknown(snapshot: &Snapshot, request: &Request, users: &[UserRow]) -> Refused {
+pub(super) fn unknown(snapshot: &Snapshot, request: &ClientRequest, users: &[UserRow]) -> ExplainRefusal {
     let known = |known| request.params().known(known).unwrap_or_default().to_owned();
     let (username, domain) = (known(Known::Username), known(Known::Domain));
     let (folded, tenant) = (snapshot.fold(&username), snapshot.fold(&domain));
@@ -48,7 +48,7 @@ pub(super) fn unknown(snapshot: &Snapshot, request: &Request, users: &[UserRow])
                 domains.insert(domain.into_owned());
             }
         }
-        return Refused::NoTenant { near: near(&domain, domains.iter().map(String::as_str)), domain };
+        return ExplainRefusal::NoTenant { near: near(&domain, domains.iter().map(String::as_str)), domain };
     }
     let (mut of_tenant, mut namesakes) = (Vec::new(), Vec::new());
     for (name, domain) in texts {
@@ -61,5 +61,5 @@ pub(super) fn unknown(snapshot: &Snapshot, request: &Request, users: &[UserRow])
     let mut near = near(&username, of_tenant.iter().map(|name| &**name));
     near.extend(namesakes);
     near.truncate(SHOWN);
-    Refused::NoUser { username, domain, near }
+    ExplainRefusal::NoUser { username, domain, near }
 }

@@ -1,7 +1,7 @@
 //! Everything in a snapshot, to be looked through: for what asks about all rows
 //! at once, as `check` does.
 
-use super::kind::{Kind, Param};
+use super::kind::{SubjectKind, SubjectParam};
 use super::{EVERYWHERE, Entry, Snapshot, TypedBy};
 use crate::core::credential::Credential;
 use crate::core::model::Known;
@@ -12,7 +12,7 @@ pub(crate) const ALL_TENANTS: u32 = EVERYWHERE;
 
 /// Whom rules are for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Whom<'s> {
+pub(crate) enum Audience<'s> {
     /// `default`
     Everyone,
     /// A user, by the name as it is compared.
@@ -23,9 +23,9 @@ pub(crate) enum Whom<'s> {
 
 /// A name of a tenant, with its users and the rules for it.
 #[derive(Clone, Copy)]
-pub(crate) struct Named<'s>(&'s Snapshot, &'s Entry);
+pub(crate) struct NameEntry<'s>(&'s Snapshot, &'s Entry);
 
-impl<'s> Named<'s> {
+impl<'s> NameEntry<'s> {
     /// The tenant's number, [`ALL_TENANTS`] for all.
     pub fn tenant(self) -> u32 {
         self.1.tenant
@@ -38,7 +38,7 @@ impl<'s> Named<'s> {
 
     /// Whether it is a bare word, not the value of a parameter.
     pub fn is_word(self) -> bool {
-        self.1.kind == Kind::WORD
+        self.1.kind == SubjectKind::WORD
     }
 
     /// Its users by id; but for collisions, it is one at most.
@@ -52,26 +52,30 @@ impl<'s> Named<'s> {
     }
 
     /// Who the rules are for.
-    pub fn whom(self) -> Whom<'s> {
-        let Named(snapshot, entry) = self;
+    pub fn audience(self) -> Audience<'s> {
+        let NameEntry(snapshot, entry) = self;
         let name = &*entry.name;
         let param = match entry.kind {
-            Kind::EVERYONE => return Whom::Everyone,
-            Kind::WORD => snapshot.sent_for(name).filter(|_| !entry.is_user()).map(Param::Known),
+            SubjectKind::EVERYONE => return Audience::Everyone,
+            SubjectKind::WORD => {
+                snapshot.sent_for(name).filter(|_| !entry.is_user()).map(SubjectParam::Known)
+            }
             typed => typed.param(),
         };
         match param {
-            None | Some(Param::Known(Known::Username)) => Whom::User(name),
-            Some(Param::Known(known)) => Whom::Param(TypedBy::Known(known), name),
-            Some(Param::Other(number)) => Whom::Param(TypedBy::Other(snapshot.others[number].clone()), name),
+            None | Some(SubjectParam::Known(Known::Username)) => Audience::User(name),
+            Some(SubjectParam::Known(known)) => Audience::Param(TypedBy::Known(known), name),
+            Some(SubjectParam::Other(number)) => {
+                Audience::Param(TypedBy::Other(snapshot.others[number].clone()), name)
+            }
         }
     }
 }
 
 impl Snapshot {
     /// Every name that is a user's or a subject.
-    pub(crate) fn named(&self) -> impl Iterator<Item = Named<'_>> {
-        self.names.iter().map(|entry| Named(self, entry))
+    pub(crate) fn named(&self) -> impl Iterator<Item = NameEntry<'_>> {
+        self.names.iter().map(|entry| NameEntry(self, entry))
     }
 
     /// The tenants that have users or rules, by number and domain as it is
@@ -88,7 +92,8 @@ impl Snapshot {
     /// Whether a tenant has a user of that name; for all tenants, whether any
     /// has.
     pub(crate) fn has_user(&self, tenant: u32, name: &[u8]) -> bool {
-        let has = |tenant| self.entry(tenant, Kind::WORD, name).is_some_and(|entry| !entry.users.is_empty());
+        let has =
+            |tenant| self.entry(tenant, SubjectKind::WORD, name).is_some_and(|entry| !entry.users.is_empty());
         match tenant {
             EVERYWHERE => self.tenants.iter().any(|tenant| has(tenant.number)),
             _ => has(tenant),
@@ -101,7 +106,7 @@ impl Snapshot {
     /// The answer to a user whose password is taken for right.
     pub(crate) fn answer_to(&self, user: &str, domain: &str, params: &crate::core::model::Params) -> Vec<u8> {
         let tenant = self.tenant(&self.fold(domain)).expect("a tenant");
-        let user = self.entry(tenant.number, Kind::WORD, &self.fold(user)).expect("a user");
+        let user = self.entry(tenant.number, SubjectKind::WORD, &self.fold(user)).expect("a user");
         self.answer(super::Session { tenant, user }, params).body
     }
 }

@@ -62,8 +62,8 @@ pub async fn read(source: &dyn Source) -> anyhow::Result<(Vec<UserRow>, Vec<Rule
 
 /// A transaction: what is read in it is what is edited, since others that edit
 /// in this way wait. Unless it is committed, nothing has happened.
-pub struct Editing<'s> {
-    work: Boxed<'s, Result<(), source::Error>>,
+pub struct EditSession<'s> {
+    work: Boxed<'s, Result<(), source::SourceError>>,
     which: Which,
     rows: Option<mpsc::Receiver<Vec<Row>>>,
     is_read: oneshot::Receiver<()>,
@@ -71,13 +71,13 @@ pub struct Editing<'s> {
     all: oneshot::Sender<()>,
 }
 
-impl<'s> Editing<'s> {
+impl<'s> EditSession<'s> {
     /// Begins one that reads those rows.
-    pub fn new(source: &'s dyn Source, which: Which) -> Editing<'s> {
+    pub fn new(source: &'s dyn Source, which: Which) -> EditSession<'s> {
         let ((sender, rows), (edits, edits_out)) = (mpsc::channel(AHEAD), mpsc::channel(AHEAD));
         let ((read, is_read), (all, is_all)) = (oneshot::channel(), oneshot::channel());
         let transaction = Transaction { which, rows: sender, is_read: read, edits: edits_out, is_all };
-        Editing { work: source.edit(transaction), which, rows: Some(rows), is_read, edits, all }
+        EditSession { work: source.edit(transaction), which, rows: Some(rows), is_read, edits, all }
     }
 
     /// Shows `look` the rows; once.
@@ -107,7 +107,7 @@ impl<'s> Editing<'s> {
             true = all_read => return Ok(()),
             () = silence => {}
         }
-        Err(source::Error::Cancelled.into())
+        Err(source::SourceError::Cancelled.into())
     }
 
     /// Makes all `edits` or none of them. `made` is told how many are on their
@@ -121,7 +121,7 @@ impl<'s> Editing<'s> {
         mut made: impl FnMut(usize),
     ) -> anyhow::Result<()> {
         self.read(|_| ()).await?;
-        let Editing { work, edits: sender, all, .. } = self;
+        let EditSession { work, edits: sender, all, .. } = self;
         let send = async move {
             let mut edits = edits.into_iter();
             loop {

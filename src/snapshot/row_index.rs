@@ -7,7 +7,7 @@ use crate::core::model::{Row, Table};
 
 /// What is known of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Record {
+pub(super) struct RowRecord {
     /// Where it went: the upper half of its [`place`], and [`UNUSED`] if it could
     /// not be used.
     ///
@@ -45,9 +45,9 @@ fn hash(cells: &impl serde::Serialize) -> u64 {
     }
 }
 
-impl Record {
-    pub fn new(prefix: u32, content: u64, load: u8) -> Record {
-        Record { prefix, content: content | u64::from(load) }
+impl RowRecord {
+    pub fn new(prefix: u32, content: u64, load: u8) -> RowRecord {
+        RowRecord { prefix, content: content | u64::from(load) }
     }
 
     pub fn says(self, content: u64) -> bool {
@@ -75,12 +75,12 @@ impl Record {
 
 /// Rows by table and id.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
+pub(super) struct RowIndex {
     users: Pages,
     rules: Pages,
 }
 
-impl Ledger {
+impl RowIndex {
     pub fn table(&self, table: Table) -> &Pages {
         match table {
             Table::UserAuth => &self.users,
@@ -112,12 +112,12 @@ impl Ledger {
     }
 
     /// Takes over what is in `newer`, and strikes what is `gone`.
-    pub fn update(&mut self, newer: Ledger, gone: &HashSet<(Table, i64)>) {
+    pub fn update(&mut self, newer: RowIndex, gone: &HashSet<(Table, i64)>) {
         for (table, id) in gone {
             self.table_mut(*table).remove(*id);
         }
         for (ours, theirs) in [(&mut self.users, newer.users), (&mut self.rules, newer.rules)] {
-            // The first load is the whole ledger.
+            // The first load is the whole row_index.
             if ours.len == 0 {
                 *ours = theirs;
             } else {
@@ -151,20 +151,20 @@ struct Page {
 const PAGE: usize = 512;
 
 impl Page {
-    fn of(id: i64, record: Record) -> Page {
+    fn of(id: i64, record: RowRecord) -> Page {
         let mut page = Page { first: id, ..Page::default() };
         page.insert(0, 0, record);
         page
     }
 
-    fn insert(&mut self, at: usize, offset: u32, record: Record) {
+    fn insert(&mut self, at: usize, offset: u32, record: RowRecord) {
         self.offsets.insert(at, offset);
         self.prefixes.insert(at, record.prefix);
         self.contents.insert(at, record.content);
     }
 
-    fn record(&self, at: usize) -> Record {
-        Record { prefix: self.prefixes[at], content: self.contents[at] }
+    fn record(&self, at: usize) -> RowRecord {
+        RowRecord { prefix: self.prefixes[at], content: self.contents[at] }
     }
 
     /// The place of an id, or where it belongs; `None` if that is in a page of
@@ -194,7 +194,7 @@ impl Pages {
         Some((page, at))
     }
 
-    pub fn get(&self, id: i64) -> Option<Record> {
+    pub fn get(&self, id: i64) -> Option<RowRecord> {
         self.find(id).map(|(page, at)| self.pages[page].record(at))
     }
 
@@ -207,12 +207,12 @@ impl Pages {
         }
     }
 
-    pub fn insert(&mut self, id: i64, record: Record) {
+    pub fn insert(&mut self, id: i64, record: RowRecord) {
         self.sum = self.sum.wrapping_add(record.term());
         self.place(id, record);
     }
 
-    fn place(&mut self, id: i64, record: Record) {
+    fn place(&mut self, id: i64, record: RowRecord) {
         let next = self.pages.partition_point(|page| page.first <= id);
         let Some(at) = next.checked_sub(1) else {
             self.pages.insert(0, Page::of(id, record));
@@ -255,17 +255,17 @@ impl Pages {
         }
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (i64, Record)> {
+    pub fn iter(&self) -> impl Iterator<Item = (i64, RowRecord)> {
         Pages::records(&self.pages)
     }
 
     /// The records of ids after `id`.
-    pub fn after(&self, id: i64) -> impl Iterator<Item = (i64, Record)> {
+    pub fn after(&self, id: i64) -> impl Iterator<Item = (i64, RowRecord)> {
         let page = self.pages.partition_point(|page| page.first <= id).saturating_sub(1);
         Pages::records(&self.pages[page.min(self.pages.len())..]).skip_while(move |(other, _)| *other <= id)
     }
 
-    fn records(pages: &[Page]) -> impl Iterator<Item = (i64, Record)> {
+    fn records(pages: &[Page]) -> impl Iterator<Item = (i64, RowRecord)> {
         pages.iter().flat_map(|page| {
             let id = |at: usize| page.first + i64::from(page.offsets[at]);
             (0..page.offsets.len()).map(move |at| (id(at), page.record(at)))
@@ -290,7 +290,7 @@ mod tests {
             let first = (0..ascending).chain(far).map(|id| (id, true));
             for (at, (id, is_put)) in first.chain(ids).enumerate() {
                 if is_put {
-                    let record = Record::new(at as u32, (at as u64) << 40, at as u8);
+                    let record = RowRecord::new(at as u32, (at as u64) << 40, at as u8);
                     pages.insert(id, record);
                     map.insert(id, record);
                 } else {

@@ -10,23 +10,23 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::core::model::{Change, Row, Table};
-use crate::reload::state_file::{self, Journal};
-use crate::snapshot::{Counts, Draft, Options, Problems, Served, Snapshot, Summary, Writer};
+use crate::reload::state_file::{self, StateWriter};
+use crate::snapshot::{ChangeSummary, Counts, Draft, Problems, Served, Snapshot, SnapshotOptions, Writer};
 
 /// A load that finds more news than these is written row by row as it comes,
 /// rather than kept until the end.
 const NEWS: usize = 50_000;
 
 /// See the module.
-pub(super) struct Desk {
+pub(super) struct Publisher {
     current: Arc<ArcSwapOption<Served>>,
-    options: Options,
+    options: SnapshotOptions,
     inner: Mutex<Inner>,
 }
 
 struct Inner {
     writer: Writer,
-    journal: Option<Journal>,
+    state_writer: Option<StateWriter>,
     /// Counts how often the writer had to begin anew.
     epoch: u64,
     /// Counts swaps.
@@ -36,7 +36,7 @@ struct Inner {
 }
 
 /// What the next snapshot will be known by.
-struct Edition<'a> {
+struct Revision<'a> {
     /// Of the one before.
     version: &'a mut u64,
     /// Of the one before.
@@ -77,7 +77,7 @@ pub(super) struct Shrunk {
 }
 
 /// What became of a draft.
-pub(super) enum Outcome {
+pub(super) enum DraftOutcome {
     /// It changed nothing, so nothing was swapped.
     Unchanged,
     /// It is in use.
@@ -92,7 +92,7 @@ pub(super) enum Outcome {
 pub(super) struct Swapped {
     pub version: u64,
     pub counts: Counts,
-    pub summary: Summary,
+    pub summary: ChangeSummary,
     pub problems: Problems,
     /// Rows that are not in use, whatever the reason.
     pub left_out: usize,
@@ -105,11 +105,11 @@ pub(super) struct Swapped {
 /// Changed rows that are kept for the report.
 const SAMPLE: usize = 1000;
 
-impl Desk {
-    pub fn new(options: Options, journal: Option<Journal>) -> Desk {
+impl Publisher {
+    pub fn new(options: SnapshotOptions, state_writer: Option<StateWriter>) -> Publisher {
         let writer = Writer::new(options.clone());
-        let inner = Mutex::new(Inner { writer, journal, epoch: 0, version: 0, cursor: None });
-        Desk { current: Arc::new(ArcSwapOption::empty()), options, inner }
+        let inner = Mutex::new(Inner { writer, state_writer, epoch: 0, version: 0, cursor: None });
+        Publisher { current: Arc::new(ArcSwapOption::empty()), options, inner }
     }
 
     pub fn current(&self) -> Arc<ArcSwapOption<Served>> {
@@ -118,11 +118,11 @@ impl Desk {
 
     /// A load is about to begin: what is brought in by others from now on takes
     /// precedence over what it reads. Returns what it must give to
-    /// [`Desk::load`].
+    /// [`Publisher::load`].
     pub fn begin_load(&self) -> u64 {
         let mut inner = self.open();
         inner.writer.begin_load();
-        inner.journal.iter_mut().for_each(Journal::begin_load);
+        inner.state_writer.iter_mut().for_each(StateWriter::begin_load);
         inner.epoch
     }
 
@@ -133,23 +133,23 @@ impl Desk {
             let mut inner = poisoned.into_inner();
             inner.writer = Writer::new(self.options.clone());
             inner.epoch += 1;
-            inner.journal.iter_mut().for_each(Journal::lose);
+            inner.state_writer.iter_mut().for_each(StateWriter::lose);
             self.inner.clear_poison();
             inner
         })
     }
 
     /// Brings in some changes, which are those up to the line `cursor`.
-    pub fn update(&self, changes: Vec<Change>, cursor: Option<i64>, guard: Guard) -> Outcome {
+    pub fn update(&self, changes: Vec<Change>, cursor: Option<i64>, guard: Guard) -> DraftOutcome {
         let mut inner = self.open();
-        let Inner { writer, journal, version, cursor: place, .. } = &mut *inner;
+        let Inner { writer, state_writer, version, cursor: place, .. } = &mut *inner;
         let has_rows = |served: &Arc<Served>| {
             let counts = served.snapshot.counts();
             counts.users + counts.rules > 0
         };
         if writer.rows() == 0 && self.current.load().as_ref().is_some_and(has_rows) {
             // It began anew, and knows nothing of what is in use.
-            return Outcome::Abandoned;
+            return DraftOutcome::Abandoned;
         }
         let mut draft = writer.draft();
         let mut changed = Vec::new();
@@ -157,22 +157,26 @@ impl Desk {
             match &change {
                 Change::Put(row) => {
                     note(&mut changed, row.table(), row.id());
-                    journal.iter_mut().for_each(|journal| journal.put(row));
+                    state_writer.iter_mut().for_each(|state_writer| state_writer.put(row));
                 }
                 Change::Gone(table, id) => {
                     note(&mut changed, *table, *id);
-                    journal.iter_mut().for_each(|journal| journal.gone(*table, *id));
+                    state_writer.iter_mut().for_each(|state_writer| state_writer.gone(*table, *id));
                 }
             }
             draft.apply(change);
         }
-        let edition = Edition { version, cursor: place, next: cursor };
-        self.finish(draft, journal, edition, changed, guard, false)
+        let revision = Revision { version, cursor: place, next: cursor };
+        self.finish(draft, state_writer, revision, changed, guard, false)
     }
 
     /// Brings in what the state file holds. Says whether its end is torn off.
     /// `None` if the source was faster.
-    pub fn restore(&self, path: &Path, source: &str) -> Result<Option<(Swapped, bool)>, state_file::Error> {
+    pub fn restore(
+        &self,
+        path: &Path,
+        source: &str,
+    ) -> Result<Option<(Swapped, bool)>, state_file::StateFileError> {
         let mut inner = self.open();
         let Inner { writer, version, cursor, .. } = &mut *inner;
         if writer.rows() > 0 {
@@ -185,8 +189,8 @@ impl Desk {
         let (snapshot, problems) = draft.commit();
         // A load may have begun, and knows better than the file.
         writer.begin_load();
-        let edition = Edition { version, cursor, next };
-        Ok(Some((self.swap(edition, snapshot, rows, summary, problems, Vec::new()), is_torn)))
+        let revision = Revision { version, cursor, next };
+        Ok(Some((self.swap(revision, snapshot, rows, summary, problems, Vec::new()), is_torn)))
     }
 
     /// Brings in all rows of a load, which is complete if `done` says so; if it
@@ -200,7 +204,7 @@ impl Desk {
         begun: oneshot::Sender<()>,
         done: oneshot::Receiver<Option<Option<i64>>>,
         guard: Guard,
-    ) -> Outcome {
+    ) -> DraftOutcome {
         let mut next = rows.blocking_recv();
         if next.is_some() {
             let _ = begun.send(());
@@ -213,11 +217,13 @@ impl Desk {
             progress.fetch_add(1, Ordering::Relaxed);
             let mut inner = self.open();
             if inner.epoch != epoch {
-                return Outcome::Abandoned;
+                return DraftOutcome::Abandoned;
             }
             for row in batch {
-                let Inner { writer, journal, .. } = &mut *inner;
-                journal.iter_mut().for_each(|journal| journal.read(&row, writer.is_current(&row)));
+                let Inner { writer, state_writer, .. } = &mut *inner;
+                state_writer
+                    .iter_mut()
+                    .for_each(|state_writer| state_writer.read(&row, writer.is_current(&row)));
                 if writer.is_news(&row) {
                     news.push(row);
                 }
@@ -229,55 +235,58 @@ impl Desk {
 
         let mut inner = self.open();
         if inner.epoch != epoch {
-            return Outcome::Abandoned;
+            return DraftOutcome::Abandoned;
         }
-        let Inner { writer, journal, version, cursor, .. } = &mut *inner;
+        let Inner { writer, state_writer, version, cursor, .. } = &mut *inner;
         let mut draft = writer.draft_of_load();
         let mut changed = Vec::new();
-        let mut put = |draft: &mut Draft<'_>, journal: &mut Option<Journal>, row: &Row| {
+        let mut put = |draft: &mut Draft<'_>, state_writer: &mut Option<StateWriter>, row: &Row| {
             if draft.put(row) {
                 note(&mut changed, row.table(), row.id());
-                journal.iter_mut().filter(|journal| !journal.is_anew()).for_each(|journal| journal.put(row));
+                state_writer
+                    .iter_mut()
+                    .filter(|state_writer| !state_writer.is_anew())
+                    .for_each(|state_writer| state_writer.put(row));
             }
         };
-        news.iter().for_each(|row| put(&mut draft, journal, row));
+        news.iter().for_each(|row| put(&mut draft, state_writer, row));
         while let Some(batch) = next.take() {
             progress.fetch_add(1, Ordering::Relaxed);
             next = rows.blocking_recv();
             for row in batch {
                 let is_current = draft.is_current(&row);
-                journal.iter_mut().for_each(|journal| journal.read(&row, is_current));
-                put(&mut draft, journal, &row);
+                state_writer.iter_mut().for_each(|state_writer| state_writer.read(&row, is_current));
+                put(&mut draft, state_writer, &row);
             }
             std::thread::yield_now();
         }
         let Ok(found) = done.blocking_recv() else {
             drop(draft);
             writer.abandon_load();
-            journal.iter_mut().for_each(Journal::abandon_load);
-            return Outcome::Abandoned;
+            state_writer.iter_mut().for_each(StateWriter::abandon_load);
+            return DraftOutcome::Abandoned;
         };
         draft.sweep(|table, id| {
             note(&mut changed, table, id);
-            journal
+            state_writer
                 .iter_mut()
-                .filter(|journal| !journal.is_anew())
-                .for_each(|journal| journal.gone(table, id));
+                .filter(|state_writer| !state_writer.is_anew())
+                .for_each(|state_writer| state_writer.gone(table, id));
         });
         // Polls may be ahead of what it read, and win.
         let next = found.unwrap_or(*cursor);
-        self.finish(draft, journal, Edition { version, cursor, next }, changed, guard, true)
+        self.finish(draft, state_writer, Revision { version, cursor, next }, changed, guard, true)
     }
 
     fn finish(
         &self,
         mut draft: Draft<'_>,
-        journal: &mut Option<Journal>,
-        edition: Edition<'_>,
+        state_writer: &mut Option<StateWriter>,
+        revision: Revision<'_>,
         changed: Vec<(Table, i64)>,
         guard: Guard,
         is_load: bool,
-    ) -> Outcome {
+    ) -> DraftOutcome {
         let summary = draft.summary();
         let (_, after) = draft.counts();
         let served = self.current.load_full();
@@ -286,18 +295,18 @@ impl Desk {
             let writer = draft.give_up();
             if is_load {
                 writer.abandon_load();
-                journal.iter_mut().for_each(Journal::abandon_load);
+                state_writer.iter_mut().for_each(StateWriter::abandon_load);
             } else {
-                journal.iter_mut().for_each(Journal::forget_changes);
+                state_writer.iter_mut().for_each(StateWriter::forget_changes);
             }
-            return Outcome::HeldBack(shrunk);
+            return DraftOutcome::HeldBack(shrunk);
         }
         let rows = draft.rows();
         let (snapshot, problems) = draft.commit();
-        journal.iter_mut().for_each(|journal| journal.commit(edition.next, is_load));
+        state_writer.iter_mut().for_each(|state_writer| state_writer.commit(revision.next, is_load));
         if let Some(served) = served.filter(|_| summary.is_empty()) {
-            *edition.cursor = edition.next;
-            if served.cursor != edition.next {
+            *revision.cursor = revision.next;
+            if served.cursor != revision.next {
                 // The same snapshot is what the source says now, too.
                 let (version, snapshot, left_out) =
                     (served.version, served.snapshot.clone(), served.left_out);
@@ -305,21 +314,21 @@ impl Desk {
                     version,
                     snapshot,
                     left_out,
-                    cursor: edition.next,
+                    cursor: revision.next,
                 })));
             }
-            return Outcome::Unchanged;
+            return DraftOutcome::Unchanged;
         }
-        Outcome::Swapped(Box::new(self.swap(edition, snapshot, rows, summary, problems, changed)))
+        DraftOutcome::Swapped(Box::new(self.swap(revision, snapshot, rows, summary, problems, changed)))
     }
 
     /// Puts a snapshot into use that was made of `rows` rows.
     fn swap(
         &self,
-        Edition { version, cursor, next }: Edition<'_>,
+        Revision { version, cursor, next }: Revision<'_>,
         snapshot: Arc<Snapshot>,
         rows: usize,
-        summary: Summary,
+        summary: ChangeSummary,
         problems: Problems,
         changed: Vec<(Table, i64)>,
     ) -> Swapped {
@@ -334,7 +343,7 @@ impl Desk {
 
     /// Whether the state file can be brought up to date by a load alone.
     pub fn wants_load(&self) -> bool {
-        self.open().journal.as_ref().is_some_and(Journal::wants_load)
+        self.open().state_writer.as_ref().is_some_and(StateWriter::wants_load)
     }
 
     /// See [`Writer::contents`].
@@ -342,9 +351,9 @@ impl Desk {
         self.open().writer.contents(table, id, most)
     }
 
-    /// Takes the journal away, to close it.
-    pub fn close(&self) -> Option<Journal> {
-        self.open().journal.take()
+    /// Takes the state_writer away, to close it.
+    pub fn close(&self) -> Option<StateWriter> {
+        self.open().state_writer.take()
     }
 }
 

@@ -5,14 +5,14 @@ use serde::Serialize;
 use super::super::print::{self, number};
 use crate::core::model::{Cell, HIDDEN, RuleRow};
 use crate::core::secret::is_secret;
-use crate::snapshot::Options;
+use crate::snapshot::SnapshotOptions;
 
 /// So many ids are named at most.
 const NAMED: usize = 10;
 
 /// A rule as lists show it.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub struct Shown {
+pub struct RuleListing {
     /// Its row.
     pub id: i64,
     /// `None` for all tenants.
@@ -31,9 +31,9 @@ pub struct Shown {
     pub hidden: bool,
 }
 
-impl Shown {
+impl RuleListing {
     /// Of a secret, only placeholders are shown, unless secrets are.
-    pub fn new(row: &RuleRow, show_secrets: bool, options: &Options) -> Shown {
+    pub fn new(row: &RuleRow, show_secrets: bool, options: &SnapshotOptions) -> RuleListing {
         let subject = |stored: String| match show_secrets {
             true => stored,
             false => options.shown_subject(&stored).into_owned(),
@@ -41,7 +41,7 @@ impl Shown {
         let (key, value) = (text(&row.key), text(&row.value));
         let hidden = !show_secrets
             && is_secret(key.as_deref().unwrap_or_default(), value.as_deref().unwrap_or_default());
-        Shown {
+        RuleListing {
             id: row.id,
             domain: text(&row.domain).filter(|domain| !domain.is_empty()),
             subject: text(&row.subject).map(subject),
@@ -68,8 +68,8 @@ impl Shown {
         ]
     }
 
-    /// The heads of [`Shown::cells`].
-    pub fn columns() -> [print::Column; 7] {
+    /// The heads of [`RuleListing::cells`].
+    pub fn columns() -> [print::ListColumn; 7] {
         [
             number("ID"),
             print::text("DOMAIN"),
@@ -91,7 +91,7 @@ pub fn order(row: &RuleRow) -> impl Ord + use<> {
 
 /// A cell's text; `None` for NULL.
 pub fn text(cell: &Cell) -> Option<String> {
-    (*cell != Cell::Null).then(|| super::super::tables::shown(cell))
+    (*cell != Cell::Null).then(|| super::super::edit_session::shown(cell))
 }
 
 /// Whether a folded text is in another.
@@ -139,11 +139,14 @@ mod tests {
             ("acc.PASSWORD_MODE", "md5", false),
             ("x.API_TOKEN", "hunter2", true),
         ] {
-            let shown = Shown::new(&row(key, value), false, &Options::default());
+            let shown = RuleListing::new(&row(key, value), false, &SnapshotOptions::default());
             assert_eq!(shown.hidden, hidden, "{key}={value}");
             assert_eq!(shown.value.is_none(), hidden);
             assert!(!shown.cells().concat().contains("hunter2"));
-            assert_eq!(Shown::new(&row(key, value), true, &Options::default()).value.as_deref(), Some(value));
+            assert_eq!(
+                RuleListing::new(&row(key, value), true, &SnapshotOptions::default()).value.as_deref(),
+                Some(value)
+            );
         }
     }
 

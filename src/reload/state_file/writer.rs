@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 
-use super::disk::{Disk, Order, Shared};
+use super::disk::{Disk, DiskCommand, DiskProgress};
 use super::{CHANGES, COMPLETE, ROWS, STRETCH};
 use crate::core::model::{Row, Table};
 use crate::process::files;
@@ -31,11 +31,11 @@ enum ChangeRef<'a> {
 
 /// The writing side.
 #[derive(Debug)]
-pub struct Journal {
-    disk: Option<SyncSender<Order>>,
+pub struct StateWriter {
+    disk: Option<SyncSender<DiskCommand>>,
     /// Says that the thread that writes has ended.
     ended: Receiver<()>,
-    shared: Arc<Shared>,
+    shared: Arc<DiskProgress>,
     /// Whether the log lacks something, so that nothing may follow.
     is_behind: bool,
     /// What the snapshot in the making changes.
@@ -53,12 +53,12 @@ struct Anew {
     since: Vec<u8>,
 }
 
-impl Journal {
+impl StateWriter {
     /// Writes to `path` what the source called `source` holds. Nothing is
     /// written before the first load.
-    pub fn new(path: PathBuf, source: String) -> Journal {
+    pub fn new(path: PathBuf, source: String) -> StateWriter {
         let (disk, orders) = sync_channel(WAITING);
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(DiskProgress::default());
         let mut writer = Disk::new(path, source, shared.clone());
         let (ending, ended) = sync_channel(1);
         let writing = move || {
@@ -70,14 +70,14 @@ impl Journal {
             tracing::error!("there will be no state file: {why}");
         }
         let (disk, changes) = (Some(disk), Vec::new());
-        Journal { disk, ended, shared, is_behind: true, changes, cursor: None, anew: None }
+        StateWriter { disk, ended, shared, is_behind: true, changes, cursor: None, anew: None }
     }
 
     /// A load begins.
     pub fn begin_load(&mut self) {
         self.is_behind |= self.shared.has_failed.swap(false, Ordering::Relaxed);
         let is_wanted = self.is_behind || self.shared.is_long.load(Ordering::Relaxed);
-        if is_wanted && self.send(Order::Begin) {
+        if is_wanted && self.send(DiskCommand::Begin) {
             self.anew = Some(Anew { rows: vec![ROWS], since: Vec::new() });
         }
     }
@@ -89,7 +89,7 @@ impl Journal {
         encode(row, &mut anew.rows);
         if anew.rows.len() >= STRETCH {
             let full = std::mem::replace(&mut anew.rows, vec![ROWS]);
-            if !self.send(Order::Write(full)) {
+            if !self.send(DiskCommand::Write(full)) {
                 self.abandon_load();
             }
         }
@@ -99,7 +99,7 @@ impl Journal {
     pub fn abandon_load(&mut self) {
         self.changes.clear();
         if self.anew.take().is_some() {
-            self.send(Order::Forget);
+            self.send(DiskCommand::Forget);
         }
     }
 
@@ -167,12 +167,13 @@ impl Journal {
                 // Before the mark: the rows alone lack what changed since.
                 let since = (!since.is_empty()).then(|| stretch(CHANGES, &since));
                 let rest = [Some(rows), since, Some(stretch(COMPLETE, &[]))];
-                let mut orders = rest.into_iter().flatten().map(Order::Write).chain([Order::Finish]);
+                let mut orders =
+                    rest.into_iter().flatten().map(DiskCommand::Write).chain([DiskCommand::Finish]);
                 self.is_behind = !orders.all(|order| self.send(order));
             }
             None if !is_news || self.is_behind => {}
             None => {
-                self.send(Order::Append(stretch(CHANGES, &changes)));
+                self.send(DiskCommand::Append(stretch(CHANGES, &changes)));
             }
         }
     }
@@ -193,7 +194,7 @@ impl Journal {
 
     /// Without waiting: what the disk cannot take now is lost, and made up for
     /// by the next load.
-    fn send(&mut self, order: Order) -> bool {
+    fn send(&mut self, order: DiskCommand) -> bool {
         let is_sent = self.disk.as_ref().is_some_and(|disk| disk.try_send(order).is_ok());
         if !is_sent && !std::mem::replace(&mut self.is_behind, true) {
             tracing::warn!(

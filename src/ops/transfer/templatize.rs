@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use hashbrown::HashMap;
 
-use super::properties_file::{Property, Unit, literal, units};
+use super::properties_file::{FileProperty, Unit, literal, units};
 
 /// Properties of an account whose value is the name of its user, if it is that
 /// alone. Elsewhere a name such as `5060` or `sip` would be taken for one.
@@ -28,14 +28,14 @@ const AT: u16 = b'@' as u16;
 const PASSWORDS: [&str; 2] = ["ENCRYPTED_PASSWORD", "PASSWORD"];
 
 /// The account whose values are replaced.
-pub struct Account {
+pub struct LiteralAccount {
     user: Vec<u16>,
     domain: Vec<u16>,
 }
 
 /// What the properties of an account say of whose it is.
 #[derive(Default)]
-struct Found {
+struct AccountHints {
     names_user: bool,
     /// The user's whole address is there.
     has_address: bool,
@@ -43,7 +43,7 @@ struct Found {
     server_is_elsewhere: bool,
 }
 
-impl Found {
+impl AccountHints {
     /// Whether it is the user's, so that the password is theirs too.
     fn is_own(&self) -> bool {
         self.names_user && !self.is_elsewhere()
@@ -58,7 +58,7 @@ impl Found {
 }
 
 /// Properties as templates.
-pub struct Lifted {
+pub struct Templatized {
     /// Line, key and value.
     pub templates: Vec<(u64, String, String)>,
     /// How many placeholders there are.
@@ -67,11 +67,11 @@ pub struct Lifted {
     pub passwords: Vec<String>,
 }
 
-impl Account {
+impl LiteralAccount {
     /// The account `user@domain`.
-    pub fn new(user: &str, domain: &str) -> Account {
+    pub fn new(user: &str, domain: &str) -> LiteralAccount {
         let units = |text: &str| text.encode_utf16().collect();
-        Account { user: units(user), domain: units(domain) }
+        LiteralAccount { user: units(user), domain: units(domain) }
     }
 
     /// Puts `${username}`, `${domain}` and `${password}` where the account's own
@@ -83,34 +83,34 @@ impl Account {
     /// - the user's name alone, only in properties that hold one.
     /// - a stored password of an account of this user becomes its `PASSWORD`
     ///   with the value `${password}`: what is stored cannot be rendered.
-    pub fn lift(&self, properties: Vec<Property>) -> Lifted {
+    pub fn templatize(&self, properties: Vec<FileProperty>) -> Templatized {
         let accounts = self.accounts(&properties);
-        let mut lifted = Lifted { templates: Vec::new(), placeholders: 0, passwords: Vec::new() };
-        for Property { line, key, value } in properties {
-            let is_own = |account: &&str| accounts.get(*account).is_some_and(Found::is_own);
+        let mut templatized = Templatized { templates: Vec::new(), placeholders: 0, passwords: Vec::new() };
+        for FileProperty { line, key, value } in properties {
+            let is_own = |account: &&str| accounts.get(*account).is_some_and(AccountHints::is_own);
             if let Some(account) = account(&key, &PASSWORDS).filter(is_own) {
                 let (key, count) = self.replace(&format!("{account}PASSWORD"), false);
                 // There may be one of each kind.
-                if !lifted.passwords.contains(&key) {
-                    lifted.placeholders += count + 1;
-                    lifted.passwords.push(key.clone());
-                    lifted.templates.push((line, key, "${password}".into()));
+                if !templatized.passwords.contains(&key) {
+                    templatized.placeholders += count + 1;
+                    templatized.passwords.push(key.clone());
+                    templatized.templates.push((line, key, "${password}".into()));
                 }
                 continue;
             }
-            let is_elsewhere = |account: &str| accounts.get(account).is_some_and(Found::is_elsewhere);
+            let is_elsewhere = |account: &str| accounts.get(account).is_some_and(AccountHints::is_elsewhere);
             let is_name = account(&key, &NAMES).is_some_and(|account| !is_elsewhere(account));
             let ((key, in_key), (value, in_value)) =
                 (self.replace(&key, false), self.replace(&value, is_name));
-            lifted.placeholders += in_key + in_value;
-            lifted.templates.push((line, key, value));
+            templatized.placeholders += in_key + in_value;
+            templatized.templates.push((line, key, value));
         }
-        lifted
+        templatized
     }
 
     /// What is known of each account, by its prefix.
-    fn accounts(&self, properties: &[Property]) -> HashMap<String, Found> {
-        let mut accounts = HashMap::<String, Found>::new();
+    fn accounts(&self, properties: &[FileProperty]) -> HashMap<String, AccountHints> {
+        let mut accounts = HashMap::<String, AccountHints>::new();
         for property in properties {
             let (Some(account), Some(all)) = (account(&property.key, &PLACES), units(&property.value)) else {
                 continue;
@@ -219,10 +219,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn lift(user: &str, domain: &str, text: &str) -> Vec<String> {
+    fn templatize(user: &str, domain: &str, text: &str) -> Vec<String> {
         let (properties, _) = parse(text.as_bytes()).expect("properties");
-        let lifted = Account::new(user, domain).lift(properties).templates;
-        lifted.into_iter().map(|(_, key, value)| format!("{key}={value}")).collect()
+        let templatized = LiteralAccount::new(user, domain).templatize(properties).templates;
+        templatized.into_iter().map(|(_, key, value)| format!("{key}={value}")).collect()
     }
 
     #[test]
@@ -243,12 +243,15 @@ mod tests {
             ("rooms.alice@example.org\\ x=1", "rooms.alice@${domain}\\ x=1"),
             ("rooms/alice@example.org\\ x=1", "rooms/${username}@${domain}\\ x=1"),
         ] {
-            assert_eq!(lift("alice", "example.org", from), [to]);
+            assert_eq!(templatize("alice", "example.org", from), [to]);
         }
-        assert_eq!(lift("5060", "sip", "x.SERVER_PORT=5060\nx.P=sip\n"), ["x.SERVER_PORT=5060", "x.P=sip"]);
-        assert_eq!(lift("5060", "sip", "x.USER_ID=5060@sip"), ["x.USER_ID=${username}@${domain}"]);
+        assert_eq!(
+            templatize("5060", "sip", "x.SERVER_PORT=5060\nx.P=sip\n"),
+            ["x.SERVER_PORT=5060", "x.P=sip"]
+        );
+        assert_eq!(templatize("5060", "sip", "x.USER_ID=5060@sip"), ["x.USER_ID=${username}@${domain}"]);
         // What begins with an escape is the escape: `\n` is no n.
-        assert_eq!(lift("nick", "example.org", "x.USER_ID=\\nick"), ["x.USER_ID=\\nick"]);
+        assert_eq!(templatize("nick", "example.org", "x.USER_ID=\\nick"), ["x.USER_ID=\\nick"]);
     }
 
     #[test]
@@ -268,11 +271,11 @@ mod tests {
             ("Jabber\\:alice@example.org", "alice@example.org", "xmpp.hoster.net", true),
             ("alice", "alice", "Example.org", true),
         ] {
-            let lifted = lift("alice", "example.org", &account(uid, user, server));
-            let is_lifted = lifted.iter().any(|line| line == "a.PASSWORD=${password}");
-            assert_eq!(is_lifted, is_own, "{lifted:?}");
-            let has_name = lifted.iter().any(|line| line.starts_with("a.USER_ID=${username}"));
-            assert_eq!(has_name, is_own, "{lifted:?}");
+            let templatized = templatize("alice", "example.org", &account(uid, user, server));
+            let is_templatized = templatized.iter().any(|line| line == "a.PASSWORD=${password}");
+            assert_eq!(is_templatized, is_own, "{templatized:?}");
+            let has_name = templatized.iter().any(|line| line.starts_with("a.USER_ID=${username}"));
+            assert_eq!(has_name, is_own, "{templatized:?}");
         }
     }
 
@@ -280,23 +283,23 @@ mod tests {
     fn stored_passwords_of_the_users_own_accounts_become_the_password() {
         let text = "p.acc1.USER_ID=alice@example.org\np.acc1.ENCRYPTED_PASSWORD=c2VjcmV0\n\
                     p.acc1.PASSWORD=c2VjcmV0\np.acc2.USER_ID=bob\np.acc2.ENCRYPTED_PASSWORD=x\n";
-        let lifted = lift("alice", "example.org", text);
+        let templatized = templatize("alice", "example.org", text);
         let expected = [
             "p.acc1.USER_ID=${username}@${domain}",
             "p.acc1.PASSWORD=${password}",
             "p.acc2.USER_ID=bob",
             "p.acc2.ENCRYPTED_PASSWORD=x",
         ];
-        assert_eq!(lifted, expected);
+        assert_eq!(templatized, expected);
     }
 
     proptest! {
         #[test]
-        fn a_lifted_file_renders_what_it_was_for_this_account(
+        fn a_templatized_file_renders_what_it_was_for_this_account(
             text in r"(x\.USER_ID|a|rooms/al@b\.c)=(al|b\.c|@|\\:|\\u0040|\$|[a.\\ é]){0,6}",
         ) {
             use crate::core::model::Params;
-            use crate::core::properties::Place;
+            use crate::core::properties::Side;
             use crate::core::template::Template;
             let Ok((properties, _)) = parse(text.as_bytes()) else { return Ok(()) };
             let read = |text: &str| -> Vec<u16> { units(text).expect("read").iter().map(|unit| unit.read).collect() };
@@ -307,10 +310,10 @@ mod tests {
                 Template::parse(text, place, drop).whole().render(&params, &mut out);
                 read(std::str::from_utf8(&out).expect("ASCII"))
             };
-            let lifted = Account::new("al", "b.c").lift(properties).templates;
-            let after: Vec<_> = lifted
+            let templatized = LiteralAccount::new("al", "b.c").templatize(properties).templates;
+            let after: Vec<_> = templatized
                 .iter()
-                .map(|(_, key, value)| (render(key, Place::Key), render(value, Place::Value)))
+                .map(|(_, key, value)| (render(key, Side::Key), render(value, Side::Value)))
                 .collect();
             prop_assert_eq!(after, before);
         }

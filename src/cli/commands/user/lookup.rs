@@ -2,22 +2,22 @@
 
 use anyhow::bail;
 
-use super::tables::{self, Editing};
-use crate::cli::config::Tables;
+use super::edit_session::{self, EditSession};
+use crate::cli::config::TableAccess;
 use crate::core::model::{Row, RuleRow, UserRow};
-use crate::snapshot::{Folded, Means, Options};
+use crate::snapshot::{Folded, Means, SnapshotOptions};
 use crate::source::Which;
 
 /// Who is looked for, in the way names are compared.
-pub struct Who<'o> {
+pub struct UserLookup<'o> {
     name: Folded,
     domain: Folded,
-    options: &'o Options,
+    options: &'o SnapshotOptions,
 }
 
 /// What there is of them.
 #[derive(Default)]
-pub struct Found {
+pub struct UserRecords {
     /// The rows that are this user, the lowest id, which counts, first.
     pub users: Vec<UserRow>,
     /// How many rows of other tenants have the same name.
@@ -36,19 +36,19 @@ pub struct Own {
     pub is_of_all: bool,
 }
 
-impl<'o> Who<'o> {
-    pub fn new(name: &str, domain: &str, options: &'o Options) -> Who<'o> {
+impl<'o> UserLookup<'o> {
+    pub fn new(name: &str, domain: &str, options: &'o SnapshotOptions) -> UserLookup<'o> {
         let fold = |text| options.comparison.fold(text);
-        Who { name: fold(name), domain: fold(domain), options }
+        UserLookup { name: fold(name), domain: fold(domain), options }
     }
 
     /// Looks through the tables.
     ///
     /// # Errors
     /// When they cannot be read.
-    pub async fn find(&self, tables: &Tables) -> anyhow::Result<Found> {
-        let mut found = Found::default();
-        tables::scan(&*tables.source, Which::All, |row| self.look(row, &mut found)).await?;
+    pub async fn find(&self, tables: &TableAccess) -> anyhow::Result<UserRecords> {
+        let mut found = UserRecords::default();
+        edit_session::scan(&*tables.source, Which::All, |row| self.look(row, &mut found)).await?;
         Ok(found)
     }
 
@@ -56,13 +56,13 @@ impl<'o> Who<'o> {
     ///
     /// # Errors
     /// When they cannot be read.
-    pub async fn find_in(&self, editing: &mut Editing<'_>) -> anyhow::Result<Found> {
-        let mut found = Found::default();
+    pub async fn find_in(&self, editing: &mut EditSession<'_>) -> anyhow::Result<UserRecords> {
+        let mut found = UserRecords::default();
         editing.read(|row| self.look(row, &mut found)).await?;
         Ok(found)
     }
 
-    fn look(&self, row: Row, found: &mut Found) {
+    fn look(&self, row: Row, found: &mut UserRecords) {
         match row {
             Row::User(row) if self.options.fold(&row.username).as_ref() == Some(&self.name) => {
                 match self.options.fold(&row.domain) {
@@ -91,10 +91,10 @@ impl<'o> Who<'o> {
 
 /// `user@domain`, as stored.
 pub fn name(row: &UserRow) -> String {
-    format!("{}@{}", tables::shown(&row.username), tables::shown(&row.domain))
+    format!("{}@{}", edit_session::shown(&row.username), edit_session::shown(&row.domain))
 }
 
-impl Found {
+impl UserRecords {
     /// Finds out whether the name is free.
     ///
     /// # Errors
@@ -129,9 +129,9 @@ mod tests {
 
     #[test]
     fn a_users_rows_and_rules_are_found_as_names_are_compared() {
-        let options = Options::default();
-        let who = Who::new("Alice", "a.org", &options);
-        let mut found = Found::default();
+        let options = SnapshotOptions::default();
+        let who = UserLookup::new("Alice", "a.org", &options);
+        let mut found = UserRecords::default();
         let user = |id, username: &str, domain: &str| {
             let (username, domain) = (username.into(), domain.into());
             Row::User(UserRow { id, username, domain, password: Cell::Null })
