@@ -208,7 +208,7 @@ fn setup_keeps_every_row_of_the_originals_database_and_brings_tenants() {
     assert!(others.contains("for.all=1\n") && !others.contains("for.tenant"));
 }
 
-/// Where the answer differs on purpose; the README lists each with its reason.
+/// Where the answer differs on purpose; docs/differences.md lists each with its reason.
 #[test]
 fn the_differences_are_those_of_the_readme() {
     let database = mariadb().database();
