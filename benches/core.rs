@@ -9,11 +9,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::Criterion;
+use jitsiprovs::core::conventions::Conventions;
 use jitsiprovs::core::credential::{Credential, Owner, PwdFmt, Verdict};
-use jitsiprovs::core::model::{Cell, Params, Row, RuleRow, UserRow};
+use jitsiprovs::core::model::{Cell, Row, RuleRow, UserRow};
+use jitsiprovs::core::params::Params;
 use jitsiprovs::core::properties::Side;
 use jitsiprovs::core::template::Template;
-use jitsiprovs::snapshot::{Session, SignIn, Snapshot, SnapshotOptions, Writer};
+use jitsiprovs::snapshot::{Session, SignIn, Snapshot, Writer};
 use jitsiprovs::source::default_properties;
 
 /// The program's own.
@@ -57,7 +59,7 @@ fn rows(users: usize, own: usize) -> impl Iterator<Item = Row> {
 }
 
 fn snapshot(users: usize, own: usize) -> Arc<Snapshot> {
-    Writer::build(SnapshotOptions::default(), rows(users, own)).0
+    Writer::build(Conventions::default(), rows(users, own)).0
 }
 
 /// What a client sends, of users spread over the whole snapshot.
@@ -198,7 +200,7 @@ fn ratios() {
 fn edits() {
     println!("one edit, medians of 1,000:");
     for users in SIZES {
-        let mut writer = Writer::new(SnapshotOptions::default());
+        let mut writer = Writer::new(Conventions::default());
         let mut draft = writer.draft();
         for row in rows(users, 3) {
             draft.put(&row);

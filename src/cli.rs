@@ -3,7 +3,11 @@
 pub mod args;
 pub mod commands;
 pub mod config;
+mod edit_session;
 pub mod options;
+mod password;
+pub mod print;
+mod progress;
 
 use clap::Parser;
 

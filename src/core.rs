@@ -1,8 +1,14 @@
 //! Values and rules: no files, no network, no clock.
 
+pub mod conventions;
 pub mod credential;
 pub mod model;
+pub mod names;
+pub mod params;
+pub mod problem;
 pub mod properties;
+pub mod request;
 pub mod rules;
 pub mod secret;
+pub mod subject;
 pub mod template;

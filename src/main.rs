@@ -10,8 +10,8 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use jitsiprovs::cli::Cli;
 use jitsiprovs::cli::args::Command;
-use jitsiprovs::cli::commands;
 use jitsiprovs::cli::config::{self, Config, Daemon, Serve, Task};
+use jitsiprovs::cli::{commands, print};
 use jitsiprovs::process::background;
 use jitsiprovs::process::pidfile::Pidfile;
 use jitsiprovs::process::privileges::Identity;
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
             let message = visible::escape(message, EscapeStyle::Braces);
             typed_command().error(ErrorKind::ValueValidation, message).exit();
         }
-        commands::failure(format_args!("{error:#}"));
+        print::failure(format_args!("{error:#}"));
         ExitCode::FAILURE
     })
 }

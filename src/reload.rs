@@ -27,11 +27,12 @@ use tokio::sync::{Notify, mpsc, oneshot, watch as channel};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::core::conventions::Conventions;
 use crate::core::model::{Change, Table};
 use crate::metrics::Metrics;
 use crate::process::files::Aside;
 use crate::process::service::Reports;
-use crate::snapshot::{Served, SnapshotOptions};
+use crate::snapshot::Served;
 use crate::source::{self, Changes, Cursor, Source, Which};
 use publisher::{DraftOutcome, Guard, Publisher, Shrunk, Swapped};
 use schedule::Backoff;
@@ -248,7 +249,7 @@ impl Reloader {
     /// Without a state file, when the source cannot be read: see [`LoadError`].
     pub async fn start(
         source: Arc<dyn Source>,
-        options: SnapshotOptions,
+        options: Conventions,
         settings: ReloadSettings,
         metrics: Arc<Metrics>,
     ) -> Result<Reloader, LoadError> {

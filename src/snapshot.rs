@@ -11,7 +11,6 @@ mod kind;
 mod names;
 mod row_index;
 mod rows;
-mod subject;
 mod trace;
 mod trie;
 mod writer;
@@ -21,46 +20,21 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-pub use names::{Comparison, Folded};
 pub use row_index::content;
-pub use subject::{Means, Subject, TypedBy, sent_for};
 
 pub(crate) use inspect::{ALL_TENANTS, Audience, NameEntry};
 pub use trace::{Fate, Mismatch, Traced};
 pub use writer::{ChangeSummary, Draft, Problems, Writer};
 
-use crate::core::credential::{Credential, Guess, PwdFmt, SlowHash, Verdict, WrongPasswords};
-use crate::core::model::{Aliases, Known, Params, built_in_aliases};
+use crate::core::credential::{Credential, Guess, SlowHash, Verdict, WrongPasswords};
+use crate::core::names::{Comparison, Folded};
+use crate::core::params::{Known, Params};
 use crate::core::rules::{self, Answer, RuleRef, RuleSet, Rules};
+use crate::core::subject::sent_for;
 use decoys::Decoys;
 use kind::{SubjectKind, SubjectParam};
 use names::StoredName;
 use trie::Trie;
-
-/// How stored rows are to be understood.
-#[derive(Debug, Clone)]
-pub struct SnapshotOptions {
-    /// How names are compared (`--case-sensitive`).
-    pub comparison: Comparison,
-    /// How passwords are stored (`--pwd-fmt`).
-    pub pwd_fmt: PwdFmt,
-    /// The realm in `ha1` digests (`--realm`); the user's domain if `None`.
-    pub realm: Option<String>,
-    /// What else parameters are called, in typed subjects as in requests
-    /// (`--param-alias`).
-    pub aliases: Aliases,
-}
-
-impl Default for SnapshotOptions {
-    fn default() -> Self {
-        SnapshotOptions {
-            comparison: Comparison::default(),
-            pwd_fmt: PwdFmt::default(),
-            realm: None,
-            aliases: built_in_aliases(),
-        }
-    }
-}
 
 /// See the module. A copy is cheap and shares everything.
 #[derive(Debug, Clone)]
@@ -449,3 +423,12 @@ type Extras<'s> = SmallVec<[RuleRef<'s>; 16]>;
 
 #[cfg(test)]
 mod tests;
+
+impl Snapshot {
+    /// [`sent_for`] of a word as it is compared, without what merely has a dot and
+    /// is no tenant's domain.
+    fn sent_for(&self, word: &[u8]) -> Option<Known> {
+        let known = sent_for(word)?;
+        (known != Known::Domain || self.tenant(word).is_some()).then_some(known)
+    }
+}

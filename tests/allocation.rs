@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use jitsiprovs::core::conventions::Conventions;
 use jitsiprovs::core::credential::PwdFmt;
-use jitsiprovs::core::model::{Cell, Change, Params, Row, RuleRow, UserRow};
-use jitsiprovs::snapshot::{SignIn, Snapshot, SnapshotOptions, Writer};
+use jitsiprovs::core::model::{Cell, Change, Row, RuleRow, UserRow};
+use jitsiprovs::core::params::Params;
+use jitsiprovs::snapshot::{SignIn, Snapshot, Writer};
 use jitsiprovs::source::default_properties;
 
 fn rule(id: i64, subject: &str, key: &str, value: &str) -> Row {
@@ -21,7 +23,7 @@ fn user(id: i64, username: &str, password: &str) -> Row {
 fn snapshot(more: impl IntoIterator<Item = Row>) -> Arc<Snapshot> {
     let user = user(1, "alice", "pw");
     let defaults = (1..).zip(default_properties()).map(|(id, (key, value))| rule(id, "default", key, value));
-    let options = SnapshotOptions { pwd_fmt: PwdFmt::Plain, ..SnapshotOptions::default() };
+    let options = Conventions { pwd_fmt: PwdFmt::Plain, ..Conventions::default() };
     Writer::build(options, [user].into_iter().chain(defaults).chain(more)).0
 }
 
@@ -67,7 +69,7 @@ fn rules_of_user_and_hardware_laid_over_them_take_no_more() {
 #[test]
 fn a_changed_row_among_many_users_copies_kilobytes_not_the_snapshot() {
     let users = (1..=200_000).map(|id| user(id, &format!("user{id}"), "pw"));
-    let mut writer = Writer::new(SnapshotOptions { pwd_fmt: PwdFmt::Plain, ..SnapshotOptions::default() });
+    let mut writer = Writer::new(Conventions { pwd_fmt: PwdFmt::Plain, ..Conventions::default() });
     let mut draft = writer.draft();
     for row in users {
         draft.put(&row);

@@ -10,10 +10,13 @@
 use std::fmt::Write as _;
 
 use fastrand::Rng;
+use jitsiprovs::core::conventions::Conventions;
 use jitsiprovs::core::credential::PwdFmt;
-use jitsiprovs::core::model::{Aliases, Cell, Change, Known, Row, RuleRow, Table, UserRow, built_in_aliases};
-use jitsiprovs::serve::http::params::{self, Body};
-use jitsiprovs::snapshot::{Comparison, SignIn, Snapshot, SnapshotOptions, Writer};
+use jitsiprovs::core::model::{Cell, Change, Row, RuleRow, Table, UserRow};
+use jitsiprovs::core::names::Comparison;
+use jitsiprovs::core::params::{Aliases, Known, built_in_aliases};
+use jitsiprovs::core::request::{self, Body};
+use jitsiprovs::snapshot::{SignIn, Snapshot, Writer};
 
 const REQUESTS: usize = 200_000;
 const THREADS: u64 = 2;
@@ -210,14 +213,14 @@ impl World {
         self.ever.extend(new);
     }
 
-    fn options(&self) -> SnapshotOptions {
+    fn options(&self) -> Conventions {
         let known = |name| Known::from_name(name).expect("known");
         let mut aliases: Aliases = built_in_aliases();
         for (alias, name) in &self.aliases[aliases.len()..] {
             aliases.push(((*alias).to_owned(), known(name)));
         }
         let comparison = if self.is_exact { Comparison::Exact } else { Comparison::Folded };
-        SnapshotOptions { comparison, pwd_fmt: PwdFmt::Plain, aliases, ..SnapshotOptions::default() }
+        Conventions { comparison, pwd_fmt: PwdFmt::Plain, aliases, ..Conventions::default() }
     }
 
     /// The canonical name of a parameter in a subject.
@@ -388,17 +391,17 @@ fn rule_row(rule: &ModelRule) -> Row {
 }
 
 /// The rules in the answer, or `None` if the sign-in was refused.
-fn answered(snapshot: &Snapshot, sent: &Sent, options: &SnapshotOptions) -> Option<Vec<i64>> {
-    let settings = params::ParamSettings { default_domain: "none".into(), aliases: options.aliases.clone() };
+fn answered(snapshot: &Snapshot, sent: &Sent, options: &Conventions) -> Option<Vec<i64>> {
+    let settings = request::ParamSettings { default_domain: "none".into(), aliases: options.aliases.clone() };
     let form = sent.encoded();
-    let (params, _) = params::read("", Body::Form(form.as_bytes()), None, &settings).expect("well-formed");
+    let (params, _) = request::read("", Body::Form(form.as_bytes()), None, &settings).expect("well-formed");
     let SignIn::Granted(session) = snapshot.authenticate(&params) else { return None };
     let body = String::from_utf8(snapshot.answer(session, &params).body).expect("ASCII");
     let id = |line: &str| line.strip_prefix('m').and_then(|rest| rest.strip_suffix("=v")?.parse().ok());
     Some(body.lines().map(|line| id(line).expect("a marker")).collect())
 }
 
-fn ask(world: &World, snapshot: &Snapshot, options: &SnapshotOptions, rng: &mut Rng, seed: u64) {
+fn ask(world: &World, snapshot: &Snapshot, options: &Conventions, rng: &mut Rng, seed: u64) {
     let Some(asker) = rng.choice(&world.users).filter(|user| user.is_whole) else { return };
     let sent = Sent::new(world, asker, rng);
     let empty = |text: &str| folded(text, world.is_exact).is_empty();

@@ -4,9 +4,11 @@ use std::cell::RefCell;
 
 use std::sync::Arc;
 
+use jitsiprovs::core::conventions::Conventions;
 use jitsiprovs::core::credential::PwdFmt;
-use jitsiprovs::core::model::{Cell, Params, Row, RuleRow, UserRow};
-use jitsiprovs::snapshot::{SignIn, Snapshot, SnapshotOptions, Writer};
+use jitsiprovs::core::model::{Cell, Row, RuleRow, UserRow};
+use jitsiprovs::core::params::Params;
+use jitsiprovs::snapshot::{SignIn, Snapshot, Writer};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
@@ -26,11 +28,7 @@ fn snapshot(users: &[(&str, &str)], rules: &[(String, String)]) -> Arc<Snapshot>
         let (domain, subject) = (Cell::Null, "default".into());
         Row::Rule(RuleRow { id, domain, subject, spriority, ppriority, key, value })
     });
-    Writer::build(
-        SnapshotOptions { pwd_fmt: PwdFmt::Plain, ..SnapshotOptions::default() },
-        users.chain(rules),
-    )
-    .0
+    Writer::build(Conventions { pwd_fmt: PwdFmt::Plain, ..Conventions::default() }, users.chain(rules)).0
 }
 
 fn answer(snapshot: &Snapshot, params: &[(&str, &str)]) -> Option<Vec<u8>> {

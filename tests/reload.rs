@@ -4,14 +4,14 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use jitsiprovs::snapshot::{Snapshot, SnapshotOptions, Writer};
-use jitsiprovs::source::{Changes, Cursor, Source, Sqlite, Which};
-
 use crate::support::client::post;
 use crate::support::mariadb::{Database, MariaDb, Session, mariadb};
 use crate::support::server::{Server, run};
 use crate::support::sqlite::SqliteFile;
 use crate::support::{md5_hex, source_of, texts, wait_for};
+use jitsiprovs::core::conventions::Conventions;
+use jitsiprovs::snapshot::{Snapshot, Writer};
+use jitsiprovs::source::{Changes, Cursor, Source, Sqlite, Which};
 
 /// Polls often, and never loads everything by itself.
 const POLLING: [&str; 4] = ["--poll-interval", "0.1", "--reload-interval", "0"];
@@ -228,7 +228,7 @@ async fn load(source: &dyn Source) -> (std::sync::Arc<Snapshot>, Option<Cursor>)
         }
         rows
     });
-    (Writer::build(SnapshotOptions::default(), rows).0, loaded.expect("readable"))
+    (Writer::build(Conventions::default(), rows).0, loaded.expect("readable"))
 }
 
 /// Thousands of edits by several connections at once, half of them in
@@ -238,7 +238,7 @@ fn after_any_edits_polls_have_come_to_what_a_full_load_gives() {
     let database = set_up();
     let source = source_of(&database.read());
     let runtime = runtime();
-    let mut writer = Writer::new(SnapshotOptions::default());
+    let mut writer = Writer::new(Conventions::default());
     let mut rows = Vec::new();
     let mut cursor = runtime.block_on(async {
         let (sender, mut batches) = tokio::sync::mpsc::channel(8);

@@ -11,11 +11,13 @@
 use std::collections::BTreeMap;
 
 use arbitrary::{Result, Unstructured};
+use jitsiprovs::core::conventions::Conventions;
 use jitsiprovs::core::credential::PwdFmt;
-use jitsiprovs::core::model::{Cell, Change, Known, Params, Row, RuleRow, Table, UserRow, built_in_aliases};
+use jitsiprovs::core::model::{Cell, Change, Row, RuleRow, Table, UserRow};
+use jitsiprovs::core::params::{Known, Params, built_in_aliases};
 use jitsiprovs::core::properties::Side;
 use jitsiprovs::core::template::Template;
-use jitsiprovs::snapshot::{SignIn, Snapshot, SnapshotOptions, Writer};
+use jitsiprovs::snapshot::{SignIn, Snapshot, Writer};
 
 use super::{java, text};
 
@@ -59,8 +61,8 @@ pub fn run(data: &[u8]) {
     }
 }
 
-fn options() -> SnapshotOptions {
-    SnapshotOptions { pwd_fmt: PwdFmt::Plain, ..SnapshotOptions::default() }
+fn options() -> Conventions {
+    Conventions { pwd_fmt: PwdFmt::Plain, ..Conventions::default() }
 }
 
 /// `None` for a comment.

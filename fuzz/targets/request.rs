@@ -4,8 +4,8 @@
 //! Input: `form`, `json` or `none`; the query; the `Authorization` header, or
 //! `=user:password` for a good one; the body.
 
-use jitsiprovs::core::model::{Known, Params};
-use jitsiprovs::serve::http::params::{Body, MAX_PARAMS, Malformed, ParamSettings, UsernameOrigin, read};
+use jitsiprovs::core::params::{Known, Params};
+use jitsiprovs::core::request::{Body, MAX_PARAMS, Malformed, ParamSettings, UsernameOrigin, read};
 
 use super::text;
 

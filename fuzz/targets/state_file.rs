@@ -11,10 +11,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::LazyLock;
 
+use jitsiprovs::core::conventions::Conventions;
 use jitsiprovs::core::credential::PwdFmt;
 use jitsiprovs::core::model::{Cell, Change, Row, RuleRow, Table, UserRow};
 use jitsiprovs::reload::state_file::{End, StateFileError, StateWriter, read_from};
-use jitsiprovs::snapshot::{SnapshotOptions, Writer};
+use jitsiprovs::snapshot::Writer;
 
 use twox_hash::XxHash3_64;
 
@@ -56,8 +57,7 @@ fn read(file: &[u8]) -> Result<(Vec<Change>, End), StateFileError> {
     let result = result.expect("it was set");
     if let Ok((changes, _)) = &result {
         // Whatever was read is made a snapshot of at the start.
-        let mut writer =
-            Writer::new(SnapshotOptions { pwd_fmt: PwdFmt::Plain, ..SnapshotOptions::default() });
+        let mut writer = Writer::new(Conventions { pwd_fmt: PwdFmt::Plain, ..Conventions::default() });
         let mut draft = writer.draft();
         changes.iter().cloned().for_each(|change| draft.apply(change));
         draft.commit();

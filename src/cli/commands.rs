@@ -3,16 +3,11 @@
 mod check;
 mod demo;
 mod diff;
-mod edit_session;
 mod explain;
 mod export;
 mod generate;
 mod import;
 mod node;
-mod password;
-mod print;
-mod progress;
-mod rows;
 mod rule;
 mod setup;
 mod status;
@@ -23,7 +18,6 @@ use std::process::ExitCode;
 
 use crate::cli::args::Command;
 
-pub use print::failure;
 pub use setup::setup;
 
 /// Does what was asked for, and returns the code to end with.

@@ -9,19 +9,22 @@ use std::time::Duration;
 
 use crate::cli::args;
 use crate::cli::options::{self, DbTls, DbType};
+use crate::core::conventions::Conventions;
 use crate::core::credential;
-use crate::core::model::{Aliases, Known, Secret, built_in_aliases};
+use crate::core::names::Comparison;
+use crate::core::params::{Aliases, Known, built_in_aliases};
+use crate::core::request;
+use crate::core::secret::Secret;
 use crate::process::files;
 use crate::process::pidfile;
 use crate::process::privileges::Identity;
 use crate::reload;
+use crate::serve::http;
 use crate::serve::http::admin_key::{self, AdminKey};
 use crate::serve::http::client_address::TrustedProxies;
-use crate::serve::http::{self, params};
 use crate::serve::listener::ConnectionLimits;
 use crate::serve::throttle;
 use crate::serve::tls;
-use crate::snapshot::{self, Comparison};
 use crate::source::{DbAccount, Endpoint, Mysql, Polling, Queries, Source, Sqlite, Tls};
 use crate::telemetry;
 
@@ -77,11 +80,11 @@ pub struct Serve {
     /// Where users and rules are.
     pub source: Arc<dyn Source>,
     /// How rows are understood.
-    pub snapshot: snapshot::SnapshotOptions,
+    pub snapshot: Conventions,
     /// When and how to reload.
     pub reload: reload::ReloadSettings,
     /// How requests are understood.
-    pub params: params::ParamSettings,
+    pub params: request::ParamSettings,
     /// Whether each request is logged.
     pub access_log: bool,
     /// `--metrics-tenants`
@@ -95,9 +98,9 @@ pub struct TableAccess {
     /// Where users and rules are.
     pub source: Arc<dyn Source>,
     /// How rows are understood.
-    pub snapshot: snapshot::SnapshotOptions,
+    pub snapshot: Conventions,
     /// How requests are understood.
-    pub params: params::ParamSettings,
+    pub params: request::ParamSettings,
 }
 
 /// Why the options cannot be used.
@@ -409,9 +412,9 @@ fn read_by<T: Send + 'static>(
     text.map_err(|why| ConfigError::File { path: path.display().to_string(), option, why })
 }
 
-fn snapshot_options(rows: options::RowOptions, aliases: Aliases) -> snapshot::SnapshotOptions {
+fn snapshot_options(rows: options::RowOptions, aliases: Aliases) -> Conventions {
     let options::RowOptions { pwd_fmt, realm, case_sensitive } = rows;
-    snapshot::SnapshotOptions {
+    Conventions {
         comparison: if case_sensitive { Comparison::Exact } else { Comparison::Folded },
         pwd_fmt: match pwd_fmt {
             options::PwdFmtOption::Md5 => credential::PwdFmt::Md5,
@@ -454,12 +457,12 @@ fn reload_settings(reload: options::ReloadOptions) -> Result<reload::ReloadSetti
     })
 }
 
-fn request_settings(requests: options::RequestOptions) -> Result<params::ParamSettings, ConfigError> {
+fn request_settings(requests: options::RequestOptions) -> Result<request::ParamSettings, ConfigError> {
     let options::RequestOptions { default_domain, param_alias } = requests;
     if default_domain.trim().is_empty() {
         return usage("--default-domain is empty: give the domain of requests that name none");
     }
-    Ok(params::ParamSettings { default_domain, aliases: aliases(param_alias)? })
+    Ok(request::ParamSettings { default_domain, aliases: aliases(param_alias)? })
 }
 
 fn aliases(typed: Vec<String>) -> Result<Aliases, ConfigError> {

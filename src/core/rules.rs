@@ -22,7 +22,7 @@ use smallvec::SmallVec;
 
 pub use trace::{RuleOutcome, trace};
 
-use crate::core::model::{ParamName, Params};
+use crate::core::params::{ParamName, Params};
 use crate::core::properties::{self, Side};
 use crate::core::template::{Fault, Template, TemplatePiece};
 

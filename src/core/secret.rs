@@ -3,8 +3,44 @@
 //!
 //! In doubt a value is a secret.
 
+use std::fmt;
+
 use crate::core::properties::{Follows, client_key, write_stored};
 use crate::core::template;
+
+/// A text that must never be shown: a password, a hash, a database credential.
+///
+/// `Debug` and `Display` print `***`; the text itself is reached only through
+/// [`Secret::reveal`], so that every use of it can be found by name.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps `text`.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself. Never log what this returns.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// What stands for a secret where it is not shown.
+pub const HIDDEN: &str = "***";
 
 /// What a name of a secret holds, whatever stands between its letters.
 const PARTS: [&str; 21] = [
@@ -166,6 +202,13 @@ fn end_of_secret(words: &[String]) -> Option<usize> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_secret_prints_only_stars() {
+        let secret = Secret::new("hunter2");
+        assert_eq!(format!("{secret} {secret:?}"), "*** ***");
+        assert_eq!(secret.reveal(), "hunter2");
+    }
 
     #[test]
     fn names_of_secrets_are_told_from_those_about_them() {

@@ -8,7 +8,7 @@ mod property;
 
 use std::ops::Range;
 
-use crate::core::model::{Known, ParamName, Params, begins_name, continues_name};
+use crate::core::params::{Known, ParamName, Params, begins_name, continues_name};
 use crate::core::properties::{self, Follows, Mended, Side};
 
 pub use property::{Unsplit, check_key, is_placeholders, split};

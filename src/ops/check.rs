@@ -17,8 +17,10 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 
-use crate::core::model::{Problem, Row, RuleRow, Table};
-use crate::snapshot::{Snapshot, SnapshotOptions, Writer};
+use crate::core::conventions::Conventions;
+use crate::core::model::{Row, RuleRow, Table};
+use crate::core::problem::Problem;
+use crate::snapshot::{Snapshot, Writer};
 
 use table::RuleTable;
 
@@ -163,7 +165,7 @@ impl CheckReport {
 pub fn check(
     snapshot: &Snapshot,
     problems: Vec<Problem>,
-    options: &SnapshotOptions,
+    options: &Conventions,
     settings: &CheckSettings,
 ) -> CheckReport {
     let mut report = CheckReport::default();
@@ -182,7 +184,7 @@ pub fn check(
 }
 
 /// Looks at one rule, and leaves out what takes other rows to tell.
-pub fn check_rule(row: &RuleRow, options: &SnapshotOptions) -> CheckReport {
+pub fn check_rule(row: &RuleRow, options: &Conventions) -> CheckReport {
     let (snapshot, problems) = Writer::build(options.clone(), [Row::Rule(row.clone())]);
     let settings = CheckSettings { ignored: NEEDS_USERS.map(String::from).into(), each_user: false };
     check(&snapshot, problems.first, options, &settings)

@@ -11,9 +11,12 @@ use std::sync::Arc;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::core::model::{Known, Params, Row, RuleRow, Secret, UserRow};
-use crate::serve::http::params::{self, Body};
-use crate::snapshot::{Session, SignIn, Snapshot, SnapshotOptions, Writer};
+use crate::core::conventions::Conventions;
+use crate::core::model::{Row, RuleRow, UserRow};
+use crate::core::params::{Known, Params};
+use crate::core::request::{self, Body};
+use crate::core::secret::Secret;
+use crate::snapshot::{Session, SignIn, Snapshot, Writer};
 
 pub use report::{ExplainReport, KeyReport, Parameter, RuleReport};
 pub use suggest::near;
@@ -29,7 +32,7 @@ pub struct ClientRequest {
 pub enum ExplainRefusal {
     /// The server could not read the request.
     #[error("{0}: leave some of them out")]
-    Malformed(params::Malformed),
+    Malformed(request::Malformed),
     /// An argument shows in the list of processes.
     #[error("`{0}` is the password, which is never an argument: use --password-stdin")]
     Argument(String),
@@ -85,7 +88,7 @@ impl ClientRequest {
         user: &str,
         sent: &[(String, String)],
         password: Option<&Secret>,
-        settings: &params::ParamSettings,
+        settings: &request::ParamSettings,
     ) -> Result<ClientRequest, ExplainRefusal> {
         let is_password = |name: &str| {
             let alias = settings.aliases.iter().find(|(alias, _)| alias == name);
@@ -102,7 +105,7 @@ impl ClientRequest {
             format!("{}={}", side(name), side(value))
         });
         let form = pairs.collect::<Vec<_>>().join("&");
-        let read = params::read("", Body::Form(form.as_bytes()), None, settings);
+        let read = request::read("", Body::Form(form.as_bytes()), None, settings);
         let (mut params, _) = read.map_err(ExplainRefusal::Malformed)?;
         if params.known(Known::Username).is_none() {
             return Err(ExplainRefusal::Nobody(user.to_owned()));
@@ -157,7 +160,7 @@ impl ClientRequest {
 }
 
 /// The snapshot that a server makes of these rows when it starts.
-pub fn snapshot(options: SnapshotOptions, users: &[UserRow], rules: &[RuleRow]) -> Arc<Snapshot> {
+pub fn snapshot(options: Conventions, users: &[UserRow], rules: &[RuleRow]) -> Arc<Snapshot> {
     let mut writer = Writer::new(options);
     writer.begin_load();
     let mut draft = writer.draft_of_load();

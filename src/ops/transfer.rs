@@ -12,8 +12,9 @@ mod table;
 pub mod templatize;
 pub mod users;
 
-use crate::core::model::{Cell, Row, RuleRow, Secret, UserRow};
-use crate::snapshot::SnapshotOptions;
+use crate::core::conventions::Conventions;
+use crate::core::model::{Cell, Row, RuleRow, UserRow};
+use crate::core::secret::Secret;
 
 /// A user, as a file has one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,7 +80,7 @@ impl FileUser {
     ///
     /// # Errors
     /// Why the server cannot use it.
-    pub fn read(row: &UserRow, options: &SnapshotOptions) -> Result<FileUser, String> {
+    pub fn read(row: &UserRow, options: &Conventions) -> Result<FileUser, String> {
         let password = row.password.text().ok().flatten().unwrap_or_default();
         let user = FileUser {
             username: text(&row.username, "username")?,
@@ -91,7 +92,7 @@ impl FileUser {
     }
 
     /// Whether the server can use it.
-    fn check(&self, options: &SnapshotOptions) -> Result<(), String> {
+    fn check(&self, options: &Conventions) -> Result<(), String> {
         options.unusable(&Row::User(self.row(0))).map_or(Ok(()), Err)
     }
 
@@ -107,7 +108,7 @@ impl FileRule {
     ///
     /// # Errors
     /// Why the server cannot use it.
-    pub fn read(row: &RuleRow, options: &SnapshotOptions) -> Result<FileRule, String> {
+    pub fn read(row: &RuleRow, options: &Conventions) -> Result<FileRule, String> {
         if let Some(why) = options.unusable(&Row::Rule(row.clone())) {
             return Err(why);
         }
@@ -122,7 +123,7 @@ impl FileRule {
     }
 
     /// Whether the server can use it.
-    fn check(&self, options: &SnapshotOptions) -> Result<(), String> {
+    fn check(&self, options: &Conventions) -> Result<(), String> {
         options.unusable(&Row::Rule(self.row(0))).map_or(Ok(()), Err)
     }
 
@@ -174,7 +175,7 @@ mod tests {
             key: "a\\:b".into(),
             value: "".into(),
         };
-        let rule = FileRule::read(&row, &SnapshotOptions::default()).unwrap_or_else(|why| panic!("{why}"));
+        let rule = FileRule::read(&row, &Conventions::default()).unwrap_or_else(|why| panic!("{why}"));
         assert!(rule.row(7) == RuleRow { ppriority: Cell::Int(-3), ..row });
     }
 
@@ -188,20 +189,18 @@ mod tests {
             key: "k".into(),
             value: "v".into(),
         };
-        let why = |row: RuleRow| FileRule::read(&row, &SnapshotOptions::default()).err().unwrap_or_default();
+        let why = |row: RuleRow| FileRule::read(&row, &Conventions::default()).err().unwrap_or_default();
         assert!(why(RuleRow { key: Cell::Null, ..rule.row(1) }).contains("property_key is NULL"));
         assert!(why(RuleRow { subject: " ".into(), ..rule.row(1) }).contains("subject"));
         assert!(why(RuleRow { spriority: Cell::Int(1 << 40), ..rule.row(1) }).contains("32 bits"));
         assert!(why(RuleRow { value: Cell::Text(vec![0xff]), ..rule.row(1) }).contains("UTF-8"));
         assert!(why(RuleRow { key: "k".repeat(2000).as_str().into(), ..rule.row(1) }).contains("longer"));
         let user = UserRow { id: 1, username: "a".into(), domain: Cell::Null, password: Cell::Null };
-        let why = |user: &UserRow| FileUser::read(user, &SnapshotOptions::default()).err();
+        let why = |user: &UserRow| FileUser::read(user, &Conventions::default()).err();
         assert!(why(&user).is_some_and(|why| why.contains("domain")));
         let user = UserRow { username: " ".into(), domain: "a.org".into(), ..user };
         assert!(why(&user).is_some_and(|why| why.contains("username is empty")));
         let typed = RuleRow { subject: "osname=".into(), ..rule.row(1) };
-        assert!(
-            FileRule::read(&typed, &SnapshotOptions::default()).is_err_and(|why| why.contains("subject"))
-        );
+        assert!(FileRule::read(&typed, &Conventions::default()).is_err_and(|why| why.contains("subject")));
     }
 }

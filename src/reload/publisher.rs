@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use arc_swap::ArcSwapOption;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::core::conventions::Conventions;
 use crate::core::model::{Change, Row, Table};
 use crate::reload::state_file::{self, StateWriter};
-use crate::snapshot::{ChangeSummary, Counts, Draft, Problems, Served, Snapshot, SnapshotOptions, Writer};
+use crate::snapshot::{ChangeSummary, Counts, Draft, Problems, Served, Snapshot, Writer};
 
 /// A load that finds more news than these is written row by row as it comes,
 /// rather than kept until the end.
@@ -20,7 +21,7 @@ const NEWS: usize = 50_000;
 /// See the module.
 pub(super) struct Publisher {
     current: Arc<ArcSwapOption<Served>>,
-    options: SnapshotOptions,
+    options: Conventions,
     inner: Mutex<Inner>,
 }
 
@@ -106,7 +107,7 @@ pub(super) struct Swapped {
 const SAMPLE: usize = 1000;
 
 impl Publisher {
-    pub fn new(options: SnapshotOptions, state_writer: Option<StateWriter>) -> Publisher {
+    pub fn new(options: Conventions, state_writer: Option<StateWriter>) -> Publisher {
         let writer = Writer::new(options.clone());
         let inner = Mutex::new(Inner { writer, state_writer, epoch: 0, version: 0, cursor: None });
         Publisher { current: Arc::new(ArcSwapOption::empty()), options, inner }

@@ -5,7 +5,6 @@ pub mod admin_key;
 mod asker;
 pub mod client_address;
 pub mod node;
-pub mod params;
 mod provision;
 mod slow;
 
@@ -21,6 +20,7 @@ use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue,
 use hyper::{Method, Request, Response, StatusCode};
 
 use crate::core::credential::WrongPasswords;
+use crate::core::request;
 use crate::metrics::{Metrics, RequestOutcome};
 use crate::reload;
 use crate::serve::throttle::Throttle;
@@ -52,7 +52,7 @@ pub struct ServerState {
     /// Where the newest snapshot is, once there is one.
     pub snapshot: Arc<ArcSwapOption<Served>>,
     /// How requests are understood.
-    pub params: params::ParamSettings,
+    pub params: request::ParamSettings,
     /// `--body-timeout`
     pub body_timeout: Duration,
     /// Whose word about a client's address counts (`--trusted-proxy`).
@@ -206,7 +206,7 @@ enum Refusal {
     TooLarge,
     Timeout,
     Unreadable,
-    Malformed(params::Malformed),
+    Malformed(request::Malformed),
     Credentials {
         /// Whether to offer HTTP Basic. After a form the client must not be
         /// offered it, or it asks the user twice; without any credentials it

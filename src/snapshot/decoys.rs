@@ -131,8 +131,9 @@ impl PartialEq for Decoys {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Snapshot, SnapshotOptions, Writer};
+    use super::super::{Snapshot, Writer};
     use super::*;
+    use crate::core::conventions::Conventions;
     use crate::core::model::{Row, Table, UserRow};
     use std::collections::BTreeMap;
     use std::sync::Arc;
@@ -155,7 +156,7 @@ mod tests {
     }
 
     fn build(rows: impl IntoIterator<Item = Row>) -> Arc<Snapshot> {
-        Writer::build(SnapshotOptions::default(), rows).0
+        Writer::build(Conventions::default(), rows).0
     }
 
     fn kinds(snapshot: &Snapshot) -> Vec<HashKind> {
@@ -176,7 +177,7 @@ mod tests {
     fn nodes_with_the_same_rows_choose_the_same_kinds_however_they_came_by_them() {
         let first = build(users("pw"));
         assert!(kinds(&first) == kinds(&build(users("pw").rev())));
-        let mut writer = Writer::new(SnapshotOptions::default());
+        let mut writer = Writer::new(Conventions::default());
         let mut edit = |rows: &mut dyn Iterator<Item = Row>, gone: &mut dyn Iterator<Item = i64>| {
             let mut draft = writer.draft();
             rows.for_each(|row| _ = draft.put(&row));

@@ -2,10 +2,11 @@
 //! at once, as `check` does.
 
 use super::kind::{SubjectKind, SubjectParam};
-use super::{EVERYWHERE, Entry, Snapshot, TypedBy};
+use super::{EVERYWHERE, Entry, Snapshot};
 use crate::core::credential::Credential;
-use crate::core::model::Known;
+use crate::core::params::Known;
 use crate::core::rules::Rules;
+use crate::core::subject::TypedBy;
 
 /// The number of the tenant that is all tenants.
 pub(crate) const ALL_TENANTS: u32 = EVERYWHERE;
@@ -104,7 +105,12 @@ impl Snapshot {
 #[cfg(test)]
 impl Snapshot {
     /// The answer to a user whose password is taken for right.
-    pub(crate) fn answer_to(&self, user: &str, domain: &str, params: &crate::core::model::Params) -> Vec<u8> {
+    pub(crate) fn answer_to(
+        &self,
+        user: &str,
+        domain: &str,
+        params: &crate::core::params::Params,
+    ) -> Vec<u8> {
         let tenant = self.tenant(&self.fold(domain)).expect("a tenant");
         let user = self.entry(tenant.number, SubjectKind::WORD, &self.fold(user)).expect("a user");
         self.answer(super::Session { tenant, user }, params).body

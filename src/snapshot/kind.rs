@@ -1,6 +1,6 @@
 //! The type of a subject as a number, which is part of the key of the index.
 
-use crate::core::model::Known;
+use crate::core::params::Known;
 
 /// What a name stands for. Names of different kinds are never the same, however
 /// they read.

@@ -1,4 +1,4 @@
-//! Names as they are compared: tenants, users and subjects.
+//! Names as a snapshot stores and finds them.
 
 use std::hash::BuildHasher;
 use std::sync::LazyLock;
@@ -7,45 +7,6 @@ use foldhash::quality::RandomState;
 use smallvec::SmallVec;
 
 use super::kind::SubjectKind;
-
-/// How names are compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Comparison {
-    /// Case (Unicode simple folding) and trailing spaces do not count, as on
-    /// MySQL's default collation.
-    #[default]
-    Folded,
-    /// Byte for byte (`--case-sensitive`).
-    Exact,
-}
-
-/// A name in the form in which equal names are equal bytes.
-pub type Folded = SmallVec<[u8; 64]>;
-
-impl Comparison {
-    /// Brings `name` into the form in which it is stored and looked up.
-    pub fn fold(self, name: &str) -> Folded {
-        match self {
-            Comparison::Exact => SmallVec::from_slice(name.as_bytes()),
-            Comparison::Folded => {
-                let name = name.trim_end_matches(' ');
-                let mut folded = SmallVec::from_slice(name.as_bytes());
-                if name.is_ascii() {
-                    folded.make_ascii_lowercase();
-                    return folded;
-                }
-                folded.clear();
-                for c in name.chars() {
-                    let c = unicode_case_mapping::case_folded(c)
-                        .and_then(|folded| char::from_u32(folded.get()))
-                        .unwrap_or(c);
-                    folded.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-                }
-                folded
-            }
-        }
-    }
-}
 
 /// A name as it is stored: beside its value where it is no longer than most,
 /// so that comparing it is one step less.
@@ -64,37 +25,4 @@ pub(super) fn place(tenant: u32, kind: SubjectKind, name: &[u8]) -> u64 {
 /// The upper half of a [`place`], which is enough to find it again.
 pub(super) fn prefix(place: u64) -> u32 {
     (place >> 32) as u32
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn case_and_trailing_spaces_do_not_count_unless_told() {
-        for (one, other) in [
-            ("Alice", "alice"),
-            ("alice  ", "alice"),
-            ("ÉRIC", "éric"),
-            ("ΣΑΣ", "σας"),
-            ("ẞ", "ß"),
-            ("LINUX ", "linux"),
-        ] {
-            assert_eq!(Comparison::Folded.fold(one), Comparison::Folded.fold(other));
-            assert_ne!(Comparison::Exact.fold(one), Comparison::Exact.fold(other));
-        }
-        for (one, other) in [(" alice", "alice"), ("ss", "ß"), ("e", "é"), ("alice\t", "alice")] {
-            assert_ne!(Comparison::Folded.fold(one), Comparison::Folded.fold(other));
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn folding_is_done_once_and_for_all(name in any::<String>()) {
-            let folded = Comparison::Folded.fold(&name);
-            let text = std::str::from_utf8(&folded).unwrap();
-            prop_assert_eq!(Comparison::Folded.fold(text), folded);
-        }
-    }
 }

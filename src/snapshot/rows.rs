@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::{Folded, SnapshotOptions, Subject};
+use crate::core::conventions::Conventions;
 use crate::core::credential::{Credential, Owner};
 use crate::core::model::{Cell, Row, RuleRow, UserRow};
+use crate::core::names::Folded;
 use crate::core::properties::Side;
 use crate::core::rules::{Compiled, CompiledKey, RuleOrder};
+use crate::core::subject::Subject;
 use crate::core::template::{Fault, Template};
 
 /// Longest property key in bytes, before substitution.
@@ -35,7 +37,7 @@ fn unusable(why: &str) -> UnusableRow {
     UnusableRow(why.to_owned())
 }
 
-impl SnapshotOptions {
+impl Conventions {
     /// Why a load would leave this row out, if it would.
     pub fn unusable(&self, row: &Row) -> Option<String> {
         let quiet = &mut |_, _| ();
@@ -86,7 +88,7 @@ impl Keys {
 
 pub(super) fn user(
     row: &UserRow,
-    options: &SnapshotOptions,
+    options: &Conventions,
     problem: &mut dyn FnMut(&'static str, String),
 ) -> Result<ParsedUser, UnusableRow> {
     let stored_username = required(&row.username, "username")?;
@@ -127,7 +129,7 @@ pub(super) fn user(
 
 pub(super) fn rule(
     row: &RuleRow,
-    options: &SnapshotOptions,
+    options: &Conventions,
     keys: &mut Keys,
     problem: &mut dyn FnMut(&'static str, String),
 ) -> Result<ParsedRule, UnusableRow> {

@@ -3,6 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::core::conventions::Conventions;
+use crate::core::credential::PwdFmt;
 use crate::core::model::{Cell, Change, Row, RuleRow, UserRow};
 
 type UserEntry<'a> = (&'a str, &'a str, &'a str);
@@ -25,11 +27,11 @@ fn rule_row(id: i64, (domain, subject, priority, key, value): RuleRef<'_>) -> Ro
     })
 }
 
-fn plain() -> SnapshotOptions {
-    SnapshotOptions { pwd_fmt: PwdFmt::Plain, ..SnapshotOptions::default() }
+fn plain() -> Conventions {
+    Conventions { pwd_fmt: PwdFmt::Plain, ..Conventions::default() }
 }
 
-fn build(options: SnapshotOptions, rows: impl IntoIterator<Item = Row>) -> (Snapshot, Vec<String>) {
+fn build(options: Conventions, rows: impl IntoIterator<Item = Row>) -> (Snapshot, Vec<String>) {
     let (snapshot, problems) = Writer::build(options, rows);
     assert_eq!(problems.total, problems.first.len());
     (Arc::unwrap_or_clone(snapshot), problems.first.iter().map(ToString::to_string).collect())
@@ -158,7 +160,7 @@ fn one_rule_selected_by_two_parameters_is_answered_once() {
 
 #[test]
 fn exact_comparison_makes_case_count() {
-    let options = SnapshotOptions { comparison: Comparison::Exact, ..plain() };
+    let options = Conventions { comparison: Comparison::Exact, ..plain() };
     let rows = [
         user_row(1, ("a.org", "Alice", "pw")),
         user_row(2, ("a.org", "alice", "pw")),

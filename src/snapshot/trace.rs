@@ -5,9 +5,12 @@ use hashbrown::{HashMap, HashSet};
 
 use super::kind::SubjectKind;
 use super::rows::{self, Keys};
-use super::{DEFAULT, EVERYWHERE, Extras, Session, Snapshot, SnapshotOptions, Subject, TypedBy};
-use crate::core::model::{Known, Params, RuleRow};
+use super::{DEFAULT, EVERYWHERE, Extras, Session, Snapshot};
+use crate::core::conventions::Conventions;
+use crate::core::model::RuleRow;
+use crate::core::params::{Known, Params};
 use crate::core::rules::{self, Compiled, RuleOutcome};
+use crate::core::subject::{Subject, TypedBy};
 
 /// A row of rules, and what became of it. Values may hold passwords, so it does
 /// not implement `Debug`.
@@ -71,7 +74,7 @@ impl Snapshot {
     /// the order in which they count; rows that cannot be used come last.
     pub fn trace<'r>(
         &self,
-        options: &SnapshotOptions,
+        options: &Conventions,
         session: Session<'_>,
         params: &Params,
         rows: impl IntoIterator<Item = &'r RuleRow>,

@@ -12,15 +12,16 @@ use hashbrown::{HashMap, HashSet};
 
 use super::decoys;
 use super::kind::SubjectKind;
-use super::names::{self, Folded, StoredName};
+use super::names::{self, StoredName};
 use super::row_index::{self, RowIndex, RowRecord, UNUSED};
 use super::rows::{self, Keys, UnusableRow};
-use super::{
-    Counts, DEFAULT, EVERYWHERE, Entry, SharedEntry, Snapshot, SnapshotOptions, Subject, Tenant, Trie,
-    TypedBy, UserEntry, sent_for,
-};
-use crate::core::model::{Change, Problem, Row, RuleRow, Table, UserRow};
+use super::{Counts, DEFAULT, EVERYWHERE, Entry, SharedEntry, Snapshot, Tenant, Trie, UserEntry};
+use crate::core::conventions::Conventions;
+use crate::core::model::{Change, Row, RuleRow, Table, UserRow};
+use crate::core::names::Folded;
+use crate::core::problem::Problem;
 use crate::core::rules::{Compiled, RuleSet, Rules};
+use crate::core::subject::{Subject, TypedBy, sent_for};
 
 /// A tenant's default rules are merged with those of all tenants at load if
 /// they are more than one in this many of those, else at each request.
@@ -69,7 +70,7 @@ impl ChangeSummary {
 /// The one who makes snapshots. See the module.
 #[derive(Debug)]
 pub struct Writer {
-    options: SnapshotOptions,
+    options: Conventions,
     current: Snapshot,
     row_index: RowIndex,
     keys: Keys,
@@ -145,7 +146,7 @@ impl IndexKey {
 
 impl Writer {
     /// Begins with an empty snapshot.
-    pub fn new(options: SnapshotOptions) -> Writer {
+    pub fn new(options: Conventions) -> Writer {
         let all = StoredName::new();
         let domains = Domains { numbers: HashMap::from([(all.clone(), EVERYWHERE)]), names: vec![all] };
         let current = Snapshot {
@@ -173,7 +174,7 @@ impl Writer {
     }
 
     /// The snapshot of `rows` alone, and what was wrong with them.
-    pub fn build(options: SnapshotOptions, rows: impl IntoIterator<Item = Row>) -> (Arc<Snapshot>, Problems) {
+    pub fn build(options: Conventions, rows: impl IntoIterator<Item = Row>) -> (Arc<Snapshot>, Problems) {
         let mut writer = Writer::new(options);
         let mut draft = writer.draft();
         for row in rows {

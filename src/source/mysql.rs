@@ -16,7 +16,8 @@ use tokio::time::timeout;
 
 use super::cursor::{Cursor, NEWEST, WINDOW};
 use super::{BATCH, Boxed, Changes, Queries, Query, Source, SourceError, Transaction, Which, one_line};
-use crate::core::model::{Cell, Row, Secret, Table};
+use crate::core::model::{Cell, Row, Table};
+use crate::core::secret::Secret;
 use crate::process::files::{self, Aside};
 
 /// How long a connection may take to be made. Less than the ten seconds in

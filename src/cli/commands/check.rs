@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::print::{Text, counted};
-use super::{edit_session, print};
 use crate::cli::args::{self, ListFormat};
 use crate::cli::config::TableAccess;
+use crate::cli::print::{Text, counted};
+use crate::cli::{edit_session, print};
 use crate::ops::check::{self, CheckReport, CheckSettings, Finding, Severity};
 use crate::snapshot::{Counts, Writer};
 use crate::source::Which;

@@ -9,16 +9,17 @@ use anyhow::Context;
 use serde::Serialize;
 use tinytemplate::TinyTemplate;
 
-use super::print;
 use crate::cli::args;
 use crate::cli::config::Serve;
+use crate::cli::print;
+use crate::core::conventions::Conventions;
+use crate::core::request;
 use crate::reload;
 use crate::serve::app::Prepared;
+use crate::serve::http;
 use crate::serve::http::client_address::TrustedProxies;
-use crate::serve::http::{self, params};
 use crate::serve::listener::ConnectionLimits;
 use crate::serve::throttle;
-use crate::snapshot;
 use crate::source::{Queries, Source, Sqlite};
 
 /// What the text in `demo.txt` is made with.
@@ -57,9 +58,9 @@ pub async fn demo(options: args::DemoArgs) -> anyhow::Result<()> {
         body_timeout: Duration::from_secs(10),
         throttle: throttle::ThrottleSettings { limit: 10, window: Duration::from_secs(60) },
         source: Arc::new(source),
-        snapshot: snapshot::SnapshotOptions::default(),
+        snapshot: Conventions::default(),
         reload: reload::ReloadSettings::default(),
-        params: params::ParamSettings::default(),
+        params: request::ParamSettings::default(),
         access_log: true,
         metrics_tenants: false,
         operators: http::Admin::default(),

@@ -8,15 +8,17 @@ use anyhow::Context;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
-use super::edit_session::shown;
-use super::print::{self, Text, number, text};
-use super::{edit_session, node};
+use super::node;
 use crate::cli::args::{self, ListFormat};
 use crate::cli::config::{self, TableAccess};
+use crate::cli::edit_session;
+use crate::cli::edit_session::shown;
+use crate::cli::print::{self, Text, number, text};
+use crate::core::conventions::Conventions;
 use crate::core::model::{Row, Table};
 use crate::serve::http::admin_key::AdminKey;
 use crate::serve::http::node::ROWS;
-use crate::snapshot::{SnapshotOptions, content};
+use crate::snapshot::content;
 use crate::source::Which;
 
 /// How long to wait at least before rows that differ are looked at again.
@@ -161,7 +163,7 @@ impl FirstPass {
     }
 }
 
-fn name(row: &Row, options: &SnapshotOptions) -> String {
+fn name(row: &Row, options: &Conventions) -> String {
     match row {
         Row::User(row) => format!("{}@{}", shown(&row.username), shown(&row.domain)),
         Row::Rule(row) => format!("{} {}", options.shown_subject(&shown(&row.subject)), shown(&row.key)),

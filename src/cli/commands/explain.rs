@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-use super::print::{self, Text, number, text};
-use super::{edit_session, password};
 use crate::cli::args::{self, ListFormat};
 use crate::cli::config::{self, TableAccess};
+use crate::cli::print::{self, Text, number, text};
+use crate::cli::{edit_session, password};
 use crate::ops::explain::{self, ClientRequest, ExplainReport, RuleReport};
 
 /// The longest value that a table shows; `--format json` shows all of it.

@@ -4,15 +4,14 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 
-use super::print::note;
-use super::rows::note_left_out;
-use super::{edit_session, print};
 use crate::cli::args::{self, Exported};
 use crate::cli::config::{ConfigError, TableAccess};
+use crate::cli::print::{note, note_left_out};
+use crate::cli::{edit_session, print};
+use crate::core::conventions::Conventions;
 use crate::core::model::{Row, Table};
 use crate::ops::transfer::plan::usable;
 use crate::ops::transfer::{FileRule, FileUser, properties_file, rules, users};
-use crate::snapshot::SnapshotOptions;
 use crate::source::{Source, Which};
 
 /// Writes what was asked for. Users go by domain and name, rules by the order in
@@ -75,7 +74,7 @@ pub async fn export(options: args::ExportArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn all_users(source: &dyn Source, options: &SnapshotOptions) -> anyhow::Result<Vec<FileUser>> {
+async fn all_users(source: &dyn Source, options: &Conventions) -> anyhow::Result<Vec<FileUser>> {
     let mut rows = Vec::new();
     let take = |row| {
         if let Row::User(row) = row {
@@ -94,7 +93,7 @@ async fn all_users(source: &dyn Source, options: &SnapshotOptions) -> anyhow::Re
     Ok(users)
 }
 
-async fn all_rules(source: &dyn Source, options: &SnapshotOptions) -> anyhow::Result<Vec<FileRule>> {
+async fn all_rules(source: &dyn Source, options: &Conventions) -> anyhow::Result<Vec<FileRule>> {
     let mut rows = Vec::new();
     let take = |row| {
         if let Row::Rule(row) = row {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::CommandFactory;
 
-use super::print;
+use crate::cli::print;
 use crate::cli::{Cli, args};
 
 /// Prints a completion script.

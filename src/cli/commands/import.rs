@@ -8,12 +8,12 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use serde::Serialize;
 
-use super::edit_session::{self, EditSession};
-use super::print::{self, Text, counted, note};
-use super::progress::Progress;
-use super::rows::{NAMED, note_left_out};
 use crate::cli::args::{self, Content, ListFormat};
 use crate::cli::config::{ConfigError, ImportOrigin, OriginKind, TableAccess};
+use crate::cli::edit_session::{self, EditSession};
+use crate::cli::print::{self, NAMED, Text, counted, note, note_left_out};
+use crate::cli::progress::Progress;
+use crate::core::conventions::Conventions;
 use crate::core::credential::{Credential, Owner, PwdFmt};
 use crate::core::model::{Row, Table};
 use crate::core::properties::{IDENTITY, client_key};
@@ -21,7 +21,6 @@ use crate::core::secret::is_secret;
 use crate::ops::transfer::plan::{Item, Plan, PlanCounts, Told, usable};
 use crate::ops::transfer::properties_file::{self, Target, literal};
 use crate::ops::transfer::{self, FileRule, FileUser, default_spriority, rules, templatize, users};
-use crate::snapshot;
 use crate::source::{Source, Which};
 
 /// What is to be there, each with its line; `None` for what the import is not
@@ -96,7 +95,7 @@ fn of_file(
     file: Option<PathBuf>,
     properties: &Properties,
     replace: bool,
-    options: &snapshot::SnapshotOptions,
+    options: &Conventions,
 ) -> anyhow::Result<Wanted> {
     let (named, text) = read(file.as_deref())?;
     let parsed = || named.clone();
@@ -202,7 +201,7 @@ fn templates(
 async fn of_database(
     origin: ImportOrigin,
     kind: OriginKind,
-    options: &snapshot::SnapshotOptions,
+    options: &Conventions,
 ) -> anyhow::Result<Wanted> {
     let (mut users, mut rules) = (Vec::new(), Vec::new());
     let take = |row| match row {
@@ -225,10 +224,7 @@ async fn of_database(
 
 /// A user whose password cannot be used is a user all the same, perhaps on
 /// purpose; thousands of them are the wrong `--pwd-fmt`.
-fn note_unusable_passwords<'u>(
-    users: impl Iterator<Item = &'u FileUser>,
-    options: &snapshot::SnapshotOptions,
-) {
+fn note_unusable_passwords<'u>(users: impl Iterator<Item = &'u FileUser>, options: &Conventions) {
     let is_unusable = |user: &FileUser| {
         let realm = options.realm.as_deref().unwrap_or(&user.domain);
         let owner = Owner { username: &user.username, realm };
@@ -251,7 +247,7 @@ async fn make(
     replace: bool,
     dry_run: bool,
     format: ListFormat,
-    options: &snapshot::SnapshotOptions,
+    options: &Conventions,
 ) -> anyhow::Result<()> {
     let Wanted { named, users, rules, scope } = wanted;
     let comparison = options.comparison;
@@ -359,7 +355,7 @@ struct Edited {
 }
 
 impl Edited {
-    fn new<T: Item>(plan: &Plan<T>, dry_run: bool, options: &snapshot::SnapshotOptions) -> Edited {
+    fn new<T: Item>(plan: &Plan<T>, dry_run: bool, options: &Conventions) -> Edited {
         let PlanCounts { added, set: changed, removed, kept } = plan.counts;
         let edits = dry_run.then(|| plan.told(options).collect());
         Edited { added, changed, removed, kept, edits }

@@ -6,15 +6,17 @@ use std::process::ExitCode;
 
 use anyhow::{Context, anyhow, bail};
 
-use super::edit_session::{self, EditSession};
-use super::print::{self, Text};
 use crate::cli::args::{self, ListFormat};
 use crate::cli::config::TableAccess;
-use crate::core::model::{Cell, Known, Row, RuleRow, Table};
+use crate::cli::edit_session::{self, EditSession};
+use crate::cli::print::{self, Text};
+use crate::core::model::{Cell, Row, RuleRow, Table};
+use crate::core::names::Folded;
+use crate::core::params::Known;
+use crate::core::subject::{Subject, TypedBy, sent_for};
 use crate::core::template;
 use crate::ops::check::{self, Severity};
 use crate::ops::transfer::default_spriority;
-use crate::snapshot::{Folded, Subject, TypedBy, sent_for};
 use crate::source::{self, Columns, Edit, Which};
 use listing::RuleListing;
 

@@ -1,6 +1,6 @@
 //! `--setup`
 
-use super::print::{self, Text};
+use crate::cli::print::{self, Text};
 use crate::source::Source;
 
 /// Makes or upgrades the tables of `source` and says what was done.

@@ -10,8 +10,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::node;
-use super::print::{self, Text, number, text};
 use crate::cli::args::{self, ListFormat};
+use crate::cli::print::{self, Text, number, text};
 use crate::serve::http::node::NodeStatus;
 use crate::telemetry::visible::{EscapeStyle, escape};
 

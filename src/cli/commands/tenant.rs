@@ -5,12 +5,12 @@ use std::process::ExitCode;
 use hashbrown::{HashMap, HashSet};
 use serde::Serialize;
 
-use super::edit_session;
-use super::print::{self, number, text};
 use crate::cli::args;
 use crate::cli::config::TableAccess;
+use crate::cli::edit_session;
+use crate::cli::print::{self, number, text};
 use crate::core::model::Row;
-use crate::snapshot::Folded;
+use crate::core::names::Folded;
 use crate::source::Which;
 
 /// A tenant as lists show it.

@@ -7,15 +7,16 @@ use std::process::ExitCode;
 use anyhow::bail;
 use serde::Serialize;
 
-use super::edit_session::{self, EditSession};
-use super::password;
-use super::print::{self, Text, number, text};
 use super::rule::listing::{self, RuleListing};
 use crate::cli::args::{self, ListFormat};
 use crate::cli::config::{self, TableAccess};
+use crate::cli::edit_session::{self, EditSession};
+use crate::cli::password;
+use crate::cli::print::{self, Text, number, text};
+use crate::core::conventions::Conventions;
 use crate::core::credential::{self, Owner, PwdFmt, Storage, stored_as};
 use crate::core::model::{Cell, Row, Table, UserRow};
-use crate::snapshot::{self, Means, sent_for};
+use crate::core::subject::{Means, sent_for};
 use crate::source::{Columns, Edit, Which};
 use lookup::{UserLookup, UserRecords};
 
@@ -165,7 +166,7 @@ struct ShownUser {
 }
 
 impl ShownUser {
-    fn new(row: &UserRow, counts: bool, options: &snapshot::SnapshotOptions) -> ShownUser {
+    fn new(row: &UserRow, counts: bool, options: &Conventions) -> ShownUser {
         let stored = row.password.text().map(Option::unwrap_or_default);
         ShownUser {
             id: row.id,

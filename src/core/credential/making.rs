@@ -5,7 +5,7 @@ use sha_crypt::ShaCrypt;
 use sha2::{Digest, Sha256};
 
 use super::{Credential, MAX_SLOW_PASSWORD, Owner, PwdFmt, Scheme, foreign};
-use crate::core::model::UNFILLED_PASSWORD;
+use crate::core::params::UNFILLED_PASSWORD;
 
 /// Bcrypt looks at so many bytes of a password, and no further.
 const MAX_BCRYPT_PASSWORD: usize = 72;

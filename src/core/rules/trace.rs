@@ -3,7 +3,7 @@
 use hashbrown::HashMap;
 
 use super::{Compiled, KeyClaims, KeyId, RuleOrder, RuleRef, Skips};
-use crate::core::model::{Known, ParamName, Params};
+use crate::core::params::{Known, ParamName, Params};
 
 /// What became of a rule that matches a request.
 #[derive(Debug, Clone, PartialEq, Eq)]

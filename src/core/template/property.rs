@@ -93,7 +93,7 @@ pub fn is_placeholders(template: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::model::Params;
+    use crate::core::params::Params;
     use crate::core::properties::{Side, client_key};
     use crate::core::template::Template;
     use proptest::prelude::*;

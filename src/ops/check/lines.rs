@@ -8,12 +8,14 @@ use hashbrown::HashMap;
 use super::names::{Standing, standing};
 use super::table::{RuleTable, read_value};
 use super::{CheckReport, prefixes};
-use crate::core::model::{Known, ParamName};
+use crate::core::conventions::Conventions;
+use crate::core::params::{Known, ParamName};
 use crate::core::properties;
 use crate::core::rules::RuleRef;
 use crate::core::secret;
+use crate::core::subject::TypedBy;
 use crate::core::template::TemplatePiece;
-use crate::snapshot::{ALL_TENANTS, Audience, NameEntry, Snapshot, SnapshotOptions, TypedBy};
+use crate::snapshot::{ALL_TENANTS, Audience, NameEntry, Snapshot};
 
 const MANDATORY: &str = "net.java.sip.communicator.plugin.provisioning.MANDATORY";
 const SUBJECT: &str = "subject";
@@ -34,7 +36,7 @@ struct KeyFacts {
 
 pub(super) fn check(
     snapshot: &Snapshot,
-    options: &SnapshotOptions,
+    options: &Conventions,
     rules: &RuleTable<'_>,
     report: &mut CheckReport,
 ) {
@@ -57,11 +59,7 @@ pub(super) fn check(
 
 /// What is wrong with a subject, and so with every rule for it. Of bare words the
 /// load has said it.
-fn subject(
-    snapshot: &Snapshot,
-    options: &SnapshotOptions,
-    named: NameEntry<'_>,
-) -> Vec<(&'static str, String)> {
+fn subject(snapshot: &Snapshot, options: &Conventions, named: NameEntry<'_>) -> Vec<(&'static str, String)> {
     match named.audience() {
         Audience::User(user) if !named.is_word() && !snapshot.has_user(named.tenant(), user) => {
             let of = if named.tenant() == ALL_TENANTS { "no tenant has" } else { "its tenant does not have" };
@@ -83,7 +81,7 @@ fn of_name(
     name: &str,
     column: &str,
     is_needed: bool,
-    options: &SnapshotOptions,
+    options: &Conventions,
 ) -> Option<(&'static str, String)> {
     let is_subject = column == SUBJECT;
     match standing(name, options) {
@@ -122,11 +120,7 @@ fn of_name(
     }
 }
 
-fn names_of(
-    piece: TemplatePiece<'_>,
-    column: &str,
-    options: &SnapshotOptions,
-) -> Vec<(&'static str, String)> {
+fn names_of(piece: TemplatePiece<'_>, column: &str, options: &Conventions) -> Vec<(&'static str, String)> {
     let mut found: Vec<_> = piece
         .params()
         .filter_map(|(name, is_needed)| match name {
@@ -146,7 +140,7 @@ fn names_of(
 }
 
 impl KeyFacts {
-    fn of(rule: RuleRef<'_>, options: &SnapshotOptions) -> KeyFacts {
+    fn of(rule: RuleRef<'_>, options: &Conventions) -> KeyFacts {
         let piece = rule.key();
         // Whatever a parameter holds, it is escaped: a letter stands for all.
         let sample = piece.sample("x");
@@ -185,7 +179,7 @@ fn fault(key: &str) -> Option<(&'static str, String)> {
     }
 }
 
-fn of_rule(rule: RuleRef<'_>, key: &KeyFacts, options: &SnapshotOptions, report: &mut CheckReport) {
+fn of_rule(rule: RuleRef<'_>, key: &KeyFacts, options: &Conventions, report: &mut CheckReport) {
     let id = rule.order().id;
     let value = rule.value();
     let of_value = names_of(value, "property_value", options);

@@ -1,7 +1,7 @@
 //! Names of parameters: which are known, and which was probably meant.
 
-use crate::core::model::Known;
-use crate::snapshot::SnapshotOptions;
+use crate::core::conventions::Conventions;
+use crate::core::params::Known;
 
 /// What else clients can fill by themselves.
 const OTHERS: [&str; 2] = ["home.location", "home.name"];
@@ -27,13 +27,13 @@ pub(super) enum Standing {
 /// What names begin with that have a dot.
 const GROUPS: [&str; 3] = ["env", "home", "system"];
 
-fn all<'o>(options: &'o SnapshotOptions) -> impl Iterator<Item = &'o str> {
+fn all<'o>(options: &'o Conventions) -> impl Iterator<Item = &'o str> {
     let aliases = options.aliases.iter().map(|(alias, _)| alias.as_str());
     let known = Known::ALL.into_iter().map(|known| -> &'o str { known.name() });
     known.chain(aliases).chain(OTHERS)
 }
 
-pub(super) fn standing(name: &str, options: &SnapshotOptions) -> Standing {
+pub(super) fn standing(name: &str, options: &Conventions) -> Standing {
     let alias = options.aliases.iter().find(|(alias, _)| alias == name);
     if let Some((_, known)) = alias.filter(|_| Known::from_name(name).is_none()) {
         return Standing::Alias(known.name());
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn a_slip_is_told_from_a_name_of_the_operators_own() {
-        let options = SnapshotOptions::default();
+        let options = Conventions::default();
         let near = |name: &str| Standing::Near(name.into());
         for (name, expected) in [
             ("username", Standing::Known),
@@ -100,7 +100,7 @@ mod tests {
             let mut name = b"hostname".to_vec();
             name.swap(at, at + 1);
             let name = String::from_utf8(name).unwrap();
-            prop_assert_eq!(standing(&name, &SnapshotOptions::default()), Standing::Near("hostname".into()));
+            prop_assert_eq!(standing(&name, &Conventions::default()), Standing::Near("hostname".into()));
         }
     }
 }

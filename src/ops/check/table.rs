@@ -7,10 +7,11 @@ use std::ops::Range;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use crate::core::model::{Known, ParamName};
+use crate::core::params::{Known, ParamName};
 use crate::core::properties;
 use crate::core::rules::{RuleOrder, RuleRef, StaticKey};
-use crate::snapshot::{ALL_TENANTS, Audience, Snapshot, TypedBy};
+use crate::core::subject::TypedBy;
+use crate::snapshot::{ALL_TENANTS, Audience, Snapshot};
 
 /// No subject.
 const NONE: u32 = u32::MAX;

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::core::model::{Cell, Row, RuleRow, UserRow};
-use crate::snapshot::{Comparison, Writer};
+use crate::core::names::Comparison;
+use crate::snapshot::Writer;
 use proptest::prelude::*;
 
 /// An md5.
@@ -25,14 +26,14 @@ fn rule(id: i64, domain: &str, subject: &str, priorities: (i64, i64), key: &str,
 }
 
 fn load(rows: &[Row]) -> (std::sync::Arc<Snapshot>, Vec<Problem>) {
-    let (snapshot, problems) = Writer::build(SnapshotOptions::default(), rows.to_vec());
+    let (snapshot, problems) = Writer::build(Conventions::default(), rows.to_vec());
     (snapshot, problems.first)
 }
 
 fn report(rows: &[Row]) -> CheckReport {
     let (snapshot, problems) = load(rows);
     let settings = CheckSettings { ignored: vec!["weak-hash".into()], each_user: false };
-    check(&snapshot, problems, &SnapshotOptions::default(), &settings)
+    check(&snapshot, problems, &Conventions::default(), &settings)
 }
 
 /// What is found, as code and id, in these rules of a tenant with the users
@@ -119,7 +120,7 @@ fn a_user_or_domain_of_one_tenant_meets_no_other_tenants_rules() {
 #[test]
 fn a_users_name_that_clients_send_for_something_is_told_however_names_are_compared() {
     for comparison in [Comparison::default(), Comparison::Exact] {
-        let options = SnapshotOptions { comparison, ..SnapshotOptions::default() };
+        let options = Conventions { comparison, ..Conventions::default() };
         for name in ["Linux", "Windows 10", "AMD64"] {
             let rows = [user(1, "a.org", name), rule(1, "a.org", name, (1, 1), "k", "v")];
             let (snapshot, problems) = Writer::build(options.clone(), rows);
@@ -399,7 +400,7 @@ fn weak_hashes_are_told_once_a_tenant_or_each() {
     let (snapshot, problems) = load(&rows);
     let ids = |each_user| -> Vec<i64> {
         let settings = CheckSettings { ignored: Vec::new(), each_user };
-        let report = check(&snapshot, problems.clone(), &SnapshotOptions::default(), &settings);
+        let report = check(&snapshot, problems.clone(), &Conventions::default(), &settings);
         assert!(report.findings.iter().all(|finding| finding.code == "weak-hash"));
         report.findings.iter().map(|finding| finding.id).collect()
     };
@@ -453,7 +454,7 @@ proptest! {
     #[test]
     fn nothing_that_the_load_says_is_missing(rows in prop::collection::vec(row(), 0..24)) {
         let (snapshot, problems) = load(&rows);
-        let report = check(&snapshot, problems.clone(), &SnapshotOptions::default(), &CheckSettings::default());
+        let report = check(&snapshot, problems.clone(), &Conventions::default(), &CheckSettings::default());
         for problem in problems {
             let is_it = |finding: &&Finding| {
                 (finding.code, finding.table, finding.id, &finding.message)
@@ -486,7 +487,7 @@ proptest! {
         for (user, domain) in [("alice", "a.org"), ("linux", "b.org"), ("bob", "a.org")] {
             for more in [&[][..], &[("osname", "linux")], &[("hwaddr", "bob"), ("osname", "x")], &[("arch", "linux"), ("hwaddr", "")]] {
                 let own = [("username", user), ("domain", domain), ("password", "")];
-                let params: crate::core::model::Params = own.iter().chain(more).copied().collect();
+                let params: crate::core::params::Params = own.iter().chain(more).copied().collect();
                 prop_assert_eq!(
                     String::from_utf8(all.answer_to(user, domain, &params)),
                     String::from_utf8(rest.answer_to(user, domain, &params))

@@ -4,11 +4,14 @@ use hashbrown::HashMap;
 use serde::Serialize;
 
 use super::ClientRequest;
-use crate::core::model::{Cell, HIDDEN, Known, Params, RuleRow};
+use crate::core::conventions::Conventions;
+use crate::core::model::{Cell, RuleRow};
+use crate::core::params::{Known, Params};
 use crate::core::properties;
 use crate::core::rules::{Compiled, RuleOrder, RuleOutcome};
 use crate::core::secret;
-use crate::snapshot::{Fate, Mismatch, Session, Snapshot, SnapshotOptions, Traced};
+use crate::core::secret::HIDDEN;
+use crate::snapshot::{Fate, Mismatch, Session, Snapshot, Traced};
 
 /// Rules of one key that do not match, as many as are listed without being
 /// asked for.
@@ -86,7 +89,7 @@ impl ExplainReport {
     /// of those for one key that match nothing a few are listed.
     pub fn new(
         snapshot: &Snapshot,
-        options: &SnapshotOptions,
+        options: &Conventions,
         session: Session<'_>,
         request: &ClientRequest,
         rows: &[RuleRow],
@@ -186,7 +189,7 @@ impl Traced<'_> {
     }
 }
 
-fn rule(traced: &Traced<'_>, shown: &Params, options: &SnapshotOptions) -> RuleReport {
+fn rule(traced: &Traced<'_>, shown: &Params, options: &Conventions) -> RuleReport {
     let Traced { row, rule, fate } = traced;
     let stored = |cell: &Cell| match cell {
         Cell::Null => String::new(),

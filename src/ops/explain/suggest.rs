@@ -3,7 +3,8 @@
 use hashbrown::HashSet;
 
 use super::{ClientRequest, ExplainRefusal};
-use crate::core::model::{Known, UserRow};
+use crate::core::model::UserRow;
+use crate::core::params::Known;
 use crate::snapshot::Snapshot;
 
 /// As many as are worth reading.

@@ -4,8 +4,8 @@ use proptest::sample::select;
 use super::*;
 use crate::core::credential::PwdFmt;
 use crate::core::model::{Cell, Change, Table};
+use crate::core::request::ParamSettings;
 use crate::core::rules;
-use crate::serve::http::params::ParamSettings;
 use crate::snapshot::Fate;
 
 type RuleText<'a> = (&'a str, &'a str, i64, &'a str, &'a str);
@@ -30,8 +30,8 @@ fn rules(rules: &[RuleText<'_>]) -> Vec<RuleRow> {
     (1..).zip(rules).map(|(id, text)| rule(id, *text)).collect()
 }
 
-fn plain() -> SnapshotOptions {
-    SnapshotOptions { pwd_fmt: PwdFmt::Plain, ..SnapshotOptions::default() }
+fn plain() -> Conventions {
+    Conventions { pwd_fmt: PwdFmt::Plain, ..Conventions::default() }
 }
 
 fn pairs(sent: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -292,9 +292,9 @@ fn ask(snapshot: &Snapshot, sent: &[(String, String)], how: u8, settings: &Param
         sent.iter().map(|(name, value)| format!("{}:{}", text(name), text(value))).collect();
     let json = format!("{{{}}}", members.join(","));
     let (params, _) = match how {
-        0 => params::read("", Body::Form(form.as_bytes()), None, settings),
-        1 => params::read(&form, Body::Empty, None, settings),
-        _ => params::read("", Body::Json(json.as_bytes()), None, settings),
+        0 => request::read("", Body::Form(form.as_bytes()), None, settings),
+        1 => request::read(&form, Body::Empty, None, settings),
+        _ => request::read("", Body::Json(json.as_bytes()), None, settings),
     }
     .expect("well-formed");
     match snapshot.authenticate(&params) {

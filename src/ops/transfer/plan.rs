@@ -11,9 +11,10 @@ use hashbrown::hash_map::Entry;
 use serde::Serialize;
 
 use super::{FileError, FileRule, FileUser};
+use crate::core::conventions::Conventions;
 use crate::core::model::{Row, RuleRow, Table, UserRow};
+use crate::core::names::{Comparison, Folded};
 use crate::core::rules::{CompiledKey, KeyIdentity};
-use crate::snapshot::{Comparison, Folded, SnapshotOptions};
 use crate::source::{Columns, Edit};
 
 /// What a file has many of.
@@ -36,14 +37,14 @@ pub trait Item: Sized {
     /// What counts before the id. The same for all where the id does not count.
     fn order(&self) -> (Option<i32>, Option<i32>);
     /// Its name for people: never a password or a value.
-    fn label(&self, options: &SnapshotOptions) -> String;
+    fn label(&self, options: &Conventions) -> String;
     /// See [`FileUser::row`].
     fn to_row(&self, id: i64) -> Row;
     /// See [`FileUser::read`].
     ///
     /// # Errors
     /// Why the server cannot use it.
-    fn read(row: &Self::TableRow, options: &SnapshotOptions) -> Result<Self, String>;
+    fn read(row: &Self::TableRow, options: &Conventions) -> Result<Self, String>;
     /// The id of a row.
     fn id(row: &Self::TableRow) -> i64;
 }
@@ -71,7 +72,7 @@ impl Item for FileUser {
         (None, None)
     }
 
-    fn label(&self, _: &SnapshotOptions) -> String {
+    fn label(&self, _: &Conventions) -> String {
         format!("{}@{}", self.username, self.domain)
     }
 
@@ -79,7 +80,7 @@ impl Item for FileUser {
         Row::User(self.row(id))
     }
 
-    fn read(row: &UserRow, options: &SnapshotOptions) -> Result<Self, String> {
+    fn read(row: &UserRow, options: &Conventions) -> Result<Self, String> {
         FileUser::read(row, options)
     }
 
@@ -118,7 +119,7 @@ impl Item for FileRule {
         FileRule::order(self)
     }
 
-    fn label(&self, options: &SnapshotOptions) -> String {
+    fn label(&self, options: &Conventions) -> String {
         let FileRule { domain, subject, key, .. } = self;
         let subject = options.shown_subject(subject);
         format!("{subject} of {}: {key}", if domain.is_empty() { "all tenants" } else { domain })
@@ -128,7 +129,7 @@ impl Item for FileRule {
         Row::Rule(self.row(id))
     }
 
-    fn read(row: &RuleRow, options: &SnapshotOptions) -> Result<Self, String> {
+    fn read(row: &RuleRow, options: &Conventions) -> Result<Self, String> {
         FileRule::read(row, options)
     }
 
@@ -140,7 +141,7 @@ impl Item for FileRule {
 /// What the server uses of `rows`, in the order in which it counts, and what it
 /// leaves out, in words. Of users whose names are the same to it, the lowest id
 /// counts.
-pub fn usable<T: Item>(rows: Vec<T::TableRow>, options: &SnapshotOptions) -> (Vec<T>, Vec<String>) {
+pub fn usable<T: Item>(rows: Vec<T::TableRow>, options: &Conventions) -> (Vec<T>, Vec<String>) {
     let (mut usable, mut left_out) = (Vec::with_capacity(rows.len()), Vec::new());
     for row in rows {
         let id = T::id(&row);
@@ -246,7 +247,7 @@ impl<T: Item> Plan<T> {
         mut there: Vec<(i64, Option<T>)>,
         wanted: Vec<(u64, T)>,
         replace: bool,
-        options: &SnapshotOptions,
+        options: &Conventions,
     ) -> Result<Plan<T>, FileError> {
         // Of several that are the same one, the first is the one that counts.
         there.sort_by_key(|(id, item)| (item.as_ref().map(T::order), *id));
@@ -294,12 +295,12 @@ impl<T: Item> Plan<T> {
     }
 
     /// What becomes of each row, as in a diff: what goes, what changes, what comes.
-    pub fn told<'p>(&'p self, options: &'p SnapshotOptions) -> impl Iterator<Item = Told> + 'p {
+    pub fn told<'p>(&'p self, options: &'p Conventions) -> impl Iterator<Item = Told> + 'p {
         self.kinds(options).into_iter().flatten()
     }
 
     /// Up to `most` lines for each of the three.
-    pub fn lines(&self, most: usize, options: &SnapshotOptions) -> Vec<String> {
+    pub fn lines(&self, most: usize, options: &Conventions) -> Vec<String> {
         let mut lines = Vec::new();
         for (sign, mut all) in ['-', '~', '+'].into_iter().zip(self.kinds(options)) {
             lines.extend(all.by_ref().take(most).map(|told| format!("{sign} {told}")));
@@ -311,7 +312,7 @@ impl<T: Item> Plan<T> {
         lines
     }
 
-    fn kinds<'p>(&'p self, options: &'p SnapshotOptions) -> [Box<dyn Iterator<Item = Told> + 'p>; 3] {
+    fn kinds<'p>(&'p self, options: &'p Conventions) -> [Box<dyn Iterator<Item = Told> + 'p>; 3] {
         let told = |what, id, item: &T| Told { what, id, row: item.label(options), columns: Vec::new() };
         let removed = self.removed.iter().map(move |(id, item)| match item {
             Some(item) => told("remove", Some(*id), item),
@@ -370,7 +371,7 @@ impl<T: Item> Plan<T> {
 fn matched<T: Item>(
     there: &[(i64, Option<T>)],
     wanted: &[(u64, T)],
-    options: &SnapshotOptions,
+    options: &Conventions,
 ) -> Result<Vec<Option<usize>>, FileError> {
     let (mut first, mut next) = chains(there, options.comparison);
     let mut find = |item: &T, fits: &dyn Fn(&T) -> bool| {

@@ -7,11 +7,11 @@ use std::ops::Range;
 use hashbrown::{HashMap, HashSet};
 
 use super::{FileError, FileRule};
-use crate::core::model::Params;
+use crate::core::conventions::Conventions;
+use crate::core::params::Params;
 use crate::core::properties::Side;
 use crate::core::rules::CompiledKey;
 use crate::core::template::Template;
-use crate::snapshot::SnapshotOptions;
 
 /// A property as it is written.
 #[derive(Clone, PartialEq, Eq)]
@@ -204,7 +204,7 @@ impl Target<'_> {
     pub fn rules(
         &self,
         templates: impl IntoIterator<Item = (u64, String, String)>,
-        options: &SnapshotOptions,
+        options: &Conventions,
     ) -> Result<Vec<(u64, FileRule)>, FileError> {
         let rules = (1..).zip(templates).map(|(place, (line, key, value))| {
             let (domain, subject) = (self.domain.to_owned(), self.subject.to_owned());

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::table::{self, CsvColumn, Fields};
 use super::{DEFAULT_PPRIORITY, FileError, FileRule, default_spriority};
-use crate::snapshot::SnapshotOptions;
+use crate::core::conventions::Conventions;
 
 /// The names of the tables' own columns will do, as in a dump.
 const COLUMNS: [CsvColumn; 6] = [
@@ -24,7 +24,7 @@ const COLUMNS: [CsvColumn; 6] = [
 ///
 /// # Errors
 /// On the first line that is not as it must be.
-pub fn parse_csv(text: &[u8], options: &SnapshotOptions) -> Result<Vec<(u64, FileRule)>, FileError> {
+pub fn parse_csv(text: &[u8], options: &Conventions) -> Result<Vec<(u64, FileRule)>, FileError> {
     table::read(text, &COLUMNS, |fields| {
         let (domain, subject) = (fields.text(0), fields.text(1));
         let rule = FileRule {
@@ -102,7 +102,7 @@ impl Object<'_> {
 
 /// A list of rules. Each is checked while it is read, so that the error knows
 /// the line.
-struct Checked<'o>(&'o SnapshotOptions);
+struct Checked<'o>(&'o Conventions);
 
 impl<'de> Visitor<'de> for Checked<'_> {
     type Value = Vec<FileRule>;
@@ -126,7 +126,7 @@ impl<'de> Visitor<'de> for Checked<'_> {
 ///
 /// # Errors
 /// On the first that is not as it must be.
-pub fn parse_json(text: &[u8], options: &SnapshotOptions) -> Result<Vec<(u64, FileRule)>, FileError> {
+pub fn parse_json(text: &[u8], options: &Conventions) -> Result<Vec<(u64, FileRule)>, FileError> {
     let mut json = serde_json::Deserializer::from_slice(text);
     let rules = json.deserialize_seq(Checked(options)).and_then(|rules| json.end().map(|()| rules));
     let rules = rules.map_err(|error| {
@@ -192,25 +192,25 @@ mod tests {
     fn a_priority_that_is_not_said_is_the_default_one() {
         let csv = b"subject,property_key,property_value\ndefault,k,v\nbob,k,v\n";
         assert_eq!(
-            priorities(parse_csv(csv, &SnapshotOptions::default())),
+            priorities(parse_csv(csv, &Conventions::default())),
             [(Some(9), Some(10)), (Some(5), Some(10))]
         );
         let csv = b"subject,spriority,ppriority,key,value\nbob,,-7,k,v\n";
-        assert_eq!(priorities(parse_csv(csv, &SnapshotOptions::default())), [(None, Some(-7))]);
+        assert_eq!(priorities(parse_csv(csv, &Conventions::default())), [(None, Some(-7))]);
         let json = br#"[{"subject":"bob","key":"k","value":"v","spriority":null}]"#;
-        assert_eq!(priorities(parse_json(json, &SnapshotOptions::default())), [(None, Some(10))]);
+        assert_eq!(priorities(parse_json(json, &Conventions::default())), [(None, Some(10))]);
     }
 
     #[test]
     fn a_bad_line_is_named_by_its_number_and_without_its_value() {
         let error = |csv: &str| {
-            parse_csv(csv.as_bytes(), &SnapshotOptions::default()).err().map(|error| error.to_string())
+            parse_csv(csv.as_bytes(), &Conventions::default()).err().map(|error| error.to_string())
         };
         let found = error("subject,key,value,spriority\na,k,v,1\na,k,secret,secret\n").expect("refused");
         assert!(found.starts_with("line 3: spriority") && !found.contains("secret"), "{found}");
         assert!(error("subject,key,value\n,k,v\n").expect("refused").contains("line 2: the subject"));
         let error = |json: &str| {
-            parse_json(json.as_bytes(), &SnapshotOptions::default()).err().map(|error| error.to_string())
+            parse_json(json.as_bytes(), &Conventions::default()).err().map(|error| error.to_string())
         };
         for (json, words) in [
             ("[\n{\"subject\":\"a\",\"key\":\"k\",\"value\":4711}]", "line 2: "),
@@ -242,17 +242,17 @@ mod tests {
         fn what_is_written_is_read_back(texts in prop::collection::vec(any::<Texts>(), 0..5)) {
             let rules = rules(texts);
             let (csv, json) = (write_csv(&rules), write_json(&rules));
-            prop_assert!(bare(parse_csv(&csv, &SnapshotOptions::default()).expect("CSV")) == rules);
-            prop_assert!(bare(parse_json(&json, &SnapshotOptions::default()).expect("JSON")) == rules);
+            prop_assert!(bare(parse_csv(&csv, &Conventions::default()).expect("CSV")) == rules);
+            prop_assert!(bare(parse_json(&json, &Conventions::default()).expect("JSON")) == rules);
         }
 
         #[test]
         fn any_bytes_are_read_or_refused(bytes: Vec<u8>, text in r#"[\[\]{}",:a1\n ]{0,40}"#) {
             for bytes in [&bytes[..], text.as_bytes()] {
-                let _ = parse_csv(bytes, &SnapshotOptions::default());
-                let _ = parse_json(bytes, &SnapshotOptions::default());
-                let _ = parse_csv(&[b"subject,key,value\n", bytes].concat(), &SnapshotOptions::default());
-                let _ = parse_json(&[b"[{\"subject\":", bytes].concat(), &SnapshotOptions::default());
+                let _ = parse_csv(bytes, &Conventions::default());
+                let _ = parse_json(bytes, &Conventions::default());
+                let _ = parse_csv(&[b"subject,key,value\n", bytes].concat(), &Conventions::default());
+                let _ = parse_json(&[b"[{\"subject\":", bytes].concat(), &Conventions::default());
             }
         }
     }

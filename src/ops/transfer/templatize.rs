@@ -298,7 +298,7 @@ mod tests {
         fn a_templatized_file_renders_what_it_was_for_this_account(
             text in r"(x\.USER_ID|a|rooms/al@b\.c)=(al|b\.c|@|\\:|\\u0040|\$|[a.\\ é]){0,6}",
         ) {
-            use crate::core::model::Params;
+            use crate::core::params::Params;
             use crate::core::properties::Side;
             use crate::core::template::Template;
             let Ok((properties, _)) = parse(text.as_bytes()) else { return Ok(()) };

@@ -2,8 +2,8 @@
 
 use super::table::{self, CsvColumn};
 use super::{FileError, FileUser};
-use crate::core::model::Secret;
-use crate::snapshot::SnapshotOptions;
+use crate::core::conventions::Conventions;
+use crate::core::secret::Secret;
 
 const COLUMNS: [CsvColumn; 3] =
     [CsvColumn(&["username"], true), CsvColumn(&["domain"], true), CsvColumn(&["password"], true)];
@@ -12,7 +12,7 @@ const COLUMNS: [CsvColumn; 3] =
 ///
 /// # Errors
 /// On the first line that is not as it must be.
-pub fn parse(text: &[u8], options: &SnapshotOptions) -> Result<Vec<(u64, FileUser)>, FileError> {
+pub fn parse(text: &[u8], options: &Conventions) -> Result<Vec<(u64, FileUser)>, FileError> {
     table::read(text, &COLUMNS, |fields| {
         let password = Secret::new(fields.text(2));
         let user = FileUser { username: fields.text(0), domain: fields.text(1), password };
@@ -35,7 +35,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn read(text: &[u8]) -> Result<Vec<(u64, FileUser)>, FileError> {
-        parse(text, &SnapshotOptions::default())
+        parse(text, &Conventions::default())
     }
 
     fn error(text: &str) -> String {

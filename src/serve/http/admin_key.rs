@@ -9,7 +9,8 @@
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use crate::core::model::{Secret, Table};
+use crate::core::model::Table;
+use crate::core::secret::Secret;
 
 /// The shortest secret, in bytes: one that can be guessed protects nothing.
 pub const SHORTEST: usize = 32;

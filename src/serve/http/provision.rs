@@ -10,11 +10,12 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::time::timeout;
 
-use super::params::{self, Body, UsernameOrigin};
 use super::{AccessRecord, Refusal, ServerState, shown, slow, text};
-use crate::core::model::{Known, Params};
+use crate::core::names::Folded;
+use crate::core::params::{Known, Params};
+use crate::core::request::{self, Body, UsernameOrigin};
 use crate::serve::throttle::{By, Throttled};
-use crate::snapshot::{Folded, Served, Session, SignIn};
+use crate::snapshot::{Served, Session, SignIn};
 
 /// The largest body in bytes. The largest that a client makes by itself is
 /// well under one of these kilobytes.
@@ -40,7 +41,7 @@ pub(super) async fn provision(
     let query = head.uri.query().unwrap_or_default();
     let authorization = head.headers.get(AUTHORIZATION).map(|value| value.as_bytes());
     let (params, origin) =
-        params::read(query, body, authorization, &state.params).map_err(Refusal::Malformed)?;
+        request::read(query, body, authorization, &state.params).map_err(Refusal::Malformed)?;
     record.tenant = params.known(Known::Domain).map(str::to_owned);
     record.username = params.known(Known::Username).map(str::to_owned);
 

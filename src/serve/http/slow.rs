@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::provision::Attempt;
 use super::{Refusal, ServerState};
-use crate::core::model::{Known, Params};
+use crate::core::params::{Known, Params};
 use crate::snapshot::Pending;
 
 /// How long a sign-in may wait for its slow hash to be computed: the client

@@ -2,10 +2,11 @@
 
 use serde::Serialize;
 
-use super::super::print::{self, number};
-use crate::core::model::{Cell, HIDDEN, RuleRow};
+use crate::cli::print::{self, number};
+use crate::core::conventions::Conventions;
+use crate::core::model::{Cell, RuleRow};
+use crate::core::secret::HIDDEN;
 use crate::core::secret::is_secret;
-use crate::snapshot::SnapshotOptions;
 
 /// So many ids are named at most.
 const NAMED: usize = 10;
@@ -33,7 +34,7 @@ pub struct RuleListing {
 
 impl RuleListing {
     /// Of a secret, only placeholders are shown, unless secrets are.
-    pub fn new(row: &RuleRow, show_secrets: bool, options: &SnapshotOptions) -> RuleListing {
+    pub fn new(row: &RuleRow, show_secrets: bool, options: &Conventions) -> RuleListing {
         let subject = |stored: String| match show_secrets {
             true => stored,
             false => options.shown_subject(&stored).into_owned(),
@@ -91,7 +92,7 @@ pub fn order(row: &RuleRow) -> impl Ord + use<> {
 
 /// A cell's text; `None` for NULL.
 pub fn text(cell: &Cell) -> Option<String> {
-    (*cell != Cell::Null).then(|| super::super::edit_session::shown(cell))
+    (*cell != Cell::Null).then(|| crate::cli::edit_session::shown(cell))
 }
 
 /// Whether a folded text is in another.
@@ -139,12 +140,12 @@ mod tests {
             ("acc.PASSWORD_MODE", "md5", false),
             ("x.API_TOKEN", "hunter2", true),
         ] {
-            let shown = RuleListing::new(&row(key, value), false, &SnapshotOptions::default());
+            let shown = RuleListing::new(&row(key, value), false, &Conventions::default());
             assert_eq!(shown.hidden, hidden, "{key}={value}");
             assert_eq!(shown.value.is_none(), hidden);
             assert!(!shown.cells().concat().contains("hunter2"));
             assert_eq!(
-                RuleListing::new(&row(key, value), true, &SnapshotOptions::default()).value.as_deref(),
+                RuleListing::new(&row(key, value), true, &Conventions::default()).value.as_deref(),
                 Some(value)
             );
         }

@@ -2,17 +2,19 @@
 
 use anyhow::bail;
 
-use super::edit_session::{self, EditSession};
 use crate::cli::config::TableAccess;
+use crate::cli::edit_session::{self, EditSession};
+use crate::core::conventions::Conventions;
 use crate::core::model::{Row, RuleRow, UserRow};
-use crate::snapshot::{Folded, Means, SnapshotOptions};
+use crate::core::names::Folded;
+use crate::core::subject::Means;
 use crate::source::Which;
 
 /// Who is looked for, in the way names are compared.
 pub struct UserLookup<'o> {
     name: Folded,
     domain: Folded,
-    options: &'o SnapshotOptions,
+    options: &'o Conventions,
 }
 
 /// What there is of them.
@@ -37,7 +39,7 @@ pub struct Own {
 }
 
 impl<'o> UserLookup<'o> {
-    pub fn new(name: &str, domain: &str, options: &'o SnapshotOptions) -> UserLookup<'o> {
+    pub fn new(name: &str, domain: &str, options: &'o Conventions) -> UserLookup<'o> {
         let fold = |text| options.comparison.fold(text);
         UserLookup { name: fold(name), domain: fold(domain), options }
     }
@@ -129,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_users_rows_and_rules_are_found_as_names_are_compared() {
-        let options = SnapshotOptions::default();
+        let options = Conventions::default();
         let who = UserLookup::new("Alice", "a.org", &options);
         let mut found = UserRecords::default();
         let user = |id, username: &str, domain: &str| {

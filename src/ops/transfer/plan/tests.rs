@@ -1,5 +1,5 @@
 use super::*;
-use crate::core::model::Secret;
+use crate::core::secret::Secret;
 use proptest::prelude::*;
 
 fn user(username: &str, password: &str) -> FileUser {
@@ -15,7 +15,7 @@ fn rule(subject: &str, ppriority: i32, key: &str, value: &str) -> FileRule {
 fn plan<T: Item>(there: Vec<T>, wanted: Vec<T>, replace: bool) -> Plan<T> {
     let there = (1..).zip(there.into_iter().map(Some)).collect();
     let wanted = (2..).zip(wanted).collect();
-    Plan::new(there, wanted, replace, &SnapshotOptions::default()).unwrap_or_else(|error| panic!("{error}"))
+    Plan::new(there, wanted, replace, &Conventions::default()).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// What the table says after the edits.
@@ -24,7 +24,7 @@ fn made(there: Vec<FileRule>, edits: impl Iterator<Item = Edit>) -> Vec<(i64, Fi
     let mut last = table.len() as i64;
     let read = |row: Row| match row {
         Row::Rule(row) => {
-            (row.id, FileRule::read(&row, &SnapshotOptions::default()).unwrap_or_else(|why| panic!("{why}")))
+            (row.id, FileRule::read(&row, &Conventions::default()).unwrap_or_else(|why| panic!("{why}")))
         }
         Row::User(_) => panic!("a user"),
     };
@@ -52,27 +52,27 @@ fn users_are_matched_as_the_server_compares_them() {
     let without = plan(there(), wanted(), false);
     assert_eq!(without.counts, PlanCounts { added: 1, set: 2, removed: 0, kept: 1 });
     let lines = ["~ Alice@a.org (username)", "~ bob@a.org (password)", "+ dave@a.org"];
-    assert_eq!(without.lines(9, &SnapshotOptions::default()), lines);
-    assert_eq!(without.lines(1, &SnapshotOptions::default()), [lines[0], "~ ... and 1 more", lines[2]]);
+    assert_eq!(without.lines(9, &Conventions::default()), lines);
+    assert_eq!(without.lines(1, &Conventions::default()), [lines[0], "~ ... and 1 more", lines[2]]);
     let with = plan(there(), wanted(), true);
-    assert_eq!(with.lines(9, &SnapshotOptions::default())[0], "- ALICE@a.org");
+    assert_eq!(with.lines(9, &Conventions::default())[0], "- ALICE@a.org");
     assert_eq!(with.counts.edits(), with.edits().count());
 }
 
 #[test]
 fn a_user_who_is_in_the_file_twice_is_an_error() {
     let wanted = vec![(2, user("alice", "1")), (3, user("bob", "1")), (4, user("ALICE ", "1"))];
-    let error = Plan::new(Vec::new(), wanted, false, &SnapshotOptions::default()).err().expect("refused");
+    let error = Plan::new(Vec::new(), wanted, false, &Conventions::default()).err().expect("refused");
     assert_eq!(error.to_string(), "line 4: ALICE @a.org is in line 2 already: leave out one");
 }
 
 #[test]
 fn rows_that_cannot_be_used_go_only_when_everything_is_replaced() {
     let there = || vec![(7, None), (8, Some(user("alice", "1")))];
-    let exact = SnapshotOptions { comparison: Comparison::Exact, ..SnapshotOptions::default() };
+    let exact = Conventions { comparison: Comparison::Exact, ..Conventions::default() };
     let plan = |replace| Plan::new(there(), vec![(2, user("alice", "1"))], replace, &exact);
     assert_eq!(plan(false).expect("a plan").counts.edits(), 0);
-    let lines = plan(true).expect("a plan").lines(9, &SnapshotOptions::default());
+    let lines = plan(true).expect("a plan").lines(9, &Conventions::default());
     assert_eq!(lines, ["- user_auth id 7, which cannot be used"]);
 }
 
@@ -82,20 +82,20 @@ fn a_key_that_java_reads_alike_is_the_same_one() {
     let wanted = vec![rule("a", 1, "z$arch\\A", "v"), rule("a", 1, "x\\u003ay", "w")];
     let plan = plan(there(), wanted, false);
     let changed = ["~ a of all tenants: z$arch\\A (key)", "~ a of all tenants: x\\u003ay (key, value)"];
-    assert_eq!(plan.lines(9, &SnapshotOptions::default()), changed);
+    assert_eq!(plan.lines(9, &Conventions::default()), changed);
 }
 
 #[test]
 fn a_password_that_a_subject_names_is_not_shown() {
     let plan = plan(vec![], vec![rule("password=hunter2", 1, "k", "v")], false);
-    assert_eq!(plan.lines(9, &SnapshotOptions::default()), ["+ password=*** of all tenants: k"]);
+    assert_eq!(plan.lines(9, &Conventions::default()), ["+ password=*** of all tenants: k"]);
 }
 
 #[test]
 fn rules_of_one_key_are_matched_in_the_order_in_which_they_count() {
     let there = || vec![rule("a", 20, "k", "second"), rule("a", 10, "k", "first")];
     let wanted = || vec![rule("A", 20, "k", "second"), rule("A", 10, "k", "first")];
-    let plan = |wanted| plan(there(), wanted, false).lines(9, &SnapshotOptions::default());
+    let plan = |wanted| plan(there(), wanted, false).lines(9, &Conventions::default());
     assert_eq!(plan(wanted()), ["~ A of all tenants: k (subject)"; 2]);
     // The one of equal priority is meant, and not one that overrides it.
     let changed = ["~ a of all tenants: k (value)"];

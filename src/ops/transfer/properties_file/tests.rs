@@ -15,7 +15,7 @@ fn rules(text: &[u8]) -> Vec<FileRule> {
     let target = Target { domain: "", subject: "default", spriority: 100 };
     let templates = properties.into_iter().map(|p| (p.line, literal(&p.key), literal(&p.value)));
     target
-        .rules(templates, &SnapshotOptions::default())
+        .rules(templates, &Conventions::default())
         .expect("rules")
         .into_iter()
         .map(|(_, rule)| rule)

@@ -15,7 +15,7 @@ use signal_hook::low_level::emulate_default_handler;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::print;
-use crate::core::model::Secret;
+use crate::core::secret::Secret;
 
 /// More than this is no password, in bytes.
 const LONGEST: u64 = 16 * 1024;

@@ -4,7 +4,7 @@
 use base64::Engine;
 use percent_encoding::percent_decode;
 
-use crate::core::model::{
+use crate::core::params::{
     Aliases, Known, Params, UNFILLED_PASSWORD, begins_name, built_in_aliases, continues_name,
 };
 
@@ -227,7 +227,7 @@ impl<'de> serde::Deserialize<'de> for Flat {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::model::ParamName;
+    use crate::core::params::ParamName;
     use proptest::prelude::*;
 
     fn form(query: &str, body: &str) -> Params {

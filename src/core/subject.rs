@@ -17,9 +17,11 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use super::names::{Comparison, Folded};
-use super::{Snapshot, SnapshotOptions};
-use crate::core::model::{Cell, HIDDEN, Known, begins_name, continues_name};
+use crate::core::conventions::Conventions;
+use crate::core::model::Cell;
+use crate::core::names::{Comparison, Folded};
+use crate::core::params::{Known, begins_name, continues_name};
+use crate::core::secret::HIDDEN;
 
 /// Who a rule is for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -50,7 +52,7 @@ pub enum Means {
     Typed,
 }
 
-impl SnapshotOptions {
+impl Conventions {
     /// A name as it is compared; `None` if there is none that can be read.
     pub fn fold(&self, name: &Cell) -> Option<Folded> {
         Some(self.comparison.fold(&name.text().ok()??))
@@ -157,21 +159,12 @@ fn is_grouped(word: &str, separator: char, groups: &[usize]) -> bool {
         && word.split(separator).zip(groups).all(|(group, len)| group.len() == *len && hex(group))
 }
 
-impl Snapshot {
-    /// [`sent_for`] of a word as it is compared, without what merely has a dot and
-    /// is no tenant's domain.
-    pub(super) fn sent_for(&self, word: &[u8]) -> Option<Known> {
-        let known = sent_for(word)?;
-        (known != Known::Domain || self.tenant(word).is_some()).then_some(known)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn login() -> SnapshotOptions {
-        let mut options = SnapshotOptions::default();
+    fn login() -> Conventions {
+        let mut options = Conventions::default();
         options.aliases.push(("Login".into(), Known::Username));
         options.aliases.push(("my-login".into(), Known::Username));
         options.aliases.push(("Kennwort".into(), Known::Password));
@@ -185,7 +178,7 @@ mod tests {
     #[test]
     fn the_username_is_the_username_however_it_is_spelled() {
         for comparison in [Comparison::Folded, Comparison::Exact] {
-            let options = SnapshotOptions { comparison, ..login() };
+            let options = Conventions { comparison, ..login() };
             for name in [
                 "username",
                 "Username",
@@ -228,7 +221,7 @@ mod tests {
         ] {
             assert_eq!(options.subject(stored), expected, "{stored:?}");
         }
-        let exact = SnapshotOptions { comparison: Comparison::Exact, ..login() };
+        let exact = Conventions { comparison: Comparison::Exact, ..login() };
         assert_eq!(exact.subject("Dept=Sales"), other("Dept", "Sales"));
         assert_eq!(exact.subject("Default"), word("Default"));
     }
@@ -250,7 +243,7 @@ mod tests {
             let username = options.comparison.fold(username);
             assert_eq!(options.means(subject, &username), expected, "{subject}");
         }
-        let exact = SnapshotOptions { comparison: Comparison::Exact, ..SnapshotOptions::default() };
+        let exact = Conventions { comparison: Comparison::Exact, ..Conventions::default() };
         assert_eq!(exact.means("Alice", &exact.comparison.fold("alice")), None);
     }
 

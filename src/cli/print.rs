@@ -100,6 +100,7 @@ impl Text {
         self.0.push_str(&other.0);
     }
 
+    /// The text as it will be printed.
     #[cfg(test)]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -216,6 +217,17 @@ fn write_bytes(bytes: &[u8]) -> anyhow::Result<()> {
         // As `head` does, when it has seen enough.
         Err(why) if why.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         done => Ok(done?),
+    }
+}
+
+/// So many rows are named of those that are left out, and of each kind of edit.
+pub const NAMED: usize = 20;
+
+/// Says which rows are left out.
+pub fn note_left_out(rows: &[String]) {
+    rows.iter().take(NAMED).for_each(|row| note(format_args!("left out: {row}")));
+    if rows.len() > NAMED {
+        note(format_args!("left out: {} more", rows.len() - NAMED));
     }
 }
 

@@ -1,0 +1,219 @@
+//! The parameters of one request, and their names.
+
+use std::fmt;
+
+/// The parameters a Jitsi client can fill by itself and whose values select
+/// rules (`ProvisioningServiceImpl` of the client, plus `domain`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "the names are the parameters' names")]
+pub enum Known {
+    Username,
+    Password,
+    Domain,
+    Osname,
+    Ipaddr,
+    Hwaddr,
+    Build,
+    Uuid,
+    Arch,
+    Hostname,
+    Locale,
+    Resx,
+    Resy,
+}
+
+impl Known {
+    /// All of them, in the order of their discriminants.
+    pub const ALL: [Known; 13] = [
+        Known::Username,
+        Known::Password,
+        Known::Domain,
+        Known::Osname,
+        Known::Ipaddr,
+        Known::Hwaddr,
+        Known::Build,
+        Known::Uuid,
+        Known::Arch,
+        Known::Hostname,
+        Known::Locale,
+        Known::Resx,
+        Known::Resy,
+    ];
+
+    /// The parameter's name in requests, templates and typed subjects.
+    pub fn name(self) -> &'static str {
+        match self {
+            Known::Username => "username",
+            Known::Password => "password",
+            Known::Domain => "domain",
+            Known::Osname => "osname",
+            Known::Ipaddr => "ipaddr",
+            Known::Hwaddr => "hwaddr",
+            Known::Build => "build",
+            Known::Uuid => "uuid",
+            Known::Arch => "arch",
+            Known::Hostname => "hostname",
+            Known::Locale => "locale",
+            Known::Resx => "resx",
+            Known::Resy => "resy",
+        }
+    }
+
+    /// The parameter called `name`, if it is one of these.
+    pub fn from_name(name: &str) -> Option<Known> {
+        Known::ALL.into_iter().find(|known| known.name() == name)
+    }
+
+    /// Whether an authenticated request always has it.
+    pub fn always_given(self) -> bool {
+        matches!(self, Known::Username | Known::Password | Known::Domain)
+    }
+}
+
+/// What the client sends for a password that it does not have.
+pub const UNFILLED_PASSWORD: &str = "${password}";
+
+/// Other names of known parameters.
+pub type Aliases = Vec<(String, Known)>;
+
+/// The aliases that are there without being asked for: names that Jitsi's own
+/// documentation uses in its example of a URL.
+pub fn built_in_aliases() -> Aliases {
+    [("user", Known::Username), ("pass", Known::Password), ("os", Known::Osname), ("hw", Known::Hwaddr)]
+        .map(|(alias, known)| (alias.to_owned(), known))
+        .into()
+}
+
+/// A parameter's name: one of the [`Known`], or the operator's own.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ParamName {
+    /// One that clients fill by themselves.
+    Known(Known),
+    /// One that the operator wrote into the client's URL.
+    Other(Box<str>),
+}
+
+impl ParamName {
+    /// Sorts `name` into known and other.
+    pub fn new(name: &str) -> Self {
+        match Known::from_name(name) {
+            Some(known) => ParamName::Known(known),
+            None => ParamName::Other(name.into()),
+        }
+    }
+}
+
+impl fmt::Display for ParamName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ParamName::Known(known) => known.name(),
+            ParamName::Other(name) => name,
+        })
+    }
+}
+
+/// Whether `byte` can begin a parameter name in a template.
+pub fn begins_name(byte: u8) -> bool {
+    byte.is_ascii_alphabetic() || byte == b'_'
+}
+
+/// Whether `byte` can continue a parameter name in a template's braces.
+pub fn continues_name(byte: u8) -> bool {
+    begins_name(byte) || byte.is_ascii_digit() || byte == b'.'
+}
+
+/// The parameters of one request. They include the password, so `Debug` shows
+/// only how many there are.
+#[derive(Clone, Default)]
+pub struct Params {
+    known: [Option<String>; Known::ALL.len()],
+    other: Vec<(String, String)>,
+}
+
+impl Params {
+    /// No parameters.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The value of `name`, if the client sent one.
+    pub fn get(&self, name: &ParamName) -> Option<&str> {
+        match name {
+            ParamName::Known(known) => self.known(*known),
+            ParamName::Other(name) => self.other(name),
+        }
+    }
+
+    /// The value of a known parameter.
+    pub fn known(&self, name: Known) -> Option<&str> {
+        self.known[name as usize].as_deref()
+    }
+
+    /// Every parameter that is not a known one, by name and value.
+    pub fn others(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.other.iter().map(|(name, value)| (&**name, &**value))
+    }
+
+    fn other(&self, name: &str) -> Option<&str> {
+        let pair = self.other.iter().find(|(key, _)| key == name)?;
+        Some(&pair.1)
+    }
+
+    /// Takes `value` for `name` unless there is one already: of a repeated
+    /// name the first counts.
+    pub fn offer(&mut self, name: &str, value: String) {
+        match Known::from_name(name) {
+            Some(known) => self.offer_known(known, value),
+            None if self.other(name).is_none() => self.other.push((name.to_owned(), value)),
+            None => {}
+        }
+    }
+
+    /// [`Params::offer`] for a known parameter.
+    pub fn offer_known(&mut self, name: Known, value: String) {
+        self.known[name as usize].get_or_insert(value);
+    }
+
+    /// Sets a known parameter, or removes it.
+    pub fn set(&mut self, name: Known, value: Option<String>) {
+        self.known[name as usize] = value;
+    }
+}
+
+impl fmt::Debug for Params {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = self.known.iter().flatten().count();
+        write!(f, "Params({} given)", known + self.other.len())
+    }
+}
+
+impl<'a> FromIterator<(&'a str, &'a str)> for Params {
+    fn from_iter<I: IntoIterator<Item = (&'a str, &'a str)>>(pairs: I) -> Self {
+        let mut params = Params::new();
+        for (name, value) in pairs {
+            params.offer(name, value.to_owned());
+        }
+        params
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_parameters_are_listed_in_the_order_of_their_discriminants() {
+        for (place, known) in Known::ALL.into_iter().enumerate() {
+            assert_eq!(known as usize, place);
+            assert_eq!(Known::from_name(known.name()), Some(known));
+        }
+    }
+
+    #[test]
+    fn of_a_repeated_parameter_the_first_counts() {
+        let params: Params =
+            [("osname", "Linux"), ("osname", "Mac"), ("x", "1"), ("x", "2")].into_iter().collect();
+        assert_eq!(params.known(Known::Osname), Some("Linux"));
+        assert_eq!(params.get(&ParamName::new("x")), Some("1"));
+    }
+}
