@@ -1,5 +1,6 @@
 //! What was typed: the options, the commands, and what comes of them.
 
+pub mod advice;
 pub mod args;
 pub mod commands;
 pub mod config;

@@ -1,5 +1,7 @@
 //! Values and rules: no files, no network, no clock.
 
+pub mod cell;
+pub mod columns;
 pub mod conventions;
 pub mod credential;
 pub mod model;

@@ -11,7 +11,7 @@ use clap::{CommandFactory, Parser};
 use jitsiprovs::cli::Cli;
 use jitsiprovs::cli::args::Command;
 use jitsiprovs::cli::config::{self, Config, Daemon, Serve, Task};
-use jitsiprovs::cli::{commands, print};
+use jitsiprovs::cli::{advice, commands, print};
 use jitsiprovs::process::background;
 use jitsiprovs::process::pidfile::Pidfile;
 use jitsiprovs::process::privileges::Identity;
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
             let message = visible::escape(message, EscapeStyle::Braces);
             typed_command().error(ErrorKind::ValueValidation, message).exit();
         }
-        print::failure(format_args!("{error:#}"));
+        print::failure(format_args!("{error:#}{}", advice::of(&error)));
         ExitCode::FAILURE
     })
 }
@@ -74,7 +74,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     if let (Err(error), Some(_)) = (&done, log.syslog) {
         // Whoever started it may see it on standard error; whoever looks for it
         // later looks there.
-        tracing::error!("{error:#}");
+        tracing::error!("{error:#}{}", advice::of(error));
     }
     done.map(|()| ExitCode::SUCCESS)
 }

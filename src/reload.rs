@@ -84,6 +84,9 @@ pub struct ReloadSettings {
     /// `--stale-after`: so long the source may be out of reach before a sign-in that
     /// fails may be due to that.
     pub stale_after: Duration,
+    /// What is added to the message of an error of the source, since the source does not
+    /// know which options it was made from.
+    pub advice: fn(&source::SourceError) -> String,
 }
 
 impl Default for ReloadSettings {
@@ -94,6 +97,7 @@ impl Default for ReloadSettings {
             max_shrink: 50,
             state_file: None,
             stale_after: Duration::from_secs(60),
+            advice: |_| String::new(),
         }
     }
 }
@@ -538,8 +542,17 @@ impl Reloader {
         }
     }
 
+    /// An error in words, with advice.
+    fn told(&self, error: &LoadError) -> String {
+        match error {
+            LoadError::Source(error) => format!("{error}{}", (self.settings.advice)(error)),
+            LoadError::Build => error.to_string(),
+        }
+    }
+
     fn load_failed(&mut self, cause: &'static str, error: &LoadError) -> ReloadOutcome {
-        let verdict = ReloadOutcome::Failed(error.to_string());
+        let told = self.told(error);
+        let verdict = ReloadOutcome::Failed(told.clone());
         self.next_load = Some(self.backoff.next());
         if let LoadError::Build = error {
             self.cursor = None;
@@ -550,13 +563,13 @@ impl Reloader {
         }
         let is_unreachable = matches!(error, LoadError::Source(error) if error.is_unreachable());
         self.failing = Failures { loads: true, is_unreachable, ..self.failing };
-        self.note_failing(&error.to_string());
+        self.note_failing(&told);
         if is_unreachable {
             self.next_poll = Some(schedule::probe());
         }
         match self.status.borrow().is_ready() {
-            true => tracing::error!(cause, "reload failed, the old snapshot stays in use: {error}"),
-            false => tracing::error!(cause, "load failed: {error}"),
+            true => tracing::error!(cause, "reload failed, the old snapshot stays in use: {told}"),
+            false => tracing::error!(cause, "load failed: {told}"),
         }
         verdict
     }
@@ -654,6 +667,7 @@ impl Reloader {
     }
 
     fn poll_failed(&mut self, error: &source::SourceError) {
+        let told = format!("{error}{}", (self.settings.advice)(error));
         self.next_poll = Some(schedule::probe());
         // Once for each kind of trouble, as this is asked every other second.
         let kind = std::mem::discriminant(error);
@@ -664,9 +678,9 @@ impl Reloader {
         let is_news = self.failing.polls.replace(kind) != Some(kind);
         let is_known = self.failing.is_unreachable && error.is_unreachable();
         if is_news && !is_known {
-            tracing::error!("asking for changes failed, the old snapshot stays in use: {error}");
+            tracing::error!("asking for changes failed, the old snapshot stays in use: {told}");
         }
-        self.note_failing(&error.to_string());
+        self.note_failing(&told);
     }
 
     /// Serves what the state file holds.

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jitsiprovs::core::model::{Cell, Row, RuleRow, Table, UserRow};
-use jitsiprovs::source::{Columns, Edit, Source, SourceError, Transaction, Which};
+use jitsiprovs::cli::advice;
+use jitsiprovs::core::columns::ColumnSet;
+use jitsiprovs::core::model::{Cell, Edit, Row, RuleRow, Table, UserRow};
+use jitsiprovs::source::{Source, SourceError, Transaction, Which};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::support::mariadb::{MariaDb, Session, mariadb};
@@ -51,7 +53,7 @@ fn edit(source: &dyn Source, batches: Vec<Vec<Edit>>, keep: bool) -> Result<(), 
 }
 
 fn set(row: Row) -> Edit {
-    Edit::Set(row, Columns::ALL)
+    Edit::Set(row, ColumnSet::ALL)
 }
 
 fn user(id: i64, username: &str) -> Row {
@@ -157,8 +159,8 @@ fn many_changes_are_made_each_in_its_row_and_a_row_that_is_gone_is_named() {
         });
         edit(&*source, vec![adds.collect()], true).expect("made");
         let (user_ids, rule_ids) = (of(Table::UserAuth), of(Table::JitsiProperty));
-        let domain_and_value = Columns::of(&[true, false, false, false, false, true]);
-        let spriority = Columns::of(&[false, false, true]);
+        let domain_and_value = ColumnSet::of([true, false, false, false, false, true]);
+        let spriority = ColumnSet::of([false, false, true]);
         let changed = |at: usize, id: i64| {
             let Row::Rule(row) =
                 rule(id, if at.is_multiple_of(2) { Cell::Null } else { "b.org".into() }, &format!("w{at}"))
@@ -174,7 +176,7 @@ fn many_changes_are_made_each_in_its_row_and_a_row_that_is_gone_is_named() {
         let mut changes: Vec<Edit> =
             rules().map(|(at, id)| Edit::Set(changed(at, *id), domain_and_value)).collect();
         changes.extend(rules().map(|(at, id)| Edit::Set(changed(at, *id), spriority)));
-        let names = Columns::of(&[true]);
+        let names = ColumnSet::of([true]);
         changes.extend(user_ids.iter().map(|id| Edit::Set(user(*id, &format!("n{id}")), names)));
         // The last word on a row is the one that counts.
         changes.extend((0..3).map(|at| Edit::Set(user(user_ids[7], &format!("last{at}")), names)));
@@ -195,7 +197,7 @@ fn many_changes_are_made_each_in_its_row_and_a_row_that_is_gone_is_named() {
         assert!(rows(&*source) == expected, "they differ");
 
         for gone in [(|id| Edit::Remove(Table::UserAuth, id)) as fn(i64) -> Edit, |id| {
-            Edit::Set(user(id, "x"), Columns::of(&[true]))
+            Edit::Set(user(id, "x"), ColumnSet::of([true]))
         }] {
             let mut edits: Vec<Edit> = user_ids[..400].iter().map(|id| gone(*id)).collect();
             edits.insert(200, gone(user_ids[700]));
@@ -222,24 +224,21 @@ fn only_the_columns_that_are_meant_are_written() {
             false => (id(&before[0]), id(&before[1])),
         };
         let (old, new) = (rule(rule_id, "a.org".into(), "v"), rule(rule_id, "a.org".into(), "w"));
-        let domain = Columns::of(&[false, true]);
+        let domain = ColumnSet::of([false, true]);
         let Row::User(mut moved) = user(user_id, "not meant") else { unreachable!() };
         moved.domain = "b.org".into();
         let edits = vec![
-            Edit::Set(
-                rule(rule_id, "b.org".into(), "v"),
-                Columns::differing(&old, &rule(0, "b.org".into(), "v")),
-            ),
-            Edit::Set(new.clone(), Columns::differing(&old, &new)),
+            Edit::Set(rule(rule_id, "b.org".into(), "v"), old.differing(&rule(0, "b.org".into(), "v"))),
+            Edit::Set(new.clone(), old.differing(&new)),
             Edit::Set(Row::User(moved), domain),
             // None at all, which must find its row all the same.
-            Edit::Set(user(user_id, "nor this"), Columns::differing(&old, &old)),
+            Edit::Set(user(user_id, "nor this"), old.differing(&old)),
         ];
         edit(&*source, vec![edits], true).expect("made");
         let mut expected = vec![format!("{rule_id} b.org default 1 2 k w"), format!("{user_id} alice b.org")];
         expected.sort();
         assert_eq!(rows(&*source), expected);
-        let gone = Edit::Set(user(999, "x"), Columns::differing(&old, &old));
+        let gone = Edit::Set(user(999, "x"), old.differing(&old));
         assert!(matches!(edit(&*source, vec![vec![gone]], true), Err(SourceError::Gone { id: 999, .. })));
     }
 }
@@ -368,7 +367,10 @@ fn tables_of_a_query_are_not_edited() {
             (&rules, vec![add_user.clone(), add_rule.clone()], "--rules-query"),
         ] {
             let failed = edit(&**source, vec![edits], true).expect_err("not ours");
-            assert!(matches!(failed, SourceError::NotEditable(why) if why.contains(option)), "{failed}");
+            assert!(
+                matches!(failed, SourceError::OwnQuery { .. }) && advice::of_source(&failed).contains(option),
+                "{failed}"
+            );
         }
         assert!(users.editable(Table::UserAuth).is_err() && users.editable(Table::JitsiProperty).is_ok());
         assert!(rows(&*source_of(&tables.args)).is_empty());
@@ -400,7 +402,10 @@ fn the_originals_table_takes_rules_of_all_tenants_alone() {
         let before = rows(&*source).len();
         let of_one = vec![Edit::Add(user(0, "x")), Edit::Add(rule(0, "a.org".into(), "v"))];
         let failed = edit(&*source, vec![of_one], true).expect_err("there is no column for it");
-        assert!(matches!(failed, SourceError::NotEditable(why) if why.contains("--setup")), "{failed}");
+        assert!(
+            matches!(failed, SourceError::NoDomainColumn) && advice::of_source(&failed).contains("--setup"),
+            "{failed}"
+        );
         assert_eq!(rows(&*source).len(), before);
         let of_all = vec![Edit::Add(rule(0, Cell::Null, "v")), Edit::Add(rule(0, "".into(), "new"))];
         edit(&*source, vec![of_all], true).expect("made");
@@ -423,7 +428,7 @@ fn a_missing_table_or_file_is_named() {
     for args in [&sqlite, &database.all()] {
         let failed =
             edit(&*source_of(args), vec![vec![Edit::Add(user(0, "x"))]], true).expect_err("no table");
-        let message = failed.to_string();
+        let message = format!("{failed}{}", advice::of_source(&failed));
         assert!(message.contains("`user_auth`") && message.contains("--auth-query"), "{message}");
     }
     std::fs::remove_file(&file.path).expect("removed");
@@ -492,7 +497,10 @@ fn neither_few_statements_nor_a_lax_server_do_harm() {
 
     database.script("ALTER TABLE jitsi_property ENGINE = MyISAM");
     let failed = edit(&*source, vec![vec![Edit::Add(user(0, "x"))]], true).expect_err("no transactions");
-    assert!(matches!(failed, SourceError::NotEditable(why) if why.contains("InnoDB")), "{failed}");
+    assert!(
+        matches!(failed, SourceError::NoTransactions) && failed.to_string().contains("InnoDB"),
+        "{failed}"
+    );
 }
 
 /// A connection that ends while it commits leaves open what became of the edits.

@@ -66,7 +66,7 @@ fn what_the_database_refuses_is_told_apart() {
     let args = database.read();
     let args = [&["-n"], &texts(&args)[..]].concat();
     let query = ["--auth-query", "SELECT 1, 2, 3\nFROM\nno_such_table"];
-    fails(&run(&[&args[..], &query].concat()), &["--auth-query failed", "no_such_table"]);
+    fails(&run(&[&args[..], &query].concat()), &["--auth-query", "failed", "no_such_table"]);
     // What the account may not do names the account.
     let args = database.read();
     let args = [&["--setup"], &texts(&args)[..]].concat();

@@ -11,7 +11,7 @@ use crate::support::sqlite::SqliteFile;
 use crate::support::{md5_hex, source_of, texts, wait_for};
 use jitsiprovs::core::conventions::Conventions;
 use jitsiprovs::snapshot::{Snapshot, Writer};
-use jitsiprovs::source::{Changes, Cursor, Source, Sqlite, Which};
+use jitsiprovs::source::{Changes, Cursor, Source, Which, sqlite};
 
 /// Polls often, and never loads everything by itself.
 const POLLING: [&str; 4] = ["--poll-interval", "0.1", "--reload-interval", "0"];
@@ -464,9 +464,9 @@ fn a_sqlite_file_that_a_writer_has_locked_stops_no_request() {
 fn a_sqlite_source_tells_changes_row_by_row() {
     let file = SqliteFile::empty();
     file.user("a.org", "alice", "pw").rule(None, "default", 1, "v", "1");
-    let source = Sqlite::new(&file.path, Default::default());
+    let source = sqlite(&file.path, Default::default());
     let runtime = runtime();
-    let (_, cursor) = runtime.block_on(load(&source));
+    let (_, cursor) = runtime.block_on(load(&*source));
     file.execute("UPDATE jitsi_property SET property_value = '2'; DELETE FROM user_auth");
     let found = runtime.block_on(source.changes(cursor.as_ref())).expect("an answer");
     let Changes::Rows { changes, cursor, .. } = found else { panic!("{found:?}") };

@@ -25,7 +25,7 @@ use crate::serve::http::client_address::TrustedProxies;
 use crate::serve::listener::ConnectionLimits;
 use crate::serve::throttle;
 use crate::serve::tls;
-use crate::source::{DbAccount, Endpoint, Mysql, Polling, Queries, Source, Sqlite, Tls};
+use crate::source::{self, DbAccount, Endpoint, Mysql, Queries, Source, Tls};
 use crate::telemetry;
 
 pub use origin::{ImportOrigin, OriginKind};
@@ -307,7 +307,7 @@ fn source(
     }
     if db_type == Some(DbType::Sqlite) || (db_type.is_none() && mysql_only.is_none()) {
         let path = absolute(db_path.unwrap_or_else(|| DEFAULT_PATH.into()));
-        return Ok(Arc::new(Sqlite::new(path, queries)));
+        return Ok(source::sqlite(path, queries));
     }
 
     let endpoint = match db_socket {
@@ -342,16 +342,15 @@ fn source(
              with --db-pwd-file or JITSIPROVS_DB_PWD",
         );
     }
-    Ok(Arc::new(Mysql {
+    Ok(Mysql {
         endpoint,
         tls,
         database: db_name.unwrap_or_else(|| "jitsiprovs".into()),
         account: DbAccount { user, password: own_password },
         admin,
         from: db_from,
-        queries,
-        polling: Polling::default(),
-    }))
+    }
+    .source(queries))
 }
 
 fn password(
@@ -454,6 +453,7 @@ fn reload_settings(reload: options::ReloadOptions) -> Result<reload::ReloadSetti
         max_shrink: if allow_shrink { 100 } else { max_shrink },
         state_file: state_file.map(absolute),
         stale_after,
+        advice: crate::cli::advice::of_source,
     })
 }
 

@@ -10,8 +10,8 @@ use tokio::time::sleep;
 
 use super::print;
 use super::progress::Progress;
-use crate::core::model::{Cell, Row, RuleRow, UserRow};
-use crate::source::{self, Boxed, Edit, Source, Transaction, Which};
+use crate::core::model::{Cell, Edit, Row, RuleRow, UserRow};
+use crate::source::{self, Boxed, Source, Transaction, Which};
 
 /// Batches on their way.
 const AHEAD: usize = 16;

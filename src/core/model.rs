@@ -1,112 +1,50 @@
-//! Rows as a database stores them.
+//! The tables, their rows, and what becomes of rows.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// One column of one row, as the database stores it.
-///
-/// The original's tables are nullable throughout and SQLite columns hold any
-/// type, so nothing is assumed here; the snapshot's builder decides what is
-/// usable and reports the rest.
-#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Cell {
-    /// SQL `NULL`.
-    Null,
-    /// A whole number.
-    Int(i64),
-    /// Anything else, as bytes.
-    Text(#[serde(with = "serde_bytes")] Vec<u8>),
+pub use super::cell::Cell;
+use super::columns::{Column, ColumnSet};
+pub use super::columns::{RuleRow, UserRow};
+
+/// One of the two tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Table {
+    /// `user_auth`
+    UserAuth,
+    /// `jitsi_property`
+    JitsiProperty,
 }
 
-impl Cell {
-    /// The column as text; `None` for `NULL`.
-    ///
-    /// # Errors
-    /// When the bytes are not UTF-8.
-    pub fn text(&self) -> Result<Option<Cow<'_, str>>, NotUtf8> {
+impl Table {
+    /// Both of them.
+    pub const ALL: [Table; 2] = [Table::UserAuth, Table::JitsiProperty];
+
+    /// Its columns besides the id.
+    pub const fn columns(self) -> &'static [Column] {
         match self {
-            Cell::Null => Ok(None),
-            Cell::Int(number) => Ok(Some(Cow::Owned(number.to_string()))),
-            Cell::Text(bytes) => match std::str::from_utf8(bytes) {
-                Ok(text) => Ok(Some(Cow::Borrowed(text))),
-                Err(_) => Err(NotUtf8),
-            },
+            Table::UserAuth => UserRow::COLUMNS,
+            Table::JitsiProperty => RuleRow::COLUMNS,
         }
     }
 
-    /// The column as a whole number; `None` for `NULL`.
-    ///
-    /// # Errors
-    /// When it is no decimal number of 64 bits.
-    pub fn int(&self) -> Result<Option<i64>, NotANumber> {
+    /// Its name in the database.
+    pub const fn name(self) -> &'static str {
         match self {
-            Cell::Null => Ok(None),
-            Cell::Int(number) => Ok(Some(*number)),
-            Cell::Text(bytes) => std::str::from_utf8(bytes)
-                .ok()
-                .and_then(|text| text.trim().parse().ok())
-                .map(Some)
-                .ok_or(NotANumber),
+            Table::UserAuth => "user_auth",
+            Table::JitsiProperty => "jitsi_property",
         }
     }
 }
 
-impl From<&str> for Cell {
-    fn from(text: &str) -> Self {
-        Cell::Text(text.as_bytes().to_vec())
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
-impl From<i64> for Cell {
-    fn from(number: i64) -> Self {
-        Cell::Int(number)
-    }
-}
-
-/// A [`Cell`] whose bytes are not UTF-8.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NotUtf8;
-
-/// A [`Cell`] that holds no whole number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NotANumber;
-
-/// A row of `user_auth`. It holds a password, so it does not implement `Debug`.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UserRow {
-    /// The row's primary key, or its place in the operator's own query.
-    pub id: i64,
-    /// The name the user signs in with.
-    pub username: Cell,
-    /// The tenant the user belongs to.
-    pub domain: Cell,
-    /// The password in the format of `--pwd-fmt`, or a self-describing hash.
-    pub password: Cell,
-}
-
-/// A row of `jitsi_property`. Values may hold passwords, so it does not
-/// implement `Debug`.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RuleRow {
-    /// The row's primary key, or its place in the operator's own query.
-    pub id: i64,
-    /// The tenant the rule applies to; `NULL` or empty for all.
-    pub domain: Cell,
-    /// Whom the rule is for: `default`, a parameter's value, or `param=value`.
-    pub subject: Cell,
-    /// Sorts first; the smallest wins.
-    pub spriority: Cell,
-    /// Sorts second; the smallest wins.
-    pub ppriority: Cell,
-    /// Template of the property's key, in `.properties` syntax.
-    pub key: Cell,
-    /// Template of the property's value, in `.properties` syntax.
-    pub value: Cell,
-}
-
-/// What a source reads.
+/// A row of either table.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Row {
     /// A row of `user_auth`.
@@ -116,7 +54,16 @@ pub enum Row {
 }
 
 impl Row {
-    /// The table it is of.
+    /// A row of `table` from its cells, in the order of [`Table::columns`]. Those that
+    /// are missing at the end are `NULL`.
+    pub fn from_cells(table: Table, id: i64, cells: impl IntoIterator<Item = Cell>) -> Row {
+        match table {
+            Table::UserAuth => Row::User(UserRow::from_cells(id, cells)),
+            Table::JitsiProperty => Row::Rule(RuleRow::from_cells(id, cells)),
+        }
+    }
+
+    /// The table it belongs to.
     pub fn table(&self) -> Table {
         match self {
             Row::User(_) => Table::UserAuth,
@@ -131,6 +78,29 @@ impl Row {
             Row::Rule(row) => row.id,
         }
     }
+
+    /// The same with another id.
+    pub fn with_id(mut self, id: i64) -> Row {
+        match &mut self {
+            Row::User(row) => row.id = id,
+            Row::Rule(row) => row.id = id,
+        }
+        self
+    }
+
+    /// What it says, in the order of [`Table::columns`].
+    pub fn cells(&self) -> impl Iterator<Item = &Cell> + Clone {
+        let (user, rule) = match self {
+            Row::User(row) => (Some(row.cells()), None),
+            Row::Rule(row) => (None, Some(row.cells())),
+        };
+        user.into_iter().flatten().chain(rule.into_iter().flatten())
+    }
+
+    /// The columns in which two rows of one table differ.
+    pub fn differing(&self, other: &Row) -> ColumnSet {
+        ColumnSet::of(self.cells().zip(other.cells()).map(|(one, other)| one != other))
+    }
 }
 
 impl fmt::Debug for Row {
@@ -142,40 +112,39 @@ impl fmt::Debug for Row {
 /// What became of one row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
-    /// It is new, or reads differently now.
+    /// It is new, or it has changed.
     Put(Row),
     /// It is no longer there.
     Gone(Table, i64),
 }
 
-/// One of the two tables.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Table {
-    /// `user_auth`
-    UserAuth,
-    /// `jitsi_property`
-    JitsiProperty,
+/// An edit of one row. It may hold a password, so it does not implement `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Edit {
+    /// Adds a row. The database gives it its id; the id in the row does not count.
+    Add(Row),
+    /// Writes these columns of the row with this id. What others write in the other
+    /// columns stays.
+    Set(Row, ColumnSet),
+    /// Removes the row with this id.
+    Remove(Table, i64),
 }
 
-impl fmt::Display for Table {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Table::UserAuth => "user_auth",
-            Table::JitsiProperty => "jitsi_property",
-        })
+impl Edit {
+    /// The table it edits.
+    pub fn table(&self) -> Table {
+        match self {
+            Edit::Add(row) | Edit::Set(row, _) => row.table(),
+            Edit::Remove(table, _) => *table,
+        }
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cells_convert_between_text_and_number() {
-        assert_eq!(Cell::from("10").int(), Ok(Some(10)));
-        assert_eq!(Cell::from("ten").int(), Err(NotANumber));
-        assert_eq!(Cell::Null.int(), Ok(None));
-        assert_eq!(Cell::Int(7).text(), Ok(Some(Cow::Borrowed("7"))));
-        assert_eq!(Cell::Text(vec![0xff]).text(), Err(NotUtf8));
+    /// The id of the row that must exist.
+    pub fn id(&self) -> Option<i64> {
+        match self {
+            Edit::Add(_) => None,
+            Edit::Set(row, _) => Some(row.id()),
+            Edit::Remove(_, id) => Some(*id),
+        }
     }
 }

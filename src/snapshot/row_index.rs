@@ -21,28 +21,32 @@ pub(super) struct RowRecord {
 /// The prefix of a row that could not be used.
 pub(super) const UNUSED: u32 = 0;
 
-/// A hash of everything a row says, its id left out: the same on every machine
-/// and in every version, since nodes are compared by it and choose decoys by it.
+/// A hash of everything a row says, its id left out: the same on every machine and in
+/// every version, since nodes are compared by it and choose decoys by it.
 pub fn content(row: &Row) -> u64 {
-    let hash = match row {
-        Row::User(row) => hash(&(0u8, &row.username, &row.domain, &row.password)),
-        Row::Rule(row) => hash(&(
-            1u8,
-            (&row.domain, &row.subject),
-            (&row.spriority, &row.ppriority),
-            (&row.key, &row.value),
-        )),
+    // Most rows are short: no memory is taken for them.
+    let mut short = [0; 512];
+    let hash = match write(row, &mut short) {
+        Some(length) => XxHash3_64::oneshot(&short[..length]),
+        None => {
+            let mut long = vec![row.table() as u8];
+            for cell in row.cells() {
+                long = postcard::to_extend(cell, long).expect("rows are plain data");
+            }
+            XxHash3_64::oneshot(&long)
+        }
     };
     hash & !0xff
 }
 
-fn hash(cells: &impl serde::Serialize) -> u64 {
-    // Most rows are short: no memory is taken for them.
-    let mut short = [0; 512];
-    match postcard::to_slice(cells, &mut short) {
-        Ok(bytes) => XxHash3_64::oneshot(bytes),
-        Err(_) => XxHash3_64::oneshot(&postcard::to_allocvec(cells).expect("rows are plain data")),
+/// Writes the table and the cells of a row into a buffer; `None` if they do not fit.
+fn write(row: &Row, buffer: &mut [u8]) -> Option<usize> {
+    buffer[0] = row.table() as u8;
+    let mut length = 1;
+    for cell in row.cells() {
+        length += postcard::to_slice(cell, &mut buffer[length..]).ok()?.len();
     }
+    Some(length)
 }
 
 impl RowRecord {

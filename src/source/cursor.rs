@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 
-use super::MANY;
-use crate::core::model::Table;
+use super::poll::MANY;
+use crate::core::model::{Cell, Table};
 
 /// So far back a load looks for gaps: a transaction that was open while so many
 /// changes were made before it is left to the next load.
@@ -44,11 +44,21 @@ pub(super) struct ChangeLine {
 }
 
 impl ChangeLine {
+    /// A line from its columns; `None` if its ids are no numbers.
+    pub fn from_cells(cells: Vec<Cell>) -> Option<ChangeLine> {
+        let text = |at: usize| Some(cells.get(at)?.text().ok()??.into_owned());
+        let number = |at: usize| cells.get(at)?.int().ok()?;
+        Some(ChangeLine {
+            id: number(0)?,
+            table: text(1).unwrap_or_default(),
+            changed_id: number(2)?,
+            at: text(3).unwrap_or_default(),
+        })
+    }
+
     /// The row it speaks of, if it is of a table that concerns us.
     pub fn row(&self) -> Option<(Table, i64)> {
-        let table = [Table::UserAuth, Table::JitsiProperty]
-            .into_iter()
-            .find(|table| table.to_string() == self.table)?;
+        let table = Table::ALL.into_iter().find(|table| table.name() == self.table)?;
         Some((table, self.changed_id))
     }
 }

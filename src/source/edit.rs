@@ -1,123 +1,121 @@
-//! Edits of the two tables, for the command line: what they are, and their SQL,
-//! which both databases understand.
+//! Edits of the two tables, in one transaction, for the command line.
+
+use std::collections::HashSet;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{NO_DOMAIN, SourceError, Which};
-use crate::core::model::{Cell, Row, Table};
+use super::backend::{Backend, Purpose, Session};
+use super::database::{Database, begin, close};
+use super::error::{Failure, FailureKind};
+use super::{SourceError, Which};
+use crate::core::columns::ColumnSet;
+use crate::core::model::{Cell, Edit, Row};
 
-/// The source's end of a transaction: what it reads goes out, and then what it
-/// is to edit comes in.
+/// Rows that one statement writes.
+const AT_ONCE: usize = 500;
+
+/// The source's end of a transaction: it sends what it reads, and then receives what it
+/// is to edit.
 pub struct Transaction {
     /// What to read first.
     pub which: Which,
-    /// Takes what is read.
+    /// Takes the rows that are read.
     pub rows: mpsc::Sender<Vec<Row>>,
-    /// Is told when that was all.
+    /// Fires when all rows were sent.
     pub is_read: oneshot::Sender<()>,
     /// What to edit.
     pub edits: mpsc::Receiver<Vec<Edit>>,
-    /// Says that this was all, and is to be kept. If its sender is dropped,
-    /// everything is taken back.
+    /// Says that these were all edits, and that they are to be kept. If its sender is
+    /// dropped, everything is undone.
     pub is_all: oneshot::Receiver<()>,
 }
 
-/// An edit of one row. It may hold a password, so it does not implement
-/// `Debug`.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Edit {
-    /// A new row. Its id is the database's to give: what it says here does not
-    /// count.
-    Add(Row),
-    /// The row of this id is to read so now in these columns. What others write
-    /// in the other columns stays.
-    Set(Row, Columns),
-    /// The row is to go.
-    Remove(Table, i64),
-}
+impl<B: Backend> Database<B> {
+    pub(super) async fn edit_all(&self, transaction: Transaction) -> Result<(), SourceError> {
+        let Transaction { which, rows, is_read, mut edits, is_all } = transaction;
+        let mut session = self.backend.connect(Purpose::Edit).await?;
+        self.backend.prepare_edit(&mut session).await?;
+        begin(&mut session, B::DIALECT.begin_write).await.map_err(|failure| self.busy(failure))?;
+        self.send(&mut session, which, &rows).await?;
+        drop(rows);
+        let _ = is_read.send(());
+        let has_domain = self.has_domain(&mut session).await?;
+        while let Some(batch) = edits.recv().await {
+            self.write(&mut session, &batch, has_domain).await?;
+        }
+        // The database undoes what is not committed when the connection ends.
+        if is_all.await.is_err() {
+            return Err(SourceError::Cancelled);
+        }
+        session.run("committing", "COMMIT").await.map_err(|failure| match failure.kind {
+            FailureKind::NoAnswer => {
+                let why = failure.error.to_string();
+                SourceError::Uncertain { source_name: self.backend.name(), why }
+            }
+            _ => failure.error,
+        })?;
+        close(session).await;
+        Ok(())
+    }
 
-impl Edit {
-    /// The table it is of.
-    pub fn table(&self) -> Table {
-        match self {
-            Edit::Add(row) | Edit::Set(row, _) => row.table(),
-            Edit::Remove(table, _) => *table,
+    /// Other tools take no part in the waiting of edits for each other, and may hold locks.
+    fn busy(&self, failure: Failure) -> SourceError {
+        match failure.kind {
+            FailureKind::Busy => SourceError::Busy(self.backend.name()),
+            _ => failure.error,
         }
     }
 
-    /// The row that must be there.
-    pub(super) fn id(&self) -> Option<i64> {
-        match self {
-            Edit::Add(_) => None,
-            Edit::Set(row, _) => Some(row.id()),
-            Edit::Remove(_, id) => Some(*id),
+    async fn write(
+        &self,
+        session: &mut B::Session,
+        edits: &[Edit],
+        has_domain: bool,
+    ) -> Result<(), SourceError> {
+        for alike in edits.chunk_by(are_alike).flat_map(|alike| alike.chunks(AT_ONCE)) {
+            let ids: HashSet<i64> = alike.iter().filter_map(Edit::id).collect();
+            // If a row is written twice, the last edit counts.
+            let is_each_another = ids.is_empty() || ids.len() == alike.len();
+            for alike in alike.chunks(if is_each_another { AT_ONCE } else { 1 }) {
+                self.write_alike(session, alike, has_domain).await?;
+            }
         }
+        Ok(())
     }
-}
 
-/// The columns of a table that an edit can write.
-pub const fn columns(table: Table) -> &'static [&'static str] {
-    match table {
-        Table::UserAuth => &["username", "domain", "password"],
-        Table::JitsiProperty => {
-            &["domain", "subject", "spriority", "ppriority", "property_key", "property_value"]
+    async fn write_alike(
+        &self,
+        session: &mut B::Session,
+        edits: &[Edit],
+        has_domain: bool,
+    ) -> Result<(), SourceError> {
+        let table = edits[0].table();
+        self.queries.editable(table)?;
+        let Statement { sql, params, ids } = Statement::new(edits, has_domain)?;
+        let found = session.execute(&format!("writing `{table}`"), sql, params).await;
+        let found = found.map_err(|failure| match failure.kind {
+            FailureKind::NoTable => self.explain(table, failure),
+            _ => self.busy(failure),
+        })?;
+        if found >= ids.len() as u64 {
+            return Ok(());
         }
-    }
-}
-
-/// Some of [`columns`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Columns(u8);
-
-impl Columns {
-    /// All there are.
-    pub const ALL: Columns = Columns(u8::MAX);
-    /// `domain` of a rule, which the original's table does not have.
-    const DOMAIN: Columns = Columns(1);
-
-    /// Those, in the order of [`columns`], that are `true` here.
-    pub fn of(are_in: &[bool]) -> Columns {
-        Columns(are_in.iter().rev().fold(0, |bits, is_in| bits << 1 | u8::from(*is_in)))
-    }
-
-    /// Those in which two rows of one table differ.
-    pub fn differing(one: &Row, other: &Row) -> Columns {
-        let differ: Vec<bool> =
-            cells(one).iter().zip(cells(other)).map(|(one, other)| *one != other).collect();
-        Columns::of(&differ)
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// Of things in the order of [`columns`] those that are meant.
-    pub fn pick<T>(self, all: impl IntoIterator<Item = T>) -> impl Iterator<Item = T> {
-        all.into_iter().enumerate().filter(move |(at, _)| self.0 & 1 << at != 0).map(|(_, picked)| picked)
-    }
-
-    /// Those that are there.
-    fn existing(self, table: Table, has_domain: bool) -> Columns {
-        match table {
-            Table::JitsiProperty if !has_domain => Columns(self.0 & !Columns::DOMAIN.0),
-            _ => self,
-        }
+        // Nothing is kept any more. So which rows exist can be asked for.
+        session.run("ending a transaction", "ROLLBACK").await?;
+        let there = session.query("reading ids", format!("SELECT id FROM {table}{}", of_ids(&ids))).await?;
+        let there: HashSet<i64> = there.iter().flatten().filter_map(|id| id.int().ok()?).collect();
+        let id = ids.iter().find(|id| !there.contains(*id)).unwrap_or(&ids[0]);
+        Err(SourceError::Gone { table, id: *id })
     }
 }
 
-/// A row's cells, in the order of [`columns`].
-fn cells(row: &Row) -> Vec<&Cell> {
-    match row {
-        Row::User(row) => vec![&row.username, &row.domain, &row.password],
-        Row::Rule(row) => {
-            vec![&row.domain, &row.subject, &row.spriority, &row.ppriority, &row.key, &row.value]
-        }
-    }
+fn of_ids(ids: &[i64]) -> String {
+    let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    format!(" WHERE id IN ({})", ids.join(", "))
 }
 
 /// Whether one statement can make both.
-pub(super) fn are_alike(one: &Edit, other: &Edit) -> bool {
+fn are_alike(one: &Edit, other: &Edit) -> bool {
     let is_same_kind = match (one, other) {
         (Edit::Add(_), Edit::Add(_)) | (Edit::Remove(..), Edit::Remove(..)) => true,
         (Edit::Set(_, columns), Edit::Set(_, others)) => columns == others,
@@ -126,77 +124,72 @@ pub(super) fn are_alike(one: &Edit, other: &Edit) -> bool {
     is_same_kind && one.table() == other.table()
 }
 
-/// What makes edits that are alike.
-pub(super) struct Statement<'e> {
-    pub sql: String,
-    pub params: Vec<Param<'e>>,
-    /// The rows that must be there.
-    pub ids: Vec<i64>,
+/// A statement that makes edits that are alike. All databases understand it.
+struct Statement {
+    sql: String,
+    params: Vec<Cell>,
+    /// The rows that must exist.
+    ids: Vec<i64>,
 }
 
-/// A parameter of a [`Statement`].
-pub(super) enum Param<'e> {
-    Cell(&'e Cell),
-    Id(i64),
-}
-
-impl<'e> Statement<'e> {
+impl Statement {
     /// # Errors
-    /// [`SourceError::NotEditable`] for a rule of one tenant, where no column can say so.
-    pub fn new(edits: &'e [Edit], has_domain: bool) -> Result<Statement<'e>, SourceError> {
+    /// [`SourceError::NoDomainColumn`] for a rule of one tenant, where no column can say so.
+    fn new(edits: &[Edit], has_domain: bool) -> Result<Statement, SourceError> {
         let table = edits[0].table();
-        let rows = edits.iter().filter_map(|edit| match edit {
-            Edit::Add(row) | Edit::Set(row, _) => Some(row),
-            Edit::Remove(..) => None,
-        });
-        if !has_domain && rows.clone().any(needs_domain) {
-            return Err(NO_DOMAIN);
+        let existing = ColumnSet::of(table.columns().iter().map(|column| column.is_original || has_domain));
+        let rows: Vec<&Row> = edits
+            .iter()
+            .filter_map(|edit| match edit {
+                Edit::Add(row) | Edit::Set(row, _) => Some(row),
+                Edit::Remove(..) => None,
+            })
+            .collect();
+        if rows.iter().any(|row| says_more(row, existing)) {
+            return Err(SourceError::NoDomainColumn);
         }
         let ids: Vec<i64> = edits.iter().filter_map(Edit::id).collect();
-        let columns = |written: Columns| written.existing(table, has_domain);
-        let names = |written| columns(written).pick(self::columns(table)).copied().collect::<Vec<_>>();
-        let marks = |count| vec!["?"; count].join(", ");
-        let mut params = Vec::new();
+        let names = |set: ColumnSet| set.pick(table.columns()).map(|column| column.name).collect::<Vec<_>>();
+        let cells = |set: ColumnSet, row: &Row| set.pick(row.cells()).cloned().collect::<Vec<_>>();
+        let (mut params, where_ids) = (Vec::new(), of_ids(&ids));
         let sql = match &edits[0] {
             Edit::Add(_) => {
-                params.extend(rows.flat_map(|row| columns(Columns::ALL).pick(cells(row))).map(Param::Cell));
-                let names = names(Columns::ALL);
-                let row = format!("({})", marks(names.len()));
-                let rows = vec![row; edits.len()].join(", ");
-                format!("INSERT INTO {table} ({}) VALUES {rows}", names.join(", "))
+                params.extend(rows.iter().flat_map(|row| cells(existing, row)));
+                let names = names(existing);
+                let row = format!("({})", vec!["?"; names.len()].join(", "));
+                format!(
+                    "INSERT INTO {table} ({}) VALUES {}",
+                    names.join(", "),
+                    vec![row; edits.len()].join(", ")
+                )
             }
-            // A row that stays as it is must be there all the same.
-            Edit::Set(_, written) if columns(*written).is_empty() => {
-                format!("UPDATE {table} SET id = id WHERE id IN ({})", marks(ids.len()))
+            // A row that stays as it is must exist all the same.
+            Edit::Set(_, set) if set.and(existing).is_empty() => {
+                format!("UPDATE {table} SET id = id{where_ids}")
             }
-            Edit::Set(_, written) if edits.len() == 1 => {
-                params.extend(rows.flat_map(|row| columns(*written).pick(cells(row))).map(Param::Cell));
-                format!("UPDATE {table} SET {} = ? WHERE id IN (?)", names(*written).join(" = ?, "))
-            }
-            Edit::Set(_, written) => {
-                let rows: Vec<Vec<&Cell>> =
-                    rows.map(|row| columns(*written).pick(cells(row)).collect()).collect();
-                let names = names(*written);
+            Edit::Set(_, set) => {
+                let set = set.and(existing);
+                let rows: Vec<Vec<Cell>> = rows.iter().map(|row| cells(set, row)).collect();
+                let names = names(set);
                 for column in 0..names.len() {
                     let cases = ids.iter().zip(&rows);
-                    params.extend(cases.flat_map(|(id, row)| [Param::Id(*id), Param::Cell(row[column])]));
+                    params.extend(cases.flat_map(|(id, row)| [Cell::Int(*id), row[column].clone()]));
                 }
                 let cases = "WHEN ? THEN ? ".repeat(ids.len());
-                let set: Vec<String> =
-                    names.iter().map(|name| format!("{name} = CASE id {cases}END")).collect();
-                format!("UPDATE {table} SET {} WHERE id IN ({})", set.join(", "), marks(ids.len()))
+                let set: Vec<_> = names.iter().map(|name| format!("{name} = CASE id {cases}END")).collect();
+                format!("UPDATE {table} SET {}{where_ids}", set.join(", "))
             }
-            Edit::Remove(..) => format!("DELETE FROM {table} WHERE id IN ({})", marks(ids.len())),
+            Edit::Remove(..) => format!("DELETE FROM {table}{where_ids}"),
         };
-        params.extend(ids.iter().copied().map(Param::Id));
         Ok(Statement { sql, params, ids })
     }
 }
 
-/// Whether a rule is of one tenant, which the original's table cannot hold.
-fn needs_domain(row: &Row) -> bool {
-    match row {
-        Row::User(_) => false,
-        Row::Rule(row) => !matches!(row.domain.text(), Ok(None)) && row.domain != Cell::from(""),
-    }
+/// Whether a row says anything in a column that does not exist.
+fn says_more(row: &Row, existing: ColumnSet) -> bool {
+    let missing = row.table().columns().iter().zip(row.cells());
+    let existing: HashSet<_> = existing.pick(row.table().columns()).map(|column| column.name).collect();
+    missing
+        .filter(|(column, _)| !existing.contains(column.name))
+        .any(|(_, cell)| *cell != Cell::Null && *cell != Cell::from(""))
 }

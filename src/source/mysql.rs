@@ -1,72 +1,55 @@
 //! MySQL and MariaDB.
 
-mod changes;
-mod edit;
-mod setup;
+mod connect;
+mod errors;
 
-use std::future::Future;
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::LazyLock;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Opts, OptsBuilder, SslOpts, Value};
-use tokio::sync::{Mutex, mpsc};
+use mysql_async::{Conn, Params, Statement, Value};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::cursor::{Cursor, NEWEST, WINDOW};
-use super::{BATCH, Boxed, Changes, Queries, Query, Source, SourceError, Transaction, Which, one_line};
-use crate::core::model::{Cell, Row, Table};
+use super::backend::{Backend, Dialect, Purpose, Session};
+use super::database::{Database, count};
+use super::error::{Failure, FailureKind};
+use super::query::{BATCH, Queries, Query};
+use super::{Source, SourceError, schema};
+use crate::core::model::{Cell, Row};
 use crate::core::secret::Secret;
-use crate::process::files::{self, Aside};
 
-/// How long a connection may take to be made. Less than the ten seconds in
-/// which an operator expects an answer from the command line.
-const CONNECT: Duration = Duration::from_secs(6);
-/// How long a statement, or a batch of rows, may take to arrive. A sorted query
-/// of an operator's over a large table may take most of it.
+/// How long a statement, or a batch of rows, may take to arrive. A sorted query of an
+/// operator's own over a large table may take most of it.
 const STALL: Duration = Duration::from_secs(60);
-/// What every connection begins with: the server's own character set may be
-/// another, its patience with locked tables is a day, and it may be told to
-/// begin a transaction with any statement.
-const INIT: [&str; 3] = [
-    "SET NAMES utf8mb4",
-    "SET SESSION lock_wait_timeout = 5",
-    "SET SESSION autocommit = 1, completion_type = 'NO_CHAIN'",
-];
-
-/// Codes of the server's errors that are told apart.
-mod code {
-    pub const DATABASE_DENIED: u16 = 1044;
-    pub const ACCESS_DENIED: u16 = 1045;
-    pub const NO_SUCH_DATABASE: u16 = 1049;
-    pub const TABLE_EXISTS: u16 = 1050;
-    pub const COLUMN_EXISTS: u16 = 1060;
-    pub const INDEX_EXISTS: u16 = 1061;
-    pub const SYNTAX: u16 = 1064;
-    pub const WRONG_CHARACTERS: u16 = 1366;
-    pub const HOST_DENIED: u16 = 1130;
-    pub const TABLE_DENIED: u16 = 1142;
-    pub const COLUMN_DENIED: u16 = 1143;
-    pub const NO_SUCH_TABLE: u16 = 1146;
-    pub const PRIVILEGE_MISSING: u16 = 1227;
-    pub const LOCKED_TOO_LONG: u16 = 1205;
-    pub const DEADLOCK: u16 = 1213;
-    pub const TRIGGER_EXISTS: u16 = 1359;
-    pub const TRIGGERS_NEED_SUPER: u16 = 1419;
-    pub const ACCESS_DENIED_NO_PASSWORD: u16 = 1698;
-}
+/// Statements that are kept prepared: preparing each again would take time, and all of
+/// them would use up what the server allows for all connections.
+const PREPARED: usize = 4;
+/// What the session must refuse, or what is written would be cut off or read as something
+/// else, depending on how the server is set. And rows must be found by their ids: in a
+/// small table the server would rather look at every row, and lock it, so that rows which
+/// others edit would be waited for, and theirs would wait.
+const STRICT: &str =
+    "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', sql_safe_updates = 1";
+/// An edit holds this lock, and waits for it for some seconds fewer than a statement may
+/// take. It does not hinder other tools, as locks on all that is read would.
+const LOCK: &str = "SELECT GET_LOCK(CONCAT('jitsiprovs ', MD5(DATABASE())), 50)";
+const WITHOUT_TRANSACTIONS: &str = "SELECT count(*) FROM information_schema.tables \
+     JOIN information_schema.engines USING (engine) WHERE table_schema = DATABASE() \
+     AND table_name IN ('user_auth', 'jitsi_property') AND transactions = 'NO'";
 
 /// Where the server is.
 #[derive(Debug, Clone)]
 pub enum Endpoint {
-    /// `--db-ip` and `--db-port`
+    /// Host and port.
     Tcp(String, u16),
-    /// `--db-socket`
+    /// A Unix socket.
     Socket(PathBuf),
 }
 
-/// `--db-tls`
+/// Whether the connection is encrypted.
 #[derive(Debug, Clone, Default)]
 pub enum Tls {
     /// Plain text.
@@ -74,274 +57,196 @@ pub enum Tls {
     Off,
     /// Encrypted, whoever the server is.
     Require,
-    /// Encrypted, and the server's certificate is checked, against the usual
-    /// roots or the file of `--db-tls-ca`.
+    /// Encrypted, and the server's certificate is checked, against the usual roots or
+    /// those in a file.
     Verify(Option<PathBuf>),
 }
 
 /// An account of the database.
 #[derive(Debug, Clone)]
 pub struct DbAccount {
-    /// Its name.
+    /// The user.
     pub user: String,
-    /// Its password; empty for none.
+    /// The user's password; empty for none.
     pub password: Secret,
 }
 
-/// A MySQL or MariaDB database (`--db-type mysql`).
+/// A MySQL or MariaDB database, and how to connect to it.
 #[derive(Debug)]
 pub struct Mysql {
     /// Where the server is.
     pub endpoint: Endpoint,
-    /// Whether and how the connection is encrypted.
+    /// Whether the connection is encrypted.
     pub tls: Tls,
-    /// `--db-name`
+    /// The database's name.
     pub database: String,
-    /// `--db-user` and `--db-pwd`
+    /// The account that reads and edits.
     pub account: DbAccount,
-    /// `--db-admin` and `--db-apwd`: makes database and account in `setup`.
+    /// The administrator, who creates database and account in `setup`.
     pub admin: Option<DbAccount>,
-    /// `--db-from`: the address the account connects from, as the server sees
-    /// it; `None` for the one it sees this machine under.
+    /// The address the account connects from, as the server sees it; `None` for the one
+    /// it sees this machine under.
     pub from: Option<String>,
-    /// What is read instead of the original's tables.
-    pub queries: Queries,
-    /// What polls need from one to the next; begins with the default.
-    pub polling: Polling,
-}
-
-/// The connection that polls share, so that each costs one short statement.
-#[derive(Default)]
-pub struct Polling(Mutex<Option<Conn>>);
-
-impl std::fmt::Debug for Polling {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Polling")
-    }
 }
 
 impl Mysql {
-    fn at(&self) -> String {
-        match &self.endpoint {
-            Endpoint::Tcp(host, port) => format!("{host}:{port}"),
-            Endpoint::Socket(path) => path.display().to_string(),
-        }
+    /// The source that reads this database with `queries`.
+    pub fn source(self, queries: Queries) -> Arc<dyn Source> {
+        Arc::new(Database::new(MysqlBackend(Arc::new(self)), queries))
     }
+}
 
-    fn opts(&self, account: &DbAccount, database: Option<&str>, ca: Option<Vec<u8>>) -> Opts {
-        let password = account.password.reveal();
-        let opts = OptsBuilder::default()
-            .user(Some(&account.user))
-            .pass((!password.is_empty()).then_some(password))
-            .db_name(database)
-            // Or it would leave TCP for a socket it finds by itself.
-            .prefer_socket(false)
-            .init(INIT.to_vec())
-            .tcp_keepalive(Some(STALL))
-            // A row that is set to what it is already is not a row that is gone.
-            .client_found_rows(true)
-            .stmt_cache_size(0);
-        let opts = match &self.endpoint {
-            Endpoint::Tcp(host, port) => opts.ip_or_hostname(host).tcp_port(*port),
-            Endpoint::Socket(path) => opts.socket(Some(path.to_string_lossy())),
-        };
-        let tls = match &self.tls {
-            Tls::Off => None,
-            Tls::Require => Some(SslOpts::default().with_danger_accept_invalid_certs(true)),
-            Tls::Verify(_) => Some(match ca {
-                Some(ca) => {
-                    SslOpts::default().with_root_certs(vec![ca.into()]).with_disable_built_in_roots(true)
-                }
-                None => SslOpts::default(),
-            }),
-        };
-        opts.ssl_opts(tls).into()
-    }
+struct MysqlBackend(Arc<Mysql>);
 
-    /// The certificates that the server's is checked against. They are read for
-    /// each connection, since they may be replaced.
-    async fn ca(&self) -> Result<Option<Vec<u8>>, SourceError> {
-        static READING: LazyLock<Aside> = LazyLock::new(Aside::new);
-        let Tls::Verify(Some(path)) = &self.tls else { return Ok(None) };
-        let ca = path.clone();
-        let read = READING.run(move || files::read(&ca)).await.flatten();
-        let why = |why| format!("cannot read {}: {why}", path.display());
-        read.map(Some).map_err(|error| SourceError::NoTls { at: self.at(), why: why(error) })
-    }
-
-    async fn connect(&self, account: &DbAccount, database: Option<&str>) -> Result<Conn, SourceError> {
-        let opts = self.opts(account, database, self.ca().await?);
-        match timeout(CONNECT, Conn::new(opts)).await {
-            Ok(connected) => connected.map_err(|error| self.error("connecting", &error, account)),
-            Err(_) => {
-                let why = format!("no answer in {} s", CONNECT.as_secs());
-                Err(SourceError::Unreachable { at: self.at(), why })
-            }
-        }
-    }
-
-    fn error(&self, what: &str, error: &mysql_async::Error, account: &DbAccount) -> SourceError {
-        use mysql_async::{DriverError, Error as E, IoError};
-        let at = self.at();
-        match error {
-            E::Io(IoError::Tls(why)) => SourceError::NoTls { at, why: why.to_string() },
-            E::Driver(DriverError::NoClientSslFlagFromServer) => {
-                SourceError::NoTls { at, why: "the server offers none".into() }
-            }
-            // What the TLS library objects to arrives as bad data.
-            E::Io(IoError::Io(why))
-                if !matches!(self.tls, Tls::Off) && why.kind() == std::io::ErrorKind::InvalidData =>
-            {
-                SourceError::NoTls { at, why: why.to_string() }
-            }
-            E::Io(IoError::Io(why)) => SourceError::Unreachable { at, why: why.to_string() },
-            E::Driver(DriverError::ConnectionClosed) => {
-                SourceError::Unreachable { at, why: "the connection was closed".into() }
-            }
-            E::Server(server) => self.server_error(what, server, account),
-            other => self.statement(what, &other.to_string()),
-        }
-    }
-
-    fn server_error(&self, what: &str, error: &mysql_async::ServerError, account: &DbAccount) -> SourceError {
-        let (at, user) = (self.at(), account.user.clone());
-        let is_admin = self.admin.as_ref().is_some_and(|admin| std::ptr::eq(admin, account));
-        let (user_option, password_option) =
-            if is_admin { ("--db-admin", "--db-apwd") } else { ("--db-user", "--db-pwd") };
-        match error.code {
-            code::ACCESS_DENIED | code::ACCESS_DENIED_NO_PASSWORD | code::HOST_DENIED => {
-                let from_option = if self.admin.is_some() { " (--db-from)" } else { "" };
-                SourceError::Refused { at, user, user_option, password_option, from_option }
-            }
-            code::NO_SUCH_DATABASE => SourceError::NoDatabase { at, name: self.database.clone(), user },
-            code::DATABASE_DENIED if !is_admin => {
-                SourceError::NoDatabase { at, name: self.database.clone(), user }
-            }
-            code::DATABASE_DENIED | code::TABLE_DENIED | code::COLUMN_DENIED | code::PRIVILEGE_MISSING => {
-                let why = one_line(&error.message);
-                SourceError::Denied { what: what.into(), source_name: self.name(), why, user, user_option }
-            }
-            // The server would quote the statement, which may set a password.
-            code::SYNTAX if is_admin => self.statement(what, "the server does not understand the statement"),
-            // The server would quote what may be a password.
-            code::WRONG_CHARACTERS => {
-                self.statement(what, "a column cannot hold some of the characters: make it utf8mb4")
-            }
-            code::TRIGGERS_NEED_SUPER => self.statement(
-                what,
-                "the server writes a binary log and trusts only administrators with triggers: \
-                 set its log_bin_trust_function_creators to 1 and repeat --setup",
-            ),
-            _ => self.statement(what, &error.message),
-        }
-    }
-
-    fn statement(&self, what: &str, why: &str) -> SourceError {
-        SourceError::Statement { what: what.into(), source_name: self.name(), why: one_line(why) }
-    }
-
-    async fn run(
-        &self,
-        conn: &mut Conn,
-        what: &str,
-        sql: &str,
-        account: &DbAccount,
-    ) -> Result<(), SourceError> {
-        let done = self.in_time(what, conn.query_drop(sql)).await?;
-        done.map_err(|error| self.error(what, &error, account))
-    }
-
-    async fn first(&self, conn: &mut Conn, what: &str, sql: &str) -> Result<Option<i64>, SourceError> {
-        let found = self.in_time(what, conn.query_first::<Option<i64>, _>(sql)).await?;
-        Ok(found.map_err(|error| self.error(what, &error, &self.account))?.flatten())
-    }
-
-    async fn in_time<T>(&self, what: &str, work: impl Future<Output = T>) -> Result<T, SourceError> {
-        let stalled = || self.statement(what, &format!("nothing came for {} s", STALL.as_secs()));
-        timeout(STALL, work).await.map_err(|_| stalled())
-    }
-
-    async fn load_all(
-        &self,
-        which: Which,
-        rows: mpsc::Sender<Vec<Row>>,
-        wants_cursor: bool,
-    ) -> Result<Option<Cursor>, SourceError> {
-        let mut conn = self.connect(&self.account, Some(&self.database)).await?;
-        self.begin(&mut conn, ", READ ONLY").await?;
-        let cursor = if wants_cursor { self.cursor(&mut conn).await? } else { None };
-        self.send(&mut conn, which, &rows).await?;
-        self.run(&mut conn, "ending a transaction", "COMMIT", &self.account).await?;
-        self.keep(conn).await;
-        Ok(cursor)
-    }
-
-    /// What is read in one transaction is the state of one moment, whatever is
-    /// written meanwhile and whatever the server's defaults are.
-    async fn begin(&self, conn: &mut Conn, mode: &str) -> Result<(), SourceError> {
-        for sql in [
+impl Backend for MysqlBackend {
+    type Session = MysqlSession;
+    const DIALECT: Dialect = Dialect {
+        // What is read in one transaction is the state of one moment, whatever is written
+        // meanwhile and whatever the server's defaults are.
+        begin_read: &[
             "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
-            &format!("START TRANSACTION WITH CONSISTENT SNAPSHOT{mode}"),
-        ] {
-            self.run(conn, "beginning a transaction", sql, &self.account).await?;
-        }
-        Ok(())
+            "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
+        ],
+        begin_write: &[
+            "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+            "START TRANSACTION WITH CONSISTENT SNAPSHOT",
+        ],
+        count_domain_columns: "SELECT count(*) FROM information_schema.columns WHERE table_schema = DATABASE() \
+             AND table_name = 'jitsi_property' AND column_name = 'domain'",
+        count_change_tables: "SELECT count(*) FROM information_schema.tables WHERE table_schema = DATABASE() \
+             AND table_name = 'jitsiprovs_change'",
+        count_triggers: "SELECT count(*) FROM information_schema.triggers \
+             WHERE trigger_schema = DATABASE() AND trigger_name =",
+        // As a number: as text it would go with the session's time zone.
+        changed_at: "CAST(unix_timestamp(changed_at) AS CHAR)",
+        day_ago: "now() - INTERVAL 1 DAY",
+        delete_some: " ORDER BY id LIMIT 10000",
+        steps: schema::MYSQL,
+        has_transactional_ddl: false,
+        patience: Duration::from_secs(3),
+    };
+    const KEEPS_CONNECTION: bool = true;
+
+    fn name(&self) -> String {
+        self.0.name()
     }
 
-    async fn has_domain(&self, conn: &mut Conn) -> Result<bool, SourceError> {
-        let domain = "SELECT count(*) FROM information_schema.columns WHERE table_schema = DATABASE() \
-                      AND table_name = 'jitsi_property' AND column_name = 'domain'";
-        Ok(self.queries.rules.is_none() && self.first(conn, "reading the schema", domain).await? == Some(1))
+    fn at(&self) -> String {
+        self.0.at()
     }
 
-    async fn cursor(&self, conn: &mut Conn) -> Result<Option<Cursor>, SourceError> {
-        let table = "SELECT count(*) FROM information_schema.tables WHERE table_schema = DATABASE() \
-                     AND table_name = 'jitsiprovs_change'";
-        if self.first(conn, "reading the schema", table).await? != Some(1) {
-            return Ok(None);
-        }
-        let newest = match self.lines(conn, NEWEST).await {
-            // An account that may not read it is served as if there were none.
-            Err(SourceError::Denied { .. }) => return Ok(None),
-            lines => lines?.pop(),
+    async fn connect(&self, _: Purpose) -> Result<MysqlSession, SourceError> {
+        self.0.connect(&self.0.account, Some(&self.0.database)).await
+    }
+
+    async fn connect_to_setup(&self) -> Result<(MysqlSession, Vec<String>), SourceError> {
+        let done = match &self.0.admin {
+            Some(admin) => self.0.create_database(admin).await?,
+            None => Vec::new(),
         };
-        let first = newest.as_ref().map_or(0, |line| line.id) - WINDOW;
-        let what = "reading `jitsiprovs_change`";
-        let ids = format!("SELECT id FROM jitsiprovs_change WHERE id >= {first} ORDER BY id");
-        let ids = self.in_time(what, conn.query::<i64, _>(ids)).await?;
-        let ids = ids.map_err(|error| self.error(what, &error, &self.account))?;
-        Ok(Some(Cursor::new(newest, ids)))
+        let mut session = self.connect(Purpose::Edit).await?;
+        // Nothing may be cut short to fit, whatever the server's own mode is.
+        session.run("setting the SQL mode", "SET SESSION sql_mode = 'STRICT_ALL_TABLES'").await?;
+        // Two nodes may be set up at once.
+        let what = "waiting for another setup";
+        if count(&mut session, what, "SELECT GET_LOCK('jitsiprovs_setup', 30)").await? != 1 {
+            return Err(self.0.statement(what, "it did not end in 30 s"));
+        }
+        Ok((session, done))
     }
 
-    async fn send(
-        &self,
-        conn: &mut Conn,
-        which: Which,
-        rows: &mpsc::Sender<Vec<Row>>,
-    ) -> Result<(), SourceError> {
-        let has_domain = self.has_domain(conn).await?;
-        for query in [self.queries.users(), self.queries.rules(has_domain)] {
-            if let Some(query) = query.narrowed(which) {
-                self.send_found(conn, &query, rows).await?;
+    async fn prepare_edit(&self, session: &mut MysqlSession) -> Result<(), SourceError> {
+        session.run("preparing to edit", STRICT).await?;
+        // The original's tables have the engine that was the server's default, and not
+        // every engine can undo anything.
+        if count(session, "reading the schema", WITHOUT_TRANSACTIONS).await? > 0 {
+            return Err(SourceError::NoTransactions);
+        }
+        match count(session, "waiting for other edits", LOCK).await.map_err(|failure| failure.error) {
+            // Some clusters have no such locks: there it goes without.
+            Ok(1) | Err(SourceError::Statement { .. } | SourceError::Denied { .. }) => Ok(()),
+            Ok(_) => Err(SourceError::Busy(self.name())),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// On a replica nothing is removed: what is removed there first cannot be removed again
+    /// when the line of the server it copies is removed, and that ends the replication.
+    async fn may_prune(&self, session: &mut MysqlSession) -> Result<bool, SourceError> {
+        let sql = "SHOW GLOBAL STATUS WHERE Variable_name IN ('Slave_running', 'Slaves_running', \
+                   'Replica_running')";
+        let found = session.query("asking whether the server is a replica", sql.into()).await?;
+        let is_running = |row: &Vec<Cell>| match row.get(1).map(Cell::text) {
+            Some(Ok(Some(value))) => value == "ON" || value.parse().is_ok_and(|count: u32| count > 0),
+            _ => false,
+        };
+        Ok(!found.iter().any(is_running))
+    }
+}
+
+/// A connection to the server.
+struct MysqlSession {
+    mysql: Arc<Mysql>,
+    conn: Conn,
+    is_admin: bool,
+    prepared: HashMap<String, Statement>,
+}
+
+impl MysqlSession {
+    async fn in_time<T>(
+        &mut self,
+        what: &str,
+        work: impl AsyncFnOnce(&mut Conn, &mut HashMap<String, Statement>) -> mysql_async::Result<T>,
+    ) -> Result<T, Failure> {
+        match timeout(STALL, work(&mut self.conn, &mut self.prepared)).await {
+            Ok(done) => done.map_err(|error| self.mysql.failure(what, &error, self.is_admin)),
+            Err(_) => {
+                let error = self.mysql.statement(what, &format!("nothing came for {} s", STALL.as_secs()));
+                Err(Failure { kind: FailureKind::NoAnswer, error })
             }
         }
-        Ok(())
+    }
+}
+
+impl Session for MysqlSession {
+    async fn run(&mut self, what: &str, sql: &str) -> Result<(), Failure> {
+        self.in_time(what, async |conn, _| conn.query_drop(sql).await).await
     }
 
-    async fn send_found(
-        &self,
-        conn: &mut Conn,
-        query: &Query<'_>,
-        rows: &mpsc::Sender<Vec<Row>>,
-    ) -> Result<(), SourceError> {
+    async fn execute(&mut self, what: &str, sql: String, params: Vec<Cell>) -> Result<u64, Failure> {
+        let params = Params::Positional(params.into_iter().map(value).collect());
+        self.in_time(what, async |conn, prepared| {
+            let statement = match prepared.get(&sql) {
+                Some(statement) => statement.clone(),
+                None => {
+                    let statement = conn.prep(&*sql).await?;
+                    prepared.insert(sql, statement.clone());
+                    statement
+                }
+            };
+            conn.exec_drop(statement, params).await?;
+            let found = conn.affected_rows();
+            if prepared.len() > PREPARED {
+                for (_, statement) in prepared.drain() {
+                    conn.close(statement).await?;
+                }
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn query(&mut self, what: &str, sql: String) -> Result<Vec<Vec<Cell>>, Failure> {
+        let rows = self.in_time(what, async |conn, _| conn.query::<mysql_async::Row, _>(sql).await).await?;
+        Ok(rows.into_iter().map(|row| row.unwrap().into_iter().map(cell).collect()).collect())
+    }
+
+    async fn send(&mut self, query: &Query<'_>, rows: &mpsc::Sender<Vec<Row>>) -> Result<(), Failure> {
         let what = query.reading();
-        let failed = |error: mysql_async::Error| match &error {
-            mysql_async::Error::Server(server) if server.code == code::NO_SUCH_TABLE && !query.is_own => {
-                query.no_table(self.name())
-            }
-            _ => self.error(&what, &error, &self.account),
-        };
-        let mut result = self.in_time(&what, conn.query_iter(&*query.sql)).await?.map_err(failed)?;
+        let stalled = |_| self.mysql.statement(&what, &format!("nothing came for {} s", STALL.as_secs()));
+        let failed = |error| self.mysql.failure(&what, &error, self.is_admin);
+        let result = timeout(STALL, self.conn.query_iter(&*query.sql)).await.map_err(stalled)?;
+        let mut result = result.map_err(failed)?;
         query.check(result.columns_ref().len())?;
         let mut place = 0;
         loop {
@@ -354,7 +259,7 @@ impl Mysql {
                 }
                 Ok(())
             };
-            self.in_time(&what, filling).await?.map_err(failed)?;
+            timeout(STALL, filling).await.map_err(stalled)?.map_err(failed)?;
             std::thread::yield_now();
             let is_last = batch.len() < BATCH;
             rows.send(batch).await.map_err(|_| SourceError::Cancelled)?;
@@ -362,6 +267,10 @@ impl Mysql {
                 return Ok(());
             }
         }
+    }
+
+    async fn close(self) {
+        let _ = self.conn.disconnect().await;
     }
 }
 
@@ -378,82 +287,10 @@ fn cell(value: Value) -> Cell {
     }
 }
 
-impl Source for Mysql {
-    fn name(&self) -> String {
-        format!("the MySQL database {} at {}", self.database, self.at())
-    }
-
-    fn load(
-        &self,
-        which: Which,
-        rows: mpsc::Sender<Vec<Row>>,
-        wants_cursor: bool,
-    ) -> Boxed<'_, Result<Option<Cursor>, SourceError>> {
-        Box::pin(self.load_all(which, rows, wants_cursor))
-    }
-
-    fn changes<'s>(&'s self, cursor: Option<&'s Cursor>) -> Boxed<'s, Result<Changes, SourceError>> {
-        Box::pin(self.poll(cursor))
-    }
-
-    fn prune(&self) -> Boxed<'_, Result<u64, SourceError>> {
-        Box::pin(self.prune_all())
-    }
-
-    fn editable(&self, table: Table) -> Result<(), SourceError> {
-        self.queries.editable(table)
-    }
-
-    fn edit(&self, transaction: Transaction) -> Boxed<'_, Result<(), SourceError>> {
-        Box::pin(self.make_all(transaction))
-    }
-
-    fn setup(&self) -> Boxed<'_, Result<Vec<String>, SourceError>> {
-        Box::pin(self.set_up())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn source() -> Mysql {
-        let account = |user: &str, password| DbAccount { user: user.into(), password: Secret::new(password) };
-        Mysql {
-            endpoint: Endpoint::Tcp("127.0.0.1".into(), 1),
-            tls: Tls::Off,
-            database: "d".into(),
-            account: account("u", "hunter2"),
-            admin: Some(account("root", "hunter3")),
-            from: None,
-            queries: Queries::default(),
-            polling: Polling::default(),
-        }
-    }
-
-    #[test]
-    fn a_statement_that_sets_a_password_is_not_quoted() {
-        let source = source();
-        let message = "You have an error near 'hunter2'".to_owned();
-        let error = mysql_async::ServerError { code: code::SYNTAX, message, state: "42000".into() };
-        let error = source.server_error("creating the account", &error, source.admin.as_ref().expect("one"));
-        assert!(error.to_string().contains("creating the account") && !error.to_string().contains("hunter"));
-        assert!(!format!("{source:?}").contains("hunter"));
-    }
-
-    #[test]
-    fn what_is_denied_names_the_account_and_its_option() {
-        let source = source();
-        let message = "CREATE command denied\nto user".to_owned();
-        let error = mysql_async::ServerError { code: code::TABLE_DENIED, message, state: "42000".into() };
-        for (account, option) in
-            [(&source.account, "--db-user"), (source.admin.as_ref().expect("one"), "--db-admin")]
-        {
-            let error = source.server_error("creating", &error, account).to_string();
-            assert!(
-                error.contains(&account.user) && error.contains(option) && !error.contains('\n'),
-                "{error}"
-            );
-        }
+fn value(cell: Cell) -> Value {
+    match cell {
+        Cell::Null => Value::NULL,
+        Cell::Int(number) => Value::Int(number),
+        Cell::Text(bytes) => Value::Bytes(bytes),
     }
 }

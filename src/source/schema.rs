@@ -59,9 +59,9 @@ pub(super) const CREATE_VERSIONS: &str = "CREATE TABLE IF NOT EXISTS jitsiprovs_
 /// Notes a step, by version and name.
 pub(super) const NOTE_VERSION: &str = "INSERT INTO jitsiprovs_schema (version, name) VALUES (?, ?)";
 
-/// Finds out whether a step was taken.
-pub(super) fn taken(version: i64) -> String {
-    format!("SELECT version FROM jitsiprovs_schema WHERE version = {version}")
+/// Counts how often a step was taken.
+pub(super) fn count_taken(version: i64) -> String {
+    format!("SELECT count(*) FROM jitsiprovs_schema WHERE version = {version}")
 }
 
 /// Seeding is noted like a step, so that an operator who deletes what was
@@ -77,7 +77,7 @@ pub(super) const SEED_PROPERTY: &str = "INSERT INTO jitsi_property \
 
 /// What [`SEED_PROPERTY`] is executed with. What removes a subtree comes before
 /// all that operators may add to it.
-pub(super) fn seeds() -> impl Iterator<Item = (i32, &'static str, &'static str)> {
+pub(super) fn seeds() -> impl Iterator<Item = (i64, &'static str, &'static str)> {
     default_properties().map(|(key, value)| (if value == "${null}" { 0 } else { 10 }, key, value))
 }
 

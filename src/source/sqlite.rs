@@ -1,6 +1,5 @@
-//! The embedded database: a file, read and set up through the bundled SQLite.
+//! The embedded database: a file, read through the bundled SQLite.
 
-use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -10,15 +9,15 @@ use std::time::{Duration, Instant};
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use rusqlite::types::{Value, ValueRef};
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, ErrorCode, OpenFlags, params_from_iter};
 use tokio::sync::mpsc;
 
-use super::cursor::{ChangeLine, Cursor, NEWEST, WINDOW, clause};
-use super::{
-    BATCH, Boxed, Changes, Edit, IDS, MANY, Queries, Query, Source, SourceError, Transaction, Which, edit,
-    one_line, schema,
-};
-use crate::core::model::{Cell, Change, Row, Table};
+use super::backend::{Backend, Dialect, Purpose, Session};
+use super::database::Database;
+use super::error::{Failure, FailureKind, one_line};
+use super::query::{BATCH, Queries, Query};
+use super::{Source, SourceError, schema};
+use crate::core::model::{Cell, Row};
 use crate::process::files::{self, Aside};
 
 /// How long to wait for another program's write.
@@ -26,42 +25,31 @@ const BUSY: Duration = Duration::from_secs(5);
 /// How long edits wait for others, which may be an import.
 const PATIENCE: Duration = Duration::from_secs(50);
 
-/// A SQLite file (`--db-type sqlite`).
-#[derive(Debug, Clone)]
-pub struct Sqlite {
+/// The SQLite file at `path`, which need not exist before [`Source::setup`].
+pub fn sqlite(path: impl Into<PathBuf>, queries: Queries) -> Arc<dyn Source> {
+    Arc::new(Database::new(Sqlite::new(path.into(), false), queries))
+}
+
+/// A SQLite file that is left as it is, such as a backup: not even its own write-ahead
+/// log is moved into it, and its folder need not be writable.
+pub fn foreign_sqlite(path: impl Into<PathBuf>, queries: Queries) -> Arc<dyn Source> {
+    Arc::new(Database::new(Sqlite::new(path.into(), true), queries))
+}
+
+#[derive(Clone)]
+struct Sqlite {
     path: PathBuf,
-    queries: Queries,
-    /// Device and inode of the file that was loaded.
-    loaded: Arc<Mutex<Option<(u64, u64)>>>,
     /// Whether it is only to be read, and left as it is.
     is_foreign: bool,
+    /// Device and inode of the file that was loaded.
+    loaded: Arc<Mutex<Option<(u64, u64)>>>,
     /// Where it is opened.
     opening: Aside,
 }
 
-/// The file, ready to be read.
-struct Opened {
-    /// Device and inode.
-    identity: Option<(u64, u64)>,
-    connection: Connection,
-}
-
 impl Sqlite {
-    /// The file at `path`, which need not exist before [`Source::setup`].
-    pub fn new(path: impl Into<PathBuf>, queries: Queries) -> Self {
-        Sqlite {
-            path: path.into(),
-            queries,
-            loaded: Arc::default(),
-            is_foreign: false,
-            opening: Aside::new(),
-        }
-    }
-
-    /// A file that is left as it is, such as a backup: not even its own write-ahead
-    /// log is moved into it, and its folder need not be ours to write to.
-    pub fn foreign(path: impl Into<PathBuf>, queries: Queries) -> Self {
-        Sqlite { is_foreign: true, ..Sqlite::new(path, queries) }
+    fn new(path: PathBuf, is_foreign: bool) -> Sqlite {
+        Sqlite { path, is_foreign, loaded: Arc::default(), opening: Aside::new() }
     }
 
     fn open(&self, flags: OpenFlags) -> Result<Connection, SourceError> {
@@ -83,13 +71,13 @@ impl Sqlite {
             connection.query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(()))?;
             Ok(connection)
         };
-        open().map_err(|error: rusqlite::Error| self.error("opening it", &error))
+        open().map_err(|error| self.failure("opening it", &error).error)
     }
 
-    /// To read only. It is opened for writing all the same, where that may be:
-    /// the last one to close a file that is open so leaves no write-ahead log
-    /// behind, which a file put in its place would be taken to belong to.
-    fn open_to_read(&self) -> Result<Connection, SourceError> {
+    /// Opens the file for writing even to read it, where that may be: the last one to
+    /// close a file that is open so leaves no write-ahead log behind, which a file put in
+    /// its place would be taken to belong to.
+    fn open_for(&self, purpose: Purpose) -> Result<Connection, SourceError> {
         if !exists(&self.path) {
             return Err(SourceError::NoFile(self.path.clone()));
         }
@@ -97,8 +85,12 @@ impl Sqlite {
             return self.open_foreign();
         }
         let connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        let set = connection.pragma_update(None, "query_only", true);
-        set.map_err(|error| self.error("opening it", &error))?;
+        let set = match purpose {
+            Purpose::Read => connection.pragma_update(None, "query_only", true),
+            Purpose::Edit => connection.busy_timeout(PATIENCE),
+            Purpose::Prune => Ok(()),
+        };
+        set.map_err(|error| self.failure("opening it", &error).error)?;
         Ok(connection)
     }
 
@@ -110,7 +102,7 @@ impl Sqlite {
         if opened.is_ok() || std::fs::metadata(log).is_ok_and(|log| log.len() > 0) {
             return opened;
         }
-        // One that is to have a log cannot be read where none can be made, unless
+        // A file that is to have a log cannot be read where none can be created, unless
         // nobody writes to it.
         let path = percent_encode(self.path.as_os_str().as_bytes(), NON_ALPHANUMERIC);
         let uri = PathBuf::from(format!("file:{path}?immutable=1"));
@@ -122,15 +114,18 @@ impl Sqlite {
         Some((file.dev(), file.ino()))
     }
 
-    /// The file, opened to be read, and which one it is. Opening is the first
-    /// look at the disk: if it hangs, this does not.
-    async fn opened(&self) -> Result<Opened, SourceError> {
-        let source = self.clone();
+    /// Opens the file on another thread: if the disk hangs, this does not.
+    async fn opened(
+        &self,
+        open: impl FnOnce(&Sqlite) -> Result<Connection, SourceError> + Send + 'static,
+    ) -> Result<SqliteSession, SourceError> {
+        let sqlite = self.clone();
         let open = move || {
-            // Before it is opened: should another take its place just now, it is
-            // noticed by the next poll.
-            let identity = source.identity();
-            Ok(Opened { identity, connection: source.open_to_read()? })
+            // Before it is opened: should another take its place just now, the next poll
+            // notices.
+            let identity = sqlite.identity();
+            let connection = Some(open(&sqlite)?);
+            Ok(SqliteSession { sqlite, identity, connection })
         };
         let opened = self.opening.run_for(BUSY + files::BOUND, open).await;
         opened.unwrap_or_else(|why| {
@@ -138,310 +133,223 @@ impl Sqlite {
         })
     }
 
-    fn load_blocking(
-        &self,
-        Opened { identity, mut connection }: Opened,
-        which: Which,
-        rows: &mpsc::Sender<Vec<Row>>,
-        wants_cursor: bool,
-    ) -> Result<Option<Cursor>, SourceError> {
-        // One read transaction sees one state, whatever is written meanwhile.
-        let transaction =
-            connection.transaction().map_err(|error| self.error("beginning a transaction", &error))?;
-        let cursor = if wants_cursor { self.cursor(&transaction)? } else { None };
-        self.send(&transaction, which, rows)?;
-        *self.loaded.lock().unwrap_or_else(PoisonError::into_inner) = identity;
-        Ok(cursor)
-    }
-
-    fn poll_blocking(
-        &self,
-        Opened { identity, mut connection }: Opened,
-        cursor: Option<Cursor>,
-    ) -> Result<Changes, SourceError> {
-        if identity != *self.loaded.lock().unwrap_or_else(PoisonError::into_inner) {
-            return Ok(Changes::Unknown("another file"));
-        }
-        let is_reconnected = false;
-        let Some(mut cursor) = cursor else {
-            return Ok(Changes::Rows { changes: Vec::new(), cursor: None, is_reconnected });
-        };
-        let transaction =
-            connection.transaction().map_err(|error| self.error("beginning a transaction", &error))?;
-        let found = self.lines(&transaction, &clause(&cursor.ask()))?;
-        if found.len() > MANY {
-            return Ok(Changes::Unknown("many changes"));
-        }
-        // There is one writer at a time, so only a file that was tampered with
-        // has lines in gaps.
-        let Ok((lines, false)) = cursor.advance(found) else {
-            return Ok(Changes::Unknown("other changes"));
-        };
-        let rows: BTreeSet<(Table, i64)> = lines.iter().filter_map(ChangeLine::row).collect();
-        let mut changes = Vec::new();
-        for query in [self.queries.users(), self.queries.rules(self.has_domain(&transaction)?)] {
-            let of_table = rows.iter().filter(|(table, _)| *table == query.table);
-            let ids: Vec<i64> = of_table.map(|(_, id)| *id).collect();
-            if query.is_own && !ids.is_empty() {
-                return Ok(Changes::Unknown("changes of a table that a query of yours may read"));
-            }
-            for ids in ids.chunks(IDS) {
-                self.fetch(&transaction, &query, ids, &mut changes)?;
-            }
-        }
-        Ok(Changes::Rows { changes, cursor: Some(cursor), is_reconnected })
-    }
-
-    /// Reads the rows of `ids`; those that are not there are gone.
-    fn fetch(
-        &self,
-        connection: &Connection,
-        query: &Query<'_>,
-        ids: &[i64],
-        changes: &mut Vec<Change>,
-    ) -> Result<(), SourceError> {
-        let failed = |error: rusqlite::Error| self.failed(query, &error);
-        let mut statement = connection.prepare(&query.of_ids(ids)).map_err(failed)?;
-        let columns = statement.column_count();
-        let mut found = statement.query([]).map_err(failed)?;
-        let mut gone: BTreeSet<i64> = ids.iter().copied().collect();
-        while let Some(row) = found.next().map_err(failed)? {
-            let row = query.row((0..columns).map(|at| row.get_ref(at).map_or(Cell::Null, cell)), 0);
-            gone.remove(&row.id());
-            changes.push(Change::Put(row));
-        }
-        changes.extend(gone.into_iter().map(|id| Change::Gone(query.table, id)));
-        Ok(())
-    }
-
-    /// Lines of `jitsiprovs_change`, given the end of the query.
-    fn lines(&self, connection: &Connection, clause: &str) -> Result<Vec<ChangeLine>, SourceError> {
-        let failed = |error: rusqlite::Error| self.error("reading `jitsiprovs_change`", &error);
-        let sql = format!("SELECT id, changed_table, changed_id, changed_at FROM jitsiprovs_change {clause}");
-        let mut statement = connection.prepare(&sql).map_err(failed)?;
-        let lines = statement.query_map([], |row| {
-            Ok(ChangeLine { id: row.get(0)?, table: row.get(1)?, changed_id: row.get(2)?, at: row.get(3)? })
-        });
-        lines.map_err(failed)?.collect::<Result<_, _>>().map_err(failed)
-    }
-
-    fn prune_blocking(&self) -> Result<u64, SourceError> {
-        let connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        // The newest line stays: it is how servers know the place where they are.
-        let sql = "DELETE FROM jitsiprovs_change WHERE changed_at < datetime('now', '-1 day') \
-                   AND id < (SELECT max(id) FROM jitsiprovs_change)";
-        let pruned = connection.execute(sql, []);
-        pruned.map(|lines| lines as u64).map_err(|error| self.error("pruning `jitsiprovs_change`", &error))
-    }
-
-    fn has_domain(&self, connection: &Connection) -> Result<bool, SourceError> {
-        let domain = "SELECT 1 FROM pragma_table_info('jitsi_property') WHERE name = 'domain'";
-        Ok(self.queries.rules.is_none() && self.has(connection, domain)?)
-    }
-
-    fn has(&self, connection: &Connection, query: &str) -> Result<bool, SourceError> {
-        let found = connection.query_row(query, [], |_| Ok(())).optional();
-        Ok(found.map_err(|error| self.error("reading the schema", &error))?.is_some())
-    }
-
-    fn cursor(&self, connection: &Connection) -> Result<Option<Cursor>, SourceError> {
-        if !self.has(connection, "SELECT 1 FROM sqlite_master WHERE name = 'jitsiprovs_change'")? {
-            return Ok(None);
-        }
-        let newest = self.lines(connection, NEWEST)?.pop();
-        let failed = |error: rusqlite::Error| self.error("reading `jitsiprovs_change`", &error);
-        let sql = "SELECT id FROM jitsiprovs_change WHERE id >= ? ORDER BY id";
-        let mut statement = connection.prepare(sql).map_err(failed)?;
-        let first = newest.as_ref().map_or(0, |line| line.id) - WINDOW;
-        let ids = statement.query_map([first], |row| row.get(0)).map_err(failed)?;
-        let ids: Vec<i64> = ids.collect::<Result<_, _>>().map_err(failed)?;
-        Ok(Some(Cursor::new(newest, ids)))
-    }
-
-    fn send(
-        &self,
-        connection: &Connection,
-        which: Which,
-        rows: &mpsc::Sender<Vec<Row>>,
-    ) -> Result<(), SourceError> {
-        let has_domain = self.has_domain(connection)?;
-        for query in [self.queries.users(), self.queries.rules(has_domain)] {
-            if let Some(query) = query.narrowed(which) {
-                self.send_found(connection, &query, rows)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn send_found(
-        &self,
-        connection: &Connection,
-        query: &Query<'_>,
-        rows: &mpsc::Sender<Vec<Row>>,
-    ) -> Result<(), SourceError> {
-        let failed = |error: rusqlite::Error| self.failed(query, &error);
-        let mut statement = connection.prepare(&query.sql).map_err(failed)?;
-        let columns = statement.column_count();
-        query.check(columns)?;
-        let mut found = statement.query([]).map_err(failed)?;
-        let mut batch = Vec::with_capacity(BATCH);
-        let mut place = 0;
-        while let Some(row) = found.next().map_err(failed)? {
-            place += 1;
-            let cells = (0..columns).map(|at| row.get_ref(at).map_or(Cell::Null, cell));
-            batch.push(query.row(cells, place));
-            if batch.len() == BATCH {
-                let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
-                rows.blocking_send(full).map_err(|_| SourceError::Cancelled)?;
-            }
-        }
-        rows.blocking_send(batch).map_err(|_| SourceError::Cancelled)
-    }
-
-    fn edit_blocking(&self, transaction: Transaction) -> Result<(), SourceError> {
-        let Transaction { which, rows, is_read, mut edits, is_all } = transaction;
+    /// Creates the file if it is missing, and switches it to write-ahead logging: readers
+    /// and the one writer then do not wait for each other.
+    fn create(&self) -> Result<Connection, SourceError> {
         if !exists(&self.path) {
-            return Err(SourceError::NoFile(self.path.clone()));
-        }
-        let mut connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        connection.busy_timeout(PATIENCE).map_err(|error| self.error("opening it", &error))?;
-        // There is one writer at a time, from the beginning on.
-        let transaction = connection
-            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
-            .map_err(|error| match error.sqlite_error_code() {
-                Some(ErrorCode::DatabaseBusy) => SourceError::Busy(self.name()),
-                _ => self.error("beginning a transaction", &error),
-            })?;
-        self.send(&transaction, which, &rows)?;
-        drop(rows);
-        let _ = is_read.send(());
-        let domain = "SELECT 1 FROM pragma_table_info('jitsi_property') WHERE name = 'domain'";
-        let has_domain = self.has(&transaction, domain)?;
-        while let Some(batch) = edits.blocking_recv() {
-            for edit in &batch {
-                self.make(&transaction, edit, has_domain)?;
-            }
-        }
-        if is_all.blocking_recv().is_err() {
-            return Err(SourceError::Cancelled);
-        }
-        transaction.commit().map_err(|error| self.error("committing", &error))
-    }
-
-    fn make(&self, connection: &Connection, edit: &Edit, has_domain: bool) -> Result<(), SourceError> {
-        let table = edit.table();
-        self.queries.editable(table)?;
-        let edit::Statement { sql, params, ids } =
-            edit::Statement::new(std::slice::from_ref(edit), has_domain)?;
-        let failed = |error: rusqlite::Error| {
-            let missing = format!("no such table: {table}");
-            match error.to_string().contains(&missing) {
-                true => self.queries.of(table).no_table(self.name()),
-                false => self.error(&format!("writing `{table}`"), &error),
-            }
-        };
-        let values = params.iter().map(|param| match param {
-            edit::Param::Cell(cell) => value(cell),
-            edit::Param::Id(id) => Value::Integer(*id),
-        });
-        let mut statement = connection.prepare_cached(&sql).map_err(failed)?;
-        let changed = statement.execute(rusqlite::params_from_iter(values)).map_err(failed)?;
-        match *ids {
-            [id] if changed == 0 => Err(SourceError::Gone { table, id }),
-            _ => Ok(()),
-        }
-    }
-
-    fn setup_blocking(&self) -> Result<Vec<String>, SourceError> {
-        let is_new = !exists(&self.path);
-        if is_new {
             // It will hold passwords: nobody else is to read it.
             let created =
                 OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&self.path);
             created
                 .map_err(|why| SourceError::CannotOpen { path: self.path.clone(), why: why.to_string() })?;
         }
-        let mut connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        let mut done = Vec::new();
-        if is_new {
-            done.push(format!("created {}", self.path.display()));
-        }
-        let failed = |what: &'static str| move |error: rusqlite::Error| self.error(what, &error);
-        // Readers and the one writer then do not wait for each other. Switching
-        // is the one thing that does not wait for other connections by itself.
+        let connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        // Switching is the one thing that does not wait for other connections by itself.
         let begun = Instant::now();
         while let Err(error) = connection.pragma_update(None, "journal_mode", "WAL") {
             let is_busy = error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy);
             if !is_busy || begun.elapsed() > BUSY {
-                return Err(self.error("switching to write-ahead logging", &error));
+                return Err(self.failure("switching to write-ahead logging", &error).error);
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        let transaction = connection
-            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
-            .map_err(failed("beginning a transaction"))?;
-        transaction.execute_batch(schema::CREATE_VERSIONS).map_err(failed("creating `jitsiprovs_schema`"))?;
-        for step in schema::SQLITE {
-            if self.has(&transaction, &schema::taken(step.version))? {
-                continue;
-            }
-            for statement in step.statements() {
-                match transaction.execute_batch(statement) {
-                    // Made by hand, or by a tool that knows our schema.
-                    Err(error) if error.to_string().contains("duplicate column name") => {}
-                    other => other.map_err(failed(step.name))?,
-                }
-            }
-            let note = (step.version, step.name);
-            transaction.execute(schema::NOTE_VERSION, note).map_err(failed(step.name))?;
-            done.push(format!("applied {}", step.name));
-        }
-        for (name, sql) in schema::triggers(schema::SQLITE) {
-            let known = format!("SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND name = '{name}'");
-            if !self.has(&transaction, &known)? {
-                transaction.execute_batch(sql).map_err(failed(name))?;
-                done.push(format!("made the trigger {name} again"));
-            }
-        }
-        if !self.has(&transaction, &schema::taken(schema::SEED.0))? {
-            let seeding = failed(schema::SEED.1);
-            if !self.has(&transaction, schema::ANY_RULE)? {
-                let mut seeded = 0;
-                for property in schema::seeds() {
-                    seeded += transaction.execute(schema::SEED_PROPERTY, property).map_err(&seeding)?;
-                }
-                done.push(format!("seeded {seeded} default properties"));
-            }
-            transaction.execute(schema::NOTE_VERSION, schema::SEED).map_err(seeding)?;
-        }
-        transaction.commit().map_err(failed("committing"))?;
-        Ok(done)
+        Ok(connection)
     }
 
-    fn failed(&self, query: &Query<'_>, error: &rusqlite::Error) -> SourceError {
-        let missing = format!("no such table: {}", query.table);
-        if !query.is_own && error.to_string().contains(&missing) {
-            return query.no_table(self.name());
-        }
-        self.error(&query.reading(), error)
-    }
-
-    fn error(&self, what: &str, error: &rusqlite::Error) -> SourceError {
+    fn failure(&self, what: &str, error: &rusqlite::Error) -> Failure {
         // The extended message is the one that names the thing.
         let why = match error {
-            rusqlite::Error::SqliteFailure(_, Some(message)) => message.clone(),
-            other => other.to_string(),
+            rusqlite::Error::SqliteFailure(_, Some(message)) => one_line(message),
+            other => one_line(&other.to_string()),
         };
-        let why = one_line(&why);
-        match error.sqlite_error_code() {
-            Some(
-                ErrorCode::CannotOpen
-                | ErrorCode::NotADatabase
-                | ErrorCode::PermissionDenied
-                | ErrorCode::ReadOnly,
-            ) => SourceError::CannotOpen { path: self.path.clone(), why },
+        let kind = match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy) => FailureKind::Busy,
+            _ if why.contains("no such table: user_auth")
+                || why.contains("no such table: jitsi_property") =>
+            {
+                FailureKind::NoTable
+            }
+            _ if why.contains("duplicate column name") => FailureKind::Exists,
+            _ => FailureKind::Other,
+        };
+        use ErrorCode::{CannotOpen, NotADatabase, PermissionDenied, ReadOnly};
+        let error = match error.sqlite_error_code() {
+            Some(CannotOpen | NotADatabase | PermissionDenied | ReadOnly) => {
+                SourceError::CannotOpen { path: self.path.clone(), why }
+            }
             _ => SourceError::Statement { what: what.to_owned(), source_name: self.name(), why },
+        };
+        Failure { kind, error }
+    }
+}
+
+impl Backend for Sqlite {
+    type Session = SqliteSession;
+    const DIALECT: Dialect = Dialect {
+        begin_read: &["BEGIN"],
+        // There is one writer at a time, from the beginning on.
+        begin_write: &["BEGIN IMMEDIATE"],
+        count_domain_columns: "SELECT count(*) FROM pragma_table_info('jitsi_property') WHERE name = 'domain'",
+        count_change_tables: "SELECT count(*) FROM sqlite_master WHERE name = 'jitsiprovs_change'",
+        count_triggers: "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND name =",
+        changed_at: "changed_at",
+        day_ago: "datetime('now', '-1 day')",
+        delete_some: "",
+        steps: schema::SQLITE,
+        has_transactional_ddl: true,
+        patience: Duration::from_secs(10),
+    };
+    /// The file may be replaced, which only opening it again shows.
+    const KEEPS_CONNECTION: bool = false;
+
+    fn name(&self) -> String {
+        format!("the SQLite database {}", self.path.display())
+    }
+
+    fn at(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        let beside = |ending: &str| {
+            let mut path = self.path.clone().into_os_string();
+            path.push(ending);
+            PathBuf::from(path)
+        };
+        vec![self.path.clone(), beside("-wal"), beside("-journal")]
+    }
+
+    async fn connect(&self, purpose: Purpose) -> Result<SqliteSession, SourceError> {
+        self.opened(move |sqlite| sqlite.open_for(purpose)).await
+    }
+
+    async fn connect_to_setup(&self) -> Result<(SqliteSession, Vec<String>), SourceError> {
+        let is_new = !exists(&self.path);
+        let session = self.opened(Sqlite::create).await?;
+        Ok((session, is_new.then(|| format!("created {}", self.path.display())).into_iter().collect()))
+    }
+
+    async fn prepare_edit(&self, _: &mut SqliteSession) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    async fn may_prune(&self, _: &mut SqliteSession) -> Result<bool, SourceError> {
+        Ok(true)
+    }
+
+    fn is_other(&self, session: &SqliteSession) -> bool {
+        session.identity != *self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note_loaded(&self, session: &SqliteSession) {
+        *self.loaded.lock().unwrap_or_else(PoisonError::into_inner) = session.identity;
+    }
+}
+
+/// An open file.
+struct SqliteSession {
+    sqlite: Sqlite,
+    /// Device and inode.
+    identity: Option<(u64, u64)>,
+    /// `None` while another thread works with it.
+    connection: Option<Connection>,
+}
+
+impl SqliteSession {
+    /// SQLite's calls block, so they run where blocking is allowed.
+    async fn work<T: Send + 'static>(
+        &mut self,
+        what: &str,
+        work: impl FnOnce(&mut Connection) -> Result<T, Stop> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let Some(mut connection) = self.connection.take() else { return Err(SourceError::Cancelled.into()) };
+        let working = tokio::task::spawn_blocking(move || {
+            let done = work(&mut connection);
+            (connection, done)
+        });
+        let (connection, done) =
+            working.await.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()));
+        self.connection = Some(connection);
+        done.map_err(|stop| match stop {
+            Stop::Sqlite(error) => self.sqlite.failure(what, &error),
+            Stop::Source(error) => error.into(),
+        })
+    }
+}
+
+impl Drop for SqliteSession {
+    fn drop(&mut self) {
+        // Closing may write the log into the file, so it blocks.
+        let connection = self.connection.take();
+        if let (Some(_), Ok(runtime)) = (&connection, tokio::runtime::Handle::try_current()) {
+            runtime.spawn_blocking(move || drop(connection));
         }
+    }
+}
+
+/// Why work with a connection stopped.
+enum Stop {
+    Sqlite(rusqlite::Error),
+    Source(SourceError),
+}
+
+impl From<rusqlite::Error> for Stop {
+    fn from(error: rusqlite::Error) -> Stop {
+        Stop::Sqlite(error)
+    }
+}
+
+impl Session for SqliteSession {
+    async fn run(&mut self, what: &str, sql: &str) -> Result<(), Failure> {
+        let sql = sql.to_owned();
+        self.work(what, move |connection| Ok(connection.execute_batch(&sql)?)).await
+    }
+
+    async fn execute(&mut self, what: &str, sql: String, params: Vec<Cell>) -> Result<u64, Failure> {
+        self.work(what, move |connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            Ok(statement.execute(params_from_iter(params.into_iter().map(value)))? as u64)
+        })
+        .await
+    }
+
+    async fn query(&mut self, what: &str, sql: String) -> Result<Vec<Vec<Cell>>, Failure> {
+        self.work(what, move |connection| {
+            let mut statement = connection.prepare(&sql)?;
+            let columns = statement.column_count();
+            let rows =
+                statement.query_map([], |row| (0..columns).map(|at| Ok(cell(row.get_ref(at)?))).collect())?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    async fn send(&mut self, query: &Query<'_>, rows: &mpsc::Sender<Vec<Row>>) -> Result<(), Failure> {
+        let (what, rows) = (query.reading(), rows.clone());
+        let query = Query { sql: query.sql.clone().into_owned().into(), ..*query };
+        self.work(&what, move |connection| {
+            let mut statement = connection.prepare(&query.sql)?;
+            let columns = statement.column_count();
+            query.check(columns).map_err(Stop::Source)?;
+            let mut found = statement.query([])?;
+            let (mut batch, mut place) = (Vec::with_capacity(BATCH), 0);
+            while let Some(row) = found.next()? {
+                place += 1;
+                let cells = (0..columns).map(|at| row.get_ref(at).map_or(Cell::Null, cell));
+                batch.push(query.row(cells, place));
+                if batch.len() == BATCH {
+                    let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
+                    rows.blocking_send(full).map_err(|_| Stop::Source(SourceError::Cancelled))?;
+                }
+            }
+            rows.blocking_send(batch).map_err(|_| Stop::Source(SourceError::Cancelled))
+        })
+        .await
+    }
+
+    async fn close(mut self) {
+        let connection = self.connection.take();
+        let _ = tokio::task::spawn_blocking(move || drop(connection)).await;
     }
 }
 
@@ -460,74 +368,13 @@ fn cell(value: ValueRef<'_>) -> Cell {
 }
 
 /// Bytes that are no text are kept as they are.
-fn value(cell: &Cell) -> Value {
+fn value(cell: Cell) -> Value {
     match cell {
         Cell::Null => Value::Null,
-        Cell::Int(number) => Value::Integer(*number),
-        Cell::Text(bytes) => match String::from_utf8(bytes.clone()) {
+        Cell::Int(number) => Value::Integer(number),
+        Cell::Text(bytes) => match String::from_utf8(bytes) {
             Ok(text) => Value::Text(text),
             Err(not_utf8) => Value::Blob(not_utf8.into_bytes()),
         },
-    }
-}
-
-/// SQLite's calls block, so they run where blocking is allowed.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(failed) => std::panic::resume_unwind(failed.into_panic()),
-    }
-}
-
-impl Source for Sqlite {
-    fn name(&self) -> String {
-        format!("the SQLite database {}", self.path.display())
-    }
-
-    fn load(
-        &self,
-        which: Which,
-        rows: mpsc::Sender<Vec<Row>>,
-        wants_cursor: bool,
-    ) -> Boxed<'_, Result<Option<Cursor>, SourceError>> {
-        Box::pin(async move {
-            let (source, opened) = (self.clone(), self.opened().await?);
-            blocking(move || source.load_blocking(opened, which, &rows, wants_cursor)).await
-        })
-    }
-
-    fn changes<'s>(&'s self, cursor: Option<&'s Cursor>) -> Boxed<'s, Result<Changes, SourceError>> {
-        Box::pin(async move {
-            let (source, opened, cursor) = (self.clone(), self.opened().await?, cursor.cloned());
-            blocking(move || source.poll_blocking(opened, cursor)).await
-        })
-    }
-
-    fn prune(&self) -> Boxed<'_, Result<u64, SourceError>> {
-        let source = self.clone();
-        Box::pin(blocking(move || source.prune_blocking()))
-    }
-
-    fn files(&self) -> Vec<PathBuf> {
-        let beside = |ending: &str| {
-            let mut path = self.path.clone().into_os_string();
-            path.push(ending);
-            PathBuf::from(path)
-        };
-        vec![self.path.clone(), beside("-wal"), beside("-journal")]
-    }
-
-    fn editable(&self, table: Table) -> Result<(), SourceError> {
-        self.queries.editable(table)
-    }
-
-    fn edit(&self, transaction: Transaction) -> Boxed<'_, Result<(), SourceError>> {
-        let source = self.clone();
-        Box::pin(blocking(move || source.edit_blocking(transaction)))
-    }
-
-    fn setup(&self) -> Boxed<'_, Result<Vec<String>, SourceError>> {
-        let source = self.clone();
-        Box::pin(blocking(move || source.setup_blocking()))
     }
 }

@@ -2,7 +2,6 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -20,7 +19,7 @@ use crate::serve::http;
 use crate::serve::http::client_address::TrustedProxies;
 use crate::serve::listener::ConnectionLimits;
 use crate::serve::throttle;
-use crate::source::{Queries, Source, Sqlite};
+use crate::source::{self, Queries};
 
 /// What the text in `demo.txt` is made with.
 #[derive(Serialize)]
@@ -45,7 +44,7 @@ pub async fn demo(options: args::DemoArgs) -> anyhow::Result<()> {
     let args::DemoArgs { http_port } = options;
     let folder = tempfile::tempdir().context("cannot make a temporary folder: check TMPDIR")?;
     let path = folder.path().join("demo.db");
-    let source = Sqlite::new(&path, Queries::default());
+    let source = source::sqlite(&path, Queries::default());
     source.setup().await?;
     rusqlite::Connection::open(&path)?.execute_batch(include_str!("../../../sql/demo.sql"))?;
 
@@ -57,7 +56,7 @@ pub async fn demo(options: args::DemoArgs) -> anyhow::Result<()> {
         limits: ConnectionLimits { drain: Duration::from_secs(1), ..ConnectionLimits::default() },
         body_timeout: Duration::from_secs(10),
         throttle: throttle::ThrottleSettings { limit: 10, window: Duration::from_secs(60) },
-        source: Arc::new(source),
+        source,
         snapshot: Conventions::default(),
         reload: reload::ReloadSettings::default(),
         params: request::ParamSettings::default(),

@@ -10,14 +10,14 @@ use crate::cli::args::{self, ListFormat};
 use crate::cli::config::TableAccess;
 use crate::cli::edit_session::{self, EditSession};
 use crate::cli::print::{self, Text};
-use crate::core::model::{Cell, Row, RuleRow, Table};
+use crate::core::model::{Cell, Edit, Row, RuleRow, Table};
 use crate::core::names::Folded;
 use crate::core::params::Known;
 use crate::core::subject::{Subject, TypedBy, sent_for};
 use crate::core::template;
 use crate::ops::check::{self, Severity};
 use crate::ops::transfer::default_spriority;
-use crate::source::{self, Columns, Edit, Which};
+use crate::source::{self, Which};
 use listing::RuleListing;
 
 /// Does what was asked for.
@@ -202,7 +202,7 @@ async fn set(
 ) -> anyhow::Result<()> {
     warn_of(&after, tables)?;
     let (row, written) = (Row::Rule(before.clone()), Row::Rule(after.clone()));
-    let columns = Columns::differing(&row, &written);
+    let columns = row.differing(&written);
     editing.commit([Edit::Set(written, columns)], |_| ()).await?;
     let line = |when: &str, row: &RuleRow| {
         let mut cells = RuleListing::new(row, false, &tables.snapshot).cells();

@@ -15,9 +15,9 @@ use crate::cli::password;
 use crate::cli::print::{self, Text, number, text};
 use crate::core::conventions::Conventions;
 use crate::core::credential::{self, Owner, PwdFmt, Storage, stored_as};
-use crate::core::model::{Cell, Row, Table, UserRow};
+use crate::core::model::{Cell, Edit, Row, Table, UserRow};
 use crate::core::subject::{Means, sent_for};
-use crate::source::{Columns, Edit, Which};
+use crate::source::Which;
 use lookup::{UserLookup, UserRecords};
 
 /// Does what was asked for.
@@ -100,7 +100,7 @@ async fn passwd(user: &str, typed: &args::PasswordArgs, tables: &TableAccess) ->
         _ => bail!("{shown}, id {id}, was renamed or removed meanwhile: nothing was changed"),
     };
     let (now, after) = (Row::User(now), Row::User(UserRow { password, ..before }));
-    let columns = Columns::differing(&now, &after);
+    let columns = now.differing(&after);
     editing.commit([Edit::Set(after, columns)], |_| ()).await?;
     print::done(Text::line(format_args!("changed the password of {shown}, stored as {}", storage.name())));
     if !found.users.is_empty() {

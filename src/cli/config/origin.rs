@@ -6,7 +6,7 @@ use std::sync::Arc;
 use percent_encoding::percent_decode_str;
 
 use super::{ConfigError, absolute, password, usage};
-use crate::source::{DbAccount, Endpoint, Mysql, Polling, Queries, Source, Sqlite, Tls};
+use crate::source::{self, DbAccount, Endpoint, Mysql, Queries, Source, Tls};
 
 /// What the other database is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl ImportOrigin {
             }
             let path = absolute(PathBuf::from(&from));
             return Ok(ImportOrigin {
-                source: Arc::new(Sqlite::foreign(path, queries)),
+                source: source::foreign_sqlite(path, queries),
                 named: format!("--from {from}"),
             });
         };
@@ -91,10 +91,8 @@ impl ImportOrigin {
             account: DbAccount { user: decoded(account), password },
             admin: None,
             from: None,
-            queries,
-            polling: Polling::default(),
         };
-        Ok(ImportOrigin { source: Arc::new(source), named: format!("--from {from}") })
+        Ok(ImportOrigin { source: source.source(queries), named: format!("--from {from}") })
     }
 }
 

@@ -11,11 +11,11 @@ use hashbrown::hash_map::Entry;
 use serde::Serialize;
 
 use super::{FileError, FileRule, FileUser};
+use crate::core::columns::ColumnSet;
 use crate::core::conventions::Conventions;
-use crate::core::model::{Row, RuleRow, Table, UserRow};
+use crate::core::model::{Edit, Row, RuleRow, Table, UserRow};
 use crate::core::names::{Comparison, Folded};
 use crate::core::rules::{CompiledKey, KeyIdentity};
-use crate::source::{Columns, Edit};
 
 /// What a file has many of.
 pub trait Item: Sized {
@@ -25,15 +25,15 @@ pub trait Item: Sized {
     type TableRow;
     /// Where its rows are.
     const TABLE: Table;
-    /// What files call the columns of the table.
-    const COLUMNS: &'static [&'static str];
     /// Whether there may be only one.
     const IS_UNIQUE: bool;
 
     /// See [`Item::NaturalKey`].
     fn identity(&self, comparison: Comparison) -> Self::NaturalKey;
     /// The columns in which they differ.
-    fn differing(&self, other: &Self) -> Columns;
+    fn differing(&self, other: &Self) -> ColumnSet {
+        self.to_row(0).differing(&other.to_row(0))
+    }
     /// What counts before the id. The same for all where the id does not count.
     fn order(&self) -> (Option<i32>, Option<i32>);
     /// Its name for people: never a password or a value.
@@ -53,19 +53,10 @@ impl Item for FileUser {
     type NaturalKey = (Folded, Folded);
     type TableRow = UserRow;
     const TABLE: Table = Table::UserAuth;
-    const COLUMNS: &'static [&'static str] = &["username", "domain", "password"];
     const IS_UNIQUE: bool = true;
 
     fn identity(&self, comparison: Comparison) -> Self::NaturalKey {
         (comparison.fold(&self.domain), comparison.fold(&self.username))
-    }
-
-    fn differing(&self, other: &Self) -> Columns {
-        Columns::of(&[
-            self.username != other.username,
-            self.domain != other.domain,
-            self.password != other.password,
-        ])
     }
 
     fn order(&self) -> (Option<i32>, Option<i32>) {
@@ -93,7 +84,6 @@ impl Item for FileRule {
     type NaturalKey = (Folded, Folded, KeyIdentity);
     type TableRow = RuleRow;
     const TABLE: Table = Table::JitsiProperty;
-    const COLUMNS: &'static [&'static str] = &["domain", "subject", "spriority", "ppriority", "key", "value"];
     const IS_UNIQUE: bool = false;
 
     fn identity(&self, comparison: Comparison) -> Self::NaturalKey {
@@ -102,17 +92,6 @@ impl Item for FileRule {
             comparison.fold(&self.subject),
             CompiledKey::parse(&self.key, |_| ()).identity(),
         )
-    }
-
-    fn differing(&self, other: &Self) -> Columns {
-        Columns::of(&[
-            self.domain != other.domain,
-            self.subject != other.subject,
-            self.spriority != other.spriority,
-            self.ppriority != other.ppriority,
-            self.key != other.key,
-            self.value != other.value,
-        ])
     }
 
     fn order(&self) -> (Option<i32>, Option<i32>) {
@@ -175,7 +154,7 @@ enum PlanStep {
     /// A row says so already.
     Keep(i64),
     /// This row is to say so, which differs in these columns.
-    Set(i64, Columns),
+    Set(i64, ColumnSet),
     /// There is to be a row.
     Add,
     /// This row is to go, and to come again behind those before it.
@@ -323,7 +302,7 @@ impl<T: Item> Plan<T> {
         });
         let changed = self.wanted.iter().filter_map(move |(item, step)| match step {
             PlanStep::Set(id, columns) => {
-                let columns = columns.pick(T::COLUMNS).copied().collect();
+                let columns = columns.pick(T::TABLE.columns()).map(|column| column.file_name).collect();
                 Some(Told { columns, ..told("change", Some(*id), item) })
             }
             PlanStep::Move(id) => Some(told("move", Some(*id), item)),

@@ -1,0 +1,46 @@
+//! Which options an error concerns. Errors of the lower layers say what is wrong; they do
+//! not know how the program was called.
+
+use crate::core::model::Table;
+use crate::reload::LoadError;
+use crate::source::SourceError;
+
+/// The options to look at, in brackets, to be added to the message of `error`; empty if no
+/// option is concerned.
+pub fn of(error: &anyhow::Error) -> String {
+    let source = error.chain().find_map(|cause| match cause.downcast_ref() {
+        Some(LoadError::Source(error)) => Some(error),
+        _ => cause.downcast_ref(),
+    });
+    source.map(of_source).unwrap_or_default()
+}
+
+/// See [`of`].
+pub fn of_source(error: &SourceError) -> String {
+    let query = |table: &Table| match table {
+        Table::UserAuth => "--auth-query",
+        Table::JitsiProperty => "--rules-query",
+    };
+    use SourceError as E;
+    let options: &[&str] = match error {
+        E::NoFile(_) => &["--setup", "--db-path"],
+        E::CannotOpen { .. } => &["--db-path"],
+        E::Unreachable { .. } => &["--db-ip", "--db-port", "--db-socket"],
+        E::NoTls { .. } => &["--db-tls", "--db-tls-ca"],
+        E::Refused { is_admin: false, .. } => &["--db-user", "--db-pwd", "--db-from"],
+        E::Refused { is_admin: true, .. } => &["--db-admin", "--db-apwd"],
+        E::Denied { is_admin: false, .. } => &["--db-user"],
+        E::Denied { is_admin: true, .. } => &["--db-admin"],
+        E::NoDatabase { .. } => &["--db-name", "--setup with --db-admin and --db-apwd-file"],
+        E::NoTable { table, .. } => &["--setup", query(table)],
+        E::Columns { table, .. } | E::OwnQuery { table } | E::OwnQueryFailed { table, .. } => &[query(table)],
+        E::NoDomainColumn => &["--setup"],
+        E::Statement { .. }
+        | E::Cancelled
+        | E::Gone { .. }
+        | E::Uncertain { .. }
+        | E::Busy(_)
+        | E::NoTransactions => return String::new(),
+    };
+    format!(" ({})", options.join(", "))
+}

@@ -1,0 +1,87 @@
+//! One value as a database stores it.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+/// One column of one row, as the database stores it.
+///
+/// The original's tables are nullable throughout and SQLite columns hold any
+/// type, so nothing is assumed here; the snapshot's builder decides what is
+/// usable and reports the rest.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Cell {
+    /// SQL `NULL`.
+    Null,
+    /// A whole number.
+    Int(i64),
+    /// Anything else, as bytes.
+    Text(#[serde(with = "serde_bytes")] Vec<u8>),
+}
+
+impl Cell {
+    /// The column as text; `None` for `NULL`.
+    ///
+    /// # Errors
+    /// When the bytes are not UTF-8.
+    pub fn text(&self) -> Result<Option<Cow<'_, str>>, NotUtf8> {
+        match self {
+            Cell::Null => Ok(None),
+            Cell::Int(number) => Ok(Some(Cow::Owned(number.to_string()))),
+            Cell::Text(bytes) => match std::str::from_utf8(bytes) {
+                Ok(text) => Ok(Some(Cow::Borrowed(text))),
+                Err(_) => Err(NotUtf8),
+            },
+        }
+    }
+
+    /// The column as a whole number; `None` for `NULL`.
+    ///
+    /// # Errors
+    /// When it is no decimal number of 64 bits.
+    pub fn int(&self) -> Result<Option<i64>, NotANumber> {
+        match self {
+            Cell::Null => Ok(None),
+            Cell::Int(number) => Ok(Some(*number)),
+            Cell::Text(bytes) => std::str::from_utf8(bytes)
+                .ok()
+                .and_then(|text| text.trim().parse().ok())
+                .map(Some)
+                .ok_or(NotANumber),
+        }
+    }
+}
+
+impl From<&str> for Cell {
+    fn from(text: &str) -> Self {
+        Cell::Text(text.as_bytes().to_vec())
+    }
+}
+
+impl From<i64> for Cell {
+    fn from(number: i64) -> Self {
+        Cell::Int(number)
+    }
+}
+
+/// A [`Cell`] whose bytes are not UTF-8.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotUtf8;
+
+/// A [`Cell`] that holds no whole number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotANumber;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_convert_between_text_and_number() {
+        assert_eq!(Cell::from("10").int(), Ok(Some(10)));
+        assert_eq!(Cell::from("ten").int(), Err(NotANumber));
+        assert_eq!(Cell::Null.int(), Ok(None));
+        assert_eq!(Cell::Int(7).text(), Ok(Some(Cow::Borrowed("7"))));
+        assert_eq!(Cell::Text(vec![0xff]).text(), Err(NotUtf8));
+    }
+}

@@ -1,0 +1,145 @@
+//! The columns of the two tables, each named once.
+//!
+//! Statements, files, edits, the state file and the digests of nodes go by these
+//! lists. A new column goes at the end of its list; what the server makes of it is
+//! decided in [`snapshot`](crate::snapshot).
+
+use serde::{Deserialize, Serialize};
+
+use super::cell::Cell;
+
+/// What a column of a table is called and holds.
+#[derive(Debug)]
+pub struct Column {
+    /// Its name in the database.
+    pub name: &'static str,
+    /// Its name in CSV and JSON files. Files may use the database's name too.
+    pub file_name: &'static str,
+    /// What its cells are.
+    pub holds: Holds,
+    /// Whether a file must have it.
+    pub is_required: bool,
+    /// Whether the original's table has it too.
+    pub is_original: bool,
+}
+
+/// What the cells of a column are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holds {
+    /// Text.
+    Text,
+    /// A whole number of 32 bits.
+    Number,
+}
+
+impl Column {
+    const fn new(name: &'static str) -> Column {
+        Column { name, file_name: name, holds: Holds::Text, is_required: false, is_original: true }
+    }
+
+    const fn called(self, file_name: &'static str) -> Column {
+        Column { file_name, ..self }
+    }
+
+    const fn required(self) -> Column {
+        Column { is_required: true, ..self }
+    }
+
+    const fn number(self) -> Column {
+        Column { holds: Holds::Number, ..self }
+    }
+
+    const fn added(self) -> Column {
+        Column { is_original: false, ..self }
+    }
+}
+
+/// Defines the row of a table and the list of its columns from one description.
+macro_rules! row {
+    ($(#[$about:meta])* $row:ident: $($(#[$field_about:meta])* $field:ident: $column:expr;)+) => {
+        $(#[$about])*
+        #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+        pub struct $row {
+            /// The row's primary key, or its place in the operator's own query.
+            pub id: i64,
+            $($(#[$field_about])* pub $field: Cell,)+
+        }
+
+        impl $row {
+            /// Its columns besides the id, in the order of [`Self::cells`].
+            pub const COLUMNS: &[Column] = &[$($column),+];
+
+            /// A row from its cells. Those that are missing at the end are `NULL`.
+            pub fn from_cells(id: i64, cells: impl IntoIterator<Item = Cell>) -> Self {
+                let mut cells = cells.into_iter();
+                $(let $field = cells.next().unwrap_or(Cell::Null);)+
+                $row { id, $($field),+ }
+            }
+
+            /// What it says in each column.
+            pub fn cells(&self) -> [&Cell; Self::COLUMNS.len()] {
+                [$(&self.$field),+]
+            }
+        }
+    };
+}
+
+row! {
+    /// A row of `user_auth`. It holds a password, so it does not implement `Debug`.
+    UserRow:
+    /// The name the user signs in with.
+    username: Column::new("username").required();
+    /// The tenant the user belongs to.
+    domain: Column::new("domain").required();
+    /// The password in the format that the operator chose for all, or a hash that names
+    /// its own format.
+    password: Column::new("password").required();
+}
+
+row! {
+    /// A row of `jitsi_property`. Values may hold passwords, so it does not implement
+    /// `Debug`.
+    RuleRow:
+    /// The tenant the rule applies to; `NULL` or empty for all.
+    domain: Column::new("domain").added();
+    /// The clients it applies to: `default`, a username, or `param=value`.
+    subject: Column::new("subject").required();
+    /// Sorts first; the smallest wins.
+    spriority: Column::new("spriority").number();
+    /// Sorts second; the smallest wins.
+    ppriority: Column::new("ppriority").number();
+    /// Template of the property's key, in `.properties` syntax.
+    key: Column::new("property_key").called("key").required();
+    /// Template of the property's value, in `.properties` syntax.
+    value: Column::new("property_value").called("value").required();
+}
+
+/// Some columns of one table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ColumnSet(u32);
+
+impl ColumnSet {
+    /// All columns.
+    pub const ALL: ColumnSet = ColumnSet(u32::MAX);
+
+    /// The columns, in their order, for which there is a `true` here.
+    pub fn of(are_in: impl IntoIterator<Item = bool>) -> ColumnSet {
+        let bits = are_in.into_iter().enumerate().map(|(at, is_in)| u32::from(is_in) << at);
+        ColumnSet(bits.fold(0, |all, bit| all | bit))
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The columns that are in both.
+    pub fn and(self, other: ColumnSet) -> ColumnSet {
+        ColumnSet(self.0 & other.0)
+    }
+
+    /// Picks from one thing for each column, in their order, the things of these columns.
+    pub fn pick<T>(self, all: impl IntoIterator<Item = T>) -> impl Iterator<Item = T> {
+        all.into_iter().enumerate().filter(move |(at, _)| self.0 & 1 << at != 0).map(|(_, picked)| picked)
+    }
+}

@@ -1,0 +1,213 @@
+//! A source is a database: what is the same for all of them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, mpsc};
+use tokio::time::timeout;
+
+use super::backend::{Backend, PRUNED, Purpose, Session};
+use super::cursor::{ChangeLine, Cursor, NEWEST, WINDOW};
+use super::edit::Transaction;
+use super::error::{Failure, FailureKind};
+use super::query::Queries;
+use super::{Boxed, Changes, Source, SourceError, Which};
+use crate::core::model::{Cell, Row, Table};
+
+/// How long a connection that is not needed any more may take to close.
+const CLOSING: Duration = Duration::from_secs(3);
+
+const READING_CHANGES: &str = "reading `jitsiprovs_change`";
+
+/// A database of users and rules.
+pub(super) struct Database<B: Backend> {
+    pub backend: B,
+    pub queries: Queries,
+    /// The connection that polls share, so that each costs one short statement.
+    pub polling: Mutex<Option<B::Session>>,
+}
+
+impl<B: Backend> Database<B> {
+    pub fn new(backend: B, queries: Queries) -> Database<B> {
+        Database { backend, queries, polling: Mutex::new(None) }
+    }
+
+    async fn load_all(
+        &self,
+        which: Which,
+        rows: mpsc::Sender<Vec<Row>>,
+        wants_cursor: bool,
+    ) -> Result<Option<Cursor>, SourceError> {
+        let mut session = self.backend.connect(Purpose::Read).await?;
+        begin(&mut session, B::DIALECT.begin_read).await?;
+        let cursor = if wants_cursor { self.cursor(&mut session).await? } else { None };
+        self.send(&mut session, which, &rows).await?;
+        end(&mut session).await?;
+        self.backend.note_loaded(&session);
+        self.keep(session).await;
+        Ok(cursor)
+    }
+
+    /// Keeps a connection for polls in place of the one there was: where loads find the
+    /// database now, changes must be looked for too.
+    async fn keep(&self, session: B::Session) {
+        let unneeded = match B::KEEPS_CONNECTION {
+            true => self.polling.lock().await.replace(session),
+            false => Some(session),
+        };
+        if let Some(unneeded) = unneeded {
+            close(unneeded).await;
+        }
+    }
+
+    /// Sends the rows of both tables.
+    pub async fn send(
+        &self,
+        session: &mut B::Session,
+        which: Which,
+        rows: &mpsc::Sender<Vec<Row>>,
+    ) -> Result<(), SourceError> {
+        let has_domain = self.has_domain(session).await?;
+        for table in Table::ALL {
+            if let Some(query) = self.queries.of(table, has_domain).narrowed(which) {
+                session.send(&query, rows).await.map_err(|failure| self.explain(table, failure))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The error of a statement that names a table.
+    pub fn explain(&self, table: Table, failure: Failure) -> SourceError {
+        match failure {
+            Failure { kind: FailureKind::NoTable, .. } if !self.queries.is_own(table) => {
+                SourceError::NoTable { table, source_name: self.backend.name() }
+            }
+            Failure { error: SourceError::Statement { source_name, why, .. }, .. }
+                if self.queries.is_own(table) =>
+            {
+                SourceError::OwnQueryFailed { table, source_name, why }
+            }
+            Failure { error, .. } => error,
+        }
+    }
+
+    /// Whether the table of rules has more than the original's columns.
+    pub async fn has_domain(&self, session: &mut B::Session) -> Result<bool, SourceError> {
+        Ok(count(session, "reading the schema", B::DIALECT.count_domain_columns).await? > 0)
+    }
+
+    /// The place in the changes; `None` without a table of changes that may be read.
+    async fn cursor(&self, session: &mut B::Session) -> Result<Option<Cursor>, SourceError> {
+        if count(session, "reading the schema", B::DIALECT.count_change_tables).await? == 0 {
+            return Ok(None);
+        }
+        let newest = match self.lines(session, NEWEST).await {
+            // An account that may not read it is served as if there were none.
+            Err(SourceError::Denied { .. }) => return Ok(None),
+            lines => lines?.pop(),
+        };
+        let first = newest.as_ref().map_or(0, |line| line.id) - WINDOW;
+        let ids = format!("SELECT id FROM jitsiprovs_change WHERE id >= {first} ORDER BY id");
+        let ids = session.query(READING_CHANGES, ids).await?;
+        Ok(Some(Cursor::new(newest, ids.iter().filter_map(|row| row.first()?.int().ok().flatten()))))
+    }
+
+    /// Lines of `jitsiprovs_change`, given the end of the query.
+    pub async fn lines(
+        &self,
+        session: &mut B::Session,
+        clause: &str,
+    ) -> Result<Vec<ChangeLine>, SourceError> {
+        let at = B::DIALECT.changed_at;
+        let sql = format!("SELECT id, changed_table, changed_id, {at} FROM jitsiprovs_change {clause}");
+        let lines = session.query(READING_CHANGES, sql).await?;
+        Ok(lines.into_iter().filter_map(ChangeLine::from_cells).collect())
+    }
+
+    async fn prune_all(&self) -> Result<u64, SourceError> {
+        let what = "pruning `jitsiprovs_change`";
+        let mut session = self.backend.connect(Purpose::Prune).await?;
+        if !self.backend.may_prune(&mut session).await? {
+            return Ok(0);
+        }
+        let highest = "SELECT coalesce(max(id), 0) FROM jitsiprovs_change";
+        let highest = count(&mut session, what, highest).await?;
+        let (day_ago, some) = (B::DIALECT.day_ago, B::DIALECT.delete_some);
+        // The newest line stays: it is how servers know how far they have read.
+        let sql =
+            format!("DELETE FROM jitsiprovs_change WHERE changed_at < {day_ago} AND id < {highest}{some}");
+        let mut pruned = 0;
+        loop {
+            let some = session.execute(what, sql.clone(), Vec::new()).await?;
+            pruned += some;
+            if some < PRUNED {
+                close(session).await;
+                return Ok(pruned);
+            }
+        }
+    }
+}
+
+/// Begins a transaction.
+pub(super) async fn begin(session: &mut impl Session, statements: &[&str]) -> Result<(), Failure> {
+    for sql in statements {
+        session.run("beginning a transaction", sql).await?;
+    }
+    Ok(())
+}
+
+/// Ends a transaction that has only read.
+pub(super) async fn end(session: &mut impl Session) -> Result<(), Failure> {
+    session.run("ending a transaction", "COMMIT").await
+}
+
+/// The number that a query returns; 0 if there is none.
+pub(super) async fn count(session: &mut impl Session, what: &str, sql: &str) -> Result<i64, Failure> {
+    let rows = session.query(what, sql.to_owned()).await?;
+    let cell = rows.into_iter().next().and_then(|row| row.into_iter().next());
+    Ok(cell.as_ref().map_or(Ok(None), Cell::int).ok().flatten().unwrap_or_default())
+}
+
+/// Ends a connection. One that does not end cleanly is the server's to tidy up.
+pub(super) async fn close(session: impl Session) {
+    let _ = timeout(CLOSING, session.close()).await;
+}
+
+impl<B: Backend> Source for Database<B> {
+    fn name(&self) -> String {
+        self.backend.name()
+    }
+
+    fn load(
+        &self,
+        which: Which,
+        rows: mpsc::Sender<Vec<Row>>,
+        wants_cursor: bool,
+    ) -> Boxed<'_, Result<Option<Cursor>, SourceError>> {
+        Box::pin(self.load_all(which, rows, wants_cursor))
+    }
+
+    fn changes<'s>(&'s self, cursor: Option<&'s Cursor>) -> Boxed<'s, Result<Changes, SourceError>> {
+        Box::pin(self.poll(cursor))
+    }
+
+    fn prune(&self) -> Boxed<'_, Result<u64, SourceError>> {
+        Box::pin(self.prune_all())
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        self.backend.files()
+    }
+
+    fn editable(&self, table: Table) -> Result<(), SourceError> {
+        self.queries.editable(table)
+    }
+
+    fn edit(&self, transaction: Transaction) -> Boxed<'_, Result<(), SourceError>> {
+        Box::pin(self.edit_all(transaction))
+    }
+
+    fn setup(&self) -> Boxed<'_, Result<Vec<String>, SourceError>> {
+        Box::pin(self.set_up())
+    }
+}

@@ -1,0 +1,156 @@
+//! Connects to the server, and creates database and account.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use mysql_async::{Conn, Opts, OptsBuilder, SslOpts};
+use tokio::time::timeout;
+
+use super::super::SourceError;
+use super::super::backend::Session;
+use super::super::database::close;
+use super::{DbAccount, Endpoint, Mysql, MysqlSession, STALL, Tls};
+use crate::core::model::Cell;
+use crate::process::files::{self, Aside};
+
+/// How long connecting may take. Less than the ten seconds in which an operator expects
+/// an answer from the command line.
+const CONNECT: Duration = Duration::from_secs(6);
+/// What every connection begins with: the server's own character set may be another, its
+/// patience with locked tables is a day, and it may be set to begin a transaction with any
+/// statement.
+const INIT: [&str; 3] = [
+    "SET NAMES utf8mb4",
+    "SET SESSION lock_wait_timeout = 5",
+    "SET SESSION autocommit = 1, completion_type = 'NO_CHAIN'",
+];
+
+impl Mysql {
+    pub(super) fn at(&self) -> String {
+        match &self.endpoint {
+            Endpoint::Tcp(host, port) => format!("{host}:{port}"),
+            Endpoint::Socket(path) => path.display().to_string(),
+        }
+    }
+
+    pub(super) fn name(&self) -> String {
+        format!("the MySQL database {} at {}", self.database, self.at())
+    }
+
+    fn opts(&self, account: &DbAccount, database: Option<&str>, ca: Option<Vec<u8>>) -> Opts {
+        let password = account.password.reveal();
+        let opts = OptsBuilder::default()
+            .user(Some(&account.user))
+            .pass((!password.is_empty()).then_some(password))
+            .db_name(database)
+            // Or it would leave TCP for a socket it finds by itself.
+            .prefer_socket(false)
+            .init(INIT.to_vec())
+            .tcp_keepalive(Some(STALL))
+            // A row that is set to what it is already is not a row that is gone.
+            .client_found_rows(true)
+            .stmt_cache_size(0);
+        let opts = match &self.endpoint {
+            Endpoint::Tcp(host, port) => opts.ip_or_hostname(host).tcp_port(*port),
+            Endpoint::Socket(path) => opts.socket(Some(path.to_string_lossy())),
+        };
+        let verified = || match ca {
+            Some(ca) => SslOpts::default().with_root_certs(vec![ca.into()]).with_disable_built_in_roots(true),
+            None => SslOpts::default(),
+        };
+        opts.ssl_opts(match &self.tls {
+            Tls::Off => None,
+            Tls::Require => Some(SslOpts::default().with_danger_accept_invalid_certs(true)),
+            Tls::Verify(_) => Some(verified()),
+        })
+        .into()
+    }
+
+    /// The certificates that the server's is checked against. They are read for each
+    /// connection, since they may be replaced.
+    async fn ca(&self) -> Result<Option<Vec<u8>>, SourceError> {
+        static READING: LazyLock<Aside> = LazyLock::new(Aside::new);
+        let Tls::Verify(Some(path)) = &self.tls else { return Ok(None) };
+        let ca = path.clone();
+        let read = READING.run(move || files::read(&ca)).await.flatten();
+        let why = |why| format!("cannot read {}: {why}", path.display());
+        read.map(Some).map_err(|error| SourceError::NoTls { at: self.at(), why: why(error) })
+    }
+
+    /// Connects as `account`.
+    pub(super) async fn connect(
+        self: &Arc<Self>,
+        account: &DbAccount,
+        database: Option<&str>,
+    ) -> Result<MysqlSession, SourceError> {
+        let is_admin = self.admin.as_ref().is_some_and(|admin| std::ptr::eq(admin, account));
+        let opts = self.opts(account, database, self.ca().await?);
+        let conn = match timeout(CONNECT, Conn::new(opts)).await {
+            Ok(connected) => connected.map_err(|error| self.failure("connecting", &error, is_admin).error)?,
+            Err(_) => {
+                let why = format!("no answer in {} s", CONNECT.as_secs());
+                return Err(SourceError::Unreachable { at: self.at(), why });
+            }
+        };
+        Ok(MysqlSession { mysql: self.clone(), conn, is_admin, prepared: HashMap::new() })
+    }
+
+    /// Creates the database and the account, as the administrator.
+    pub(super) async fn create_database(
+        self: &Arc<Self>,
+        admin: &DbAccount,
+    ) -> Result<Vec<String>, SourceError> {
+        let mut session = self.connect(admin, None).await?;
+        // Under the default mode a backslash is an escape in literals.
+        session.run("setting the SQL mode", "SET SESSION sql_mode = ''").await?;
+        let from = match &self.from {
+            Some(from) => from.clone(),
+            None => {
+                let seen = "SELECT substring_index(user(), '@', -1)".to_owned();
+                let found = session.query("asking for our address", seen).await?;
+                let found = found.into_iter().flatten().next().unwrap_or(Cell::Null);
+                found.text().ok().flatten().map_or_else(|| "localhost".into(), |from| from.into_owned())
+            }
+        };
+        let (name, user, from) = (&self.database, literal(&self.account.user), literal(&from));
+        // In GRANT, `_` and `%` in a database's name stand for other names.
+        let pattern = name.replace('\\', "\\\\").replace('_', "\\_").replace('%', "\\%");
+        let (database, pattern) = (identifier(name), identifier(&pattern));
+        let password = literal(self.account.password.reveal());
+        for (what, sql) in [
+            (
+                "creating the database",
+                format!("CREATE DATABASE IF NOT EXISTS {database} CHARACTER SET utf8mb4"),
+            ),
+            (
+                "creating the account",
+                format!("CREATE USER IF NOT EXISTS {user}@{from} IDENTIFIED BY {password}"),
+            ),
+            ("granting access", format!("GRANT ALL ON {pattern}.* TO {user}@{from}")),
+        ] {
+            session.run(what, &sql).await?;
+        }
+        close(session).await;
+        Ok(vec![format!("database `{name}` and account {user}@{from} are there")])
+    }
+}
+
+fn identifier(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_passwords_cannot_leave_their_quotes() {
+        assert_eq!(identifier("a`b"), "`a``b`");
+        assert_eq!(literal("it's \\"), "'it''s \\\\'");
+    }
+}

@@ -1,0 +1,145 @@
+//! Polls of `jitsiprovs_change`.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::backend::{Backend, Purpose, Session};
+use super::cursor::{ChangeLine, Cursor, clause};
+use super::database::{Database, begin, close, count, end};
+use super::query::Query;
+use super::{Changes, SourceError};
+use crate::core::model::{Change, Table};
+
+/// More lines than these are faster read with a load.
+pub(super) const MANY: usize = 50_000;
+/// Rows are asked for by so many ids at once.
+const IDS: usize = 500;
+/// Gaps that are asked for in one statement.
+const RANGES: usize = 2000;
+/// How long the rest of a poll that found something may take.
+const READING: Duration = Duration::from_secs(10);
+
+impl<B: Backend> Database<B> {
+    pub(super) async fn poll(&self, cursor: Option<&Cursor>) -> Result<Changes, SourceError> {
+        // Put back only after success: a connection that failed half-way is of no more use.
+        let mut kept = self.polling.lock().await;
+        let (mut session, is_reconnected) = match kept.take() {
+            Some(session) => (session, false),
+            None => {
+                let session = self.soon("connecting", self.backend.connect(Purpose::Read)).await??;
+                (session, B::KEEPS_CONNECTION)
+            }
+        };
+        if self.backend.is_other(&session) {
+            return Ok(Changes::Unknown("another file"));
+        }
+        let found = self.poll_on(&mut session, cursor, is_reconnected).await?;
+        match &found {
+            Changes::Rows { .. } if B::KEEPS_CONNECTION => *kept = Some(session),
+            // Nor is one whose transaction was not ended.
+            _ => close(session).await,
+        }
+        Ok(found)
+    }
+
+    async fn poll_on(
+        &self,
+        session: &mut B::Session,
+        cursor: Option<&Cursor>,
+        is_reconnected: bool,
+    ) -> Result<Changes, SourceError> {
+        let Some(mut cursor) = cursor.cloned() else {
+            let what = "asking for a sign of life";
+            self.soon(what, count(session, what, "SELECT 1")).await??;
+            return Ok(Changes::Rows { changes: Vec::new(), cursor: None, is_reconnected });
+        };
+        let asked = clause(&cursor.ask());
+        let found = self.soon("reading the changes", self.lines(session, &asked)).await??;
+        if found.len() > MANY {
+            return Ok(Changes::Unknown("many changes"));
+        }
+        let mut seen = cursor.clone();
+        match seen.advance(found) {
+            Err(_) => return Ok(Changes::Unknown("other changes")),
+            Ok((lines, _)) if lines.is_empty() => {
+                return Ok(Changes::Rows { changes: Vec::new(), cursor: Some(seen), is_reconnected });
+            }
+            Ok(_) => {}
+        }
+        let reading = self.read_changes(session, cursor, &asked, is_reconnected);
+        timeout(READING, reading).await.map_err(|_| {
+            let why = format!("the changed rows did not come in {} s", READING.as_secs());
+            SourceError::Unreachable { at: self.backend.at(), why }
+        })?
+    }
+
+    /// Reads the lines once more, now as of one moment with the rows.
+    async fn read_changes(
+        &self,
+        session: &mut B::Session,
+        mut cursor: Cursor,
+        asked: &str,
+        is_reconnected: bool,
+    ) -> Result<Changes, SourceError> {
+        begin(session, B::DIALECT.begin_read).await?;
+        let found = self.lines(session, asked).await?;
+        if found.len() > MANY {
+            return Ok(Changes::Unknown("many changes"));
+        }
+        let Ok((mut lines, is_partial)) = cursor.advance(found) else {
+            return Ok(Changes::Unknown("other changes"));
+        };
+        if is_partial {
+            let rest = cursor.ask_all_gaps();
+            for ranges in rest.chunks(RANGES) {
+                let found = self.lines(session, &clause(ranges)).await?;
+                cursor.fill(&found);
+                lines.extend(found);
+            }
+        }
+        let rows: BTreeSet<(Table, i64)> = lines.iter().filter_map(ChangeLine::row).collect();
+        let has_domain = self.has_domain(session).await?;
+        let mut changes = Vec::new();
+        for table in Table::ALL {
+            let query = self.queries.of(table, has_domain);
+            let ids: Vec<i64> = rows.iter().filter(|(of, _)| *of == table).map(|(_, id)| *id).collect();
+            if query.is_own && !ids.is_empty() {
+                return Ok(Changes::Unknown("changes of a table that a query of yours may read"));
+            }
+            for ids in ids.chunks(IDS) {
+                let fetched = fetch(session, &query, ids, &mut changes).await;
+                fetched.map_err(|failure| self.explain(table, failure))?;
+            }
+        }
+        end(session).await?;
+        Ok(Changes::Rows { changes, cursor: Some(cursor), is_reconnected })
+    }
+
+    async fn soon<T>(&self, what: &str, work: impl Future<Output = T>) -> Result<T, SourceError> {
+        let patience = B::DIALECT.patience;
+        timeout(patience, work).await.map_err(|_| {
+            let why = format!("no answer to {what} in {} s", patience.as_secs());
+            SourceError::Unreachable { at: self.backend.at(), why }
+        })
+    }
+}
+
+/// Reads the rows with these ids; those that are not there are gone.
+async fn fetch(
+    session: &mut impl Session,
+    query: &Query<'_>,
+    ids: &[i64],
+    changes: &mut Vec<Change>,
+) -> Result<(), super::error::Failure> {
+    let mut gone: BTreeSet<i64> = ids.iter().copied().collect();
+    for cells in session.query(&query.reading(), query.of_ids(ids)).await? {
+        let row = query.row(cells, 0);
+        gone.remove(&row.id());
+        changes.push(Change::Put(row));
+    }
+    changes.extend(gone.into_iter().map(|id| Change::Gone(query.table, id)));
+    Ok(())
+}

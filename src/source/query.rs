@@ -1,0 +1,123 @@
+//! What the two tables are read with.
+
+use std::borrow::Cow;
+
+use super::{SourceError, Which};
+use crate::core::model::{Cell, Row, Table};
+
+/// Rows travel from a source in batches of this many.
+pub(super) const BATCH: usize = 128;
+
+/// What the tables of users and rules are read with, if not with the schema of the
+/// original.
+#[derive(Debug, Clone, Default)]
+pub struct Queries {
+    /// Selects username, domain, password and optionally id.
+    pub users: Option<String>,
+    /// Selects domain, subject, spriority, ppriority, key, value and optionally id.
+    pub rules: Option<String>,
+}
+
+impl Queries {
+    fn own(&self, table: Table) -> Option<&str> {
+        match table {
+            Table::UserAuth => self.users.as_deref(),
+            Table::JitsiProperty => self.rules.as_deref(),
+        }
+    }
+
+    /// Whether rows of a table can be edited.
+    ///
+    /// # Errors
+    /// [`SourceError::OwnQuery`]
+    pub(super) fn editable(&self, table: Table) -> Result<(), SourceError> {
+        self.own(table).map_or(Ok(()), |_| Err(SourceError::OwnQuery { table }))
+    }
+
+    /// Whether the operator's own query replaces a table.
+    pub(super) fn is_own(&self, table: Table) -> bool {
+        self.own(table).is_some()
+    }
+
+    /// The query for a table. Without `has_domain` it has only the original's columns;
+    /// the others are read as `NULL`.
+    pub(super) fn of(&self, table: Table, has_domain: bool) -> Query<'_> {
+        let sql = match self.own(table) {
+            Some(own) => Cow::Borrowed(own),
+            None => {
+                let columns = table.columns().iter();
+                let columns = columns.map(|column| match column.is_original || has_domain {
+                    true => column.name,
+                    false => "NULL",
+                });
+                let columns: Vec<_> = columns.chain(["id"]).collect();
+                format!("SELECT {} FROM {table}", columns.join(", ")).into()
+            }
+        };
+        Query { table, sql, is_own: self.is_own(table) }
+    }
+}
+
+/// What one table is read with.
+pub(super) struct Query<'q> {
+    pub table: Table,
+    pub sql: Cow<'q, str>,
+    /// Whether it is the operator's own.
+    pub is_own: bool,
+}
+
+impl Query<'_> {
+    /// The same for those rows, if it reads any of them.
+    pub fn narrowed(mut self, which: Which) -> Option<Self> {
+        match which {
+            Which::All => {}
+            Which::Of(table) if table == self.table => {}
+            Which::One(table, id) if table == self.table => {
+                if !self.is_own {
+                    self.sql = self.of_ids(&[id]).into();
+                }
+            }
+            Which::None | Which::Of(_) | Which::One(..) => return None,
+        }
+        Some(self)
+    }
+
+    /// The same for the rows with certain ids. Not for the operator's own query.
+    pub fn of_ids(&self, ids: &[i64]) -> String {
+        let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        format!("{} WHERE id IN ({})", self.sql, ids.join(","))
+    }
+
+    /// What is done with it, for errors.
+    pub fn reading(&self) -> String {
+        match self.is_own {
+            true => format!("the query for `{}`", self.table),
+            false => format!("reading `{}`", self.table),
+        }
+    }
+
+    /// Checks how many columns it selects.
+    ///
+    /// # Errors
+    /// [`SourceError::Columns`]
+    pub fn check(&self, found: usize) -> Result<(), SourceError> {
+        let columns = self.table.columns();
+        if found == columns.len() || found == columns.len() + 1 {
+            return Ok(());
+        }
+        let names: Vec<_> = columns.iter().map(|column| column.file_name).collect();
+        let wanted = format!("{} and optionally id, in this order", names.join(", "));
+        Err(SourceError::Columns { table: self.table, found, wanted })
+    }
+
+    /// A row from its cells, which [`Query::check`] has counted. Without an id of its own
+    /// it is known by its `place` in the result.
+    pub fn row(&self, cells: impl IntoIterator<Item = Cell>, place: i64) -> Row {
+        let mut cells = cells.into_iter();
+        let row = Row::from_cells(self.table, place, cells.by_ref().take(self.table.columns().len()));
+        match cells.next().and_then(|id| id.int().ok().flatten()) {
+            Some(id) => row.with_id(id),
+            None => row,
+        }
+    }
+}

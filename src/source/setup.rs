@@ -1,0 +1,71 @@
+//! Creates the tables, or brings them up to date.
+
+use super::backend::{Backend, Session};
+use super::database::{Database, begin, close, count};
+use super::error::FailureKind;
+use super::{SourceError, schema};
+use crate::core::model::Cell;
+
+impl<B: Backend> Database<B> {
+    pub(super) async fn set_up(&self) -> Result<Vec<String>, SourceError> {
+        let dialect = &B::DIALECT;
+        let (mut session, mut done) = self.backend.connect_to_setup().await?;
+        if dialect.has_transactional_ddl {
+            begin(&mut session, dialect.begin_write).await?;
+        }
+        session.run("creating `jitsiprovs_schema`", schema::CREATE_VERSIONS).await?;
+        for step in dialect.steps {
+            if count(&mut session, step.name, &schema::count_taken(step.version)).await? > 0 {
+                continue;
+            }
+            // Where each statement commits by itself, a step that was interrupted is taken
+            // again, and finds part of its work done. It may also have been done by hand.
+            for statement in step.statements() {
+                match session.run(step.name, statement).await {
+                    Err(failure) if failure.kind == FailureKind::Exists => {}
+                    other => other?,
+                }
+            }
+            note(&mut session, (step.version, step.name)).await?;
+            done.push(format!("applied {}", step.name));
+        }
+        for (name, sql) in schema::triggers(dialect.steps) {
+            if count(&mut session, name, &format!("{} '{name}'", dialect.count_triggers)).await? == 0 {
+                session.run(name, sql).await?;
+                done.push(format!("made the trigger {name} again"));
+            }
+        }
+        if !dialect.has_transactional_ddl {
+            begin(&mut session, dialect.begin_write).await?;
+        }
+        done.extend(seed(&mut session).await?);
+        session.run("committing", "COMMIT").await?;
+        close(session).await;
+        Ok(done)
+    }
+}
+
+/// Adds the default properties, once, and only to a table without rules.
+async fn seed(session: &mut impl Session) -> Result<Option<String>, SourceError> {
+    let (version, what) = schema::SEED;
+    if count(session, what, &schema::count_taken(version)).await? > 0 {
+        return Ok(None);
+    }
+    let mut seeded = None;
+    if session.query(what, schema::ANY_RULE.into()).await?.is_empty() {
+        let mut properties = 0;
+        for (spriority, key, value) in schema::seeds() {
+            let cells = vec![Cell::Int(spriority), key.into(), value.into()];
+            properties += session.execute(what, schema::SEED_PROPERTY.into(), cells).await?;
+        }
+        seeded = Some(format!("seeded {properties} default properties"));
+    }
+    note(session, schema::SEED).await?;
+    Ok(seeded)
+}
+
+/// Notes that a step was taken.
+async fn note(session: &mut impl Session, (version, name): (i64, &str)) -> Result<(), SourceError> {
+    session.execute(name, schema::NOTE_VERSION.into(), vec![Cell::Int(version), name.into()]).await?;
+    Ok(())
+}
