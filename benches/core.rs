@@ -33,13 +33,13 @@ fn user(id: usize) -> Row {
     let password = format!("{:x}", md5::compute(format!("pw{id:07}")));
     let (username, domain) = (format!("user{id:07}"), "example.org".into());
     let (username, password) = (username.as_str().into(), password.as_str().into());
-    Row::User(UserRow { id: id as i64, username, domain, password })
+    Row::User(UserRow::from_cells(id as i64, [username, domain, password]))
 }
 
 fn rule(id: usize, subject: &str, key: &str, value: &str) -> Row {
     let (domain, spriority, ppriority) = (Cell::Null, Cell::Int(10), Cell::Int(10));
     let (subject, key, value) = (subject.into(), key.into(), value.into());
-    Row::Rule(RuleRow { id: id as i64, domain, subject, spriority, ppriority, key, value })
+    Row::Rule(RuleRow::from_cells(id as i64, [domain, subject, spriority, ppriority, key, value]))
 }
 
 const OWN_KEYS: [&str; 3] = ["DISPLAY_NAME", "SERVER_ADDRESS", "VOICEMAIL_URI"];

@@ -12,12 +12,12 @@ use jitsiprovs::source::default_properties;
 fn rule(id: i64, subject: &str, key: &str, value: &str) -> Row {
     let (domain, spriority, ppriority) = (Cell::Null, Cell::Int(10), Cell::Int(10));
     let (subject, key, value) = (subject.into(), key.into(), value.into());
-    Row::Rule(RuleRow { id, domain, subject, spriority, ppriority, key, value })
+    Row::Rule(RuleRow::from_cells(id, [domain, subject, spriority, ppriority, key, value]))
 }
 
 fn user(id: i64, username: &str, password: &str) -> Row {
     let (username, domain, password) = (username.into(), "a.org".into(), password.into());
-    Row::User(UserRow { id, username, domain, password })
+    Row::User(UserRow::from_cells(id, [username, domain, password]))
 }
 
 fn snapshot(more: impl IntoIterator<Item = Row>) -> Arc<Snapshot> {

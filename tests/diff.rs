@@ -172,12 +172,8 @@ fn rows_are_told_of_only_to_those_who_have_the_secret() {
     file.user("a.org", "alice", "letmein");
     let (url, path) =
         (|server: &Server| format!("http://{}", server.admin()), file.path.to_str().expect("UTF-8"));
-    let row = Row::User(UserRow {
-        id: 1,
-        username: "alice".into(),
-        domain: "a.org".into(),
-        password: Cell::from(&*md5_hex("letmein")),
-    });
+    let row =
+        Row::User(UserRow::from_cells(1, ["alice".into(), "a.org".into(), Cell::from(&*md5_hex("letmein"))]));
     let guess = content(&row);
     let rows = |server: &Server, headers: &[(&str, &str)]| {
         let target = format!("/rows?user_auth={}", i64::MIN);

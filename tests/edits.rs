@@ -58,13 +58,13 @@ fn set(row: Row) -> Edit {
 
 fn user(id: i64, username: &str) -> Row {
     let (domain, password) = ("a.org".into(), "x".into());
-    Row::User(UserRow { id, username: username.into(), domain, password })
+    Row::User(UserRow::from_cells(id, [username.into(), domain, password]))
 }
 
 fn rule(id: i64, domain: Cell, value: &str) -> Row {
     let (spriority, ppriority) = (1.into(), 2.into());
     let (subject, key, value) = ("default".into(), "k".into(), value.into());
-    Row::Rule(RuleRow { id, domain, subject, spriority, ppriority, key, value })
+    Row::Rule(RuleRow::from_cells(id, [domain, subject, spriority, ppriority, key, value]))
 }
 
 /// Everything there is, one text a row.

@@ -375,19 +375,21 @@ impl Sent {
 
 fn user_row(user: &ModelUser) -> Row {
     let domain = if user.is_whole { user.domain.as_str().into() } else { Cell::Null };
-    Row::User(UserRow { id: user.id, username: user.name.as_str().into(), domain, password: "pw".into() })
+    Row::User(UserRow::from_cells(user.id, [user.name.as_str().into(), domain, "pw".into()]))
 }
 
 fn rule_row(rule: &ModelRule) -> Row {
-    Row::Rule(RuleRow {
-        id: rule.id,
-        domain: rule.domain.as_str().into(),
-        subject: rule.subject.as_str().into(),
-        spriority: rule.priority.into(),
-        ppriority: 1.into(),
-        key: format!("m{}", rule.id).as_str().into(),
-        value: "v".into(),
-    })
+    Row::Rule(RuleRow::from_cells(
+        rule.id,
+        [
+            rule.domain.as_str().into(),
+            rule.subject.as_str().into(),
+            rule.priority.into(),
+            1.into(),
+            format!("m{}", rule.id).as_str().into(),
+            "v".into(),
+        ],
+    ))
 }
 
 /// The rules in the answer, or `None` if the sign-in was refused.

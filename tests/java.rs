@@ -20,13 +20,13 @@ const CASES: u32 = 4000;
 fn snapshot(users: &[(&str, &str)], rules: &[(String, String)]) -> Arc<Snapshot> {
     let users = (1..).zip(users).map(|(id, (username, password))| {
         let (username, password) = ((*username).into(), (*password).into());
-        Row::User(UserRow { id, username, domain: "a.org".into(), password })
+        Row::User(UserRow::from_cells(id, [username, "a.org".into(), password]))
     });
     let rules = (1..).zip(rules).map(|(id, (key, value))| {
         let (key, value) = (key.as_str().into(), value.as_str().into());
         let (spriority, ppriority) = (Cell::Int(1), Cell::Int(1));
         let (domain, subject) = (Cell::Null, "default".into());
-        Row::Rule(RuleRow { id, domain, subject, spriority, ppriority, key, value })
+        Row::Rule(RuleRow::from_cells(id, [domain, subject, spriority, ppriority, key, value]))
     });
     Writer::build(Conventions { pwd_fmt: PwdFmt::Plain, ..Conventions::default() }, users.chain(rules)).0
 }

@@ -124,12 +124,15 @@ fn read(data: &[u8]) -> Case {
             _ if rows.len() >= MOST => {}
             Some(b'u') if line.len() > kind.len() => {
                 let (domain, username, password) = (cell(), cell(), cell());
-                rows.push(Row::User(UserRow { id, username, domain, password }));
+                rows.push(Row::User(UserRow::from_cells(id, [username, domain, password])));
             }
             Some(b'r') if line.len() > kind.len() => {
                 let (domain, subject, spriority, ppriority) = (cell(), cell(), cell(), cell());
                 let (key, value) = (cell(), cell());
-                rows.push(Row::Rule(RuleRow { id, domain, subject, spriority, ppriority, key, value }));
+                rows.push(Row::Rule(RuleRow::from_cells(
+                    id,
+                    [domain, subject, spriority, ppriority, key, value],
+                )));
             }
             _ => {
                 let (name, value) = text::cut(line, b'=');
@@ -186,12 +189,7 @@ fn arbitrary(source: &mut Unstructured<'_>) -> Result<Case> {
             _ => text(source, from)?.as_str().into(),
         })
     }
-    let mut rows = vec![Row::User(UserRow {
-        id: 5,
-        username: "alice".into(),
-        domain: "a.org".into(),
-        password: "pw".into(),
-    })];
+    let mut rows = vec![Row::User(UserRow::from_cells(5, ["alice".into(), "a.org".into(), "pw".into()]))];
     let mut params: Vec<(String, String)> = [("username", "Alice"), ("domain", "a.org"), ("password", "pw")]
         .map(|(n, v)| (n.into(), v.into()))
         .into();
@@ -202,12 +200,12 @@ fn arbitrary(source: &mut Unstructured<'_>) -> Result<Case> {
         let id = source.int_in_range(1..=30)?;
         let (domain, name) = (cell(source, &DOMAINS)?, cell(source, &NAMES)?);
         rows.push(if source.ratio(1, 3)? {
-            Row::User(UserRow { id, username: name, domain, password: cell(source, &["pw", "other"])? })
+            Row::User(UserRow::from_cells(id, [name, domain, cell(source, &["pw", "other"])?]))
         } else {
             let priorities = ["1", "2", "3", "-1"];
             let (spriority, ppriority) = (cell(source, &priorities)?, cell(source, &priorities)?);
             let (key, value) = (cell(source, &TEXTS)?, cell(source, &TEXTS)?);
-            Row::Rule(RuleRow { id, domain, subject: name, spriority, ppriority, key, value })
+            Row::Rule(RuleRow::from_cells(id, [domain, name, spriority, ppriority, key, value]))
         });
     }
     Ok(Case { rows, params })

@@ -219,18 +219,11 @@ impl Random {
         let text = |number: u64| Cell::from(&*format!("text {number}"));
         let (one, other) = (text(self.below(4)), text(self.below(4)));
         Change::Put(match table {
-            Table::UserAuth => {
-                Row::User(UserRow { id, username: one, domain: "a.org".into(), password: other })
-            }
-            Table::JitsiProperty => Row::Rule(RuleRow {
+            Table::UserAuth => Row::User(UserRow::from_cells(id, [one, "a.org".into(), other])),
+            Table::JitsiProperty => Row::Rule(RuleRow::from_cells(
                 id,
-                domain: Cell::Null,
-                subject: "default".into(),
-                spriority: Cell::Int(10),
-                ppriority: Cell::Int(-10),
-                key: one,
-                value: other,
-            }),
+                [Cell::Null, "default".into(), Cell::Int(10), Cell::Int(-10), one, other],
+            )),
         })
     }
 }

@@ -35,6 +35,16 @@ impl Cell {
         }
     }
 
+    /// The column as it is shown: empty for `NULL`; bytes that are not UTF-8 as far as they
+    /// can be read.
+    pub fn shown(&self) -> Cow<'_, str> {
+        match self {
+            Cell::Null => Cow::Borrowed(""),
+            Cell::Int(number) => Cow::Owned(number.to_string()),
+            Cell::Text(bytes) => String::from_utf8_lossy(bytes),
+        }
+    }
+
     /// The column as a whole number; `None` for `NULL`.
     ///
     /// # Errors

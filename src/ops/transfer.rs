@@ -1,57 +1,30 @@
-//! Users and rules as files: what `import` reads and `export` writes. Only
-//! values; files and databases are the commands' business.
+//! Users and rules as files: what `import` reads and `export` writes. Only values; files
+//! and databases are the commands' business.
 //!
-//! A file says what a row says, once rows are left out that the server cannot
-//! use. What is written is canonical: reading and writing it again gives the
-//! same bytes.
+//! A file says what a row says, except for rows that the server cannot use. What is
+//! written is canonical: reading and writing it again gives the same bytes.
 
+pub mod csv_file;
+pub mod json_file;
 pub mod plan;
 pub mod properties_file;
-pub mod rules;
-mod table;
 pub mod templatize;
-pub mod users;
 
+use std::hash::Hash;
+
+use crate::core::columns::{Column, ColumnSet, Holds};
 use crate::core::conventions::Conventions;
-use crate::core::model::{Cell, Row, RuleRow, UserRow};
-use crate::core::secret::Secret;
-
-/// A user, as a file has one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileUser {
-    /// The name the user signs in with.
-    pub username: String,
-    /// The tenant.
-    pub domain: String,
-    /// The password as it is stored; empty for none, which never verifies.
-    pub password: Secret,
-}
-
-/// A rule, as a file has one. Its value may be a password, so it does not
-/// implement `Debug`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct FileRule {
-    /// The tenant; empty for all.
-    pub domain: String,
-    /// Whom it is for.
-    pub subject: String,
-    /// Priority among subjects; `None` for the database's `NULL`.
-    pub spriority: Option<i32>,
-    /// Priority among those; `None` for the database's `NULL`.
-    pub ppriority: Option<i32>,
-    /// Template of the key, in `.properties` syntax.
-    pub key: String,
-    /// Template of the value, in `.properties` syntax.
-    pub value: String,
-}
+use crate::core::model::{Cell, Row, RuleRow, Table, UserRow};
+use crate::core::names::{Comparison, Folded};
+use crate::core::rules::{CompiledKey, KeyIdentity};
 
 /// What is wrong with a file: one line that never holds a password or a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {what}")]
 pub struct FileError {
-    /// Where, counted from 1.
+    /// The number of the line, counted from 1.
     pub line: u64,
-    /// What, and how to mend it.
+    /// What is wrong, and how to correct it.
     pub what: String,
 }
 
@@ -61,8 +34,8 @@ impl FileError {
     }
 }
 
-/// The priority that a rule gets where none is said. The more it is for somebody,
-/// the sooner it counts; and all before what setup seeds, which has 10.
+/// The priority among subjects that a rule gets where none is given. The fewer clients it
+/// applies to, the sooner it counts; and all before what setup seeds, which has 10.
 pub fn default_spriority(subject: &str, domain: &str) -> i32 {
     match (subject.trim_end().eq_ignore_ascii_case("default"), domain.trim_end()) {
         (false, _) => 5,
@@ -71,136 +44,183 @@ pub fn default_spriority(subject: &str, domain: &str) -> i32 {
     }
 }
 
-/// The priority that a rule gets among those, where none is said.
+/// The priority that a rule gets among those of one subject, where none is given.
 pub const DEFAULT_PPRIORITY: i32 = 10;
 
-impl FileUser {
-    /// What the row says. A password that cannot be read is none: with neither
-    /// can anybody sign in.
+/// A record that can be imported: a user or a rule.
+pub trait Item: Clone + Send + Sized {
+    /// What two records have in common if they are the same one to the server.
+    type NaturalKey: Hash + Eq;
+    /// Where its rows are.
+    const TABLE: Table;
+    /// Whether there may be only one with the same key.
+    const IS_UNIQUE: bool;
+
+    /// See [`Item::NaturalKey`].
+    fn natural_key(&self, comparison: Comparison) -> Self::NaturalKey;
+    /// What decides before the id which one counts. The same for all where only the id
+    /// decides.
+    fn order(&self) -> (Option<i64>, Option<i64>);
+    /// Its name for people: never a password or a value.
+    fn label(&self, options: &Conventions) -> String;
+    /// The row.
+    fn to_row(&self) -> Row;
+    /// The record, if it is a row of its table.
+    fn from_row(row: Row) -> Option<Self>;
+
+    /// The same, as files have it: texts are text, priorities are numbers or `NULL`, and
+    /// a rule for all tenants has `NULL` as its domain. A password that cannot be read is
+    /// none: with neither can anybody sign in.
     ///
     /// # Errors
     /// Why the server cannot use it.
-    pub fn read(row: &UserRow, options: &Conventions) -> Result<FileUser, String> {
-        let password = row.password.text().ok().flatten().unwrap_or_default();
-        let user = FileUser {
-            username: text(&row.username, "username")?,
-            domain: text(&row.domain, "domain")?,
-            password: Secret::new(password),
-        };
-        user.check(options)?;
-        Ok(user)
-    }
-
-    /// Whether the server can use it.
-    fn check(&self, options: &Conventions) -> Result<(), String> {
-        options.unusable(&Row::User(self.row(0))).map_or(Ok(()), Err)
-    }
-
-    /// The row that says so.
-    pub fn row(&self, id: i64) -> UserRow {
-        let (username, domain) = (self.username.as_str().into(), self.domain.as_str().into());
-        UserRow { id, username, domain, password: self.password.reveal().into() }
-    }
-}
-
-impl FileRule {
-    /// What the row says.
-    ///
-    /// # Errors
-    /// Why the server cannot use it.
-    pub fn read(row: &RuleRow, options: &Conventions) -> Result<FileRule, String> {
-        if let Some(why) = options.unusable(&Row::Rule(row.clone())) {
+    fn canonical(&self, options: &Conventions) -> Result<Self, String> {
+        let row = self.to_row();
+        if let Some(why) = options.unusable(&row) {
             return Err(why);
         }
-        Ok(FileRule {
-            domain: text(&row.domain, "domain")?,
-            subject: text(&row.subject, "subject")?,
-            spriority: number(&row.spriority, "spriority")?,
-            ppriority: number(&row.ppriority, "ppriority")?,
-            key: text(&row.key, "property_key")?,
-            value: text(&row.value, "property_value")?,
-        })
+        let cells = Self::TABLE.columns().iter().zip(row.cells()).map(canonical_cell);
+        let row = Row::from_cells(Self::TABLE, row.id(), cells.collect::<Result<Vec<_>, _>>()?);
+        Ok(Self::from_row(row).expect("a row of the same table"))
     }
 
-    /// Whether the server can use it.
-    fn check(&self, options: &Conventions) -> Result<(), String> {
-        options.unusable(&Row::Rule(self.row(0))).map_or(Ok(()), Err)
+    /// The record that a file says, with defaults in the columns that are not `given`.
+    ///
+    /// # Errors
+    /// Why the server cannot use it.
+    fn read(row: Row, given: ColumnSet, options: &Conventions) -> Result<Self, String> {
+        let row = match row {
+            Row::Rule(rule) => Row::Rule(with_priorities(rule, given)),
+            row => row,
+        };
+        Self::from_row(row).expect("a row of the table that was read").canonical(options)
     }
+}
 
-    /// The row that says so.
-    pub fn row(&self, id: i64) -> RuleRow {
-        let priority = |number: Option<i32>| number.map_or(Cell::Null, |number| Cell::Int(number.into()));
-        RuleRow {
-            id,
-            domain: if self.domain.is_empty() { Cell::Null } else { self.domain.as_str().into() },
-            subject: self.subject.as_str().into(),
-            spriority: priority(self.spriority),
-            ppriority: priority(self.ppriority),
-            key: self.key.as_str().into(),
-            value: self.value.as_str().into(),
+fn canonical_cell((column, cell): (&Column, &Cell)) -> Result<Cell, String> {
+    match column.holds {
+        Holds::Text => Ok(match cell.text().ok().flatten().filter(|text| !text.is_empty()) {
+            Some(text) => Cell::from(&*text),
+            None if column.is_required => Cell::from(""),
+            None => Cell::Null,
+        }),
+        Holds::Number => {
+            let number = cell.int().map_err(|_| format!("{} is not a whole number", column.name))?;
+            let number = number.map(i32::try_from).transpose();
+            let number = number.map_err(|_| format!("{} is outside 32 bits", column.name))?;
+            Ok(number.map_or(Cell::Null, |number| Cell::Int(number.into())))
         }
     }
+}
 
-    /// Its place among others, but for the id.
-    pub fn order(&self) -> (Option<i32>, Option<i32>) {
-        (self.spriority, self.ppriority)
+/// Gives a rule the priorities that its file has no columns for.
+fn with_priorities(mut rule: RuleRow, given: ColumnSet) -> RuleRow {
+    let is_given = |name: &str| given.pick(RuleRow::COLUMNS).any(|column| column.name == name);
+    if !is_given("spriority") {
+        let default = default_spriority(&rule.subject.shown(), &rule.domain.shown());
+        rule.spriority = Cell::Int(default.into());
+    }
+    if !is_given("ppriority") {
+        rule.ppriority = Cell::Int(DEFAULT_PPRIORITY.into());
+    }
+    rule
+}
+
+fn fold(cell: &Cell, comparison: Comparison) -> Folded {
+    comparison.fold(&cell.shown())
+}
+
+impl Item for UserRow {
+    type NaturalKey = (Folded, Folded);
+    const TABLE: Table = Table::UserAuth;
+    const IS_UNIQUE: bool = true;
+
+    fn natural_key(&self, comparison: Comparison) -> Self::NaturalKey {
+        (fold(&self.domain, comparison), fold(&self.username, comparison))
+    }
+
+    fn order(&self) -> (Option<i64>, Option<i64>) {
+        (None, None)
+    }
+
+    fn label(&self, _: &Conventions) -> String {
+        format!("{}@{}", self.username.shown(), self.domain.shown())
+    }
+
+    fn to_row(&self) -> Row {
+        Row::User(self.clone())
+    }
+
+    fn from_row(row: Row) -> Option<Self> {
+        if let Row::User(row) = row { Some(row) } else { None }
     }
 }
 
-/// A column as text; `NULL` is the same as nothing.
-fn text(cell: &Cell, column: &str) -> Result<String, String> {
-    match cell.text() {
-        Ok(text) => Ok(text.unwrap_or_default().into_owned()),
-        Err(_) => Err(format!("{column} is not UTF-8")),
-    }
-}
+impl Item for RuleRow {
+    type NaturalKey = (Folded, Folded, KeyIdentity);
+    const TABLE: Table = Table::JitsiProperty;
+    const IS_UNIQUE: bool = false;
 
-fn number(cell: &Cell, column: &str) -> Result<Option<i32>, String> {
-    let number = cell.int().map_err(|_| format!("{column} is not a whole number"))?;
-    number.map(i32::try_from).transpose().map_err(|_| format!("{column} is outside 32 bits"))
+    fn natural_key(&self, comparison: Comparison) -> Self::NaturalKey {
+        let key = CompiledKey::parse(&self.key.shown(), |_| ()).identity();
+        (fold(&self.domain, comparison), fold(&self.subject, comparison), key)
+    }
+
+    fn order(&self) -> (Option<i64>, Option<i64>) {
+        (self.spriority.int().ok().flatten(), self.ppriority.int().ok().flatten())
+    }
+
+    fn label(&self, options: &Conventions) -> String {
+        let (subject, domain) = (self.subject.shown(), self.domain.shown());
+        let domain = if domain.is_empty() { "all tenants" } else { &*domain };
+        format!("{} of {domain}: {}", options.shown_subject(&subject), self.key.shown())
+    }
+
+    fn to_row(&self) -> Row {
+        Row::Rule(self.clone())
+    }
+
+    fn from_row(row: Row) -> Option<Self> {
+        if let Row::Rule(row) = row { Some(row) } else { None }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn rule(cells: [Cell; 6]) -> RuleRow {
+        RuleRow::from_cells(7, cells)
+    }
+
     #[test]
-    fn a_row_that_is_read_and_made_again_says_the_same() {
-        let row = RuleRow {
-            id: 7,
-            domain: Cell::Null,
-            subject: "osname=Linux".into(),
-            spriority: Cell::Null,
-            ppriority: Cell::from("-3"),
-            key: "a\\:b".into(),
-            value: "".into(),
+    fn a_row_that_is_read_says_the_same_in_the_form_of_files() {
+        let cells = |domain: &str, ppriority: Cell| {
+            let texts = ["osname=Linux", "a\\:b", ""].map(Cell::from);
+            let [subject, key, value] = texts;
+            rule([domain.into(), subject, Cell::Null, ppriority, key, value])
         };
-        let rule = FileRule::read(&row, &Conventions::default()).unwrap_or_else(|why| panic!("{why}"));
-        assert!(rule.row(7) == RuleRow { ppriority: Cell::Int(-3), ..row });
+        let read = cells("", "-3".into()).canonical(&Conventions::default());
+        let read = read.unwrap_or_else(|why| panic!("{why}"));
+        let mut expected = cells("", Cell::Int(-3));
+        expected.domain = Cell::Null;
+        assert!(read == expected);
     }
 
     #[test]
     fn rows_that_the_server_cannot_use_are_refused_in_words() {
-        let rule = FileRule {
-            domain: String::new(),
-            subject: "s".into(),
-            spriority: None,
-            ppriority: None,
-            key: "k".into(),
-            value: "v".into(),
+        let good = rule([Cell::Null, "s".into(), Cell::Null, Cell::Null, "k".into(), "v".into()]);
+        let why = |row: RuleRow| row.canonical(&Conventions::default()).err().unwrap_or_default();
+        assert!(why(RuleRow { key: Cell::Null, ..good.clone() }).contains("property_key is NULL"));
+        assert!(why(RuleRow { subject: " ".into(), ..good.clone() }).contains("subject"));
+        assert!(why(RuleRow { spriority: Cell::Int(1 << 40), ..good.clone() }).contains("32 bits"));
+        assert!(why(RuleRow { value: Cell::Text(vec![0xff]), ..good.clone() }).contains("UTF-8"));
+        assert!(why(RuleRow { key: "k".repeat(2000).as_str().into(), ..good.clone() }).contains("longer"));
+        assert!(why(RuleRow { subject: "osname=".into(), ..good }).contains("subject"));
+        let why = |cells: [Cell; 3]| {
+            UserRow::from_cells(1, cells).canonical(&Conventions::default()).err().unwrap_or_default()
         };
-        let why = |row: RuleRow| FileRule::read(&row, &Conventions::default()).err().unwrap_or_default();
-        assert!(why(RuleRow { key: Cell::Null, ..rule.row(1) }).contains("property_key is NULL"));
-        assert!(why(RuleRow { subject: " ".into(), ..rule.row(1) }).contains("subject"));
-        assert!(why(RuleRow { spriority: Cell::Int(1 << 40), ..rule.row(1) }).contains("32 bits"));
-        assert!(why(RuleRow { value: Cell::Text(vec![0xff]), ..rule.row(1) }).contains("UTF-8"));
-        assert!(why(RuleRow { key: "k".repeat(2000).as_str().into(), ..rule.row(1) }).contains("longer"));
-        let user = UserRow { id: 1, username: "a".into(), domain: Cell::Null, password: Cell::Null };
-        let why = |user: &UserRow| FileUser::read(user, &Conventions::default()).err();
-        assert!(why(&user).is_some_and(|why| why.contains("domain")));
-        let user = UserRow { username: " ".into(), domain: "a.org".into(), ..user };
-        assert!(why(&user).is_some_and(|why| why.contains("username is empty")));
-        let typed = RuleRow { subject: "osname=".into(), ..rule.row(1) };
-        assert!(FileRule::read(&typed, &Conventions::default()).is_err_and(|why| why.contains("subject")));
+        assert!(why(["a".into(), Cell::Null, Cell::Null]).contains("domain"));
+        assert!(why([" ".into(), "a.org".into(), Cell::Null]).contains("username is empty"));
     }
 }

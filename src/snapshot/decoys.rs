@@ -148,7 +148,7 @@ mod tests {
             _ => format!("$5${id:08}${}.", "a".repeat(42)),
         };
         let (username, password) = (format!("user{id}"), password.as_str().into());
-        Row::User(UserRow { id, username: username.as_str().into(), domain: "a.org".into(), password })
+        Row::User(UserRow::from_cells(id, [username.as_str().into(), "a.org".into(), password]))
     }
 
     fn users(secret: &str) -> impl DoubleEndedIterator<Item = Row> {

@@ -11,20 +11,15 @@ type UserEntry<'a> = (&'a str, &'a str, &'a str);
 type RuleRef<'a> = (&'a str, &'a str, i64, &'a str, &'a str);
 
 fn user_row(id: i64, (domain, username, password): UserEntry<'_>) -> Row {
-    Row::User(UserRow { id, domain: domain.into(), username: username.into(), password: password.into() })
+    Row::User(UserRow::from_cells(id, [username.into(), domain.into(), password.into()]))
 }
 
 fn rule_row(id: i64, (domain, subject, priority, key, value): RuleRef<'_>) -> Row {
     let (spriority, ppriority) = (priority.into(), 10.into());
-    Row::Rule(RuleRow {
+    Row::Rule(RuleRow::from_cells(
         id,
-        domain: domain.into(),
-        subject: subject.into(),
-        spriority,
-        ppriority,
-        key: key.into(),
-        value: value.into(),
-    })
+        [domain.into(), subject.into(), spriority, ppriority, key.into(), value.into()],
+    ))
 }
 
 fn plain() -> Conventions {

@@ -9,9 +9,9 @@ use crate::cli::config::{ConfigError, TableAccess};
 use crate::cli::print::{note, note_left_out};
 use crate::cli::{edit_session, print};
 use crate::core::conventions::Conventions;
-use crate::core::model::{Row, Table};
+use crate::core::model::{Cell, Row, RuleRow, Table, UserRow};
 use crate::ops::transfer::plan::usable;
-use crate::ops::transfer::{FileRule, FileUser, properties_file, rules, users};
+use crate::ops::transfer::{Item, csv_file, json_file, properties_file};
 use crate::source::{Source, Which};
 
 /// Writes what was asked for. Users go by domain and name, rules by the order in
@@ -32,15 +32,15 @@ pub async fn export(options: args::ExportArgs) -> anyhow::Result<ExitCode> {
     }
     let TableAccess { source, snapshot, .. } = TableAccess::new(tables)?;
     let comparison = snapshot.comparison;
-    let is_wanted = |wanted: &Option<String>, name: &str| {
-        wanted.as_ref().is_none_or(|wanted| comparison.fold(wanted) == comparison.fold(name))
+    let is_wanted = |wanted: &Option<String>, name: &Cell| {
+        wanted.as_ref().is_none_or(|wanted| comparison.fold(wanted) == comparison.fold(&name.shown()))
     };
     let written = match content {
         Exported::Users => {
             let mut found = all_users(&*source, &snapshot).await?;
             found.retain(|user| is_wanted(&domain, &user.domain));
-            found.sort_by_cached_key(|user| (comparison.fold(&user.domain), comparison.fold(&user.username)));
-            users::write(&found)
+            found.sort_by_cached_key(|user| user.natural_key(comparison));
+            csv_file::write(&found)
         }
         Exported::Properties | Exported::Rules | Exported::RulesJson => {
             let (mut domain, mut subject) = (domain, subject);
@@ -51,20 +51,20 @@ pub async fn export(options: args::ExportArgs) -> anyhow::Result<ExitCode> {
             let mut found = all_rules(&*source, &snapshot).await?;
             found.retain(|rule| is_wanted(&domain, &rule.domain) && is_wanted(&subject, &rule.subject));
             match content {
-                Exported::Rules => rules::write_csv(&found),
-                Exported::RulesJson => rules::write_json(&found),
+                Exported::Rules => csv_file::write(&found),
+                Exported::RulesJson => json_file::write(&found),
                 _ => match properties_file::write(&found, templates) {
                     Ok((written, lost)) => {
-                        let lost = lost
-                            .iter()
-                            .map(|rule| format!("{}: another rule of this key precedes it", rule.key));
+                        let lost = lost.iter().map(|rule| {
+                            format!("{}: another rule of this key precedes it", rule.key.shown())
+                        });
                         note_left_out(&lost.collect::<Vec<_>>());
                         written
                     }
                     Err(rule) => bail!(
                         "{}: a property of a file has no placeholders; write them as they are with --templates, \
                          or export rules",
-                        rule.key
+                        rule.key.shown()
                     ),
                 },
             }
@@ -74,7 +74,7 @@ pub async fn export(options: args::ExportArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn all_users(source: &dyn Source, options: &Conventions) -> anyhow::Result<Vec<FileUser>> {
+async fn all_users(source: &dyn Source, options: &Conventions) -> anyhow::Result<Vec<UserRow>> {
     let mut rows = Vec::new();
     let take = |row| {
         if let Row::User(row) = row {
@@ -88,12 +88,12 @@ async fn all_users(source: &dyn Source, options: &Conventions) -> anyhow::Result
         }
     };
     edit_session::scan(source, Which::Of(Table::UserAuth), take).await?;
-    let (users, left_out) = usable::<FileUser>(rows, options);
+    let (users, left_out) = usable(rows, options);
     note_left_out(&left_out);
     Ok(users)
 }
 
-async fn all_rules(source: &dyn Source, options: &Conventions) -> anyhow::Result<Vec<FileRule>> {
+async fn all_rules(source: &dyn Source, options: &Conventions) -> anyhow::Result<Vec<RuleRow>> {
     let mut rows = Vec::new();
     let take = |row| {
         if let Row::Rule(row) = row {
@@ -101,7 +101,7 @@ async fn all_rules(source: &dyn Source, options: &Conventions) -> anyhow::Result
         }
     };
     edit_session::scan(source, Which::Of(Table::JitsiProperty), take).await?;
-    let (rules, left_out) = usable::<FileRule>(rows, options);
+    let (rules, left_out) = usable(rows, options);
     note_left_out(&left_out);
     Ok(rules)
 }

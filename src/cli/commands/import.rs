@@ -15,12 +15,12 @@ use crate::cli::print::{self, NAMED, Text, counted, note, note_left_out};
 use crate::cli::progress::Progress;
 use crate::core::conventions::Conventions;
 use crate::core::credential::{Credential, Owner, PwdFmt};
-use crate::core::model::{Row, Table};
+use crate::core::model::{Cell, Row, RuleRow, Table, UserRow};
 use crate::core::properties::{IDENTITY, client_key};
 use crate::core::secret::is_secret;
-use crate::ops::transfer::plan::{Item, Plan, PlanCounts, Told, usable};
+use crate::ops::transfer::plan::{Plan, PlanCounts, Told, usable};
 use crate::ops::transfer::properties_file::{self, Target, literal};
-use crate::ops::transfer::{self, FileRule, FileUser, default_spriority, rules, templatize, users};
+use crate::ops::transfer::{self, Item, csv_file, default_spriority, json_file, templatize};
 use crate::source::{Source, Which};
 
 /// What is to be there, each with its line; `None` for what the import is not
@@ -29,8 +29,8 @@ use crate::source::{Source, Which};
 struct Wanted {
     /// Where it is from, for errors.
     named: String,
-    users: Option<Vec<(u64, FileUser)>>,
-    rules: Option<Vec<(u64, FileRule)>>,
+    users: Option<Vec<(u64, UserRow)>>,
+    rules: Option<Vec<(u64, RuleRow)>>,
     /// The tenant and the subject whose rules these are, if they are all of one.
     scope: Option<(String, String)>,
 }
@@ -102,11 +102,11 @@ fn of_file(
     let rules = |rules| Wanted { rules: Some(rules), ..Wanted::default() };
     let wanted = match content {
         Content::Users => {
-            let users = users::parse(&text, options).with_context(parsed)?;
+            let users = csv_file::parse(&text, options).with_context(parsed)?;
             Wanted { users: Some(users), ..Wanted::default() }
         }
-        Content::Rules => rules(rules::parse_csv(&text, options).with_context(parsed)?),
-        Content::RulesJson => rules(rules::parse_json(&text, options).with_context(parsed)?),
+        Content::Rules => rules(csv_file::parse(&text, options).with_context(parsed)?),
+        Content::RulesJson => rules(json_file::parse(&text, options).with_context(parsed)?),
         Content::Properties => {
             let account = properties
                 .templatize
@@ -210,8 +210,8 @@ async fn of_database(
     };
     let which = if kind == OriginKind::Jitsiprovs { Which::All } else { Which::Of(Table::UserAuth) };
     edit_session::scan(&*origin.source, which, take).await.with_context(|| origin.named.clone())?;
-    let (users, mut left_out) = usable::<FileUser>(users, options);
-    let (rules, rules_left_out) = usable::<FileRule>(rules, options);
+    let (users, mut left_out) = usable(users, options);
+    let (rules, rules_left_out) = usable(rules, options);
     left_out.extend(rules_left_out);
     note_left_out(&left_out);
     Ok(Wanted {
@@ -224,11 +224,11 @@ async fn of_database(
 
 /// A user whose password cannot be used is a user all the same, perhaps on
 /// purpose; thousands of them are the wrong `--pwd-fmt`.
-fn note_unusable_passwords<'u>(users: impl Iterator<Item = &'u FileUser>, options: &Conventions) {
-    let is_unusable = |user: &FileUser| {
-        let realm = options.realm.as_deref().unwrap_or(&user.domain);
-        let owner = Owner { username: &user.username, realm };
-        Credential::parse(user.password.reveal(), options.pwd_fmt, owner).is_err()
+fn note_unusable_passwords<'u>(users: impl Iterator<Item = &'u UserRow>, options: &Conventions) {
+    let is_unusable = |user: &UserRow| {
+        let [username, domain, password] = user.cells().map(Cell::shown);
+        let realm = options.realm.as_deref().unwrap_or(&domain);
+        Credential::parse(&password, options.pwd_fmt, Owner { username: &username, realm }).is_err()
     };
     let mut unusable = users.filter(|user| is_unusable(user));
     if let Some(first) = unusable.next() {
@@ -257,19 +257,19 @@ async fn make(
             source.editable(table)?;
         }
     }
-    let is_in_scope = |rule: &Option<FileRule>| match (&scope, rule) {
+    let is_in_scope = |rule: &Option<RuleRow>| match (&scope, rule) {
         (None, _) => true,
         (Some((domain, subject)), Some(rule)) => {
             let is_same = |one: &str, other: &str| comparison.fold(one) == comparison.fold(other);
-            is_same(domain, &rule.domain) && is_same(subject, &rule.subject)
+            is_same(domain, &rule.domain.shown()) && is_same(subject, &rule.subject.shown())
         }
         (Some(_), None) => false,
     };
     let (mut users_there, mut rules_there) = (Vec::new(), Vec::new());
     let take = |row| match row {
-        Row::User(row) if users.is_some() => users_there.push((row.id, FileUser::read(&row, options).ok())),
+        Row::User(row) if users.is_some() => users_there.push((row.id, row.canonical(options).ok())),
         Row::Rule(row) if rules.is_some() => {
-            let rule = FileRule::read(&row, options).ok();
+            let rule = row.canonical(options).ok();
             if is_in_scope(&rule) {
                 rules_there.push((row.id, rule));
             }

@@ -32,15 +32,17 @@ pub async fn rule(options: args::RuleCommand) -> anyhow::Result<ExitCode> {
             let domain = of_tenant(domain.as_deref().unwrap_or_default(), &tables);
             let spriority =
                 spriority.unwrap_or_else(|| default_spriority(&subject, &edit_session::shown(&domain)));
-            let row = RuleRow {
-                id: 0,
-                domain,
-                subject: (*subject).into(),
-                spriority: i64::from(spriority).into(),
-                ppriority: i64::from(ppriority).into(),
-                key: key.into(),
-                value: value.into(),
-            };
+            let row = RuleRow::from_cells(
+                0,
+                [
+                    domain,
+                    (*subject).into(),
+                    i64::from(spriority).into(),
+                    i64::from(ppriority).into(),
+                    key.into(),
+                    value.into(),
+                ],
+            );
             add(row, &tables).await?;
         }
         args::RuleCommand::List { filter, show_secrets, listed, tables } => {
@@ -68,15 +70,17 @@ pub async fn rule(options: args::RuleCommand) -> anyhow::Result<ExitCode> {
             if let Some(key) = &key {
                 template::check_key(key).context("this is no key")?;
             }
-            let after = RuleRow {
+            let after = RuleRow::from_cells(
                 id,
-                domain: domain.map_or(before.domain.clone(), |domain| of_tenant(&domain, &tables)),
-                subject: given(subject, &before.subject),
-                spriority: number(spriority, &before.spriority),
-                ppriority: number(ppriority, &before.ppriority),
-                key: given(key, &before.key),
-                value: given(value, &before.value),
-            };
+                [
+                    domain.map_or(before.domain.clone(), |domain| of_tenant(&domain, &tables)),
+                    given(subject, &before.subject),
+                    number(spriority, &before.spriority),
+                    number(ppriority, &before.ppriority),
+                    given(key, &before.key),
+                    given(value, &before.value),
+                ],
+            );
             set(before, after, editing, &tables).await?;
         }
         args::RuleCommand::Remove { mut ids, tables } => {

@@ -50,7 +50,7 @@ async fn add(user: &str, typed: &args::PasswordArgs, tables: &TableAccess) -> an
     let (name, domain) = edit_session::name(user)?;
     let storage = storage(typed.hash, tables.snapshot.pwd_fmt)?;
     tables.source.editable(Table::UserAuth)?;
-    let mut row = UserRow { id: 0, username: name.into(), domain: domain.into(), password: Cell::Null };
+    let mut row = UserRow::from_cells(0, [name.into(), domain.into(), Cell::Null]);
     if let Some(why) = tables.snapshot.unusable(&Row::User(row.clone())) {
         bail!("{user:?} cannot be a user: {why}");
     }

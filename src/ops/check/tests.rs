@@ -10,19 +10,14 @@ use proptest::prelude::*;
 const STORED: &str = "00112233445566778899aabbccddeeff";
 
 fn user(id: i64, domain: &str, username: &str) -> Row {
-    Row::User(UserRow { id, username: username.into(), domain: domain.into(), password: STORED.into() })
+    Row::User(UserRow::from_cells(id, [username.into(), domain.into(), STORED.into()]))
 }
 
 fn rule(id: i64, domain: &str, subject: &str, priorities: (i64, i64), key: &str, value: &str) -> Row {
-    Row::Rule(RuleRow {
+    Row::Rule(RuleRow::from_cells(
         id,
-        domain: domain.into(),
-        subject: subject.into(),
-        spriority: priorities.0.into(),
-        ppriority: priorities.1.into(),
-        key: key.into(),
-        value: value.into(),
-    })
+        [domain.into(), subject.into(), priorities.0.into(), priorities.1.into(), key.into(), value.into()],
+    ))
 }
 
 fn load(rows: &[Row]) -> (std::sync::Arc<Snapshot>, Vec<Problem>) {
@@ -440,12 +435,12 @@ fn row() -> impl Strategy<Value = Row> {
     prop_oneof![
         (1i64..6, words()).prop_map(|(id, words)| {
             let [username, domain, password] = words.map(|word| cell(&word));
-            Row::User(UserRow { id, username, domain, password })
+            Row::User(UserRow::from_cells(id, [username, domain, password]))
         }),
         (1i64..9, words(), words()).prop_map(|(id, one, other)| {
             let [domain, subject, spriority] = one.map(|word| cell(&word));
             let [ppriority, key, value] = other.map(|word| cell(&word));
-            Row::Rule(RuleRow { id, domain, subject, spriority, ppriority, key, value })
+            Row::Rule(RuleRow::from_cells(id, [domain, subject, spriority, ppriority, key, value]))
         }),
     ]
 }

@@ -11,19 +11,14 @@ use crate::snapshot::Fate;
 type RuleText<'a> = (&'a str, &'a str, i64, &'a str, &'a str);
 
 fn user(id: i64, domain: &str, username: &str, password: &str) -> UserRow {
-    UserRow { id, domain: domain.into(), username: username.into(), password: password.into() }
+    UserRow::from_cells(id, [username.into(), domain.into(), password.into()])
 }
 
 fn rule(id: i64, (domain, subject, priority, key, value): RuleText<'_>) -> RuleRow {
-    RuleRow {
+    RuleRow::from_cells(
         id,
-        domain: domain.into(),
-        subject: subject.into(),
-        spriority: priority.into(),
-        ppriority: 10.into(),
-        key: key.into(),
-        value: value.into(),
-    }
+        [domain.into(), subject.into(), priority.into(), 10.into(), key.into(), value.into()],
+    )
 }
 
 fn rules(rules: &[RuleText<'_>]) -> Vec<RuleRow> {

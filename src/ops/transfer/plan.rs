@@ -4,127 +4,25 @@
 mod tests;
 
 use std::fmt;
-use std::hash::Hash;
 
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use serde::Serialize;
 
-use super::{FileError, FileRule, FileUser};
+use super::{FileError, Item};
 use crate::core::columns::ColumnSet;
 use crate::core::conventions::Conventions;
-use crate::core::model::{Edit, Row, RuleRow, Table, UserRow};
-use crate::core::names::{Comparison, Folded};
-use crate::core::rules::{CompiledKey, KeyIdentity};
-
-/// What a file has many of.
-pub trait Item: Sized {
-    /// What two must have in common to be the same one, as the server compares.
-    type NaturalKey: Hash + Eq;
-    /// The row it is read from.
-    type TableRow;
-    /// Where its rows are.
-    const TABLE: Table;
-    /// Whether there may be only one.
-    const IS_UNIQUE: bool;
-
-    /// See [`Item::NaturalKey`].
-    fn identity(&self, comparison: Comparison) -> Self::NaturalKey;
-    /// The columns in which they differ.
-    fn differing(&self, other: &Self) -> ColumnSet {
-        self.to_row(0).differing(&other.to_row(0))
-    }
-    /// What counts before the id. The same for all where the id does not count.
-    fn order(&self) -> (Option<i32>, Option<i32>);
-    /// Its name for people: never a password or a value.
-    fn label(&self, options: &Conventions) -> String;
-    /// See [`FileUser::row`].
-    fn to_row(&self, id: i64) -> Row;
-    /// See [`FileUser::read`].
-    ///
-    /// # Errors
-    /// Why the server cannot use it.
-    fn read(row: &Self::TableRow, options: &Conventions) -> Result<Self, String>;
-    /// The id of a row.
-    fn id(row: &Self::TableRow) -> i64;
-}
-
-impl Item for FileUser {
-    type NaturalKey = (Folded, Folded);
-    type TableRow = UserRow;
-    const TABLE: Table = Table::UserAuth;
-    const IS_UNIQUE: bool = true;
-
-    fn identity(&self, comparison: Comparison) -> Self::NaturalKey {
-        (comparison.fold(&self.domain), comparison.fold(&self.username))
-    }
-
-    fn order(&self) -> (Option<i32>, Option<i32>) {
-        (None, None)
-    }
-
-    fn label(&self, _: &Conventions) -> String {
-        format!("{}@{}", self.username, self.domain)
-    }
-
-    fn to_row(&self, id: i64) -> Row {
-        Row::User(self.row(id))
-    }
-
-    fn read(row: &UserRow, options: &Conventions) -> Result<Self, String> {
-        FileUser::read(row, options)
-    }
-
-    fn id(row: &UserRow) -> i64 {
-        row.id
-    }
-}
-
-impl Item for FileRule {
-    type NaturalKey = (Folded, Folded, KeyIdentity);
-    type TableRow = RuleRow;
-    const TABLE: Table = Table::JitsiProperty;
-    const IS_UNIQUE: bool = false;
-
-    fn identity(&self, comparison: Comparison) -> Self::NaturalKey {
-        (
-            comparison.fold(&self.domain),
-            comparison.fold(&self.subject),
-            CompiledKey::parse(&self.key, |_| ()).identity(),
-        )
-    }
-
-    fn order(&self) -> (Option<i32>, Option<i32>) {
-        FileRule::order(self)
-    }
-
-    fn label(&self, options: &Conventions) -> String {
-        let FileRule { domain, subject, key, .. } = self;
-        let subject = options.shown_subject(subject);
-        format!("{subject} of {}: {key}", if domain.is_empty() { "all tenants" } else { domain })
-    }
-
-    fn to_row(&self, id: i64) -> Row {
-        Row::Rule(self.row(id))
-    }
-
-    fn read(row: &RuleRow, options: &Conventions) -> Result<Self, String> {
-        FileRule::read(row, options)
-    }
-
-    fn id(row: &RuleRow) -> i64 {
-        row.id
-    }
-}
+use crate::core::model::Edit;
+use crate::core::names::Comparison;
 
 /// What the server uses of `rows`, in the order in which it counts, and what it
 /// leaves out, in words. Of users whose names are the same to it, the lowest id
 /// counts.
-pub fn usable<T: Item>(rows: Vec<T::TableRow>, options: &Conventions) -> (Vec<T>, Vec<String>) {
+pub fn usable<T: Item>(rows: Vec<T>, options: &Conventions) -> (Vec<T>, Vec<String>) {
     let (mut usable, mut left_out) = (Vec::with_capacity(rows.len()), Vec::new());
     for row in rows {
-        let id = T::id(&row);
-        match T::read(&row, options) {
+        let id = row.to_row().id();
+        match row.canonical(options) {
             Ok(item) => usable.push((id, item)),
             Err(why) => left_out.push(format!("{} id {id}: {why}", T::TABLE)),
         }
@@ -132,7 +30,7 @@ pub fn usable<T: Item>(rows: Vec<T::TableRow>, options: &Conventions) -> (Vec<T>
     usable.sort_by_key(|(id, item)| (item.order(), *id));
     if T::IS_UNIQUE {
         let mut first = HashMap::with_capacity(usable.len());
-        usable.retain(|(id, item)| match first.entry(item.identity(options.comparison)) {
+        usable.retain(|(id, item)| match first.entry(item.natural_key(options.comparison)) {
             Entry::Vacant(vacant) => {
                 vacant.insert(*id);
                 true
@@ -239,7 +137,7 @@ impl<T: Item> Plan<T> {
                 None => PlanStep::Add,
                 Some((at, id, old)) => {
                     is_left[at] = false;
-                    match item.differing(old) {
+                    match item.to_row().differing(&old.to_row()) {
                         columns if columns.is_empty() => PlanStep::Keep(id),
                         columns => PlanStep::Set(id, columns),
                     }
@@ -335,8 +233,8 @@ impl<T: Item> Plan<T> {
         // Alike next to alike, which are written at once.
         set.sort_by_key(|(_, columns, _)| *columns);
         let gone = gone.into_iter().map(|id| Edit::Remove(T::TABLE, id));
-        let set = set.into_iter().map(|(id, columns, item)| Edit::Set(item.to_row(id), columns));
-        gone.chain(set).chain(added.into_iter().map(|item| Edit::Add(item.to_row(0))))
+        let set = set.into_iter().map(|(id, columns, item)| Edit::Set(item.to_row().with_id(id), columns));
+        gone.chain(set).chain(added.into_iter().map(|item| Edit::Add(item.to_row())))
     }
 }
 
@@ -354,14 +252,14 @@ fn matched<T: Item>(
 ) -> Result<Vec<Option<usize>>, FileError> {
     let (mut first, mut next) = chains(there, options.comparison);
     let mut find = |item: &T, fits: &dyn Fn(&T) -> bool| {
-        let head = first.get_mut(&item.identity(options.comparison))?;
+        let head = first.get_mut(&item.natural_key(options.comparison))?;
         take(head, &mut next, |at| there[at].1.as_ref().is_some_and(fits))
     };
     let mut found = vec![None; wanted.len()];
     if T::IS_UNIQUE {
         let mut lines = HashMap::with_capacity(wanted.len());
         for ((line, item), found) in wanted.iter().zip(&mut found) {
-            if let Some(first) = lines.insert(item.identity(options.comparison), line) {
+            if let Some(first) = lines.insert(item.natural_key(options.comparison), line) {
                 let label = item.label(options);
                 return Err(FileError::new(
                     *line,
@@ -373,7 +271,7 @@ fn matched<T: Item>(
         return Ok(found);
     }
     for ((_, item), found) in wanted.iter().zip(&mut found) {
-        *found = find(item, &|old| item.differing(old).is_empty());
+        *found = find(item, &|old| item.to_row().differing(&old.to_row()).is_empty());
     }
     for ((_, item), found) in wanted.iter().zip(&mut found).filter(|(_, found)| found.is_none()) {
         *found = find(item, &|old| item.order() == old.order());
@@ -411,7 +309,7 @@ fn chains<T: Item>(there: &[(i64, Option<T>)], comparison: Comparison) -> Chains
     let mut next = vec![None; there.len()];
     for (at, (_, item)) in there.iter().enumerate().rev() {
         if let Some(item) = item {
-            next[at] = first.insert(item.identity(comparison), Some(at)).flatten();
+            next[at] = first.insert(item.natural_key(comparison), Some(at)).flatten();
         }
     }
     (first, next)

@@ -6,8 +6,9 @@ use std::ops::Range;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::{FileError, FileRule};
+use super::{FileError, Item};
 use crate::core::conventions::Conventions;
+use crate::core::model::{Cell, RuleRow};
 use crate::core::params::Params;
 use crate::core::properties::Side;
 use crate::core::rules::CompiledKey;
@@ -205,13 +206,13 @@ impl Target<'_> {
         &self,
         templates: impl IntoIterator<Item = (u64, String, String)>,
         options: &Conventions,
-    ) -> Result<Vec<(u64, FileRule)>, FileError> {
+    ) -> Result<Vec<(u64, RuleRow)>, FileError> {
         let rules = (1..).zip(templates).map(|(place, (line, key, value))| {
-            let (domain, subject) = (self.domain.to_owned(), self.subject.to_owned());
-            let (spriority, ppriority) = (Some(self.spriority), Some(place));
-            let rule = FileRule { domain, subject, spriority, ppriority, key, value };
-            rule.check(options).map_err(|what| FileError::new(line, what))?;
-            Ok((line, rule))
+            let texts = [self.domain, self.subject, &key, &value].map(Cell::from);
+            let [domain, subject, key, value] = texts;
+            let (spriority, ppriority) = (Cell::Int(self.spriority.into()), Cell::Int(place));
+            let rule = RuleRow::from_cells(0, [domain, subject, spriority, ppriority, key, value]);
+            Ok((line, rule.canonical(options).map_err(|what| FileError::new(line, what))?))
         });
         rules.collect()
     }
@@ -225,18 +226,19 @@ impl Target<'_> {
 /// The first rule with a placeholder, which a client gets in another form than
 /// it is stored in; `as_templates` writes these as they are.
 pub fn write<'r>(
-    rules: impl IntoIterator<Item = &'r FileRule>,
+    rules: impl IntoIterator<Item = &'r RuleRow>,
     as_templates: bool,
-) -> Result<(Vec<u8>, Vec<&'r FileRule>), &'r FileRule> {
+) -> Result<(Vec<u8>, Vec<&'r RuleRow>), &'r RuleRow> {
     let (mut written, mut lost) = (Vec::new(), Vec::new());
     let mut keys = HashSet::new();
     for rule in rules {
-        if !keys.insert(CompiledKey::parse(&rule.key, |_| ()).identity()) {
+        if !keys.insert(CompiledKey::parse(&rule.key.shown(), |_| ()).identity()) {
             lost.push(rule);
             continue;
         }
         let mut line = Vec::new();
-        for (text, place, end) in [(&rule.key, Side::Key, b'='), (&rule.value, Side::Value, b'\n')] {
+        for (cell, place, end) in [(&rule.key, Side::Key, b'='), (&rule.value, Side::Value, b'\n')] {
+            let text = &*cell.shown();
             // With every `$` doubled, it renders what is stored.
             let doubled = as_templates.then(|| literal(text));
             let template = Template::parse(doubled.as_deref().unwrap_or(text), place, drop);

@@ -12,7 +12,7 @@ const SOURCE: &str = "the database";
 
 fn user(id: i64, password: &str) -> Row {
     let (username, domain, password) = ("alice".into(), "a.org".into(), password.into());
-    Row::User(UserRow { id, username, domain, password })
+    Row::User(UserRow::from_cells(id, [username, domain, password]))
 }
 
 /// Two rows of a load, then two snapshots' changes.

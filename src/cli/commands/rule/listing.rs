@@ -125,7 +125,7 @@ mod tests {
         let ten = Cell::from(10);
         let (spriority, ppriority) = (ten.clone(), ten);
         let (domain, subject) = (Cell::Null, "default".into());
-        RuleRow { id: 1, domain, subject, spriority, ppriority, key: key.into(), value: value.into() }
+        RuleRow::from_cells(1, [domain, subject, spriority, ppriority, key.into(), value.into()])
     }
 
     #[test]

@@ -136,13 +136,13 @@ mod tests {
         let mut found = UserRecords::default();
         let user = |id, username: &str, domain: &str| {
             let (username, domain) = (username.into(), domain.into());
-            Row::User(UserRow { id, username, domain, password: Cell::Null })
+            Row::User(UserRow::from_cells(id, [username, domain, Cell::Null]))
         };
         let rule = |id, domain: Cell, subject: &str| {
             let (ten, empty) = (Cell::from(10), Cell::from(""));
             let (spriority, ppriority) = (ten.clone(), ten);
             let (key, value) = (empty.clone(), empty);
-            Row::Rule(RuleRow { id, domain, subject: subject.into(), spriority, ppriority, key, value })
+            Row::Rule(RuleRow::from_cells(id, [domain, subject.into(), spriority, ppriority, key, value]))
         };
         for row in [
             user(1, "ALICE ", "A.org"),

@@ -1,15 +1,14 @@
 use super::*;
-use crate::core::secret::Secret;
+use crate::core::model::{Cell, Row, RuleRow, UserRow};
 use proptest::prelude::*;
 
-fn user(username: &str, password: &str) -> FileUser {
-    FileUser { username: username.into(), domain: "a.org".into(), password: Secret::new(password) }
+fn user(username: &str, password: &str) -> UserRow {
+    UserRow::from_cells(0, [username.into(), "a.org".into(), password.into()])
 }
 
-fn rule(subject: &str, ppriority: i32, key: &str, value: &str) -> FileRule {
-    let (spriority, ppriority) = (Some(1), Some(ppriority));
-    let (key, value) = (key.to_owned(), value.to_owned());
-    FileRule { domain: String::new(), subject: subject.into(), spriority, ppriority, key, value }
+fn rule(subject: &str, ppriority: i32, key: &str, value: &str) -> RuleRow {
+    let (spriority, ppriority) = (Cell::Int(1), Cell::Int(ppriority.into()));
+    RuleRow::from_cells(0, [Cell::Null, subject.into(), spriority, ppriority, key.into(), value.into()])
 }
 
 fn plan<T: Item>(there: Vec<T>, wanted: Vec<T>, replace: bool) -> Plan<T> {
@@ -19,12 +18,13 @@ fn plan<T: Item>(there: Vec<T>, wanted: Vec<T>, replace: bool) -> Plan<T> {
 }
 
 /// What the table says after the edits.
-fn made(there: Vec<FileRule>, edits: impl Iterator<Item = Edit>) -> Vec<(i64, FileRule)> {
-    let mut table: Vec<(i64, FileRule)> = (1..).zip(there).collect();
+fn made(there: Vec<RuleRow>, edits: impl Iterator<Item = Edit>) -> Vec<(i64, RuleRow)> {
+    let mut table: Vec<(i64, RuleRow)> = (1..).zip(there).collect();
     let mut last = table.len() as i64;
     let read = |row: Row| match row {
         Row::Rule(row) => {
-            (row.id, FileRule::read(&row, &Conventions::default()).unwrap_or_else(|why| panic!("{why}")))
+            let rule = row.canonical(&Conventions::default()).unwrap_or_else(|why| panic!("{why}"));
+            (row.id, RuleRow { id: 0, ..rule })
         }
         Row::User(_) => panic!("a user"),
     };
@@ -110,14 +110,14 @@ proptest! {
         there in prop::collection::vec((0..3_i32, "[ab]", "[kl]", "[vw]"), 0..8),
         wanted in prop::collection::vec((0..3_i32, "[ab]", "[kl]", "[vw]"), 0..8),
     ) {
-        let rules = |texts: &[(i32, String, String, String)]| -> Vec<FileRule> {
+        let rules = |texts: &[(i32, String, String, String)]| -> Vec<RuleRow> {
             texts.iter().map(|(ppriority, subject, key, value)| rule(subject, *ppriority, key, value)).collect()
         };
         let plan = plan(rules(&there), rules(&wanted), true);
         prop_assert!(plan.counts.added + plan.counts.set + plan.counts.kept == wanted.len());
         let table = made(rules(&there), plan.edits());
         let mut expected = rules(&wanted);
-        expected.sort_by_key(FileRule::order);
+        expected.sort_by_key(Item::order);
         prop_assert!(table.into_iter().map(|(_, rule)| rule).collect::<Vec<_>>() == expected);
     }
 
@@ -127,7 +127,7 @@ proptest! {
         wanted in prop::collection::vec((0..3_i32, "[ab]", "[kl]", "[vw]"), 0..8),
         replace: bool,
     ) {
-        let rules = |texts: &[(i32, String, String, String)]| -> Vec<FileRule> {
+        let rules = |texts: &[(i32, String, String, String)]| -> Vec<RuleRow> {
             texts.iter().map(|(ppriority, subject, key, value)| rule(subject, *ppriority, key, value)).collect()
         };
         let table = made(rules(&there), plan(rules(&there), rules(&wanted), replace).edits());
@@ -140,8 +140,8 @@ proptest! {
         there in prop::collection::vec((0..3_i32, "[ab]", "[kl]", "[vw]"), 0..8),
     ) {
         let rules = || there.iter().map(|(ppriority, subject, key, value)| rule(subject, *ppriority, key, value));
-        let mut in_order: Vec<FileRule> = rules().collect();
-        in_order.sort_by_key(FileRule::order);
+        let mut in_order: Vec<RuleRow> = rules().collect();
+        in_order.sort_by_key(Item::order);
         let plan = plan(rules().collect(), in_order, true);
         prop_assert_eq!(plan.counts.edits(), 0);
     }

@@ -10,7 +10,7 @@ fn pair(key: &str, value: &str) -> (String, String) {
     (key.into(), value.into())
 }
 
-fn rules(text: &[u8]) -> Vec<FileRule> {
+fn rules(text: &[u8]) -> Vec<RuleRow> {
     let (properties, _) = parse(text).expect("properties");
     let target = Target { domain: "", subject: "default", spriority: 100 };
     let templates = properties.into_iter().map(|p| (p.line, literal(&p.key), literal(&p.value)));
@@ -61,16 +61,16 @@ fn what_java_refuses_is_refused_with_its_line() {
 #[test]
 fn rules_with_placeholders_are_written_as_templates_or_not_at_all() {
     let mut rules = rules(b"a=costs $5\n#\n\\#b=$${null}\nc=x\n");
-    let written = |rules: &[FileRule], as_templates| {
+    let written = |rules: &[RuleRow], as_templates| {
         write(rules, as_templates).map(|(text, _)| String::from_utf8(text).expect("ASCII")).ok()
     };
     assert_eq!(written(&rules, false).as_deref(), Some("a=costs $5\n\\#b=$${null}\nc=x\n"));
     assert_eq!(written(&rules, true).as_deref(), Some("a=costs $$5\n\\#b=$$$${null}\nc=x\n"));
     rules[2].value = "${username}é".into();
-    assert!(write(&rules, false).is_err_and(|rule| rule.key == "c"));
+    assert!(write(&rules, false).is_err_and(|rule| rule.key.shown() == "c"));
     assert!(written(&rules, true).expect("written").ends_with("c=${username}\\u00E9\n"));
     // A key that Java splits is written as it does.
-    rules[2] = FileRule { key: "d e".into(), value: " f".into(), ..rules[2].clone() };
+    rules[2] = RuleRow { key: "d e".into(), value: " f".into(), ..rules[2].clone() };
     assert!(written(&rules, false).expect("written").ends_with("d=e= f\n"));
 }
 
@@ -106,16 +106,12 @@ proptest! {
 
 #[test]
 fn of_several_rules_of_one_key_the_first_is_written() {
-    let rule = |key: &str, value: &str| FileRule {
-        domain: String::new(),
-        subject: "default".into(),
-        spriority: Some(1),
-        ppriority: Some(1),
-        key: key.into(),
-        value: value.into(),
+    let rule = |key: &str, value: &str| {
+        let (subject, one) = (Cell::from("default"), Cell::Int(1));
+        RuleRow::from_cells(0, [Cell::Null, subject, one.clone(), one, key.into(), value.into()])
     };
     let rules = [rule("k", "own"), rule("l", "v"), rule("\\u006b", "seed")];
     let (written, lost) = write(&rules, true).ok().expect("written");
     assert_eq!(String::from_utf8(written).expect("ASCII"), "k=own\nl=v\n");
-    assert!(lost.len() == 1 && lost[0].value == "seed");
+    assert!(lost.len() == 1 && lost[0].value == Cell::from("seed"));
 }
