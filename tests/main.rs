@@ -30,7 +30,6 @@ mod rules;
 mod service;
 mod slow_hashes;
 mod stale;
-mod support;
 mod terminal;
 mod throttling;
 mod tls;
