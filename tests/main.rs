@@ -15,6 +15,7 @@ mod fuzz_seeds;
 mod hanging;
 mod isolation;
 mod java;
+mod layers;
 mod limits;
 mod log;
 mod mysql;
