@@ -32,10 +32,6 @@ use support::{md5_hex, wait_for};
 
 mod signins;
 
-#[expect(dead_code, reason = "shared with the tests, which use all of it")]
-#[path = "../tests/support/mod.rs"]
-mod support;
-
 fn main() {
     process::raise_descriptors();
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();

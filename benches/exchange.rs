@@ -13,10 +13,6 @@ use support::server::{jitsiprovs, run};
 use support::sqlite::SqliteFile;
 use support::{md5_hex, texts};
 
-#[expect(dead_code, reason = "shared with the tests, which use all of it")]
-#[path = "../tests/support/mod.rs"]
-mod support;
-
 fn main() {
     let count = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(1_000_000);
     let folder = tempfile::tempdir().expect("a folder");

@@ -26,10 +26,6 @@ use support::mariadb::{Database, MariaDb, Session};
 use support::server::{Server, run};
 use support::{texts, wait_for};
 
-#[expect(dead_code, reason = "shared with the tests, which use all of it")]
-#[path = "../tests/support/mod.rs"]
-mod support;
-
 const CONNECTIONS: u32 = 32;
 /// Requests a second in all: far from what the server can take, so that what
 /// is measured is waiting, not queueing for the processor.

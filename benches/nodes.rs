@@ -24,10 +24,6 @@ use support::proxy::Proxy;
 use support::server::jitsiprovs;
 use support::wait_for;
 
-#[expect(dead_code, reason = "shared with the tests, which use all of it")]
-#[path = "../tests/support/mod.rs"]
-mod support;
-
 const USERS: u32 = 10_000;
 /// Rules for everyone: an answer of some 4 KB.
 const LINES: u32 = 60;

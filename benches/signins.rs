@@ -26,10 +26,10 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::support::client::{Connection, request};
-use crate::support::server::Server;
-use crate::support::sqlite::SqliteFile;
 use crate::{DOMAIN, median, user, users};
+use support::client::{Connection, request};
+use support::server::Server;
+use support::sqlite::SqliteFile;
 
 /// Connections of the attackers, and addresses that they come from.
 const CONNECTIONS: u32 = 400;

@@ -6,10 +6,10 @@ use std::process::Output;
 use jitsiprovs::source::default_properties;
 use serde_json::{Value, json};
 
-use crate::support::mariadb::mariadb;
-use crate::support::server::run;
-use crate::support::sqlite::SqliteFile;
-use crate::support::texts;
+use support::mariadb::mariadb;
+use support::server::run;
+use support::sqlite::SqliteFile;
+use support::texts;
 
 /// What each fault of the fixture is found as.
 const PLANTED: [(&str, &str, &str, i64); 29] = [

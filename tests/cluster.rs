@@ -8,14 +8,14 @@ use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::support::client::{Connection, exchange, post, request};
-use crate::support::cluster::{Cluster, Node, Pair, at, replaced};
-use crate::support::load::{Load, Secure, sign_in};
-use crate::support::mariadb::Database;
-use crate::support::nginx::Nginx;
-use crate::support::proxy::Proxy;
-use crate::support::server::jitsiprovs;
-use crate::support::{source_of, wait_for};
+use support::client::{Connection, exchange, post, request};
+use support::cluster::{Cluster, Node, Pair, at, replaced};
+use support::load::{Load, Secure, sign_in};
+use support::mariadb::Database;
+use support::nginx::Nginx;
+use support::proxy::Proxy;
+use support::server::jitsiprovs;
+use support::{source_of, wait_for};
 
 const STREAM: &str = include_str!("../contrib/nginx/jitsiprovs-stream.conf");
 /// Where Debian has what nginx loads when asked to.

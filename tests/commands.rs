@@ -1,9 +1,9 @@
 //! `jitsiprovs demo` and the help.
 
-use crate::support::client::{exchange, request};
-use crate::support::java::Java;
-use crate::support::server::{Server, jitsiprovs, run};
-use crate::support::wait_for;
+use support::client::{exchange, request};
+use support::java::Java;
+use support::server::{Server, jitsiprovs, run};
+use support::wait_for;
 
 #[test]
 fn the_demos_own_curl_lines_get_what_the_demo_says() {

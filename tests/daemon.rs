@@ -6,11 +6,11 @@ use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::support::client::{Connection, form_request, post};
-use crate::support::daemon::{Daemon, background, free_port, is_gone, pid_in, status_of};
-use crate::support::server::{Server, run, run_command, send_signal};
-use crate::support::sqlite::SqliteFile;
-use crate::support::wait_for;
+use support::client::{Connection, form_request, post};
+use support::daemon::{Daemon, background, free_port, is_gone, pid_in, status_of};
+use support::server::{Server, run, run_command, send_signal};
+use support::sqlite::SqliteFile;
+use support::wait_for;
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")

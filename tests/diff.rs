@@ -5,12 +5,12 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::support::client::{exchange, post, request};
-use crate::support::server::{ADMIN_SECRET, Server, run};
-use crate::support::sqlite::SqliteFile;
-use crate::support::{md5_hex, wait_for};
 use jitsiprovs::core::model::{Cell, Row, UserRow};
 use jitsiprovs::snapshot::content;
+use support::client::{exchange, post, request};
+use support::server::{ADMIN_SECRET, Server, run};
+use support::sqlite::SqliteFile;
+use support::{md5_hex, wait_for};
 
 /// Rows that no poll tells of.
 const DEAF: [&str; 8] = [

@@ -9,11 +9,11 @@ use jitsiprovs::core::model::{Cell, Edit, Row, RuleRow, Table, UserRow};
 use jitsiprovs::source::{Source, SourceError, Transaction, Which};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::support::mariadb::{MariaDb, Session, mariadb};
-use crate::support::proxy::Proxy;
-use crate::support::sqlite::SqliteFile;
-use crate::support::tables::Tables;
-use crate::support::{source_of, wait_for};
+use support::mariadb::{MariaDb, Session, mariadb};
+use support::proxy::Proxy;
+use support::sqlite::SqliteFile;
+use support::tables::Tables;
+use support::{source_of, wait_for};
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

@@ -10,11 +10,11 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::java::{Java, stored_properties};
-use crate::support::mariadb::{Database, Session, mariadb};
-use crate::support::server::jitsiprovs;
-use crate::support::sqlite::SqliteFile;
-use crate::support::{PATIENCE, md5_hex, texts, wait_for};
+use support::java::{Java, stored_properties};
+use support::mariadb::{Database, Session, mariadb};
+use support::server::jitsiprovs;
+use support::sqlite::SqliteFile;
+use support::{PATIENCE, md5_hex, texts, wait_for};
 
 const HEADS: &str = "username,domain,password\n";
 const RULE_HEADS: &str = "domain,subject,spriority,ppriority,key,value\n";

@@ -4,11 +4,11 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Output, Stdio};
 
-use crate::support::client::{exchange, post, request};
-use crate::support::mariadb::mariadb;
-use crate::support::server::{Server, jitsiprovs, run};
-use crate::support::sqlite::SqliteFile;
-use crate::support::{md5_hex, texts};
+use support::client::{exchange, post, request};
+use support::mariadb::mariadb;
+use support::server::{Server, jitsiprovs, run};
+use support::sqlite::SqliteFile;
+use support::{md5_hex, texts};
 
 /// Explains with a password on standard input.
 fn with_password(args: &[&str], password: &str) -> Output {

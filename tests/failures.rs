@@ -7,11 +7,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-use crate::support::client::post;
-use crate::support::mariadb::mariadb;
-use crate::support::server::{jitsiprovs, run, run_command, send_signal};
-use crate::support::sqlite::SqliteFile;
-use crate::support::{texts, wait_for};
+use support::client::post;
+use support::mariadb::mariadb;
+use support::server::{jitsiprovs, run, run_command, send_signal};
+use support::sqlite::SqliteFile;
+use support::{texts, wait_for};
 
 /// Fails with code 1 and one line that has all of `parts`.
 fn fails(output: &Output, parts: &[&str]) {

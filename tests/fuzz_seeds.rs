@@ -3,9 +3,6 @@
 
 use std::panic::catch_unwind;
 
-#[path = "../fuzz/targets/mod.rs"]
-pub mod targets;
-
 fn run_seeds(target: &str, run: fn(&[u8])) {
     let folder = format!("{}/fuzz/seeds/{target}", env!("CARGO_MANIFEST_DIR"));
     let seeds = std::fs::read_dir(&folder).unwrap_or_else(|why| panic!("{folder}: {why}"));
@@ -21,20 +18,20 @@ fn run_seeds(target: &str, run: fn(&[u8])) {
 
 #[test]
 fn every_seed_of_a_request_is_read_as_it_was_sent() {
-    run_seeds("request", targets::request::run);
+    run_seeds("request", fuzz_targets::request::run);
 }
 
 #[test]
 fn every_seed_of_a_template_is_one_property_as_it_was_meant() {
-    run_seeds("template", targets::template::run);
+    run_seeds("template", fuzz_targets::template::run);
 }
 
 #[test]
 fn every_seed_of_an_answer_is_what_the_spec_gives() {
-    run_seeds("answer", targets::answer::run);
+    run_seeds("answer", fuzz_targets::answer::run);
 }
 
 #[test]
 fn every_seed_of_a_state_file_is_refused_or_gives_a_state_that_was() {
-    run_seeds("state_file", targets::state_file::run);
+    run_seeds("state_file", fuzz_targets::state_file::run);
 }

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::support::client::{exchange, post, request};
-use crate::support::server::{ADMIN_SECRET, Running, Server, jitsiprovs, run, send_signal};
-use crate::support::sqlite::SqliteFile;
-use crate::support::{put_pipe, wait_for};
+use support::client::{exchange, post, request};
+use support::server::{ADMIN_SECRET, Running, Server, jitsiprovs, run, send_signal};
+use support::sqlite::SqliteFile;
+use support::{put_pipe, wait_for};
 
 const ALICE: [(&str, &str); 2] = [("username", "alice@a.org"), ("password", "pw")];
 

@@ -12,8 +12,7 @@ use jitsiprovs::snapshot::{SignIn, Snapshot, Writer};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
-use crate::fuzz_seeds::targets;
-use crate::support::java::Java;
+use support::java::Java;
 
 const CASES: u32 = 4000;
 
@@ -152,7 +151,7 @@ fn the_reader_of_the_fuzz_targets_reads_as_java_does() {
         let text = pieces.concat() + "\nlast=1\n";
         let text: Vec<u8> = text.chars().map(|c| c as u8).collect();
         let loaded = java.borrow_mut().load(&text).map_err(drop);
-        let ours = targets::java::load(&text).map_err(drop).map(|properties| {
+        let ours = fuzz_targets::java::load(&text).map_err(drop).map(|properties| {
             let text = |units: Vec<u16>| String::from_utf16_lossy(&units);
             properties.into_iter().map(|(key, value)| (text(key), text(value))).collect::<Vec<_>>()
         });

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::client::{Connection, form_request, post, request};
-use crate::support::server::{Server, jitsiprovs};
-use crate::support::sqlite::SqliteFile;
-use crate::support::wait_for;
+use support::client::{Connection, form_request, post, request};
+use support::server::{Server, jitsiprovs};
+use support::sqlite::SqliteFile;
+use support::wait_for;
 
 const ALICE: [(&str, &str); 2] = [("username", "alice@a.org"), ("password", "pw")];
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");

@@ -7,11 +7,11 @@ use std::path::Path;
 use std::process::{ChildStderr, Stdio};
 use std::time::Duration;
 
-use crate::support::client::{Connection, exchange, form_request, post, request};
-use crate::support::daemon::Daemon;
-use crate::support::server::{Running, Server, jitsiprovs, run, send_signal};
-use crate::support::sqlite::SqliteFile;
-use crate::support::{PATIENCE, uninterrupted, wait_for};
+use support::client::{Connection, exchange, form_request, post, request};
+use support::daemon::Daemon;
+use support::server::{Running, Server, jitsiprovs, run, send_signal};
+use support::sqlite::SqliteFile;
+use support::{PATIENCE, uninterrupted, wait_for};
 
 /// A server, its log, of which the test reads as much as it likes, and the
 /// addresses for clients and for operators.

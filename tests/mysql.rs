@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use crate::support::client::post;
-use crate::support::mariadb::{Database, MariaDb, ROOT_PASSWORD, mariadb};
-use crate::support::server::{Server, jitsiprovs, run, run_command};
-use crate::support::{md5_hex, texts, wait_for};
+use support::client::post;
+use support::mariadb::{Database, MariaDb, ROOT_PASSWORD, mariadb};
+use support::server::{Server, jitsiprovs, run, run_command};
+use support::{md5_hex, texts, wait_for};
 
 /// Runs `--setup` and returns what it says it did.
 fn setup(args: &[&str]) -> String {

@@ -1,9 +1,9 @@
 //! What several servers of one database say of themselves.
 
-use crate::support::client::{Reply, post};
-use crate::support::server::{ADMIN_SECRET, Server, run};
-use crate::support::sqlite::SqliteFile;
-use crate::support::wait_for;
+use support::client::{Reply, post};
+use support::server::{ADMIN_SECRET, Server, run};
+use support::sqlite::SqliteFile;
+use support::wait_for;
 
 const ALICE: [(&str, &str); 2] = [("username", "alice@a.org"), ("password", "pw")];
 

@@ -4,10 +4,10 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use crate::support::client::{Connection, Reply, exchange, form_request, post, request};
-use crate::support::server::Server;
-use crate::support::sqlite::SqliteFile;
-use crate::support::wait_for;
+use support::client::{Connection, Reply, exchange, form_request, post, request};
+use support::server::Server;
+use support::sqlite::SqliteFile;
+use support::wait_for;
 
 const ALICE: [(&str, &str); 2] = [("username", "alice@a.org"), ("password", "pw")];
 

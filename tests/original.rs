@@ -7,11 +7,11 @@ use std::process::{Command, Stdio};
 use jitsiprovs::source::default_properties;
 use serde_json::json;
 
-use crate::support::client::post;
-use crate::support::java::Java;
-use crate::support::mariadb::{Database, mariadb};
-use crate::support::server::Server;
-use crate::support::texts;
+use support::client::post;
+use support::java::Java;
+use support::mariadb::{Database, mariadb};
+use support::server::Server;
+use support::texts;
 
 type Params = BTreeMap<&'static str, String>;
 
@@ -189,7 +189,7 @@ fn setup_keeps_every_row_of_the_originals_database_and_brings_tenants() {
     let own = database.all();
     let args = [&["-n", "--setup"], &texts(&own)[..]].concat();
     for _ in 0..2 {
-        let output = crate::support::server::run(&args);
+        let output = support::server::run(&args);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(database.script(rows), before);
     }

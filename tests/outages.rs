@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::client::{Connection, form_request, post};
-use crate::support::mariadb::{Database, MariaDb, mariadb};
-use crate::support::proxy::Proxy;
-use crate::support::server::{Server, jitsiprovs, run};
-use crate::support::sqlite::SqliteFile;
-use crate::support::{texts, wait_for};
+use support::client::{Connection, form_request, post};
+use support::mariadb::{Database, MariaDb, mariadb};
+use support::proxy::Proxy;
+use support::server::{Server, jitsiprovs, run};
+use support::sqlite::SqliteFile;
+use support::{texts, wait_for};
 
 const POLLING: [&str; 4] = ["--poll-interval", "0.1", "--reload-interval", "0"];
 

@@ -1,10 +1,10 @@
 //! The protocol as seen from a socket: what is understood, what is refused,
 //! and in which words.
 
-use crate::support::client::{Connection, exchange, form_request, post, request};
-use crate::support::server::Server;
-use crate::support::sqlite::SqliteFile;
-use crate::support::wait_for;
+use support::client::{Connection, exchange, form_request, post, request};
+use support::server::Server;
+use support::sqlite::SqliteFile;
+use support::wait_for;
 
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 const JSON: (&str, &str) = ("content-type", "application/json; charset=utf-8");

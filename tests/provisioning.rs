@@ -1,10 +1,10 @@
 //! From rows in a SQLite file to properties on the wire.
 
-use crate::support::client::{Connection, form_request, post};
-use crate::support::java::Java;
-use crate::support::server::{Server, jitsiprovs, run};
-use crate::support::sqlite::SqliteFile;
-use crate::support::{md5_hex, wait_for};
+use support::client::{Connection, form_request, post};
+use support::java::Java;
+use support::server::{Server, jitsiprovs, run};
+use support::sqlite::SqliteFile;
+use support::{md5_hex, wait_for};
 
 fn get(server: &Server, username: &str, more: &[(&str, &str)]) -> String {
     let reply = post(server.address, &[&[("username", username), ("password", "pw")], more].concat());

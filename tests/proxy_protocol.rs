@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::support::client::{Connection, form_request, request};
-use crate::support::nginx::Nginx;
-use crate::support::server::Server;
-use crate::support::sqlite::SqliteFile;
-use crate::support::wait_for;
+use support::client::{Connection, form_request, request};
+use support::nginx::Nginx;
+use support::server::Server;
+use support::sqlite::SqliteFile;
+use support::wait_for;
 
 const ALICE: [(&str, &str); 2] = [("username", "alice@a.org"), ("password", "pw")];
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -303,7 +303,7 @@ fn through(last: u8, address: SocketAddr) -> TcpStream {
     let source = SocketAddr::from(([127, 0, 0, last], 0));
     socket.bind(&source.into()).and_then(|()| socket.connect(&address.into())).expect("connects");
     let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(crate::support::PATIENCE)).expect("a time limit");
+    stream.set_read_timeout(Some(support::PATIENCE)).expect("a time limit");
     stream
 }
 

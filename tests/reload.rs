@@ -4,14 +4,14 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::support::client::post;
-use crate::support::mariadb::{Database, MariaDb, Session, mariadb};
-use crate::support::server::{Server, run};
-use crate::support::sqlite::SqliteFile;
-use crate::support::{md5_hex, source_of, texts, wait_for};
 use jitsiprovs::core::conventions::Conventions;
 use jitsiprovs::snapshot::{Snapshot, Writer};
 use jitsiprovs::source::{Changes, Cursor, Source, Which, sqlite};
+use support::client::post;
+use support::mariadb::{Database, MariaDb, Session, mariadb};
+use support::server::{Server, run};
+use support::sqlite::SqliteFile;
+use support::{md5_hex, source_of, texts, wait_for};
 
 /// Polls often, and never loads everything by itself.
 const POLLING: [&str; 4] = ["--poll-interval", "0.1", "--reload-interval", "0"];

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use crate::support::mariadb::mariadb;
-use crate::support::tables::Tables;
+use support::mariadb::mariadb;
+use support::tables::Tables;
 
 fn ids(tables: &Tables, args: &[&str]) -> Vec<i64> {
     let listed = tables.json(&[&["rule", "list"], args].concat());

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::support::client::post;
-use crate::support::daemon::free_port;
-use crate::support::mariadb::mariadb;
-use crate::support::server::{Running, Server, jitsiprovs, run, send_signal};
-use crate::support::sqlite::SqliteFile;
-use crate::support::{PATIENCE, texts, uninterrupted, wait_for};
+use support::client::post;
+use support::daemon::free_port;
+use support::mariadb::mariadb;
+use support::server::{Running, Server, jitsiprovs, run, send_signal};
+use support::sqlite::SqliteFile;
+use support::{PATIENCE, texts, uninterrupted, wait_for};
 
 /// Where the manager listens.
 struct Manager {

@@ -7,10 +7,10 @@ use std::net::Ipv4Addr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use crate::support::client::{Connection, form_request, request};
-use crate::support::server::Server;
-use crate::support::sqlite::SqliteFile;
-use crate::support::wait_for;
+use support::client::{Connection, form_request, request};
+use support::server::Server;
+use support::sqlite::SqliteFile;
+use support::wait_for;
 
 /// A server whose only user is Alice, with a hash of that cost.
 fn server(cost: u32, args: &[&str]) -> (SqliteFile, Server) {

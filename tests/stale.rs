@@ -3,12 +3,12 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::support::client::{Reply, exchange, post, request};
-use crate::support::mariadb::{Database, mariadb};
-use crate::support::proxy::Proxy;
-use crate::support::server::{Server, run};
-use crate::support::sqlite::SqliteFile;
-use crate::support::{texts, wait_for};
+use support::client::{Reply, exchange, post, request};
+use support::mariadb::{Database, mariadb};
+use support::proxy::Proxy;
+use support::server::{Server, run};
+use support::sqlite::SqliteFile;
+use support::{texts, wait_for};
 
 const POLLING: [&str; 6] = ["--poll-interval", "0.1", "--reload-interval", "0", "--stale-after", "0.5"];
 

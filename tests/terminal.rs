@@ -4,9 +4,9 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::server::{jitsiprovs, run, run_command};
-use crate::support::sqlite::SqliteFile;
-use crate::support::terminal::run_at_terminal;
+use support::server::{jitsiprovs, run, run_command};
+use support::sqlite::SqliteFile;
+use support::terminal::run_at_terminal;
 
 /// Turns the order of text, clears the screen, rings, begins a line, is not seen.
 const NASTY: &str = "x\u{202e}\x1b[2J\x07\r\n\u{200b}\u{2028}\u{9b}\u{e000}\u{ad}\u{fe0f}y";

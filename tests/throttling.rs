@@ -7,11 +7,11 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use crate::support::client::{Connection, Reply, form_request, request};
-use crate::support::nginx::Nginx;
-use crate::support::server::Server;
-use crate::support::sqlite::SqliteFile;
-use crate::support::wait_for;
+use support::client::{Connection, Reply, form_request, request};
+use support::nginx::Nginx;
+use support::server::Server;
+use support::sqlite::SqliteFile;
+use support::wait_for;
 
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 const JSON: (&str, &str) = ("content-type", "application/json");

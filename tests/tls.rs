@@ -14,10 +14,10 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tempfile::TempDir;
 
 use crate::hanging::goes_on;
-use crate::support::client::form_request;
-use crate::support::server::{Server, run};
-use crate::support::sqlite::SqliteFile;
-use crate::support::{PATIENCE, put_pipe, wait_for};
+use support::client::form_request;
+use support::server::{Server, run};
+use support::sqlite::SqliteFile;
+use support::{PATIENCE, put_pipe, wait_for};
 
 /// Who signs the certificates, and whom clients trust.
 struct Authority {

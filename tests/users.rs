@@ -8,13 +8,13 @@ use std::process::{ChildStderr, Stdio};
 use rustix::termios::{LocalModes, tcgetattr};
 use serde_json::json;
 
-use crate::support::client::{Reply, post};
-use crate::support::mariadb::mariadb;
-use crate::support::server::{Running, Server, jitsiprovs, send_signal};
-use crate::support::sqlite::SqliteFile;
-use crate::support::tables::Tables;
-use crate::support::terminal::terminal;
-use crate::support::wait_for;
+use support::client::{Reply, post};
+use support::mariadb::mariadb;
+use support::server::{Running, Server, jitsiprovs, send_signal};
+use support::sqlite::SqliteFile;
+use support::tables::Tables;
+use support::terminal::terminal;
+use support::wait_for;
 
 fn ask(server: &Server, username: &str, password: &str) -> Reply {
     post(server.address, &[("username", username), ("password", password)])
@@ -71,8 +71,7 @@ fn passwords_are_stored_as_asked_and_never_shown() {
             let user: &'static str = Box::leak(format!("{hash}@a.org").into_boxed_str());
             tables.done_with(&with(&["user", "add", user, "--hash", hash, "--password-stdin"]), "hunter2");
         }
-        let server =
-            Server::start(&[&["--pwd-fmt", format][..], &crate::support::texts(&tables.args)].concat());
+        let server = Server::start(&[&["--pwd-fmt", format][..], &support::texts(&tables.args)].concat());
         let listed = tables.json(&with(&["user", "list"]));
         for user in listed.as_array().expect("a list") {
             let name = user["username"].as_str().expect("a name");
@@ -365,7 +364,7 @@ fn a_password_is_asked_for_twice_and_not_shown() {
     let tables = Tables::sqlite();
     let args: Vec<&str> = ["user", "add", "alice@a.org", "--hash", "md5"]
         .into_iter()
-        .chain(crate::support::texts(&tables.args))
+        .chain(support::texts(&tables.args))
         .collect();
     let (first, second) = ("Password of alice@a.org: ", "The same again: ");
     for (answers, code, why) in [
@@ -387,7 +386,7 @@ fn a_password_is_asked_for_twice_and_not_shown() {
 fn a_signal_at_the_prompt_ends_it_and_brings_the_terminal_back() {
     let tables = Tables::sqlite();
     tables.user("alice@a.org", "pw");
-    let args = [&["user", "passwd", "alice@a.org"], &crate::support::texts(&tables.args)[..]].concat();
+    let args = [&["user", "passwd", "alice@a.org"], &support::texts(&tables.args)[..]].concat();
     let (first, second) = ("Password of alice@a.org: ", "The same again: ");
     for (signal, code) in [("TERM", 143), ("HUP", 129), ("INT", 130), ("QUIT", 131)] {
         for prompts in [&[first][..], &[first, second]] {

@@ -1,4 +1,4 @@
 #![no_main]
 #![allow(missing_docs)]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| jitsiprovs_fuzz::answer::run(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz_targets::answer::run(data));

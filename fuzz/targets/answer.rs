@@ -19,7 +19,7 @@ use jitsiprovs::core::properties::Side;
 use jitsiprovs::core::template::Template;
 use jitsiprovs::snapshot::{SignIn, Snapshot, Writer};
 
-use super::{java, text};
+use crate::{java, text};
 
 /// More rows are only slower.
 const MOST: usize = 50;

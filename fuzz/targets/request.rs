@@ -7,7 +7,7 @@
 use jitsiprovs::core::params::{Known, Params};
 use jitsiprovs::core::request::{Body, MAX_PARAMS, Malformed, ParamSettings, UsernameOrigin, read};
 
-use super::text;
+use crate::text;
 
 /// See the module.
 pub fn run(data: &[u8]) {

@@ -19,7 +19,7 @@ use jitsiprovs::snapshot::Writer;
 
 use twox_hash::XxHash3_64;
 
-use super::text;
+use crate::text;
 
 /// Bytes of a stretch before what is in it.
 const HEAD: usize = 20;

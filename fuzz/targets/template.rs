@@ -8,7 +8,7 @@ use jitsiprovs::core::params::{ParamName, Params};
 use jitsiprovs::core::properties::Side;
 use jitsiprovs::core::template::Template;
 
-use super::{java, text};
+use crate::{java, text};
 
 /// See the module.
 pub fn run(data: &[u8]) {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::thread::JoinHandle;
 
-use super::wait_for;
+use crate::wait_for;
 
 /// The administrator's password.
 pub const ROOT_PASSWORD: &str = "root's \"own\" \\ password";
@@ -140,7 +140,6 @@ impl MariaDb {
 
     /// Lets it, and connections made from now on, give way to whatever else this
     /// machine does, as if it were on another.
-    #[allow(dead_code, reason = "for the benches")]
     pub fn step_back(&self) {
         let pid = std::fs::read_to_string(self.folder.join("pid")).expect("a file");
         stdout(Command::new("chrt").args(["--idle", "-p", "0", pid.trim()]));

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::mariadb::Database;
+use crate::mariadb::Database;
 
 /// Stands between server and database, and forwards, or does not.
 pub struct Proxy {

@@ -6,11 +6,14 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
-use super::{PATIENCE, wait_for};
+use crate::{PATIENCE, wait_for};
 
 /// The binary with `args` and none of the environment's own settings.
 pub fn jitsiprovs(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_jitsiprovs"));
+    // Set by `cargo test` and `cargo bench` for tests of the package; a macro would not
+    // know it here.
+    let program = std::env::var_os("CARGO_BIN_EXE_jitsiprovs").expect("run by cargo");
+    let mut command = Command::new(program);
     command.args(args).env_clear().stdin(Stdio::null());
     command
 }
@@ -110,7 +113,6 @@ impl Server {
     }
 
     /// Forgets the log so far, of which there may be millions of lines.
-    #[allow(dead_code, reason = "for the benches")]
     pub fn forget_log(&self) {
         self.log.lock().expect("the log").clear();
     }
@@ -143,4 +145,4 @@ impl Drop for Server {
 }
 
 /// For `--admin-secret-file`.
-pub const ADMIN_SECRET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/admin-secret");
+pub const ADMIN_SECRET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/admin-secret");

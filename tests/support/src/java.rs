@@ -74,7 +74,7 @@ pub fn stored_properties(count: usize) -> Vec<u8> {
 /// Compiles the program of this name beside this file.
 fn compiled(name: &str) -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
-    let source = format!("{}/tests/support/{name}.java", env!("CARGO_MANIFEST_DIR"));
+    let source = format!("{}/{name}.java", env!("CARGO_MANIFEST_DIR"));
     let compiled =
         Command::new("javac").args(["-encoding", "UTF-8", "-d"]).arg(folder.path()).arg(source).output();
     let compiled = compiled.unwrap_or_else(|error| panic!("javac: {error}; see tests/run"));

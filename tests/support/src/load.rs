@@ -12,9 +12,9 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use socket2::{Domain, Socket, Type};
 
-use super::client::{Reply, request};
-use super::cluster::{Cluster, NAME};
-use super::wait_for;
+use crate::client::{Reply, request};
+use crate::cluster::{Cluster, NAME};
+use crate::wait_for;
 
 /// How long a client waits for anything, as Jitsi does. nginx gives up a node
 /// after 6 s and asks the next one.

@@ -1,4 +1,6 @@
-//! What the tests start and talk to.
+//! Servers, databases, proxies and clients that the tests and benches start and talk to.
+
+#![allow(missing_docs, reason = "only our tests use it, and most names say enough")]
 
 pub mod client;
 pub mod cluster;

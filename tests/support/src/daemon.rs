@@ -4,8 +4,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Command, Output};
 
-use super::server::{jitsiprovs, run_command, send_signal};
-use super::wait_for;
+use crate::server::{jitsiprovs, run_command, send_signal};
+use crate::wait_for;
 
 /// A port of this machine that nobody has.
 pub fn free_port() -> u16 {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 
 use socket2::{Domain, Socket, Type};
 
-use super::{PATIENCE, uninterrupted};
+use crate::{PATIENCE, uninterrupted};
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]

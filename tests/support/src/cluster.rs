@@ -10,16 +10,16 @@ use rcgen::{CertificateParams, KeyPair};
 use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
 
-use super::client::{Connection, request};
-use super::mariadb::{Database, MariaDb};
-use super::nginx::{Nginx, http_with};
-use super::server::{Server, jitsiprovs, run};
-use super::texts;
+use crate::client::{Connection, request};
+use crate::mariadb::{Database, MariaDb};
+use crate::nginx::{Nginx, http_with};
+use crate::server::{Server, jitsiprovs, run};
+use crate::texts;
 
 /// What the certificate is for, and clients ask for.
 pub const NAME: &str = "provisioning.example.org";
 
-const HTTP: &str = include_str!("../../contrib/nginx/jitsiprovs.conf");
+const HTTP: &str = include_str!("../../../contrib/nginx/jitsiprovs.conf");
 
 /// A MariaDB and its replica.
 pub struct Pair {

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use super::wait_for;
+use crate::wait_for;
 
 /// A running proxy. It ends, and its folder goes, with the process that started
 /// it, however that ends: a shell waits for our end of a pipe to close.
@@ -115,7 +115,6 @@ impl Nginx {
     }
 
     /// Its only process.
-    #[allow(dead_code, reason = "for the benches")]
     pub fn pid(&self) -> u32 {
         let pid = std::fs::read_to_string(self.folder.join("pid")).expect("a file");
         pid.trim().parse().expect("a number")

@@ -7,8 +7,8 @@ use std::sync::mpsc;
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-use super::PATIENCE;
-use super::server::Running;
+use crate::PATIENCE;
+use crate::server::Running;
 
 /// A terminal: the end of who looks at it, and the end of the command.
 pub fn terminal() -> (File, File) {

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-use super::md5_hex;
-use super::server::run;
+use crate::md5_hex;
+use crate::server::run;
 
 /// A file that `--setup` made, in a folder that goes with the test.
 pub struct SqliteFile {

@@ -3,10 +3,10 @@
 use std::io::{Seek, Write};
 use std::process::Output;
 
-use super::mariadb::mariadb;
-use super::server::{Server, jitsiprovs, run_command};
-use super::sqlite::SqliteFile;
-use super::texts;
+use crate::mariadb::mariadb;
+use crate::server::{Server, jitsiprovs, run_command};
+use crate::sqlite::SqliteFile;
+use crate::texts;
 
 /// Tables that `--setup` made, without the default properties.
 pub struct Tables {
