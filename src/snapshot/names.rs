@@ -26,3 +26,22 @@ pub(super) fn place(tenant: u32, kind: SubjectKind, name: &[u8]) -> u64 {
 pub(super) fn prefix(place: u64) -> u32 {
     (place >> 32) as u32
 }
+
+/// Where a subject's rules are in the index.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct IndexKey {
+    pub(super) tenant: u32,
+    pub(super) kind: SubjectKind,
+    pub(super) name: StoredName,
+}
+
+impl IndexKey {
+    pub(super) fn new(tenant: u32, kind: SubjectKind, name: &[u8]) -> IndexKey {
+        IndexKey { tenant, kind, name: StoredName::from_slice(name) }
+    }
+
+    /// See [`place`].
+    pub(super) fn hash(&self) -> u64 {
+        place(self.tenant, self.kind, &self.name)
+    }
+}

@@ -6,6 +6,7 @@ use super::*;
 use crate::core::conventions::Conventions;
 use crate::core::credential::PwdFmt;
 use crate::core::model::{Cell, Change, Row, RuleRow, UserRow};
+use crate::core::params::Params;
 
 type UserEntry<'a> = (&'a str, &'a str, &'a str);
 type RuleRef<'a> = (&'a str, &'a str, i64, &'a str, &'a str);

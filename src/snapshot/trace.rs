@@ -4,8 +4,9 @@
 use hashbrown::{HashMap, HashSet};
 
 use super::kind::SubjectKind;
+use super::resolve::{Extras, Session};
 use super::rows::{self, Keys};
-use super::{DEFAULT, EVERYWHERE, Extras, Session, Snapshot};
+use super::{DEFAULT, EVERYWHERE, Snapshot};
 use crate::core::conventions::Conventions;
 use crate::core::model::RuleRow;
 use crate::core::params::{Known, Params};

@@ -1,0 +1,201 @@
+//! Who a request is, and what it gets: the two questions that each request asks a snapshot.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::decoys::Decoys;
+use super::kind::{SubjectKind, SubjectParam};
+use super::{EVERYWHERE, Entry, Snapshot, Tenant, names};
+use crate::core::credential::{Credential, Guess, SlowHash, Verdict, WrongPasswords};
+use crate::core::params::{Known, Params};
+use crate::core::rules::{self, Answer, RuleRef};
+use crate::core::subject::sent_for;
+
+/// Rules that are not in the merged answer that a request starts from.
+pub(super) type Extras<'s> = SmallVec<[RuleRef<'s>; 16]>;
+
+/// An authenticated request's place in the snapshot.
+#[derive(Debug, Clone, Copy)]
+pub struct Session<'s> {
+    pub(super) tenant: &'s Tenant,
+    pub(super) user: &'s Entry,
+}
+
+/// The result of authentication.
+pub enum SignIn<'s> {
+    /// The credentials are right.
+    Granted(Session<'s>),
+    /// They are not, or the user does not exist.
+    Denied,
+    /// A slow hash must be computed first: run [`Pending::work`], and pass its result to
+    /// [`Pending::settle`].
+    Pending(Pending<'s>),
+}
+
+/// See [`SignIn::Pending`].
+pub struct Pending<'s> {
+    slow: Arc<SlowHash>,
+    /// `None` when the hash is a decoy's.
+    session: Option<Session<'s>>,
+}
+
+impl<'s> Pending<'s> {
+    /// The form in which a wrong password is remembered. `account` is domain and username as
+    /// they are compared.
+    pub fn guess(&self, wrong: &WrongPasswords, account: [&[u8]; 2], password: &str) -> Guess {
+        wrong.guess(account, &self.slow, self.session.is_some(), password)
+    }
+
+    /// Whether another request has found meanwhile that `password` is right.
+    pub fn is_proven(&self, password: &str) -> bool {
+        self.slow.is_proven(password) && self.session.is_some()
+    }
+
+    /// The work for a blocking thread. It returns whether `password` is right for a user who
+    /// exists. It remembers a right password even if the request is gone by then.
+    pub fn work(&self, password: String) -> impl FnOnce() -> bool + Send + 'static {
+        let (slow, is_real) = (self.slow.clone(), self.session.is_some());
+        move || {
+            let right = slow.verify(&password) && is_real;
+            if right {
+                slow.remember(&password);
+            }
+            right
+        }
+    }
+
+    /// The session, given what the work returned.
+    pub fn settle(self, right: bool) -> Option<Session<'s>> {
+        self.session.filter(|_| right)
+    }
+}
+
+impl Snapshot {
+    /// Compares the request's `username`, `domain` and `password` with the tenant's users. An
+    /// unknown user takes the same time as a wrong password. If the username or the password
+    /// is missing or empty, nothing is looked up: such a request is not a guess, and should
+    /// not cost the work of one.
+    pub fn authenticate<'s>(&'s self, params: &Params) -> SignIn<'s> {
+        let given = |known| params.known(known).filter(|value| !value.is_empty());
+        let (Some(username), Some(password)) = (given(Known::Username), given(Known::Password)) else {
+            return SignIn::Denied;
+        };
+        let domain = self.comparison.fold(params.known(Known::Domain).unwrap_or_default());
+        let username = self.comparison.fold(username);
+        let tenant = self.tenant(&domain);
+        // Also for an unknown tenant, which would take less time otherwise.
+        let entry =
+            self.entry(tenant.map_or(EVERYWHERE, |tenant| tenant.number), SubjectKind::WORD, &username);
+        let found = tenant.zip(entry).and_then(|(tenant, entry)| {
+            let credential = &entry.users.first()?.credential;
+            credential.is_usable().then_some((Session { tenant, user: entry }, credential))
+        });
+        let credential = match found {
+            Some((_, credential)) => credential,
+            None => self.decoy(tenant, [&domain, &username]),
+        };
+        let session = found.map(|(session, _)| session);
+        match (credential.verify(password), session) {
+            (Verdict::Right, Some(session)) => SignIn::Granted(session),
+            (Verdict::Right, None) | (Verdict::Wrong, _) => SignIn::Denied,
+            (Verdict::Ask(slow), session) => SignIn::Pending(Pending { slow, session }),
+        }
+    }
+
+    /// The credential that the password of an unknown account is compared with. Not inlined,
+    /// so that other sign-ins do not pay for its stack space.
+    #[inline(never)]
+    fn decoy<'s>(&'s self, tenant: Option<&'s Tenant>, account: [&[u8]; 2]) -> &'s Credential {
+        let choose = |decoys: &'s Decoys| decoys.choose(&self.decoy_key, account);
+        let own = tenant.and_then(|tenant| choose(&tenant.decoys));
+        own.or_else(|| choose(&self.decoys)).unwrap_or(&Credential::NEVER)
+    }
+
+    /// The answer to an authenticated request.
+    pub fn answer<'s>(&'s self, session: Session<'s>, params: &Params) -> Answer<'s> {
+        let mut extras = Extras::new();
+        self.gather(session, params, &mut extras);
+        // One rule may be selected by two parameters of the same value.
+        extras.sort_unstable_by_key(|rule| rule.order());
+        extras.dedup_by(|one, other| one.is(*other));
+        let base = session.tenant.base.as_ref().unwrap_or(&self.base);
+        rules::answer(base, &extras, params)
+    }
+
+    /// Collects the rules that match a request and are not in the merged answer that it
+    /// starts from.
+    pub(super) fn gather<'s>(&'s self, session: Session<'s>, params: &Params, extras: &mut Extras<'s>) {
+        let Session { tenant, user } = session;
+        extras.extend(user.rules.iter());
+        if self.everywhere.subjects.all > self.everywhere.subjects.default {
+            let name = self.comparison.fold(params.known(Known::Username).unwrap_or_default());
+            let of_all = self.entry(EVERYWHERE, SubjectKind::WORD, &name);
+            extras.extend(of_all.into_iter().flat_map(|entry| entry.rules.iter()));
+        }
+        for tenant in [tenant, &*self.everywhere] {
+            if tenant.subjects.are_sent() {
+                self.select(tenant, params, extras);
+            }
+        }
+        if tenant.base.is_none() {
+            extras.extend(tenant.default.iter().flat_map(|entry| entry.rules.iter()));
+        }
+    }
+
+    /// Collects the rules of a tenant for clients that send certain parameters. A word that is
+    /// a user's name is left out. Not inlined, so that requests of tenants without such rules
+    /// do not pay for its stack space.
+    #[inline(never)]
+    fn select<'s>(&'s self, tenant: &'s Tenant, params: &Params, extras: &mut Extras<'s>) {
+        if tenant.subjects.open > 0 {
+            for known in Known::ALL {
+                let Some(value) = params.known(known).map(|value| self.comparison.fold(value)) else {
+                    continue;
+                };
+                if sent_for(&value) != Some(known) {
+                    continue;
+                }
+                let entry = self.entry(tenant.number, SubjectKind::WORD, &value);
+                let open = entry.filter(|entry| !entry.is_user());
+                extras.extend(open.into_iter().flat_map(|entry| entry.rules.iter()));
+            }
+        }
+        for (kind, _) in &tenant.subjects.typed {
+            let mut take = |value: &str| {
+                // No rule has an empty value, so none is found for one.
+                let entry = self.entry(tenant.number, *kind, &self.comparison.fold(value));
+                extras.extend(entry.into_iter().flat_map(|entry| entry.rules.iter()));
+            };
+            match kind.param() {
+                Some(SubjectParam::Known(known)) => params.known(known).into_iter().for_each(&mut take),
+                Some(SubjectParam::Other(number)) => {
+                    let is_it = |name: &str| self.comparison.fold(name) == self.others[number];
+                    params.others().filter(|(name, _)| is_it(name)).for_each(|(_, value)| take(value));
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// The user of a name, and the credential that the password is compared with.
+    pub(super) fn user<'s>(
+        &'s self,
+        tenant: &'s Tenant,
+        username: &[u8],
+    ) -> Option<(Session<'s>, &'s Credential)> {
+        let user = self.entry(tenant.number, SubjectKind::WORD, username)?;
+        Some((Session { tenant, user }, &user.users.first()?.credential))
+    }
+
+    /// The tenant of a folded domain.
+    pub(super) fn tenant(&self, domain: &[u8]) -> Option<&Tenant> {
+        let is_it = |tenant: &Arc<Tenant>| *tenant.name == *domain;
+        Some(self.tenants.get(names::place(EVERYWHERE, SubjectKind::WORD, domain), is_it)?)
+    }
+
+    /// A subject of a tenant; the name is folded.
+    pub(super) fn entry(&self, tenant: u32, kind: SubjectKind, name: &[u8]) -> Option<&Entry> {
+        Some(self.names.get(names::place(tenant, kind, name), |entry| entry.is(tenant, kind, name))?)
+    }
+}

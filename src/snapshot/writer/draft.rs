@@ -1,0 +1,336 @@
+//! Changes to a snapshot, row by row, until they are committed.
+
+mod defaults;
+mod namesakes;
+mod reports;
+mod totals;
+
+use std::sync::Arc;
+
+use hashbrown::{HashMap, HashSet};
+
+use super::{Problems, Writer};
+use crate::core::model::{Change, Row, RuleRow, Table, UserRow};
+use crate::core::rules::Compiled;
+use crate::core::subject::{Subject, TypedBy};
+use crate::snapshot::kind::SubjectKind;
+use crate::snapshot::names::{self, IndexKey, StoredName};
+use crate::snapshot::row_index::{self, RowIndex, RowRecord, UNUSED};
+use crate::snapshot::rows::{self, UnusableRow};
+use crate::snapshot::{Counts, DEFAULT, SharedEntry, Snapshot, UserEntry};
+
+/// How many lists of rules are staged at most: it bounds what a first load holds twice.
+const STAGED: usize = 1 << 13;
+
+/// How many rows a draft changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ChangeSummary {
+    /// Rows that are new.
+    pub added: usize,
+    /// Rows that said something else.
+    pub changed: usize,
+    /// Rows that are no longer there.
+    pub removed: usize,
+}
+
+impl ChangeSummary {
+    /// Whether no row changes.
+    pub fn is_empty(&self) -> bool {
+        *self == ChangeSummary::default()
+    }
+}
+
+/// Changes to a snapshot. Dropped without a commit, it changes nothing.
+#[derive(Debug)]
+pub struct Draft<'w> {
+    writer: &'w mut Writer,
+    next: Snapshot,
+    is_load: bool,
+    /// What the commit will put into the row index.
+    records: RowIndex,
+    /// What the commit will remove from it.
+    gone: HashSet<(Table, i64)>,
+    /// Rows that a load under way must not change, because this draft is newer.
+    touched: Vec<(Table, i64)>,
+    /// Names that several users of a tenant have.
+    collisions: Vec<(u32, StoredName)>,
+    /// Changes of rules that are not in the snapshot yet, by subject: so each list of
+    /// rules is built once for all changes in it.
+    staged: HashMap<IndexKey, Staged>,
+    /// Tenants whose rules for everyone have changed.
+    new_defaults: HashSet<u32>,
+    /// Words whose rules may match other clients than was meant: a user's name that
+    /// clients also send as a parameter, or a name that no user has.
+    suspects: Vec<(u32, StoredName)>,
+    /// Words that are new among the subjects of all tenants. The commit finds out
+    /// whether they are users' names.
+    new_names: Vec<StoredName>,
+    problems: Problems,
+    summary: ChangeSummary,
+}
+
+/// Changes of one list of rules.
+#[derive(Debug, Default)]
+struct Staged {
+    put: Vec<Compiled>,
+    gone: Vec<i64>,
+}
+
+impl<'w> Draft<'w> {
+    /// `is_load`: see [`Writer::draft_of_load`].
+    pub(super) fn new(writer: &'w mut Writer, is_load: bool) -> Draft<'w> {
+        Draft {
+            next: writer.current.clone(),
+            is_load,
+            records: RowIndex::default(),
+            gone: HashSet::new(),
+            touched: Vec::new(),
+            collisions: Vec::new(),
+            staged: HashMap::new(),
+            new_defaults: HashSet::new(),
+            suspects: Vec::new(),
+            new_names: Vec::new(),
+            problems: Problems::default(),
+            summary: ChangeSummary::default(),
+            writer,
+        }
+    }
+
+    /// Takes a change of one row.
+    pub fn apply(&mut self, change: Change) {
+        match change {
+            Change::Put(row) => {
+                self.touched.push((row.table(), row.id()));
+                self.put(&row);
+            }
+            Change::Gone(table, id) => {
+                self.touched.push((table, id));
+                self.remove(table, id);
+            }
+        }
+    }
+
+    /// Takes a row as it is now. Returns whether it says anything new.
+    pub fn put(&mut self, row: &Row) -> bool {
+        let (table, id) = (row.table(), row.id());
+        let load = self.writer.load;
+        let content = row_index::content(row);
+        let known = self.record(table, id);
+        if self.is_load {
+            if self.writer.since.as_ref().is_some_and(|since| since.contains(&(table, id))) {
+                return false;
+            }
+            if known.is_some_and(|record| record.was_seen_in(load)) {
+                let what = "another row with this id came before; select an id that is unique; \
+                            this row is left out";
+                self.problems.add("duplicate-id", table, id, what);
+                return false;
+            }
+        }
+        match known {
+            Some(record) if record.says(content) && !self.is_load => return false,
+            Some(record) if record.says(content) => {
+                let is_ours = self.records.table(table).get(id).is_some();
+                let row_index = if is_ours { &mut self.records } else { &mut self.writer.row_index };
+                row_index.table_mut(table).mark(id, load);
+                return false;
+            }
+            Some(record) => {
+                self.take_out(table, id, record.prefix);
+                self.summary.changed += 1;
+            }
+            None => self.summary.added += 1,
+        }
+        let prefix = match row {
+            Row::User(row) => self.put_user(row),
+            Row::Rule(row) => self.put_rule(row),
+        };
+        let prefix = prefix.unwrap_or_else(|unusable| {
+            self.problems.add(rows::BAD_ROW, table, id, unusable.consequence());
+            UNUSED
+        });
+        self.gone.remove(&(table, id));
+        self.records.table_mut(table).insert(id, RowRecord::new(prefix, content, load));
+        true
+    }
+
+    /// Removes a row.
+    pub fn remove(&mut self, table: Table, id: i64) {
+        if let Some(record) = self.record(table, id) {
+            self.take_out(table, id, record.prefix);
+            self.summary.removed += 1;
+            self.records.table_mut(table).remove(id);
+            self.gone.insert((table, id));
+        }
+    }
+
+    /// At the end of a load: removes the rows that it has not seen, and calls `gone` for
+    /// each.
+    pub fn sweep(&mut self, mut gone: impl FnMut(Table, i64)) {
+        for table in [Table::UserAuth, Table::JitsiProperty] {
+            let load = self.writer.load;
+            let seen = |id| self.records.table(table).get(id).is_some() || self.gone.contains(&(table, id));
+            let since =
+                |id: i64| self.writer.since.as_ref().is_some_and(|since| since.contains(&(table, id)));
+            let known = self.writer.row_index.table(table).iter();
+            let unseen = known.filter(|(id, record)| !record.was_seen_in(load) && !seen(*id) && !since(*id));
+            let unseen: Vec<i64> = unseen.map(|(id, _)| id).collect();
+            for id in unseen {
+                self.remove(table, id);
+                gone(table, id);
+            }
+        }
+    }
+
+    /// [`Writer::is_current`]
+    pub fn is_current(&self, row: &Row) -> bool {
+        self.writer.is_current(row)
+    }
+
+    /// Keeps all problems, however many there are.
+    pub fn keep_all_problems(&mut self) {
+        self.problems.keeps_all = true;
+    }
+
+    /// How many rows there would be, used or not.
+    pub fn rows(&self) -> usize {
+        self.writer.rows() + self.summary.added - self.summary.removed
+    }
+
+    /// Ends the draft without any change.
+    pub fn give_up(self) -> &'w mut Writer {
+        self.writer
+    }
+
+    /// How many rows the draft changes.
+    pub fn summary(&self) -> ChangeSummary {
+        self.summary
+    }
+
+    /// The size of the snapshot before the draft, and with it.
+    pub fn counts(&mut self) -> (Counts, Counts) {
+        self.unstage();
+        (self.writer.current.counts, self.next.counts)
+    }
+
+    /// Applies the draft. Returns the new snapshot and the problems of rows.
+    pub fn commit(mut self) -> (Arc<Snapshot>, Problems) {
+        self.unstage();
+        self.find_namesakes();
+        self.merge();
+        self.report_collisions();
+        self.report_subjects();
+        let Draft { writer, mut next, records, gone, touched, problems, is_load, .. } = self;
+        if let Some(since) = writer.since.as_mut().filter(|_| !is_load) {
+            since.extend(touched);
+        }
+        writer.row_index.update(records, &gone);
+        if is_load {
+            writer.since = None;
+            writer.keys.tidy();
+        }
+        next.others = writer.others.names.clone();
+        next.digest = writer.row_index.digest();
+        next.decoy_key = writer.decoy_key(&next);
+        writer.current = next.clone();
+        (Arc::new(next), problems)
+    }
+
+    fn record(&self, table: Table, id: i64) -> Option<RowRecord> {
+        let record = self.records.table(table).get(id);
+        let is_gone = || self.gone.contains(&(table, id));
+        record.or_else(|| self.writer.row_index.table(table).get(id).filter(|_| !is_gone()))
+    }
+
+    fn put_user(&mut self, row: &UserRow) -> Result<u32, UnusableRow> {
+        let mut problem = |code, what: String| self.problems.add(code, Table::UserAuth, row.id, what);
+        let rows::ParsedUser { domain, username, mut credential } =
+            rows::user(row, &self.writer.options, &mut problem)?;
+        let tenant = self.writer.domains.number(&domain);
+        // A password that was proven for a hash which has not changed stays proven.
+        let previous = self
+            .writer
+            .current
+            .entry(tenant, SubjectKind::WORD, &username)
+            .and_then(|entry| entry.users.first());
+        if let Some(previous) = previous {
+            credential.inherit(&previous.credential);
+        }
+        let user = UserEntry { id: row.id, credential };
+        let place = IndexKey::new(tenant, SubjectKind::WORD, &username);
+        let is_collision = self.edit(&place, |entry| {
+            let at = entry.users.partition_point(|known| known.id < user.id);
+            entry.users.insert(at, user);
+            entry.users.len() > 1
+        });
+        if is_collision {
+            self.collisions.push((tenant, place.name.clone()));
+        }
+        Ok(names::prefix(place.hash()))
+    }
+
+    fn put_rule(&mut self, row: &RuleRow) -> Result<u32, UnusableRow> {
+        let mut problem = |code, what: String| self.problems.add(code, Table::JitsiProperty, row.id, what);
+        let rows::ParsedRule { domain, subject, compiled } =
+            rows::rule(row, &self.writer.options, &mut self.writer.keys, &mut problem)?;
+        let tenant = self.writer.domains.number(&domain);
+        let place = self.place(tenant, &subject)?;
+        let prefix = names::prefix(place.hash());
+        self.stage(place).put.push(compiled);
+        Ok(prefix)
+    }
+
+    fn place(&mut self, tenant: u32, subject: &Subject) -> Result<IndexKey, UnusableRow> {
+        let (kind, name) = match subject {
+            Subject::Everyone => (Some(SubjectKind::EVERYONE), DEFAULT),
+            Subject::Word(name) => (Some(SubjectKind::WORD), &**name),
+            Subject::Param(TypedBy::Known(known), value) => (Some(SubjectKind::known(*known)), &**value),
+            Subject::Param(TypedBy::Other(param), value) => {
+                (SubjectKind::other(self.writer.others.number(param.clone())), &**value)
+            }
+        };
+        let kind = kind.ok_or_else(|| {
+            UnusableRow(
+                "subjects name more than 65,000 different parameters: correct them and restart".into(),
+            )
+        })?;
+        Ok(IndexKey::new(tenant, kind, name))
+    }
+
+    /// Takes a row out of the entry that it is in.
+    fn take_out(&mut self, table: Table, id: i64, prefix: u32) {
+        if self.records.table(table).get(id).is_some() {
+            // This draft put it there, and it may still be staged.
+            self.unstage();
+        }
+        let has = |entry: &SharedEntry| match table {
+            Table::UserAuth => entry.users.iter().any(|user| user.id == id),
+            Table::JitsiProperty => entry.rules.has(id),
+        };
+        // A row that cannot be used is in no entry.
+        let Some(entry) = self.next.names.find(prefix, has) else { return };
+        let place = IndexKey::new(entry.tenant, entry.kind, &entry.name);
+        match table {
+            Table::UserAuth => self.edit(&place, |entry| entry.users.retain(|user| user.id != id)),
+            Table::JitsiProperty => self.stage(place).gone.push(id),
+        }
+    }
+
+    fn stage(&mut self, place: IndexKey) -> &mut Staged {
+        if self.staged.len() >= STAGED {
+            self.unstage();
+        }
+        self.staged.entry(place).or_default()
+    }
+
+    /// Applies the staged changes to the snapshot.
+    fn unstage(&mut self) {
+        for (place, Staged { put, gone }) in std::mem::take(&mut self.staged) {
+            if place.kind == SubjectKind::EVERYONE {
+                self.new_defaults.insert(place.tenant);
+            }
+            let gone: HashSet<i64> = gone.into_iter().collect();
+            self.edit(&place, |entry| entry.rules = entry.rules.with(|id| gone.contains(&id), put));
+        }
+    }
+}

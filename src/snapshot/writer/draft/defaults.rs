@@ -1,0 +1,59 @@
+//! Merges the rules for everyone into the answers that requests start from.
+
+use std::sync::Arc;
+
+use super::Draft;
+use crate::core::rules::RuleSet;
+use crate::snapshot::kind::SubjectKind;
+use crate::snapshot::names;
+use crate::snapshot::{DEFAULT, EVERYWHERE, SharedEntry};
+
+/// A tenant's default rules are merged with those of all tenants when rows are loaded, if
+/// they are more than a `LAID_OVER`th of those. Otherwise each request merges them.
+const LAID_OVER: usize = 8;
+
+impl Draft<'_> {
+    /// Merges the default rules of the tenants where they changed.
+    pub(super) fn merge(&mut self) {
+        let mut stale = std::mem::take(&mut self.new_defaults);
+        if stale.is_empty() {
+            return;
+        }
+        let of_all = self.next.entry(EVERYWHERE, SubjectKind::EVERYONE, DEFAULT);
+        let of_all = of_all.map(|entry| entry.rules.clone()).unwrap_or_default();
+        if stale.contains(&EVERYWHERE) {
+            let base = Arc::new(RuleSet::merge(of_all.iter()));
+            let bytes = &mut self.next.counts.bytes;
+            *bytes = *bytes + base.heap_bytes() - self.next.base.heap_bytes();
+            self.next.base = base;
+            let with_default = self.next.tenants.iter().filter(|tenant| tenant.subjects.default > 0);
+            stale.extend(with_default.map(|tenant| tenant.number));
+        }
+        for number in stale.into_iter().filter(|number| *number != EVERYWHERE) {
+            let place = names::place(number, SubjectKind::EVERYONE, DEFAULT);
+            let is_default = |entry: &SharedEntry| entry.is(number, SubjectKind::EVERYONE, DEFAULT);
+            let default = self.next.names.get(place, is_default).cloned();
+            let own = default.as_ref().map(|entry| &entry.rules);
+            // With very many tenants, a whole answer for each that has only a few rules
+            // would take too much memory.
+            let own = own.filter(|own| own.len() * LAID_OVER > of_all.len());
+            let base = own.map(|own| {
+                let mut rules: Vec<_> = own.iter().chain(of_all.iter()).collect();
+                rules.sort_unstable_by_key(|rule| rule.order());
+                Arc::new(RuleSet::merge(rules))
+            });
+            // A tenant that was removed needs none.
+            if self.next.tenant(&self.writer.domains.name(number).clone()).is_none() {
+                continue;
+            }
+            let size = |base: &Option<Arc<RuleSet>>| base.as_ref().map_or(0, |base| base.heap_bytes());
+            let more = size(&base);
+            let less = self.edit_tenant(number, |tenant, _| {
+                tenant.default = default;
+                size(&std::mem::replace(&mut tenant.base, base))
+            });
+            let bytes = &mut self.next.counts.bytes;
+            *bytes = *bytes + more - less;
+        }
+    }
+}

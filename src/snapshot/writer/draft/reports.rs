@@ -1,0 +1,64 @@
+//! Problems that show only when all rows are known.
+
+use super::Draft;
+use crate::core::model::Table;
+use crate::snapshot::EVERYWHERE;
+use crate::snapshot::kind::SubjectKind;
+
+impl Draft<'_> {
+    /// Reports users who are not used because another one has the same name. Some of them
+    /// may have been removed in the same draft.
+    pub(super) fn report_collisions(&mut self) {
+        self.collisions.sort_unstable();
+        self.collisions.dedup();
+        for (tenant, name) in std::mem::take(&mut self.collisions) {
+            let users = self.next.entry(tenant, SubjectKind::WORD, &name).map(|entry| &*entry.users);
+            let Some([kept, dropped @ ..]) = users else { continue };
+            for user in dropped {
+                let what = format!(
+                    "the same user as id {} by the way names are compared; only the lowest id counts: remove the others, or rename them",
+                    kept.id
+                );
+                self.problems.add("colliding-user", Table::UserAuth, user.id, what);
+            }
+        }
+    }
+
+    /// Reports rules of words that may match other clients than was meant.
+    pub(super) fn report_subjects(&mut self) {
+        self.suspects.sort_unstable();
+        self.suspects.dedup();
+        for (tenant, name) in std::mem::take(&mut self.suspects) {
+            self.report_subject(tenant, &name);
+        }
+    }
+
+    /// Reports the rules of a word if they may match other clients than was meant.
+    fn report_subject(&mut self, tenant: u32, word: &[u8]) {
+        let Some(entry) = self.next.entry(tenant, SubjectKind::WORD, word) else { return };
+        let name = String::from_utf8_lossy(word);
+        let (code, what) = match (self.next.sent_for(word), entry.is_user()) {
+            (Some(known), true) => {
+                let param = known.name();
+                let what = format!(
+                    "the subject `{name}` is a user's name, so it matches that user alone; \
+                     if the {param} is meant, write `{param}={name}`, else `username={name}`"
+                );
+                ("ambiguous-subject", what)
+            }
+            (None, false) => {
+                let of = if tenant == EVERYWHERE { "no tenant has" } else { "its tenant does not have" };
+                let what = format!(
+                    "the subject `{name}` is taken for a username, and {of} such a user, so the rule matches \
+                     nobody: create the user, correct the subject, or write the parameter that is meant, \
+                     such as `hostname={name}`"
+                );
+                ("no-such-user", what)
+            }
+            _ => return,
+        };
+        for rule in entry.rules.iter() {
+            self.problems.add(code, Table::JitsiProperty, rule.order().id, what.clone());
+        }
+    }
+}
