@@ -43,9 +43,7 @@ const EXCEPTIONS: &[&str] = &[
     "metrics uses telemetry",
     "ops::check: circle of [\"prefixes\", \"table\"]",
     "ops::transfer::plan uses source",
-    "serve: circle of [\"connection\", \"listener\"]",
     "serve::app uses cli",
-    "serve::http: circle of [\"provision\", \"slow\"]",
     "source names an option",
     "source::mysql names an option",
 ];

@@ -3,6 +3,7 @@
 mod admin;
 pub mod admin_key;
 mod asker;
+mod attempt;
 pub mod client_address;
 pub mod node;
 mod provision;

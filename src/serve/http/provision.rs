@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Bytes, Incoming};
@@ -10,18 +10,17 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::time::timeout;
 
-use super::{AccessRecord, Refusal, ServerState, shown, slow, text};
-use crate::core::names::Folded;
+use super::attempt::Attempt;
+use super::{AccessRecord, Refusal, ServerState, slow, text};
 use crate::core::params::{Known, Params};
 use crate::core::request::{self, Body, UsernameOrigin};
-use crate::serve::throttle::{By, Throttled};
 use crate::snapshot::{Served, Session, SignIn};
 
 /// The largest body in bytes. The largest that a client makes by itself is
 /// well under one of these kilobytes.
 pub(super) const MAX_BODY: usize = 16 * 1024;
 
-/// As of which change the answer is: the same on all nodes, and ascending.
+/// The change that the answer includes: the same number on all nodes, and ascending.
 const SNAPSHOT: HeaderName = HeaderName::from_static("x-snapshot");
 
 pub(super) async fn provision(
@@ -45,12 +44,12 @@ pub(super) async fn provision(
     record.tenant = params.known(Known::Domain).map(str::to_owned);
     record.username = params.known(Known::Username).map(str::to_owned);
 
-    // Once: the whole request sees one state of the world.
+    // Loaded once, so that the whole request sees one snapshot.
     let served = state.snapshot.load();
     let served = served.as_ref().ok_or(Refusal::NotReady)?;
     record.version = served.version;
     let attempt = Attempt::new(address, served, &params);
-    // As it is compared: a tenant has many spellings, and counts but once.
+    // In the form in which it is compared: a tenant with many spellings counts once.
     if state.metrics.counts_tenants() && served.snapshot.has_tenant(&attempt.domain) {
         record.known = Some(String::from_utf8_lossy(&attempt.domain).into_owned());
     }
@@ -74,66 +73,18 @@ pub(super) async fn provision(
     }
 }
 
-/// What lacks one of these is refused whatever the snapshot says.
+/// Without these, a request is refused whatever the snapshot says.
 fn has_credentials(params: &Params) -> bool {
     [Known::Username, Known::Password]
         .iter()
         .all(|known| params.known(*known).is_some_and(|value| !value.is_empty()))
 }
 
-/// Whether a refusal by `served` is sure: by data that may be old, no client may be
-/// made to forget its password.
+/// Whether a refusal by `served` is certain. A refusal makes the client forget its password,
+/// so it must not come from data that may be old.
 fn is_current(state: &ServerState, served: &Served) -> bool {
     let newest = state.snapshot.load().as_ref().map(|newest| newest.version);
     state.reload.is_current() && newest == Some(served.version)
-}
-
-/// Somebody's try to sign in, as the throttle sees it.
-pub(super) struct Attempt {
-    pub address: IpAddr,
-    pub domain: Folded,
-    pub username: Folded,
-}
-
-impl Attempt {
-    fn new(address: IpAddr, served: &Served, params: &Params) -> Attempt {
-        let fold = |known| served.snapshot.fold(params.known(known).unwrap_or_default());
-        Attempt { address, domain: fold(Known::Domain), username: fold(Known::Username) }
-    }
-
-    pub fn check(&self, state: &ServerState) -> Result<(), Refusal> {
-        let Throttled { by, retry_after } =
-            match state.throttle.check(self.address, &self.domain, &self.username, Instant::now()) {
-                Ok(()) => return Ok(()),
-                Err(throttled) => throttled,
-            };
-        state.metrics.throttled(match by {
-            By::AccountFromAddress => "account_from_address",
-            By::Address => "address",
-            By::Account => "account",
-        });
-        Err(Refusal::Throttled { retry_after: retry_after.as_secs() + 1 })
-    }
-
-    /// The log's line is for fail2ban: its beginning must stay as it is. There is none
-    /// while the password may be right by now.
-    pub fn failed(&self, state: &ServerState, params: &Params) {
-        // Who sends none does not guess.
-        let (Some(username), Some(password)) = (params.known(Known::Username), params.known(Known::Password))
-        else {
-            return;
-        };
-        let Attempt { address, domain: tenant, username: account } = self;
-        if !state.throttle.fail(*address, tenant, account, password.as_bytes(), Instant::now()) {
-            return;
-        }
-        state.turns.fail(*address);
-        if state.reload.is_current() {
-            state.metrics.auth_failures.inc();
-            let domain = shown(params.known(Known::Domain).unwrap_or_default());
-            tracing::warn!(%address, domain, username = shown(username), "authentication failed");
-        }
-    }
 }
 
 fn answer(
@@ -167,7 +118,7 @@ enum BodyKind {
 
 fn content_type(head: &hyper::http::request::Parts, body: &Incoming) -> Result<BodyKind, Refusal> {
     let Some(value) = head.headers.get(CONTENT_TYPE) else {
-        // Everything may be in the query.
+        // All parameters may be in the query.
         return if body.is_end_stream() { Ok(BodyKind::None) } else { Err(Refusal::ContentType) };
     };
     let essence = value.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
@@ -181,7 +132,7 @@ fn content_type(head: &hyper::http::request::Parts, body: &Incoming) -> Result<B
 }
 
 async fn collect(body: Incoming, patience: Duration) -> Result<Bytes, Refusal> {
-    // Announced as too large: not a byte of it is read.
+    // The announced length is too large, so nothing is read.
     if body.size_hint().lower() > MAX_BODY as u64 {
         return Err(Refusal::TooLarge);
     }

@@ -1,18 +1,18 @@
-//! Sign-ins that take a slow hash: what is remembered is not computed, and the
-//! rest waits for its turn.
+//! Sign-ins that need a slow hash. A result that is remembered is not computed again; other
+//! sign-ins wait for their turn.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
-use super::provision::Attempt;
+use super::attempt::Attempt;
 use super::{Refusal, ServerState};
 use crate::core::params::{Known, Params};
 use crate::snapshot::Pending;
 
-/// How long a sign-in may wait for its slow hash to be computed: the client
-/// gives up an answer that stalls for 10 seconds.
+/// How long a sign-in may wait for its turn: the client gives up after 10 seconds without
+/// an answer.
 const WAIT: Duration = Duration::from_secs(5);
 
 /// Whether the password is right. A wrong one is counted as a failure.
@@ -49,8 +49,8 @@ pub(super) async fn verify(
     }
     let work = pending.work(password.to_owned());
     let (state, params) = (state.clone(), params.clone());
-    // A client that hangs up stops neither the work nor the counting, or
-    // guessing would be free; the turn goes with the work.
+    // If the client hangs up, the work goes on and a failure counts; otherwise guessing
+    // would be free. The turn ends with the work.
     let work = move || {
         let _turn = turn;
         state.metrics.slow_hashes.inc();

@@ -1,0 +1,70 @@
+//! Sockets that are bound before the server is ready to answer.
+
+use std::io;
+use std::net::SocketAddr;
+
+use socket2::{Domain, Socket, Type};
+
+use crate::serve::http::Listener;
+
+/// Connections that the system keeps waiting for us: clients come in bursts.
+const BACKLOG: i32 = 4096;
+
+/// A bound socket that does not listen yet. So a port in use is found before the rows are
+/// loaded, and no client connects before there is an answer.
+#[derive(Debug)]
+pub struct Bound(Socket);
+
+/// Why there is no listener, in one line with the address and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address} ({why}): {}", fix(.why, .options))]
+pub struct BindError {
+    address: SocketAddr,
+    options: Listener,
+    why: io::Error,
+}
+
+fn fix(why: &io::Error, listener: &Listener) -> String {
+    let (ip, port) = match listener {
+        Listener::Public => ("--http-ip", "--http-port"),
+        Listener::Admin => ("--admin-ip", "--admin-port"),
+    };
+    match why.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("another program has this port; stop it, or choose another with {port}")
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("ports below 1024 need privileges; choose another with {port}")
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            format!("this machine has no such address; choose another with {ip}")
+        }
+        _ => format!("check {ip} and {port}"),
+    }
+}
+
+impl Bound {
+    /// Binds `address` for `listener`; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// When the address is in use, not of this machine, or not allowed.
+    pub fn new(address: SocketAddr, listener: Listener) -> Result<Bound, BindError> {
+        let bind = || {
+            let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+            // A restart must not wait for the old connections' last packets.
+            socket.set_reuse_address(true)?;
+            socket.set_nonblocking(true)?;
+            socket.bind(&address.into())?;
+            Ok(Bound(socket))
+        };
+        bind().map_err(|why| BindError { address, options: listener, why })
+    }
+
+    pub(super) fn listen(self, options: Listener) -> Result<(std::net::TcpListener, SocketAddr), BindError> {
+        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+        let address = self.0.local_addr().ok().and_then(|address| address.as_socket());
+        let address = address.unwrap_or(unknown);
+        self.0.listen(BACKLOG).map_err(|why| BindError { address, options, why })?;
+        Ok((self.0.into(), address))
+    }
+}

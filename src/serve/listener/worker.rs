@@ -1,0 +1,156 @@
+//! What one worker does: it accepts connections and runs them on its own thread.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::time::{sleep, timeout};
+
+use crate::serve::connection::{Connection, ConnectionLimits};
+use crate::serve::http::{Listener, ServerState};
+
+/// How long a worker waits after an error of accepting, such as no descriptors being left.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// How many connections operators may have; the next ones wait.
+const ADMIN_CONNECTIONS: usize = 32;
+
+/// What all workers share.
+pub(super) struct WorkerShared {
+    pub state: Arc<ServerState>,
+    pub limits: ConnectionLimits,
+    pub tls: Option<Arc<ServerConfig>>,
+    pub permits: Arc<Semaphore>,
+    /// Whether accepting fails, so that it is logged only once.
+    pub is_failing: AtomicBool,
+    pub is_full: AtomicBool,
+}
+
+/// Answers connections until the server stops, and finishes those under way.
+pub(super) async fn work(
+    public: std::net::TcpListener,
+    admin: Option<(std::net::TcpListener, mpsc::Receiver<Infallible>)>,
+    shared: Arc<WorkerShared>,
+    mut stopping: watch::Receiver<bool>,
+    at_work: mpsc::Sender<Infallible>,
+) -> io::Result<()> {
+    let public = TcpListener::from_std(public)?;
+    let others = match admin {
+        Some((admin, others)) => {
+            tokio::task::spawn_local(administer(TcpListener::from_std(admin)?, shared.clone()));
+            Some(others)
+        }
+        None => None,
+    };
+    // Every connection holds a sender, so the channel closes when all have ended.
+    let (open, mut closed) = mpsc::channel::<Infallible>(1);
+    let stop = stopping.clone();
+    let answer = |stream, peer: SocketAddr, permit: OwnedSemaphorePermit| {
+        shared.state.metrics.connections.inc();
+        let (shared, stopping, open) = (shared.clone(), stop.clone(), open.clone());
+        tokio::task::spawn_local(async move {
+            let (state, limits, peer) = (shared.state.clone(), shared.limits, peer.ip());
+            let connection = Connection { state, limits, peer, stopping };
+            connection.run(stream, Listener::Public, shared.tls.clone()).await;
+            shared.state.metrics.connections.dec();
+            drop((permit, open));
+        });
+    };
+    loop {
+        tokio::select! {
+            (stream, peer, permit) = accept(&public, &shared) => answer(stream, peer, permit),
+            _ = stopping.wait_for(|stop| *stop) => break,
+        }
+    }
+    // Connections that the system has accepted by now would be cut when the listener closes.
+    let public = public.into_std()?;
+    while let Ok((stream, peer)) = public.accept()
+        && let Ok(permit) = shared.permits.clone().try_acquire_owned()
+    {
+        stream.set_nonblocking(true)?;
+        answer(TcpStream::from_std(stream)?, peer, permit);
+    }
+    drop((public, open));
+    if timeout(shared.limits.drain, closed.recv()).await.is_err() {
+        let seconds = shared.limits.drain.as_secs();
+        tracing::warn!("connections are cut: their requests did not end in {seconds} s");
+    }
+    drop(at_work);
+    // Operators are answered until the last worker has finished.
+    if let Some(mut others) = others {
+        others.recv().await;
+    }
+    Ok(())
+}
+
+/// The next connection, as soon as one more is allowed. Errors are temporary: when no
+/// descriptors are left, some are freed as connections end.
+async fn accept(
+    listener: &TcpListener,
+    shared: &WorkerShared,
+) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                if shared.is_failing.swap(false, Ordering::Relaxed) {
+                    tracing::info!("connections are accepted again");
+                }
+                if let Some(permit) = permit(shared).await {
+                    return (stream, peer, permit);
+                }
+            }
+            Err(why) => {
+                shared.state.metrics.accept_errors.inc();
+                // The client hung up while it waited; the next one may be fine.
+                if why.kind() == io::ErrorKind::ConnectionAborted {
+                    continue;
+                }
+                if !shared.is_failing.swap(true, Ordering::Relaxed) {
+                    tracing::warn!("cannot accept connections for now: {why}");
+                }
+                sleep(ACCEPT_REST).await;
+            }
+        }
+    }
+}
+
+/// Waits until one more connection is allowed.
+async fn permit(shared: &WorkerShared) -> Option<OwnedSemaphorePermit> {
+    let most = shared.limits.connections;
+    if let Ok(permit) = shared.permits.clone().try_acquire_owned() {
+        // It is logged again only after a tenth was free.
+        if shared.permits.available_permits() > most / 10 {
+            shared.is_full.store(false, Ordering::Relaxed);
+        }
+        return Some(permit);
+    }
+    if !shared.is_full.swap(true, Ordering::Relaxed) {
+        tracing::warn!("all {most} connections are in use (--max-connections): the next ones wait");
+    }
+    shared.permits.clone().acquire_owned().await.ok()
+}
+
+/// Accepts operators' connections. They have a limit of their own, so that neither clients
+/// nor operators can take the connections of the others.
+async fn administer(listener: TcpListener, shared: Arc<WorkerShared>) {
+    let permits = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
+    while let Ok(permit) = permits.clone().acquire_owned().await {
+        let Ok((stream, peer)) = listener.accept().await else {
+            sleep(ACCEPT_REST).await;
+            continue;
+        };
+        // Operators may ask while everything else ends.
+        let (never, unstopped) = watch::channel(false);
+        let (state, limits, peer) = (shared.state.clone(), shared.limits, peer.ip());
+        let connection = Connection { state, limits, peer, stopping: unstopped };
+        tokio::task::spawn_local(async move {
+            connection.run(stream, Listener::Admin, None).await;
+            drop((never, permit));
+        });
+    }
+}
