@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValue;
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
 use super::options::{DatabaseOptions, RequestOptions, RowOptions};
+use crate::core::problem::Code;
 
 /// What can be done besides serving.
 #[derive(Debug, Subcommand)]
@@ -322,14 +324,8 @@ pub struct ExplainArgs {
 #[expect(missing_docs, reason = "the help texts")]
 pub struct CheckArgs {
     /// Leave out findings of this kind; may be repeated
-    #[arg(
-        long,
-        value_name = "CODE",
-        value_delimiter = ',',
-        value_parser = clap::builder::PossibleValuesParser::new(crate::ops::check::codes()),
-        hide_possible_values = true
-    )]
-    pub ignore: Vec<String>,
+    #[arg(long, value_name = "CODE", value_delimiter = ',', hide_possible_values = true)]
+    pub ignore: Vec<Code>,
     /// Name all findings, however many of a kind, and every user with a weak hash
     #[arg(long)]
     pub verbose: bool,
@@ -337,6 +333,16 @@ pub struct CheckArgs {
     pub listed: Listed,
     #[command(flatten)]
     pub tables: TableArgs,
+}
+
+impl ValueEnum for Code {
+    fn value_variants<'a>() -> &'a [Code] {
+        Code::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()))
+    }
 }
 
 /// What is brought in.

@@ -19,7 +19,7 @@ use super::{Counts, DEFAULT, EVERYWHERE, Entry, SharedEntry, Snapshot, Tenant, T
 use crate::core::conventions::Conventions;
 use crate::core::model::{Change, Row, RuleRow, Table, UserRow};
 use crate::core::names::Folded;
-use crate::core::problem::Problem;
+use crate::core::problem::{Code, Problem};
 use crate::core::rules::{Compiled, RuleSet, Rules};
 use crate::core::subject::{Subject, TypedBy, sent_for};
 
@@ -41,7 +41,7 @@ impl Problems {
     /// As many as are worth keeping: the log shows fewer still.
     const KEPT: usize = 1000;
 
-    fn add(&mut self, code: &'static str, table: Table, id: i64, what: impl Into<String>) {
+    fn add(&mut self, code: Code, table: Table, id: i64, what: impl Into<String>) {
         self.total += 1;
         if self.first.len() < Self::KEPT || self.keeps_all {
             self.first.push(Problem { code, table, id, what: what.into() });
@@ -365,7 +365,7 @@ impl<'w> Draft<'w> {
             if known.is_some_and(|record| record.was_seen_in(load)) {
                 let what = "another row with this id came before; select an id that is unique; \
                             this row is left out";
-                self.problems.add("duplicate-id", table, id, what);
+                self.problems.add(Code::DuplicateId, table, id, what);
                 return false;
             }
         }
@@ -388,7 +388,7 @@ impl<'w> Draft<'w> {
             Row::Rule(row) => self.put_rule(row),
         };
         let prefix = prefix.unwrap_or_else(|unusable| {
-            self.problems.add(rows::BAD_ROW, table, id, unusable.consequence());
+            self.problems.add(Code::BadRow, table, id, unusable.consequence());
             UNUSED
         });
         self.gone.remove(&(table, id));
@@ -812,7 +812,7 @@ impl<'w> Draft<'w> {
                     "the same user as id {} by the way names are compared; only the lowest id counts: remove the others, or rename them",
                     kept.id
                 );
-                self.problems.add("colliding-user", Table::UserAuth, user.id, what);
+                self.problems.add(Code::CollidingUser, Table::UserAuth, user.id, what);
             }
         }
     }
@@ -829,7 +829,7 @@ impl<'w> Draft<'w> {
                     "the subject `{name}` is a user's name, so it matches that user alone; \
                      if the {param} is meant, write `{param}={name}`, else `username={name}`"
                 );
-                ("ambiguous-subject", what)
+                (Code::AmbiguousSubject, what)
             }
             (None, false) => {
                 let of = if tenant == EVERYWHERE { "no tenant has" } else { "its tenant does not have" };
@@ -838,7 +838,7 @@ impl<'w> Draft<'w> {
                      nobody: create the user, correct the subject, or write the parameter that is meant, \
                      such as `hostname={name}`"
                 );
-                ("no-such-user", what)
+                (Code::NoSuchUser, what)
             }
             _ => return,
         };

@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 
 use super::CheckReport;
 use super::table::{AudienceHash, Fact, RuleTable};
+use crate::core::problem::Code;
 use crate::snapshot::ALL_TENANTS;
 
 pub(super) fn check(rules: &mut RuleTable<'_>, report: &mut CheckReport) {
@@ -57,7 +58,7 @@ fn never_win(rules: &RuleTable<'_>, run: &[Fact], report: &mut CheckReport, mut 
             (false, _) => "remove it, or give it smaller priorities",
         };
         report.add_rule(
-            "never-wins",
+            Code::NeverWins,
             fact.order.id,
             format!("id {id}, {of}, has the same key and always precedes it: {mend}"),
         );
@@ -95,7 +96,7 @@ fn ties(rules: &RuleTable<'_>, equal: &[Fact], report: &mut CheckReport) {
                  give the one that is to win smaller priorities",
                 winner.order.id
             );
-            report.add_rule("tie", fact.order.id, why);
+            report.add_rule(Code::Tie, fact.order.id, why);
         }
         if is_user {
             of_user.entry((subject.tenant, subject.who)).or_insert(fact);

@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 
 use super::CheckReport;
 use super::table::{AudienceHash, ClientKey, Fact, RuleSubject, RuleTable};
+use crate::core::problem::Code;
 use crate::core::properties::IDENTITY;
 use crate::core::rules::RuleOrder;
 use crate::snapshot::ALL_TENANTS;
@@ -38,11 +39,11 @@ fn split(list: &str) -> Vec<&str> {
 pub(super) fn spelling(id: i64, list: &str, report: &mut CheckReport) {
     let prefixes = split(list);
     if prefixes.iter().any(|prefix| prefix.is_empty()) {
-        report.add_rule("blank-in-prefix", id, "an empty prefix is the beginning of every key: remove it");
+        report.add_rule(Code::BlankInPrefix, id, "an empty prefix is the beginning of every key: remove it");
     } else if prefixes.iter().any(|prefix| prefix.contains(char::is_whitespace)) {
         let what =
             "blanks beside `|` belong to the prefix, which then is the beginning of no key: remove them";
-        report.add_rule("blank-in-prefix", id, what);
+        report.add_rule(Code::BlankInPrefix, id, what);
     }
 }
 
@@ -138,7 +139,7 @@ pub(super) fn check(rules: &RuleTable<'_>, report: &mut CheckReport) {
                  add net.java.sip.communicator.UUID and net.java.sip.communicator.plugin.provisioning.",
                 forgotten.join(", ")
             );
-            report.add_rule("enforce-prefix-forgets", actor.fact.order.id, what);
+            report.add_rule(Code::EnforcePrefixForgets, actor.fact.order.id, what);
         }
     }
     let removers = removers(rules);
@@ -150,7 +151,7 @@ pub(super) fn check(rules: &RuleTable<'_>, report: &mut CheckReport) {
                 "the client removes what it knows itself by, or where it is provisioned from ({forgotten}): \
                  remove what is below this one by one"
             );
-            report.add_rule("null-forgets", fact.order.id, what);
+            report.add_rule(Code::NullForgets, fact.order.id, what);
         }
     }
     if enforcers.is_empty() && allowers.is_empty() && removers.is_empty() {
@@ -201,14 +202,14 @@ pub(super) fn check(rules: &RuleTable<'_>, report: &mut CheckReport) {
                 let is_in = |other: &Fact| are_in(&actor, removing, other);
                 let is_undone = |other: &Fact| other.order < fact.order && is_in(other);
                 if let Some(undone) = known.find(rules, &actor, is_undone) {
-                    say("null-undoes", &actor, &|| {
+                    say(Code::NullUndoes, &actor, &|| {
                         let place = place(&undone);
                         format!(
                             "{place} before this removes it again{by}: give this one the smallest priorities"
                         )
                     });
                 } else if !is_within && let Some(other) = known.find(rules, &actor, is_in) {
-                    say("null-beyond-subtree", &actor, &|| {
+                    say(Code::NullBeyondSubtree, &actor, &|| {
                         format!(
                             "{}: what the client has there is removed too{by}; rename one of them, \
                              or remove single keys",
@@ -222,7 +223,7 @@ pub(super) fn check(rules: &RuleTable<'_>, report: &mut CheckReport) {
             let known = firsts();
             let is_undone = |other: &Fact| other.order < actor.fact.order && are_in(actor, &enforcing, other);
             if let Some(undone) = known.find(rules, actor, is_undone) {
-                say("enforce-prefix-undoes", actor, &|| {
+                say(Code::EnforcePrefixUndoes, actor, &|| {
                     let place = place(&undone);
                     format!(
                         "{place} before this, which removes it again: add its prefix, or give this one smaller priorities"
@@ -236,7 +237,7 @@ pub(super) fn check(rules: &RuleTable<'_>, report: &mut CheckReport) {
                 let is_dropped =
                     |other: &Fact| other.order > actor.fact.order && are_in(actor, &allowing, other);
                 if let Some(dropped) = lasts.find(rules, actor, is_dropped) {
-                    say("allow-prefix-drops", actor, &|| {
+                    say(Code::AllowPrefixDrops, actor, &|| {
                         format!(
                             "{} after this, which has the client ignore it: add its prefix",
                             place(&dropped)
