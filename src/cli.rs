@@ -4,6 +4,7 @@ pub mod args;
 pub mod commands;
 pub mod config;
 mod edit_session;
+mod listing;
 pub mod options;
 mod password;
 pub mod print;

@@ -1,6 +1,6 @@
 //! `jitsiprovs rule`
 
-pub(super) mod listing;
+mod audience;
 
 use std::process::ExitCode;
 
@@ -9,17 +9,16 @@ use anyhow::{Context, anyhow, bail};
 use crate::cli::args::{self, ListFormat};
 use crate::cli::config::TableAccess;
 use crate::cli::edit_session::{self, EditSession};
+use crate::cli::listing::{self, RuleListing};
 use crate::cli::print::{self, Text};
 use crate::core::model::{Cell, Row, RuleRow, Table};
 use crate::core::names::Folded;
-use crate::core::params::Known;
 use crate::core::problem::Severity;
-use crate::core::subject::{Subject, TypedBy, sent_for};
 use crate::core::template;
 use crate::ops::check;
 use crate::ops::transfer::default_spriority;
 use crate::source::{self, Columns, Edit, Which};
-use listing::RuleListing;
+use audience::audience;
 
 /// Does what was asked for.
 ///
@@ -145,54 +144,6 @@ fn reads_alike(one: &RuleRow, other: &RuleRow) -> bool {
         cells.map(listing::text)
     };
     texts(one) == texts(other)
-}
-
-/// Who a rule is for, in words. `look` is shown all rules on the way.
-async fn audience(
-    row: &RuleRow,
-    tables: &TableAccess,
-    mut look: impl FnMut(&RuleRow),
-) -> anyhow::Result<String> {
-    let options = &tables.snapshot;
-    let stored = edit_session::shown(&row.subject);
-    let subject = options.subject(&stored);
-    let domain = options.fold(&row.domain).unwrap_or_default();
-    let word = options.comparison.fold(&stored);
-    let (mut is_user, mut is_domain) = (false, false);
-    edit_session::scan(&*tables.source, Which::All, |known| match known {
-        Row::Rule(known) => look(&known),
-        Row::User(user) => {
-            let (name, of) = (options.fold(&user.username), options.fold(&user.domain));
-            is_domain |= of.as_ref() == Some(&word);
-            let is_here = domain.is_empty() || of.as_ref() == Some(&domain);
-            is_user |= name.filter(|_| is_here).is_some_and(|name| options.means(&stored, &name).is_some());
-        }
-    })
-    .await?;
-    let tenant = listing::text(&row.domain);
-    let tenant = tenant.map_or("all tenants".into(), |domain| format!("the tenant {domain}"));
-    let shown = options.shown_subject(&stored);
-    let value = shown.split_once('=').map_or(&*shown, |(_, value)| value);
-    let user = |name: &str| match is_user {
-        true => format!("the user {name} of {tenant}"),
-        false => format!("the user {name} of {tenant}, who does not exist yet"),
-    };
-    let sender = |param: &str, value: &str| format!("whoever sends {value:?} for {param}, of {tenant}");
-    Ok(match subject {
-        None => "nobody, as the subject is empty".into(),
-        Some(Subject::Everyone) => format!("everyone of {tenant}"),
-        Some(Subject::Word(word)) => {
-            match sent_for(&word).filter(|known| !is_user && (*known != Known::Domain || is_domain)) {
-                Some(known) => format!("{}, as long as no user has that name", sender(known.name(), &stored)),
-                None => user(&stored),
-            }
-        }
-        Some(Subject::Param(TypedBy::Known(Known::Username), _)) => user(value),
-        Some(Subject::Param(TypedBy::Known(known), _)) => sender(known.name(), value),
-        Some(Subject::Param(TypedBy::Other(_), _)) => {
-            sender(shown.split_once('=').map_or("", |(param, _)| param), value)
-        }
-    })
 }
 
 async fn set(

@@ -7,10 +7,10 @@ use std::process::ExitCode;
 use anyhow::bail;
 use serde::Serialize;
 
-use super::rule::listing::{self, RuleListing};
 use crate::cli::args::{self, ListFormat};
 use crate::cli::config::{self, TableAccess};
 use crate::cli::edit_session::{self, EditSession};
+use crate::cli::listing::{self, RuleListing};
 use crate::cli::password;
 use crate::cli::print::{self, Text, number, text};
 use crate::core::conventions::Conventions;

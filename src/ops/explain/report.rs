@@ -214,7 +214,7 @@ fn rule(traced: &Traced<'_>, shown: &Params, options: &Conventions) -> RuleRepor
     RuleReport {
         id: row.id,
         domain: Some(stored(&row.domain)).filter(|domain| !domain.is_empty()),
-        subject: options.shown_subject(&stored(&row.subject)).into_owned(),
+        subject: options.shown_subject(&stored(&row.subject)),
         spriority: priority(&row.spriority),
         ppriority: priority(&row.ppriority),
         value: if is_hidden { HIDDEN.to_owned() } else { value },

@@ -37,7 +37,7 @@ impl RuleListing {
     pub fn new(row: &RuleRow, show_secrets: bool, options: &Conventions) -> RuleListing {
         let subject = |stored: String| match show_secrets {
             true => stored,
-            false => options.shown_subject(&stored).into_owned(),
+            false => options.shown_subject(&stored),
         };
         let (key, value) = (text(&row.key), text(&row.value));
         let hidden = !show_secrets
