@@ -1,5 +1,6 @@
 //! Values and rules: no files, no network, no clock.
 
+pub mod client;
 pub mod conventions;
 pub mod credential;
 pub mod model;

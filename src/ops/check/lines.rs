@@ -6,8 +6,9 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::names::{Standing, standing};
-use super::table::{RuleTable, read_value};
+use super::table::RuleTable;
 use super::{CheckReport, prefixes};
+use crate::core::client;
 use crate::core::conventions::Conventions;
 use crate::core::params::{Known, ParamName};
 use crate::core::problem::Code;
@@ -18,10 +19,7 @@ use crate::core::subject::TypedBy;
 use crate::core::template::TemplatePiece;
 use crate::snapshot::{ALL_TENANTS, Audience, NameEntry, Snapshot};
 
-const MANDATORY: &str = "net.java.sip.communicator.plugin.provisioning.MANDATORY";
 const SUBJECT: &str = "subject";
-/// What the client keeps apart and does not log.
-const KEPT_SECRET: &str = ".PASSWORD";
 
 /// What is known of a key, looked at once for all rules that have it.
 struct KeyFacts {
@@ -148,10 +146,10 @@ impl KeyFacts {
             fault,
             names: names_of(piece, "property_key", options),
             // Of one that ends with a parameter nobody knows.
-            is_logged: !key.ends_with(KEPT_SECRET) && !piece.tail().is_empty(),
+            is_logged: !key.ends_with(client::UNLOGGED) && !piece.tail().is_empty(),
             name: secret::NameHint::of(&key),
-            is_mandatory: key == MANDATORY,
-            is_list: matches!(&*key, prefixes::ENFORCE | prefixes::ALLOW),
+            is_mandatory: key == client::MANDATORY,
+            is_list: matches!(&*key, client::ENFORCE_PREFIX | client::ALLOW_PREFIX),
         }
     }
 }
@@ -197,7 +195,7 @@ fn of_rule(rule: RuleRef<'_>, key: &KeyFacts, options: &Conventions, report: &mu
         );
         report.add_rule(Code::LoggedSecret, id, what);
     }
-    if key.is_mandatory && read_value(rule).trim().eq_ignore_ascii_case("true") {
+    if key.is_mandatory && properties::client_value(value.head()).trim().eq_ignore_ascii_case("true") {
         let what = "MANDATORY stops clients from starting while the server is out of reach: \
                     remove it unless that is meant";
         report.add_rule(Code::Mandatory, id, what);

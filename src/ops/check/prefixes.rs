@@ -14,16 +14,10 @@ use smallvec::SmallVec;
 
 use super::CheckReport;
 use super::table::{AudienceHash, ClientKey, Fact, RuleSubject, RuleTable};
+use crate::core::client::{ALLOW_PREFIX, ENFORCE_PREFIX, IDENTITY, SYSTEM};
 use crate::core::problem::Code;
-use crate::core::properties::IDENTITY;
 use crate::core::rules::RuleOrder;
 use crate::snapshot::ALL_TENANTS;
-
-pub(super) const ENFORCE: &str = "provisioning.ENFORCE_PREFIX";
-pub(super) const ALLOW: &str = "provisioning.ALLOW_PREFIX";
-/// What begins with this is Java's own and no property of the client's, which
-/// asks `ALLOW_PREFIX` before it looks at that.
-const SYSTEM: &str = "${system}.";
 
 /// As Java's `split("\\|")`: empty ones at the end do not count, but for an empty
 /// list.
@@ -129,7 +123,7 @@ pub(super) fn check(rules: &RuleTable<'_>, report: &mut CheckReport) {
             .map(|(fact, list)| Actor { fact: *fact, subject: rules.subject(fact), prefixes: split(list) })
             .collect()
     };
-    let (enforcers, allowers) = (actors(ENFORCE), actors(ALLOW));
+    let (enforcers, allowers) = (actors(ENFORCE_PREFIX), actors(ALLOW_PREFIX));
     for actor in &enforcers {
         let forgotten = IDENTITY.iter().filter(|key| !covers(&actor.prefixes, key)).copied();
         let forgotten: Vec<&str> = forgotten.collect();
@@ -170,11 +164,11 @@ pub(super) fn check(rules: &RuleTable<'_>, report: &mut CheckReport) {
             report.add_rule(code, actor.fact.order.id, what());
         }
     };
-    let (enforcing, allowing) = (sure_of(rules, ENFORCE), sure_of(rules, ALLOW));
+    let (enforcing, allowing) = (sure_of(rules, ENFORCE_PREFIX), sure_of(rules, ALLOW_PREFIX));
     for run in rules.runs() {
         let key = &rules.properties[rules.facts[run.start].property as usize];
         let is_system = key.text.starts_with(SYSTEM);
-        if key.is_fixed && [ENFORCE, ALLOW].contains(&&*key.text) {
+        if key.is_fixed && [ENFORCE_PREFIX, ALLOW_PREFIX].contains(&&*key.text) {
             continue;
         }
         let sure = OnceCell::new();

@@ -7,6 +7,7 @@ use std::ops::Range;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
+use crate::core::client;
 use crate::core::params::{Known, ParamName};
 use crate::core::properties;
 use crate::core::rules::{RuleOrder, RuleRef, StaticKey};
@@ -139,7 +140,7 @@ impl<'s> RuleTable<'s> {
                 rules.facts.push(fact);
                 let is_list = rules.properties[property as usize].is_list();
                 if is_list && rule.value().params().next().is_none() {
-                    rules.lists.insert(rule.order().id, read_value(rule));
+                    rules.lists.insert(rule.order().id, properties::client_value(rule.value().head()));
                 }
             }
         }
@@ -213,33 +214,13 @@ impl ClientKey {
     }
 
     fn is_list(&self) -> bool {
-        self.is_fixed && matches!(&*self.text, super::prefixes::ENFORCE | super::prefixes::ALLOW)
+        self.is_fixed && matches!(&*self.text, client::ENFORCE_PREFIX | client::ALLOW_PREFIX)
     }
 }
 
-/// What the client reads: blanks before it do not count, those after it do.
-pub(super) fn read_value(rule: RuleRef<'_>) -> String {
-    let written = rule.value().head().trim_start_matches([' ', '\t', '\x0c']);
-    // A value has no separators, so what ends a key is escaped for once.
-    let mut escaped = String::with_capacity(written.len());
-    let mut chars = written.chars();
-    while let Some(c) = chars.next() {
-        if c == '\\' {
-            escaped.push(c);
-            escaped.extend(chars.next());
-        } else {
-            if matches!(c, ' ' | '\t' | '\x0c' | ':' | '=' | '#' | '!') {
-                escaped.push('\\');
-            }
-            escaped.push(c);
-        }
-    }
-    String::from_utf16_lossy(&properties::client_key(escaped.as_bytes()).unwrap_or_default())
-}
-
-pub(super) fn is_null(rule: RuleRef<'_>) -> bool {
+fn is_null(rule: RuleRef<'_>) -> bool {
     let value = rule.value();
-    value.params().next().is_none() && read_value(rule) == "${null}"
+    value.params().next().is_none() && properties::client_value(value.head()) == "${null}"
 }
 
 fn value_hash(rule: RuleRef<'_>, seed: &RandomState) -> u64 {

@@ -1,6 +1,7 @@
 //! One planted fault after the other, in rows.
 
 use super::*;
+use crate::core::client::{ALLOW_PREFIX, ENFORCE_PREFIX};
 use crate::core::model::{Cell, Row, RuleRow, UserRow};
 use crate::core::names::Comparison;
 use crate::snapshot::Writer;
@@ -198,21 +199,21 @@ fn lists_of_prefixes_are_found_where_they_undo_or_drop_others() {
         found(&[("default", (1, 1), first.0, first.1), ("default", (2, 1), second.0, second.1)])
     };
     let set = ("b.c", "v");
-    assert_eq!(lists((prefixes::ENFORCE, FULL), set), []);
-    assert_eq!(lists(set, (prefixes::ENFORCE, FULL)), [("enforce-prefix-undoes", 2)]);
-    assert_eq!(lists(("a.c", "v"), (prefixes::ENFORCE, FULL)), []);
-    assert_eq!(lists(("$username.c", "v"), (prefixes::ENFORCE, FULL)), []);
-    assert_eq!(lists((prefixes::ENFORCE, "net.java"), set), []);
-    assert_eq!(lists((prefixes::ENFORCE, "a"), set), [("enforce-prefix-forgets", 1)]);
+    assert_eq!(lists((ENFORCE_PREFIX, FULL), set), []);
+    assert_eq!(lists(set, (ENFORCE_PREFIX, FULL)), [("enforce-prefix-undoes", 2)]);
+    assert_eq!(lists(("a.c", "v"), (ENFORCE_PREFIX, FULL)), []);
+    assert_eq!(lists(("$username.c", "v"), (ENFORCE_PREFIX, FULL)), []);
+    assert_eq!(lists((ENFORCE_PREFIX, "net.java"), set), []);
+    assert_eq!(lists((ENFORCE_PREFIX, "a"), set), [("enforce-prefix-forgets", 1)]);
     assert_eq!(
-        lists((prefixes::ENFORCE, &FULL.replace('|', " | ")), set),
+        lists((ENFORCE_PREFIX, &FULL.replace('|', " | ")), set),
         [("enforce-prefix-forgets", 1), ("blank-in-prefix", 1)]
     );
-    assert_eq!(lists((prefixes::ALLOW, "a|b"), set), []);
-    assert_eq!(lists((prefixes::ALLOW, "a||"), set), [("allow-prefix-drops", 1)]);
-    assert_eq!(lists(set, (prefixes::ALLOW, "a")), []);
-    assert_eq!(lists((prefixes::ALLOW, "a||b"), set), [("blank-in-prefix", 1)]);
-    assert_eq!(lists((prefixes::ALLOW, "$domain"), set), []);
+    assert_eq!(lists((ALLOW_PREFIX, "a|b"), set), []);
+    assert_eq!(lists((ALLOW_PREFIX, "a||"), set), [("allow-prefix-drops", 1)]);
+    assert_eq!(lists(set, (ALLOW_PREFIX, "a")), []);
+    assert_eq!(lists((ALLOW_PREFIX, "a||b"), set), [("blank-in-prefix", 1)]);
+    assert_eq!(lists((ALLOW_PREFIX, "$domain"), set), []);
 }
 
 /// What acts upon others does not, where it loses to another rule of its key; and
