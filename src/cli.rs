@@ -4,11 +4,14 @@ pub mod args;
 pub mod commands;
 pub mod config;
 mod edit_session;
+pub mod error;
 mod listing;
+mod option_files;
 pub mod options;
 mod password;
 pub mod print;
 mod progress;
+mod source;
 
 use clap::Parser;
 

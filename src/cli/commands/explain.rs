@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use crate::cli::args::{self, ListFormat};
-use crate::cli::config::{self, TableAccess};
+use crate::cli::config::TableAccess;
+use crate::cli::error::{ConfigError, usage};
 use crate::cli::print::{self, Text, number, text};
 use crate::cli::{edit_session, password};
 use crate::ops::explain::{self, ClientRequest, ExplainReport, RuleReport};
@@ -48,10 +49,10 @@ pub async fn explain(options: args::ExplainArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// `param=value`
-fn pair(typed: String) -> Result<(String, String), config::ConfigError> {
+fn pair(typed: String) -> Result<(String, String), ConfigError> {
     match typed.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err(config::ConfigError::Usage(format!("{typed:?}: write param=value, such as osname=Linux"))),
+        _ => usage(format!("{typed:?}: write param=value, such as osname=Linux")),
     }
 }
 

@@ -9,10 +9,12 @@ use anyhow::{Context, bail};
 use serde::Serialize;
 
 use crate::cli::args::{self, Content, ListFormat};
-use crate::cli::config::{ConfigError, ImportOrigin, OriginKind, TableAccess};
+use crate::cli::config::TableAccess;
 use crate::cli::edit_session::{self, EditSession};
+use crate::cli::error::usage;
 use crate::cli::print::{self, NAMED, Text, counted, note, note_left_out};
 use crate::cli::progress::Progress;
+use crate::cli::source::origin::{ImportOrigin, OriginKind};
 use crate::core::client::IDENTITY;
 use crate::core::conventions::Conventions;
 use crate::core::credential::{Credential, Owner, PwdFmt};
@@ -64,20 +66,20 @@ pub async fn import(options: args::ImportArgs) -> anyhow::Result<ExitCode> {
     let TableAccess { source, snapshot, .. } = TableAccess::new(tables)?;
     let is_database = matches!(content, Content::Database | Content::Kamailio);
     if properties.is_given() && content != Content::Properties {
-        return usage(
+        return Ok(usage(
             "--domain, --subject, --spriority, --templatize and --templates are for properties: leave them out",
-        );
+        )?);
     }
     if !is_database && (from.is_some() || from_pwd_file.is_some()) {
-        return usage("--from and --from-pwd-file are for database and kamailio: name a file instead");
+        return Ok(usage("--from and --from-pwd-file are for database and kamailio: name a file instead")?);
     }
     if is_database && file.is_some() {
-        return usage("a database is named with --from, not as a file");
+        return Ok(usage("a database is named with --from, not as a file")?);
     }
     let wanted = if is_database {
         let kind = if content == Content::Kamailio { OriginKind::Kamailio } else { OriginKind::Jitsiprovs };
         if kind == OriginKind::Kamailio && !matches!(snapshot.pwd_fmt, PwdFmt::Ha1 | PwdFmt::Ha1Sha256) {
-            return usage("Kamailio keeps ha1: give --pwd-fmt ha1 here, and to the server");
+            return Ok(usage("Kamailio keeps ha1: give --pwd-fmt ha1 here, and to the server")?);
         }
         of_database(ImportOrigin::new(kind, from, from_pwd_file)?, kind, &snapshot).await?
     } else {
@@ -85,10 +87,6 @@ pub async fn import(options: args::ImportArgs) -> anyhow::Result<ExitCode> {
     };
     make(&*source, wanted, replace, dry_run, listed.format, &snapshot).await?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn usage<T>(message: &str) -> anyhow::Result<T> {
-    Err(ConfigError::Usage(message.into()).into())
 }
 
 fn of_file(

@@ -8,8 +8,9 @@ use anyhow::bail;
 use serde::Serialize;
 
 use crate::cli::args::{self, ListFormat};
-use crate::cli::config::{self, TableAccess};
+use crate::cli::config::TableAccess;
 use crate::cli::edit_session::{self, EditSession};
+use crate::cli::error::{ConfigError, usage};
 use crate::cli::listing::{self, RuleListing};
 use crate::cli::password;
 use crate::cli::print::{self, Text, number, text};
@@ -115,7 +116,7 @@ async fn passwd(user: &str, typed: &args::PasswordArgs, tables: &TableAccess) ->
 }
 
 /// What to store passwords as.
-fn storage(typed: Option<args::Hash>, format: PwdFmt) -> Result<Storage, config::ConfigError> {
+fn storage(typed: Option<args::Hash>, format: PwdFmt) -> Result<Storage, ConfigError> {
     let storage = match typed {
         None => Storage::best_in(format),
         Some(args::Hash::Argon2id) => Storage::Argon2id,
@@ -128,12 +129,12 @@ fn storage(typed: Option<args::Hash>, format: PwdFmt) -> Result<Storage, config:
     };
     match storage.mistaken_in(format) {
         None => Ok(storage),
-        Some(mistaken) => Err(config::ConfigError::Usage(format!(
+        Some(mistaken) => usage(format!(
             "--hash {} under --pwd-fmt {}: a server with that --pwd-fmt would take what is stored for \
              {mistaken}; leave out --hash, or give --pwd-fmt as your servers have it",
             storage.name(),
             Storage::Table(format).name(),
-        ))),
+        )),
     }
 }
 
