@@ -6,10 +6,10 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::builder::FalseyValueParser;
+use clap::builder::{FalseyValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
-use crate::telemetry::{self, Facility, Format};
+use crate::telemetry::{Facility, Format};
 
 /// In the environment a flag is anything but 0, no, false, off or nothing.
 fn flag() -> FalseyValueParser {
@@ -271,7 +271,7 @@ pub struct ProcessOptions {
         env = "JITSIPROVS_SYSLOG_FACILITY",
         value_name = "FACILITY",
         default_value = "daemon",
-        value_parser = telemetry::facility()
+        value_parser = facility()
     )]
     pub syslog_facility: Facility,
     /// Do not log each request
@@ -317,4 +317,46 @@ pub enum PwdFmtOption {
     /// Hexadecimal SHA-256 of username:realm:password
     #[value(name = "ha1_sha256", alias = "ha1-sha256")]
     Ha1Sha256,
+}
+
+impl ValueEnum for Format {
+    fn value_variants<'a>() -> &'a [Format] {
+        &[Format::Human, Format::Json]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Format::Human => PossibleValue::new("human").help("A line of text, coloured on a terminal"),
+            Format::Json => PossibleValue::new("json").help("A JSON object a line"),
+        })
+    }
+}
+
+/// Values of --syslog-facility.
+const FACILITIES: [(&str, Facility); 18] = [
+    ("auth", Facility::Auth),
+    ("authpriv", Facility::AuthPriv),
+    ("cron", Facility::Cron),
+    ("daemon", Facility::Daemon),
+    ("ftp", Facility::Ftp),
+    ("lpr", Facility::Lpr),
+    ("mail", Facility::Mail),
+    ("news", Facility::News),
+    ("user", Facility::User),
+    ("uucp", Facility::Uucp),
+    ("local0", Facility::Local0),
+    ("local1", Facility::Local1),
+    ("local2", Facility::Local2),
+    ("local3", Facility::Local3),
+    ("local4", Facility::Local4),
+    ("local5", Facility::Local5),
+    ("local6", Facility::Local6),
+    ("local7", Facility::Local7),
+];
+
+fn facility() -> impl TypedValueParser<Value = Facility> {
+    let named =
+        |name: String| FACILITIES.iter().find(|(known, _)| *known == name).map(|(_, facility)| *facility);
+    PossibleValuesParser::new(FACILITIES.map(|(name, _)| name))
+        .map(move |name| named(name).unwrap_or(Facility::Daemon))
 }
