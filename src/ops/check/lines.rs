@@ -6,8 +6,9 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::names::{Standing, standing};
+use super::prefixes;
+use super::report::CheckReport;
 use super::table::RuleTable;
-use super::{CheckReport, prefixes};
 use crate::core::client;
 use crate::core::conventions::Conventions;
 use crate::core::params::{Known, ParamName};

@@ -3,7 +3,7 @@
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use super::CheckReport;
+use super::report::CheckReport;
 use super::table::{AudienceHash, Fact, RuleTable};
 use crate::core::problem::Code;
 use crate::snapshot::ALL_TENANTS;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::core::client::{ALLOW_PREFIX, ENFORCE_PREFIX};
-use crate::core::model::{Cell, Row, RuleRow, UserRow};
+use crate::core::model::{Cell, Row, RuleRow, Table, UserRow};
 use crate::core::names::Comparison;
 use crate::snapshot::Writer;
 use proptest::prelude::*;

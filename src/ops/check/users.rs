@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
 
-use super::{CheckReport, CheckSettings};
+use super::report::{CheckReport, CheckSettings};
 use crate::core::credential::Weakness;
 use crate::core::model::Table;
 use crate::core::problem::Code;
