@@ -117,14 +117,6 @@ impl Config {
             admin_host,
             admin_secret_file,
         } = listening;
-        let options::LimitOptions {
-            max_connections,
-            header_timeout,
-            body_timeout,
-            idle_timeout,
-            auth_fail_limit,
-            auth_fail_window,
-        } = limits;
         let options::ProcessOptions {
             foreground,
             pidfile,
@@ -155,14 +147,9 @@ impl Config {
             tls: tls_files(ssl_keyfile, ssl_certfile)?,
             proxies: TrustedProxies::parse(&trusted_proxy)
                 .or_else(|why| usage(format!("--trusted-proxy {why}")))?,
-            limits: ConnectionLimits {
-                connections: max_connections as usize,
-                header: seconds(header_timeout, "--header-timeout")?,
-                idle: seconds(idle_timeout, "--idle-timeout")?,
-                drain: Duration::from_secs(drain_timeout),
-            },
-            body_timeout: seconds(body_timeout, "--body-timeout")?,
-            throttle: throttle_settings(auth_fail_limit, auth_fail_window)?,
+            body_timeout: seconds(limits.body_timeout, "--body-timeout")?,
+            throttle: throttle_settings(limits.auth_fail_limit, limits.auth_fail_window)?,
+            limits: connection_limits(limits, drain_timeout)?,
             source,
             snapshot: snapshot_options(rows, params.aliases.clone()),
             reload: reload_settings(reload)?,
@@ -198,6 +185,27 @@ fn tls_files(key: Option<PathBuf>, chain: Option<PathBuf>) -> Result<Option<tls:
         (None, Some(_)) => usage("--ssl-certfile without --ssl-keyfile: HTTPS needs both"),
         (None, None) => Ok(None),
     }
+}
+
+fn connection_limits(
+    limits: options::LimitOptions,
+    drain_timeout: u64,
+) -> Result<ConnectionLimits, ConfigError> {
+    // Without `..`: an option that is forgotten here does not compile.
+    let options::LimitOptions {
+        max_connections,
+        header_timeout,
+        idle_timeout,
+        body_timeout: _,
+        auth_fail_limit: _,
+        auth_fail_window: _,
+    } = limits;
+    Ok(ConnectionLimits {
+        connections: max_connections as usize,
+        header: seconds(header_timeout, "--header-timeout")?,
+        idle: seconds(idle_timeout, "--idle-timeout")?,
+        drain: Duration::from_secs(drain_timeout),
+    })
 }
 
 fn throttle_settings(limit: u32, window: f64) -> Result<throttle::ThrottleSettings, ConfigError> {

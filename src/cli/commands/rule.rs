@@ -47,13 +47,7 @@ pub async fn rule(options: args::RuleCommand) -> anyhow::Result<ExitCode> {
             list(filter, show_secrets, listed.format, &TableAccess::new(tables)?).await?;
         }
         args::RuleCommand::Show { id, show_secrets, listed, tables } => {
-            let tables = TableAccess::new(tables)?;
-            let row = find(id, &tables).await?;
-            let shown = RuleListing::new(&row, show_secrets, &tables.snapshot);
-            match listed.format {
-                ListFormat::Json => print::write(Text::json(&shown)?)?,
-                ListFormat::Table => print::write(Text::table(&RuleListing::columns(), [shown.cells()]))?,
-            }
+            show(id, show_secrets, listed.format, &TableAccess::new(tables)?).await?;
         }
         args::RuleCommand::Set { id, key, value, domain, subject, spriority, ppriority, tables } => {
             let tables = TableAccess::new(tables)?;
@@ -79,20 +73,7 @@ pub async fn rule(options: args::RuleCommand) -> anyhow::Result<ExitCode> {
             };
             set(before, after, editing, &tables).await?;
         }
-        args::RuleCommand::Remove { mut ids, tables } => {
-            let tables = TableAccess::new(tables)?;
-            ids.sort_unstable();
-            ids.dedup();
-            let edits: Vec<Edit> = ids.iter().map(|id| Edit::Remove(Table::JitsiProperty, *id)).collect();
-            let made = EditSession::new(&*tables.source, Which::None).commit(edits, |_| ()).await;
-            made.map_err(|error| match error.downcast_ref() {
-                Some(source::SourceError::Gone { id, .. }) => {
-                    anyhow!("{}; nothing was removed", no_rule(*id))
-                }
-                _ => error,
-            })?;
-            print::done(Text::line(format_args!("removed {}", listing::rules_of(&ids))));
-        }
+        args::RuleCommand::Remove { ids, tables } => remove(ids, &TableAccess::new(tables)?).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -214,4 +195,26 @@ async fn list(
     let shown: Vec<RuleListing> =
         rows.iter().map(|row| RuleListing::new(row, show_secrets, options)).collect();
     print::list(format, &shown, &RuleListing::columns(), RuleListing::cells)
+}
+
+async fn show(id: i64, show_secrets: bool, format: ListFormat, tables: &TableAccess) -> anyhow::Result<()> {
+    let row = find(id, tables).await?;
+    let shown = RuleListing::new(&row, show_secrets, &tables.snapshot);
+    match format {
+        ListFormat::Json => print::write(Text::json(&shown)?),
+        ListFormat::Table => print::write(Text::table(&RuleListing::columns(), [shown.cells()])),
+    }
+}
+
+async fn remove(mut ids: Vec<i64>, tables: &TableAccess) -> anyhow::Result<()> {
+    ids.sort_unstable();
+    ids.dedup();
+    let edits: Vec<Edit> = ids.iter().map(|id| Edit::Remove(Table::JitsiProperty, *id)).collect();
+    let removed = EditSession::new(&*tables.source, Which::None).commit(edits, |_| ()).await;
+    removed.map_err(|error| match error.downcast_ref() {
+        Some(source::SourceError::Gone { id, .. }) => anyhow!("{}; nothing was removed", no_rule(*id)),
+        _ => error,
+    })?;
+    print::done(Text::line(format_args!("removed {}", listing::rules_of(&ids))));
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! What is told: every key, its winner, and those that lost to it.
+//! The report: every key, the rule that wins, and those that lost to it.
 
 use hashbrown::HashMap;
 use serde::Serialize;
@@ -144,15 +144,20 @@ impl ExplainReport {
                 key.rules.push(rule);
             }
         }
+        report.sort(&traced);
+        report
+    }
+
+    /// Puts the keys into the order of the answer; those that are not in it come last.
+    fn sort(&mut self, traced: &[Traced<'_>]) {
         let orders: HashMap<i64, RuleOrder> =
             traced.iter().filter_map(|traced| Some((traced.row.id, traced.rule.as_ref()?.order))).collect();
         // Stable, so that the others stay in the order of their first rules.
-        report.keys.sort_by_key(|key| {
+        self.keys.sort_by_key(|key| {
             let winner = key.rules.first().filter(|_| key.value.is_some());
             let order = winner.and_then(|rule| orders.get(&rule.id)).copied();
             (order.is_none(), order)
         });
-        report
     }
 }
 
