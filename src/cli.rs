@@ -1,4 +1,4 @@
-//! What was typed: the options, the commands, and what comes of them.
+//! The command line: options, commands, and what they print.
 
 pub mod args;
 pub mod commands;

@@ -110,7 +110,7 @@ fn run_on<T>(
 ) -> anyhow::Result<T> {
     let runtime = runtime.enable_all().build()?;
     let done = runtime.block_on(task);
-    // Whatever still runs then, such as a load, has nobody waiting for it.
+    // Nothing waits for what still runs then, such as a load.
     runtime.shutdown_timeout(Duration::from_millis(100));
     done
 }

@@ -115,7 +115,7 @@ where
         .with_max_level(if verbose { LevelFilter::DEBUG } else { LevelFilter::INFO })
         .with_writer(queued)
         .with_target(false)
-        // Telling of it on the same stream would panic where nobody reads.
+        // A message about it on the same stream would panic if the stream is closed.
         .log_internal_errors(false)
         .with_ansi(colours);
     // A second start, as in tests of one process, keeps the first log.

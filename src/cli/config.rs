@@ -1,4 +1,4 @@
-//! What was typed → what is to be done, checked.
+//! What was typed, checked → what is to be done.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -83,7 +83,7 @@ pub struct Serve {
     pub access_log: bool,
     /// `--metrics-tenants`
     pub metrics_tenants: bool,
-    /// What the admin listener answers, and to whom.
+    /// Who may ask the admin listener, and for what.
     pub operators: http::Admin,
 }
 
@@ -238,7 +238,7 @@ pub fn admin_key(path: &Path) -> Result<AdminKey, ConfigError> {
     if secret.len() < admin_key::SHORTEST {
         return usage(format!(
             "--admin-secret-file {}: its first line must have at least {} characters; `openssl rand -hex 32` \
-             makes one",
+             creates one",
             path.display(),
             admin_key::SHORTEST
         ));

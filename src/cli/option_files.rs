@@ -1,4 +1,4 @@
-//! Files that options name.
+//! Files and passwords that options name.
 
 use std::path::{Path, PathBuf};
 

@@ -118,7 +118,7 @@ pub fn note(what: impl Display) {
     say(format_args!("note: {what}"));
 }
 
-/// Says something on standard error that is no failure and worth a look.
+/// Warns of something on standard error that is no failure.
 pub fn warn(what: impl Display) {
     say(format_args!("warning: {what}"));
 }
@@ -172,7 +172,7 @@ pub fn list<T: Serialize>(
     })
 }
 
-/// Prints what was done. It is done even if nobody can be told.
+/// Prints what was done. It is done even if it cannot be printed.
 pub fn done(text: Text) {
     if let Err(why) = write(text) {
         note(format_args!("it is done, but standard output cannot be written: {why:#}"));

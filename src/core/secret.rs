@@ -1,5 +1,5 @@
-//! Which values of properties are secrets, by the names of the properties: what
-//! `check` warns of is what lists, `explain` and imports hide.
+//! Which values of properties are secrets, by the names of the properties: the one
+//! rule by which `check` warns, and by which lists, `explain` and imports hide.
 //!
 //! In doubt a value is a secret.
 

@@ -33,7 +33,7 @@ pub struct FileUser {
 pub struct FileRule {
     /// The tenant; empty for all.
     pub domain: String,
-    /// Whom it is for.
+    /// Who it is for.
     pub subject: String,
     /// Priority among subjects; `None` for the database's `NULL`.
     pub spriority: Option<i32>,
@@ -51,7 +51,7 @@ pub struct FileRule {
 pub struct FileError {
     /// Where, counted from 1.
     pub line: u64,
-    /// What, and how to mend it.
+    /// What, and how to fix it.
     pub what: String,
 }
 
@@ -61,8 +61,8 @@ impl FileError {
     }
 }
 
-/// The priority that a rule gets where none is said. The more it is for somebody,
-/// the sooner it counts; and all before what setup seeds, which has 10.
+/// The priority of a rule that has none. The fewer clients it is for, the sooner it
+/// counts; all come before what setup inserts, which has 10.
 pub fn default_spriority(subject: &str, domain: &str) -> i32 {
     match (subject.trim_end().eq_ignore_ascii_case("default"), domain.trim_end()) {
         (false, _) => 5,
@@ -71,7 +71,7 @@ pub fn default_spriority(subject: &str, domain: &str) -> i32 {
     }
 }
 
-/// The priority that a rule gets among those, where none is said.
+/// The second priority of a rule that has none.
 pub const DEFAULT_PPRIORITY: i32 = 10;
 
 impl FileUser {

@@ -2,12 +2,14 @@
 
 use std::process::ExitCode;
 
+use anyhow::anyhow;
+
 use crate::cli::args::{self, ListFormat};
 use crate::cli::config::TableAccess;
 use crate::cli::error::{ConfigError, usage};
 use crate::cli::print::{self, Text, number, text};
 use crate::cli::{edit_session, password};
-use crate::ops::explain::{self, ClientRequest, ExplainReport, RuleReport};
+use crate::ops::explain::{self, ClientRequest, ExplainRefusal, ExplainReport, RuleReport};
 
 /// The longest value that a table shows; `--format json` shows all of it.
 const WIDEST: usize = 60;
@@ -21,10 +23,10 @@ pub async fn explain(options: args::ExplainArgs) -> anyhow::Result<ExitCode> {
     let TableAccess { source, snapshot: rows, params: settings } = TableAccess::new(tables)?;
     let sent = params.into_iter().map(pair).collect::<Result<Vec<_>, _>>()?;
     let password = password_stdin.then(password::read).transpose()?;
-    let request = ClientRequest::read(&user, &sent, password.as_ref(), &settings)?;
+    let request = ClientRequest::read(&user, &sent, password.as_ref(), &settings).map_err(with_option)?;
     let (users, rules) = edit_session::read(&*source).await?;
     let snapshot = explain::snapshot(rows.clone(), &users, &rules);
-    let session = request.sign_in(&snapshot, &users)?;
+    let session = request.sign_in(&snapshot, &users).map_err(with_option)?;
     let report = ExplainReport::new(&snapshot, &rows, session, &request, &rules, all);
     if !session.can_sign_in() {
         print::note(format_args!(
@@ -46,6 +48,17 @@ pub async fn explain(options: args::ExplainArgs) -> anyhow::Result<ExitCode> {
         ListFormat::Table => print::write(table(&report))?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The refusal with the option that helps.
+fn with_option(refusal: ExplainRefusal) -> anyhow::Error {
+    match refusal {
+        ExplainRefusal::Argument(_) => anyhow!("{refusal}: use --password-stdin"),
+        ExplainRefusal::WrongPassword(_) => {
+            anyhow!("{refusal}; leave out --password-stdin to see the rules")
+        }
+        _ => refusal.into(),
+    }
 }
 
 /// `param=value`

@@ -57,7 +57,7 @@ async fn add(user: &str, typed: &args::PasswordArgs, tables: &TableAccess) -> an
     }
     let who = UserLookup::new(name, domain, &tables.snapshot);
     if !typed.password_stdin {
-        // Nobody is to type a password twice for nothing.
+        // Before the password is typed for nothing.
         who.find(tables).await?.must_be_new()?;
     }
     row.password = hash(user, typed, storage, name, domain, tables)?;
@@ -108,7 +108,7 @@ async fn passwd(user: &str, typed: &args::PasswordArgs, tables: &TableAccess) ->
         let others: Vec<i64> = found.users.iter().map(|row| row.id).collect();
         print::warn(format_args!(
             "this is id {id}, the lowest and the only one that counts: the same name is also that of {}; \
-             remove what is too much with `jitsiprovs user remove --id ID`",
+             remove the others with `jitsiprovs user remove --id ID`",
             listing::ids(&others),
         ));
     }
@@ -138,7 +138,7 @@ fn storage(typed: Option<args::Hash>, format: PwdFmt) -> Result<Storage, ConfigE
     }
 }
 
-/// Asks for the password and makes the cell to store.
+/// Asks for the password and hashes it for the table.
 fn hash(
     whose: &str,
     typed: &args::PasswordArgs,

@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_mended_is_told() {
+    fn what_was_fixed_is_reported() {
         assert_eq!(stored("a\\", Follows::End).1, [Mended::TrailingBackslash]);
         assert_eq!(stored("a\\", Follows::Parameter), ("a".into(), vec![Mended::BackslashBeforeParameter]));
         assert_eq!(stored("\\ux", Follows::End).1, [Mended::BadUnicodeEscape]);
@@ -215,7 +215,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_parameter_is_one_line_of_ascii_of_the_length_foretold(value in any::<String>(), in_key: bool) {
+        fn a_parameter_is_one_line_of_ascii_of_the_announced_length(value in any::<String>(), in_key: bool) {
             let place = if in_key { Side::Key } else { Side::Value };
             let written = param(&value, place);
             prop_assert!(written.bytes().all(|byte| (0x20..0x7f).contains(&byte)));
@@ -232,7 +232,7 @@ mod tests {
         fn stored_text_is_one_line_of_ascii_and_its_escapes_are_complete(text in r"[a\\u0é\n\r ]{0,12}") {
             let (written, _) = stored(&text, Follows::End);
             prop_assert!(written.is_ascii() && !written.contains(['\r', '\n']));
-            // Written text is stable: nothing is left to mend in it.
+            // Written text is stable: nothing is left to fix in it.
             prop_assert_eq!(stored(&written, Follows::End), (written, vec![]));
         }
     }

@@ -146,7 +146,7 @@ impl KeyFacts {
         KeyFacts {
             fault,
             names: names_of(piece, "property_key", options),
-            // Of one that ends with a parameter nobody knows.
+            // How a key ends that ends with a parameter is not known.
             is_logged: !key.ends_with(client::UNLOGGED) && !piece.tail().is_empty(),
             name: secret::NameHint::of(&key),
             is_mandatory: key == client::MANDATORY,

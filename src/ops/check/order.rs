@@ -52,7 +52,7 @@ fn never_win(rules: &RuleTable<'_>, run: &[Fact], report: &mut CheckReport, mut 
             AudienceHash::Everyone => "for everyone of its tenant",
             _ => "for the same subject of all tenants",
         };
-        let mend = match (winner.subject == fact.subject, winner.value == fact.value) {
+        let fix = match (winner.subject == fact.subject, winner.value == fact.value) {
             (true, true) => "remove one of them",
             (true, false) => "remove one of them, or give one another key",
             (false, _) => "remove it, or give it smaller priorities",
@@ -60,7 +60,7 @@ fn never_win(rules: &RuleTable<'_>, run: &[Fact], report: &mut CheckReport, mut 
         report.add_rule(
             Code::NeverWins,
             fact.order.id,
-            format!("id {id}, {of}, has the same key and always precedes it: {mend}"),
+            format!("id {id}, {of}, has the same key and always precedes it: {fix}"),
         );
     }
 }

@@ -60,7 +60,7 @@ pub(super) struct RuleSubject {
     twin: u32,
 }
 
-/// What matters of [`Audience`]: names are told apart by a keyed hash of 64 bits.
+/// What matters of [`Audience`]: names are compared by a keyed hash of 64 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum AudienceHash {
     Everyone,
@@ -190,8 +190,8 @@ impl<'s> RuleTable<'s> {
         &self.properties[fact.property as usize].text
     }
 
-    /// Whether some request can match the subjects of both. What nobody knows is
-    /// taken for no: two values may be of one parameter.
+    /// Whether some request can certainly match the subjects of both. Two values of
+    /// bare words may belong to one parameter, so they count as not meeting.
     pub fn may_meet(&self, one: &Fact, other: &Fact) -> bool {
         let [one, other] = [one, other].map(|fact| (fact.subject, self.subject(fact)));
         let is_of = |(number, _): (u32, RuleSubject), tenant: u32| match self.users.get(&number) {

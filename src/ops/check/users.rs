@@ -68,7 +68,7 @@ pub(super) fn check(snapshot: &Snapshot, settings: &CheckSettings, report: &mut 
             }
             (None, Some(rule)) => {
                 let what = format!(
-                    "the tenant {name} has no users, so its rules ({}) are for nobody: add users, or correct the domain",
+                    "the tenant {name} has no users, so its rules ({}) match no client: add users, or correct the domain",
                     tenant.rules
                 );
                 report.add_rule(Code::NoUsers, rule, what);
@@ -87,10 +87,10 @@ fn weak_hash(weakness: Weakness, id: i64, of: &str, report: &mut CheckReport) {
             (Code::WeakHa1, "stored as SIP servers need it, which is guessed quickly".to_owned())
         }
     };
-    let mend = if code == Code::WeakHa1 {
+    let fix = if code == Code::WeakHa1 {
         "keep the table from others"
     } else {
-        "set it anew with `jitsiprovs user passwd`"
+        "set it again with `jitsiprovs user passwd`"
     };
-    report.add(code, Table::UserAuth, id, format!("{of} {what}: {mend}"));
+    report.add(code, Table::UserAuth, id, format!("{of} {what}: {fix}"));
 }

@@ -1,5 +1,5 @@
 //! A Jitsi's `sip-communicator.properties`, read as `java.util.Properties.load`
-//! reads it, but for the escapes: keys and values stay as they are written, since
+//! reads it, except for the escapes: keys and values stay as they are written, since
 //! rules have the same syntax.
 
 use hashbrown::{HashMap, HashSet};
@@ -75,7 +75,7 @@ pub fn literal(text: &str) -> String {
 pub struct Target<'t> {
     /// The tenant; empty for all.
     pub domain: &'t str,
-    /// Whom they are for.
+    /// Who they are for.
     pub subject: &'t str,
     /// Their priority among subjects.
     pub spriority: i32,

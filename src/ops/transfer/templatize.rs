@@ -1,5 +1,5 @@
-//! One account's own values → placeholders, so that its properties become
-//! everybody's.
+//! Replaces one account's own values by placeholders, so that its properties fit
+//! every user.
 
 use std::ops::Range;
 

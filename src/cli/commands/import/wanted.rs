@@ -199,8 +199,8 @@ fn templates(
     let secrets = templates.iter().filter(|(_, key, value)| is_secret(key, value)).count();
     if secrets > 0 {
         note(format_args!(
-            "{} among the properties, which everyone whom the rules are for will get: \
-             --templatize puts the own password of each in place of that of one account; remove the others",
+            "{} among the properties, which everyone with these rules will get: \
+             --templatize replaces the password of one account by each user's own; remove the others",
             counted(secrets, "stored secret")
         ));
     }
