@@ -1,14 +1,18 @@
-//! What was typed: the options, the commands, and what comes of them.
+//! The command line: options, commands, and what they print.
 
 pub mod advice;
 pub mod args;
 pub mod commands;
 pub mod config;
 mod edit_session;
+pub mod error;
+mod listing;
+mod option_files;
 pub mod options;
 mod password;
 pub mod print;
 mod progress;
+mod source;
 
 use clap::Parser;
 

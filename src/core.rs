@@ -1,6 +1,7 @@
 //! Values and rules: no files, no network, no clock.
 
 pub mod cell;
+pub mod client;
 pub mod columns;
 pub mod conventions;
 pub mod credential;

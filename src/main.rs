@@ -10,7 +10,8 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use jitsiprovs::cli::Cli;
 use jitsiprovs::cli::args::Command;
-use jitsiprovs::cli::config::{self, Config, Daemon, Serve, Task};
+use jitsiprovs::cli::config::{Config, Daemon, Serve, Task};
+use jitsiprovs::cli::error::ConfigError;
 use jitsiprovs::cli::{advice, commands, print};
 use jitsiprovs::process::background;
 use jitsiprovs::process::pidfile::Pidfile;
@@ -27,7 +28,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     process::tidy();
     run(Cli::parse()).unwrap_or_else(|error| {
-        if let Some(config::ConfigError::Usage(message)) = error.downcast_ref() {
+        if let Some(ConfigError::Usage(message)) = error.downcast_ref() {
             let message = visible::escape(message, EscapeStyle::Braces);
             typed_command().error(ErrorKind::ValueValidation, message).exit();
         }
@@ -109,7 +110,7 @@ fn run_on<T>(
 ) -> anyhow::Result<T> {
     let runtime = runtime.enable_all().build()?;
     let done = runtime.block_on(task);
-    // Whatever still runs then, such as a load, has nobody waiting for it.
+    // Nothing waits for what still runs then, such as a load.
     runtime.shutdown_timeout(Duration::from_millis(100));
     done
 }

@@ -4,12 +4,12 @@
 mod queue;
 pub mod visible;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anstream::{AutoStream, ColorChoice};
 use anyhow::Context;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use syslog_tracing::Syslog;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -22,37 +22,8 @@ pub use syslog_tracing::Facility;
 /// How long the end waits for a slow reader of the log.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-const FACILITIES: [(&str, Facility); 18] = [
-    ("auth", Facility::Auth),
-    ("authpriv", Facility::AuthPriv),
-    ("cron", Facility::Cron),
-    ("daemon", Facility::Daemon),
-    ("ftp", Facility::Ftp),
-    ("lpr", Facility::Lpr),
-    ("mail", Facility::Mail),
-    ("news", Facility::News),
-    ("user", Facility::User),
-    ("uucp", Facility::Uucp),
-    ("local0", Facility::Local0),
-    ("local1", Facility::Local1),
-    ("local2", Facility::Local2),
-    ("local3", Facility::Local3),
-    ("local4", Facility::Local4),
-    ("local5", Facility::Local5),
-    ("local6", Facility::Local6),
-    ("local7", Facility::Local7),
-];
-
-/// Understands `--syslog-facility`.
-pub fn facility() -> impl TypedValueParser<Value = Facility> {
-    let named =
-        |name: String| FACILITIES.iter().find(|(known, _)| *known == name).map(|(_, facility)| *facility);
-    PossibleValuesParser::new(FACILITIES.map(|(name, _)| name))
-        .map(move |name| named(name).unwrap_or(Facility::Daemon))
-}
-
-/// What a log line looks like (`--log-format`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+/// What a log line looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
     /// A line of text, coloured on a terminal.
     #[default]
@@ -66,7 +37,7 @@ pub enum Format {
 pub struct LogOptions {
     /// What a line looks like.
     pub format: Format,
-    /// Debug messages too (`--verbose`).
+    /// Debug messages too.
     pub verbose: bool,
     /// To this part of syslog instead of standard error.
     pub syslog: Option<Facility>,
@@ -131,8 +102,7 @@ where
     W: Write + Send + 'static,
 {
     let LogOptions { format, verbose, syslog } = options;
-    let is_liked = std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-    let colours = syslog.is_none() && is_liked && io::stderr().is_terminal();
+    let colours = syslog.is_none() && AutoStream::choice(&io::stderr()) != ColorChoice::Never;
     let look = LineFormat {
         // Syslog ends lines, and notes time and level, itself.
         has_end: syslog.is_none(),
@@ -145,7 +115,7 @@ where
         .with_max_level(if verbose { LevelFilter::DEBUG } else { LevelFilter::INFO })
         .with_writer(queued)
         .with_target(false)
-        // Telling of it on the same stream would panic where nobody reads.
+        // A message about it on the same stream would panic if the stream is closed.
         .log_internal_errors(false)
         .with_ansi(colours);
     // A second start, as in tests of one process, keeps the first log.

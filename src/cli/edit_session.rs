@@ -17,7 +17,7 @@ use crate::source::{self, Boxed, Source, Transaction, Which};
 const AHEAD: usize = 16;
 /// Edits in a batch.
 const BATCH: usize = 1000;
-/// After so long people wonder what is going on.
+/// Whoever waits longer than this wants to know why.
 const SILENCE: Duration = Duration::from_secs(2);
 
 /// Shows `look` rows of the tables, all as of one moment.
@@ -110,15 +110,14 @@ impl<'s> EditSession<'s> {
         Err(source::SourceError::Cancelled.into())
     }
 
-    /// Makes all `edits` or none of them. `made` is told how many are on their
-    /// way.
+    /// Does all `edits` or none of them. `sent` gets how many are on their way.
     ///
     /// # Errors
-    /// When one cannot be made: then none is.
+    /// When one cannot be done: then none is.
     pub async fn commit(
         mut self,
         edits: impl IntoIterator<Item = Edit>,
-        mut made: impl FnMut(usize),
+        mut sent: impl FnMut(usize),
     ) -> anyhow::Result<()> {
         self.read(|_| ()).await?;
         let EditSession { work, edits: sender, all, .. } = self;
@@ -131,7 +130,7 @@ impl<'s> EditSession<'s> {
                 if count == 0 || sender.send(batch).await.is_err() {
                     break;
                 }
-                made(count);
+                sent(count);
             }
             drop(sender);
             let _ = all.send(());

@@ -6,10 +6,10 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::builder::FalseyValueParser;
+use clap::builder::{FalseyValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
-use crate::telemetry::{self, Facility, Format};
+use crate::telemetry::{Facility, Format};
 
 /// In the environment a flag is anything but 0, no, false, off or nothing.
 fn flag() -> FalseyValueParser {
@@ -57,22 +57,22 @@ pub struct ListenOptions {
     /// File of the private key, for HTTPS
     #[arg(long, alias = "ssl_keyfile", env = "JITSIPROVS_SSL_KEYFILE", value_name = "FILE")]
     pub ssl_keyfile: Option<PathBuf>,
-    /// File of the certificate and those that lead from it to a known one
+    /// File of the certificate, followed by its intermediate certificates
     #[arg(long, alias = "ssl_certfile", env = "JITSIPROVS_SSL_CERTFILE", value_name = "FILE")]
     pub ssl_certfile: Option<PathBuf>,
-    /// Address or network of proxies whose X-Forwarded-For or PROXY header is believed; may be repeated
+    /// Address or network of proxies whose X-Forwarded-For or PROXY header is believed; can be repeated
     #[arg(long, env = "JITSIPROVS_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
     pub trusted_proxy: Vec<String>,
-    /// Address for operators: /healthz, /readyz, /metrics, /status, POST /reload
+    /// Address of the admin listener: /healthz, /readyz, /metrics, /status, POST /reload
     #[arg(long, env = "JITSIPROVS_ADMIN_IP", value_name = "IP", default_value = "127.0.0.1")]
     pub admin_ip: IpAddr,
-    /// Port for operators [default: none]
+    /// Port of the admin listener [default: none]
     #[arg(long, env = "JITSIPROVS_ADMIN_PORT", value_name = "PORT")]
     pub admin_port: Option<u16>,
-    /// Name by which operators ask, besides addresses and localhost; may be repeated
+    /// Host name of the admin listener in requests, besides addresses and localhost; can be repeated
     #[arg(long, env = "JITSIPROVS_ADMIN_HOST", value_name = "NAME", value_delimiter = ',')]
     pub admin_host: Vec<String>,
-    /// File whose first line is a secret of all nodes: lets `status` and `diff` compare rows
+    /// File whose first line is a secret that all nodes share: lets `status` and `diff` compare rows
     #[arg(long, env = "JITSIPROVS_ADMIN_SECRET_FILE", value_name = "FILE")]
     pub admin_secret_file: Option<PathBuf>,
 }
@@ -81,7 +81,7 @@ pub struct ListenOptions {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitOptions {
-    /// Connections at once; the next ones wait
+    /// Most connections at once; more wait
     #[arg(
         long,
         env = "JITSIPROVS_MAX_CONNECTIONS",
@@ -90,7 +90,7 @@ pub struct LimitOptions {
         value_parser = clap::value_parser!(u32).range(1..)
     )]
     pub max_connections: u32,
-    /// Seconds for a PROXY header, for a TLS handshake, and for the head of a request
+    /// Seconds for a PROXY header, for a TLS handshake and for the head of a request
     #[arg(long, env = "JITSIPROVS_HEADER_TIMEOUT", value_name = "SECONDS", default_value_t = 10.0)]
     pub header_timeout: f64,
     /// Seconds for the body of a request
@@ -99,11 +99,11 @@ pub struct LimitOptions {
     /// Seconds between requests of a connection, and for an answer to be read
     #[arg(long, env = "JITSIPROVS_IDLE_TIMEOUT", value_name = "SECONDS", default_value_t = 75.0)]
     pub idle_timeout: f64,
-    /// Wrong passwords for an account from one address before it is 429; ten times as many for an
-    /// address, or for an account from anywhere; 0 for no limit
+    /// Wrong passwords for an account from one address until the answer is 429; ten times as many for
+    /// an address, or for an account from anywhere; 0 for no limit
     #[arg(long, env = "JITSIPROVS_AUTH_FAIL_LIMIT", value_name = "NUMBER", default_value_t = 10)]
     pub auth_fail_limit: u32,
-    /// Seconds over which they are counted
+    /// Seconds over which wrong passwords are counted
     #[arg(long, env = "JITSIPROVS_AUTH_FAIL_WINDOW", value_name = "SECONDS", default_value_t = 60.0)]
     pub auth_fail_window: f64,
 }
@@ -112,7 +112,7 @@ pub struct LimitOptions {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Database")]
 pub struct DatabaseOptions {
-    /// Kind of database [default: mysql if an option below is given that only MySQL has, else sqlite]
+    /// Kind of database [default: mysql if an option for MySQL is given, else sqlite]
     #[arg(long, alias = "db_type", env = "JITSIPROVS_DB_TYPE", value_name = "KIND")]
     pub db_type: Option<DbType>,
     /// SQLite: the file [default: /var/lib/jitsiprovs/jitsiprovs.db]
@@ -151,22 +151,23 @@ pub struct DatabaseOptions {
     /// MySQL: file of the certificates that --db-tls verify trusts [default: the usual public ones]
     #[arg(long, env = "JITSIPROVS_DB_TLS_CA", value_name = "FILE")]
     pub db_tls_ca: Option<PathBuf>,
-    /// Your own SELECT of username, domain, password and, if you like, id
+    /// SELECT of username, domain, password and, optionally, id, in place of the usual table
     #[arg(long, env = "JITSIPROVS_AUTH_QUERY", value_name = "SQL")]
     pub auth_query: Option<String>,
-    /// Your own SELECT of domain, subject, spriority, ppriority, key, value and, if you like, id
+    /// SELECT of domain, subject, spriority, ppriority, key, value and, optionally, id, in place of
+    /// the usual table
     #[arg(long, env = "JITSIPROVS_RULES_QUERY", value_name = "SQL")]
     pub rules_query: Option<String>,
 }
 
-/// Making the database.
+/// Creating the database.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Setup")]
 pub struct SetupOptions {
-    /// Make or upgrade the tables, keep what is in them, and end
+    /// Create or upgrade the tables, keep what is in them, and exit
     #[arg(long, env = "JITSIPROVS_SETUP", value_parser = flag())]
     pub setup: bool,
-    /// MySQL: administrator, who also makes database and account [default with a password: root]
+    /// MySQL: administrator, who also creates database and account [default with a password: root]
     #[arg(long, alias = "db_admin", env = "JITSIPROVS_DB_ADMIN", value_name = "NAME")]
     pub db_admin: Option<String>,
     /// MySQL: the administrator's password [default: none]
@@ -190,13 +191,13 @@ pub struct SetupOptions {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Users and rules")]
 pub struct RowOptions {
-    /// How passwords are stored; argon2id, bcrypt and SHA-crypt hashes are recognised in any case
+    /// How passwords are stored; argon2id, bcrypt and SHA-crypt hashes are always recognised
     #[arg(long, alias = "pwd_fmt", env = "JITSIPROVS_PWD_FMT", value_name = "FORMAT", default_value = "md5")]
     pub pwd_fmt: PwdFmtOption,
     /// Realm in ha1 passwords [default: the user's domain]
     #[arg(long, env = "JITSIPROVS_REALM", value_name = "REALM")]
     pub realm: Option<String>,
-    /// Let case and trailing spaces count in usernames, domains and subjects
+    /// Compare names exactly, including case and trailing spaces
     #[arg(long, env = "JITSIPROVS_CASE_SENSITIVE", value_parser = flag())]
     pub case_sensitive: bool,
 }
@@ -205,10 +206,10 @@ pub struct RowOptions {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Reload")]
 pub struct ReloadOptions {
-    /// Load everything every so many seconds, whatever the changes say; 0 for never
+    /// Seconds between loads of everything, besides loads of changes; 0 for never
     #[arg(long, env = "JITSIPROVS_RELOAD_INTERVAL", value_name = "SECONDS", default_value_t = 300.0)]
     pub reload_interval: f64,
-    /// Ask for changes every so many seconds, where --setup has made a table of them; 0 for never
+    /// Seconds between polls for changes, if --setup has created a table of them; 0 for never
     #[arg(long, env = "JITSIPROVS_POLL_INTERVAL", value_name = "SECONDS", default_value_t = 1.0)]
     pub poll_interval: f64,
     /// Hold back a reload that loses more than this share of the users or of the rules
@@ -220,13 +221,13 @@ pub struct ReloadOptions {
         value_parser = clap::value_parser!(u8).range(0..=100)
     )]
     pub max_shrink: u8,
-    /// Hold nothing back
+    /// Never hold back a reload
     #[arg(long, env = "JITSIPROVS_ALLOW_SHRINK", value_parser = flag())]
     pub allow_shrink: bool,
-    /// Keep what is served in this file too, and start with it while the database is down
+    /// Also keep what is served in this file, and start from it while the database is down
     #[arg(long, env = "JITSIPROVS_STATE_FILE", value_name = "FILE")]
     pub state_file: Option<PathBuf>,
-    /// Answer a failed sign-in with 503 when the database has been out of reach for so many seconds
+    /// Answer failed sign-ins with 503 once the database has been unreachable for this many seconds
     #[arg(long, env = "JITSIPROVS_STALE_AFTER", value_name = "SECONDS", default_value_t = 60.0)]
     pub stale_after: f64,
 }
@@ -235,10 +236,10 @@ pub struct ReloadOptions {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Requests")]
 pub struct RequestOptions {
-    /// Tenant of a request that names none
+    /// Tenant of requests that name none
     #[arg(long, env = "JITSIPROVS_DEFAULT_DOMAIN", value_name = "DOMAIN", default_value = "localdomain")]
     pub default_domain: String,
-    /// Another name for a parameter, besides user, pass, os and hw; may be repeated
+    /// Another name for a parameter, besides user, pass, os and hw; can be repeated
     #[arg(long, env = "JITSIPROVS_PARAM_ALIAS", value_name = "NAME=PARAMETER", value_delimiter = ',')]
     pub param_alias: Vec<String>,
 }
@@ -253,16 +254,16 @@ pub struct ProcessOptions {
     /// File that holds the process id while it runs [default in the background: /run/jitsiprovs.pid]
     #[arg(long, env = "JITSIPROVS_PIDFILE", value_name = "FILE")]
     pub pidfile: Option<PathBuf>,
-    /// Become this user, given by name or number, before the first request is answered
+    /// Run as this user, given by name or number
     #[arg(long, env = "JITSIPROVS_USER", value_name = "USER")]
     pub user: Option<String>,
-    /// Become this group [default: the user's]
+    /// Run as this group [default: the user's]
     #[arg(long, env = "JITSIPROVS_GROUP", value_name = "GROUP")]
     pub group: Option<String>,
-    /// Log debug messages too
+    /// Also log debug messages
     #[arg(short, long, env = "JITSIPROVS_VERBOSE", value_parser = flag())]
     pub verbose: bool,
-    /// What a log line looks like
+    /// Form of a log line
     #[arg(long, env = "JITSIPROVS_LOG_FORMAT", value_name = "FORMAT", default_value = "human")]
     pub log_format: Format,
     /// Part of syslog to log to in the background
@@ -271,16 +272,16 @@ pub struct ProcessOptions {
         env = "JITSIPROVS_SYSLOG_FACILITY",
         value_name = "FACILITY",
         default_value = "daemon",
-        value_parser = telemetry::facility()
+        value_parser = facility()
     )]
     pub syslog_facility: Facility,
     /// Do not log each request
     #[arg(long, env = "JITSIPROVS_NO_ACCESS_LOG", value_parser = flag())]
     pub no_access_log: bool,
-    /// Count requests for each tenant too
+    /// Also count requests for each tenant
     #[arg(long, env = "JITSIPROVS_METRICS_TENANTS", value_parser = flag())]
     pub metrics_tenants: bool,
-    /// Seconds to wait at the end for requests under way
+    /// Seconds to wait for requests in progress when the server stops
     #[arg(long, env = "JITSIPROVS_DRAIN_TIMEOUT", value_name = "SECONDS", default_value_t = 10)]
     pub drain_timeout: u64,
 }
@@ -317,4 +318,46 @@ pub enum PwdFmtOption {
     /// Hexadecimal SHA-256 of username:realm:password
     #[value(name = "ha1_sha256", alias = "ha1-sha256")]
     Ha1Sha256,
+}
+
+impl ValueEnum for Format {
+    fn value_variants<'a>() -> &'a [Format] {
+        &[Format::Human, Format::Json]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Format::Human => PossibleValue::new("human").help("A line of text, coloured on a terminal"),
+            Format::Json => PossibleValue::new("json").help("A JSON object a line"),
+        })
+    }
+}
+
+/// Values of --syslog-facility.
+const FACILITIES: [(&str, Facility); 18] = [
+    ("auth", Facility::Auth),
+    ("authpriv", Facility::AuthPriv),
+    ("cron", Facility::Cron),
+    ("daemon", Facility::Daemon),
+    ("ftp", Facility::Ftp),
+    ("lpr", Facility::Lpr),
+    ("mail", Facility::Mail),
+    ("news", Facility::News),
+    ("user", Facility::User),
+    ("uucp", Facility::Uucp),
+    ("local0", Facility::Local0),
+    ("local1", Facility::Local1),
+    ("local2", Facility::Local2),
+    ("local3", Facility::Local3),
+    ("local4", Facility::Local4),
+    ("local5", Facility::Local5),
+    ("local6", Facility::Local6),
+    ("local7", Facility::Local7),
+];
+
+fn facility() -> impl TypedValueParser<Value = Facility> {
+    let named =
+        |name: String| FACILITIES.iter().find(|(known, _)| *known == name).map(|(_, facility)| *facility);
+    PossibleValuesParser::new(FACILITIES.map(|(name, _)| name))
+        .map(move |name| named(name).unwrap_or(Facility::Daemon))
 }

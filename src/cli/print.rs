@@ -7,6 +7,7 @@
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
+use anstream::{AutoStream, ColorChoice};
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 
@@ -117,7 +118,7 @@ pub fn note(what: impl Display) {
     say(format_args!("note: {what}"));
 }
 
-/// Says something on standard error that is no failure and worth a look.
+/// Warns of something on standard error that is no failure.
 pub fn warn(what: impl Display) {
     say(format_args!("warning: {what}"));
 }
@@ -144,12 +145,10 @@ fn tell(what: impl Display, end: &str) {
     let _ = write!(stderr, "{}{end}", escape(&what, EscapeStyle::Braces)).and_then(|()| stderr.flush());
 }
 
-/// Whether standard output is a terminal that shows colours, and somebody likes
-/// them.
+/// Whether standard output shows colours, and the user wants them.
+#[expect(clippy::disallowed_methods, reason = "nothing is written")]
 fn is_coloured() -> bool {
-    let is_unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-    is_terminal() && !is_unwanted && !is_dumb
+    AutoStream::choice(&io::stdout()) != ColorChoice::Never
 }
 
 #[expect(clippy::disallowed_methods, reason = "nothing is written")]
@@ -173,7 +172,7 @@ pub fn list<T: Serialize>(
     })
 }
 
-/// Prints what was done. It is done even if nobody can be told.
+/// Prints what was done. It is done even if it cannot be printed.
 pub fn done(text: Text) {
     if let Err(why) = write(text) {
         note(format_args!("it is done, but standard output cannot be written: {why:#}"));

@@ -1,18 +1,17 @@
-//! How far something is that takes its time.
+//! A progress bar for what takes long.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// What takes less needs no bar.
+/// What takes less time needs no bar.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A bar on standard error, if that is a terminal and somebody has waited for
-/// it.
+/// A bar on standard error, if that is a terminal and it takes longer than a moment.
 pub struct Progress {
     what: &'static str,
-    /// 0 where nobody knows.
+    /// 0 if it is not known.
     total: u64,
     done: u64,
     begun: Instant,
@@ -21,7 +20,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Begins; `total` is 0 where nobody knows.
+    /// Begins; `total` is 0 if it is not known.
     #[expect(clippy::disallowed_methods, reason = "nothing is written")]
     pub fn new(what: &'static str, total: usize) -> Progress {
         let is_wanted = std::io::stderr().is_terminal();

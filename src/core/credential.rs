@@ -19,6 +19,8 @@ use sha_crypt::{PasswordVerifier, ShaCrypt};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::core::problem::Code;
+
 pub use making::{Storage, UnstorablePassword, hash, stored_as};
 pub use weakness::Weakness;
 pub use wrong::{Guess, WrongPasswords};
@@ -65,14 +67,14 @@ pub enum UnusableHash {
 }
 
 impl UnusableHash {
-    /// Its kind, in a short name that stays as it is.
-    pub fn code(self) -> &'static str {
+    /// What kind of finding it is.
+    pub fn code(self) -> Code {
         match self {
-            UnusableHash::Empty => "no-password",
+            UnusableHash::Empty => Code::NoPassword,
             UnusableHash::Unknown
             | UnusableHash::Foreign
             | UnusableHash::Damaged(_)
-            | UnusableHash::TooCostly(_) => "bad-password",
+            | UnusableHash::TooCostly(_) => Code::BadPassword,
         }
     }
 }

@@ -1,25 +1,183 @@
-//! What is wrong with a row.
+//! What can be wrong with a row: every kind of finding, how bad it is, and what a
+//! load reports.
 
 use std::fmt;
 
+use serde::{Serialize, Serializer};
+
 use super::model::Table;
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Somebody does not get what the row says.
+    Error,
+    /// It does something else than was probably meant, or harms.
+    Warning,
+    /// Worth knowing; may well be meant.
+    Hint,
+}
+
+impl Severity {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Hint => "hint",
+        }
+    }
+}
+
+/// Declares every code once: its variant, its name, its severity and what it means.
+macro_rules! codes {
+    ($($code:ident $name:literal $severity:ident $meaning:literal;)*) => {
+        /// A kind of finding. Its name does not change between versions: operators
+        /// filter by it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Code {
+            $(#[doc = $meaning] $code,)*
+        }
+
+        impl Code {
+            /// All of them, sorted by name.
+            pub const ALL: &'static [Code] = &[$(Code::$code,)*];
+
+            /// The name by which operators know it.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Code::$code => $name,)*
+                }
+            }
+
+            /// How bad it is.
+            pub fn severity(self) -> Severity {
+                match self {
+                    $(Code::$code => Severity::$severity,)*
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    AllowPrefixDrops "allow-prefix-drops" Warning
+        "`ALLOW_PREFIX` has the client ignore a property that comes after it.";
+    AmbiguousSubject "ambiguous-subject" Warning
+        "A word is a username, and clients also send it for another parameter.";
+    BackslashBeforePlaceholder "backslash-before-placeholder" Warning
+        "A backslash that escapes nothing stands before a placeholder.";
+    BadPassword "bad-password" Error
+        "The stored password can be compared with none.";
+    BadRow "bad-row" Error
+        "The row cannot be used.";
+    BadUnicodeEscape "bad-unicode-escape" Warning
+        "`\\u` stands without four hexadecimal digits.";
+    BlankInPrefix "blank-in-prefix" Warning
+        "A prefix is empty or has blanks.";
+    CollidingUser "colliding-user" Error
+        "Another user has the same name, as names are compared.";
+    DuplicateId "duplicate-id" Error
+        "Another row has the same id.";
+    EnforcePrefixForgets "enforce-prefix-forgets" Error
+        "`ENFORCE_PREFIX` removes the client's identity.";
+    EnforcePrefixUndoes "enforce-prefix-undoes" Warning
+        "`ENFORCE_PREFIX` removes a property that was set before it.";
+    IgnoredKey "ignored-key" Error
+        "Java takes the line for a comment, or reads an empty key.";
+    LineBreak "line-break" Warning
+        "The text has a raw line break.";
+    LoggedSecret "logged-secret" Warning
+        "The client writes a secret to its log.";
+    Mandatory "mandatory" Warning
+        "Clients do not start during an outage.";
+    NeverWins "never-wins" Warning
+        "Another rule applies wherever this one does, and comes first.";
+    NoPassword "no-password" Warning
+        "No password is stored.";
+    NoRules "no-rules" Warning
+        "A tenant has users and no rules.";
+    NoSuchUser "no-such-user" Warning
+        "The subject names a user who does not exist.";
+    NoUsers "no-users" Warning
+        "A tenant has rules and no users.";
+    NullBeyondSubtree "null-beyond-subtree" Warning
+        "A removal also removes keys beside its subtree.";
+    NullForgets "null-forgets" Error
+        "A removal removes the client's identity.";
+    NullPriority "null-priority" Warning
+        "A priority is NULL, which sorts before every number.";
+    NullUndoes "null-undoes" Warning
+        "A removal removes a property that was set before it.";
+    OwnParameter "own-parameter" Hint
+        "Only clients whose URL has this parameter send it.";
+    SplitKey "split-key" Error
+        "Java ends the key before its end.";
+    StrayDollar "stray-dollar" Warning
+        "A `$` begins no placeholder.";
+    Tie "tie" Warning
+        "Two rules that can meet have equal priorities.";
+    TrailingBackslash "trailing-backslash" Warning
+        "A backslash that escapes nothing stands at the end.";
+    UnknownParameter "unknown-parameter" Warning
+        "No client sends this parameter, and another one was probably meant.";
+    WeakHa1 "weak-ha1" Hint
+        "The password is stored as SIP servers need it.";
+    WeakHash "weak-hash" Warning
+        "The stored hash is guessed quickly.";
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
 
 /// Something wrong with one row, in words for the operator. Never holds a
 /// password, a hash or a property's value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Its kind, in a short name that stays as it is.
-    pub code: &'static str,
+    /// What kind it is.
+    pub code: Code,
     /// Where the row is.
     pub table: Table,
     /// Its id.
     pub id: i64,
-    /// What is wrong, what that means, and how to mend it.
+    /// What is wrong, what that means, and how to fix it.
     pub what: String,
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} id {}: {}", self.table, self.id, self.what)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn codes_are_sorted_by_name_and_each_is_there_once() {
+        assert!(Code::ALL.is_sorted_by(|one, other| one < other && one.name() < other.name()));
+    }
+
+    /// Its lists of codes in the first column are between back quotes.
+    #[test]
+    fn the_documentation_lists_every_code_and_no_other() {
+        let chapter = include_str!("../../docs/command-line.md");
+        let (_, table) = chapter.split_once("| code | meaning |").expect("the table of codes");
+        let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+        let cells = rows.filter_map(|row| row.split('|').nth(1));
+        let listed: BTreeSet<&str> = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+        assert_eq!(listed, Code::ALL.iter().map(|code| code.name()).collect());
     }
 }

@@ -1,11 +1,11 @@
-//! Which values of properties are secrets, by the names of the properties: what
-//! `check` warns of is what lists, `explain` and imports hide.
+//! Which values of properties are secrets, by the names of the properties: the one
+//! rule by which `check` warns, and by which lists, `explain` and imports hide.
 //!
 //! In doubt a value is a secret.
 
 use std::fmt;
 
-use crate::core::properties::{Follows, client_key, write_stored};
+use crate::core::properties::{Follows, client_text, write_stored};
 use crate::core::template;
 
 /// A text that must never be shown: a password, a hash, a database credential.
@@ -106,10 +106,9 @@ impl NameHint {
         let mut written = String::with_capacity(key.len());
         write_stored(key, Follows::End, &mut written, |_| ());
         // All of it, also where Java ends a key, which may be in a placeholder.
-        written.retain(|c| !matches!(c, ' ' | '\t' | '\x0c' | ':' | '=' | '#' | '!'));
-        let read = client_key(written.as_bytes()).map(|read| String::from_utf16_lossy(&read));
-        let names = [Some(key), read.as_deref()].map(|key| key.map_or(NameHint::Open, NameHint::of_text));
-        match names {
+        let mut read = client_text(&written);
+        read.retain(|c| !matches!(c, ' ' | '\t' | '\x0c' | ':' | '=' | '#' | '!'));
+        match [key, &read].map(NameHint::of_text) {
             [NameHint::Secret, _] | [_, NameHint::Secret] => NameHint::Secret,
             [NameHint::Asks, _] | [_, NameHint::Asks] => NameHint::Asks,
             _ => NameHint::Open,

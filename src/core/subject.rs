@@ -1,8 +1,9 @@
 //! Who a rule is for, by what its subject says.
 //!
-//! A subject is a value with a type. It is built once, from the row, with the
-//! names of parameters resolved; the index is keyed by it. The type follows from
-//! the text of the subject alone, so it stays the same whoever comes and goes:
+//! A subject is a value with a type. [`Conventions::written_subject`] is the one
+//! place that reads it, with the names of parameters resolved; the index is keyed by
+//! it. The type follows from the text of the subject alone, so it stays the same
+//! when users come and go:
 //!
 //! - `default` is everyone;
 //! - `param=value` is who sends that value for that parameter;
@@ -14,7 +15,7 @@
 //! machines have and people do not ([`sent_for`]), and even then only while no
 //! user has it as a name.
 
-use std::borrow::Cow;
+use std::fmt;
 use std::net::IpAddr;
 
 use crate::core::conventions::Conventions;
@@ -52,6 +53,50 @@ pub enum Means {
     Typed,
 }
 
+impl Subject {
+    /// Whether, and how, the rules of this subject belong to the user of a folded
+    /// name, in the tenants that the rule is for.
+    pub fn means(&self, username: &Folded) -> Option<Means> {
+        match self {
+            Subject::Word(name) => (name == username).then_some(Means::Name),
+            Subject::Param(TypedBy::Known(Known::Username), name) => {
+                (name == username).then_some(Means::Typed)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A subject with the text that it was read from, for those who show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrittenSubject<'s> {
+    /// What it means; `None` if it matches no client, because it or its value is
+    /// empty.
+    pub subject: Option<Subject>,
+    /// The parameter as it is spelled, if there is one.
+    pub param: Option<&'s str>,
+    /// What stands behind the `=`, or all of it without a parameter.
+    value: &'s str,
+    has_password: bool,
+}
+
+impl<'s> WrittenSubject<'s> {
+    /// The value, or the word, as it may be shown: not if it is a password.
+    pub fn value(&self) -> &'s str {
+        if self.has_password { HIDDEN } else { self.value }
+    }
+}
+
+impl fmt::Display for WrittenSubject<'_> {
+    /// All of it, as it may be shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.param {
+            Some(param) => write!(f, "{param}={}", self.value()),
+            None => f.write_str(self.value()),
+        }
+    }
+}
+
 impl Conventions {
     /// A name as it is compared; `None` if there is none that can be read.
     pub fn fold(&self, name: &Cell) -> Option<Folded> {
@@ -66,20 +111,30 @@ impl Conventions {
     /// What a stored subject means; `None` if it matches no client, because it
     /// or its value is empty.
     pub fn subject(&self, stored: &str) -> Option<Subject> {
-        let folded = self.comparison.fold(stored);
-        if folded.as_slice() == b"default" {
-            return Some(Subject::Everyone);
-        }
-        let subject = match self.typed(stored) {
-            Some((param, value)) => Subject::Param(param, self.comparison.fold(value)),
-            None => Subject::Word(folded),
-        };
-        let (Subject::Word(value) | Subject::Param(_, value)) = &subject else { return Some(subject) };
-        (!value.is_empty()).then_some(subject)
+        self.written_subject(stored).subject
     }
 
-    /// The parameter that a typed subject names, and the value as it is written.
-    fn typed<'s>(&self, stored: &'s str) -> Option<(TypedBy, &'s str)> {
+    /// Reads a stored subject.
+    pub fn written_subject<'s>(&self, stored: &'s str) -> WrittenSubject<'s> {
+        let folded = self.comparison.fold(stored);
+        let typed = (folded.as_slice() != b"default").then(|| self.typed(stored)).flatten();
+        let Some((param, written, value)) = typed else {
+            let subject = match folded.as_slice() {
+                b"" => None,
+                b"default" => Some(Subject::Everyone),
+                _ => Some(Subject::Word(folded)),
+            };
+            return WrittenSubject { subject, param: None, value: stored, has_password: false };
+        };
+        let has_password = param == TypedBy::Known(Known::Password);
+        let compared = self.comparison.fold(value);
+        let subject = (!compared.is_empty()).then_some(Subject::Param(param, compared));
+        WrittenSubject { subject, param: Some(written), value, has_password }
+    }
+
+    /// The parameter that a typed subject names, and both sides of the `=` as they
+    /// are written.
+    fn typed<'s>(&self, stored: &'s str) -> Option<(TypedBy, &'s str, &'s str)> {
         let (written, value) = stored.split_once('=')?;
         // Folded before it is looked at, and in any case: an odd spelling of the
         // username must not become a parameter that clients may send.
@@ -91,33 +146,16 @@ impl Conventions {
         let exact = || self.aliases.iter().find(|(alias, _)| alias == written).map(|(_, known)| *known);
         let known = meant.iter().copied().find(|known| *known == Known::Username);
         if let Some(known) = known.or_else(exact).or_else(|| meant.first().copied()) {
-            return Some((TypedBy::Known(known), value));
+            return Some((TypedBy::Known(known), written, value));
         }
         let is_name =
             name.first().copied().is_some_and(begins_name) && name.iter().all(|&b| continues_name(b));
-        is_name.then(|| (TypedBy::Other(self.comparison.fold(written)), value))
+        is_name.then(|| (TypedBy::Other(self.comparison.fold(written)), written, value))
     }
 
     /// A subject as it may be shown: without the password that it may name.
-    pub fn shown_subject<'s>(&self, stored: &'s str) -> Cow<'s, str> {
-        match self.typed(stored) {
-            Some((TypedBy::Known(Known::Password), value)) => {
-                format!("{}{HIDDEN}", &stored[..stored.len() - value.len()]).into()
-            }
-            _ => stored.into(),
-        }
-    }
-
-    /// Whether, and how, the rules of a `subject` are those of the user of a
-    /// folded name, in the tenants that the rule is for.
-    pub fn means(&self, subject: &str, username: &Folded) -> Option<Means> {
-        match self.subject(subject)? {
-            Subject::Word(name) => (name == *username).then_some(Means::Name),
-            Subject::Param(TypedBy::Known(Known::Username), name) => {
-                (name == *username).then_some(Means::Typed)
-            }
-            _ => None,
-        }
+    pub fn shown_subject(&self, stored: &str) -> String {
+        self.written_subject(stored).to_string()
     }
 }
 
@@ -241,10 +279,12 @@ mod tests {
         ] {
             let options = login();
             let username = options.comparison.fold(username);
-            assert_eq!(options.means(subject, &username), expected, "{subject}");
+            let means = options.subject(subject).and_then(|subject| subject.means(&username));
+            assert_eq!(means, expected, "{subject}");
         }
         let exact = Conventions { comparison: Comparison::Exact, ..Conventions::default() };
-        assert_eq!(exact.means("Alice", &exact.comparison.fold("alice")), None);
+        let alice = exact.subject("Alice").expect("a word");
+        assert_eq!(alice.means(&exact.comparison.fold("alice")), None);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod property;
 use std::ops::Range;
 
 use crate::core::params::{Known, ParamName, Params, begins_name, continues_name};
+use crate::core::problem::Code;
 use crate::core::properties::{self, Follows, Mended, Side};
 
 pub use property::{Unsplit, check_key, is_placeholders, split};
@@ -43,14 +44,14 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Its kind, in a short name that stays as it is.
-    pub fn code(self) -> &'static str {
+    /// What kind of finding it is.
+    pub fn code(self) -> Code {
         match self {
-            Fault::StrayDollar => "stray-dollar",
-            Fault::Mended(Mended::TrailingBackslash) => "trailing-backslash",
-            Fault::Mended(Mended::BackslashBeforeParameter) => "backslash-before-placeholder",
-            Fault::Mended(Mended::BadUnicodeEscape) => "bad-unicode-escape",
-            Fault::Mended(Mended::LineBreak) => "line-break",
+            Fault::StrayDollar => Code::StrayDollar,
+            Fault::Mended(Mended::TrailingBackslash) => Code::TrailingBackslash,
+            Fault::Mended(Mended::BackslashBeforeParameter) => Code::BackslashBeforePlaceholder,
+            Fault::Mended(Mended::BadUnicodeEscape) => Code::BadUnicodeEscape,
+            Fault::Mended(Mended::LineBreak) => Code::LineBreak,
         }
     }
 

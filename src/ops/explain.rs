@@ -1,8 +1,8 @@
 //! What one client would get, and why: for `jitsiprovs explain`.
 //!
 //! A request is read as the server reads one ([`ClientRequest::read`]), the snapshot
-//! is made as the server makes it ([`snapshot`]), and the answer is
-//! [`Snapshot::answer`]: what is told here is what would be served.
+//! is built as the server builds it ([`snapshot`]), and the answer is
+//! [`Snapshot::answer`]: the report shows what would be served.
 
 mod report;
 mod suggest;
@@ -34,7 +34,7 @@ pub enum ExplainRefusal {
     #[error("{0}: leave some of them out")]
     Malformed(request::Malformed),
     /// An argument shows in the list of processes.
-    #[error("`{0}` is the password, which is never an argument: use --password-stdin")]
+    #[error("`{0}` is the password, which is never an argument")]
     Argument(String),
     /// There is no username.
     #[error("{0:?} names no user: write user@domain")]
@@ -61,9 +61,7 @@ pub enum ExplainRefusal {
         near: Vec<String>,
     },
     /// The server would refuse it with 401.
-    #[error(
-        "the password of {0:?} is wrong: the server would answer 401; leave out --password-stdin to see the rules"
-    )]
+    #[error("the password of {0:?} is wrong: the server would answer 401")]
     WrongPassword(String),
 }
 
@@ -159,7 +157,7 @@ impl ClientRequest {
     }
 }
 
-/// The snapshot that a server makes of these rows when it starts.
+/// The snapshot that a server builds from these rows when it starts.
 pub fn snapshot(options: Conventions, users: &[UserRow], rules: &[RuleRow]) -> Arc<Snapshot> {
     let mut writer = Writer::new(options);
     writer.begin_load();

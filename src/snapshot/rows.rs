@@ -10,6 +10,7 @@ use crate::core::conventions::Conventions;
 use crate::core::credential::{Credential, Owner};
 use crate::core::model::{Cell, Row, RuleRow, UserRow};
 use crate::core::names::Folded;
+use crate::core::problem::Code;
 use crate::core::properties::Side;
 use crate::core::rules::{Compiled, CompiledKey, RuleOrder};
 use crate::core::subject::Subject;
@@ -22,9 +23,6 @@ const MAX_VALUE: usize = 65_535;
 
 /// A row that cannot be used, and why.
 pub(super) struct UnusableRow(pub String);
-
-/// The code of problems that cost the row.
-pub(super) const BAD_ROW: &str = "bad-row";
 
 impl UnusableRow {
     /// With what a load makes of it.
@@ -89,7 +87,7 @@ impl Keys {
 pub(super) fn user(
     row: &UserRow,
     options: &Conventions,
-    problem: &mut dyn FnMut(&'static str, String),
+    problem: &mut dyn FnMut(Code, String),
 ) -> Result<ParsedUser, UnusableRow> {
     let stored_username = required(&row.username, "username")?;
     let stored_domain = required(&row.domain, "domain")?;
@@ -102,7 +100,7 @@ pub(super) fn user(
     }
     if let Some(Subject::Param(..)) = options.subject(&stored_username) {
         problem(
-            "ambiguous-subject",
+            Code::AmbiguousSubject,
             "the username reads like a parameter and its value: write `username=` and the name in the \
              subject of rules for this user"
                 .into(),
@@ -120,7 +118,7 @@ pub(super) fn user(
             })
         }
         Err(_) => {
-            problem("bad-password", "password is not UTF-8, so nobody can sign in with it: set it anew with `jitsiprovs user passwd`".into());
+            problem(Code::BadPassword, "password is not UTF-8, so nobody can sign in with it: set it anew with `jitsiprovs user passwd`".into());
             Credential::NEVER
         }
     };
@@ -131,7 +129,7 @@ pub(super) fn rule(
     row: &RuleRow,
     options: &Conventions,
     keys: &mut Keys,
-    problem: &mut dyn FnMut(&'static str, String),
+    problem: &mut dyn FnMut(Code, String),
 ) -> Result<ParsedRule, UnusableRow> {
     let domain = match row.domain.text() {
         Ok(domain) => options.comparison.fold(&domain.unwrap_or_default()),
@@ -163,12 +161,12 @@ pub(super) fn rule(
 fn priority(
     cell: &Cell,
     column: &str,
-    problem: &mut dyn FnMut(&'static str, String),
+    problem: &mut dyn FnMut(Code, String),
 ) -> Result<Option<i32>, UnusableRow> {
     let number = cell.int().map_err(|_| unusable(&format!("{column} is not a whole number")))?;
     let Some(number) = number else {
         problem(
-            "null-priority",
+            Code::NullPriority,
             format!("{column} is NULL, which sorts before every number; write the number meant"),
         );
         return Ok(None);

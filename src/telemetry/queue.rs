@@ -183,7 +183,7 @@ impl<W: Write> Queue<W> {
             state.is_writing = true;
             let (lost, is_last) = (state.lost, state.is_empty());
             drop(state);
-            // There is nobody to tell that a log cannot be written.
+            // That the log cannot be written cannot be logged.
             let _ = to.write_all(&line).and_then(|()| to.flush());
             drop(to);
             if lost != told && (is_last || told_at.is_none_or(|at| at.elapsed() > TELL)) {

@@ -8,7 +8,8 @@ use crate::cli::args::{self, ListFormat};
 use crate::cli::config::TableAccess;
 use crate::cli::print::{Text, counted};
 use crate::cli::{edit_session, print};
-use crate::ops::check::{self, CheckReport, CheckSettings, Finding, Severity};
+use crate::core::problem::Severity;
+use crate::ops::check::{self, CheckReport, CheckSettings, Finding};
 use crate::snapshot::{Counts, Writer};
 use crate::source::Which;
 

@@ -1,4 +1,4 @@
-//! `jitsiprovs demo`: the whole thing in one command.
+//! `jitsiprovs demo`: a server with an example in one command.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -21,7 +21,7 @@ use crate::serve::listener::ConnectionLimits;
 use crate::serve::throttle;
 use crate::source::{self, Queries};
 
-/// What the text in `demo.txt` is made with.
+/// What the text in `demo.txt` is filled with.
 #[derive(Serialize)]
 struct DemoText {
     url: String,
@@ -42,7 +42,7 @@ struct DemoRequest {
 /// When the port is in use, or there is no room for a temporary file.
 pub async fn demo(options: args::DemoArgs) -> anyhow::Result<()> {
     let args::DemoArgs { http_port } = options;
-    let folder = tempfile::tempdir().context("cannot make a temporary folder: check TMPDIR")?;
+    let folder = tempfile::tempdir().context("cannot create a temporary folder: check TMPDIR")?;
     let path = folder.path().join("demo.db");
     let source = source::sqlite(&path, Queries::default());
     source.setup().await?;

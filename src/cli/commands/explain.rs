@@ -2,11 +2,14 @@
 
 use std::process::ExitCode;
 
+use anyhow::anyhow;
+
 use crate::cli::args::{self, ListFormat};
-use crate::cli::config::{self, TableAccess};
+use crate::cli::config::TableAccess;
+use crate::cli::error::{ConfigError, usage};
 use crate::cli::print::{self, Text, number, text};
 use crate::cli::{edit_session, password};
-use crate::ops::explain::{self, ClientRequest, ExplainReport, RuleReport};
+use crate::ops::explain::{self, ClientRequest, ExplainRefusal, ExplainReport, RuleReport};
 
 /// The longest value that a table shows; `--format json` shows all of it.
 const WIDEST: usize = 60;
@@ -20,10 +23,10 @@ pub async fn explain(options: args::ExplainArgs) -> anyhow::Result<ExitCode> {
     let TableAccess { source, snapshot: rows, params: settings } = TableAccess::new(tables)?;
     let sent = params.into_iter().map(pair).collect::<Result<Vec<_>, _>>()?;
     let password = password_stdin.then(password::read).transpose()?;
-    let request = ClientRequest::read(&user, &sent, password.as_ref(), &settings)?;
+    let request = ClientRequest::read(&user, &sent, password.as_ref(), &settings).map_err(with_option)?;
     let (users, rules) = edit_session::read(&*source).await?;
     let snapshot = explain::snapshot(rows.clone(), &users, &rules);
-    let session = request.sign_in(&snapshot, &users)?;
+    let session = request.sign_in(&snapshot, &users).map_err(with_option)?;
     let report = ExplainReport::new(&snapshot, &rows, session, &request, &rules, all);
     if !session.can_sign_in() {
         print::note(format_args!(
@@ -47,11 +50,22 @@ pub async fn explain(options: args::ExplainArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The refusal with the option that helps.
+fn with_option(refusal: ExplainRefusal) -> anyhow::Error {
+    match refusal {
+        ExplainRefusal::Argument(_) => anyhow!("{refusal}: use --password-stdin"),
+        ExplainRefusal::WrongPassword(_) => {
+            anyhow!("{refusal}; leave out --password-stdin to see the rules")
+        }
+        _ => refusal.into(),
+    }
+}
+
 /// `param=value`
-fn pair(typed: String) -> Result<(String, String), config::ConfigError> {
+fn pair(typed: String) -> Result<(String, String), ConfigError> {
     match typed.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err(config::ConfigError::Usage(format!("{typed:?}: write param=value, such as osname=Linux"))),
+        _ => usage(format!("{typed:?}: write param=value, such as osname=Linux")),
     }
 }
 

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use anyhow::bail;
 
 use crate::cli::args::{self, Exported};
-use crate::cli::config::{ConfigError, TableAccess};
+use crate::cli::config::TableAccess;
+use crate::cli::error::usage;
 use crate::cli::print::{note, note_left_out};
 use crate::cli::{edit_session, print};
 use crate::core::conventions::Conventions;
@@ -25,10 +26,10 @@ pub async fn export(options: args::ExportArgs) -> anyhow::Result<ExitCode> {
     let args::ExportArgs { content, domain, subject, templates, tables } = options;
     let is_properties = content == Exported::Properties;
     if templates && !is_properties {
-        return Err(ConfigError::Usage("--templates is for properties: leave it out".into()).into());
+        return Ok(usage("--templates is for properties: leave it out")?);
     }
     if subject.is_some() && content == Exported::Users {
-        return Err(ConfigError::Usage("--subject is for rules: leave it out".into()).into());
+        return Ok(usage("--subject is for rules: leave it out")?);
     }
     let TableAccess { source, snapshot, .. } = TableAccess::new(tables)?;
     let comparison = snapshot.comparison;

@@ -1,5 +1,5 @@
-//! `jitsiprovs completions` and `jitsiprovs man`: made of the command line's
-//! own description, for packages.
+//! `jitsiprovs completions` and `jitsiprovs man`: generated from the description of
+//! the command line, for packages.
 
 use std::process::ExitCode;
 

@@ -1,6 +1,6 @@
 //! `jitsiprovs rule`
 
-pub(super) mod listing;
+mod audience;
 
 use std::process::ExitCode;
 
@@ -9,16 +9,16 @@ use anyhow::{Context, anyhow, bail};
 use crate::cli::args::{self, ListFormat};
 use crate::cli::config::TableAccess;
 use crate::cli::edit_session::{self, EditSession};
+use crate::cli::listing::{self, RuleListing};
 use crate::cli::print::{self, Text};
 use crate::core::model::{Cell, Edit, Row, RuleRow, Table};
 use crate::core::names::Folded;
-use crate::core::params::Known;
-use crate::core::subject::{Subject, TypedBy, sent_for};
+use crate::core::problem::Severity;
 use crate::core::template;
-use crate::ops::check::{self, Severity};
+use crate::ops::check;
 use crate::ops::transfer::default_spriority;
 use crate::source::{self, Which};
-use listing::RuleListing;
+use audience::audience;
 
 /// Does what was asked for.
 ///
@@ -49,13 +49,7 @@ pub async fn rule(options: args::RuleCommand) -> anyhow::Result<ExitCode> {
             list(filter, show_secrets, listed.format, &TableAccess::new(tables)?).await?;
         }
         args::RuleCommand::Show { id, show_secrets, listed, tables } => {
-            let tables = TableAccess::new(tables)?;
-            let row = find(id, &tables).await?;
-            let shown = RuleListing::new(&row, show_secrets, &tables.snapshot);
-            match listed.format {
-                ListFormat::Json => print::write(Text::json(&shown)?)?,
-                ListFormat::Table => print::write(Text::table(&RuleListing::columns(), [shown.cells()]))?,
-            }
+            show(id, show_secrets, listed.format, &TableAccess::new(tables)?).await?;
         }
         args::RuleCommand::Set { id, key, value, domain, subject, spriority, ppriority, tables } => {
             let tables = TableAccess::new(tables)?;
@@ -64,39 +58,23 @@ pub async fn rule(options: args::RuleCommand) -> anyhow::Result<ExitCode> {
             let mut before = None;
             editing.read(|row| before = rule_in(row)).await?;
             let before = before.with_context(|| no_rule(id))?;
-            let given = |text: Option<String>, old: &Cell| text.map_or(old.clone(), |text| (*text).into());
-            let number =
-                |number: Option<i32>, old: &Cell| number.map_or(old.clone(), |n| i64::from(n).into());
             if let Some(key) = &key {
                 template::check_key(key).context("this is no key")?;
             }
-            let after = RuleRow::from_cells(
-                id,
-                [
-                    domain.map_or(before.domain.clone(), |domain| of_tenant(&domain, &tables)),
-                    given(subject, &before.subject),
-                    number(spriority, &before.spriority),
-                    number(ppriority, &before.ppriority),
-                    given(key, &before.key),
-                    given(value, &before.value),
-                ],
-            );
+            let mut after = before.clone();
+            let text =
+                |cell: &mut Cell, new: Option<String>| new.iter().for_each(|new| *cell = (**new).into());
+            let number =
+                |cell: &mut Cell, new: Option<i32>| new.iter().for_each(|new| *cell = i64::from(*new).into());
+            domain.iter().for_each(|domain| after.domain = of_tenant(domain, &tables));
+            text(&mut after.subject, subject);
+            number(&mut after.spriority, spriority);
+            number(&mut after.ppriority, ppriority);
+            text(&mut after.key, key);
+            text(&mut after.value, value);
             set(before, after, editing, &tables).await?;
         }
-        args::RuleCommand::Remove { mut ids, tables } => {
-            let tables = TableAccess::new(tables)?;
-            ids.sort_unstable();
-            ids.dedup();
-            let edits: Vec<Edit> = ids.iter().map(|id| Edit::Remove(Table::JitsiProperty, *id)).collect();
-            let made = EditSession::new(&*tables.source, Which::None).commit(edits, |_| ()).await;
-            made.map_err(|error| match error.downcast_ref() {
-                Some(source::SourceError::Gone { id, .. }) => {
-                    anyhow!("{}; nothing was removed", no_rule(*id))
-                }
-                _ => error,
-            })?;
-            print::done(Text::line(format_args!("removed {}", listing::rules_of(&ids))));
-        }
+        args::RuleCommand::Remove { ids, tables } => remove(ids, &TableAccess::new(tables)?).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -148,54 +126,6 @@ fn reads_alike(one: &RuleRow, other: &RuleRow) -> bool {
         cells.map(listing::text)
     };
     texts(one) == texts(other)
-}
-
-/// Who a rule is for, in words. `look` is shown all rules on the way.
-async fn audience(
-    row: &RuleRow,
-    tables: &TableAccess,
-    mut look: impl FnMut(&RuleRow),
-) -> anyhow::Result<String> {
-    let options = &tables.snapshot;
-    let stored = edit_session::shown(&row.subject);
-    let subject = options.subject(&stored);
-    let domain = options.fold(&row.domain).unwrap_or_default();
-    let word = options.comparison.fold(&stored);
-    let (mut is_user, mut is_domain) = (false, false);
-    edit_session::scan(&*tables.source, Which::All, |known| match known {
-        Row::Rule(known) => look(&known),
-        Row::User(user) => {
-            let (name, of) = (options.fold(&user.username), options.fold(&user.domain));
-            is_domain |= of.as_ref() == Some(&word);
-            let is_here = domain.is_empty() || of.as_ref() == Some(&domain);
-            is_user |= name.filter(|_| is_here).is_some_and(|name| options.means(&stored, &name).is_some());
-        }
-    })
-    .await?;
-    let tenant = listing::text(&row.domain);
-    let tenant = tenant.map_or("all tenants".into(), |domain| format!("the tenant {domain}"));
-    let shown = options.shown_subject(&stored);
-    let value = shown.split_once('=').map_or(&*shown, |(_, value)| value);
-    let user = |name: &str| match is_user {
-        true => format!("the user {name} of {tenant}"),
-        false => format!("the user {name} of {tenant}, who does not exist yet"),
-    };
-    let sender = |param: &str, value: &str| format!("whoever sends {value:?} for {param}, of {tenant}");
-    Ok(match subject {
-        None => "nobody, as the subject is empty".into(),
-        Some(Subject::Everyone) => format!("everyone of {tenant}"),
-        Some(Subject::Word(word)) => {
-            match sent_for(&word).filter(|known| !is_user && (*known != Known::Domain || is_domain)) {
-                Some(known) => format!("{}, as long as no user has that name", sender(known.name(), &stored)),
-                None => user(&stored),
-            }
-        }
-        Some(Subject::Param(TypedBy::Known(Known::Username), _)) => user(value),
-        Some(Subject::Param(TypedBy::Known(known), _)) => sender(known.name(), value),
-        Some(Subject::Param(TypedBy::Other(_), _)) => {
-            sender(shown.split_once('=').map_or("", |(param, _)| param), value)
-        }
-    })
 }
 
 async fn set(
@@ -266,4 +196,26 @@ async fn list(
     let shown: Vec<RuleListing> =
         rows.iter().map(|row| RuleListing::new(row, show_secrets, options)).collect();
     print::list(format, &shown, &RuleListing::columns(), RuleListing::cells)
+}
+
+async fn show(id: i64, show_secrets: bool, format: ListFormat, tables: &TableAccess) -> anyhow::Result<()> {
+    let row = find(id, tables).await?;
+    let shown = RuleListing::new(&row, show_secrets, &tables.snapshot);
+    match format {
+        ListFormat::Json => print::write(Text::json(&shown)?),
+        ListFormat::Table => print::write(Text::table(&RuleListing::columns(), [shown.cells()])),
+    }
+}
+
+async fn remove(mut ids: Vec<i64>, tables: &TableAccess) -> anyhow::Result<()> {
+    ids.sort_unstable();
+    ids.dedup();
+    let edits: Vec<Edit> = ids.iter().map(|id| Edit::Remove(Table::JitsiProperty, *id)).collect();
+    let removed = EditSession::new(&*tables.source, Which::None).commit(edits, |_| ()).await;
+    removed.map_err(|error| match error.downcast_ref() {
+        Some(source::SourceError::Gone { id, .. }) => anyhow!("{}; nothing was removed", no_rule(*id)),
+        _ => error,
+    })?;
+    print::done(Text::line(format_args!("removed {}", listing::rules_of(&ids))));
+    Ok(())
 }

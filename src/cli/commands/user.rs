@@ -7,10 +7,11 @@ use std::process::ExitCode;
 use anyhow::bail;
 use serde::Serialize;
 
-use super::rule::listing::{self, RuleListing};
 use crate::cli::args::{self, ListFormat};
-use crate::cli::config::{self, TableAccess};
+use crate::cli::config::TableAccess;
 use crate::cli::edit_session::{self, EditSession};
+use crate::cli::error::{ConfigError, usage};
+use crate::cli::listing::{self, RuleListing};
 use crate::cli::password;
 use crate::cli::print::{self, Text, number, text};
 use crate::core::conventions::Conventions;
@@ -18,7 +19,7 @@ use crate::core::credential::{self, Owner, PwdFmt, Storage, stored_as};
 use crate::core::model::{Cell, Edit, Row, Table, UserRow};
 use crate::core::subject::{Means, sent_for};
 use crate::source::Which;
-use lookup::{UserLookup, UserRecords};
+use lookup::{Own, UserLookup, UserRecords};
 
 /// Does what was asked for.
 ///
@@ -56,7 +57,7 @@ async fn add(user: &str, typed: &args::PasswordArgs, tables: &TableAccess) -> an
     }
     let who = UserLookup::new(name, domain, &tables.snapshot);
     if !typed.password_stdin {
-        // Nobody is to type a password twice for nothing.
+        // Before the password is typed for nothing.
         who.find(tables).await?.must_be_new()?;
     }
     row.password = hash(user, typed, storage, name, domain, tables)?;
@@ -107,7 +108,7 @@ async fn passwd(user: &str, typed: &args::PasswordArgs, tables: &TableAccess) ->
         let others: Vec<i64> = found.users.iter().map(|row| row.id).collect();
         print::warn(format_args!(
             "this is id {id}, the lowest and the only one that counts: the same name is also that of {}; \
-             remove what is too much with `jitsiprovs user remove --id ID`",
+             remove the others with `jitsiprovs user remove --id ID`",
             listing::ids(&others),
         ));
     }
@@ -115,7 +116,7 @@ async fn passwd(user: &str, typed: &args::PasswordArgs, tables: &TableAccess) ->
 }
 
 /// What to store passwords as.
-fn storage(typed: Option<args::Hash>, format: PwdFmt) -> Result<Storage, config::ConfigError> {
+fn storage(typed: Option<args::Hash>, format: PwdFmt) -> Result<Storage, ConfigError> {
     let storage = match typed {
         None => Storage::best_in(format),
         Some(args::Hash::Argon2id) => Storage::Argon2id,
@@ -128,16 +129,16 @@ fn storage(typed: Option<args::Hash>, format: PwdFmt) -> Result<Storage, config:
     };
     match storage.mistaken_in(format) {
         None => Ok(storage),
-        Some(mistaken) => Err(config::ConfigError::Usage(format!(
+        Some(mistaken) => usage(format!(
             "--hash {} under --pwd-fmt {}: a server with that --pwd-fmt would take what is stored for \
              {mistaken}; leave out --hash, or give --pwd-fmt as your servers have it",
             storage.name(),
             Storage::Table(format).name(),
-        ))),
+        )),
     }
 }
 
-/// Asks for the password and makes the cell to store.
+/// Asks for the password and hashes it for the table.
 fn hash(
     whose: &str,
     typed: &args::PasswordArgs,
@@ -277,23 +278,12 @@ async fn remove(
     let mut found = UserLookup::new(name, domain, &tables.snapshot).find_in(&mut editing).await?;
     found.must_be_there(user)?;
     let known: Vec<i64> = found.users.iter().map(|row| row.id).collect();
-    let gone: Vec<i64> = match id {
-        Some(id) if !known.contains(&id) => {
-            bail!("id {id} is not {user}, who is {}: nothing was changed", listing::ids(&known))
-        }
-        Some(id) => vec![id],
-        None if known.len() > 1 && !all => bail!(
-            "{} are all {user}, and id {} is the one that counts: say --all for all of them, or --id for one",
-            listing::ids(&known),
-            known[0]
-        ),
-        None => known.clone(),
-    };
+    let gone = chosen(user, &known, all, id)?;
     let is_last = gone.len() == known.len();
     if with_rules && !is_last {
         bail!("the rules are also those of the users of this name who stay: remove all with --all");
     }
-    // A rule of all tenants may be another's, too.
+    // As long as one user of the name stays, so do the rules.
     found.rules.retain(|_| is_last);
     let (goes, stays): (Vec<_>, Vec<_>) =
         found.rules.iter().partition(|own| with_rules && (!own.is_of_all || found.namesakes == 0));
@@ -305,34 +295,10 @@ async fn remove(
     let and_rules =
         if rules.is_empty() { String::new() } else { format!(" and {}", listing::rules_of(&rules)) };
     print::done(Text::line(format_args!("removed {user}, {}{and_rules}", listing::ids(&gone))));
-    let ids = |means: Option<Means>, is_of_others: bool| -> Vec<i64> {
-        let wanted = stays.iter().filter(|own| {
-            means.is_none_or(|means| own.means == means)
-                && (own.is_of_all && found.namesakes > 0) == is_of_others
-        });
-        wanted.map(|own| own.row.id).collect()
-    };
-    let (bare, mut typed, others) =
-        (ids(Some(Means::Name), false), ids(Some(Means::Typed), false), ids(None, true));
-    let known = sent_for(&tables.snapshot.comparison.fold(name));
-    if let Some(known) = known.filter(|_| !bare.is_empty()) {
-        print::warn(format_args!(
-            "{} {}, and from now on any client that sends {name:?} for the {} may get what is written there: \
-             remove it with `jitsiprovs rule remove`",
-            listing::rules_of(&bare),
-            stay(&bare),
-            known.name(),
-        ));
-    } else {
-        typed.extend(bare);
-    }
-    if !typed.is_empty() {
-        print::warn(format_args!(
-            "{} {}, for a user of that name to come",
-            listing::rules_of(&typed),
-            stay(&typed)
-        ));
-    }
+    let (others, own): (Vec<_>, Vec<_>) =
+        stays.into_iter().partition(|own| own.is_of_all && found.namesakes > 0);
+    warn_of_own_rules(name, &own, &tables.snapshot);
+    let others: Vec<i64> = others.iter().map(|own| own.row.id).collect();
     if with_rules && !others.is_empty() {
         print::warn(format_args!(
             "{} {}: another tenant has a user of that name too, and what is for all tenants is for both",
@@ -341,6 +307,47 @@ async fn remove(
         ));
     }
     Ok(())
+}
+
+/// Which of the rows that are `user` go.
+fn chosen(user: &str, known: &[i64], all: bool, id: Option<i64>) -> anyhow::Result<Vec<i64>> {
+    match id {
+        Some(id) if !known.contains(&id) => {
+            bail!("id {id} is not {user}, who is {}: nothing was changed", listing::ids(known))
+        }
+        Some(id) => Ok(vec![id]),
+        None if known.len() > 1 && !all => bail!(
+            "{} are all {user}, and id {} is the one that counts: say --all for all of them, or --id for one",
+            listing::ids(known),
+            known[0]
+        ),
+        None => Ok(known.to_vec()),
+    }
+}
+
+/// Warns of the rules of a user who is gone, which others may get now.
+fn warn_of_own_rules(name: &str, own: &[&Own], options: &Conventions) {
+    let ids = |means: Means| -> Vec<i64> {
+        own.iter().filter(|own| own.means == means).map(|own| own.row.id).collect()
+    };
+    let (bare, mut typed) = (ids(Means::Name), ids(Means::Typed));
+    match sent_for(&options.comparison.fold(name)).filter(|_| !bare.is_empty()) {
+        Some(known) => print::warn(format_args!(
+            "{} {}, and from now on any client that sends {name:?} for the {} may get what is written there: \
+             remove it with `jitsiprovs rule remove`",
+            listing::rules_of(&bare),
+            stay(&bare),
+            known.name(),
+        )),
+        None => typed.extend(bare),
+    }
+    if !typed.is_empty() {
+        print::warn(format_args!(
+            "{} {}, for a user of that name to come",
+            listing::rules_of(&typed),
+            stay(&typed)
+        ));
+    }
 }
 
 fn stay(ids: &[i64]) -> &'static str {

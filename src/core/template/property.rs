@@ -2,6 +2,7 @@
 //! divided where Java will divide the line that it becomes.
 
 use super::{Placeholder, placeholder};
+use crate::core::properties::is_blank;
 
 /// Why a text is no property.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -51,10 +52,6 @@ pub fn check_key(key: &str) -> Result<(), Unsplit> {
         Some(c) if is_blank(c) => Err(Unsplit::Blank),
         Some(c) => Err(Unsplit::Divided(c)),
     }
-}
-
-fn is_blank(c: char) -> bool {
-    matches!(c, ' ' | '\t' | '\x0c')
 }
 
 /// Where the key that `text` begins with ends.

@@ -6,10 +6,13 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::names::{Standing, standing};
-use super::table::{RuleTable, read_value};
-use super::{CheckReport, prefixes};
+use super::prefixes;
+use super::report::CheckReport;
+use super::table::RuleTable;
+use crate::core::client;
 use crate::core::conventions::Conventions;
 use crate::core::params::{Known, ParamName};
+use crate::core::problem::Code;
 use crate::core::properties;
 use crate::core::rules::RuleRef;
 use crate::core::secret;
@@ -17,15 +20,12 @@ use crate::core::subject::TypedBy;
 use crate::core::template::TemplatePiece;
 use crate::snapshot::{ALL_TENANTS, Audience, NameEntry, Snapshot};
 
-const MANDATORY: &str = "net.java.sip.communicator.plugin.provisioning.MANDATORY";
 const SUBJECT: &str = "subject";
-/// What the client keeps apart and does not log.
-const KEPT_SECRET: &str = ".PASSWORD";
 
 /// What is known of a key, looked at once for all rules that have it.
 struct KeyFacts {
-    fault: Option<(&'static str, String)>,
-    names: Vec<(&'static str, String)>,
+    fault: Option<(Code, String)>,
+    names: Vec<(Code, String)>,
     /// Whether the client logs what its value is.
     is_logged: bool,
     /// Whether its name says that its value is a secret.
@@ -46,7 +46,7 @@ pub(super) fn check(
         for rule in named.rules().iter() {
             let id = rule.order().id;
             for (code, message) in &of_subject {
-                report.add_rule(code, id, message.clone());
+                report.add_rule(*code, id, message.clone());
             }
             let key = keys.entry(rule.key_address()).or_insert_with(|| Arc::new(KeyFacts::of(rule, options)));
             of_rule(rule, &key.clone(), options, report);
@@ -59,14 +59,14 @@ pub(super) fn check(
 
 /// What is wrong with a subject, and so with every rule for it. Of bare words the
 /// load has said it.
-fn subject(snapshot: &Snapshot, options: &Conventions, named: NameEntry<'_>) -> Vec<(&'static str, String)> {
+fn subject(snapshot: &Snapshot, options: &Conventions, named: NameEntry<'_>) -> Vec<(Code, String)> {
     match named.audience() {
         Audience::User(user) if !named.is_word() && !snapshot.has_user(named.tenant(), user) => {
             let of = if named.tenant() == ALL_TENANTS { "no tenant has" } else { "its tenant does not have" };
             let user = String::from_utf8_lossy(user);
             let what =
                 format!("the rule is for the user `{user}`, which {of}: correct the subject or remove it");
-            vec![("no-such-user", what)]
+            vec![(Code::NoSuchUser, what)]
         }
         Audience::Param(TypedBy::Other(param), _) => {
             of_name(&String::from_utf8_lossy(&param), SUBJECT, true, options).into_iter().collect()
@@ -77,12 +77,7 @@ fn subject(snapshot: &Snapshot, options: &Conventions, named: NameEntry<'_>) -> 
 
 /// What is wrong with a parameter's name; without one that `is_needed` the rule
 /// does not apply.
-fn of_name(
-    name: &str,
-    column: &str,
-    is_needed: bool,
-    options: &Conventions,
-) -> Option<(&'static str, String)> {
+fn of_name(name: &str, column: &str, is_needed: bool, options: &Conventions) -> Option<(Code, String)> {
     let is_subject = column == SUBJECT;
     match standing(name, options) {
         Standing::Known => None,
@@ -93,34 +88,34 @@ fn of_name(
                 "{column}: clients send `{name}` only if their URL calls the {known} so: \
                  write `${{{known}}}`, which has it whatever it is called"
             );
-            Some(("unknown-parameter", what))
+            Some((Code::UnknownParameter, what))
         }
         Standing::Servers => {
             let what = format!("{column}: `{name}` is a name of the server's, which no client can send");
-            Some(("unknown-parameter", what))
+            Some((Code::UnknownParameter, what))
         }
         Standing::Group if !is_subject => {
             let what = format!(
                 "{column}: a name without braces ends at the dot: write `${{{name}.…}}` for what begins with `{name}.`"
             );
-            Some(("unknown-parameter", what))
+            Some((Code::UnknownParameter, what))
         }
         Standing::Near(known) => {
             let what = format!("{column}: clients send no parameter `{name}`; did you mean `{known}`?");
-            Some(("unknown-parameter", what))
+            Some((Code::UnknownParameter, what))
         }
         Standing::Own | Standing::Group if is_needed => {
             let what = format!(
                 "{column}: clients send `{name}` only if you put it into their URL; \
                  without it the rule does not apply"
             );
-            Some(("own-parameter", what))
+            Some((Code::OwnParameter, what))
         }
         Standing::Own | Standing::Group => None,
     }
 }
 
-fn names_of(piece: TemplatePiece<'_>, column: &str, options: &Conventions) -> Vec<(&'static str, String)> {
+fn names_of(piece: TemplatePiece<'_>, column: &str, options: &Conventions) -> Vec<(Code, String)> {
     let mut found: Vec<_> = piece
         .params()
         .filter_map(|(name, is_needed)| match name {
@@ -132,7 +127,7 @@ fn names_of(piece: TemplatePiece<'_>, column: &str, options: &Conventions) -> Ve
         let what = format!(
             "{column}: what follows `:-` is text, and ends at the first brace: no placeholder can be in it"
         );
-        found.push(("stray-dollar", what));
+        found.push((Code::StrayDollar, what));
     }
     found.sort_unstable();
     found.dedup();
@@ -151,30 +146,31 @@ impl KeyFacts {
         KeyFacts {
             fault,
             names: names_of(piece, "property_key", options),
-            // Of one that ends with a parameter nobody knows.
-            is_logged: !key.ends_with(KEPT_SECRET) && !piece.tail().is_empty(),
+            // How a key ends that ends with a parameter is not known.
+            is_logged: !key.ends_with(client::UNLOGGED) && !piece.tail().is_empty(),
             name: secret::NameHint::of(&key),
-            is_mandatory: key == MANDATORY,
-            is_list: matches!(&*key, prefixes::ENFORCE | prefixes::ALLOW),
+            is_mandatory: key == client::MANDATORY,
+            is_list: matches!(&*key, client::ENFORCE_PREFIX | client::ALLOW_PREFIX),
         }
     }
 }
 
 /// What is wrong with a key as it is in an answer.
-fn fault(key: &str) -> Option<(&'static str, String)> {
+fn fault(key: &str) -> Option<(Code, String)> {
     match properties::client_key(key.as_bytes()) {
         None => {
             let what =
                 "the key begins with `#` or `!`, so the client takes it for a comment: write `\\#` or `\\!`";
-            Some(("ignored-key", what.into()))
+            Some((Code::IgnoredKey, what.into()))
         }
-        Some(read) if read.iter().all(|&unit| unit <= u16::from(b' ')) => {
-            Some(("ignored-key", "the key is empty to the client, which ignores it: name a property".into()))
-        }
+        Some(read) if read.iter().all(|&unit| unit <= u16::from(b' ')) => Some((
+            Code::IgnoredKey,
+            "the key is empty to the client, which ignores it: name a property".into(),
+        )),
         Some(_) => properties::is_split(key).then(|| {
             let what = "the key ends for the client at the first blank, `:` or `=`, and the rest belongs to \
                         the value: write a backslash before it";
-            ("split-key", what.into())
+            (Code::SplitKey, what.into())
         }),
     }
 }
@@ -184,11 +180,11 @@ fn of_rule(rule: RuleRef<'_>, key: &KeyFacts, options: &Conventions, report: &mu
     let value = rule.value();
     let of_value = names_of(value, "property_value", options);
     for (code, message) in key.fault.iter().chain(&key.names).chain(&of_value) {
-        report.add_rule(code, id, message.clone());
+        report.add_rule(*code, id, message.clone());
     }
     if rule.key().uses(Known::Password) {
         let what = "the client writes the user's password to its log, as it does with every key: use another parameter";
-        report.add_rule("logged-secret", id, what);
+        report.add_rule(Code::LoggedSecret, id, what);
     }
     let has_password = value.uses(Known::Password);
     // As clients get it: what a parameter holds may be a secret too.
@@ -198,11 +194,11 @@ fn of_rule(rule: RuleRef<'_>, key: &KeyFacts, options: &Conventions, report: &mu
             "the client writes {what} to its log, since the key does not end in `.PASSWORD`: \
              use a key that does, if the client has one"
         );
-        report.add_rule("logged-secret", id, what);
+        report.add_rule(Code::LoggedSecret, id, what);
     }
-    if key.is_mandatory && read_value(rule).trim().eq_ignore_ascii_case("true") {
+    if key.is_mandatory && properties::client_value(value.head()).trim().eq_ignore_ascii_case("true") {
         let what = "MANDATORY stops clients from starting while the server is out of reach: \
                     remove it unless that is meant";
-        report.add_rule("mandatory", id, what);
+        report.add_rule(Code::Mandatory, id, what);
     }
 }

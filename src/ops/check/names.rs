@@ -8,7 +8,7 @@ const OTHERS: [&str; 2] = ["home.location", "home.name"];
 /// What the server fills.
 const SERVERS: [&str; 3] = ["null", "system", "default"];
 
-/// How a name stands to those that are known.
+/// How a name compares with those that are known.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     Known,
@@ -49,7 +49,7 @@ pub(super) fn standing(name: &str, options: &Conventions) -> Standing {
     }
     let folded = name.to_ascii_lowercase();
     let distance = |known: &str| strsim::osa_distance(&folded, known);
-    // One slip in a short name makes another word of it; a long one takes two.
+    // A short name with one slip is already another word; a long one takes two.
     let is_near = |known: &str, distance: usize| match known.len() {
         ..4 => distance == 0,
         4..6 => distance <= 1,

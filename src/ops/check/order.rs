@@ -3,8 +3,9 @@
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use super::CheckReport;
+use super::report::CheckReport;
 use super::table::{AudienceHash, Fact, RuleTable};
+use crate::core::problem::Code;
 use crate::snapshot::ALL_TENANTS;
 
 pub(super) fn check(rules: &mut RuleTable<'_>, report: &mut CheckReport) {
@@ -51,15 +52,15 @@ fn never_win(rules: &RuleTable<'_>, run: &[Fact], report: &mut CheckReport, mut 
             AudienceHash::Everyone => "for everyone of its tenant",
             _ => "for the same subject of all tenants",
         };
-        let mend = match (winner.subject == fact.subject, winner.value == fact.value) {
+        let fix = match (winner.subject == fact.subject, winner.value == fact.value) {
             (true, true) => "remove one of them",
             (true, false) => "remove one of them, or give one another key",
             (false, _) => "remove it, or give it smaller priorities",
         };
         report.add_rule(
-            "never-wins",
+            Code::NeverWins,
             fact.order.id,
-            format!("id {id}, {of}, has the same key and always precedes it: {mend}"),
+            format!("id {id}, {of}, has the same key and always precedes it: {fix}"),
         );
     }
 }
@@ -95,7 +96,7 @@ fn ties(rules: &RuleTable<'_>, equal: &[Fact], report: &mut CheckReport) {
                  give the one that is to win smaller priorities",
                 winner.order.id
             );
-            report.add_rule("tie", fact.order.id, why);
+            report.add_rule(Code::Tie, fact.order.id, why);
         }
         if is_user {
             of_user.entry((subject.tenant, subject.who)).or_insert(fact);

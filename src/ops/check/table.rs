@@ -7,11 +7,12 @@ use std::ops::Range;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
+use crate::core::client;
 use crate::core::params::{Known, ParamName};
 use crate::core::properties;
 use crate::core::rules::{RuleOrder, RuleRef, StaticKey};
 use crate::core::subject::TypedBy;
-use crate::snapshot::{ALL_TENANTS, Audience, Snapshot};
+use crate::snapshot::{ALL_TENANTS, Audience, NameEntry, Snapshot};
 
 /// No subject.
 const NONE: u32 = u32::MAX;
@@ -48,7 +49,7 @@ pub(super) struct Fact {
     pub is_dead: bool,
 }
 
-/// Audience a rule is for.
+/// Who a rule is for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RuleSubject {
     pub tenant: u32,
@@ -59,7 +60,7 @@ pub(super) struct RuleSubject {
     twin: u32,
 }
 
-/// What matters of [`Audience`]: names are told apart by a keyed hash of 64 bits.
+/// What matters of [`Audience`]: names are compared by a keyed hash of 64 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum AudienceHash {
     Everyone,
@@ -74,11 +75,80 @@ pub(super) struct ClientKey {
     pub is_fixed: bool,
 }
 
+/// A table in the making.
+struct RuleTableBuilder<'s> {
+    table: RuleTable<'s>,
+    seed: RandomState,
+    /// Numbers of properties.
+    properties: HashMap<StaticKey, u32>,
+    /// Numbers of subjects, by tenant and a hash of what they mean.
+    subjects: HashMap<(u32, u64), u32>,
+}
+
+impl<'s> RuleTableBuilder<'s> {
+    fn add(&mut self, named: NameEntry<'s>) {
+        let subject = self.subject(named.tenant(), named.audience());
+        for rule in named.rules().iter() {
+            let properties = &mut self.table.properties;
+            let property = *self.properties.entry(rule.property()).or_insert_with(|| {
+                let next = properties.len();
+                properties.push(ClientKey::of(rule));
+                u32::try_from(next).expect("keys are fewer than four billion")
+            });
+            self.table.facts.push(Fact {
+                property,
+                order: rule.order(),
+                subject,
+                value: value_hash(rule, &self.seed),
+                required: required(rule, &self.seed),
+                is_null: is_null(rule),
+                is_dead: false,
+            });
+            let is_list = self.table.properties[property as usize].is_list();
+            if is_list && rule.value().params().next().is_none() {
+                self.table.lists.insert(rule.order().id, properties::client_value(rule.value().head()));
+            }
+        }
+    }
+
+    /// The number of a subject, however it is written: `Linux` and `os=Linux` are
+    /// `osname=Linux`.
+    fn subject(&mut self, tenant: u32, audience: Audience<'s>) -> u32 {
+        let meaning = self.seed.hash_one(&audience);
+        if let Some(known) = self.subjects.get(&(tenant, meaning)) {
+            return *known;
+        }
+        let twin = self.subjects.get(&(ALL_TENANTS, meaning)).copied().unwrap_or(NONE);
+        let table = &mut self.table;
+        let number = u32::try_from(table.subjects.len()).expect("names are fewer than four billion");
+        let mut within = tenant;
+        let who = match audience {
+            Audience::Everyone => {
+                table.everyone.insert(tenant, number);
+                AudienceHash::Everyone
+            }
+            Audience::User(name) => {
+                if tenant == ALL_TENANTS {
+                    table.users.insert(number, name);
+                }
+                AudienceHash::User(self.seed.hash_one(name))
+            }
+            Audience::Param(param, value) => {
+                if tenant == ALL_TENANTS && param == TypedBy::Known(Known::Domain) {
+                    within = table.snapshot.tenant_number(value).unwrap_or(tenant);
+                }
+                AudienceHash::Param(self.seed.hash_one(param))
+            }
+        };
+        table.subjects.push(RuleSubject { tenant, within, who, twin });
+        self.subjects.insert((tenant, meaning), number);
+        number
+    }
+}
+
 impl<'s> RuleTable<'s> {
     pub fn new(snapshot: &'s Snapshot) -> RuleTable<'s> {
-        let seed = RandomState::default();
-        let mut numbers: HashMap<StaticKey, u32> = HashMap::new();
-        let mut rules = RuleTable {
+        let table = RuleTable {
             snapshot,
             facts: Vec::with_capacity(snapshot.counts().rules),
             subjects: Vec::new(),
@@ -87,64 +157,17 @@ impl<'s> RuleTable<'s> {
             everyone: HashMap::new(),
             lists: HashMap::new(),
         };
+        let seed = RandomState::default();
+        let mut builder =
+            RuleTableBuilder { table, seed, properties: HashMap::new(), subjects: HashMap::new() };
         // Those of all tenants come first, to be found as twins.
-        let mut subjects: HashMap<(u32, u64), u32> = HashMap::new();
-        let has_rules = || snapshot.named().filter(|named| !named.rules().is_empty());
-        let first = has_rules().filter(|named| named.tenant() == ALL_TENANTS);
-        let others = has_rules().filter(|named| named.tenant() != ALL_TENANTS);
-        for named in first.chain(others) {
-            let (tenant, whom) = (named.tenant(), named.audience());
-            // However it is written: `Linux` and `os=Linux` are `osname=Linux`.
-            let meaning = seed.hash_one(&whom);
-            let twin = subjects.get(&(ALL_TENANTS, meaning)).copied().unwrap_or(NONE);
-            let number = *subjects.entry((tenant, meaning)).or_insert_with(|| {
-                let number = u32::try_from(rules.subjects.len()).expect("names are fewer than four billion");
-                let mut within = tenant;
-                let who = match whom {
-                    Audience::Everyone => {
-                        rules.everyone.insert(tenant, number);
-                        AudienceHash::Everyone
-                    }
-                    Audience::User(name) => {
-                        if tenant == ALL_TENANTS {
-                            rules.users.insert(number, name);
-                        }
-                        AudienceHash::User(seed.hash_one(name))
-                    }
-                    Audience::Param(param, value) => {
-                        if tenant == ALL_TENANTS && param == TypedBy::Known(Known::Domain) {
-                            within = snapshot.tenant_number(value).unwrap_or(tenant);
-                        }
-                        AudienceHash::Param(seed.hash_one(param))
-                    }
-                };
-                rules.subjects.push(RuleSubject { tenant, within, who, twin });
-                number
-            });
-            for rule in named.rules().iter() {
-                let property = *numbers.entry(rule.property()).or_insert_with(|| {
-                    let next = rules.properties.len();
-                    rules.properties.push(ClientKey::of(rule));
-                    u32::try_from(next).expect("keys are fewer than four billion")
-                });
-                let fact = Fact {
-                    property,
-                    order: rule.order(),
-                    subject: number,
-                    value: value_hash(rule, &seed),
-                    required: required(rule, &seed),
-                    is_null: is_null(rule),
-                    is_dead: false,
-                };
-                rules.facts.push(fact);
-                let is_list = rules.properties[property as usize].is_list();
-                if is_list && rule.value().params().next().is_none() {
-                    rules.lists.insert(rule.order().id, read_value(rule));
-                }
-            }
+        for of_all in [true, false] {
+            let names = snapshot.named().filter(|named| (named.tenant() == ALL_TENANTS) == of_all);
+            names.filter(|named| !named.rules().is_empty()).for_each(|named| builder.add(named));
         }
-        rules.facts.sort_unstable_by_key(|fact| (fact.property, fact.order));
-        rules
+        let mut table = builder.table;
+        table.facts.sort_unstable_by_key(|fact| (fact.property, fact.order));
+        table
     }
 
     /// The rules of each property, in order.
@@ -167,8 +190,8 @@ impl<'s> RuleTable<'s> {
         &self.properties[fact.property as usize].text
     }
 
-    /// Whether some request can match the subjects of both. What nobody knows is
-    /// taken for no: two values may be of one parameter.
+    /// Whether some request can certainly match the subjects of both. Two values of
+    /// bare words may belong to one parameter, so they count as not meeting.
     pub fn may_meet(&self, one: &Fact, other: &Fact) -> bool {
         let [one, other] = [one, other].map(|fact| (fact.subject, self.subject(fact)));
         let is_of = |(number, _): (u32, RuleSubject), tenant: u32| match self.users.get(&number) {
@@ -213,33 +236,13 @@ impl ClientKey {
     }
 
     fn is_list(&self) -> bool {
-        self.is_fixed && matches!(&*self.text, super::prefixes::ENFORCE | super::prefixes::ALLOW)
+        self.is_fixed && matches!(&*self.text, client::ENFORCE_PREFIX | client::ALLOW_PREFIX)
     }
 }
 
-/// What the client reads: blanks before it do not count, those after it do.
-pub(super) fn read_value(rule: RuleRef<'_>) -> String {
-    let written = rule.value().head().trim_start_matches([' ', '\t', '\x0c']);
-    // A value has no separators, so what ends a key is escaped for once.
-    let mut escaped = String::with_capacity(written.len());
-    let mut chars = written.chars();
-    while let Some(c) = chars.next() {
-        if c == '\\' {
-            escaped.push(c);
-            escaped.extend(chars.next());
-        } else {
-            if matches!(c, ' ' | '\t' | '\x0c' | ':' | '=' | '#' | '!') {
-                escaped.push('\\');
-            }
-            escaped.push(c);
-        }
-    }
-    String::from_utf16_lossy(&properties::client_key(escaped.as_bytes()).unwrap_or_default())
-}
-
-pub(super) fn is_null(rule: RuleRef<'_>) -> bool {
+fn is_null(rule: RuleRef<'_>) -> bool {
     let value = rule.value();
-    value.params().next().is_none() && read_value(rule) == "${null}"
+    value.params().next().is_none() && properties::client_value(value.head()) == "${null}"
 }
 
 fn value_hash(rule: RuleRef<'_>, seed: &RandomState) -> u64 {

@@ -1,7 +1,8 @@
 //! One planted fault after the other, in rows.
 
 use super::*;
-use crate::core::model::{Cell, Row, RuleRow, UserRow};
+use crate::core::client::{ALLOW_PREFIX, ENFORCE_PREFIX};
+use crate::core::model::{Cell, Row, RuleRow, Table, UserRow};
 use crate::core::names::Comparison;
 use crate::snapshot::Writer;
 use proptest::prelude::*;
@@ -27,7 +28,7 @@ fn load(rows: &[Row]) -> (std::sync::Arc<Snapshot>, Vec<Problem>) {
 
 fn report(rows: &[Row]) -> CheckReport {
     let (snapshot, problems) = load(rows);
-    let settings = CheckSettings { ignored: vec!["weak-hash".into()], each_user: false };
+    let settings = CheckSettings { ignored: vec![Code::WeakHash], each_user: false };
     check(&snapshot, problems, &Conventions::default(), &settings)
 }
 
@@ -41,7 +42,7 @@ fn found(rules: &[(&str, (i64, i64), &str, &str)]) -> Vec<(&'static str, i64)> {
             subject.strip_prefix('*').map_or(("a.org", *subject), |subject| ("", subject));
         rule(id, domain, subject, *priorities, key, value)
     }));
-    report(&rows).findings.iter().map(|finding| (finding.code, finding.id)).collect()
+    report(&rows).findings.iter().map(|finding| (finding.code.name(), finding.id)).collect()
 }
 
 #[test]
@@ -90,7 +91,7 @@ fn a_subject_of_all_tenants_that_is_elsewhere_a_users_name_beats_nothing_here() 
         rule(1, "", "Linux", (1, 1), "k", "v"),
         rule(2, "a.org", "Linux", (2, 1), "k", "w"),
     ];
-    let codes: Vec<_> = report(&rows).findings.iter().map(|found| (found.code, found.id)).collect();
+    let codes: Vec<_> = report(&rows).findings.iter().map(|found| (found.code.name(), found.id)).collect();
     assert_eq!(codes, [("ambiguous-subject", 1)]);
 }
 
@@ -105,7 +106,7 @@ fn a_user_or_domain_of_one_tenant_meets_no_other_tenants_rules() {
         assert_eq!(report(&rows(subject, "b.org")).findings, [], "{subject}");
         let found = report(&rows(subject, "a.org")).findings;
         assert_eq!(
-            found.iter().map(|found| (found.code, found.id)).collect::<Vec<_>>(),
+            found.iter().map(|found| (found.code.name(), found.id)).collect::<Vec<_>>(),
             [("tie", 2)],
             "{subject}"
         );
@@ -120,7 +121,7 @@ fn a_users_name_that_clients_send_for_something_is_told_however_names_are_compar
             let rows = [user(1, "a.org", name), rule(1, "a.org", name, (1, 1), "k", "v")];
             let (snapshot, problems) = Writer::build(options.clone(), rows);
             let report = check(&snapshot, problems.first, &options, &CheckSettings::default());
-            let codes: Vec<_> = report.findings.iter().map(|finding| finding.code).collect();
+            let codes: Vec<_> = report.findings.iter().map(|finding| finding.code.name()).collect();
             assert_eq!(codes, ["ambiguous-subject", "weak-hash"], "{name} {comparison:?}");
         }
     }
@@ -193,21 +194,21 @@ fn lists_of_prefixes_are_found_where_they_undo_or_drop_others() {
         found(&[("default", (1, 1), first.0, first.1), ("default", (2, 1), second.0, second.1)])
     };
     let set = ("b.c", "v");
-    assert_eq!(lists((prefixes::ENFORCE, FULL), set), []);
-    assert_eq!(lists(set, (prefixes::ENFORCE, FULL)), [("enforce-prefix-undoes", 2)]);
-    assert_eq!(lists(("a.c", "v"), (prefixes::ENFORCE, FULL)), []);
-    assert_eq!(lists(("$username.c", "v"), (prefixes::ENFORCE, FULL)), []);
-    assert_eq!(lists((prefixes::ENFORCE, "net.java"), set), []);
-    assert_eq!(lists((prefixes::ENFORCE, "a"), set), [("enforce-prefix-forgets", 1)]);
+    assert_eq!(lists((ENFORCE_PREFIX, FULL), set), []);
+    assert_eq!(lists(set, (ENFORCE_PREFIX, FULL)), [("enforce-prefix-undoes", 2)]);
+    assert_eq!(lists(("a.c", "v"), (ENFORCE_PREFIX, FULL)), []);
+    assert_eq!(lists(("$username.c", "v"), (ENFORCE_PREFIX, FULL)), []);
+    assert_eq!(lists((ENFORCE_PREFIX, "net.java"), set), []);
+    assert_eq!(lists((ENFORCE_PREFIX, "a"), set), [("enforce-prefix-forgets", 1)]);
     assert_eq!(
-        lists((prefixes::ENFORCE, &FULL.replace('|', " | ")), set),
+        lists((ENFORCE_PREFIX, &FULL.replace('|', " | ")), set),
         [("enforce-prefix-forgets", 1), ("blank-in-prefix", 1)]
     );
-    assert_eq!(lists((prefixes::ALLOW, "a|b"), set), []);
-    assert_eq!(lists((prefixes::ALLOW, "a||"), set), [("allow-prefix-drops", 1)]);
-    assert_eq!(lists(set, (prefixes::ALLOW, "a")), []);
-    assert_eq!(lists((prefixes::ALLOW, "a||b"), set), [("blank-in-prefix", 1)]);
-    assert_eq!(lists((prefixes::ALLOW, "$domain"), set), []);
+    assert_eq!(lists((ALLOW_PREFIX, "a|b"), set), []);
+    assert_eq!(lists((ALLOW_PREFIX, "a||"), set), [("allow-prefix-drops", 1)]);
+    assert_eq!(lists(set, (ALLOW_PREFIX, "a")), []);
+    assert_eq!(lists((ALLOW_PREFIX, "a||b"), set), [("blank-in-prefix", 1)]);
+    assert_eq!(lists((ALLOW_PREFIX, "$domain"), set), []);
 }
 
 /// What acts upon others does not, where it loses to another rule of its key; and
@@ -361,7 +362,7 @@ fn names_that_are_a_users_and_something_else_are_told() {
         let rows = [user(1, "a.org", name), rule(1, "a.org", name, (1, 1), "k", "v")];
         let report = report(&rows);
         let [finding] = &report.findings[..] else { panic!("{name}: {:?}", report.findings) };
-        assert_eq!((finding.code, finding.id), ("ambiguous-subject", 1));
+        assert_eq!((finding.code.name(), finding.id), ("ambiguous-subject", 1));
         assert!(finding.message.contains(&format!("={name}`")), "{}", finding.message);
     }
 }
@@ -369,7 +370,7 @@ fn names_that_are_a_users_and_something_else_are_told() {
 #[test]
 fn tenants_without_rules_or_users_are_told_once() {
     let of = |rows: &[Row]| -> Vec<(&str, Table, i64)> {
-        report(rows).findings.iter().map(|finding| (finding.code, finding.table, finding.id)).collect()
+        report(rows).findings.iter().map(|finding| (finding.code.name(), finding.table, finding.id)).collect()
     };
     let rows = [
         user(5, "a.org", "x"),
@@ -396,20 +397,11 @@ fn weak_hashes_are_told_once_a_tenant_or_each() {
     let ids = |each_user| -> Vec<i64> {
         let settings = CheckSettings { ignored: Vec::new(), each_user };
         let report = check(&snapshot, problems.clone(), &Conventions::default(), &settings);
-        assert!(report.findings.iter().all(|finding| finding.code == "weak-hash"));
+        assert!(report.findings.iter().all(|finding| finding.code == Code::WeakHash));
         report.findings.iter().map(|finding| finding.id).collect()
     };
     assert_eq!(ids(false), [1, 3]);
     assert_eq!(ids(true), [1, 2, 3]);
-}
-
-#[test]
-fn kinds_are_sorted_and_each_is_there_once() {
-    let codes: Vec<&str> = codes().collect();
-    assert!(codes.is_sorted());
-    let mut distinct = codes.clone();
-    distinct.dedup();
-    assert_eq!(codes, distinct);
 }
 
 /// Cells do not print, so they are made of words.
@@ -456,7 +448,7 @@ proptest! {
                     == (problem.code, problem.table, problem.id, &problem.what)
             };
             prop_assert_eq!(report.findings.iter().filter(is_it).count(), 1, "{}", problem);
-            prop_assert!(codes().any(|code| code == problem.code), "{}", problem.code);
+            prop_assert!(Code::ALL.contains(&problem.code), "{}", problem.code);
         }
     }
 
@@ -472,7 +464,7 @@ proptest! {
             row
         })).collect();
         let dead: Vec<i64> =
-            report(&rows).findings.iter().filter(|finding| finding.code == "never-wins").map(|f| f.id).collect();
+            report(&rows).findings.iter().filter(|finding| finding.code == Code::NeverWins).map(|f| f.id).collect();
         let rest: Vec<Row> = rows
             .iter()
             .filter(|row| row.table() == Table::UserAuth || !dead.contains(&row.id()))

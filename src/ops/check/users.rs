@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
 
-use super::{CheckReport, CheckSettings};
+use super::report::{CheckReport, CheckSettings};
 use crate::core::credential::Weakness;
 use crate::core::model::Table;
+use crate::core::problem::Code;
 use crate::snapshot::{ALL_TENANTS, Snapshot};
 
 /// What a tenant has: the lowest ids, and how many.
@@ -43,7 +44,7 @@ pub(super) fn check(snapshot: &Snapshot, settings: &CheckSettings, report: &mut 
             if named.name() == b"default" {
                 let what = "the subject `default` is everyone and not this user: write `username=default` \
                             where the user is meant";
-                report.add("ambiguous-subject", Table::UserAuth, id, what);
+                report.add(Code::AmbiguousSubject, Table::UserAuth, id, what);
             }
         }
     }
@@ -63,14 +64,14 @@ pub(super) fn check(snapshot: &Snapshot, settings: &CheckSettings, report: &mut 
                     "no rule is for the tenant {name}, so its users ({}) get nothing: add rules, or correct the domain",
                     tenant.users
                 );
-                report.add("no-rules", Table::UserAuth, user, what);
+                report.add(Code::NoRules, Table::UserAuth, user, what);
             }
             (None, Some(rule)) => {
                 let what = format!(
-                    "the tenant {name} has no users, so its rules ({}) are for nobody: add users, or correct the domain",
+                    "the tenant {name} has no users, so its rules ({}) match no client: add users, or correct the domain",
                     tenant.rules
                 );
-                report.add_rule("no-users", rule, what);
+                report.add_rule(Code::NoUsers, rule, what);
             }
             _ => {}
         }
@@ -79,15 +80,17 @@ pub(super) fn check(snapshot: &Snapshot, settings: &CheckSettings, report: &mut 
 
 fn weak_hash(weakness: Weakness, id: i64, of: &str, report: &mut CheckReport) {
     let (code, what) = match weakness {
-        Weakness::Plain => ("weak-hash", "stored as it is: whoever reads the table has it".to_owned()),
-        Weakness::Md5 => ("weak-hash", "stored as unsalted md5, which is guessed in no time".to_owned()),
-        Weakness::Cheap(kind) => ("weak-hash", format!("stored as {kind} with too little work")),
-        Weakness::Ha1 => ("weak-ha1", "stored as SIP servers need it, which is guessed quickly".to_owned()),
+        Weakness::Plain => (Code::WeakHash, "stored as it is: whoever reads the table has it".to_owned()),
+        Weakness::Md5 => (Code::WeakHash, "stored as unsalted md5, which is guessed in no time".to_owned()),
+        Weakness::Cheap(kind) => (Code::WeakHash, format!("stored as {kind} with too little work")),
+        Weakness::Ha1 => {
+            (Code::WeakHa1, "stored as SIP servers need it, which is guessed quickly".to_owned())
+        }
     };
-    let mend = if code == "weak-ha1" {
+    let fix = if code == Code::WeakHa1 {
         "keep the table from others"
     } else {
-        "set it anew with `jitsiprovs user passwd`"
+        "set it again with `jitsiprovs user passwd`"
     };
-    report.add(code, Table::UserAuth, id, format!("{of} {what}: {mend}"));
+    report.add(code, Table::UserAuth, id, format!("{of} {what}: {fix}"));
 }

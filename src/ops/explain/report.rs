@@ -1,4 +1,4 @@
-//! What is told: every key, its winner, and those that lost to it.
+//! The report: every key, the rule that wins, and those that lost to it.
 
 use hashbrown::HashMap;
 use serde::Serialize;
@@ -31,8 +31,8 @@ pub struct ExplainReport {
     pub keys: Vec<KeyReport>,
     /// Rules that do not match this client and are not listed.
     pub left_out: usize,
-    /// Rules in the answer that use a password which is not known, and those for
-    /// whom it selects.
+    /// Rules that use a password which is not known: in the answer, or as their
+    /// subject.
     pub without_password: Vec<i64>,
 }
 
@@ -63,11 +63,11 @@ pub struct RuleReport {
     pub id: i64,
     /// Its tenant; `None` for all.
     pub domain: Option<String>,
-    /// Whom it is for.
+    /// Who it is for.
     pub subject: String,
-    /// Its priorities.
+    /// The first of its priorities.
     pub spriority: Option<i64>,
-    /// See there.
+    /// The second of them.
     pub ppriority: Option<i64>,
     /// Its key: rendered, or as stored if that cannot be.
     pub key: String,
@@ -107,7 +107,7 @@ impl ExplainReport {
             left_out: 0,
             without_password: Vec::new(),
         };
-        // Keys are told apart as the client reads them, those of rules that
+        // Keys are compared as the client reads them, those of rules that
         // cannot be rendered as they are stored.
         let mut places: HashMap<Vec<u16>, usize> = HashMap::new();
         let mut mismatches: Vec<usize> = Vec::new();
@@ -144,15 +144,20 @@ impl ExplainReport {
                 key.rules.push(rule);
             }
         }
+        report.sort(&traced);
+        report
+    }
+
+    /// Puts the keys into the order of the answer; those that are not in it come last.
+    fn sort(&mut self, traced: &[Traced<'_>]) {
         let orders: HashMap<i64, RuleOrder> =
             traced.iter().filter_map(|traced| Some((traced.row.id, traced.rule.as_ref()?.order))).collect();
         // Stable, so that the others stay in the order of their first rules.
-        report.keys.sort_by_key(|key| {
+        self.keys.sort_by_key(|key| {
             let winner = key.rules.first().filter(|_| key.value.is_some());
             let order = winner.and_then(|rule| orders.get(&rule.id)).copied();
             (order.is_none(), order)
         });
-        report
     }
 }
 
@@ -165,8 +170,8 @@ fn parameters(request: &ClientRequest, shown: &Params) -> Vec<Parameter> {
     all.map(|(name, value)| Parameter { name: name.into(), value: shown(name, value).into() }).collect()
 }
 
-/// Whether a rule is somebody else's, of whom there may be very many. One that
-/// the client names by another parameter is worth telling.
+/// Whether a rule belongs to another user; there may be very many of these. One that
+/// the client names by another parameter is worth reporting.
 fn is_private(fate: &Fate) -> bool {
     match fate {
         Fate::Mismatch(Mismatch::OtherUser { is_sent }) => !is_sent,
@@ -184,7 +189,7 @@ impl Traced<'_> {
     fn client_key(&self, params: &Params) -> Option<Vec<u16>> {
         let rule = self.rule.as_ref().filter(|rule| rule.key_missing(params).is_none())?;
         let written = rule.render_key(params);
-        // A comment is told apart by its whole text.
+        // A comment is compared by its whole text.
         Some(properties::client_key(&written).unwrap_or_else(|| written.into_iter().map(u16::from).collect()))
     }
 }
@@ -214,7 +219,7 @@ fn rule(traced: &Traced<'_>, shown: &Params, options: &Conventions) -> RuleRepor
     RuleReport {
         id: row.id,
         domain: Some(stored(&row.domain)).filter(|domain| !domain.is_empty()),
-        subject: options.shown_subject(&stored(&row.subject)).into_owned(),
+        subject: options.shown_subject(&stored(&row.subject)),
         spriority: priority(&row.spriority),
         ppriority: priority(&row.ppriority),
         value: if is_hidden { HIDDEN.to_owned() } else { value },

@@ -1,4 +1,4 @@
-//! Names that somebody may have meant.
+//! Names that were probably meant.
 
 use hashbrown::HashSet;
 
@@ -33,7 +33,7 @@ pub fn near<'n>(wanted: &str, names: impl IntoIterator<Item = &'n str>) -> Vec<S
     found.into_iter().map(|(_, name)| name.to_owned()).collect()
 }
 
-/// Why `request` finds nobody.
+/// Why there is no user for `request`.
 pub(super) fn unknown(snapshot: &Snapshot, request: &ClientRequest, users: &[UserRow]) -> ExplainRefusal {
     let known = |known| request.params().known(known).unwrap_or_default().to_owned();
     let (username, domain) = (known(Known::Username), known(Known::Domain));

@@ -1,11 +1,12 @@
-//! One account's own values → placeholders, so that its properties become
-//! everybody's.
+//! Replaces one account's own values by placeholders, so that its properties fit
+//! every user.
 
 use std::ops::Range;
 
 use hashbrown::HashMap;
 
-use super::properties_file::{FileProperty, Unit, literal, units};
+use super::properties_file::{FileProperty, literal};
+use crate::core::properties::{self, Unit};
 
 /// Properties of an account whose value is the name of its user, if it is that
 /// alone. Elsewhere a name such as `5060` or `sip` would be taken for one.
@@ -26,6 +27,11 @@ const AT: u16 = b'@' as u16;
 /// Where Jitsi keeps an account's password: encrypted, or, of old, in base64.
 /// Provisioning sets `PASSWORD` in clear, and Jitsi then stores it its own way.
 const PASSWORDS: [&str; 2] = ["ENCRYPTED_PASSWORD", "PASSWORD"];
+
+/// The text as Java reads it; `None` where Java refuses it.
+fn units(text: &str) -> Option<Vec<Unit>> {
+    properties::units(text).collect::<Result<_, _>>().ok()
+}
 
 /// The account whose values are replaced.
 pub struct LiteralAccount {

@@ -11,6 +11,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::{Problems, Writer};
 use crate::core::model::{Change, Row, RuleRow, Table, UserRow};
+use crate::core::problem::Code;
 use crate::core::rules::Compiled;
 use crate::core::subject::{Subject, TypedBy};
 use crate::snapshot::kind::SubjectKind;
@@ -123,7 +124,7 @@ impl<'w> Draft<'w> {
             if known.is_some_and(|record| record.was_seen_in(load)) {
                 let what = "another row with this id came before; select an id that is unique; \
                             this row is left out";
-                self.problems.add("duplicate-id", table, id, what);
+                self.problems.add(Code::DuplicateId, table, id, what);
                 return false;
             }
         }
@@ -146,7 +147,7 @@ impl<'w> Draft<'w> {
             Row::Rule(row) => self.put_rule(row),
         };
         let prefix = prefix.unwrap_or_else(|unusable| {
-            self.problems.add(rows::BAD_ROW, table, id, unusable.consequence());
+            self.problems.add(Code::BadRow, table, id, unusable.consequence());
             UNUSED
         });
         self.gone.remove(&(table, id));

@@ -83,7 +83,8 @@ impl<'o> UserLookup<'o> {
                 if !is_of_all && domain != self.domain {
                     return;
                 }
-                if let Some(means) = self.options.means(&subject, &self.name) {
+                let subject = self.options.subject(&subject);
+                if let Some(means) = subject.and_then(|subject| subject.means(&self.name)) {
                     found.rules.push(Own { row, means, is_of_all });
                 }
             }

@@ -2,6 +2,7 @@
 
 use super::Draft;
 use crate::core::model::Table;
+use crate::core::problem::Code;
 use crate::snapshot::EVERYWHERE;
 use crate::snapshot::kind::SubjectKind;
 
@@ -19,7 +20,7 @@ impl Draft<'_> {
                     "the same user as id {} by the way names are compared; only the lowest id counts: remove the others, or rename them",
                     kept.id
                 );
-                self.problems.add("colliding-user", Table::UserAuth, user.id, what);
+                self.problems.add(Code::CollidingUser, Table::UserAuth, user.id, what);
             }
         }
     }
@@ -44,7 +45,7 @@ impl Draft<'_> {
                     "the subject `{name}` is a user's name, so it matches that user alone; \
                      if the {param} is meant, write `{param}={name}`, else `username={name}`"
                 );
-                ("ambiguous-subject", what)
+                (Code::AmbiguousSubject, what)
             }
             (None, false) => {
                 let of = if tenant == EVERYWHERE { "no tenant has" } else { "its tenant does not have" };
@@ -53,7 +54,7 @@ impl Draft<'_> {
                      nobody: create the user, correct the subject, or write the parameter that is meant, \
                      such as `hostname={name}`"
                 );
-                ("no-such-user", what)
+                (Code::NoSuchUser, what)
             }
             _ => return,
         };

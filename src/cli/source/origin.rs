@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
+use url::{Host, Url};
 
-use super::{ConfigError, absolute, password, usage};
+use crate::cli::error::{ConfigError, usage};
+use crate::cli::option_files::{absolute, password};
 use crate::source::{self, DbAccount, Endpoint, Mysql, Queries, Source, Tls};
 
 /// What the other database is.
@@ -46,54 +48,54 @@ impl ImportOrigin {
                 rules: Some("SELECT 1, 1, 1, 1, 1, 1 FROM subscriber WHERE 1 = 0".into()),
             },
         };
-        let scheme = from.split_once("://").map(|(scheme, _)| scheme);
-        let Some(url) = from.strip_prefix("mysql://") else {
-            if scheme.is_some() {
-                // It may hold a password, so it is not repeated.
-                return usage(
-                    "--from has another scheme: write mysql://user@host:port/name, or name a SQLite file",
-                );
-            }
-            if pwd_file.is_some() {
-                return usage("--from-pwd-file is for mysql://, but --from names a file: leave it out");
-            }
-            let path = absolute(PathBuf::from(&from));
-            return Ok(ImportOrigin {
-                source: source::foreign_sqlite(path, queries),
-                named: format!("--from {from}"),
-            });
-        };
-        let (account, place) = url.rsplit_once('@').unwrap_or(("jitsiprovs", url));
-        if account.contains(':') || account.to_ascii_lowercase().contains("%3a") {
-            // Everybody on this machine can read arguments.
-            return usage("--from holds a password: write it to a file, and name that with --from-pwd-file");
+        if from.contains("://") {
+            return of_url(from, pwd_file, queries);
         }
-        let Some((host, database)) =
-            place.split_once('/').filter(|(host, name)| !host.is_empty() && !name.is_empty())
-        else {
-            return usage(format!("--from {from}: write mysql://user@host:port/name"));
-        };
-        let (host, port) = match host.rsplit_once(':') {
-            // An IPv6 address in brackets has colons of its own.
-            Some((name, port)) if !port.ends_with(']') => match port.parse() {
-                Ok(port) => (name, port),
-                Err(_) => return usage(format!("--from {from}: {port:?} is no port")),
-            },
-            _ => (host, 3306),
-        };
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
-        let password = password(None, pwd_file, "--from", "--from-pwd-file")?.unwrap_or_default();
-        let source = Mysql {
-            endpoint: Endpoint::Tcp(host.into(), port),
-            tls: Tls::Off,
-            database: decoded(database),
-            account: DbAccount { user: decoded(account), password },
-            admin: None,
-            from: None,
-        };
-        Ok(ImportOrigin { source: source.source(queries), named: format!("--from {from}") })
+        if pwd_file.is_some() {
+            return usage("--from-pwd-file is for mysql://, but --from names a file: leave it out");
+        }
+        let path = absolute(PathBuf::from(&from));
+        Ok(ImportOrigin { source: source::foreign_sqlite(path, queries), named: format!("--from {from}") })
     }
+}
+
+/// `from` may hold a password, so it is not repeated until it is known to hold none.
+fn of_url(from: String, pwd_file: Option<PathBuf>, queries: Queries) -> Result<ImportOrigin, ConfigError> {
+    let wrong = |why: &str| usage(format!("--from: {why}; write mysql://user@host:port/name"));
+    let url = match Url::parse(&from) {
+        Ok(url) if url.scheme() == "mysql" => url,
+        Ok(_) => return wrong("it has another scheme, and no SQLite file is called so"),
+        Err(why) => return wrong(&why.to_string()),
+    };
+    let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let user = decoded(url.username());
+    // What is behind a slash or a question mark in a password looks like the name.
+    let is_cut = url.path().contains('@') || url.query().is_some() || url.fragment().is_some();
+    if url.password().is_some() || user.contains(':') || is_cut {
+        // Everybody on this machine can read arguments.
+        return wrong("it holds a password, which belongs into the file that --from-pwd-file names");
+    }
+    let host = match url.host() {
+        Some(Host::Domain(name)) if !name.is_empty() => decoded(name),
+        Some(Host::Ipv4(address)) => address.to_string(),
+        Some(Host::Ipv6(address)) => address.to_string(),
+        Some(Host::Domain(_)) | None => return wrong("the host is missing"),
+    };
+    let database = decoded(url.path().trim_start_matches('/'));
+    if database.is_empty() {
+        return wrong("the name of the database is missing");
+    }
+    let password = password(None, pwd_file, "--from", "--from-pwd-file")?.unwrap_or_default();
+    let user = if user.is_empty() { "jitsiprovs".into() } else { user };
+    let source = Mysql {
+        endpoint: Endpoint::Tcp(host, url.port().unwrap_or(3306)),
+        tls: Tls::Off,
+        database,
+        account: DbAccount { user, password },
+        admin: None,
+        from: None,
+    };
+    Ok(ImportOrigin { source: source.source(queries), named: format!("--from {from}") })
 }
 
 #[cfg(test)]
@@ -127,6 +129,10 @@ mod tests {
             ("mysql://reader%3Ahunter2@host/x", "--from-pwd-file"),
             ("mariadb://reader:hunter2@host/x", "mysql://user@"),
             ("MYSQL://reader:hunter2@host/x", "mysql://user@"),
+            ("mysql://reader:hunter2@host:port/x", "port number"),
+            ("mysql://reader:hun/ter2@host/x", "port number"),
+            ("mysql://reader:1/hunter2@host/x", "--from-pwd-file"),
+            ("mysql://reader:1?hunter2@host/x", "--from-pwd-file"),
         ] {
             let error = from(url).err().expect("refused").to_string();
             assert!(error.contains(words) && !error.contains("hunter2"), "{error}");

@@ -1,4 +1,4 @@
-//! Rules as they are shown, and what is said of them.
+//! Rules as lists show them, and words for their ids.
 
 use serde::Serialize;
 
@@ -18,7 +18,7 @@ pub struct RuleListing {
     pub id: i64,
     /// `None` for all tenants.
     pub domain: Option<String>,
-    /// Whom it is for.
+    /// Who it is for.
     pub subject: Option<String>,
     /// Sorts first; `None` where it is no number.
     pub spriority: Option<i64>,
@@ -37,7 +37,7 @@ impl RuleListing {
     pub fn new(row: &RuleRow, show_secrets: bool, options: &Conventions) -> RuleListing {
         let subject = |stored: String| match show_secrets {
             true => stored,
-            false => options.shown_subject(&stored).into_owned(),
+            false => options.shown_subject(&stored),
         };
         let (key, value) = (text(&row.key), text(&row.value));
         let hidden = !show_secrets

@@ -1,0 +1,34 @@
+//! What most commands take.
+
+use clap::{Args, ValueEnum};
+
+use crate::cli::options::{DatabaseOptions, RequestOptions, RowOptions};
+
+/// Where users and rules are, and what they mean: as for the server.
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "groups of options, documented one by one")]
+pub struct TableArgs {
+    #[command(flatten)]
+    pub database: DatabaseOptions,
+    #[command(flatten)]
+    pub rows: RowOptions,
+    #[command(flatten)]
+    pub requests: RequestOptions,
+}
+
+/// How lists are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ListFormat {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+}
+
+/// How a list is printed.
+#[derive(Debug, Args)]
+pub struct Listed {
+    /// How to print it
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: ListFormat,
+}

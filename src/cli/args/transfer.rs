@@ -1,0 +1,99 @@
+//! Arguments of `import` and `export`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::shared::{Listed, TableArgs};
+
+/// What is imported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Content {
+    /// A sip-communicator.properties of Jitsi; each property becomes a rule
+    Properties,
+    /// Users as CSV: username, domain, password
+    Users,
+    /// Rules as CSV
+    Rules,
+    /// Rules as JSON
+    RulesJson,
+    /// Another database of the original or of jitsiprovs: --from names it
+    Database,
+    /// A Kamailio subscriber table: --from names its database
+    Kamailio,
+}
+
+/// Options of `import`.
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "the help texts")]
+pub struct ImportArgs {
+    /// What to import
+    pub content: Content,
+    /// The file; - for standard input
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// The database to read: a SQLite file, or mysql://user@host:port/name with its password in
+    /// --from-pwd-file
+    #[arg(long, value_name = "DATABASE")]
+    pub from: Option<String>,
+    /// File whose first line is the password of --from
+    #[arg(long, value_name = "FILE")]
+    pub from_pwd_file: Option<PathBuf>,
+    /// Properties: the tenant of the rules [default: all tenants]
+    #[arg(long, value_name = "DOMAIN")]
+    pub domain: Option<String>,
+    /// Properties: who the rules are for [default: default]
+    #[arg(long, value_name = "SUBJECT")]
+    pub subject: Option<String>,
+    /// Properties: priority of the rules among subjects [default: as for `rule add`]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    pub spriority: Option<i32>,
+    /// Properties: put ${username}, ${domain} and ${password} in place of this account's own values
+    #[arg(long, alias = "lift", value_name = "USER@DOMAIN", conflicts_with = "templates")]
+    pub templatize: Option<String>,
+    /// Properties: the file has placeholders; without this option, each $ stands for itself
+    #[arg(long)]
+    pub templates: bool,
+    /// Show what would change, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Remove users or rules of the same kind that are not in what is imported
+    #[arg(long)]
+    pub replace: bool,
+    #[command(flatten)]
+    pub listed: Listed,
+    #[command(flatten)]
+    pub tables: TableArgs,
+}
+
+/// What is exported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Exported {
+    /// Rules of one subject as .properties
+    Properties,
+    /// Users as CSV, with their stored passwords
+    Users,
+    /// Rules as CSV
+    Rules,
+    /// Rules as JSON
+    RulesJson,
+}
+
+/// Options of `export`.
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "the help texts")]
+pub struct ExportArgs {
+    /// What to export
+    pub content: Exported,
+    /// Only users or rules of this tenant; empty for rules of all tenants
+    #[arg(long, value_name = "DOMAIN")]
+    pub domain: Option<String>,
+    /// Only rules for this subject [default for properties: default]
+    #[arg(long, value_name = "SUBJECT")]
+    pub subject: Option<String>,
+    /// Properties: write placeholders as they are, for `import properties --templates`
+    #[arg(long)]
+    pub templates: bool,
+    #[command(flatten)]
+    pub tables: TableArgs,
+}

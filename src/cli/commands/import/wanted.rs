@@ -1,0 +1,210 @@
+//! What an import is to bring in: read from a file or from another database.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+
+use crate::cli::args::Content;
+use crate::cli::edit_session;
+use crate::cli::print::{counted, note, note_left_out};
+use crate::cli::source::origin::{ImportOrigin, OriginKind};
+use crate::core::client::IDENTITY;
+use crate::core::conventions::Conventions;
+use crate::core::model::{Row, RuleRow, Table, UserRow};
+use crate::core::properties::client_key;
+use crate::core::secret::is_secret;
+use crate::ops::transfer::plan::usable;
+use crate::ops::transfer::properties_file::{self, Target, literal};
+use crate::ops::transfer::{self, csv_file, default_spriority, json_file, templatize};
+use crate::source::Which;
+
+/// What is to be there, each with its line; `None` for a table that the import is not
+/// about.
+#[derive(Default)]
+pub(super) struct Wanted {
+    /// Where it is from, for errors.
+    pub named: String,
+    pub users: Option<Vec<(u64, UserRow)>>,
+    pub rules: Option<Vec<(u64, RuleRow)>>,
+    /// The tenant and the subject whose rules these are, if they are all of one.
+    pub scope: Option<(String, String)>,
+}
+
+/// What properties become.
+pub(super) struct Properties {
+    pub domain: Option<String>,
+    pub subject: Option<String>,
+    pub spriority: Option<i32>,
+    pub templatize: Option<String>,
+    pub is_template: bool,
+}
+
+impl Properties {
+    /// Whether one of these options was given.
+    pub fn is_given(&self) -> bool {
+        let Properties { domain, subject, spriority, templatize, is_template } = self;
+        domain.is_some() || subject.is_some() || spriority.is_some() || templatize.is_some() || *is_template
+    }
+
+    /// The rules that a file of properties becomes.
+    fn rules(
+        &self,
+        named: &str,
+        text: &[u8],
+        replace: bool,
+        options: &Conventions,
+    ) -> anyhow::Result<Wanted> {
+        let account = self.templatize.as_deref().map(edit_session::name).transpose();
+        let account = account.context("--templatize")?;
+        let domain = self.domain.clone().unwrap_or_default();
+        let subject = self.subject.clone().unwrap_or_else(|| "default".into());
+        let spriority = self.spriority.unwrap_or_else(|| default_spriority(&subject, &domain));
+        let target = Target { domain: &domain, subject: &subject, spriority };
+        let templates = templates(text, account, self.is_template);
+        let rules = templates.and_then(|templates| target.rules(templates, options));
+        let rules = rules.with_context(|| named.to_owned())?;
+        if rules.is_empty() && replace {
+            bail!(
+                "{named}: there is no property in it, so --replace would only remove: use `jitsiprovs rule remove`"
+            );
+        }
+        Ok(Wanted { rules: Some(rules), scope: Some((domain, subject)), ..Wanted::default() })
+    }
+}
+
+impl Wanted {
+    /// What the file says, or standard input.
+    ///
+    /// # Errors
+    /// When it cannot be read, or the server could not use it.
+    pub fn of_file(
+        content: Content,
+        file: Option<PathBuf>,
+        properties: &Properties,
+        replace: bool,
+        options: &Conventions,
+    ) -> anyhow::Result<Wanted> {
+        let (named, text) = read(file.as_deref())?;
+        let parsed = || named.clone();
+        let rules = |rules| Wanted { rules: Some(rules), ..Wanted::default() };
+        let wanted = match content {
+            Content::Users => {
+                let users = csv_file::parse(&text, options).with_context(parsed)?;
+                Wanted { users: Some(users), ..Wanted::default() }
+            }
+            Content::Rules => rules(csv_file::parse(&text, options).with_context(parsed)?),
+            Content::RulesJson => rules(json_file::parse(&text, options).with_context(parsed)?),
+            Content::Properties => properties.rules(&named, &text, replace, options)?,
+            Content::Database | Content::Kamailio => unreachable!("they are no files"),
+        };
+        Ok(Wanted { named, ..wanted })
+    }
+
+    /// Users and rules of another database, without those that a server there could
+    /// not use.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn of_database(
+        origin: ImportOrigin,
+        kind: OriginKind,
+        options: &Conventions,
+    ) -> anyhow::Result<Wanted> {
+        let (mut users, mut rules) = (Vec::new(), Vec::new());
+        let take = |row| match row {
+            Row::User(row) => users.push(row),
+            Row::Rule(row) => rules.push(row),
+        };
+        let which = if kind == OriginKind::Jitsiprovs { Which::All } else { Which::Of(Table::UserAuth) };
+        edit_session::scan(&*origin.source, which, take).await.with_context(|| origin.named.clone())?;
+        let (users, mut left_out) = usable(users, options);
+        let (rules, rules_left_out) = usable(rules, options);
+        left_out.extend(rules_left_out);
+        note_left_out(&left_out);
+        Ok(Wanted {
+            named: origin.named,
+            users: Some((1..).zip(users).collect()),
+            rules: (kind == OriginKind::Jitsiprovs).then(|| (1..).zip(rules).collect()),
+            scope: None,
+        })
+    }
+
+    /// The tables that it is about.
+    pub fn tables(&self) -> impl Iterator<Item = Table> {
+        let users = self.users.is_some().then_some(Table::UserAuth);
+        users.into_iter().chain(self.rules.is_some().then_some(Table::JitsiProperty))
+    }
+
+    /// Whether a rule that is there is one of those that the import is about.
+    pub fn covers(&self, rule: Option<&RuleRow>, options: &Conventions) -> bool {
+        let Some((domain, subject)) = &self.scope else { return self.rules.is_some() };
+        let is_same = |one: &str, other: &str| options.comparison.fold(one) == options.comparison.fold(other);
+        rule.is_some_and(|rule| {
+            is_same(domain, &rule.domain.shown()) && is_same(subject, &rule.subject.shown())
+        })
+    }
+}
+
+/// The file, or standard input.
+fn read(file: Option<&Path>) -> anyhow::Result<(String, Vec<u8>)> {
+    match file.filter(|file| file.as_os_str() != "-") {
+        Some(file) => {
+            let name = file.display().to_string();
+            let text = std::fs::read(file).with_context(|| format!("cannot read {name}"))?;
+            Ok((name, text))
+        }
+        None => {
+            let mut text = Vec::new();
+            std::io::stdin().read_to_end(&mut text).context("cannot read standard input")?;
+            Ok(("standard input".into(), text))
+        }
+    }
+}
+
+type Templates = Vec<(u64, String, String)>;
+
+/// The properties of the file as templates; says what is not as it was.
+fn templates(
+    text: &[u8],
+    account: Option<(&str, &str)>,
+    is_template: bool,
+) -> Result<Templates, transfer::FileError> {
+    let (mut properties, doubles) = properties_file::parse(text)?;
+    for properties_file::Double { key, lost, kept } in doubles {
+        note(format_args!("{key} is there twice: line {kept} counts, as in Java, not line {lost}"));
+    }
+    let identity = properties.extract_if(.., |property| {
+        let read = client_key(property.key.as_bytes()).unwrap_or_default();
+        IDENTITY.contains(&&*String::from_utf16_lossy(&read))
+    });
+    for properties_file::FileProperty { line, key, .. } in identity {
+        note(format_args!("{key} in line {line} is left out: each client has its own"));
+    }
+    let templates: Templates = match account {
+        Some((user, domain)) => {
+            let templatized = templatize::LiteralAccount::new(user, domain).templatize(properties);
+            let placeholders = counted(templatized.placeholders, "placeholder");
+            note(format_args!("{placeholders} in place of values of {user}@{domain}"));
+            for key in &templatized.passwords {
+                note(format_args!(
+                    "{key} is the password that the client sends, not the one that was stored"
+                ));
+            }
+            templatized.templates
+        }
+        None => {
+            let template = |text: String| if is_template { text } else { literal(&text) };
+            properties.into_iter().map(|p| (p.line, template(p.key), template(p.value))).collect()
+        }
+    };
+    let secrets = templates.iter().filter(|(_, key, value)| is_secret(key, value)).count();
+    if secrets > 0 {
+        note(format_args!(
+            "{} among the properties, which everyone with these rules will get: \
+             --templatize replaces the password of one account by each user's own; remove the others",
+            counted(secrets, "stored secret")
+        ));
+    }
+    Ok(templates)
+}

@@ -1,0 +1,71 @@
+//! Who a rule is for, in words.
+
+use crate::cli::config::TableAccess;
+use crate::cli::edit_session;
+use crate::cli::listing;
+use crate::core::model::{Row, RuleRow};
+use crate::core::params::Known;
+use crate::core::subject::{Subject, TypedBy, WrittenSubject, sent_for};
+use crate::source::Which;
+
+/// What the tables say about the subject of a rule.
+#[derive(Default)]
+struct SubjectFacts {
+    /// A user has this name, where the rule applies.
+    is_user: bool,
+    /// It is the domain of a tenant.
+    is_domain: bool,
+}
+
+/// Says who `row` is for. `look` gets all rules on the way.
+///
+/// # Errors
+/// When the tables cannot be read.
+pub(super) async fn audience(
+    row: &RuleRow,
+    tables: &TableAccess,
+    mut look: impl FnMut(&RuleRow),
+) -> anyhow::Result<String> {
+    let options = &tables.snapshot;
+    let stored = edit_session::shown(&row.subject);
+    let written = options.written_subject(&stored);
+    let domain = options.fold(&row.domain).unwrap_or_default();
+    let mut facts = SubjectFacts::default();
+    edit_session::scan(&*tables.source, Which::All, |known| match known {
+        Row::Rule(known) => look(&known),
+        Row::User(user) => {
+            let Some(subject) = &written.subject else { return };
+            let (name, of) = (options.fold(&user.username), options.fold(&user.domain));
+            facts.is_domain |= matches!((subject, &of), (Subject::Word(word), Some(of)) if word == of);
+            let is_here = domain.is_empty() || of.as_ref() == Some(&domain);
+            facts.is_user |= is_here && name.is_some_and(|name| subject.means(&name).is_some());
+        }
+    })
+    .await?;
+    let tenant = listing::text(&row.domain);
+    let tenant = tenant.map_or("all tenants".into(), |domain| format!("the tenant {domain}"));
+    Ok(words(&written, &tenant, &facts))
+}
+
+fn words(written: &WrittenSubject<'_>, tenant: &str, facts: &SubjectFacts) -> String {
+    let value = written.value();
+    let sender = |param: &str| format!("whoever sends {value:?} for {param}, of {tenant}");
+    let user = || match facts.is_user {
+        true => format!("the user {value} of {tenant}"),
+        false => format!("the user {value} of {tenant}, who does not exist yet"),
+    };
+    match &written.subject {
+        None => "nobody, as the subject is empty".into(),
+        Some(Subject::Everyone) => format!("everyone of {tenant}"),
+        Some(Subject::Word(word)) => {
+            let is_sent = |known: &Known| !facts.is_user && (*known != Known::Domain || facts.is_domain);
+            match sent_for(word).filter(is_sent) {
+                Some(known) => format!("{}, as long as no user has that name", sender(known.name())),
+                None => user(),
+            }
+        }
+        Some(Subject::Param(TypedBy::Known(Known::Username), _)) => user(),
+        Some(Subject::Param(TypedBy::Known(known), _)) => sender(known.name()),
+        Some(Subject::Param(TypedBy::Other(_), _)) => sender(written.param.unwrap_or_default()),
+    }
+}

@@ -1,0 +1,24 @@
+//! Why the options cannot be used.
+
+/// Why the options cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// They contradict each other or something is missing: exit code 2.
+    #[error("{0}")]
+    Usage(String),
+    /// They name a file that cannot be read: exit code 1.
+    #[error("cannot read {path} ({why}): check {option} and the file's permissions")]
+    File {
+        /// The file.
+        path: String,
+        /// The option that names it.
+        option: &'static str,
+        /// What the system says.
+        why: std::io::Error,
+    },
+}
+
+/// Refuses the options, in words for whoever typed them.
+pub(super) fn usage<T>(message: impl Into<String>) -> Result<T, ConfigError> {
+    Err(ConfigError::Usage(message.into()))
+}

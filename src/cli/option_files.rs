@@ -1,0 +1,62 @@
+//! Files and passwords that options name.
+
+use std::path::{Path, PathBuf};
+
+use super::error::{ConfigError, usage};
+use crate::core::secret::Secret;
+use crate::process::files;
+
+/// A path that means the same after a change of the working directory.
+pub(super) fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
+}
+
+/// What is handed over in a file. It may be a pipe, as shells create them, if
+/// somebody writes to it.
+///
+/// # Errors
+/// When it cannot be read in a few seconds.
+pub(super) fn read(path: &Path, option: &'static str) -> Result<String, ConfigError> {
+    read_by(std::fs::read_to_string::<PathBuf>, path, option)
+}
+
+/// What will be read again while the server runs: a regular file.
+///
+/// # Errors
+/// As [`read`].
+pub(super) fn regular(path: &Path, option: &'static str) -> Result<Vec<u8>, ConfigError> {
+    read_by(|path| files::read(&path), path, option)
+}
+
+fn read_by<T: Send + 'static>(
+    read: fn(PathBuf) -> std::io::Result<T>,
+    path: &Path,
+    option: &'static str,
+) -> Result<T, ConfigError> {
+    let at = path.to_owned();
+    let text = files::within_bound(move || read(at)).flatten();
+    text.map_err(|why| ConfigError::File { path: path.display().to_string(), option, why })
+}
+
+/// A password that is an option's value, or the first line of another option's file.
+///
+/// # Errors
+/// When both are given, or the file cannot be read.
+pub(super) fn password(
+    typed: Option<String>,
+    file: Option<PathBuf>,
+    option: &'static str,
+    file_option: &'static str,
+) -> Result<Option<Secret>, ConfigError> {
+    match (typed, file) {
+        (Some(_), Some(_)) => {
+            usage(format!("{option} and {file_option} are both given: leave out one of them"))
+        }
+        (Some(typed), None) => Ok(Some(Secret::new(typed))),
+        (None, Some(path)) => {
+            let text = read(&path, file_option)?;
+            Ok(Some(Secret::new(text.lines().next().unwrap_or_default())))
+        }
+        (None, None) => Ok(None),
+    }
+}

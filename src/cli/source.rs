@@ -1,0 +1,122 @@
+//! Opens the database that the options name.
+
+pub mod origin;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::error::{ConfigError, usage};
+use super::option_files::{absolute, password, regular};
+use super::options::{DatabaseOptions, DbTls, DbType, SetupOptions};
+use crate::source::{self, DbAccount, Endpoint, Mysql, Queries, Source, Tls};
+
+const DEFAULT_PATH: &str = "/var/lib/jitsiprovs/jitsiprovs.db";
+
+/// The source that the options name.
+///
+/// # Errors
+/// When they contradict each other, or a file that they name cannot be read.
+pub fn open(mut database: DatabaseOptions, setup: SetupOptions) -> Result<Arc<dyn Source>, ConfigError> {
+    let kind = kind(&database, &setup)?;
+    let queries = Queries { users: database.auth_query.take(), rules: database.rules_query.take() };
+    match kind {
+        DbType::Sqlite => {
+            let path = absolute(database.db_path.unwrap_or_else(|| DEFAULT_PATH.into()));
+            Ok(source::sqlite(path, queries))
+        }
+        DbType::Mysql => Ok(mysql(database, setup)?.source(queries)),
+    }
+}
+
+/// Which kind of database is meant: said by `--db-type`, or by an option that only
+/// one of them has.
+fn kind(database: &DatabaseOptions, setup: &SetupOptions) -> Result<DbType, ConfigError> {
+    let mysql_only = [
+        ("--db-ip", database.db_ip.is_some()),
+        ("--db-port", database.db_port.is_some()),
+        ("--db-socket", database.db_socket.is_some()),
+        ("--db-name", database.db_name.is_some()),
+        ("--db-user", database.db_user.is_some()),
+        ("--db-pwd", database.db_pwd.is_some()),
+        ("--db-pwd-file", database.db_pwd_file.is_some()),
+        ("--db-tls", database.db_tls.is_some()),
+        ("--db-tls-ca", database.db_tls_ca.is_some()),
+        ("--db-admin", setup.db_admin.is_some()),
+        ("--db-apwd", setup.db_apwd.is_some()),
+        ("--db-apwd-file", setup.db_apwd_file.is_some()),
+        ("--db-from", setup.db_from.is_some()),
+    ];
+    let mysql_only = mysql_only.into_iter().find_map(|(option, given)| given.then_some(option));
+    match (database.db_type, &database.db_path, mysql_only) {
+        (Some(DbType::Sqlite), _, Some(option)) => {
+            usage(format!("{option} is for MySQL, but --db-type is sqlite: leave out one of them"))
+        }
+        (Some(DbType::Mysql), Some(_), _) => {
+            usage("--db-path is for SQLite, but --db-type is mysql: leave out one of them")
+        }
+        (None, Some(_), Some(option)) => usage(format!(
+            "--db-path is for SQLite and {option} for MySQL, given here or in the environment: leave out one of them"
+        )),
+        (Some(kind), ..) => Ok(kind),
+        (None, _, Some(_)) => Ok(DbType::Mysql),
+        (None, _, None) => Ok(DbType::Sqlite),
+    }
+}
+
+fn mysql(database: DatabaseOptions, setup: SetupOptions) -> Result<Mysql, ConfigError> {
+    let DatabaseOptions { db_ip, db_port, db_socket, db_tls, db_tls_ca, .. } = database;
+    let SetupOptions { setup: is_setup, db_admin, db_apwd, db_apwd_file, db_from } = setup;
+    let own_password = password(database.db_pwd, database.db_pwd_file, "--db-pwd", "--db-pwd-file")?;
+    let own_password = own_password.unwrap_or_default();
+    let admin_password = password(db_apwd, db_apwd_file, "--db-apwd", "--db-apwd-file")?;
+    let admin = (db_admin.is_some() || admin_password.is_some()).then(|| DbAccount {
+        user: db_admin.unwrap_or_else(|| "root".into()),
+        password: admin_password.unwrap_or_default(),
+    });
+    if is_setup && admin.is_some() && own_password.reveal().is_empty() {
+        return usage(
+            "--setup with an administrator also creates the account: give it a password \
+             with --db-pwd-file or JITSIPROVS_DB_PWD",
+        );
+    }
+    Ok(Mysql {
+        endpoint: endpoint(db_ip, db_port, db_socket)?,
+        tls: tls(db_tls.unwrap_or(DbTls::Off), db_tls_ca)?,
+        database: database.db_name.unwrap_or_else(|| "jitsiprovs".into()),
+        account: DbAccount {
+            user: database.db_user.unwrap_or_else(|| "jitsiprovs".into()),
+            password: own_password,
+        },
+        admin,
+        from: db_from,
+    })
+}
+
+fn endpoint(
+    host: Option<String>,
+    port: Option<u16>,
+    socket: Option<PathBuf>,
+) -> Result<Endpoint, ConfigError> {
+    match socket {
+        Some(_) if host.is_some() || port.is_some() => {
+            usage("--db-socket replaces --db-ip and --db-port: leave out one or the others")
+        }
+        Some(path) => Ok(Endpoint::Socket(absolute(path))),
+        None => Ok(Endpoint::Tcp(host.unwrap_or_else(|| "127.0.0.1".into()), port.unwrap_or(3306))),
+    }
+}
+
+fn tls(how: DbTls, ca: Option<PathBuf>) -> Result<Tls, ConfigError> {
+    match (how, ca) {
+        (DbTls::Verify, ca) => {
+            let ca = ca.map(absolute);
+            if let Some(path) = &ca {
+                regular(path, "--db-tls-ca")?;
+            }
+            Ok(Tls::Verify(ca))
+        }
+        (_, Some(_)) => usage("--db-tls-ca does nothing without --db-tls verify: add it"),
+        (DbTls::Off, None) => Ok(Tls::Off),
+        (DbTls::Require, None) => Ok(Tls::Require),
+    }
+}

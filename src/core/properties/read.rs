@@ -1,0 +1,198 @@
+//! `.properties` syntax → what Java reads.
+
+use std::ops::Range;
+
+use super::is_blank;
+
+/// `\u` without four hexadecimal digits: Java refuses the whole text for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("`\\u` without four hexadecimal digits, for which Java refuses the whole file")]
+pub struct BadEscape;
+
+/// A character as it is written, and as Java reads it: in UTF-16, as Java keeps text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unit {
+    /// Where it is in the text. Both halves of a surrogate pair are at one place.
+    pub written: Range<usize>,
+    /// What Java reads.
+    pub read: u16,
+}
+
+/// What Java makes of the escapes in a key or value. A lone backslash at the end is
+/// left out.
+pub fn units(text: &str) -> impl Iterator<Item = Result<Unit, BadEscape>> + '_ {
+    let (mut at, mut low) = (0, None);
+    std::iter::from_fn(move || {
+        if let Some(low) = low.take() {
+            return Some(Ok(low));
+        }
+        let (start, rest) = (at, &text[at..]);
+        let mut chars = rest.chars();
+        let c = match chars.next()? {
+            '\\' => match chars.next()? {
+                't' => '\t',
+                'n' => '\n',
+                'r' => '\r',
+                'f' => '\x0c',
+                'u' => {
+                    let digits =
+                        rest.get(2..6).filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+                    let unit = digits.and_then(|digits| u16::from_str_radix(digits, 16).ok());
+                    at = unit.map_or(text.len(), |_| start + 6);
+                    return Some(unit.map(|read| Unit { written: start..at, read }).ok_or(BadEscape));
+                }
+                other => other,
+            },
+            c => c,
+        };
+        at = text.len() - chars.as_str().len();
+        let unit = |read: u16| Unit { written: start..at, read };
+        let mut buffer = [0; 2];
+        let pair = c.encode_utf16(&mut buffer);
+        low = pair.get(1).map(|read| unit(*read));
+        Some(Ok(unit(pair[0])))
+    })
+}
+
+/// The key and the value of a logical line, both as they are written.
+pub fn split_line(line: &str) -> (&str, &str) {
+    let mut is_escaped = false;
+    let end = line.find(|c: char| {
+        let ends = !is_escaped && (is_blank(c) || matches!(c, '=' | ':'));
+        is_escaped = c == '\\' && !is_escaped;
+        ends
+    });
+    let (key, rest) = line.split_at(end.unwrap_or(line.len()));
+    let rest = rest.trim_start_matches(is_blank);
+    (key, rest.strip_prefix(['=', ':']).unwrap_or(rest).trim_start_matches(is_blank))
+}
+
+/// The key that Java sees in a line that begins with `written` and `=`; `None` when
+/// the line is a comment.
+///
+/// `written` must be text that this module wrote: ASCII, without line breaks, every
+/// escape complete.
+pub fn client_key(written: &[u8]) -> Option<Vec<u16>> {
+    let line = std::str::from_utf8(written).ok()?.trim_start_matches(is_blank);
+    if line.starts_with(['#', '!']) {
+        return None;
+    }
+    Some(units(split_line(line).0).map_while(|unit| Some(unit.ok()?.read)).collect())
+}
+
+/// What Java reads as the value where `written` follows the `=`. Blanks before it do
+/// not count, those after it do.
+pub fn client_value(written: &str) -> String {
+    client_text(written.trim_start_matches(is_blank))
+}
+
+/// What Java makes of the escapes in a text that has no end before its own.
+pub fn client_text(written: &str) -> String {
+    let read: Vec<u16> = units(written).map_while(|unit| Some(unit.ok()?.read)).collect();
+    String::from_utf16_lossy(&read)
+}
+
+/// Whether Java ends the key of such a line before its end: the rest belongs to
+/// the value. Blanks at the end change nothing.
+pub fn is_split(written: &str) -> bool {
+    let line = written.trim_matches(is_blank);
+    !line.starts_with(['#', '!']) && split_line(line).0.len() < line.len()
+}
+
+/// The lines that Java sees, in which a backslash at the end has joined those
+/// that follow; each with the number of its first. Comments and empty lines are
+/// left out. The bytes are characters of ISO-8859-1.
+pub fn logical_lines(bytes: &[u8]) -> Vec<(u64, String)> {
+    let mut lines = Vec::new();
+    let (mut text, mut begun) = (String::new(), 1);
+    // Whether blanks are skipped, and whether the line goes on with the next.
+    let (mut is_beginning, mut is_joined) = (true, false);
+    let mut is_escaped = false;
+    for (line, natural) in (1..).zip(natural_lines(bytes)) {
+        for &byte in natural {
+            if is_beginning && matches!(byte, b' ' | b'\t' | 0x0c) {
+                continue;
+            }
+            is_beginning = false;
+            if text.is_empty() {
+                if matches!(byte, b'#' | b'!') {
+                    break;
+                }
+                begun = line;
+            }
+            text.push(char::from(byte));
+            is_escaped = byte == b'\\' && !is_escaped;
+        }
+        if std::mem::take(&mut is_escaped) {
+            text.pop();
+            is_joined = true;
+        } else {
+            if !text.is_empty() {
+                lines.push((begun, std::mem::take(&mut text)));
+            }
+            is_joined = false;
+        }
+        is_beginning = true;
+    }
+    // A lone backslash is a property without a key to Java, if nothing comes after
+    // it but one byte that ends the line.
+    let before_end = bytes.strip_suffix(b"\n").or(bytes.strip_suffix(b"\r")).unwrap_or(bytes);
+    if is_joined && (!text.is_empty() || before_end.ends_with(b"\\")) {
+        lines.push((begun, text));
+    }
+    lines
+}
+
+/// Lines end with a line feed, a carriage return, or both.
+fn natural_lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let end = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(rest.len());
+        let line = &rest[..end];
+        rest = &rest[end..];
+        rest = rest.strip_prefix(b"\r\n").unwrap_or(rest.get(1..).unwrap_or_default());
+        Some(line)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clients_key_ends_where_java_ends_it() {
+        let key = |written: &str| {
+            client_key(written.as_bytes()).map(|key| String::from_utf16(&key).expect("UTF-16"))
+        };
+        assert_eq!(key("a.b"), Some("a.b".into()));
+        assert_eq!(key("  a b"), Some("a".into()));
+        assert_eq!(key("a\\ b\\=c:d"), Some("a b=c".into()));
+        assert_eq!(key("\\u00e9\\t"), Some("é\t".into()));
+        assert_eq!(key("# a"), None);
+        assert_eq!(key("\\#a"), Some("#a".into()));
+        assert_eq!(key(""), Some("".into()));
+    }
+
+    #[test]
+    fn a_key_is_split_where_something_is_left_of_it() {
+        for (written, split) in [
+            ("a.b", false),
+            ("a b", true),
+            ("a:b", true),
+            ("a=", true),
+            ("  a", false),
+            ("a  ", false),
+            ("a\\ b", false),
+            ("a\\ ", false),
+            ("a\\:b\\=c", false),
+            ("a\\\\ b", true),
+            ("# a", false),
+            ("", false),
+        ] {
+            assert_eq!(is_split(written), split, "{written:?}");
+        }
+    }
+}

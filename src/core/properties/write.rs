@@ -1,0 +1,239 @@
+//! Text → `.properties` syntax.
+
+use super::Side;
+
+/// What follows a piece of stored text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Follows {
+    /// The end of the key or value: a last odd backslash would swallow what
+    /// comes after, so it is doubled.
+    End,
+    /// A substituted parameter: a last odd backslash would change the
+    /// parameter's first character, so it is left out, which is what Java
+    /// makes of a backslash before an ordinary character.
+    Parameter,
+}
+
+/// Something that [`write_stored`] had to fix, so that Java reads the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mended {
+    /// An odd backslash at the end.
+    TrailingBackslash,
+    /// An odd backslash just before a placeholder.
+    BackslashBeforeParameter,
+    /// `\u` without four hexadecimal digits, on which Java throws.
+    BadUnicodeEscape,
+    /// A carriage return or line feed in the stored text.
+    LineBreak,
+}
+
+/// Appends text from the database, which is in `.properties` syntax already:
+/// verbatim but for what Java could not read or would read as another line.
+pub fn write_stored(text: &str, next: Follows, out: &mut String, mut mended: impl FnMut(Mended)) {
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => match chars.peek().copied() {
+                None if next == Follows::End => {
+                    mended(Mended::TrailingBackslash);
+                    out.push_str("\\\\");
+                }
+                None => mended(Mended::BackslashBeforeParameter),
+                Some('\r' | '\n') => skip_continuation(&mut chars),
+                Some('u') if !four_hex_digits(chars.clone().skip(1)) => {
+                    mended(Mended::BadUnicodeEscape);
+                    out.push_str("\\\\");
+                }
+                Some(escaped) => {
+                    chars.next();
+                    // Java reads a backslash before an ordinary character as
+                    // that character, so the two can be written apart.
+                    if escaped.is_ascii() {
+                        out.push('\\');
+                    }
+                    push_ascii(escaped, out);
+                }
+            },
+            '\r' | '\n' => {
+                mended(Mended::LineBreak);
+                out.push_str(if c == '\r' { "\\r" } else { "\\n" });
+            }
+            _ => push_ascii(c, out),
+        }
+    }
+}
+
+/// A backslash before a line break joins the lines in Java's eyes, leading
+/// blanks of the second left out; the pair leaves nothing in the answer.
+fn skip_continuation(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
+    if chars.next() == Some('\r') {
+        chars.next_if_eq(&'\n');
+    }
+    while chars.next_if(|c| matches!(c, ' ' | '\t' | '\x0c')).is_some() {}
+}
+
+fn four_hex_digits(chars: impl Iterator<Item = char>) -> bool {
+    chars.take(4).filter(char::is_ascii_hexdigit).count() == 4
+}
+
+fn push_ascii(c: char, out: &mut String) {
+    if c.is_ascii() {
+        out.push(c);
+    } else {
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            out.push_str("\\u");
+            out.extend(hex(*unit).map(char::from));
+        }
+    }
+}
+
+fn hex(unit: u16) -> [u8; 4] {
+    let digit = |shift: u16| b"0123456789ABCDEF"[usize::from(unit >> shift & 0xf)];
+    [digit(12), digit(8), digit(4), digit(0)]
+}
+
+/// Whether `byte` of a parameter goes into the answer as it is.
+fn is_plain(byte: u8, place: Side) -> bool {
+    match byte {
+        b'\\' | 0x7f.. | ..0x20 => false,
+        b' ' | b':' | b'=' | b'#' | b'!' => place == Side::Value && byte != b' ',
+        _ => true,
+    }
+}
+
+/// Appends a parameter's value. It is data: whatever it holds, Java reads back
+/// exactly that, and no other property changes.
+pub fn write_param(value: &str, place: Side, out: &mut Vec<u8>) {
+    if value.bytes().all(|byte| is_plain(byte, place)) {
+        out.extend_from_slice(value.as_bytes());
+    } else {
+        escape(value, place, |bytes| out.extend_from_slice(bytes));
+    }
+}
+
+/// How many bytes [`write_param`] appends.
+pub fn param_len(value: &str, place: Side) -> usize {
+    if value.bytes().all(|byte| is_plain(byte, place)) {
+        return value.len();
+    }
+    let mut len = 0;
+    escape(value, place, |bytes| len += bytes.len());
+    len
+}
+
+fn escape(value: &str, place: Side, mut out: impl FnMut(&[u8])) {
+    for (at, c) in value.char_indices() {
+        match c {
+            '\\' => out(b"\\\\"),
+            '\n' => out(b"\\n"),
+            '\r' => out(b"\\r"),
+            '\t' => out(b"\\t"),
+            '\x0c' => out(b"\\f"),
+            ' ' if at == 0 || place == Side::Key => out(b"\\ "),
+            ':' if place == Side::Key => out(b"\\:"),
+            '=' if place == Side::Key => out(b"\\="),
+            '#' if at == 0 && place == Side::Key => out(b"\\#"),
+            '!' if at == 0 && place == Side::Key => out(b"\\!"),
+            ' '..='~' => out(&[c as u8]),
+            _ => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    out(b"\\u");
+                    out(&hex(*unit));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::client_key;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn stored(text: &str, next: Follows) -> (String, Vec<Mended>) {
+        let (mut out, mut mended) = (String::new(), Vec::new());
+        write_stored(text, next, &mut out, |what| mended.push(what));
+        (out, mended)
+    }
+
+    fn param(value: &str, place: Side) -> String {
+        let mut out = Vec::new();
+        write_param(value, place, &mut out);
+        String::from_utf8(out).expect("ASCII")
+    }
+
+    #[test]
+    fn stored_text_passes_verbatim_but_for_what_java_cannot_read() {
+        for (text, written) in [
+            ("Jabber\\:alice", "Jabber\\:alice"),
+            ("a\\tb \\u00e9", "a\\tb \\u00e9"),
+            ("é€", "\\u00E9\\u20AC"),
+            ("😀", "\\uD83D\\uDE00"),
+            ("one\ntwo\rthree", "one\\ntwo\\rthree"),
+            ("C:\\", "C:\\\\"),
+            ("C:\\\\", "C:\\\\"),
+            ("C:\\\\\\", "C:\\\\\\\\"),
+            ("\\user", "\\\\user"),
+            ("\\u12", "\\\\u12"),
+            ("\\u12é4", "\\\\u12\\u00E94"),
+            ("\\\\user", "\\\\user"),
+            ("\\é", "\\u00E9"),
+            ("joined\\\n  line", "joinedline"),
+            ("joined\\\r\nline", "joinedline"),
+        ] {
+            assert_eq!(stored(text, Follows::End).0, written, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_fixed_is_reported() {
+        assert_eq!(stored("a\\", Follows::End).1, [Mended::TrailingBackslash]);
+        assert_eq!(stored("a\\", Follows::Parameter), ("a".into(), vec![Mended::BackslashBeforeParameter]));
+        assert_eq!(stored("\\ux", Follows::End).1, [Mended::BadUnicodeEscape]);
+        assert_eq!(stored("a\nb", Follows::End).1, [Mended::LineBreak]);
+        assert_eq!(stored("Jabber\\:x", Follows::End).1, []);
+    }
+
+    #[test]
+    fn parameters_are_data_on_either_side() {
+        for (value, in_value, in_key) in [
+            ("alice", "alice", "alice"),
+            ("a b", "a b", "a\\ b"),
+            (" a", "\\ a", "\\ a"),
+            ("a:b=c", "a:b=c", "a\\:b\\=c"),
+            ("#a#", "#a#", "\\#a#"),
+            ("!a", "!a", "\\!a"),
+            ("\\", "\\\\", "\\\\"),
+            ("\r\n\t\x0c\x01\x7f", "\\r\\n\\t\\f\\u0001\\u007F", "\\r\\n\\t\\f\\u0001\\u007F"),
+            ("é€😀", "\\u00E9\\u20AC\\uD83D\\uDE00", "\\u00E9\\u20AC\\uD83D\\uDE00"),
+        ] {
+            assert_eq!(param(value, Side::Value), in_value, "{value:?}");
+            assert_eq!(param(value, Side::Key), in_key, "{value:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_parameter_is_one_line_of_ascii_of_the_announced_length(value in any::<String>(), in_key: bool) {
+            let place = if in_key { Side::Key } else { Side::Value };
+            let written = param(&value, place);
+            prop_assert!(written.bytes().all(|byte| (0x20..0x7f).contains(&byte)));
+            prop_assert_eq!(param_len(&value, place), written.len());
+        }
+
+        #[test]
+        fn a_parameter_in_a_key_is_read_back_exactly(value in any::<String>()) {
+            let key = client_key(param(&value, Side::Key).as_bytes());
+            prop_assert_eq!(key, Some(value.encode_utf16().collect()));
+        }
+
+        #[test]
+        fn stored_text_is_one_line_of_ascii_and_its_escapes_are_complete(text in r"[a\\u0é\n\r ]{0,12}") {
+            let (written, _) = stored(&text, Follows::End);
+            prop_assert!(written.is_ascii() && !written.contains(['\r', '\n']));
+            // Written text is stable: nothing is left to fix in it.
+            prop_assert_eq!(stored(&written, Follows::End), (written, vec![]));
+        }
+    }
+}

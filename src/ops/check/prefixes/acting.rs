@@ -1,0 +1,216 @@
+//! What acts upon other properties: rules that remove keys, and lists of prefixes.
+
+use std::ops::Range;
+
+use hashbrown::HashMap;
+use smallvec::SmallVec;
+
+use crate::core::client::{ALLOW_PREFIX, ENFORCE_PREFIX};
+use crate::core::rules::RuleOrder;
+use crate::ops::check::table::{AudienceHash, ClientKey, Fact, RuleSubject, RuleTable};
+use crate::snapshot::ALL_TENANTS;
+
+/// A rule that acts upon others.
+pub(super) struct Actor<'r> {
+    pub fact: Fact,
+    subject: RuleSubject,
+    /// Empty for a rule that removes a key.
+    pub prefixes: Vec<&'r str>,
+}
+
+/// A key that some rule removes.
+pub(super) struct RemovedKey {
+    run: Range<usize>,
+    pub sure: Sure,
+}
+
+/// All that acts upon others.
+pub(super) struct Acting<'r> {
+    pub rules: &'r RuleTable<'r>,
+    /// Rules of `ENFORCE_PREFIX`.
+    pub enforcers: Vec<Actor<'r>>,
+    pub enforcing: Sure,
+    /// Rules of `ALLOW_PREFIX`.
+    pub allowers: Vec<Actor<'r>>,
+    pub allowing: Sure,
+    /// By key.
+    pub removed: HashMap<&'r str, RemovedKey>,
+    /// The lengths of these keys.
+    lengths: Vec<usize>,
+    /// Whether one is a user's own.
+    pub has_users: bool,
+}
+
+impl<'r> Acting<'r> {
+    pub fn of(rules: &'r RuleTable<'r>) -> Acting<'r> {
+        let removed = removed_keys(rules);
+        let mut lengths: Vec<usize> = removed.keys().map(|key| key.len()).collect();
+        lengths.sort_unstable();
+        lengths.dedup();
+        let (enforcers, allowers) = (actors(rules, ENFORCE_PREFIX), actors(rules, ALLOW_PREFIX));
+        let is_user = |fact: &Fact| matches!(rules.subject(fact).who, AudienceHash::User(_));
+        let removing = removed.values().flat_map(|key| &rules.facts[key.run.clone()]);
+        let listing = enforcers.iter().chain(&allowers).map(|actor| &actor.fact);
+        Acting {
+            has_users: removing.chain(listing).any(is_user),
+            enforcing: sure_of(rules, ENFORCE_PREFIX),
+            allowing: sure_of(rules, ALLOW_PREFIX),
+            rules,
+            enforcers,
+            allowers,
+            removed,
+            lengths,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.enforcers.is_empty() && self.allowers.is_empty() && self.removed.is_empty()
+    }
+
+    /// The rules that remove a key.
+    pub fn removers<'a>(&'a self, key: &'a RemovedKey) -> impl Iterator<Item = Actor<'r>> + 'a {
+        let facts = self.rules.facts[key.run.clone()].iter();
+        let removing = facts.filter(|fact| fact.is_null && !fact.is_dead);
+        removing.map(|fact| Actor { fact: *fact, subject: self.rules.subject(fact), prefixes: Vec::new() })
+    }
+
+    /// The removed keys whose removal also removes `key`.
+    pub fn removing<'a>(&'a self, key: &'a str) -> impl Iterator<Item = (&'a str, &'a RemovedKey)> {
+        let prefixes = self.lengths.iter().filter_map(|&len| key.get(..len));
+        prefixes
+            .filter(|prefix| removes(prefix, key))
+            .filter_map(|prefix| Some((prefix, self.removed.get(prefix)?)))
+    }
+}
+
+fn actors<'r>(rules: &'r RuleTable<'r>, key: &str) -> Vec<Actor<'r>> {
+    let facts = rules.facts.iter().filter(|fact| !fact.is_dead && rules.key(fact) == key);
+    let known = facts.filter(|fact| rules.properties[fact.property as usize].is_fixed);
+    let known = known.filter_map(|fact| Some((fact, rules.lists.get(&fact.order.id)?)));
+    known
+        .map(|(fact, list)| Actor { fact: *fact, subject: rules.subject(fact), prefixes: split(list) })
+        .collect()
+}
+
+/// The keys that some rule removes.
+fn removed_keys<'r>(rules: &'r RuleTable<'_>) -> HashMap<&'r str, RemovedKey> {
+    let mut removed = HashMap::new();
+    for run in rules.runs() {
+        let facts = &rules.facts[run.clone()];
+        let key = &rules.properties[facts[0].property as usize];
+        if key.is_fixed && !key.text.is_empty() && facts.iter().any(|fact| fact.is_null && !fact.is_dead) {
+            let sure = Sure::of(facts);
+            removed.insert(&*key.text, RemovedKey { run, sure });
+        }
+    }
+    removed
+}
+
+fn sure_of(rules: &RuleTable<'_>, key: &str) -> Sure {
+    let is_it = |key_of: &ClientKey| key_of.is_fixed && key_of.text == key;
+    let mut runs = rules.runs().map(|run| &rules.facts[run]);
+    let run = runs.find(|run| is_it(&rules.properties[run[0].property as usize]));
+    Sure::of(run.unwrap_or_default())
+}
+
+/// So many rules of a kind are looked at. The first need not be in one answer with
+/// what acts upon it, if others precede either.
+const OF_KIND: usize = 8;
+
+/// Of one key: the first or last rules of each kind of subject in each tenant,
+/// and the first or last of each user.
+pub(super) struct Extremes {
+    kinds: HashMap<u32, SmallVec<[Fact; 4]>>,
+    users: HashMap<(u32, AudienceHash), Fact>,
+}
+
+impl Extremes {
+    pub fn of<'r>(
+        rules: &RuleTable<'_>,
+        facts: impl Iterator<Item = &'r Fact>,
+        wants_users: bool,
+    ) -> Extremes {
+        let mut extremes = Extremes { kinds: HashMap::new(), users: HashMap::new() };
+        for fact in facts {
+            let RuleSubject { tenant, who, .. } = rules.subject(fact);
+            let kind = |who| if let AudienceHash::User(_) = who { AudienceHash::User(0) } else { who };
+            let known = extremes.kinds.entry(tenant).or_default();
+            let alike = known.iter().filter(|other| kind(rules.subject(other).who) == kind(who));
+            if alike.count() < OF_KIND {
+                known.push(*fact);
+            }
+            if wants_users && matches!(who, AudienceHash::User(_)) {
+                extremes.users.entry((tenant, who)).or_insert(*fact);
+            }
+        }
+        extremes
+    }
+
+    /// A rule that may be in one answer with `actor`, and for which `is_it`
+    /// holds.
+    pub fn find(
+        &self,
+        rules: &RuleTable<'_>,
+        actor: &Actor<'_>,
+        is_it: impl Fn(&Fact) -> bool,
+    ) -> Option<Fact> {
+        let RuleSubject { tenant, who, .. } = actor.subject;
+        let is_all = tenant == ALL_TENANTS;
+        let own = self.kinds.get(&tenant).into_iter().flatten();
+        let of_all = self.kinds.get(&ALL_TENANTS).into_iter().flatten().filter(|_| !is_all);
+        let of_others = self.kinds.iter().filter(|(other, _)| is_all && **other != tenant);
+        let of_others = of_others.flat_map(|(_, known)| known);
+        let of_user = self.users.get(&(tenant, who)).into_iter();
+        let meets = |fact: &&Fact| rules.may_meet(fact, &actor.fact);
+        // By id, so that the same rows always give the same words.
+        let found =
+            own.chain(of_all).chain(of_others).chain(of_user).filter(meets).filter(|fact| is_it(fact));
+        found.min_by_key(|fact| fact.order.id).copied()
+    }
+}
+
+/// Of one key: where the first rule of each subject stands that needs no parameter.
+pub(super) struct Sure(HashMap<u32, RuleOrder>);
+
+impl Sure {
+    pub fn of(facts: &[Fact]) -> Sure {
+        let mut first = HashMap::new();
+        for fact in facts.iter().filter(|fact| fact.required == 0) {
+            first.entry(fact.subject).or_insert(fact.order);
+        }
+        Sure(first)
+    }
+
+    /// Whether another rule of the key of `fact` precedes it wherever `both` apply.
+    pub fn precedes(&self, fact: &Fact, both: [&Fact; 2], rules: &RuleTable<'_>) -> bool {
+        let mut subjects = both.into_iter().flat_map(|fact| rules.also(fact));
+        subjects.any(|subject| self.0.get(&subject).is_some_and(|order| *order < fact.order))
+    }
+}
+
+/// As Java's `split("\\|")`: empty ones at the end do not count, but for an empty
+/// list.
+pub(super) fn split(list: &str) -> Vec<&str> {
+    let mut prefixes: Vec<&str> = list.split('|').collect();
+    while !list.is_empty() && prefixes.last().is_some_and(|last| last.is_empty()) {
+        prefixes.pop();
+    }
+    prefixes
+}
+
+/// Whether removing `prefix` surely removes another key.
+pub(super) fn removes(prefix: &str, key: &str) -> bool {
+    let branch = key.rsplit_once('.').map(|(branch, _)| branch);
+    branch.is_some_and(|branch| branch.starts_with(prefix))
+}
+
+pub(super) fn covers(prefixes: &[&str], key: &str) -> bool {
+    prefixes.iter().any(|prefix| key.starts_with(prefix))
+}
+
+/// Whether a key surely begins with none of them.
+pub(super) fn is_outside(prefixes: &[&str], key: &ClientKey) -> bool {
+    let may_begin =
+        |prefix: &&str| key.text.starts_with(prefix) || (!key.is_fixed && prefix.starts_with(&key.text));
+    !prefixes.iter().any(may_begin)
+}
