@@ -393,6 +393,7 @@ pub fn admin_key(path: &Path) -> Result<AdminKey, ConfigError> {
 
 /// What is handed over in a file. It may be a pipe, as shells make them, if
 /// somebody writes to it.
+#[allow(clippy::disallowed_methods, reason = "read before anything is served")]
 fn read(path: &Path, option: &'static str) -> Result<String, ConfigError> {
     read_by(std::fs::read_to_string::<PathBuf>, path, option)
 }

@@ -134,6 +134,7 @@ fn of_file(
 }
 
 /// The file, or standard input.
+#[allow(clippy::disallowed_methods, reason = "a command that reads its input serves nobody")]
 fn read(file: Option<&Path>) -> anyhow::Result<(String, Vec<u8>)> {
     match file.filter(|file| file.as_os_str() != "-") {
         Some(file) => {
