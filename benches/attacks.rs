@@ -18,6 +18,8 @@
 //! not: it runs at nice 19, so that what is measured is what the server suffers.
 //! Ratios of one run count, times do not.
 
+#![allow(clippy::disallowed_methods, reason = "benches may wait for files and for each other")]
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -4,6 +4,8 @@
 //! Ratios count, not times: at the end, what the contract promises is measured
 //! side by side, in turns, in this one run.
 
+#![allow(clippy::disallowed_methods, reason = "benches may wait for files and for each other")]
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -4,6 +4,8 @@
 //! `cargo bench --bench exchange`, or with another number of users as
 //! `cargo bench --bench exchange -- 100000`.
 
+#![allow(clippy::disallowed_methods, reason = "benches may wait for files and for each other")]
+
 use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, Instant};

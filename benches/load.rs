@@ -13,6 +13,8 @@
 //!
 //! Ratios of one run count, times do not.
 
+#![allow(clippy::disallowed_methods, reason = "benches may wait for files and for each other")]
+
 use std::io::Write;
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};

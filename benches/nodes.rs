@@ -12,6 +12,8 @@
 //!
 //! Failures are counted, not asserted: what was seen is what is printed.
 
+#![allow(clippy::disallowed_methods, reason = "benches may wait for files and for each other")]
+
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};

@@ -684,6 +684,7 @@ impl Reloader {
     }
 
     /// Serves what the state file holds.
+    #[allow(clippy::disallowed_methods, reason = "read on a thread of its own")]
     async fn restore(&mut self, path: PathBuf) {
         let begun = Instant::now();
         let (publisher, name) = (self.publisher.clone(), self.source.name());

@@ -1,6 +1,8 @@
 //! Drives the public interface: the real binary over real sockets, with real
 //! servers beside it.
 
+#![allow(clippy::disallowed_methods, reason = "tests may wait for files and for each other")]
+
 mod allocation;
 mod check;
 mod cluster;

@@ -1,6 +1,8 @@
 //! What is fuzzed: each target is a function of bytes that panics at a defect.
 //! The test suite includes these files too, and runs the seeds through them.
 
+#![allow(clippy::disallowed_methods, reason = "tests may wait for files and for each other")]
+
 pub mod answer;
 pub mod java;
 pub mod request;

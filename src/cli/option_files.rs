@@ -16,6 +16,7 @@ pub(super) fn absolute(path: PathBuf) -> PathBuf {
 ///
 /// # Errors
 /// When it cannot be read in a few seconds.
+#[allow(clippy::disallowed_methods, reason = "read before anything is served, with a bound")]
 pub(super) fn read(path: &Path, option: &'static str) -> Result<String, ConfigError> {
     read_by(std::fs::read_to_string::<PathBuf>, path, option)
 }

@@ -72,6 +72,7 @@ pub fn ask(whose: &str, from_stdin: bool) -> anyhow::Result<Secret> {
 
 /// What Ctrl-C does where a terminal does not keep it to itself: it ends this
 /// program, and the script or the loop that it stands in.
+#[allow(clippy::disallowed_methods, reason = "a thread of its own")]
 fn interrupt() {
     if kill_current_process_group(rustix::process::Signal::INT).is_ok() {
         // The thread for signals ends the program.

@@ -1,8 +1,8 @@
 //! The language of property keys and values: Python's `string.Template`, as
 //! the original used it, plus dots and defaults inside braces.
 //!
-//! A template is parsed once, at load. What is kept is the text that never
-//! changes, already in the form it has in the answer, and the holes in it.
+//! A template is parsed once, when rows are loaded, into the text that never changes, already
+//! in the form it has in the answer, and the holes in it.
 
 mod property;
 
@@ -16,7 +16,7 @@ pub use property::{Unsplit, check_key, is_placeholders, split};
 
 /// A parsed key or value, or several joined: text with holes for parameters.
 ///
-/// It may hold secrets of the operator's, so `Debug` shows its size only.
+/// It may hold secrets, so `Debug` shows only its size.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Template {
     text: Box<str>,
@@ -26,15 +26,15 @@ pub struct Template {
 /// A place where a parameter goes.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Hole {
-    /// Offset in the text that the parameter goes before.
+    /// The offset in the text where the parameter goes.
     at: u32,
     place: Side,
     name: ParamName,
-    /// What stands there when the parameter was not sent or is empty.
+    /// The text for a parameter that was not sent or is empty.
     fallback: Option<Box<str>>,
 }
 
-/// Something odd in a template that does not keep it from being used.
+/// A mistake in a template that can be used nevertheless.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// A `$` that begins no placeholder. It stands for itself.
@@ -55,7 +55,7 @@ impl Fault {
         }
     }
 
-    /// What it means and how to mend it, for the operator.
+    /// What it means and how to fix it, for the operator.
     pub fn explain(self) -> &'static str {
         match self {
             Fault::StrayDollar => "a `$` that begins no placeholder is sent as it is: write `$$`",
@@ -77,7 +77,7 @@ impl Fault {
 
 /// A parameter as it is written in a template.
 enum Placeholder<'t> {
-    /// A name that is the server's: it renders the same for everyone.
+    /// A name with a fixed meaning, which renders the same for everyone.
     Fixed(&'static str),
     Param {
         name: &'t str,
@@ -86,12 +86,11 @@ enum Placeholder<'t> {
 }
 
 impl Template {
-    /// Parses `text` for its `place`. Every text is a template; what is odd in
-    /// it is given to `fault`.
+    /// Parses `text` for its `place`. Every text is a template; `fault` gets its mistakes.
     pub fn parse(text: &str, place: Side, mut fault: impl FnMut(Fault)) -> Template {
         let mut parsed = Template::builder();
-        // Stored text is escaped in the longest pieces there are, since an
-        // escape may reach over a `$$` or a `${null}`.
+        // Text between two parameters is escaped in one piece, since an escape may reach over
+        // a `$$` or a `${null}`.
         let mut stored = String::new();
         let mut rest = text;
         while let Some(dollar) = rest.find('$') {
@@ -170,7 +169,7 @@ impl std::fmt::Debug for Template {
     }
 }
 
-/// What stands behind a `$`, and the text after it.
+/// The placeholder that begins after a `$`, and the text after it.
 fn placeholder(text: &str) -> Option<(Placeholder<'_>, &str)> {
     let bytes = text.as_bytes();
     let (name, fallback, after) = if bytes.first() == Some(&b'{') {
@@ -189,7 +188,7 @@ fn placeholder(text: &str) -> Option<(Placeholder<'_>, &str)> {
         (&text[..end], None, &text[end..])
     };
     let placeholder = match name {
-        // These two mean something to the client itself, which must see them.
+        // The client itself gives these two their meaning, so they are sent as they are.
         "null" => Placeholder::Fixed("${null}"),
         "system" => Placeholder::Fixed("${system}"),
         "default" => Placeholder::Fixed("default"),
@@ -250,7 +249,7 @@ impl<'a> TemplatePiece<'a> {
         }
     }
 
-    /// Whether some authenticated request lacks a parameter it needs.
+    /// Whether an authenticated request may lack a parameter that it needs.
     pub fn is_conditional(&self) -> bool {
         self.holes.iter().any(Hole::is_conditional)
     }
@@ -260,7 +259,7 @@ impl<'a> TemplatePiece<'a> {
         self.holes.iter().map(|hole| (&hole.name, hole.is_conditional()))
     }
 
-    /// What stands for each parameter that was not sent.
+    /// The text for each parameter if it was not sent.
     pub(crate) fn fallbacks(self) -> impl Iterator<Item = Option<&'a str>> {
         self.holes.iter().map(|hole| hole.fallback.as_deref())
     }
@@ -275,12 +274,12 @@ impl<'a> TemplatePiece<'a> {
         self.holes.last().map_or(self.text, |hole| &self.text[hole.at as usize - self.start..])
     }
 
-    /// As it would be for a client whose parameters are all `value`.
+    /// The text for a client whose parameters are all `value`.
     pub(crate) fn sample(self, value: &str) -> String {
         self.filled(|_| value)
     }
 
-    /// The same for one that sends no parameter that need not be sent.
+    /// The text for a client that sends only the parameters without a fallback, all `value`.
     pub(crate) fn fallback_sample(self, value: &'a str) -> String {
         self.filled(|hole| hole.fallback.as_deref().unwrap_or(value))
     }
@@ -318,8 +317,8 @@ impl<'a> TemplatePiece<'a> {
         self.text.len() + filled.sum::<usize>()
     }
 
-    /// Appends it with its parameters. A missing one leaves nothing; whether
-    /// that may happen is for [`TemplatePiece::missing`] to say beforehand.
+    /// Appends the text with its parameters. A missing one is empty: check
+    /// [`TemplatePiece::missing`] first.
     pub fn render(&self, params: &Params, out: &mut Vec<u8>) {
         let text = self.text.as_bytes();
         let mut done = 0;
@@ -367,141 +366,4 @@ impl Builder {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn parse(text: &str) -> (Template, Vec<Fault>) {
-        let mut faults = Vec::new();
-        let template = Template::parse(text, Side::Value, |fault| faults.push(fault));
-        (template, faults)
-    }
-
-    /// What it renders to; `None` when a parameter is missing.
-    fn render(text: &str, params: &[(&str, &str)]) -> Option<String> {
-        let (template, _) = parse(text);
-        let params: Params = params.iter().copied().collect();
-        let piece = template.whole();
-        if piece.missing(&params).is_some() {
-            return None;
-        }
-        let mut out = Vec::new();
-        piece.render(&params, &mut out);
-        assert_eq!(piece.len(&params), out.len(), "{text:?}");
-        Some(String::from_utf8(out).expect("ASCII"))
-    }
-
-    #[test]
-    fn placeholders_are_those_of_string_template() {
-        let params = [("username", "alice"), ("_x9", "X"), ("env.HOME", "/home/a"), ("empty", "")];
-        for (text, expected) in [
-            ("$username", Some("alice")),
-            ("${username}@$_x9!", Some("alice@X!")),
-            ("$$username", Some("$username")),
-            ("$$$username", Some("$alice")),
-            ("${env.HOME}", Some("/home/a")),
-            ("[${empty}]", Some("[]")),
-            ("${hwaddr}", None),
-            ("$username.x", Some("alice.x")),
-            ("${username:-x}", Some("alice")),
-            ("${empty:-x}", Some("x")),
-            ("${hwaddr:-a b$c{}", Some("a b$c{")),
-            ("${hwaddr:-}", Some("")),
-        ] {
-            assert_eq!(render(text, &params).as_deref(), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn the_servers_names_render_the_same_whatever_the_client_sends() {
-        let params = [("null", "n"), ("default", "d"), ("system", "s")];
-        for (text, expected) in [
-            ("${null}", "${null}"),
-            ("$null", "${null}"),
-            ("${system}.x", "${system}.x"),
-            ("${default}", "default"),
-            ("$default", "default"),
-        ] {
-            assert_eq!(render(text, &params).as_deref(), Some(expected));
-            assert_eq!(render(text, &[]).as_deref(), Some(expected));
-        }
-    }
-
-    #[test]
-    fn a_stray_dollar_is_literal_and_reported() {
-        for text in ["$", "5$", "$ x", "${", "${}", "${a b}", "${a", "$1", "${é}", "${x:-y", "${x:y}"] {
-            let (_, faults) = parse(text);
-            assert_eq!(faults, [Fault::StrayDollar], "{text}");
-            assert_eq!(render(text, &[]).unwrap().replace("\\u00E9", "é"), text);
-        }
-        assert_eq!(parse("$$ ${null} $username").1, []);
-    }
-
-    #[test]
-    fn an_escape_may_reach_over_a_dollar_but_never_into_a_parameter() {
-        let params = [("username", "n\\")];
-        for (text, expected) in [
-            ("\\$$x", "\\$x"),
-            ("\\${null}", "\\${null}"),
-            ("C:\\$username", "C:n\\\\"),
-            ("C:\\\\$username", "C:\\\\n\\\\"),
-            ("\\u00${username}41", "\\\\u00n\\\\41"),
-            ("${username}\\", "n\\\\\\\\"),
-            ("${x:-C:\\}y", "C:\\\\y"),
-        ] {
-            assert_eq!(render(text, &params).as_deref(), Some(expected), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_template_is_conditional_when_a_request_may_lack_a_parameter() {
-        for (text, conditional) in [
-            ("x", false),
-            ("$username $password $domain", false),
-            ("$osname", true),
-            ("${osname:-x}", false),
-            ("${null} ${system}", false),
-        ] {
-            assert_eq!(parse(text).0.whole().is_conditional(), conditional, "{text}");
-        }
-    }
-
-    #[test]
-    fn joined_templates_render_as_their_parts() {
-        let params: Params = [("username", "alice"), ("domain", "a.org")].into_iter().collect();
-        let (first, second) = (parse("<$username>").0, parse("[$domain]").0);
-        let mut joined = Template::builder();
-        joined.push(first.whole());
-        let middle = joined.position();
-        joined.push_str("=");
-        joined.push(second.whole());
-        let end = joined.position();
-        let joined = joined.finish();
-        let mut out = Vec::new();
-        joined.whole().render(&params, &mut out);
-        assert_eq!(out, b"<alice>=[a.org]");
-        out.clear();
-        joined.piece(middle.0..end.0, middle.1..end.1).render(&params, &mut out);
-        assert_eq!(out, b"=[a.org]");
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_parses_and_renders_to_one_ascii_line(text in any::<String>(), value in any::<String>()) {
-            if let Some(line) = render(&text, &[("username", &value), ("a", &value)]) {
-                prop_assert!(line.is_ascii() && !line.contains(['\r', '\n']));
-            }
-        }
-
-        #[test]
-        fn text_without_dollar_or_backslash_is_its_own_rendering(text in "[ -#%-\\[\\]-~]{0,40}") {
-            prop_assert_eq!(render(&text, &[]), Some(text));
-        }
-
-        #[test]
-        fn doubled_dollars_render_the_text_itself(text in "[ -\\[\\]-~]{0,40}") {
-            let doubled = text.replace('$', "$$");
-            prop_assert_eq!(render(&doubled, &[]), Some(text));
-        }
-    }
-}
+mod tests;

@@ -101,6 +101,7 @@ impl Drop for Pidfile {
     }
 }
 
+#[allow(clippy::disallowed_methods, reason = "opened before anything is served")]
 fn open(path: &Path) -> io::Result<File> {
     // A symbolic link in a folder that others may write to could lead anywhere.
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;

@@ -1,5 +1,7 @@
 //! The embedded database: a file, read through the bundled SQLite.
 
+#![allow(clippy::disallowed_methods, reason = "all of it runs on blocking threads")]
+
 use std::fs::OpenOptions;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};

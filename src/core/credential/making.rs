@@ -83,7 +83,9 @@ pub enum UnstorablePassword {
     #[error("clients send `{UNFILLED_PASSWORD}` when they have no password: choose another")]
     Unfilled,
     /// Stored as it is, it would be taken for a hash.
-    #[error("the password begins like a hash and would be taken for one: choose another, or another --hash")]
+    #[error(
+        "the password begins like a hash and would be taken for one: choose another, or another kind of hash"
+    )]
     LikeAHash,
 }
 
@@ -93,7 +95,7 @@ pub enum UnstorablePassword {
 /// See [`UnstorablePassword`].
 pub fn hash(storage: Storage, password: &str, owner: Owner<'_>) -> Result<String, UnstorablePassword> {
     let (most, instead) = match storage {
-        Storage::Bcrypt => (MAX_BCRYPT_PASSWORD, ", or --hash argon2id"),
+        Storage::Bcrypt => (MAX_BCRYPT_PASSWORD, ", or store it as argon2id"),
         Storage::Argon2id | Storage::Sha512Crypt => (MAX_SLOW_PASSWORD, ""),
         Storage::Table(_) => (usize::MAX, ""),
     };

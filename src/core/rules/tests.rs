@@ -1,5 +1,9 @@
-use super::*;
+use hashbrown::HashSet;
 use proptest::prelude::*;
+
+use super::*;
+use crate::core::params::Params;
+use crate::core::properties::{self, Side};
 
 /// A list of one rule.
 fn rule(order: (i32, i32, i64), key: &str, value: &str) -> Rules {

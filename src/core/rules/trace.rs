@@ -1,8 +1,9 @@
-//! Why each rule won or lost: the decisions of an answer, told one by one.
+//! Why each rule won or lost.
 
 use hashbrown::HashMap;
 
-use super::{Compiled, KeyClaims, KeyId, RuleOrder, RuleRef, Skips};
+use super::answer::{KeyClaims, Skips};
+use super::{Compiled, KeyId, RuleOrder, RuleRef};
 use crate::core::params::{Known, ParamName, Params};
 
 /// What became of a rule that matches a request.

@@ -66,6 +66,7 @@ fn beside(path: &Path) -> PathBuf {
 }
 
 impl LogFile {
+    #[allow(clippy::disallowed_methods, reason = "on the thread that writes the file")]
     fn begin(path: &Path) -> io::Result<LogFile> {
         // Only the owner may read it: it holds what the database holds.
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;

@@ -1,5 +1,6 @@
 //! Servers, databases, proxies and clients that the tests and benches start and talk to.
 
+#![allow(clippy::disallowed_methods, reason = "tests may wait for files and for each other")]
 #![allow(missing_docs, reason = "only our tests use it, and most names say enough")]
 
 pub mod client;

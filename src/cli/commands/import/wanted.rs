@@ -147,6 +147,7 @@ impl Wanted {
 }
 
 /// The file, or standard input.
+#[allow(clippy::disallowed_methods, reason = "a command serves nobody")]
 fn read(file: Option<&Path>) -> anyhow::Result<(String, Vec<u8>)> {
     match file.filter(|file| file.as_os_str() != "-") {
         Some(file) => {

@@ -1,0 +1,142 @@
+//! The rules of one subject, stored compactly.
+
+use std::sync::Arc;
+
+use super::key::{CompiledKey, StaticKey};
+use super::{Compiled, RuleOrder};
+use crate::core::params::{ParamName, Params};
+use crate::core::template::{Template, TemplatePiece};
+
+/// The rules of one subject, in order, their values in one text.
+///
+/// Values may hold passwords, so `Debug` shows how many there are.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Rules {
+    stored: Box<[StoredRule]>,
+    values: Template,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct StoredRule {
+    order: RuleOrder,
+    pub(super) key: Arc<CompiledKey>,
+    /// Where its value ends, in the text and the holes of all values. It begins where the
+    /// value before it ends.
+    end: (u32, u32),
+}
+
+/// One rule of [`Rules`].
+#[derive(Clone, Copy)]
+pub struct RuleRef<'a> {
+    rules: &'a Rules,
+    at: usize,
+}
+
+impl Rules {
+    /// The same list without the rules of some rows, and with `more`.
+    pub fn with(&self, is_gone: impl Fn(i64) -> bool, more: Vec<Compiled>) -> Rules {
+        enum Either<'a> {
+            Old(RuleRef<'a>),
+            New(Compiled),
+        }
+        let old = self.iter().filter(|rule| !is_gone(rule.order().id)).map(Either::Old);
+        let mut all: Vec<Either<'_>> = old.chain(more.into_iter().map(Either::New)).collect();
+        all.sort_unstable_by_key(|rule| match rule {
+            Either::Old(rule) => rule.order(),
+            Either::New(rule) => rule.order,
+        });
+        let mut values = Template::builder();
+        let stored = all.into_iter().map(|rule| {
+            let (order, key) = match rule {
+                Either::Old(rule) => {
+                    values.push(rule.value());
+                    (rule.order(), rule.stored().key.clone())
+                }
+                Either::New(Compiled { order, key, value }) => {
+                    values.push(value.whole());
+                    (order, key)
+                }
+            };
+            StoredRule { order, key, end: values.position() }
+        });
+        Rules { stored: stored.collect(), values: values.finish() }
+    }
+
+    /// Whether the rule of a row is among them.
+    pub fn has(&self, id: i64) -> bool {
+        self.stored.iter().any(|stored| stored.order.id == id)
+    }
+
+    /// The rules, in order.
+    pub fn iter(&self) -> impl Iterator<Item = RuleRef<'_>> {
+        (0..self.stored.len()).map(|at| RuleRef { rules: self, at })
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.stored.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.stored.is_empty()
+    }
+
+    /// Bytes of memory behind it, its own size and the shared keys left out.
+    pub fn heap_bytes(&self) -> usize {
+        size_of_val(&*self.stored) + self.values.heap_bytes()
+    }
+}
+
+impl std::fmt::Debug for Rules {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Rules({})", self.len())
+    }
+}
+
+impl<'a> RuleRef<'a> {
+    /// Its place among all rules.
+    pub fn order(self) -> RuleOrder {
+        self.stored().order
+    }
+
+    /// Whether it is the same rule of the same list.
+    pub fn is(self, other: RuleRef<'_>) -> bool {
+        std::ptr::eq(self.stored(), other.stored())
+    }
+
+    pub(super) fn stored(self) -> &'a StoredRule {
+        &self.rules.stored[self.at]
+    }
+
+    /// The property that it sets: a client gets one of the rules that set the same.
+    pub(crate) fn property(self) -> StaticKey {
+        let key = &self.stored().key;
+        key.id.map_or_else(|| StaticKey::Dynamic(self.key_address()), StaticKey::Fixed)
+    }
+
+    /// The same for rules that share the text of their key.
+    pub(crate) fn key_address(self) -> usize {
+        Arc::as_ptr(&self.stored().key).addr()
+    }
+
+    /// The template of its key.
+    pub(crate) fn key(self) -> TemplatePiece<'a> {
+        self.stored().key.template.whole()
+    }
+
+    /// The template of its value.
+    pub(crate) fn value(self) -> TemplatePiece<'a> {
+        let start = self.at.checked_sub(1).map_or((0, 0), |before| self.rules.stored[before].end);
+        let end = self.stored().end;
+        self.rules.values.piece(start.0..end.0, start.1..end.1)
+    }
+
+    pub(super) fn missing(self, params: &Params) -> Option<&'a ParamName> {
+        self.key().missing(params).or_else(|| self.value().missing(params))
+    }
+
+    pub(super) fn is_conditional(self) -> bool {
+        self.key().is_conditional() || self.value().is_conditional()
+    }
+}

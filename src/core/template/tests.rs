@@ -1,0 +1,137 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn parse(text: &str) -> (Template, Vec<Fault>) {
+    let mut faults = Vec::new();
+    let template = Template::parse(text, Side::Value, |fault| faults.push(fault));
+    (template, faults)
+}
+
+/// What it renders to; `None` when a parameter is missing.
+fn render(text: &str, params: &[(&str, &str)]) -> Option<String> {
+    let (template, _) = parse(text);
+    let params: Params = params.iter().copied().collect();
+    let piece = template.whole();
+    if piece.missing(&params).is_some() {
+        return None;
+    }
+    let mut out = Vec::new();
+    piece.render(&params, &mut out);
+    assert_eq!(piece.len(&params), out.len(), "{text:?}");
+    Some(String::from_utf8(out).expect("ASCII"))
+}
+
+#[test]
+fn placeholders_are_those_of_string_template() {
+    let params = [("username", "alice"), ("_x9", "X"), ("env.HOME", "/home/a"), ("empty", "")];
+    for (text, expected) in [
+        ("$username", Some("alice")),
+        ("${username}@$_x9!", Some("alice@X!")),
+        ("$$username", Some("$username")),
+        ("$$$username", Some("$alice")),
+        ("${env.HOME}", Some("/home/a")),
+        ("[${empty}]", Some("[]")),
+        ("${hwaddr}", None),
+        ("$username.x", Some("alice.x")),
+        ("${username:-x}", Some("alice")),
+        ("${empty:-x}", Some("x")),
+        ("${hwaddr:-a b$c{}", Some("a b$c{")),
+        ("${hwaddr:-}", Some("")),
+    ] {
+        assert_eq!(render(text, &params).as_deref(), expected, "{text}");
+    }
+}
+
+#[test]
+fn the_servers_names_render_the_same_whatever_the_client_sends() {
+    let params = [("null", "n"), ("default", "d"), ("system", "s")];
+    for (text, expected) in [
+        ("${null}", "${null}"),
+        ("$null", "${null}"),
+        ("${system}.x", "${system}.x"),
+        ("${default}", "default"),
+        ("$default", "default"),
+    ] {
+        assert_eq!(render(text, &params).as_deref(), Some(expected));
+        assert_eq!(render(text, &[]).as_deref(), Some(expected));
+    }
+}
+
+#[test]
+fn a_stray_dollar_is_literal_and_reported() {
+    for text in ["$", "5$", "$ x", "${", "${}", "${a b}", "${a", "$1", "${é}", "${x:-y", "${x:y}"] {
+        let (_, faults) = parse(text);
+        assert_eq!(faults, [Fault::StrayDollar], "{text}");
+        assert_eq!(render(text, &[]).unwrap().replace("\\u00E9", "é"), text);
+    }
+    assert_eq!(parse("$$ ${null} $username").1, []);
+}
+
+#[test]
+fn an_escape_may_reach_over_a_dollar_but_never_into_a_parameter() {
+    let params = [("username", "n\\")];
+    for (text, expected) in [
+        ("\\$$x", "\\$x"),
+        ("\\${null}", "\\${null}"),
+        ("C:\\$username", "C:n\\\\"),
+        ("C:\\\\$username", "C:\\\\n\\\\"),
+        ("\\u00${username}41", "\\\\u00n\\\\41"),
+        ("${username}\\", "n\\\\\\\\"),
+        ("${x:-C:\\}y", "C:\\\\y"),
+    ] {
+        assert_eq!(render(text, &params).as_deref(), Some(expected), "{text}");
+    }
+}
+
+#[test]
+fn a_template_is_conditional_when_a_request_may_lack_a_parameter() {
+    for (text, conditional) in [
+        ("x", false),
+        ("$username $password $domain", false),
+        ("$osname", true),
+        ("${osname:-x}", false),
+        ("${null} ${system}", false),
+    ] {
+        assert_eq!(parse(text).0.whole().is_conditional(), conditional, "{text}");
+    }
+}
+
+#[test]
+fn joined_templates_render_as_their_parts() {
+    let params: Params = [("username", "alice"), ("domain", "a.org")].into_iter().collect();
+    let (first, second) = (parse("<$username>").0, parse("[$domain]").0);
+    let mut joined = Template::builder();
+    joined.push(first.whole());
+    let middle = joined.position();
+    joined.push_str("=");
+    joined.push(second.whole());
+    let end = joined.position();
+    let joined = joined.finish();
+    let mut out = Vec::new();
+    joined.whole().render(&params, &mut out);
+    assert_eq!(out, b"<alice>=[a.org]");
+    out.clear();
+    joined.piece(middle.0..end.0, middle.1..end.1).render(&params, &mut out);
+    assert_eq!(out, b"=[a.org]");
+}
+
+proptest! {
+    #[test]
+    fn any_text_parses_and_renders_to_one_ascii_line(text in any::<String>(), value in any::<String>()) {
+        if let Some(line) = render(&text, &[("username", &value), ("a", &value)]) {
+            prop_assert!(line.is_ascii() && !line.contains(['\r', '\n']));
+        }
+    }
+
+    #[test]
+    fn text_without_dollar_or_backslash_is_its_own_rendering(text in "[ -#%-\\[\\]-~]{0,40}") {
+        prop_assert_eq!(render(&text, &[]), Some(text));
+    }
+
+    #[test]
+    fn doubled_dollars_render_the_text_itself(text in "[ -\\[\\]-~]{0,40}") {
+        let doubled = text.replace('$', "$$");
+        prop_assert_eq!(render(&doubled, &[]), Some(text));
+    }
+}
