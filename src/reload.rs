@@ -7,6 +7,7 @@
 //! changed, go on beside a load. Both hand what they read to the [`publisher`],
 //! which swaps.
 
+mod cause;
 mod publisher;
 mod schedule;
 pub mod state_file;
@@ -34,6 +35,7 @@ use crate::process::files::Aside;
 use crate::process::service::Reports;
 use crate::snapshot::Served;
 use crate::source::{self, Changes, Cursor, Source, Which};
+use cause::Cause;
 use publisher::{DraftOutcome, Guard, Publisher, Shrunk, Swapped};
 use schedule::Backoff;
 use state_file::StateWriter;
@@ -127,7 +129,10 @@ pub enum ReloadOutcome {
 }
 
 impl ReloadOutcome {
-    /// As it is called in metrics.
+    /// Every name that [`ReloadOutcome::name`] returns.
+    const NAMES: [&'static str; 4] = ["swapped", "unchanged", "failed", "held_back"];
+
+    /// The name for metrics.
     fn name(&self) -> &'static str {
         match self {
             ReloadOutcome::Swapped(_) => "swapped",
@@ -192,7 +197,7 @@ pub struct Reloader {
     loading: Option<Loading>,
     /// Why there must be one more load after the one under way, and whether a
     /// loss is confirmed with it.
-    again: Option<(&'static str, bool)>,
+    again: Option<(Cause, bool)>,
     backoff: Backoff,
     next_load: Option<Instant>,
     next_poll: Option<Instant>,
@@ -231,7 +236,7 @@ struct Failures {
 
 /// A load under way.
 struct Loading {
-    cause: &'static str,
+    cause: Cause,
     begun: Instant,
     /// Whether it also finds out where polls may begin.
     wants_cursor: bool,
@@ -257,6 +262,7 @@ impl Reloader {
         settings: ReloadSettings,
         metrics: Arc<Metrics>,
     ) -> Result<Reloader, LoadError> {
+        metrics.expect_reloads(&Cause::LABELS, &ReloadOutcome::NAMES);
         let is_patient = settings.state_file.is_some();
         let state_file = usable(settings.state_file.clone()).await;
         let state_writer = state_file.clone().map(|path| StateWriter::new(path, source.name()));
@@ -293,7 +299,7 @@ impl Reloader {
             reports: Reports::new(),
             settings,
         };
-        let has_begun = reloader.begin("start", false);
+        let has_begun = reloader.begin(Cause::Start, false);
         if !is_patient {
             let loaded = finished(&mut reloader.loading).await?;
             reloader.conclude(Ok(loaded)).await;
@@ -340,26 +346,26 @@ impl Reloader {
                 () = self.reports.due() => self.reports.alive(),
                 _ = hangup.recv() => self.hang_up(),
                 Some(asker) = self.asked.recv() => self.asking.push(asker),
-                () = at(asked), if self.loading.is_none() => drop(self.begin("admin", false)),
+                () = at(asked), if self.loading.is_none() => drop(self.begin(Cause::Admin, false)),
                 loaded = finished(&mut self.loading) => self.conclude(loaded).await,
                 () = self.watch.changed() => {
                     sleep(FILE_SETTLES).await;
                     match self.cursor {
                         Some(_) => {
-                            let found = self.poll("file").await;
+                            let found = self.poll(Cause::File).await;
                             let is_empty = found.is_some_and(|rows| rows.is_empty());
                             self.look_again = is_empty.then(|| Instant::now() + FILE_LOOK_AGAIN);
                         }
-                        None => self.request("file"),
+                        None => self.request(Cause::File),
                     }
                 }
                 () = at(self.look_again), if self.cursor.is_some() => {
                     self.look_again = None;
-                    drop(self.poll("file").await);
+                    drop(self.poll(Cause::File).await);
                 }
-                () = at(self.next_poll) => drop(self.poll("poll").await),
+                () = at(self.next_poll) => drop(self.poll(Cause::Poll).await),
                 () = at(self.next_load), if self.loading.is_none() => {
-                    self.begin(if self.failing.loads { "retry" } else { "timer" }, false);
+                    self.begin(if self.failing.loads { Cause::Retry } else { Cause::Timer }, false);
                 }
                 () = sleep_until(self.next_prune), if self.cursor.is_some() => self.prune(),
                 () = sleep(RETIRE), if !self.retired.is_empty() => {}
@@ -382,18 +388,18 @@ impl Reloader {
         let before = self.hung_up.replace(Instant::now());
         let is_second = before.is_some_and(|before| before.elapsed() < CONFIRM);
         if is_second && self.status.borrow().is_held_back {
-            self.demand("SIGHUP, confirming the loss", true);
+            self.demand(Cause::ConfirmedLoss, true);
         } else {
-            self.demand("SIGHUP", false);
+            self.demand(Cause::Hangup, false);
         }
     }
 
     /// Loads everything now, or once more after the load under way.
-    fn request(&mut self, cause: &'static str) {
+    fn request(&mut self, cause: Cause) {
         self.demand(cause, false);
     }
 
-    fn demand(&mut self, cause: &'static str, is_confirmed: bool) {
+    fn demand(&mut self, cause: Cause, is_confirmed: bool) {
         if self.loading.is_none() {
             self.begin(cause, is_confirmed);
         } else if is_confirmed || self.again.is_none() {
@@ -403,7 +409,7 @@ impl Reloader {
 
     /// Begins a load. Resolves when the first rows are there; fails if none
     /// will come.
-    fn begin(&mut self, cause: &'static str, is_confirmed: bool) -> oneshot::Receiver<()> {
+    fn begin(&mut self, cause: Cause, is_confirmed: bool) -> oneshot::Receiver<()> {
         let (sender, rows) = mpsc::channel(BATCHES_AHEAD);
         let (done, is_done) = oneshot::channel();
         let (begun, has_begun) = oneshot::channel();
@@ -449,7 +455,7 @@ impl Reloader {
                 // Whoever waits for it is told what the next one comes to.
                 self.asking.append(&mut self.waiting);
             }
-            self.metrics.reload(cause, verdict.name(), begun.elapsed());
+            self.metrics.reload(cause.label(), verdict.name(), begun.elapsed());
             if !self.waiting.is_empty() {
                 self.rest_until = Instant::now() + REST;
             }
@@ -459,7 +465,7 @@ impl Reloader {
             }
             if self.cursor.is_none() && !wants_cursor && !self.failing.loads {
                 // The place was lost meanwhile.
-                self.again.get_or_insert(("place in the changes", false));
+                self.again.get_or_insert((Cause::PlaceLost, false));
             }
         }
         if let Some((cause, is_confirmed)) = self.again.take() {
@@ -472,7 +478,7 @@ impl Reloader {
 
     async fn loaded(
         &mut self,
-        cause: &'static str,
+        cause: Cause,
         begun: Instant,
         wants_cursor: bool,
         loaded: Loaded,
@@ -488,8 +494,10 @@ impl Reloader {
             DraftOutcome::Unchanged => {
                 self.status.send_modify(|status| status.is_held_back = false);
                 match cause {
-                    "timer" => tracing::debug!(cause, ms = ms(begun), "loaded: nothing has changed"),
-                    _ => tracing::info!(cause, ms = ms(begun), "loaded: nothing has changed"),
+                    Cause::Timer => {
+                        tracing::debug!(cause = cause.name(), ms = ms(begun), "loaded: nothing has changed")
+                    }
+                    _ => tracing::info!(cause = cause.name(), ms = ms(begun), "loaded: nothing has changed"),
                 }
                 (ReloadOutcome::Unchanged, Vec::new())
             }
@@ -532,7 +540,7 @@ impl Reloader {
         if changed.is_empty() {
             return;
         }
-        let Some(announced) = self.poll("poll").await else { return };
+        let Some(announced) = self.poll(Cause::Poll).await else { return };
         let mut silent = changed.into_iter().filter(|row| !announced.contains(row));
         if let Some((table, id)) = silent.next() {
             tracing::warn!(
@@ -550,7 +558,7 @@ impl Reloader {
         }
     }
 
-    fn load_failed(&mut self, cause: &'static str, error: &LoadError) -> ReloadOutcome {
+    fn load_failed(&mut self, cause: Cause, error: &LoadError) -> ReloadOutcome {
         let told = self.told(error);
         let verdict = ReloadOutcome::Failed(told.clone());
         self.next_load = Some(self.backoff.next());
@@ -568,13 +576,15 @@ impl Reloader {
             self.next_poll = Some(schedule::probe());
         }
         match self.status.borrow().is_ready() {
-            true => tracing::error!(cause, "reload failed, the old snapshot stays in use: {told}"),
-            false => tracing::error!(cause, "load failed: {told}"),
+            true => {
+                tracing::error!(cause = cause.name(), "reload failed, the old snapshot stays in use: {told}")
+            }
+            false => tracing::error!(cause = cause.name(), "load failed: {told}"),
         }
         verdict
     }
 
-    fn hold_back(&mut self, cause: &'static str, Shrunk { what, before, after }: Shrunk) -> ReloadOutcome {
+    fn hold_back(&mut self, cause: Cause, Shrunk { what, before, after }: Shrunk) -> ReloadOutcome {
         self.cursor = None;
         self.next_poll = None;
         self.next_load = Some(self.backoff.next());
@@ -584,12 +594,12 @@ impl Reloader {
         self.status.send_modify(|status| {
             (status.is_held_back, status.failing) = (true, None);
         });
-        if was_held_back && !cause.starts_with("SIGHUP") {
-            tracing::debug!(cause, what, before, after, "still held back");
+        if was_held_back && !cause.is_signal() {
+            tracing::debug!(cause = cause.name(), what, before, after, "still held back");
             return ReloadOutcome::HeldBack;
         }
         tracing::error!(
-            cause,
+            cause = cause.name(),
             before,
             after,
             "the new snapshot is held back, since of {before} {what} it has {after}: if that is meant, \
@@ -600,7 +610,7 @@ impl Reloader {
 
     /// Asks what has changed, and brings it in. Returns the rows it was told, if
     /// that could be told.
-    async fn poll(&mut self, cause: &'static str) -> Option<HashSet<(Table, i64)>> {
+    async fn poll(&mut self, cause: Cause) -> Option<HashSet<(Table, i64)>> {
         let begun = Instant::now();
         let found = self.source.changes(self.cursor.as_ref()).await;
         let (changes, cursor, is_reconnected) = match found {
@@ -611,7 +621,7 @@ impl Reloader {
             Ok(Changes::Unknown(why)) => {
                 self.cursor = None;
                 self.next_poll = None;
-                self.request(why);
+                self.request(Cause::Unknown(why));
                 return None;
             }
             Ok(Changes::Rows { changes, cursor, is_reconnected }) => (changes, cursor, is_reconnected),
@@ -624,20 +634,20 @@ impl Reloader {
             let updated = tokio::task::spawn_blocking(move || publisher.update(changes, place, guard)).await;
             match updated {
                 Ok(DraftOutcome::Swapped(swapped)) => {
-                    self.metrics.reload(cause, "swapped", begun.elapsed());
+                    self.metrics.reload(cause.label(), "swapped", begun.elapsed());
                     self.swapped(cause, begun, cursor.as_ref(), *swapped, SnapshotOrigin::Source);
                 }
                 Ok(DraftOutcome::Unchanged) => {}
                 Ok(DraftOutcome::HeldBack(shrunk)) => {
                     let verdict = self.hold_back(cause, shrunk);
-                    self.metrics.reload(cause, verdict.name(), begun.elapsed());
+                    self.metrics.reload(cause.label(), verdict.name(), begun.elapsed());
                     return None;
                 }
                 Ok(DraftOutcome::Abandoned) | Err(_) => {
-                    tracing::error!(cause, "{}", LoadError::Build);
+                    tracing::error!(cause = cause.name(), "{}", LoadError::Build);
                     self.cursor = None;
                     self.next_poll = None;
-                    self.request("defect");
+                    self.request(Cause::Defect);
                     return None;
                 }
             }
@@ -655,10 +665,10 @@ impl Reloader {
             let hangs =
                 |loading: &&Loading| was_failing.progress == Some(loading.progress.load(Ordering::Relaxed));
             self.loading.iter().filter(hangs).for_each(|loading| loading.stop.notify_one());
-            self.request("database back");
+            self.request(Cause::DatabaseBack);
         } else if is_reconnected {
             // What answers there may be another server.
-            self.request("new connection");
+            self.request(Cause::NewConnection);
         }
         if !self.failing.loads {
             self.note_well(begun);
@@ -700,7 +710,7 @@ impl Reloader {
                     tracing::warn!("the end of the state file is torn off: the latest changes are missing");
                 }
                 self.status.send_modify(|status| status.as_of = as_of);
-                self.swapped("state file", begun, None, swapped, SnapshotOrigin::StateFile);
+                self.swapped(Cause::StateFile, begun, None, swapped, SnapshotOrigin::StateFile);
                 tracing::warn!("{}", *self.status.borrow());
             }
             Ok(Err(error)) => {
@@ -713,7 +723,7 @@ impl Reloader {
     /// Reports a swap. Returns some of the rows it was made for.
     fn swapped(
         &mut self,
-        cause: &str,
+        cause: Cause,
         begun: Instant,
         cursor: Option<&Cursor>,
         swapped: Swapped,
@@ -733,7 +743,7 @@ impl Reloader {
         }
         tracing::info!(
             version,
-            cause,
+            cause = cause.name(),
             tenants = counts.tenants,
             users = counts.users,
             rules = counts.rules,

@@ -39,8 +39,6 @@ const WITHOUT_OPTIONS: [&str; 3] = ["core", "snapshot", "source"];
 const EXCEPTIONS: &[&str] = &[
     "core::credential names an option",
     "core::credential::making names an option",
-    "metrics uses snapshot",
-    "metrics uses telemetry",
     "ops::check: circle of [\"prefixes\", \"table\"]",
     "ops::transfer::plan uses source",
     "serve::app uses cli",

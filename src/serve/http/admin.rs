@@ -84,14 +84,20 @@ async fn rows(state: &ServerState, request: &Request<Incoming>) -> Response<Full
 fn scrape(state: &ServerState) -> Scrape {
     let status = state.reload.status();
     let served = state.snapshot.load();
+    let counts = served.as_ref().map(|served| served.snapshot.counts()).unwrap_or_default();
+    let lost = telemetry::lost();
     Scrape {
         is_ready: status.is_ready() && !state.is_draining.load(Ordering::Relaxed),
         is_source_up: status.failing.is_none(),
         is_held_back: status.is_held_back,
         version: status.version,
         age: status.age(),
-        counts: served.as_ref().map(|served| served.snapshot.counts()).unwrap_or_default(),
+        tenants: counts.tenants,
+        users: counts.users,
+        rules: counts.rules,
+        bytes: counts.bytes,
         bad_rows: served.as_ref().map_or(0, |served| served.left_out),
-        log_lines_dropped: telemetry::lost(),
+        important_lines_dropped: lost.important,
+        routine_lines_dropped: lost.routine,
     }
 }
