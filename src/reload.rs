@@ -10,6 +10,7 @@ mod cause;
 mod guard;
 mod handle;
 mod load;
+mod poll;
 mod publisher;
 mod report;
 mod schedule;

@@ -1,5 +1,6 @@
 //! One load of everything, on its way.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,6 +11,7 @@ use tokio::time::Instant;
 use super::cause::Cause;
 use super::guard::Guard;
 use super::publisher::{DraftOutcome, Publisher};
+use crate::core::model::Table;
 use crate::source::{Cursor, Source, SourceError, Which};
 
 /// How many batches a source may be ahead of the publisher: both work at the same
@@ -49,6 +51,8 @@ pub(super) struct Loading {
     pub begun: Instant,
     /// Whether it also finds out where polls may begin.
     pub wants_cursor: bool,
+    /// Rows that polls have brought in since.
+    pub announced: HashSet<(Table, i64)>,
     task: JoinHandle<Loaded>,
     /// How many batches have come.
     progress: Arc<AtomicU64>,
@@ -90,7 +94,8 @@ impl Loading {
             let outcome = writing.await.map_err(|_| LoadError::Build)?;
             Ok((loaded?, outcome))
         });
-        (Loading { cause, begun: Instant::now(), wants_cursor, task, progress, stop }, has_begun)
+        let (begun, announced) = (Instant::now(), HashSet::new());
+        (Loading { cause, begun, wants_cursor, announced, task, progress, stop }, has_begun)
     }
 
     /// How many batches have come.

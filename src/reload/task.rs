@@ -17,7 +17,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::cause::Cause;
 use super::guard::Guard;
 use super::handle::{Asker, Handle};
-use super::load::{Loading, finished};
+use super::load::{self, Loading};
+use super::poll::{self, Polling};
 use super::publisher::{Publisher, Swapped};
 use super::report;
 use super::schedule::{self, Backoff};
@@ -61,12 +62,18 @@ pub struct Reloader {
     /// Where the next poll begins; `None` while only a load can tell.
     cursor: Option<Cursor>,
     loading: Option<Loading>,
+    polling: Option<Polling>,
+    /// Rows that a load found changed, and that the next poll must find too: if it
+    /// does not, something is wrong with the triggers.
+    unannounced: Vec<(Table, i64)>,
     /// Why there must be one more load after the one under way, and whether a
     /// loss is confirmed with it.
     again: Option<(Cause, bool)>,
     backoff: Backoff,
     next_load: Option<Instant>,
     next_poll: Option<Instant>,
+    /// See [`FILE_SETTLES`].
+    file_settles: Option<Instant>,
     /// See [`FILE_LOOK_AGAIN`].
     look_again: Option<Instant>,
     next_prune: Instant,
@@ -116,30 +123,26 @@ impl Reloader {
         loop {
             self.retire();
             self.reports.status(self.status.borrow().to_string());
+            let can_poll = self.polling.is_none();
             let asked = (!self.asking.is_empty()).then_some(self.rest_until);
             tokio::select! {
-                // Here and not in a task of its own: what hangs is to be noticed.
+                // Here and not in a task of its own: the manager must notice if this
+                // loop hangs. So no arm waits for anything but its event.
                 () = self.reports.due() => self.reports.alive(),
                 _ = hangup.recv() => self.hang_up(),
                 Some(asker) = self.asked.recv() => self.asking.push(asker),
                 () = at(asked), if self.loading.is_none() => drop(self.begin(Cause::Admin, false)),
-                loaded = finished(&mut self.loading) => self.conclude(loaded).await,
+                loaded = load::finished(&mut self.loading) => self.conclude(loaded),
+                polled = poll::finished(&mut self.polling) => self.polled(polled),
                 () = self.watch.changed() => {
-                    sleep(FILE_SETTLES).await;
-                    match self.cursor {
-                        Some(_) => {
-                            let found = self.poll(Cause::File).await;
-                            let is_empty = found.is_some_and(|rows| rows.is_empty());
-                            self.look_again = is_empty.then(|| Instant::now() + FILE_LOOK_AGAIN);
-                        }
-                        None => self.request(Cause::File),
-                    }
+                    self.file_settles.get_or_insert(Instant::now() + FILE_SETTLES);
                 }
-                () = at(self.look_again), if self.cursor.is_some() => {
+                () = at(self.file_settles), if can_poll || self.cursor.is_none() => self.read_file(),
+                () = at(self.look_again), if can_poll && self.cursor.is_some() => {
                     self.look_again = None;
-                    drop(self.poll(Cause::File).await);
+                    self.poll(Cause::File);
                 }
-                () = at(self.next_poll) => drop(self.poll(Cause::Poll).await),
+                () = at(self.next_poll), if can_poll => self.poll(Cause::Poll),
                 () = at(self.next_load), if self.loading.is_none() => {
                     self.begin(if self.failing.loads { Cause::Retry } else { Cause::Timer }, false);
                 }
@@ -209,7 +212,6 @@ impl Reloader {
         self.status.send_modify(|status| {
             status.version = swapped.version;
             status.origin = origin;
-            status.is_held_back = false;
         });
         report::swapped(cause, begun, cursor, &swapped);
         self.retired.extend(swapped.old);
@@ -218,7 +220,9 @@ impl Reloader {
 
     fn note_well(&mut self, begun: Instant) {
         self.status.send_modify(|status| {
-            (status.origin, status.as_of, status.failing) = (SnapshotOrigin::Source, begun.into_std(), None);
+            (status.origin, status.failing) = (SnapshotOrigin::Source, None);
+            // A poll may end after a load that began later.
+            status.as_of = status.as_of.max(begun.into_std());
         });
     }
 

@@ -1,5 +1,7 @@
 //! What follows from the end of a load.
 
+use std::collections::HashSet;
+
 use tokio::time::Instant;
 
 use super::{Failures, REST, Reloader};
@@ -12,15 +14,17 @@ use crate::reload::publisher::DraftOutcome;
 use crate::reload::report::ms;
 use crate::reload::schedule::{self, Backoff};
 use crate::reload::status::SnapshotOrigin;
+use crate::source::Cursor;
 
 impl Reloader {
-    /// Goes on from what the load under way came to.
-    pub(super) async fn conclude(&mut self, loaded: Loaded) {
-        if let Some(Loading { cause, begun, wants_cursor, .. }) = self.loading.take() {
+    /// Goes on from what the load on its way came to.
+    pub(super) fn conclude(&mut self, loaded: Loaded) {
+        if let Some(loading) = self.loading.take() {
+            let Loading { cause, begun, wants_cursor, .. } = loading;
             let is_stopped = loaded.as_ref().is_err_and(LoadError::is_stopped);
-            let verdict = self.loaded(cause, begun, wants_cursor, loaded).await;
+            let verdict = self.loaded(loading, loaded);
             if is_stopped {
-                // Whoever waits for it is told what the next one comes to.
+                // Those who wait for it are answered by the next one.
                 self.asking.append(&mut self.waiting);
             }
             self.metrics.reload(cause.label(), verdict.name(), begun.elapsed());
@@ -28,11 +32,11 @@ impl Reloader {
                 self.rest_until = Instant::now() + REST;
             }
             for asker in self.waiting.drain(..) {
-                // Whoever has stopped waiting need not know.
+                // An asker that has stopped waiting needs no answer.
                 let _ = asker.send(verdict.clone());
             }
             if self.cursor.is_none() && !wants_cursor && !self.failing.loads {
-                // The place was lost meanwhile.
+                // The place was lost during the load.
                 self.again.get_or_insert((Cause::PlaceLost, false));
             }
         }
@@ -44,13 +48,8 @@ impl Reloader {
         }
     }
 
-    async fn loaded(
-        &mut self,
-        cause: Cause,
-        begun: Instant,
-        wants_cursor: bool,
-        loaded: Loaded,
-    ) -> ReloadOutcome {
+    fn loaded(&mut self, loading: Loading, loaded: Loaded) -> ReloadOutcome {
+        let Loading { cause, begun, wants_cursor, announced, .. } = loading;
         let is_first = self.status.borrow().origin != SnapshotOrigin::Source;
         let (cursor, outcome) = match loaded {
             Ok(loaded) => loaded,
@@ -60,62 +59,56 @@ impl Reloader {
             DraftOutcome::Abandoned => return self.load_failed(cause, &LoadError::Build),
             DraftOutcome::HeldBack(shrunk) => return self.hold_back(cause, shrunk),
             DraftOutcome::Unchanged => {
-                self.status.send_modify(|status| status.is_held_back = false);
-                match cause {
-                    Cause::Timer => {
-                        tracing::debug!(cause = cause.name(), ms = ms(begun), "loaded: nothing has changed")
-                    }
-                    _ => tracing::info!(cause = cause.name(), ms = ms(begun), "loaded: nothing has changed"),
-                }
+                log_unchanged(cause, begun);
                 (ReloadOutcome::Unchanged, Vec::new())
             }
             DraftOutcome::Swapped(swapped) => {
+                let version = swapped.version;
                 let place = cursor.as_ref().or(self.cursor.as_ref()).cloned();
-                (
-                    ReloadOutcome::Swapped(swapped.version),
-                    self.swapped(cause, begun, place.as_ref(), *swapped, SnapshotOrigin::Source),
-                )
+                let changed = self.swapped(cause, begun, place.as_ref(), *swapped, SnapshotOrigin::Source);
+                (ReloadOutcome::Swapped(version), changed)
             }
         };
+        self.status.send_modify(|status| status.is_held_back = false);
         self.backoff = Backoff::new();
         self.next_load = self.settings.reload_interval.map(schedule::after);
         if std::mem::take(&mut self.failing) != Failures::default() {
             tracing::info!("the database can be read again");
         }
         self.note_well(begun);
-
-        if !wants_cursor && self.cursor.is_some() {
-            self.check_announced(changed).await;
-        } else if wants_cursor && self.again.is_none() {
-            self.cursor = cursor;
+        match wants_cursor {
+            true if self.again.is_none() => self.begin_at(cursor),
+            false if self.cursor.is_some() => self.expect(changed, &announced),
+            _ => {}
         }
-        self.next_poll = self.settings.poll_interval.filter(|_| self.cursor.is_some()).map(schedule::after);
+        self.next_poll = self.poll_due();
         if is_first && self.cursor.is_none() && self.source.files().is_empty() {
-            tracing::info!(
-                "there is no table of changes: changes are seen {}on SIGHUP; `jitsiprovs --setup` adds \
-                 one, and then they are seen at once",
-                self.settings
-                    .reload_interval
-                    .map_or(String::new(), |interval| format!("every {} s and ", interval.as_secs()))
-            );
+            self.log_no_changes();
         }
         verdict
     }
 
-    /// Rows that a load found changed must be found by a poll too; if not,
-    /// something is wrong with the triggers.
-    async fn check_announced(&mut self, changed: Vec<(Table, i64)>) {
-        if changed.is_empty() {
-            return;
-        }
-        let Some(announced) = self.poll(Cause::Poll).await else { return };
-        let mut silent = changed.into_iter().filter(|row| !announced.contains(row));
-        if let Some((table, id)) = silent.next() {
-            tracing::warn!(
-                "rows have changed that no trigger noted in jitsiprovs_change, such as {table} id {id}: \
-                 TRUNCATE fires none; if they are missing, `jitsiprovs --setup` makes them again"
-            );
-        }
+    /// Polls go on from the place that a load has found.
+    fn begin_at(&mut self, cursor: Option<Cursor>) {
+        self.cursor = cursor;
+        self.unannounced.clear();
+        self.polling.iter_mut().for_each(|polling| polling.is_overtaken = true);
+    }
+
+    /// Rows that a load found changed must be found by a poll too: by one of those
+    /// during the load, or by the next one.
+    fn expect(&mut self, changed: Vec<(Table, i64)>, announced: &HashSet<(Table, i64)>) {
+        self.unannounced = changed;
+        self.unannounced.retain(|row| !announced.contains(row));
+    }
+
+    fn log_no_changes(&self) {
+        let interval = self.settings.reload_interval;
+        tracing::info!(
+            "there is no table of changes: changes are seen {}on SIGHUP; `jitsiprovs --setup` adds one, \
+             and then they are seen at once",
+            interval.map_or(String::new(), |interval| format!("every {} s and ", interval.as_secs()))
+        );
     }
 
     /// An error in words, with advice.
@@ -131,7 +124,7 @@ impl Reloader {
         let verdict = ReloadOutcome::Failed(told.clone());
         self.next_load = Some(self.backoff.next());
         if let LoadError::Build = error {
-            self.cursor = None;
+            self.lose_place();
         }
         // A load is stopped only to begin another.
         if error.is_stopped() {
@@ -152,16 +145,13 @@ impl Reloader {
         verdict
     }
 
-    pub(super) fn hold_back(
-        &mut self,
-        cause: Cause,
-        Shrunk { what, before, after }: Shrunk,
-    ) -> ReloadOutcome {
-        self.cursor = None;
-        self.next_poll = None;
+    /// Goes on without a snapshot that would lose too much: loads try again.
+    pub(super) fn hold_back(&mut self, cause: Cause, shrunk: Shrunk) -> ReloadOutcome {
+        let Shrunk { what, before, after } = shrunk;
+        self.lose_place();
         self.next_load = Some(self.backoff.next());
         let was_held_back = self.status.borrow().is_held_back;
-        // It could be read, whatever is in it.
+        // The source could be read, whatever it holds.
         self.failing = Failures::default();
         self.status.send_modify(|status| {
             (status.is_held_back, status.failing) = (true, None);
@@ -178,5 +168,14 @@ impl Reloader {
              send SIGHUP twice within 60 s, or start with --allow-shrink; the old snapshot stays in use"
         );
         ReloadOutcome::HeldBack
+    }
+}
+
+/// Nobody asked for what the timer does.
+fn log_unchanged(cause: Cause, begun: Instant) {
+    let (name, ms) = (cause.name(), ms(begun));
+    match cause {
+        Cause::Timer => tracing::debug!(cause = name, ms, "loaded: nothing has changed"),
+        _ => tracing::info!(cause = name, ms, "loaded: nothing has changed"),
     }
 }

@@ -15,7 +15,7 @@ use crate::process::files::Aside;
 use crate::process::service::Reports;
 use crate::reload::cause::Cause;
 use crate::reload::handle::{Handle, ReloadOutcome};
-use crate::reload::load::{LoadError, finished};
+use crate::reload::load::{self, LoadError};
 use crate::reload::publisher::Publisher;
 use crate::reload::schedule::Backoff;
 use crate::reload::settings::ReloadSettings;
@@ -67,10 +67,13 @@ impl Reloader {
             status,
             cursor: None,
             loading: None,
+            polling: None,
+            unannounced: Vec::new(),
             again: None,
             backoff: Backoff::new(),
             next_load: None,
             next_poll: None,
+            file_settles: None,
             look_again: None,
             next_prune: Instant::now() + PRUNE.mul_f64(fastrand::f64()),
             failing: Failures::default(),
@@ -81,8 +84,8 @@ impl Reloader {
         };
         let has_begun = reloader.begin(Cause::Start, false);
         if !is_patient {
-            let loaded = finished(&mut reloader.loading).await?;
-            reloader.conclude(Ok(loaded)).await;
+            let loaded = load::finished(&mut reloader.loading).await?;
+            reloader.conclude(Ok(loaded));
             return Ok(reloader);
         }
         let waiting = async {
@@ -92,10 +95,11 @@ impl Reloader {
                 std::future::pending().await
             }
         };
-        tokio::select! {
-            loaded = finished(&mut reloader.loading) => reloader.conclude(loaded).await,
-            () = waiting => {}
-        }
+        let loaded = tokio::select! {
+            loaded = load::finished(&mut reloader.loading) => Some(loaded),
+            () = waiting => None,
+        };
+        loaded.into_iter().for_each(|loaded| reloader.conclude(loaded));
         if !reloader.status.borrow().is_ready() {
             match state_file {
                 Some(path) => reloader.restore(path).await,
