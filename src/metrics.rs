@@ -153,8 +153,8 @@ pub struct Scrape {
     pub is_held_back: bool,
     /// The snapshot in use; 0 if there is none.
     pub version: u64,
-    /// How long it may have been out of date.
-    pub age: Duration,
+    /// How long it may have been out of date, in seconds.
+    pub age: f64,
     /// Tenants that have users.
     pub tenants: usize,
     /// Users.
@@ -339,7 +339,7 @@ impl Metrics {
         {
             self.log_lines_dropped.get_or_create(&[("kind", kind)]).inner().store(lost, Relaxed);
         }
-        state.age.set(scrape.age.as_secs_f64());
+        state.age.set(scrape.age);
         let mut out = String::new();
         // A text takes everything.
         let _ = text::encode(&mut out, &self.registry);

@@ -23,5 +23,5 @@ pub mod watch;
 pub use handle::{Handle, ReloadOutcome};
 pub use load::LoadError;
 pub use settings::ReloadSettings;
-pub use status::{SnapshotOrigin, Status};
+pub use status::{NodeState, NodeStatus, SourceFailure};
 pub use task::Reloader;

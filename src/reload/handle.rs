@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::publisher::Publisher;
-use super::status::Status;
+use super::status::{NodeStatus, Status};
 use crate::core::model::Table;
+use crate::snapshot::Served;
 
 /// What a load that was asked for came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,15 +51,16 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Whether the newest snapshot is what the source says now, as far as that can
-    /// be known: see [`Status::is_current`].
+    /// Whether the newest snapshot is what the source says, or was so less than
+    /// `--stale-after` ago. If not, a user may be new to it, or a password changed.
     pub fn is_current(&self) -> bool {
         self.status.borrow().is_current(self.stale_after)
     }
 
-    /// How things are.
-    pub fn status(&self) -> Status {
-        self.status.borrow().clone()
+    /// How the node is that serves `served`; its digest is left empty. `is_ending`
+    /// once it takes no more requests.
+    pub fn node_status(&self, served: Option<&Served>, is_ending: bool) -> NodeStatus {
+        NodeStatus::new(&self.status.borrow(), served, is_ending)
     }
 
     /// The next `most` rows of a table after the row `id`, as they were read last:

@@ -24,7 +24,7 @@ use super::report;
 use super::schedule::{self, Backoff};
 use super::settings::ReloadSettings;
 use super::state_file::StateWriter;
-use super::status::{SnapshotOrigin, Status};
+use super::status::{NodeStatus, SnapshotOrigin, Status};
 use super::watch::Watch;
 use crate::core::model::Table;
 use crate::metrics::Metrics;
@@ -118,11 +118,15 @@ impl Reloader {
         self.handle.clone()
     }
 
+    fn node_status(&self) -> NodeStatus {
+        self.handle.node_status(self.publisher.current().load().as_deref(), false)
+    }
+
     /// Reloads for ever: `hangup` is SIGHUP.
     pub async fn run(&mut self, hangup: &mut Signal) {
         loop {
             self.retire();
-            self.reports.status(self.status.borrow().to_string());
+            self.reports.status(self.node_status().to_string());
             let can_poll = self.polling.is_none();
             let asked = (!self.asking.is_empty()).then_some(self.rest_until);
             tokio::select! {

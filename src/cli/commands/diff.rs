@@ -8,7 +8,6 @@ use anyhow::Context;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
-use super::node;
 use crate::cli::args::{self, ListFormat};
 use crate::cli::config::{self, TableAccess};
 use crate::cli::edit_session;
@@ -16,6 +15,7 @@ use crate::cli::edit_session::shown;
 use crate::cli::print::{self, Text, number, text};
 use crate::core::conventions::Conventions;
 use crate::core::model::{Row, Table};
+use crate::ops::nodes;
 use crate::serve::http::admin_key::AdminKey;
 use crate::serve::http::node::ROWS;
 use crate::snapshot::content;
@@ -45,7 +45,7 @@ struct Difference {
 pub async fn diff(options: args::DiffArgs) -> anyhow::Result<ExitCode> {
     let args::DiffArgs { url, admin_secret_file, max_lag, listed, tables } = options;
     let node =
-        ComparedNode { authority: node::authority(&url)?, key: config::admin_key(&admin_secret_file)? };
+        ComparedNode { authority: nodes::authority(&url)?, key: config::admin_key(&admin_secret_file)? };
     let tables = TableAccess::new(tables)?;
     let max_lag = Duration::from_secs(max_lag);
 
@@ -214,7 +214,7 @@ impl ComparedNode {
             loop {
                 let last = rows.last().map_or(i64::MIN, |(id, _)| *id);
                 let target = format!("/rows?{table}={last}");
-                let page = node::get(&self.authority, &target, Some(&self.key)).await?;
+                let page = nodes::get(&self.authority, &target, Some(&self.key.proof(&target))).await?;
                 let before = rows.len();
                 for line in str::from_utf8(&page)?.lines() {
                     let (id, content) = line.split_once(' ').context("its answer is not a node's")?;

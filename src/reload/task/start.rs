@@ -127,7 +127,7 @@ impl Reloader {
                 }
                 self.status.send_modify(|status| status.as_of = as_of);
                 self.swapped(Cause::StateFile, begun, None, swapped, SnapshotOrigin::StateFile);
-                tracing::warn!("{}", *self.status.borrow());
+                tracing::warn!("{}", self.node_status());
             }
             Ok(Err(error)) => {
                 tracing::error!("{error}; {UNTIL_READ}")
