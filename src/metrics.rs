@@ -15,8 +15,6 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 
-use crate::telemetry::LostLines;
-
 /// The type that a scraper is told.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -155,14 +153,22 @@ pub struct Scrape {
     pub is_held_back: bool,
     /// The snapshot in use; 0 if there is none.
     pub version: u64,
-    /// How long it may have been out of date.
-    pub age: Duration,
-    /// Its size: tenants, users, rules, bytes.
-    pub counts: crate::snapshot::Counts,
+    /// How long it may have been out of date, in seconds.
+    pub age: f64,
+    /// Tenants that have users.
+    pub tenants: usize,
+    /// Users.
+    pub users: usize,
+    /// Rules in use.
+    pub rules: usize,
+    /// Memory of the snapshot, in bytes.
+    pub bytes: usize,
     /// Rows that are not in use.
     pub bad_rows: usize,
-    /// Lines of the log that were not read in time.
-    pub log_lines_dropped: LostLines,
+    /// Lines of the log that were lost, important ones.
+    pub important_lines_dropped: u64,
+    /// Lines of the log that were lost, one for each request.
+    pub routine_lines_dropped: u64,
 }
 
 impl Metrics {
@@ -241,11 +247,6 @@ impl Metrics {
 
     /// Counters exist from the start, so that a scraper sees the first event too.
     fn at_zero(self) -> Metrics {
-        for cause in ["start", "timer", "SIGHUP", "poll", "file", "retry", "admin", "other"] {
-            for outcome in ["swapped", "unchanged", "failed", "held_back"] {
-                drop(self.reloads.get_or_create(&[("cause", cause), ("outcome", outcome)]));
-            }
-        }
         for by in ["account_from_address", "address", "account"] {
             drop(self.throttled.get_or_create(&[("by", by)]));
         }
@@ -280,14 +281,18 @@ impl Metrics {
         self.requests[outcome as usize].inc();
     }
 
-    /// Counts a load or a poll that swapped. What is not one of a few known
-    /// causes counts as another.
+    /// Lets the counters of reloads exist before the first reload, for each of these
+    /// labels.
+    pub fn expect_reloads(&self, causes: &[&'static str], outcomes: &[&'static str]) {
+        for cause in causes {
+            for outcome in outcomes {
+                drop(self.reloads.get_or_create(&[("cause", cause), ("outcome", outcome)]));
+            }
+        }
+    }
+
+    /// Counts a load, or a poll that swapped. `cause` must be one of a few labels.
     pub fn reload(&self, cause: &'static str, outcome: &'static str, time: Duration) {
-        let cause = match cause {
-            "start" | "timer" | "poll" | "file" | "retry" | "admin" => cause,
-            cause if cause.starts_with("SIGHUP") => "SIGHUP",
-            _ => "other",
-        };
         self.reloads.get_or_create(&[("cause", cause), ("outcome", outcome)]).inc();
         self.reload_duration.observe(time.as_secs_f64());
     }
@@ -321,19 +326,20 @@ impl Metrics {
             (&state.source_up, scrape.is_source_up.into()),
             (&state.held_back, scrape.is_held_back.into()),
             (&state.version, scrape.version as i64),
-            (&state.tenants, number(scrape.counts.tenants)),
-            (&state.users, number(scrape.counts.users)),
-            (&state.rules, number(scrape.counts.rules)),
-            (&state.bytes, number(scrape.counts.bytes)),
+            (&state.tenants, number(scrape.tenants)),
+            (&state.users, number(scrape.users)),
+            (&state.rules, number(scrape.rules)),
+            (&state.bytes, number(scrape.bytes)),
             (&state.bad_rows, number(scrape.bad_rows)),
         ] {
             gauge.set(value);
         }
-        let LostLines { important, routine } = scrape.log_lines_dropped;
-        for (kind, lost) in [("important", important), ("routine", routine)] {
+        for (kind, lost) in
+            [("important", scrape.important_lines_dropped), ("routine", scrape.routine_lines_dropped)]
+        {
             self.log_lines_dropped.get_or_create(&[("kind", kind)]).inner().store(lost, Relaxed);
         }
-        state.age.set(scrape.age.as_secs_f64());
+        state.age.set(scrape.age);
         let mut out = String::new();
         // A text takes everything.
         let _ = text::encode(&mut out, &self.registry);
@@ -391,12 +397,12 @@ mod tests {
         let metrics = Metrics::new(true);
         metrics.request(RequestOutcome::Ok, Some("a.org"), Duration::from_micros(20));
         metrics.request(RequestOutcome::Denied, None, Duration::from_secs(100));
-        metrics.reload("SIGHUP, confirming the loss", "swapped", Duration::from_millis(2));
-        metrics.reload("a place that was lost", "failed", Duration::from_millis(2));
+        metrics.expect_reloads(&["SIGHUP", "other"], &["swapped", "failed"]);
+        metrics.reload("SIGHUP", "swapped", Duration::from_millis(2));
+        metrics.reload("other", "failed", Duration::from_millis(2));
         metrics.throttled("address");
-        let log_lines_dropped = LostLines { important: 0, routine: 3 };
-        let text =
-            metrics.write(Scrape { is_ready: true, version: 7, log_lines_dropped, ..Scrape::default() });
+        let scrape = Scrape { is_ready: true, version: 7, routine_lines_dropped: 3, ..Scrape::default() };
+        let text = metrics.write(scrape);
         for line in [
             "jitsiprovs_requests_total{result=\"ok\"} 1",
             "jitsiprovs_requests_total{result=\"not_found\"} 0",
@@ -405,6 +411,7 @@ mod tests {
             "jitsiprovs_request_duration_seconds_bucket{le=\"0.000025\"} 1",
             "jitsiprovs_request_duration_seconds_bucket{le=\"+Inf\"} 2",
             "jitsiprovs_reloads_total{cause=\"SIGHUP\",outcome=\"swapped\"} 1",
+            "jitsiprovs_reloads_total{cause=\"SIGHUP\",outcome=\"failed\"} 0",
             "jitsiprovs_reloads_total{cause=\"other\",outcome=\"failed\"} 1",
             "jitsiprovs_throttled_total{by=\"address\"} 1",
             "jitsiprovs_log_lines_dropped_total{kind=\"important\"} 0",

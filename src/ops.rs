@@ -3,4 +3,5 @@
 pub mod check;
 pub mod compare;
 pub mod explain;
+pub mod nodes;
 pub mod transfer;

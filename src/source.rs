@@ -20,6 +20,8 @@ use std::pin::Pin;
 use tokio::sync::mpsc;
 
 use crate::core::model::{Change, Row, Table};
+use backend::Backend;
+use database::Database;
 
 pub use cursor::Cursor;
 pub use edit::Transaction;
@@ -104,4 +106,43 @@ pub enum Changes {
     /// More than can be told row by row: everything must be loaded. In words
     /// for the log.
     Unknown(&'static str),
+}
+
+impl<B: Backend> Source for Database<B> {
+    fn name(&self) -> String {
+        self.backend.name()
+    }
+
+    fn load(
+        &self,
+        which: Which,
+        rows: mpsc::Sender<Vec<Row>>,
+        wants_cursor: bool,
+    ) -> Boxed<'_, Result<Option<Cursor>, SourceError>> {
+        Box::pin(self.load_all(which, rows, wants_cursor))
+    }
+
+    fn changes<'s>(&'s self, cursor: Option<&'s Cursor>) -> Boxed<'s, Result<Changes, SourceError>> {
+        Box::pin(self.poll(cursor))
+    }
+
+    fn prune(&self) -> Boxed<'_, Result<u64, SourceError>> {
+        Box::pin(self.prune_all())
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        self.backend.files()
+    }
+
+    fn editable(&self, table: Table) -> Result<(), SourceError> {
+        self.queries.editable(table)
+    }
+
+    fn edit(&self, transaction: Transaction) -> Boxed<'_, Result<(), SourceError>> {
+        Box::pin(self.edit_all(transaction))
+    }
+
+    fn setup(&self) -> Boxed<'_, Result<Vec<String>, SourceError>> {
+        Box::pin(self.set_up())
+    }
 }

@@ -6,9 +6,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use support::client::{exchange, post, request};
+use support::mariadb::mariadb;
 use support::server::{ADMIN_SECRET, Running, Server, jitsiprovs, run, send_signal};
 use support::sqlite::SqliteFile;
-use support::{put_pipe, wait_for};
+use support::{put_pipe, texts, wait_for};
 
 const ALICE: [(&str, &str); 2] = [("username", "alice@a.org"), ("password", "pw")];
 
@@ -89,6 +90,29 @@ fn a_pipe_in_place_of_the_database_stops_nothing() {
     goes_on(&server, false);
     std::fs::rename(&away, &file.path).expect("renamed");
     server.wait_for_log("the database can be read again");
+    ends(server);
+}
+
+#[test]
+fn a_poll_that_waits_for_the_database_stops_nothing() {
+    let database = mariadb().database();
+    assert!(run(&[&["--setup"], &texts(&database.all())[..]].concat()).status.success());
+    let args = ["--admin-port", "0", "--poll-interval", "0.05"];
+    let server = Server::start(&[&args, &texts(&database.read())[..]].concat());
+    let holder = database.hold("jitsiprovs_change", 4);
+    database.wait_for_waiting();
+    let reload = || exchange(server.admin(), &request("POST", "/reload", &[], b"")).status;
+    assert_eq!(reload(), 200);
+    server.signal("HUP");
+    server.wait_for_log("cause=\"SIGHUP\"");
+    assert!(!holder.is_finished());
+    let has_failed = |line: &String| line.contains("asking for changes failed");
+    assert!(!server.log().iter().any(has_failed), "the poll has ended: {:#?}", server.log());
+    // What it missed meanwhile is found.
+    holder.join().expect("no panic");
+    database
+        .script("INSERT INTO user_auth (username, domain, password) VALUES ('alice', 'a.org', md5('pw'))");
+    wait_for("alice to be served", || (post(server.address, &ALICE).status == 200).then_some(()));
     ends(server);
 }
 

@@ -7,7 +7,6 @@ mod explain;
 mod export;
 mod generate;
 mod import;
-mod node;
 mod rule;
 mod setup;
 mod status;

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::core::conventions::Conventions;
 use crate::core::model::{Change, Row, Table};
+use crate::reload::guard::{Guard, Shrunk};
 use crate::reload::state_file::{self, StateWriter};
 use crate::snapshot::{ChangeSummary, Counts, Draft, Problems, Served, Snapshot, Writer};
 
@@ -43,38 +44,6 @@ struct Revision<'a> {
     /// Of the one before.
     cursor: &'a mut Option<i64>,
     next: Option<i64>,
-}
-
-/// How much a snapshot may lose against the one before (`--max-shrink`).
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Guard {
-    /// In percent, of the users or of the rules. 100 allows everything.
-    pub max_shrink: u8,
-}
-
-/// Fewer are always allowed to go.
-const FEW: usize = 20;
-
-impl Guard {
-    fn check(self, before: Counts, after: Counts) -> Result<(), Shrunk> {
-        for (what, before, after) in
-            [("users", before.users, after.users), ("rules", before.rules, after.rules)]
-        {
-            let lost = before.saturating_sub(after);
-            if lost >= FEW && lost * 100 > before * usize::from(self.max_shrink) {
-                return Err(Shrunk { what, before, after });
-            }
-        }
-        Ok(())
-    }
-}
-
-/// What a snapshot that is held back would lose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Shrunk {
-    pub what: &'static str,
-    pub before: usize,
-    pub after: usize,
 }
 
 /// What became of a draft.
@@ -361,28 +330,5 @@ impl Publisher {
 fn note(changed: &mut Vec<(Table, i64)>, table: Table, id: i64) {
     if changed.len() < SAMPLE {
         changed.push((table, id));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_loss_is_held_back_when_it_is_large_in_number_and_in_share() {
-        let counts = |users, rules| Counts { users, rules, ..Counts::default() };
-        let half = Guard { max_shrink: 50 };
-        for (before, after, is_allowed) in [
-            (counts(1000, 10), counts(500, 10), true),
-            (counts(1000, 10), counts(499, 10), false),
-            (counts(19, 10), counts(0, 10), true),
-            (counts(20, 10), counts(0, 10), false),
-            (counts(10, 1000), counts(10, 400), false),
-            (counts(10, 1000), counts(1000, 1001), true),
-            (counts(0, 0), counts(0, 0), true),
-        ] {
-            assert_eq!(half.check(before, after).is_ok(), is_allowed, "{before:?} {after:?}");
-            assert!(Guard { max_shrink: 100 }.check(before, after).is_ok());
-        }
     }
 }

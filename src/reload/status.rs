@@ -1,12 +1,16 @@
-//! What there is to say of the snapshot in use: is there one, where is it from,
-//! and is the source well?
+//! How a node is: whether it has a snapshot, where that is from, and whether the
+//! source can be read.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
+use crate::snapshot::Served;
+
 /// Where the snapshot in use came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SnapshotOrigin {
+pub(super) enum SnapshotOrigin {
     /// There is none yet.
     Nowhere,
     /// The state file: the source has not been read yet.
@@ -15,9 +19,9 @@ pub enum SnapshotOrigin {
     Source,
 }
 
-/// The state of a server's knowledge, and what readiness is decided by.
+/// What the task that reloads knows, and what readiness is decided by.
 #[derive(Debug, Clone)]
-pub struct Status {
+pub(super) struct Status {
     /// Counts the snapshots of this process; 0 while there is none.
     pub version: u64,
     /// Where the snapshot came from.
@@ -31,7 +35,7 @@ pub struct Status {
 }
 
 impl Status {
-    pub(super) fn new() -> Status {
+    pub fn new() -> Status {
         let as_of = Instant::now();
         Status { version: 0, origin: SnapshotOrigin::Nowhere, as_of, failing: None, is_held_back: false }
     }
@@ -55,18 +59,122 @@ impl Status {
     }
 }
 
-impl fmt::Display for Status {
+/// Whether a node answers requests.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NodeState {
+    /// It does.
+    #[serde(rename = "ready")]
+    Ready,
+    /// It has no snapshot yet.
+    #[default]
+    #[serde(rename = "not ready")]
+    NotReady,
+    /// It finishes the requests on their way and ends.
+    #[serde(rename = "ending")]
+    Ending,
+}
+
+impl NodeState {
+    /// The name in JSON and in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            NodeState::Ready => "ready",
+            NodeState::NotReady => "not ready",
+            NodeState::Ending => "ending",
+        }
+    }
+}
+
+/// How a node is: what `/readyz`, `/status`, `/metrics` and `jitsiprovs status` say.
+/// The names of fields stay; others may be added.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// The version of the program.
+    pub program: String,
+    /// Whether it answers requests.
+    pub state: NodeState,
+    /// The newest line of the source's table of changes that its answers know
+    /// of: what `X-Snapshot` says. None without such a table.
+    pub snapshot: Option<i64>,
+    /// The same on nodes that have the same rows and the same
+    /// `--admin-secret-file`; empty without that.
+    pub digest: String,
+    /// Counts the snapshots of this process.
+    pub version: u64,
+    /// For how long the snapshot may have been out of date, in seconds.
+    pub age: f64,
+    /// Whether the snapshot came from the state file, and nothing from the
+    /// source yet.
+    pub is_from_state_file: bool,
+    /// Tenants with at least one user.
+    pub tenants: usize,
+    /// Users.
+    pub users: usize,
+    /// Rules in use.
+    pub rules: usize,
+    /// Rows of both tables that are not in use.
+    pub left_out: usize,
+    /// Whether a newer snapshot is held back, since it would drop too much.
+    pub is_held_back: bool,
+    /// Why the source cannot be read, if so.
+    pub failing: Option<SourceFailure>,
+}
+
+/// A source that cannot be read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SourceFailure {
+    /// For how long, in seconds.
+    pub seconds: f64,
+    /// Why, in words.
+    pub why: String,
+}
+
+impl NodeStatus {
+    /// Without the digest, which needs the operators' secret.
+    pub(super) fn new(status: &Status, served: Option<&Served>, is_ending: bool) -> NodeStatus {
+        let counts = served.map(|served| served.snapshot.counts()).unwrap_or_default();
+        let failing = status
+            .failing
+            .as_ref()
+            .map(|(since, why)| SourceFailure { seconds: since.elapsed().as_secs_f64(), why: why.clone() });
+        NodeStatus {
+            program: env!("CARGO_PKG_VERSION").into(),
+            state: match status.is_ready() {
+                _ if is_ending => NodeState::Ending,
+                true => NodeState::Ready,
+                false => NodeState::NotReady,
+            },
+            snapshot: served.and_then(|served| served.cursor),
+            digest: String::new(),
+            version: status.version,
+            age: status.age().as_secs_f64(),
+            is_from_state_file: status.origin == SnapshotOrigin::StateFile,
+            tenants: counts.tenants,
+            users: counts.users,
+            rules: counts.rules,
+            left_out: served.map_or(0, |served| served.left_out),
+            is_held_back: status.is_held_back,
+            failing,
+        }
+    }
+}
+
+/// The line of `/readyz`.
+impl fmt::Display for NodeStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.origin {
-            SnapshotOrigin::Nowhere => write!(f, "not ready: no snapshot yet")?,
-            SnapshotOrigin::StateFile => write!(f, "ready: snapshot {} from the state file", self.version)?,
-            SnapshotOrigin::Source => write!(f, "ready: snapshot {}", self.version)?,
+        match self.state {
+            NodeState::Ending => return write!(f, "not ready: about to end"),
+            NodeState::NotReady => write!(f, "not ready: no snapshot yet")?,
+            NodeState::Ready => write!(f, "ready: snapshot {}", self.version)?,
+        }
+        if self.is_from_state_file {
+            write!(f, " from the state file")?;
         }
         if self.is_held_back {
             write!(f, ", a newer one is held back since it would drop too much")?;
         }
-        if let Some((since, why)) = &self.failing {
-            write!(f, ", the database cannot be read for {} s: {why}", since.elapsed().as_secs())?;
+        if let Some(SourceFailure { seconds, why }) = &self.failing {
+            write!(f, ", the database cannot be read for {} s: {why}", seconds.floor())?;
         }
         Ok(())
     }

@@ -7,8 +7,10 @@
 
 use std::collections::BTreeMap;
 
-use super::poll::MANY;
 use crate::core::model::{Cell, Table};
+
+/// More lines than these are faster read with a load.
+pub(super) const MANY: usize = 50_000;
 
 /// So far back a load looks for gaps: a transaction that was open while so many
 /// changes were made before it is left to the next load.

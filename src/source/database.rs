@@ -1,6 +1,5 @@
 //! A source is a database: what is the same for all of them.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc};
@@ -8,10 +7,9 @@ use tokio::time::timeout;
 
 use super::backend::{Backend, PRUNED, Purpose, Session};
 use super::cursor::{ChangeLine, Cursor, NEWEST, WINDOW};
-use super::edit::Transaction;
 use super::error::{Failure, FailureKind};
 use super::query::Queries;
-use super::{Boxed, Changes, Source, SourceError, Which};
+use super::{SourceError, Which};
 use crate::core::model::{Cell, Row, Table};
 
 /// How long a connection that is not needed any more may take to close.
@@ -32,7 +30,7 @@ impl<B: Backend> Database<B> {
         Database { backend, queries, polling: Mutex::new(None) }
     }
 
-    async fn load_all(
+    pub async fn load_all(
         &self,
         which: Which,
         rows: mpsc::Sender<Vec<Row>>,
@@ -124,7 +122,7 @@ impl<B: Backend> Database<B> {
         Ok(lines.into_iter().filter_map(ChangeLine::from_cells).collect())
     }
 
-    async fn prune_all(&self) -> Result<u64, SourceError> {
+    pub async fn prune_all(&self) -> Result<u64, SourceError> {
         let what = "pruning `jitsiprovs_change`";
         let mut session = self.backend.connect(Purpose::Prune).await?;
         if !self.backend.may_prune(&mut session).await? {
@@ -171,43 +169,4 @@ pub(super) async fn count(session: &mut impl Session, what: &str, sql: &str) -> 
 /// Ends a connection. One that does not end cleanly is the server's to tidy up.
 pub(super) async fn close(session: impl Session) {
     let _ = timeout(CLOSING, session.close()).await;
-}
-
-impl<B: Backend> Source for Database<B> {
-    fn name(&self) -> String {
-        self.backend.name()
-    }
-
-    fn load(
-        &self,
-        which: Which,
-        rows: mpsc::Sender<Vec<Row>>,
-        wants_cursor: bool,
-    ) -> Boxed<'_, Result<Option<Cursor>, SourceError>> {
-        Box::pin(self.load_all(which, rows, wants_cursor))
-    }
-
-    fn changes<'s>(&'s self, cursor: Option<&'s Cursor>) -> Boxed<'s, Result<Changes, SourceError>> {
-        Box::pin(self.poll(cursor))
-    }
-
-    fn prune(&self) -> Boxed<'_, Result<u64, SourceError>> {
-        Box::pin(self.prune_all())
-    }
-
-    fn files(&self) -> Vec<PathBuf> {
-        self.backend.files()
-    }
-
-    fn editable(&self, table: Table) -> Result<(), SourceError> {
-        self.queries.editable(table)
-    }
-
-    fn edit(&self, transaction: Transaction) -> Boxed<'_, Result<(), SourceError>> {
-        Box::pin(self.edit_all(transaction))
-    }
-
-    fn setup(&self) -> Boxed<'_, Result<Vec<String>, SourceError>> {
-        Box::pin(self.set_up())
-    }
 }

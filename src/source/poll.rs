@@ -7,14 +7,12 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::backend::{Backend, Purpose, Session};
-use super::cursor::{ChangeLine, Cursor, clause};
+use super::cursor::{ChangeLine, Cursor, MANY, clause};
 use super::database::{Database, begin, close, count, end};
 use super::query::Query;
 use super::{Changes, SourceError};
 use crate::core::model::{Change, Table};
 
-/// More lines than these are faster read with a load.
-pub(super) const MANY: usize = 50_000;
 /// Rows are asked for by so many ids at once.
 const IDS: usize = 500;
 /// Gaps that are asked for in one statement.
@@ -24,9 +22,10 @@ const READING: Duration = Duration::from_secs(10);
 
 impl<B: Backend> Database<B> {
     pub(super) async fn poll(&self, cursor: Option<&Cursor>) -> Result<Changes, SourceError> {
-        // Put back only after success: a connection that failed half-way is of no more use.
-        let mut kept = self.polling.lock().await;
-        let (mut session, is_reconnected) = match kept.take() {
+        // A load must not wait for a poll: the lock is held only to take the connection
+        // and to put it back.
+        let kept = self.polling.lock().await.take();
+        let (mut session, is_reconnected) = match kept {
             Some(session) => (session, false),
             None => {
                 let session = self.soon("connecting", self.backend.connect(Purpose::Read)).await??;
@@ -37,10 +36,17 @@ impl<B: Backend> Database<B> {
             return Ok(Changes::Unknown("another file"));
         }
         let found = self.poll_on(&mut session, cursor, is_reconnected).await?;
-        match &found {
-            Changes::Rows { .. } if B::KEEPS_CONNECTION => *kept = Some(session),
-            // Nor is one whose transaction was not ended.
-            _ => close(session).await,
+        // It is put back only after a success, and not if its transaction was not ended. A
+        // load may have left another meanwhile, which is the better one.
+        let unneeded = match &found {
+            Changes::Rows { .. } if B::KEEPS_CONNECTION => {
+                let mut kept = self.polling.lock().await;
+                if kept.is_none() { kept.replace(session) } else { Some(session) }
+            }
+            _ => Some(session),
+        };
+        if let Some(unneeded) = unneeded {
+            close(unneeded).await;
         }
         Ok(found)
     }

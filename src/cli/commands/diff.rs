@@ -6,7 +6,6 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::time::{Instant, sleep};
 
-use super::node;
 use crate::cli::args::{self, ListFormat};
 use crate::cli::config::{self, TableAccess};
 use crate::cli::edit_session;
@@ -15,6 +14,7 @@ use crate::cli::print::{self, Text, number, text};
 use crate::core::conventions::Conventions;
 use crate::core::model::{Row, Table};
 use crate::ops::compare::{Comparison, Look, ServedRows};
+use crate::ops::nodes;
 use crate::serve::http::admin_key::AdminKey;
 use crate::serve::http::node::ROWS;
 use crate::snapshot::content;
@@ -31,7 +31,7 @@ const AGAIN: Duration = Duration::from_millis(250);
 pub async fn diff(options: args::DiffArgs) -> anyhow::Result<ExitCode> {
     let args::DiffArgs { url, admin_secret_file, max_lag, listed, tables } = options;
     let node =
-        ComparedNode { authority: node::authority(&url)?, key: config::admin_key(&admin_secret_file)? };
+        ComparedNode { authority: nodes::authority(&url)?, key: config::admin_key(&admin_secret_file)? };
     let tables = TableAccess::new(tables)?;
     let max_lag = Duration::from_secs(max_lag);
 
@@ -101,7 +101,7 @@ impl ComparedNode {
         for table in [Table::UserAuth, Table::JitsiProperty] {
             loop {
                 let target = format!("/rows?{table}={}", served.last(table).unwrap_or(i64::MIN));
-                let page = node::get(&self.authority, &target, Some(&self.key)).await?;
+                let page = nodes::get(&self.authority, &target, Some(&self.key.proof(&target))).await?;
                 if served.add_page(table, str::from_utf8(&page)?)? < ROWS {
                     break;
                 }

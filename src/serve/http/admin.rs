@@ -1,7 +1,5 @@
 //! What operators ask: is it alive, is it ready, how is it doing, reload.
 
-use std::sync::atomic::Ordering;
-
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
@@ -9,7 +7,7 @@ use hyper::{Method, Request, Response, StatusCode};
 
 use super::{HEALTH, ServerState, asker, node, text};
 use crate::metrics::{self, Scrape};
-use crate::reload::ReloadOutcome;
+use crate::reload::{NodeState, ReloadOutcome};
 use crate::telemetry;
 
 pub(super) async fn respond(state: &ServerState, request: Request<Incoming>) -> Response<Full<Bytes>> {
@@ -23,12 +21,12 @@ pub(super) async fn respond(state: &ServerState, request: Request<Incoming>) -> 
     match request.uri().path() {
         HEALTH if is_read => say(StatusCode::OK, "ok"),
         "/readyz" if is_read => {
-            let status = state.reload.status();
-            match state.is_draining.load(Ordering::Relaxed) {
-                true => say(StatusCode::SERVICE_UNAVAILABLE, "not ready: about to end"),
-                false if status.is_ready() => say(StatusCode::OK, &status.to_string()),
-                false => say(StatusCode::SERVICE_UNAVAILABLE, &status.to_string()),
-            }
+            let status = node::status(state, state.snapshot.load().as_deref());
+            let code = match status.state {
+                NodeState::Ready => StatusCode::OK,
+                NodeState::NotReady | NodeState::Ending => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            say(code, &status.to_string())
         }
         "/metrics" if is_read => {
             let mut response = text(StatusCode::OK, state.metrics.write(scrape(state)).into_bytes());
@@ -36,7 +34,8 @@ pub(super) async fn respond(state: &ServerState, request: Request<Incoming>) -> 
             response
         }
         "/status" if is_read => {
-            let body = serde_json::to_vec(&node::node(state)).expect("plain data");
+            let body = serde_json::to_vec(&node::status(state, state.snapshot.load().as_deref()))
+                .expect("plain data");
             let mut response = text(StatusCode::OK, [&body, &b"\n"[..]].concat());
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             response
@@ -82,16 +81,21 @@ async fn rows(state: &ServerState, request: &Request<Incoming>) -> Response<Full
 }
 
 fn scrape(state: &ServerState) -> Scrape {
-    let status = state.reload.status();
     let served = state.snapshot.load();
+    let status = node::status(state, served.as_deref());
+    let lost = telemetry::lost();
     Scrape {
-        is_ready: status.is_ready() && !state.is_draining.load(Ordering::Relaxed),
+        is_ready: status.state == NodeState::Ready,
         is_source_up: status.failing.is_none(),
         is_held_back: status.is_held_back,
         version: status.version,
-        age: status.age(),
-        counts: served.as_ref().map(|served| served.snapshot.counts()).unwrap_or_default(),
-        bad_rows: served.as_ref().map_or(0, |served| served.left_out),
-        log_lines_dropped: telemetry::lost(),
+        age: status.age,
+        tenants: status.tenants,
+        users: status.users,
+        rules: status.rules,
+        bytes: served.as_ref().map_or(0, |served| served.snapshot.counts().bytes),
+        bad_rows: status.left_out,
+        important_lines_dropped: lost.important,
+        routine_lines_dropped: lost.routine,
     }
 }

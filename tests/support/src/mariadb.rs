@@ -262,6 +262,13 @@ impl Database<'static> {
         });
         holder
     }
+
+    /// Waits until somebody waits for a table that is locked.
+    pub fn wait_for_waiting(&self) {
+        wait_for("somebody to wait for the lock", || {
+            self.script("SHOW FULL PROCESSLIST").contains("Waiting for table").then_some(())
+        });
+    }
 }
 
 /// A connection of its own, which keeps its transaction open as long as it is

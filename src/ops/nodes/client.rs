@@ -12,8 +12,6 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::serve::http::admin_key::AdminKey;
-
 /// How long a node may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// The longest answer that is read, in bytes.
@@ -24,7 +22,7 @@ const SHOWN: usize = 200;
 /// `host:port` of a node's URL.
 ///
 /// # Errors
-/// When it is none; what may be a password in it is not shown.
+/// When it is not one. The message does not show what may be a password in it.
 pub fn authority(url: &str) -> anyhow::Result<String> {
     parse(url).with_context(|| format!("not a node's URL: {:?}", url.rsplit('@').next().unwrap_or_default()))
 }
@@ -42,25 +40,25 @@ fn parse(url: &str) -> anyhow::Result<String> {
     Ok(authority.to_string())
 }
 
-/// What the node at `authority` answers to a GET of `path`; `key` shows that
-/// rows may be told of.
+/// What the node at `authority` answers to a GET of `path`. `proof` is the value of
+/// the header `Authorization`, for those who may read rows.
 ///
 /// # Errors
 /// When it does not answer in a few seconds, or with another status than 200.
-pub async fn get(authority: &str, path: &str, key: Option<&AdminKey>) -> anyhow::Result<Bytes> {
-    let answer = timeout(PATIENCE, exchange(authority, path, key)).await;
+pub async fn get(authority: &str, path: &str, proof: Option<&str>) -> anyhow::Result<Bytes> {
+    let answer = timeout(PATIENCE, exchange(authority, path, proof)).await;
     answer.unwrap_or_else(|_| bail!("no answer within {} s", PATIENCE.as_secs()))
 }
 
-async fn exchange(authority: &str, path: &str, key: Option<&AdminKey>) -> anyhow::Result<Bytes> {
+async fn exchange(authority: &str, path: &str, proof: Option<&str>) -> anyhow::Result<Bytes> {
     let stream = TcpStream::connect(authority).await.context("cannot connect")?;
-    // Nodes answer to addresses, whatever names they have.
+    // Nodes answer to addresses, whatever their names are.
     let host = stream.peer_addr().context("cannot connect")?.to_string();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let reply = async {
         let mut request = Request::get(path).header(HOST, host);
-        if let Some(key) = key {
-            request = request.header(AUTHORIZATION, key.proof(path));
+        if let Some(proof) = proof {
+            request = request.header(AUTHORIZATION, proof);
         }
         let reply = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
         let status = reply.status();

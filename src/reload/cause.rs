@@ -1,0 +1,105 @@
+//! Why everything is loaded, or why there is a new snapshot.
+
+/// What made the server read the source or the state file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The first load of a process.
+    Start,
+    /// `--reload-interval` has passed.
+    Timer,
+    /// SIGHUP.
+    Hangup,
+    /// A second SIGHUP, which confirms the loss that was reported.
+    ConfirmedLoss,
+    /// An operator asked over HTTP.
+    Admin,
+    /// `--poll-interval` has passed.
+    Poll,
+    /// A file of the source has changed.
+    File,
+    /// The load before has failed.
+    Retry,
+    /// A poll cannot tell what has changed, for this reason.
+    Unknown(&'static str),
+    /// A poll had to connect again: another server may be answering.
+    NewConnection,
+    /// A poll could read the source again.
+    DatabaseBack,
+    /// The place in the table of changes was lost during a load.
+    PlaceLost,
+    /// A defect of this program stopped the one that writes snapshots.
+    Defect,
+    /// A start without the source.
+    StateFile,
+}
+
+impl Cause {
+    /// Every label that [`Cause::label`] returns.
+    pub const LABELS: [&'static str; 8] =
+        ["start", "timer", "SIGHUP", "poll", "file", "retry", "admin", "other"];
+
+    /// The name for the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Cause::Start => "start",
+            Cause::Timer => "timer",
+            Cause::Hangup => "SIGHUP",
+            Cause::ConfirmedLoss => "SIGHUP, confirming the loss",
+            Cause::Admin => "admin",
+            Cause::Poll => "poll",
+            Cause::File => "file",
+            Cause::Retry => "retry",
+            Cause::Unknown(why) => why,
+            Cause::NewConnection => "new connection",
+            Cause::DatabaseBack => "database back",
+            Cause::PlaceLost => "place in the changes",
+            Cause::Defect => "defect",
+            Cause::StateFile => "state file",
+        }
+    }
+
+    /// The label for metrics. Rare causes share one.
+    pub fn label(self) -> &'static str {
+        match self {
+            Cause::Start | Cause::Timer | Cause::Poll | Cause::File | Cause::Retry | Cause::Admin => {
+                self.name()
+            }
+            Cause::Hangup | Cause::ConfirmedLoss => Cause::Hangup.name(),
+            Cause::Unknown(_)
+            | Cause::NewConnection
+            | Cause::DatabaseBack
+            | Cause::PlaceLost
+            | Cause::Defect
+            | Cause::StateFile => "other",
+        }
+    }
+
+    /// Whether an operator sent a signal.
+    pub fn is_signal(self) -> bool {
+        matches!(self, Cause::Hangup | Cause::ConfirmedLoss)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cause_has_a_label_of_the_list() {
+        for (cause, label) in [
+            (Cause::Start, "start"),
+            (Cause::Timer, "timer"),
+            (Cause::Hangup, "SIGHUP"),
+            (Cause::ConfirmedLoss, "SIGHUP"),
+            (Cause::Admin, "admin"),
+            (Cause::Poll, "poll"),
+            (Cause::File, "file"),
+            (Cause::Retry, "retry"),
+            (Cause::Unknown("many changes"), "other"),
+            (Cause::PlaceLost, "other"),
+        ] {
+            assert_eq!(cause.label(), label);
+            assert!(Cause::LABELS.contains(&label));
+        }
+    }
+}

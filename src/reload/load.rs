@@ -1,0 +1,118 @@
+//! One load of everything, on its way.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::cause::Cause;
+use super::guard::Guard;
+use super::publisher::{DraftOutcome, Publisher};
+use crate::core::model::Table;
+use crate::source::{Cursor, Source, SourceError, Which};
+
+/// How many batches a source may be ahead of the publisher: both work at the same
+/// time, and what is read ahead stays small.
+const BATCHES_AHEAD: usize = 64;
+
+/// Why there is no new snapshot.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The source could not be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// A defect of this program.
+    #[error("building the snapshot failed; this is a defect of jitsiprovs")]
+    Build,
+}
+
+impl LoadError {
+    /// Whether the load was stopped, since another is to begin.
+    pub(super) fn is_stopped(&self) -> bool {
+        matches!(self, LoadError::Source(SourceError::Cancelled))
+    }
+
+    /// Whether the source is out of reach, so that a sign of life is worth another
+    /// load.
+    pub(super) fn is_unreachable(&self) -> bool {
+        matches!(self, LoadError::Source(error) if error.is_unreachable())
+    }
+}
+
+/// What a load came to, and the place in the changes if it was to find that out.
+pub(super) type Loaded = Result<(Option<Cursor>, DraftOutcome), LoadError>;
+
+/// A load on its way.
+pub(super) struct Loading {
+    pub cause: Cause,
+    pub begun: Instant,
+    /// Whether it also finds out where polls may begin.
+    pub wants_cursor: bool,
+    /// Rows that polls have brought in since.
+    pub announced: HashSet<(Table, i64)>,
+    task: JoinHandle<Loaded>,
+    /// How many batches have come.
+    progress: Arc<AtomicU64>,
+    stop: Arc<Notify>,
+}
+
+impl Loading {
+    /// Begins a load. The receiver resolves when the first rows have come; it fails
+    /// if none will come.
+    pub fn begin(
+        source: Arc<dyn Source>,
+        publisher: Arc<Publisher>,
+        guard: Guard,
+        cause: Cause,
+        wants_cursor: bool,
+    ) -> (Loading, oneshot::Receiver<()>) {
+        let (sender, rows) = mpsc::channel(BATCHES_AHEAD);
+        let (done, is_done) = oneshot::channel();
+        let (begun, has_begun) = oneshot::channel();
+        let (stop, progress) = (Arc::new(Notify::new()), Arc::new(AtomicU64::new(0)));
+        let (stopped, counted) = (stop.clone(), progress.clone());
+        let task = tokio::spawn(async move {
+            let beginning = publisher.clone();
+            let epoch = tokio::task::spawn_blocking(move || beginning.begin_load()).await;
+            let epoch = epoch.map_err(|_| LoadError::Build)?;
+            let writing = tokio::task::spawn_blocking(move || {
+                publisher.load(epoch, rows, &counted, begun, is_done, guard)
+            });
+            let loaded = tokio::select! {
+                loaded = source.load(Which::All, sender, wants_cursor) => loaded,
+                () = stopped.notified() => Err(SourceError::Cancelled),
+            };
+            // The publisher uses the rows only if all have come.
+            match &loaded {
+                Ok(cursor) => drop(done.send(wants_cursor.then(|| cursor.as_ref().map(Cursor::id)))),
+                Err(_) => drop(done),
+            }
+            // If the publisher fails, the source has nobody to send to, and ends too.
+            let outcome = writing.await.map_err(|_| LoadError::Build)?;
+            Ok((loaded?, outcome))
+        });
+        let (begun, announced) = (Instant::now(), HashSet::new());
+        (Loading { cause, begun, wants_cursor, announced, task, progress, stop }, has_begun)
+    }
+
+    /// How many batches have come.
+    pub fn progress(&self) -> u64 {
+        self.progress.load(Ordering::Relaxed)
+    }
+
+    /// Ends it with [`SourceError::Cancelled`].
+    pub fn stop(&self) {
+        self.stop.notify_one();
+    }
+}
+
+/// Waits for the load on its way; for ever if there is none.
+pub(super) async fn finished(loading: &mut Option<Loading>) -> Loaded {
+    match loading {
+        Some(loading) => (&mut loading.task).await.unwrap_or(Err(LoadError::Build)),
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,181 @@
+//! What follows from the end of a load.
+
+use std::collections::HashSet;
+
+use tokio::time::Instant;
+
+use super::{Failures, REST, Reloader};
+use crate::core::model::Table;
+use crate::reload::cause::Cause;
+use crate::reload::guard::Shrunk;
+use crate::reload::handle::ReloadOutcome;
+use crate::reload::load::{LoadError, Loaded, Loading};
+use crate::reload::publisher::DraftOutcome;
+use crate::reload::report::ms;
+use crate::reload::schedule::{self, Backoff};
+use crate::reload::status::SnapshotOrigin;
+use crate::source::Cursor;
+
+impl Reloader {
+    /// Goes on from what the load on its way came to.
+    pub(super) fn conclude(&mut self, loaded: Loaded) {
+        if let Some(loading) = self.loading.take() {
+            let Loading { cause, begun, wants_cursor, .. } = loading;
+            let is_stopped = loaded.as_ref().is_err_and(LoadError::is_stopped);
+            let verdict = self.loaded(loading, loaded);
+            if is_stopped {
+                // Those who wait for it are answered by the next one.
+                self.asking.append(&mut self.waiting);
+            }
+            self.metrics.reload(cause.label(), verdict.name(), begun.elapsed());
+            if !self.waiting.is_empty() {
+                self.rest_until = Instant::now() + REST;
+            }
+            for asker in self.waiting.drain(..) {
+                // An asker that has stopped waiting needs no answer.
+                let _ = asker.send(verdict.clone());
+            }
+            if self.cursor.is_none() && !wants_cursor && !self.failing.loads {
+                // The place was lost during the load.
+                self.again.get_or_insert((Cause::PlaceLost, false));
+            }
+        }
+        if let Some((cause, is_confirmed)) = self.again.take() {
+            self.demand(cause, is_confirmed);
+        }
+        if self.loading.is_none() {
+            self.reports.reloaded();
+        }
+    }
+
+    fn loaded(&mut self, loading: Loading, loaded: Loaded) -> ReloadOutcome {
+        let Loading { cause, begun, wants_cursor, announced, .. } = loading;
+        let is_first = self.status.borrow().origin != SnapshotOrigin::Source;
+        let (cursor, outcome) = match loaded {
+            Ok(loaded) => loaded,
+            Err(error) => return self.load_failed(cause, &error),
+        };
+        let (verdict, changed) = match outcome {
+            DraftOutcome::Abandoned => return self.load_failed(cause, &LoadError::Build),
+            DraftOutcome::HeldBack(shrunk) => return self.hold_back(cause, shrunk),
+            DraftOutcome::Unchanged => {
+                log_unchanged(cause, begun);
+                (ReloadOutcome::Unchanged, Vec::new())
+            }
+            DraftOutcome::Swapped(swapped) => {
+                let version = swapped.version;
+                let place = cursor.as_ref().or(self.cursor.as_ref()).cloned();
+                let changed = self.swapped(cause, begun, place.as_ref(), *swapped, SnapshotOrigin::Source);
+                (ReloadOutcome::Swapped(version), changed)
+            }
+        };
+        self.status.send_modify(|status| status.is_held_back = false);
+        self.backoff = Backoff::new();
+        self.next_load = self.settings.reload_interval.map(schedule::after);
+        if std::mem::take(&mut self.failing) != Failures::default() {
+            tracing::info!("the database can be read again");
+        }
+        self.note_well(begun);
+        match wants_cursor {
+            true if self.again.is_none() => self.begin_at(cursor),
+            false if self.cursor.is_some() => self.expect(changed, &announced),
+            _ => {}
+        }
+        self.next_poll = self.poll_due();
+        if is_first && self.cursor.is_none() && self.source.files().is_empty() {
+            self.log_no_changes();
+        }
+        verdict
+    }
+
+    /// Polls go on from the place that a load has found.
+    fn begin_at(&mut self, cursor: Option<Cursor>) {
+        self.cursor = cursor;
+        self.unannounced.clear();
+        self.polling.iter_mut().for_each(|polling| polling.is_overtaken = true);
+    }
+
+    /// Rows that a load found changed must be found by a poll too: by one of those
+    /// during the load, or by the next one.
+    fn expect(&mut self, changed: Vec<(Table, i64)>, announced: &HashSet<(Table, i64)>) {
+        self.unannounced = changed;
+        self.unannounced.retain(|row| !announced.contains(row));
+    }
+
+    fn log_no_changes(&self) {
+        let interval = self.settings.reload_interval;
+        tracing::info!(
+            "there is no table of changes: changes are seen {}on SIGHUP; `jitsiprovs --setup` adds one, \
+             and then they are seen at once",
+            interval.map_or(String::new(), |interval| format!("every {} s and ", interval.as_secs()))
+        );
+    }
+
+    /// An error in words, with advice.
+    fn told(&self, error: &LoadError) -> String {
+        match error {
+            LoadError::Source(error) => format!("{error}{}", (self.settings.advice)(error)),
+            LoadError::Build => error.to_string(),
+        }
+    }
+
+    fn load_failed(&mut self, cause: Cause, error: &LoadError) -> ReloadOutcome {
+        let told = self.told(error);
+        let verdict = ReloadOutcome::Failed(told.clone());
+        self.next_load = Some(self.backoff.next());
+        if let LoadError::Build = error {
+            self.lose_place();
+        }
+        // A load is stopped only to begin another.
+        if error.is_stopped() {
+            return verdict;
+        }
+        let is_unreachable = error.is_unreachable();
+        self.failing = Failures { loads: true, is_unreachable, ..self.failing };
+        self.note_failing(&told);
+        if is_unreachable {
+            self.next_poll = Some(schedule::probe());
+        }
+        match self.status.borrow().is_ready() {
+            true => {
+                tracing::error!(cause = cause.name(), "reload failed, the old snapshot stays in use: {told}")
+            }
+            false => tracing::error!(cause = cause.name(), "load failed: {told}"),
+        }
+        verdict
+    }
+
+    /// Goes on without a snapshot that would lose too much: loads try again.
+    pub(super) fn hold_back(&mut self, cause: Cause, shrunk: Shrunk) -> ReloadOutcome {
+        let Shrunk { what, before, after } = shrunk;
+        self.lose_place();
+        self.next_load = Some(self.backoff.next());
+        let was_held_back = self.status.borrow().is_held_back;
+        // The source could be read, whatever it holds.
+        self.failing = Failures::default();
+        self.status.send_modify(|status| {
+            (status.is_held_back, status.failing) = (true, None);
+        });
+        if was_held_back && !cause.is_signal() {
+            tracing::debug!(cause = cause.name(), what, before, after, "still held back");
+            return ReloadOutcome::HeldBack;
+        }
+        tracing::error!(
+            cause = cause.name(),
+            before,
+            after,
+            "the new snapshot is held back, since of {before} {what} it has {after}: if that is meant, \
+             send SIGHUP twice within 60 s, or start with --allow-shrink; the old snapshot stays in use"
+        );
+        ReloadOutcome::HeldBack
+    }
+}
+
+/// Nobody asked for what the timer does.
+fn log_unchanged(cause: Cause, begun: Instant) {
+    let (name, ms) = (cause.name(), ms(begun));
+    match cause {
+        Cause::Timer => tracing::debug!(cause = name, ms, "loaded: nothing has changed"),
+        _ => tracing::info!(cause = name, ms, "loaded: nothing has changed"),
+    }
+}

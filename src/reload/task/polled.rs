@@ -1,0 +1,161 @@
+//! What begins polls, and what follows from them.
+
+use std::collections::HashSet;
+
+use tokio::time::Instant;
+
+use super::{FILE_LOOK_AGAIN, Reloader, UNLOADED};
+use crate::core::model::Table;
+use crate::reload::cause::Cause;
+use crate::reload::guard::Guard;
+use crate::reload::handle::ReloadOutcome;
+use crate::reload::load::{LoadError, Loading};
+use crate::reload::poll::{Changed, Polled, Polling};
+use crate::reload::publisher::DraftOutcome;
+use crate::reload::schedule;
+use crate::reload::status::SnapshotOrigin;
+use crate::source::{Cursor, SourceError};
+
+impl Reloader {
+    /// Begins a poll. No other may be on its way.
+    pub(super) fn poll(&mut self, cause: Cause) {
+        let guard = Guard { max_shrink: self.settings.max_shrink };
+        let mut polling =
+            Polling::begin(self.source.clone(), self.publisher.clone(), guard, cause, self.cursor.clone());
+        polling.unannounced = std::mem::take(&mut self.unannounced);
+        self.polling = Some(polling);
+    }
+
+    /// Reads what is new in a file that has changed.
+    pub(super) fn read_file(&mut self) {
+        (self.file_settles, self.look_again) = (None, None);
+        if self.cursor.is_none() {
+            return self.request(Cause::File);
+        }
+        self.poll(Cause::File);
+        self.polling.iter_mut().for_each(|polling| polling.looks_again = true);
+    }
+
+    /// When the next poll is due, if the source can be read.
+    pub(super) fn poll_due(&self) -> Option<Instant> {
+        self.cursor.as_ref()?;
+        match self.unannounced.is_empty() {
+            true => self.settings.poll_interval.map(schedule::after),
+            false => Some(Instant::now()),
+        }
+    }
+
+    /// From here on only a load can tell what has changed.
+    pub(super) fn lose_place(&mut self) {
+        (self.cursor, self.next_poll) = (None, None);
+        self.unannounced.clear();
+    }
+
+    /// Goes on from what a poll came to.
+    pub(super) fn polled(&mut self, polled: Result<Polled, LoadError>) {
+        let Some(polling) = self.polling.take() else { return };
+        match polled {
+            Ok(Polled::Changed(changed)) => self.changed(polling, changed),
+            // A load has read the source since.
+            Ok(Polled::Unknown(_)) | Err(LoadError::Source(_)) if polling.is_overtaken => {}
+            Ok(Polled::Unknown(why)) => {
+                self.lose_place();
+                self.request(why);
+            }
+            Err(LoadError::Source(error)) => self.poll_failed(&error),
+            Err(LoadError::Build) => self.poll_broke(polling.cause),
+        }
+    }
+
+    fn changed(&mut self, polling: Polling, changed: Changed) {
+        let Polling { cause, begun, has_place, looks_again, unannounced, .. } = polling;
+        let Changed { rows, cursor, is_reconnected, outcome } = changed;
+        match outcome {
+            DraftOutcome::Swapped(swapped) => {
+                let verdict = ReloadOutcome::Swapped(swapped.version);
+                self.metrics.reload(cause.label(), verdict.name(), begun.elapsed());
+                self.swapped(cause, begun, cursor.as_ref(), *swapped, SnapshotOrigin::Source);
+            }
+            DraftOutcome::Unchanged => {}
+            DraftOutcome::HeldBack(shrunk) => {
+                let verdict = self.hold_back(cause, shrunk);
+                return self.metrics.reload(cause.label(), verdict.name(), begun.elapsed());
+            }
+            DraftOutcome::Abandoned => return self.poll_broke(cause),
+        }
+        if self.next_load.is_none() && self.loading.is_none() && self.publisher.wants_load() {
+            self.next_load = Some(schedule::after(UNLOADED));
+        }
+        if looks_again && rows.is_empty() {
+            self.look_again = Some(Instant::now() + FILE_LOOK_AGAIN);
+        }
+        if let Some((table, id)) = unannounced.iter().find(|row| !rows.contains(row)) {
+            tracing::warn!(
+                "rows have changed that no trigger noted in jitsiprovs_change, such as {table} id {id}: \
+                 TRUNCATE fires none; if they are missing, `jitsiprovs --setup` makes them again"
+            );
+        }
+        if has_place {
+            self.go_on_from(cursor, rows);
+        }
+        self.source_answers(begun, is_reconnected);
+    }
+
+    /// Takes over the place that a poll has got to.
+    fn go_on_from(&mut self, cursor: Option<Cursor>, rows: HashSet<(Table, i64)>) {
+        // A place that was lost during the poll stays lost. One that a load has found
+        // during the poll is too far on: the rows of the poll may be older.
+        if self.cursor.is_some() {
+            self.cursor = cursor;
+        }
+        self.unannounced.retain(|row| !rows.contains(row));
+        if let Some(loading) = &mut self.loading {
+            // The rows of the poll take precedence over those that the load reads, so
+            // the place of the load would be too far on as well.
+            loading.wants_cursor = false;
+            loading.announced.extend(rows);
+        }
+    }
+
+    fn source_answers(&mut self, begun: Instant, is_reconnected: bool) {
+        let was_failing = std::mem::take(&mut self.failing);
+        self.failing.loads = was_failing.loads;
+        self.next_poll = self.poll_due();
+        if was_failing.polls.is_some() {
+            tracing::info!("the database can be read again");
+            // A load that has hung since then would only be in the way.
+            let hangs = |loading: &&Loading| was_failing.progress == Some(loading.progress());
+            self.loading.iter().filter(hangs).for_each(|loading| loading.stop());
+            self.request(Cause::DatabaseBack);
+        } else if is_reconnected {
+            // Another server may be answering there.
+            self.request(Cause::NewConnection);
+        }
+        if !self.failing.loads {
+            self.note_well(begun);
+        }
+    }
+
+    fn poll_failed(&mut self, error: &SourceError) {
+        let told = format!("{error}{}", (self.settings.advice)(error));
+        self.next_poll = Some(schedule::probe());
+        // Once for each kind of failure, since the next poll is two seconds away.
+        let kind = std::mem::discriminant(error);
+        if self.failing.polls.is_none() {
+            self.failing.progress = self.loading.as_ref().map(Loading::progress);
+        }
+        let is_news = self.failing.polls.replace(kind) != Some(kind);
+        let is_known = self.failing.is_unreachable && error.is_unreachable();
+        if is_news && !is_known {
+            tracing::error!("asking for changes failed, the old snapshot stays in use: {told}");
+        }
+        self.note_failing(&told);
+    }
+
+    /// A defect of this program: everything is loaded again.
+    fn poll_broke(&mut self, cause: Cause) {
+        tracing::error!(cause = cause.name(), "{}", LoadError::Build);
+        self.lose_place();
+        self.request(Cause::Defect);
+    }
+}

@@ -1,0 +1,166 @@
+//! The start: the first load, or the state file in its place.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use notify::EventKind;
+use tokio::sync::{mpsc, watch as channel};
+use tokio::time::Instant;
+
+use super::{Failures, PRUNE, Reloader};
+use crate::core::conventions::Conventions;
+use crate::metrics::Metrics;
+use crate::process::files::Aside;
+use crate::process::service::Reports;
+use crate::reload::cause::Cause;
+use crate::reload::handle::{Handle, ReloadOutcome};
+use crate::reload::load::{self, LoadError};
+use crate::reload::publisher::Publisher;
+use crate::reload::schedule::Backoff;
+use crate::reload::settings::ReloadSettings;
+use crate::reload::state_file::{self, StateFileError, StateWriter};
+use crate::reload::status::{SnapshotOrigin, Status};
+use crate::reload::watch::Watch;
+use crate::source::Source;
+
+/// What a start comes to that has neither the source nor a state file.
+const UNTIL_READ: &str = "requests are answered with 503 until the database is read";
+/// How long a start waits for the first row before it serves the state file.
+const START_PATIENCE: Duration = Duration::from_millis(500);
+
+impl Reloader {
+    /// Loads the first snapshot. With `--state-file`, a source that cannot be
+    /// read at once does not keep the server from starting: it serves what the
+    /// file holds, or nothing, until the source is there, whatever the file is.
+    ///
+    /// # Errors
+    /// Without a state file, when the source cannot be read: see [`LoadError`].
+    pub async fn start(
+        source: Arc<dyn Source>,
+        options: Conventions,
+        settings: ReloadSettings,
+        metrics: Arc<Metrics>,
+    ) -> Result<Reloader, LoadError> {
+        metrics.expect_reloads(&Cause::LABELS, &ReloadOutcome::NAMES);
+        let is_patient = settings.state_file.is_some();
+        let state_file = usable(settings.state_file.clone()).await;
+        let state_writer = state_file.clone().map(|path| StateWriter::new(path, source.name()));
+        let status = channel::Sender::new(Status::new());
+        let (askers, asked) = mpsc::channel(16);
+        let publisher = Arc::new(Publisher::new(options, state_writer));
+        let mut reloader = Reloader {
+            handle: Handle {
+                status: status.subscribe(),
+                askers,
+                publisher: publisher.clone(),
+                stale_after: settings.stale_after,
+            },
+            asked,
+            waiting: Vec::new(),
+            asking: Vec::new(),
+            rest_until: Instant::now(),
+            metrics,
+            watch: Watch::aside(&Aside::new(), source.files(), is_change).await,
+            publisher,
+            source,
+            status,
+            cursor: None,
+            loading: None,
+            polling: None,
+            unannounced: Vec::new(),
+            again: None,
+            backoff: Backoff::new(),
+            next_load: None,
+            next_poll: None,
+            file_settles: None,
+            look_again: None,
+            next_prune: Instant::now() + PRUNE.mul_f64(fastrand::f64()),
+            failing: Failures::default(),
+            hung_up: None,
+            retired: Vec::new(),
+            reports: Reports::new(),
+            settings,
+        };
+        let has_begun = reloader.begin(Cause::Start, false);
+        if !is_patient {
+            let loaded = load::finished(&mut reloader.loading).await?;
+            reloader.conclude(Ok(loaded));
+            return Ok(reloader);
+        }
+        let waiting = async {
+            // Once rows are coming, the file would be out of date in a moment;
+            // if none will come, the load is about to end.
+            if tokio::time::timeout(START_PATIENCE, has_begun).await.is_ok() {
+                std::future::pending().await
+            }
+        };
+        let loaded = tokio::select! {
+            loaded = load::finished(&mut reloader.loading) => Some(loaded),
+            () = waiting => None,
+        };
+        loaded.into_iter().for_each(|loaded| reloader.conclude(loaded));
+        if !reloader.status.borrow().is_ready() {
+            match state_file {
+                Some(path) => reloader.restore(path).await,
+                None => tracing::warn!("{UNTIL_READ}"),
+            }
+        }
+        Ok(reloader)
+    }
+
+    /// Serves what the state file holds.
+    #[allow(clippy::disallowed_methods, reason = "read on a thread of its own")]
+    async fn restore(&mut self, path: PathBuf) {
+        let begun = Instant::now();
+        let (publisher, name) = (self.publisher.clone(), self.source.name());
+        let at = path.clone();
+        let written = Aside::new().run(move || std::fs::metadata(&at)?.modified()).await.flatten();
+        let age = written.ok().and_then(|written| written.elapsed().ok()).unwrap_or_default();
+        let now = std::time::Instant::now();
+        let as_of = now.checked_sub(age).unwrap_or(now);
+        let restored = tokio::task::spawn_blocking(move || publisher.restore(&path, &name)).await;
+        match restored {
+            Ok(Ok(None)) => {}
+            Ok(Ok(Some((swapped, is_torn)))) => {
+                if is_torn {
+                    tracing::warn!("the end of the state file is torn off: the latest changes are missing");
+                }
+                self.status.send_modify(|status| status.as_of = as_of);
+                self.swapped(Cause::StateFile, begun, None, swapped, SnapshotOrigin::StateFile);
+                tracing::warn!("{}", self.node_status());
+            }
+            Ok(Err(error)) => {
+                tracing::error!("{error}; {UNTIL_READ}")
+            }
+            Err(_) => tracing::error!("{}", LoadError::Build),
+        }
+    }
+}
+
+/// The state file, if it may be read and written.
+async fn usable(path: Option<PathBuf>) -> Option<PathBuf> {
+    let path = path?;
+    let looked_at = path.clone();
+    let checked = Aside::new().run(move || state_file::check(&looked_at)).await;
+    let unreadable = |why| StateFileError::Unreadable { path: path.clone(), why };
+    match checked.map_err(unreadable).flatten() {
+        Ok(()) => Some(path),
+        Err(error) => {
+            tracing::error!("{error}; no state is kept");
+            None
+        }
+    }
+}
+
+/// Reading a database opens files, locks them, and makes and removes an empty
+/// log, none of which is a change; what is written to a new file is one.
+fn is_change(kind: EventKind) -> bool {
+    use notify::event::ModifyKind as Modify;
+    matches!(
+        kind,
+        EventKind::Any
+            | EventKind::Other
+            | EventKind::Modify(Modify::Any | Modify::Data(_) | Modify::Name(_) | Modify::Other)
+    )
+}
