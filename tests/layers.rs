@@ -41,7 +41,6 @@ const EXCEPTIONS: &[&str] = &[
     "metrics uses telemetry",
     "ops::check: circle of [\"prefixes\", \"table\"]",
     "ops::transfer::plan uses source",
-    "serve::app uses cli",
     "source names an option",
     "source::mysql names an option",
 ];
