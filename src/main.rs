@@ -10,13 +10,13 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use jitsiprovs::cli::Cli;
 use jitsiprovs::cli::args::Command;
-use jitsiprovs::cli::config::{Config, Daemon, Serve, Task};
+use jitsiprovs::cli::config::{Config, Daemon, Task};
 use jitsiprovs::cli::error::ConfigError;
 use jitsiprovs::cli::{advice, commands, print};
 use jitsiprovs::process::background;
 use jitsiprovs::process::pidfile::Pidfile;
 use jitsiprovs::process::privileges::Identity;
-use jitsiprovs::serve::app::Prepared;
+use jitsiprovs::serve::app::{Prepared, Serve};
 use jitsiprovs::telemetry::visible::{self, EscapeStyle};
 use jitsiprovs::{process, telemetry};
 

@@ -34,26 +34,12 @@ const MAY_USE: [(&str, &[&str]); 10] = [
 /// Layers that name no option.
 const WITHOUT_OPTIONS: [&str; 3] = ["core", "snapshot", "source"];
 
-/// What breaks a rule today. A line that is no longer true fails the test, so that the
-/// list only gets shorter. Once it is empty, remove it.
-const EXCEPTIONS: &[&str] = &[
-    "ops::check: circle of [\"prefixes\", \"table\"]",
-    "ops::transfer::plan uses source",
-    "serve::app uses cli",
-    "source names an option",
-    "source::mysql names an option",
-];
-
 #[test]
 fn arrows_between_layers_point_down_and_none_goes_in_a_circle() {
     let tree = Tree::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
     let found = [tree.wrong_arrows(), tree.circles(), tree.options()].concat();
     let found: BTreeSet<String> = found.into_iter().collect();
-    let known: BTreeSet<String> = EXCEPTIONS.iter().map(|&known| known.to_owned()).collect();
-    let new: Vec<&String> = found.difference(&known).collect();
-    let gone: Vec<&String> = known.difference(&found).collect();
-    assert!(new.is_empty(), "against the layers: {new:#?}");
-    assert!(gone.is_empty(), "no longer true, so remove it from EXCEPTIONS: {gone:#?}");
+    assert!(found.is_empty(), "against the layers: {found:#?}");
 }
 
 /// The names that lead to a module or an item, from the root of the crate.

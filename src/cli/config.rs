@@ -17,6 +17,7 @@ use crate::core::secret::Secret;
 use crate::process::pidfile;
 use crate::process::privileges::Identity;
 use crate::reload;
+use crate::serve::app::Serve;
 use crate::serve::http;
 use crate::serve::http::admin_key::{self, AdminKey};
 use crate::serve::http::client_address::TrustedProxies;
@@ -53,38 +54,6 @@ pub struct Daemon {
     pub in_background: bool,
     /// `--pidfile`
     pub pidfile: Option<PathBuf>,
-}
-
-/// A server, ready to be started.
-pub struct Serve {
-    /// `--http-ip` and `--http-port`
-    pub listen: SocketAddr,
-    /// `--admin-ip` and `--admin-port`
-    pub admin: Option<SocketAddr>,
-    /// `--ssl-keyfile` and `--ssl-certfile`
-    pub tls: Option<tls::Files>,
-    /// `--trusted-proxy`
-    pub proxies: TrustedProxies,
-    /// How many connections, and how long they may take.
-    pub limits: ConnectionLimits,
-    /// `--body-timeout`
-    pub body_timeout: Duration,
-    /// `--auth-fail-limit` and `--auth-fail-window`
-    pub throttle: throttle::ThrottleSettings,
-    /// Where users and rules are.
-    pub source: Arc<dyn Source>,
-    /// How rows are understood.
-    pub snapshot: Conventions,
-    /// When and how to reload.
-    pub reload: reload::ReloadSettings,
-    /// How requests are understood.
-    pub params: request::ParamSettings,
-    /// Whether each request is logged.
-    pub access_log: bool,
-    /// `--metrics-tenants`
-    pub metrics_tenants: bool,
-    /// Who may ask the admin listener, and for what.
-    pub operators: http::Admin,
 }
 
 /// The tables that a command works on.

@@ -4,22 +4,57 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::cli::config::Serve;
+use crate::core::conventions::Conventions;
 use crate::core::credential::WrongPasswords;
+use crate::core::request::ParamSettings;
 use crate::metrics::Metrics;
 use crate::process::{self, service};
-use crate::reload::Reloader;
-use crate::serve::http::{Listener, ServerState};
-use crate::serve::listener::{Bound, Server};
-use crate::serve::throttle::Throttle;
-use crate::serve::tls::Certificate;
+use crate::reload::{ReloadSettings, Reloader};
+use crate::serve::http::client_address::TrustedProxies;
+use crate::serve::http::{self, Listener, ServerState};
+use crate::serve::listener::{Bound, ConnectionLimits, Server};
+use crate::serve::throttle::{Throttle, ThrottleSettings};
+use crate::serve::tls::{self, Certificate};
 use crate::serve::turns::Turns;
+use crate::source::Source;
 
-/// A server with everything in its hands that takes privileges.
+/// What to serve, and how.
+pub struct Serve {
+    /// `--http-ip` and `--http-port`
+    pub listen: SocketAddr,
+    /// `--admin-ip` and `--admin-port`
+    pub admin: Option<SocketAddr>,
+    /// `--ssl-keyfile` and `--ssl-certfile`
+    pub tls: Option<tls::Files>,
+    /// `--trusted-proxy`
+    pub proxies: TrustedProxies,
+    /// How many connections, and how long they may take.
+    pub limits: ConnectionLimits,
+    /// `--body-timeout`
+    pub body_timeout: Duration,
+    /// `--auth-fail-limit` and `--auth-fail-window`
+    pub throttle: ThrottleSettings,
+    /// Where users and rules are.
+    pub source: Arc<dyn Source>,
+    /// How rows are understood.
+    pub snapshot: Conventions,
+    /// When and how to reload.
+    pub reload: ReloadSettings,
+    /// How requests are understood.
+    pub params: ParamSettings,
+    /// Whether each request is logged.
+    pub access_log: bool,
+    /// `--metrics-tenants`
+    pub metrics_tenants: bool,
+    /// What the admin listener answers, and to whom.
+    pub operators: http::Admin,
+}
+
+/// A server that holds everything for which it needs privileges.
 pub struct Prepared {
     config: Serve,
     public: Bound,
@@ -28,11 +63,11 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Takes the addresses and reads the key.
+    /// Binds the addresses and reads the key.
     ///
     /// # Errors
     /// When an address cannot be listened on or the certificate cannot be used;
-    /// each error is one line that names the thing and the fix.
+    /// each error is one line that names the thing and says what to do.
     pub fn new(config: Serve) -> anyhow::Result<Prepared> {
         let public = Bound::new(config.listen, Listener::Public)?;
         let admin = config.admin.map(|address| Bound::new(address, Listener::Admin)).transpose()?;
@@ -40,15 +75,16 @@ impl Prepared {
         Ok(Prepared { config, public, admin, certificate })
     }
 
-    /// Loads the first snapshot, serves, and tells `ready` the address; reloads;
-    /// drains and returns on SIGTERM and SIGINT, at once on the second.
+    /// Loads the first snapshot, serves and reloads. Calls `ready` with the address once it
+    /// serves. After SIGTERM or SIGINT it finishes the requests under way and returns; after
+    /// a second signal, it returns at once.
     ///
     /// # Errors
-    /// When the source cannot be read; each error is one line that names the
-    /// thing and the fix.
+    /// When the source cannot be read; each error is one line that names the thing and says
+    /// what to do.
     pub async fn run(self, ready: impl FnOnce(SocketAddr)) -> anyhow::Result<()> {
         let Prepared { config, public, admin, certificate } = self;
-        // Before anything that takes time, or a signal would end the process.
+        // Before anything that takes time, since a signal would end the process until then.
         let mut hangup = signal(SignalKind::hangup())?;
         let mut stop =
             Stop { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
@@ -69,7 +105,7 @@ impl Prepared {
             body_timeout: config.body_timeout,
             proxies: config.proxies,
             throttle: Throttle::new(config.throttle, Instant::now()),
-            // Slow hashes must leave room for everybody else.
+            // Slow hashes must leave processor time for other requests.
             turns: Turns::new((cores / 2).max(1)),
             wrong: WrongPasswords::default(),
             metrics: metrics.clone(),
@@ -79,17 +115,14 @@ impl Prepared {
             is_draining: AtomicBool::new(false),
         });
         let tls = certificate.as_ref().map(Certificate::config);
-        let scheme = if tls.is_some() { "https" } else { "http" };
+        let has_tls = tls.is_some();
         let server = Server::start(public, admin, tls, state.clone(), cores, config.limits)?;
-        tracing::info!("serving {scheme}://{}/jitsiprovs/", server.address);
-        if let Some(admin) = server.admin {
-            tracing::info!("for operators http://{admin}/metrics");
-        }
+        log_addresses(&server, has_tls);
         ready(server.address);
         service::ready();
 
-        // The workers have their threads; from here on, this one only reloads, as
-        // those do that it writes snapshots on.
+        // The workers have their own threads. From here on, this thread and those that it
+        // starts only reload, at a lower priority.
         process::step_back();
         if let Some(certificate) = certificate {
             let hangup = signal(SignalKind::hangup())?;
@@ -102,18 +135,28 @@ impl Prepared {
         tracing::info!("{caught}: finishing the requests under way");
         state.is_draining.store(true, Ordering::Relaxed);
         service::stopping();
-        let finish = async {
-            tokio::task::spawn_blocking(move || server.stop()).await?;
-            reloader.close().await;
-            anyhow::Ok("stopped")
-        };
         let how = tokio::select! {
-            done = finish => done?,
+            done = finish(server, reloader) => done?,
             _ = stop.caught() => "stopped by the second signal: what was under way is cut",
         };
         tracing::info!("{how}");
         Ok(())
     }
+}
+
+fn log_addresses(server: &Server, has_tls: bool) {
+    let scheme = if has_tls { "https" } else { "http" };
+    tracing::info!("serving {scheme}://{}/jitsiprovs/", server.address);
+    if let Some(admin) = server.admin {
+        tracing::info!("for operators http://{admin}/metrics");
+    }
+}
+
+/// Finishes the requests under way, then what reloads have to write.
+async fn finish(server: Server, reloader: Reloader) -> anyhow::Result<&'static str> {
+    tokio::task::spawn_blocking(move || server.stop()).await?;
+    reloader.close().await;
+    Ok("stopped")
 }
 
 /// The signals that end a server.

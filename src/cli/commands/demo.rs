@@ -9,12 +9,11 @@ use serde::Serialize;
 use tinytemplate::TinyTemplate;
 
 use crate::cli::args;
-use crate::cli::config::Serve;
 use crate::cli::print;
 use crate::core::conventions::Conventions;
 use crate::core::request;
 use crate::reload;
-use crate::serve::app::Prepared;
+use crate::serve::app::{Prepared, Serve};
 use crate::serve::http;
 use crate::serve::http::client_address::TrustedProxies;
 use crate::serve::listener::ConnectionLimits;
