@@ -103,9 +103,33 @@ pub enum Changes {
         /// another server.
         is_reconnected: bool,
     },
-    /// More than can be told row by row: everything must be loaded. In words
-    /// for the log.
-    Unknown(&'static str),
+    /// It cannot be said row by row: everything must be loaded.
+    Unknown(UnknownChanges),
+}
+
+/// Why a poll cannot say which rows have changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownChanges {
+    /// The file of the database is another one.
+    OtherFile,
+    /// More rows have changed than a poll reads.
+    Many,
+    /// The line that was read last is not there any more.
+    Other,
+    /// A table has changed that a query of the operator's may read.
+    OwnQuery,
+}
+
+impl UnknownChanges {
+    /// The reason in words, for the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            UnknownChanges::OtherFile => "another file",
+            UnknownChanges::Many => "many changes",
+            UnknownChanges::Other => "other changes",
+            UnknownChanges::OwnQuery => "changes of a table that a query of yours may read",
+        }
+    }
 }
 
 impl<B: Backend> Source for Database<B> {

@@ -1,5 +1,7 @@
 //! Why everything is loaded, or why there is a new snapshot.
 
+use crate::source::UnknownChanges;
+
 /// What made the server read the source or the state file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
@@ -19,8 +21,8 @@ pub enum Cause {
     File,
     /// The load before has failed.
     Retry,
-    /// A poll cannot tell what has changed, for this reason.
-    Unknown(&'static str),
+    /// A poll cannot say what has changed, for this reason.
+    Unknown(UnknownChanges),
     /// A poll had to connect again: another server may be answering.
     NewConnection,
     /// A poll could read the source again.
@@ -49,7 +51,7 @@ impl Cause {
             Cause::Poll => "poll",
             Cause::File => "file",
             Cause::Retry => "retry",
-            Cause::Unknown(why) => why,
+            Cause::Unknown(why) => why.name(),
             Cause::NewConnection => "new connection",
             Cause::DatabaseBack => "database back",
             Cause::PlaceLost => "place in the changes",
@@ -95,7 +97,7 @@ mod tests {
             (Cause::Poll, "poll"),
             (Cause::File, "file"),
             (Cause::Retry, "retry"),
-            (Cause::Unknown("many changes"), "other"),
+            (Cause::Unknown(UnknownChanges::Many), "other"),
             (Cause::PlaceLost, "other"),
         ] {
             assert_eq!(cause.label(), label);

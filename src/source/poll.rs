@@ -10,7 +10,7 @@ use super::backend::{Backend, Purpose, Session};
 use super::cursor::{ChangeLine, Cursor, MANY, clause};
 use super::database::{Database, begin, close, count, end};
 use super::query::Query;
-use super::{Changes, SourceError};
+use super::{Changes, SourceError, UnknownChanges};
 use crate::core::model::{Change, Table};
 
 /// Rows are asked for by so many ids at once.
@@ -33,7 +33,7 @@ impl<B: Backend> Database<B> {
             }
         };
         if self.backend.is_other(&session) {
-            return Ok(Changes::Unknown("another file"));
+            return Ok(Changes::Unknown(UnknownChanges::OtherFile));
         }
         let found = self.poll_on(&mut session, cursor, is_reconnected).await?;
         // It is put back only after a success, and not if its transaction was not ended. A
@@ -65,11 +65,11 @@ impl<B: Backend> Database<B> {
         let asked = clause(&cursor.ask());
         let found = self.soon("reading the changes", self.lines(session, &asked)).await??;
         if found.len() > MANY {
-            return Ok(Changes::Unknown("many changes"));
+            return Ok(Changes::Unknown(UnknownChanges::Many));
         }
         let mut seen = cursor.clone();
         match seen.advance(found) {
-            Err(_) => return Ok(Changes::Unknown("other changes")),
+            Err(_) => return Ok(Changes::Unknown(UnknownChanges::Other)),
             Ok((lines, _)) if lines.is_empty() => {
                 return Ok(Changes::Rows { changes: Vec::new(), cursor: Some(seen), is_reconnected });
             }
@@ -93,10 +93,10 @@ impl<B: Backend> Database<B> {
         begin(session, B::DIALECT.begin_read).await?;
         let found = self.lines(session, asked).await?;
         if found.len() > MANY {
-            return Ok(Changes::Unknown("many changes"));
+            return Ok(Changes::Unknown(UnknownChanges::Many));
         }
         let Ok((mut lines, is_partial)) = cursor.advance(found) else {
-            return Ok(Changes::Unknown("other changes"));
+            return Ok(Changes::Unknown(UnknownChanges::Other));
         };
         if is_partial {
             let rest = cursor.ask_all_gaps();
@@ -113,7 +113,7 @@ impl<B: Backend> Database<B> {
             let query = self.queries.of(table, has_domain);
             let ids: Vec<i64> = rows.iter().filter(|(of, _)| *of == table).map(|(_, id)| *id).collect();
             if query.is_own && !ids.is_empty() {
-                return Ok(Changes::Unknown("changes of a table that a query of yours may read"));
+                return Ok(Changes::Unknown(UnknownChanges::OwnQuery));
             }
             for ids in ids.chunks(IDS) {
                 let fetched = fetch(session, &query, ids, &mut changes).await;

@@ -112,7 +112,7 @@ impl Reloader {
     }
 
     /// An error in words, with advice.
-    fn told(&self, error: &LoadError) -> String {
+    fn message(&self, error: &LoadError) -> String {
         match error {
             LoadError::Source(error) => format!("{error}{}", (self.settings.advice)(error)),
             LoadError::Build => error.to_string(),
@@ -120,8 +120,8 @@ impl Reloader {
     }
 
     fn load_failed(&mut self, cause: Cause, error: &LoadError) -> ReloadOutcome {
-        let told = self.told(error);
-        let verdict = ReloadOutcome::Failed(told.clone());
+        let message = self.message(error);
+        let verdict = ReloadOutcome::Failed(message.clone());
         self.next_load = Some(self.backoff.next());
         if let LoadError::Build = error {
             self.lose_place();
@@ -132,15 +132,18 @@ impl Reloader {
         }
         let is_unreachable = error.is_unreachable();
         self.failing = Failures { loads: true, is_unreachable, ..self.failing };
-        self.note_failing(&told);
+        self.note_failing(&message);
         if is_unreachable {
             self.next_poll = Some(schedule::probe());
         }
         match self.status.borrow().is_ready() {
             true => {
-                tracing::error!(cause = cause.name(), "reload failed, the old snapshot stays in use: {told}")
+                tracing::error!(
+                    cause = cause.name(),
+                    "reload failed, the old snapshot stays in use: {message}"
+                )
             }
-            false => tracing::error!(cause = cause.name(), "load failed: {told}"),
+            false => tracing::error!(cause = cause.name(), "load failed: {message}"),
         }
         verdict
     }

@@ -137,7 +137,7 @@ impl Reloader {
     }
 
     fn poll_failed(&mut self, error: &SourceError) {
-        let told = format!("{error}{}", (self.settings.advice)(error));
+        let message = format!("{error}{}", (self.settings.advice)(error));
         self.next_poll = Some(schedule::probe());
         // Once for each kind of failure, since the next poll is two seconds away.
         let kind = std::mem::discriminant(error);
@@ -147,9 +147,9 @@ impl Reloader {
         let is_news = self.failing.polls.replace(kind) != Some(kind);
         let is_known = self.failing.is_unreachable && error.is_unreachable();
         if is_news && !is_known {
-            tracing::error!("asking for changes failed, the old snapshot stays in use: {told}");
+            tracing::error!("asking for changes failed, the old snapshot stays in use: {message}");
         }
-        self.note_failing(&told);
+        self.note_failing(&message);
     }
 
     /// A defect of this program: everything is loaded again.
