@@ -12,6 +12,7 @@ mod handle;
 mod load;
 mod poll;
 mod publisher;
+mod reader;
 mod report;
 mod schedule;
 mod settings;

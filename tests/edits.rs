@@ -403,7 +403,8 @@ fn the_originals_table_takes_rules_of_all_tenants_alone() {
         let of_one = vec![Edit::Add(user(0, "x")), Edit::Add(rule(0, "a.org".into(), "v"))];
         let failed = edit(&*source, vec![of_one], true).expect_err("there is no column for it");
         assert!(
-            matches!(failed, SourceError::NoDomainColumn) && advice::of_source(&failed).contains("--setup"),
+            matches!(failed, SourceError::NoColumn { column: "domain", .. })
+                && advice::of_source(&failed).contains("--setup"),
             "{failed}"
         );
         assert_eq!(rows(&*source).len(), before);

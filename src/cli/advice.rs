@@ -34,7 +34,7 @@ pub fn of_source(error: &SourceError) -> String {
         E::NoDatabase { .. } => &["--db-name", "--setup with --db-admin and --db-apwd-file"],
         E::NoTable { table, .. } => &["--setup", query(table)],
         E::Columns { table, .. } | E::OwnQuery { table } | E::OwnQueryFailed { table, .. } => &[query(table)],
-        E::NoDomainColumn => &["--setup"],
+        E::NoColumn { .. } => &["--setup"],
         E::Statement { .. }
         | E::Cancelled
         | E::Gone { .. }

@@ -128,6 +128,11 @@ impl ColumnSet {
         ColumnSet(bits.fold(0, |all, bit| all | bit))
     }
 
+    /// For each column, in their order, whether it is in the set.
+    pub fn flags(self) -> impl Iterator<Item = bool> {
+        (0..u32::BITS).map(move |at| self.0 & 1 << at != 0)
+    }
+
     /// Whether there are none.
     pub fn is_empty(self) -> bool {
         self.0 == 0
@@ -140,6 +145,6 @@ impl ColumnSet {
 
     /// Picks from one thing for each column, in their order, the things of these columns.
     pub fn pick<T>(self, all: impl IntoIterator<Item = T>) -> impl Iterator<Item = T> {
-        all.into_iter().enumerate().filter(move |(at, _)| self.0 & 1 << at != 0).map(|(_, picked)| picked)
+        all.into_iter().zip(self.flags()).filter(|(_, is_in)| *is_in).map(|(picked, _)| picked)
     }
 }

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::cause::Cause;
 use super::guard::Guard;
 use super::publisher::{DraftOutcome, Publisher};
+use super::reader::Reader;
 use crate::core::model::Table;
 use crate::source::{Cursor, Source, SourceError, Which};
 
@@ -24,6 +25,9 @@ pub enum LoadError {
     /// The source could not be read.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// The system has no thread left to read the source on.
+    #[error("cannot start the thread that reads the database: {0}")]
+    NoThread(std::io::Error),
     /// A defect of this program.
     #[error("building the snapshot failed; this is a defect of jitsiprovs")]
     Build,
@@ -63,6 +67,7 @@ impl Loading {
     /// Begins a load. The receiver resolves when the first rows have come; it fails
     /// if none will come.
     pub fn begin(
+        reader: &Reader,
         source: Arc<dyn Source>,
         publisher: Arc<Publisher>,
         guard: Guard,
@@ -74,7 +79,7 @@ impl Loading {
         let (begun, has_begun) = oneshot::channel();
         let (stop, progress) = (Arc::new(Notify::new()), Arc::new(AtomicU64::new(0)));
         let (stopped, counted) = (stop.clone(), progress.clone());
-        let task = tokio::spawn(async move {
+        let task = reader.spawn(async move {
             let beginning = publisher.clone();
             let epoch = tokio::task::spawn_blocking(move || beginning.begin_load()).await;
             let epoch = epoch.map_err(|_| LoadError::Build)?;

@@ -10,6 +10,7 @@ use super::cause::Cause;
 use super::guard::Guard;
 use super::load::LoadError;
 use super::publisher::{DraftOutcome, Publisher};
+use super::reader::Reader;
 use crate::core::model::{Change, Table};
 use crate::source::{Changes, Cursor, Source};
 
@@ -54,6 +55,7 @@ pub(super) struct Polling {
 impl Polling {
     /// Begins a poll at `cursor`.
     pub fn begin(
+        reader: &Reader,
         source: Arc<dyn Source>,
         publisher: Arc<Publisher>,
         guard: Guard,
@@ -61,7 +63,7 @@ impl Polling {
         cursor: Option<Cursor>,
     ) -> Polling {
         let has_place = cursor.is_some();
-        let task = tokio::spawn(poll(source, publisher, guard, cursor));
+        let task = reader.spawn(poll(source, publisher, guard, cursor));
         Polling {
             cause,
             begun: Instant::now(),

@@ -20,6 +20,7 @@ use super::handle::{Asker, Handle};
 use super::load::{self, Loading};
 use super::poll::{self, Polling};
 use super::publisher::{Publisher, Swapped};
+use super::reader::Reader;
 use super::report;
 use super::schedule::{self, Backoff};
 use super::settings::ReloadSettings;
@@ -57,6 +58,8 @@ pub struct Reloader {
     source: Arc<dyn Source>,
     settings: ReloadSettings,
     publisher: Arc<Publisher>,
+    /// Where the source is read.
+    reader: Reader,
     status: channel::Sender<Status>,
     watch: Watch,
     /// Where the next poll begins; `None` while only a load can tell.
@@ -162,8 +165,14 @@ impl Reloader {
         let guard = Guard { max_shrink: if is_confirmed { 100 } else { self.settings.max_shrink } };
         // If polls fail while loads succeed, polls must begin elsewhere, or end.
         let wants_cursor = self.cursor.is_none() || self.failing.polls.is_some();
-        let (loading, has_begun) =
-            Loading::begin(self.source.clone(), self.publisher.clone(), guard, cause, wants_cursor);
+        let (loading, has_begun) = Loading::begin(
+            &self.reader,
+            self.source.clone(),
+            self.publisher.clone(),
+            guard,
+            cause,
+            wants_cursor,
+        );
         self.next_load = None;
         self.waiting.append(&mut self.asking);
         self.loading = Some(loading);
@@ -240,7 +249,7 @@ impl Reloader {
     fn prune(&mut self) {
         self.next_prune = schedule::after(PRUNE);
         let source = self.source.clone();
-        tokio::spawn(async move {
+        self.reader.spawn(async move {
             match source.prune().await {
                 Ok(0) => {}
                 Ok(lines) => tracing::debug!(lines, "pruned jitsiprovs_change"),

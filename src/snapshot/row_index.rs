@@ -3,7 +3,7 @@
 use hashbrown::HashSet;
 use twox_hash::XxHash3_64;
 
-use crate::core::model::{Row, Table};
+use crate::core::model::{Cell, Row, Table};
 
 /// What is known of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub fn content(row: &Row) -> u64 {
         Some(length) => XxHash3_64::oneshot(&short[..length]),
         None => {
             let mut long = vec![row.table() as u8];
-            for cell in row.cells() {
+            for cell in hashed(row) {
                 long = postcard::to_extend(cell, long).expect("rows are plain data");
             }
             XxHash3_64::oneshot(&long)
@@ -39,11 +39,24 @@ pub fn content(row: &Row) -> u64 {
     hash & !0xff
 }
 
+/// The cells that count. A column that was added after version 0.1 counts only where it
+/// says something, so that nodes of two versions agree about rows that do not use it.
+fn hashed(row: &Row) -> impl Iterator<Item = &Cell> {
+    let first = match row {
+        Row::User(_) => 3,
+        Row::Rule(_) => 6,
+    };
+    row.cells()
+        .enumerate()
+        .filter(move |(at, cell)| *at < first || **cell != Cell::Null)
+        .map(|(_, cell)| cell)
+}
+
 /// Writes the table and the cells of a row into a buffer; `None` if they do not fit.
 fn write(row: &Row, buffer: &mut [u8]) -> Option<usize> {
     buffer[0] = row.table() as u8;
     let mut length = 1;
-    for cell in row.cells() {
+    for cell in hashed(row) {
         length += postcard::to_slice(cell, &mut buffer[length..]).ok()?.len();
     }
     Some(length)

@@ -19,8 +19,8 @@ pub(super) struct Dialect {
     pub begin_read: &'static [&'static str],
     /// Begins a transaction that reads one state of everything and then writes.
     pub begin_write: &'static [&'static str],
-    /// Counts the columns called `domain` that the table of rules has.
-    pub count_domain_columns: &'static str,
+    /// Lists the names of the columns of the table that stands in place of `{table}`.
+    pub list_columns: &'static str,
     /// Counts the tables called `jitsiprovs_change`.
     pub count_change_tables: &'static str,
     /// Counts the triggers with the name that follows, in quotes.

@@ -10,6 +10,7 @@ use super::cursor::{ChangeLine, Cursor, NEWEST, WINDOW};
 use super::error::{Failure, FailureKind};
 use super::query::Queries;
 use super::{SourceError, Which};
+use crate::core::columns::ColumnSet;
 use crate::core::model::{Cell, Row, Table};
 
 /// How long a connection that is not needed any more may take to close.
@@ -65,9 +66,9 @@ impl<B: Backend> Database<B> {
         which: Which,
         rows: &mpsc::Sender<Vec<Row>>,
     ) -> Result<(), SourceError> {
-        let has_domain = self.has_domain(session).await?;
         for table in Table::ALL {
-            if let Some(query) = self.queries.of(table, has_domain).narrowed(which) {
+            let existing = existing_columns(session, B::DIALECT.list_columns, table).await?;
+            if let Some(query) = self.queries.of(table, existing).narrowed(which) {
                 session.send(&query, rows).await.map_err(|failure| self.explain(table, failure))?;
             }
         }
@@ -87,11 +88,6 @@ impl<B: Backend> Database<B> {
             }
             Failure { error, .. } => error,
         }
-    }
-
-    /// Whether the table of rules has more than the original's columns.
-    pub async fn has_domain(&self, session: &mut B::Session) -> Result<bool, SourceError> {
-        Ok(count(session, "reading the schema", B::DIALECT.count_domain_columns).await? > 0)
     }
 
     /// The place in the changes; `None` without a table of changes that may be read.
@@ -144,6 +140,22 @@ impl<B: Backend> Database<B> {
             }
         }
     }
+}
+
+/// The columns that a table has: all of the original's, and those of ours that exist.
+pub(super) async fn existing_columns(
+    session: &mut impl Session,
+    list_columns: &str,
+    table: Table,
+) -> Result<ColumnSet, Failure> {
+    let columns = table.columns();
+    if columns.iter().all(|column| column.is_original) {
+        return Ok(ColumnSet::ALL);
+    }
+    let names = session.query("reading the schema", list_columns.replace("{table}", table.name())).await?;
+    let names: Vec<_> = names.iter().flatten().map(|name| name.shown().to_lowercase()).collect();
+    let exists = |name: &str| names.iter().any(|known| known == name);
+    Ok(ColumnSet::of(columns.iter().map(|column| column.is_original || exists(column.name))))
 }
 
 /// Begins a transaction.

@@ -5,11 +5,11 @@ use std::collections::HashSet;
 use tokio::sync::{mpsc, oneshot};
 
 use super::backend::{Backend, Purpose, Session};
-use super::database::{Database, begin, close};
+use super::database::{Database, begin, close, existing_columns};
 use super::error::{Failure, FailureKind};
 use super::{SourceError, Which};
 use crate::core::columns::ColumnSet;
-use crate::core::model::{Cell, Edit, Row};
+use crate::core::model::{Cell, Edit, Row, Table};
 
 /// Rows that one statement writes.
 const AT_ONCE: usize = 500;
@@ -39,9 +39,12 @@ impl<B: Backend> Database<B> {
         self.send(&mut session, which, &rows).await?;
         drop(rows);
         let _ = is_read.send(());
-        let has_domain = self.has_domain(&mut session).await?;
+        let mut existing = [ColumnSet::ALL; Table::ALL.len()];
+        for table in Table::ALL {
+            existing[table as usize] = existing_columns(&mut session, B::DIALECT.list_columns, table).await?;
+        }
         while let Some(batch) = edits.recv().await {
-            self.write(&mut session, &batch, has_domain).await?;
+            self.write(&mut session, &batch, &existing).await?;
         }
         // The database undoes what is not committed when the connection ends.
         if is_all.await.is_err() {
@@ -70,14 +73,14 @@ impl<B: Backend> Database<B> {
         &self,
         session: &mut B::Session,
         edits: &[Edit],
-        has_domain: bool,
+        existing: &[ColumnSet],
     ) -> Result<(), SourceError> {
         for alike in edits.chunk_by(are_alike).flat_map(|alike| alike.chunks(AT_ONCE)) {
             let ids: HashSet<i64> = alike.iter().filter_map(Edit::id).collect();
             // If a row is written twice, the last edit counts.
             let is_each_another = ids.is_empty() || ids.len() == alike.len();
             for alike in alike.chunks(if is_each_another { AT_ONCE } else { 1 }) {
-                self.write_alike(session, alike, has_domain).await?;
+                self.write_alike(session, alike, existing).await?;
             }
         }
         Ok(())
@@ -87,11 +90,11 @@ impl<B: Backend> Database<B> {
         &self,
         session: &mut B::Session,
         edits: &[Edit],
-        has_domain: bool,
+        existing: &[ColumnSet],
     ) -> Result<(), SourceError> {
         let table = edits[0].table();
         self.queries.editable(table)?;
-        let Statement { sql, params, ids } = Statement::new(edits, has_domain)?;
+        let Statement { sql, params, ids } = Statement::new(edits, existing[table as usize])?;
         let found = session.execute(&format!("writing `{table}`"), sql, params).await;
         let found = found.map_err(|failure| match failure.kind {
             FailureKind::NoTable => self.explain(table, failure),
@@ -134,10 +137,10 @@ struct Statement {
 
 impl Statement {
     /// # Errors
-    /// [`SourceError::NoDomainColumn`] for a rule of one tenant, where no column can say so.
-    fn new(edits: &[Edit], has_domain: bool) -> Result<Statement, SourceError> {
+    /// [`SourceError::NoColumn`] for a row that says something in a column that the table
+    /// does not have, such as the tenant of a rule.
+    fn new(edits: &[Edit], existing: ColumnSet) -> Result<Statement, SourceError> {
         let table = edits[0].table();
-        let existing = ColumnSet::of(table.columns().iter().map(|column| column.is_original || has_domain));
         let rows: Vec<&Row> = edits
             .iter()
             .filter_map(|edit| match edit {
@@ -145,8 +148,8 @@ impl Statement {
                 Edit::Remove(..) => None,
             })
             .collect();
-        if rows.iter().any(|row| says_more(row, existing)) {
-            return Err(SourceError::NoDomainColumn);
+        if let Some(column) = rows.iter().find_map(|row| missing_column(row, existing)) {
+            return Err(SourceError::NoColumn { table, column });
         }
         let ids: Vec<i64> = edits.iter().filter_map(Edit::id).collect();
         let names = |set: ColumnSet| set.pick(table.columns()).map(|column| column.name).collect::<Vec<_>>();
@@ -185,11 +188,10 @@ impl Statement {
     }
 }
 
-/// Whether a row says anything in a column that does not exist.
-fn says_more(row: &Row, existing: ColumnSet) -> bool {
-    let missing = row.table().columns().iter().zip(row.cells());
-    let existing: HashSet<_> = existing.pick(row.table().columns()).map(|column| column.name).collect();
-    missing
-        .filter(|(column, _)| !existing.contains(column.name))
-        .any(|(_, cell)| *cell != Cell::Null && *cell != Cell::from(""))
+/// A column that does not exist, and in which the row says something.
+fn missing_column(row: &Row, existing: ColumnSet) -> Option<&'static str> {
+    let cells = row.table().columns().iter().zip(row.cells()).zip(existing.flags());
+    let mut missing = cells.filter(|(_, exists)| !exists).map(|(cell, _)| cell);
+    let said = missing.find(|(_, cell)| **cell != Cell::Null && **cell != Cell::from(""));
+    said.map(|(column, _)| column.name)
 }

@@ -146,9 +146,14 @@ pub enum SourceError {
         /// The table it stands for.
         table: Table,
     },
-    /// The table of rules has no column for a tenant's domain.
-    #[error("the table of rules has no column for a tenant's domain: set the database up to add it")]
-    NoDomainColumn,
+    /// A table lacks a column, such as the one for the tenant of a rule.
+    #[error("the table `{table}` has no column `{column}`: set the database up to add it")]
+    NoColumn {
+        /// The table.
+        table: Table,
+        /// The missing column.
+        column: &'static str,
+    },
     /// A table cannot undo an edit that fails half-way.
     #[error(
         "a table of users or rules has no transactions, so that edits could be made by halves: \

@@ -111,8 +111,8 @@ impl Backend for MysqlBackend {
             "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
             "START TRANSACTION WITH CONSISTENT SNAPSHOT",
         ],
-        count_domain_columns: "SELECT count(*) FROM information_schema.columns WHERE table_schema = DATABASE() \
-             AND table_name = 'jitsi_property' AND column_name = 'domain'",
+        list_columns: "SELECT column_name FROM information_schema.columns WHERE table_schema = DATABASE() \
+             AND table_name = '{table}'",
         count_change_tables: "SELECT count(*) FROM information_schema.tables WHERE table_schema = DATABASE() \
              AND table_name = 'jitsiprovs_change'",
         count_triggers: "SELECT count(*) FROM information_schema.triggers \

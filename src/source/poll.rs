@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::backend::{Backend, Purpose, Session};
 use super::cursor::{ChangeLine, Cursor, MANY, clause};
-use super::database::{Database, begin, close, count, end};
+use super::database::{Database, begin, close, count, end, existing_columns};
 use super::query::Query;
 use super::{Changes, SourceError, UnknownChanges};
 use crate::core::model::{Change, Table};
@@ -107,10 +107,10 @@ impl<B: Backend> Database<B> {
             }
         }
         let rows: BTreeSet<(Table, i64)> = lines.iter().filter_map(ChangeLine::row).collect();
-        let has_domain = self.has_domain(session).await?;
         let mut changes = Vec::new();
         for table in Table::ALL {
-            let query = self.queries.of(table, has_domain);
+            let existing = existing_columns(session, B::DIALECT.list_columns, table).await?;
+            let query = self.queries.of(table, existing);
             let ids: Vec<i64> = rows.iter().filter(|(of, _)| *of == table).map(|(_, id)| *id).collect();
             if query.is_own && !ids.is_empty() {
                 return Ok(Changes::Unknown(UnknownChanges::OwnQuery));

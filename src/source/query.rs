@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::{SourceError, Which};
+use crate::core::columns::ColumnSet;
 use crate::core::model::{Cell, Row, Table};
 
 /// Rows travel from a source in batches of this many.
@@ -39,17 +40,14 @@ impl Queries {
         self.own(table).is_some()
     }
 
-    /// The query for a table. Without `has_domain` it has only the original's columns;
-    /// the others are read as `NULL`.
-    pub(super) fn of(&self, table: Table, has_domain: bool) -> Query<'_> {
+    /// The query for a table that has the `existing` columns. The others are read as
+    /// `NULL`.
+    pub(super) fn of(&self, table: Table, existing: ColumnSet) -> Query<'_> {
         let sql = match self.own(table) {
             Some(own) => Cow::Borrowed(own),
             None => {
-                let columns = table.columns().iter();
-                let columns = columns.map(|column| match column.is_original || has_domain {
-                    true => column.name,
-                    false => "NULL",
-                });
+                let columns = table.columns().iter().zip(existing.flags());
+                let columns = columns.map(|(column, exists)| if exists { column.name } else { "NULL" });
                 let columns: Vec<_> = columns.chain(["id"]).collect();
                 format!("SELECT {} FROM {table}", columns.join(", ")).into()
             }

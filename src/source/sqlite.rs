@@ -191,7 +191,7 @@ impl Backend for Sqlite {
         begin_read: &["BEGIN"],
         // There is one writer at a time, from the beginning on.
         begin_write: &["BEGIN IMMEDIATE"],
-        count_domain_columns: "SELECT count(*) FROM pragma_table_info('jitsi_property') WHERE name = 'domain'",
+        list_columns: "SELECT name FROM pragma_table_info('{table}')",
         count_change_tables: "SELECT count(*) FROM sqlite_master WHERE name = 'jitsiprovs_change'",
         count_triggers: "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND name =",
         changed_at: "changed_at",

@@ -20,8 +20,14 @@ impl Reloader {
     /// Begins a poll. No other may be on its way.
     pub(super) fn poll(&mut self, cause: Cause) {
         let guard = Guard { max_shrink: self.settings.max_shrink };
-        let mut polling =
-            Polling::begin(self.source.clone(), self.publisher.clone(), guard, cause, self.cursor.clone());
+        let mut polling = Polling::begin(
+            &self.reader,
+            self.source.clone(),
+            self.publisher.clone(),
+            guard,
+            cause,
+            self.cursor.clone(),
+        );
         polling.unannounced = std::mem::take(&mut self.unannounced);
         self.polling = Some(polling);
     }
@@ -63,7 +69,7 @@ impl Reloader {
                 self.request(why);
             }
             Err(LoadError::Source(error)) => self.poll_failed(&error),
-            Err(LoadError::Build) => self.poll_broke(polling.cause),
+            Err(LoadError::Build | LoadError::NoThread(_)) => self.poll_broke(polling.cause),
         }
     }
 

@@ -17,6 +17,7 @@ use crate::reload::cause::Cause;
 use crate::reload::handle::{Handle, ReloadOutcome};
 use crate::reload::load::{self, LoadError};
 use crate::reload::publisher::Publisher;
+use crate::reload::reader::Reader;
 use crate::reload::schedule::Backoff;
 use crate::reload::settings::ReloadSettings;
 use crate::reload::state_file::{self, StateFileError, StateWriter};
@@ -63,6 +64,7 @@ impl Reloader {
             metrics,
             watch: Watch::aside(&Aside::new(), source.files(), is_change).await,
             publisher,
+            reader: Reader::start().map_err(LoadError::NoThread)?,
             source,
             status,
             cursor: None,
