@@ -277,7 +277,9 @@ fn aliases(typed: Vec<String>) -> Result<Aliases, ConfigError> {
         };
         let Some(known) = Known::from_name(canonical) else {
             let names = Known::ALL.map(Known::name).join(", ");
-            return usage(format!("--param-alias {typed}: there is no parameter `{canonical}`; use one of {names}"));
+            return usage(format!(
+                "--param-alias {typed}: there is no parameter `{canonical}`; use one of {names}"
+            ));
         };
         if alias.is_empty() || Known::from_name(alias).is_some() {
             return usage(format!("--param-alias {typed}: `{alias}` cannot stand for another parameter"));
