@@ -73,8 +73,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Task::Serve(place, serve) => serve_at(place, identity, *serve),
     };
     if let (Err(error), Some(_)) = (&done, log.syslog) {
-        // The error is also printed on standard error, but somebody who looks for it
-        // later looks in syslog.
+        // `main` prints the error on standard error too, but later operators look in syslog.
         tracing::error!("{error:#}{}", advice::of(error));
     }
     done.map(|()| ExitCode::SUCCESS)

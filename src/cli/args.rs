@@ -70,7 +70,7 @@ pub struct ExplainArgs {
     /// Other parameters that the client sends
     #[arg(value_name = "PARAM=VALUE")]
     pub params: Vec<String>,
-    /// Read the client's password from the first line of standard input; needed if rules use it
+    /// Read the client's password from the first line of standard input, in case rules use it
     #[arg(long)]
     pub password_stdin: bool,
     /// Print the answer itself, byte for byte

@@ -69,8 +69,8 @@ pub fn ask(whose: &str, from_stdin: bool) -> anyhow::Result<Secret> {
     }
 }
 
-/// Does what Ctrl-C usually does, and does not do while the terminal is read as in
-/// [`Hidden`]: it ends this program and the script or loop that runs it.
+/// Ends this program and the script or loop that runs it, as Ctrl-C usually does.
+/// [`Hidden`] turns that off while the password is typed.
 #[allow(clippy::disallowed_methods, reason = "a thread of its own")]
 fn interrupt() {
     if kill_current_process_group(rustix::process::Signal::INT).is_ok() {

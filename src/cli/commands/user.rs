@@ -281,7 +281,7 @@ async fn remove(
     let gone = chosen(user, &known, all, id)?;
     let is_last = gone.len() == known.len();
     if with_rules && !is_last {
-        bail!("other rows of this user stay, and the rules belong to them too: remove all of them with --all");
+        bail!("other rows of this user stay, and the rules belong to them too: remove all with --all");
     }
     // If another user with this name stays, the rules stay too.
     found.rules.retain(|_| is_last);

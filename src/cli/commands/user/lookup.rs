@@ -10,7 +10,7 @@ use crate::core::names::Folded;
 use crate::core::subject::Means;
 use crate::source::Which;
 
-/// The user to look for. The names are folded for comparison.
+/// The user to look for. Name and domain are folded, so that they can be compared.
 pub struct UserLookup<'o> {
     name: Folded,
     domain: Folded,
