@@ -21,8 +21,8 @@ use options::ServerOptions;
 
 /// Provisioning server for the Jitsi softphone.
 ///
-/// Users and property rules come from a database; clients get theirs from
-/// memory. Every option can be given in the environment too, as JITSIPROVS_
+/// Users and property rules come from a database; requests are answered from
+/// memory. Every option can also be given in the environment, as JITSIPROVS_
 /// and its name: JITSIPROVS_HTTP_PORT=8443.
 #[derive(Debug, Parser)]
 #[command(name = "jitsiprovs", version, args_conflicts_with_subcommands = true, max_term_width = 100)]

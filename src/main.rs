@@ -1,5 +1,5 @@
-//! Starts jitsiprovs: understands the command line, runs, and is the one place
-//! where an error is printed and becomes an exit code.
+//! Starts jitsiprovs: parses the command line and runs the server or a command. Only
+//! this file prints an error and turns it into an exit code.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
@@ -20,8 +20,8 @@ use jitsiprovs::serve::app::{Prepared, Serve};
 use jitsiprovs::telemetry::visible::{self, EscapeStyle};
 use jitsiprovs::{process, telemetry};
 
-/// Snapshots come and go in very many small pieces for months: memory must come
-/// back, and no request may wait while it is tidied up.
+/// Reloads allocate and free very many small blocks over months. mimalloc reuses this
+/// memory, and requests do not wait while it is freed.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// The command that was typed, whose usage an error shows.
+/// The command that was typed. Error messages show its usage.
 fn typed_command() -> clap::Command {
     let mut command = Cli::command();
     command.build();
@@ -50,7 +50,7 @@ fn typed_command() -> clap::Command {
     command
 }
 
-/// Returns the code to end with, or the error that is to be printed.
+/// Returns the exit code, or the error to print.
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let Config { log, identity, task } = match cli.command {
         Some(command) => {
@@ -73,17 +73,17 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Task::Serve(place, serve) => serve_at(place, identity, *serve),
     };
     if let (Err(error), Some(_)) = (&done, log.syslog) {
-        // Whoever started it may see it on standard error; whoever looks for it
-        // later looks there.
+        // `main` prints the error on standard error too, but later operators look in syslog.
         tracing::error!("{error:#}{}", advice::of(error));
     }
     done.map(|()| ExitCode::SUCCESS)
 }
 
-/// What takes privileges comes first. Then all threads lose them, and those that
-/// serve have not even begun.
+/// Opens first what needs privileges. Then all threads drop them; the threads that
+/// serve start only after that.
 fn serve_at(place: Daemon, identity: Option<Identity>, serve: Serve) -> anyhow::Result<()> {
-    // Before the address, since a server that runs already has that as well.
+    // Before binding the address, which a running server holds too: the error about the
+    // pidfile names that server's process.
     let _pidfile = place.pidfile.map(Pidfile::new).transpose()?;
     let prepared = Prepared::new(serve)?;
     become_user(identity)?;
@@ -92,7 +92,8 @@ fn serve_at(place: Daemon, identity: Option<Identity>, serve: Serve) -> anyhow::
             background::detach();
         }
     });
-    // Threads on which snapshots are written; workers have runtimes of their own.
+    // This runtime's threads write snapshots and give way to the workers, which have their
+    // own runtimes.
     run_on(tokio::runtime::Builder::new_current_thread().on_thread_start(process::step_back), serving)
 }
 
@@ -110,7 +111,7 @@ fn run_on<T>(
 ) -> anyhow::Result<T> {
     let runtime = runtime.enable_all().build()?;
     let done = runtime.block_on(task);
-    // Nothing waits for what still runs then, such as a load.
+    // Do not wait for tasks that still run, such as a load.
     runtime.shutdown_timeout(Duration::from_millis(100));
     done
 }

@@ -353,7 +353,7 @@ fn values_of_one_account_become_placeholders() {
     let said = stderr(&output);
     assert!(said.contains("line 3 counts") && said.contains("3 placeholders"), "{said}");
     assert!(
-        said.contains("p.acc1.PASSWORD is the password that the client sends") && !said.contains("c2V"),
+        said.contains("p.acc1.PASSWORD is now the password that the client sends") && !said.contains("c2V"),
         "{said}"
     );
     let args = ["export", "properties", "--domain", "example.org"];

@@ -102,7 +102,7 @@ fn a_property_is_divided_as_java_does_and_what_is_odd_is_said() {
             assert!(said.contains(warned) && said.is_empty() == warned.is_empty(), "{property}: {said}");
             let id = ids(&tables, &[]).into_iter().max().expect("a rule");
             let said = String::from_utf8_lossy(&output.stdout);
-            assert_eq!(said, format!("added rule {id}, for whoever sends \"y\" for x, of all tenants\n"));
+            assert_eq!(said, format!("added rule {id}, for clients of all tenants that send \"y\" for x\n"));
             let shown = tables.json(&["rule", "show", &id.to_string()]);
             assert_eq!((&shown["key"], &shown["value"]), (&json!(key), &json!(value)));
         }
@@ -201,10 +201,10 @@ fn a_rule_says_whom_it_is_for() {
             ),
             (
                 &["--subject", "Linux"],
-                "whoever sends \"Linux\" for osname, of all tenants, as long as no user",
+                "clients of all tenants that send \"Linux\" for osname, as long as no user",
             ),
             (&["--subject", "Username=alice"], "the user alice of all tenants"),
-            (&["--subject", "osname=Linux"], "whoever sends \"Linux\" for osname, of all tenants"),
+            (&["--subject", "osname=Linux"], "clients of all tenants that send \"Linux\" for osname\n"),
         ] {
             let said = tables.done(&[&["rule", "add", "k=v"], args].concat());
             assert!(said.contains(whom), "{said}");

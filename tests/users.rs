@@ -276,7 +276,7 @@ fn of_several_users_of_one_name_all_or_one_is_removed_as_told() {
     let output = tables.say(&["user", "remove", "alice@b.org"], "");
     let warned = String::from_utf8_lossy(&output.stderr);
     assert!(
-        warned.contains("rules 13, 14 stay") && warned.contains("a user of that name to come"),
+        warned.contains("rules 13, 14 stay") && warned.contains("any new user with that name"),
         "{warned}"
     );
     assert_eq!(database.script("SELECT count(*) FROM user_auth").trim(), "1");

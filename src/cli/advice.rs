@@ -15,7 +15,7 @@ pub fn of(error: &anyhow::Error) -> String {
     source.map(of_source).unwrap_or_default()
 }
 
-/// See [`of`].
+/// The same for an error of the database: the options to look at, in brackets.
 pub fn of_source(error: &SourceError) -> String {
     let query = |table: &Table| match table {
         Table::UserAuth => "--auth-query",

@@ -1,4 +1,4 @@
-//! Commands besides serving.
+//! The commands and their arguments.
 
 mod edits;
 mod shared;
@@ -15,10 +15,10 @@ pub use edits::{Hash, PasswordArgs, RuleCommand, RuleFilter, TenantCommand, User
 pub use shared::{ListFormat, Listed, TableArgs};
 pub use transfer::{Content, ExportArgs, Exported, ImportArgs};
 
-/// What can be done besides serving.
+/// A command. Without one, the program serves.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Try it out: serve a small example on this machine, and show requests for it
+    /// Try it out: serve a small example on this machine, and show example requests
     Demo(DemoArgs),
     /// Add, change, show and remove users
     #[command(subcommand)]
@@ -35,11 +35,11 @@ pub enum Command {
     Check(CheckArgs),
     /// Import users, rules or a whole database, all or nothing
     Import(ImportArgs),
-    /// Write users or rules to standard output, as `import` reads them
+    /// Write users or rules to standard output, in the form that `import` reads
     Export(ExportArgs),
-    /// Compare what a node serves with what the database says
+    /// Compare what a node serves with what is in the database
     Diff(DiffArgs),
-    /// Ask the admin listeners of all nodes for their state, and whether they agree
+    /// Ask the admin listeners of all nodes for their state, and show whether they agree
     Status(StatusArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
@@ -67,16 +67,16 @@ pub struct DemoArgs {
 pub struct ExplainArgs {
     /// What the client sends as its username: user@domain
     pub user: String,
-    /// What else the client sends
+    /// Other parameters that the client sends
     #[arg(value_name = "PARAM=VALUE")]
     pub params: Vec<String>,
-    /// Read the client's password from the first line of standard input, if rules use it
+    /// Read the client's password from the first line of standard input, in case rules use it
     #[arg(long)]
     pub password_stdin: bool,
     /// Print the answer itself, byte for byte
     #[arg(long, conflicts_with = "format")]
     pub properties: bool,
-    /// List all rules, also those of other users and more than ten for one key
+    /// List all rules, even those of other users, and even more than ten for one key
     #[arg(long, conflicts_with = "properties")]
     pub all: bool,
     #[command(flatten)]
@@ -92,7 +92,7 @@ pub struct CheckArgs {
     /// Leave out findings of this kind; can be repeated
     #[arg(long, value_name = "CODE", value_delimiter = ',', hide_possible_values = true)]
     pub ignore: Vec<Code>,
-    /// List all findings, also more than ten of a kind, and every user with a weak hash
+    /// List all findings, even more than ten of one kind, and every user with a weak hash
     #[arg(long)]
     pub verbose: bool,
     #[command(flatten)]
@@ -117,10 +117,10 @@ impl ValueEnum for Code {
 pub struct DiffArgs {
     /// The node's admin listener, such as http://10.0.0.1:8090
     pub url: String,
-    /// The node's own --admin-secret-file: rows are compared with the secret in its first line
+    /// The node's own --admin-secret-file, whose first line is the secret for comparing rows
     #[arg(long, env = "JITSIPROVS_ADMIN_SECRET_FILE", value_name = "FILE")]
     pub admin_secret_file: PathBuf,
-    /// Seconds for which rows may differ; if some still do after that, the exit code is 1
+    /// Seconds for which rows may differ; if some still differ after that, the exit code is 1
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     pub max_lag: u64,
     #[command(flatten)]
@@ -136,7 +136,7 @@ pub struct StatusArgs {
     /// The nodes' admin listeners, such as http://10.0.0.1:8090
     #[arg(required = true, value_name = "URL")]
     pub urls: Vec<String>,
-    /// Seconds for which nodes may differ; if they still do after that, the exit code is 1
+    /// Seconds for which nodes may differ; if they still differ after that, the exit code is 1
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     pub max_lag: u64,
     #[command(flatten)]
@@ -153,6 +153,6 @@ pub struct CompletionsArgs {
 /// Options of `man`.
 #[derive(Debug, Args)]
 pub struct ManArgs {
-    /// The folder
+    /// The folder; created if it does not exist
     pub folder: PathBuf,
 }

@@ -1,4 +1,4 @@
-//! What the program does besides serving: thin callers of the rest.
+//! The commands. Each is a thin layer that calls the other modules.
 
 mod check;
 mod demo;
@@ -19,10 +19,10 @@ use crate::cli::args::Command;
 
 pub use setup::setup;
 
-/// Does what was asked for, and returns the code to end with.
+/// Runs `command` and returns the exit code.
 ///
 /// # Errors
-/// One line that names the thing and the fix.
+/// One line that says what is wrong and how to fix it.
 pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Demo(options) => demo::demo(options).await.map(|()| ExitCode::SUCCESS),

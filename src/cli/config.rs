@@ -1,4 +1,4 @@
-//! What was typed, checked → what is to be done.
+//! Checks the options and turns them into settings for the server and the commands.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -27,14 +27,14 @@ use crate::serve::tls;
 use crate::source::Source;
 use crate::telemetry;
 
-/// The longest interval, a year.
+/// The longest interval: a year.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// What the options ask for.
 pub struct Config {
-    /// The log.
+    /// How to log.
     pub log: telemetry::LogOptions,
-    /// Who to be.
+    /// The user and group to run as.
     pub identity: Option<Identity>,
     /// What to do.
     pub task: Task,
@@ -60,9 +60,9 @@ pub struct Daemon {
 pub struct TableAccess {
     /// Where users and rules are.
     pub source: Arc<dyn Source>,
-    /// How rows are understood.
+    /// How rows are interpreted.
     pub snapshot: Conventions,
-    /// How requests are understood.
+    /// How requests are interpreted.
     pub params: request::ParamSettings,
 }
 
@@ -189,7 +189,7 @@ fn throttle_settings(limit: u32, window: f64) -> Result<throttle::ThrottleSettin
     Ok(throttle::ThrottleSettings { limit, window })
 }
 
-/// A time that is neither nothing nor for ever.
+/// A time between 10 ms and [`LONGEST`].
 fn seconds(seconds: f64, option: &str) -> Result<Duration, ConfigError> {
     match Duration::try_from_secs_f64(seconds) {
         Ok(time) if (Duration::from_millis(10)..=LONGEST).contains(&time) => Ok(time),
@@ -197,10 +197,10 @@ fn seconds(seconds: f64, option: &str) -> Result<Duration, ConfigError> {
     }
 }
 
-/// The secret of all nodes.
+/// The secret that all nodes share.
 ///
 /// # Errors
-/// When the file cannot be read, or what is in it can be guessed.
+/// When the file cannot be read, or the secret is so short that it can be guessed.
 pub fn admin_key(path: &Path) -> Result<AdminKey, ConfigError> {
     let text = read(path, "--admin-secret-file")?;
     let secret = text.lines().next().unwrap_or_default().trim();
@@ -264,7 +264,7 @@ fn reload_settings(reload: options::ReloadOptions) -> Result<reload::ReloadSetti
 fn request_settings(requests: options::RequestOptions) -> Result<request::ParamSettings, ConfigError> {
     let options::RequestOptions { default_domain, param_alias } = requests;
     if default_domain.trim().is_empty() {
-        return usage("--default-domain is empty: give the domain of requests that name none");
+        return usage("--default-domain is empty: give the domain of requests that do not name one");
     }
     Ok(request::ParamSettings { default_domain, aliases: aliases(param_alias)? })
 }
@@ -277,14 +277,16 @@ fn aliases(typed: Vec<String>) -> Result<Aliases, ConfigError> {
         };
         let Some(known) = Known::from_name(canonical) else {
             let names = Known::ALL.map(Known::name).join(", ");
-            return usage(format!("--param-alias {typed}: there is no parameter `{canonical}`, but {names}"));
+            return usage(format!(
+                "--param-alias {typed}: there is no parameter `{canonical}`; use one of {names}"
+            ));
         };
         if alias.is_empty() || Known::from_name(alias).is_some() {
             return usage(format!("--param-alias {typed}: `{alias}` cannot stand for another parameter"));
         }
         aliases.push((alias.to_owned(), known));
     }
-    // The operator's come first, and so win over those built in.
+    // The operator's aliases come first, so they win over the built-in ones.
     aliases.extend(built_in_aliases());
     Ok(aliases)
 }

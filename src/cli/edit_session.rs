@@ -1,4 +1,4 @@
-//! What commands read and write of the two tables.
+//! How commands read and edit the two tables.
 
 use std::cell::OnceCell;
 use std::future::pending;
@@ -13,14 +13,14 @@ use super::progress::Progress;
 use crate::core::model::{Cell, Edit, Row, RuleRow, UserRow};
 use crate::source::{self, Boxed, Source, Transaction, Which};
 
-/// Batches on their way.
+/// Batches that may wait in a channel.
 const AHEAD: usize = 16;
 /// Edits in a batch.
 const BATCH: usize = 1000;
-/// Whoever waits longer than this wants to know why.
+/// After this time without a row, the user is told why the command waits.
 const SILENCE: Duration = Duration::from_secs(2);
 
-/// Shows `look` rows of the tables, all as of one moment.
+/// Calls `look` with each row. All rows are of the same moment.
 ///
 /// # Errors
 /// When they cannot be read.
@@ -36,7 +36,7 @@ async fn show(mut batches: mpsc::Receiver<Vec<Row>>, which: Which, mut look: imp
     while let Some(batch) = batches.recv().await {
         progress.add(batch.len());
         for row in batch {
-            // A query of the operator's own is read whole.
+            // A query that the operator has given always returns all rows.
             if !matches!(which, Which::One(_, id) if id != row.id()) {
                 look(row);
             }
@@ -44,7 +44,7 @@ async fn show(mut batches: mpsc::Receiver<Vec<Row>>, which: Which, mut look: imp
     }
 }
 
-/// Everything that is in the tables, in the order of ids.
+/// All users and rules, in the order of their ids.
 ///
 /// # Errors
 /// When they cannot be read.
@@ -60,8 +60,8 @@ pub async fn read(source: &dyn Source) -> anyhow::Result<(Vec<UserRow>, Vec<Rule
     Ok((users, rules))
 }
 
-/// A transaction: what is read in it is what is edited, since others that edit
-/// in this way wait. Unless it is committed, nothing has happened.
+/// A transaction. The rows that it reads do not change before it edits them, because
+/// other edit sessions wait. Without a commit, nothing is changed.
 pub struct EditSession<'s> {
     work: Boxed<'s, Result<(), source::SourceError>>,
     which: Which,
@@ -72,7 +72,7 @@ pub struct EditSession<'s> {
 }
 
 impl<'s> EditSession<'s> {
-    /// Begins one that reads those rows.
+    /// Begins a transaction that reads the rows of `which`.
     pub fn new(source: &'s dyn Source, which: Which) -> EditSession<'s> {
         let ((sender, rows), (edits, edits_out)) = (mpsc::channel(AHEAD), mpsc::channel(AHEAD));
         let ((read, is_read), (all, is_all)) = (oneshot::channel(), oneshot::channel());
@@ -80,10 +80,10 @@ impl<'s> EditSession<'s> {
         EditSession { work: source.edit(transaction), which, rows: Some(rows), is_read, edits, all }
     }
 
-    /// Shows `look` the rows; once.
+    /// Calls `look` with each row. A second call does nothing.
     ///
     /// # Errors
-    /// When they cannot be read, or others edit for too long.
+    /// When the rows cannot be read, or other transactions take too long.
     pub async fn read(&mut self, mut look: impl FnMut(Row)) -> anyhow::Result<()> {
         let Some(rows) = self.rows.take() else { return Ok(()) };
         let begun = OnceCell::new();
@@ -110,10 +110,11 @@ impl<'s> EditSession<'s> {
         Err(source::SourceError::Cancelled.into())
     }
 
-    /// Does all `edits` or none of them. `sent` gets how many are on their way.
+    /// Makes all `edits` or none of them. After each batch, `sent` is called with the
+    /// number of edits in it.
     ///
     /// # Errors
-    /// When one cannot be done: then none is.
+    /// When an edit cannot be made: then nothing is changed.
     pub async fn commit(
         mut self,
         edits: impl IntoIterator<Item = Edit>,
@@ -126,7 +127,7 @@ impl<'s> EditSession<'s> {
             loop {
                 let batch: Vec<Edit> = edits.by_ref().take(BATCH).collect();
                 let count = batch.len();
-                // Nobody takes them any more: the database says why.
+                // If the transaction takes no more edits, it has failed; its result says why.
                 if count == 0 || sender.send(batch).await.is_err() {
                     break;
                 }
@@ -152,7 +153,7 @@ pub fn name(user: &str) -> anyhow::Result<(&str, &str)> {
     Ok((name, domain))
 }
 
-/// A cell as it is shown; what is not UTF-8, as far as it can be read.
+/// A cell as text. Bytes that are not UTF-8 become replacement characters.
 pub fn shown(cell: &Cell) -> String {
     match cell {
         Cell::Null => String::new(),

@@ -3,7 +3,7 @@
 /// Why the options cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// They contradict each other or something is missing: exit code 2.
+    /// They contradict each other, or one is missing or has a wrong value: exit code 2.
     #[error("{0}")]
     Usage(String),
     /// They name a file that cannot be read: exit code 1.
@@ -18,7 +18,7 @@ pub enum ConfigError {
     },
 }
 
-/// Refuses the options, in words for whoever typed them.
+/// Refuses the options with a message for the user.
 pub(super) fn usage<T>(message: impl Into<String>) -> Result<T, ConfigError> {
     Err(ConfigError::Usage(message.into()))
 }

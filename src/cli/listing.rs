@@ -1,4 +1,4 @@
-//! Rules as lists show them, and words for their ids.
+//! How lists show rules, and how messages name their ids.
 
 use serde::Serialize;
 
@@ -8,32 +8,32 @@ use crate::core::model::{Cell, RuleRow};
 use crate::core::secret::HIDDEN;
 use crate::core::secret::is_secret;
 
-/// So many ids are named at most.
+/// The largest number of ids that a message names.
 const NAMED: usize = 10;
 
 /// A rule as lists show it.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct RuleListing {
-    /// Its row.
+    /// The id of its row.
     pub id: i64,
     /// `None` for all tenants.
     pub domain: Option<String>,
     /// Who it is for.
     pub subject: Option<String>,
-    /// Sorts first; `None` where it is no number.
+    /// The first sort key; `None` if it is not a number.
     pub spriority: Option<i64>,
-    /// Sorts second.
+    /// The second sort key; `None` if it is not a number.
     pub ppriority: Option<i64>,
     /// The property.
     pub key: Option<String>,
-    /// What to; `None` if it is hidden.
+    /// The property's value; `None` if it is hidden.
     pub value: Option<String>,
     /// Whether the value is a secret that is not shown.
     pub hidden: bool,
 }
 
 impl RuleListing {
-    /// Of a secret, only placeholders are shown, unless secrets are.
+    /// Hides secrets unless `show_secrets` is set. Placeholders are never hidden.
     pub fn new(row: &RuleRow, show_secrets: bool, options: &Conventions) -> RuleListing {
         let subject = |stored: String| match show_secrets {
             true => stored,
@@ -54,7 +54,7 @@ impl RuleListing {
         }
     }
 
-    /// What it is in a table for people.
+    /// The cells of its line in a table for people.
     pub fn cells(&self) -> Vec<String> {
         let text = |cell: &Option<String>| cell.clone().unwrap_or_default();
         let number = |cell: Option<i64>| cell.map(|number| number.to_string()).unwrap_or_default();
@@ -69,7 +69,7 @@ impl RuleListing {
         ]
     }
 
-    /// The heads of [`RuleListing::cells`].
+    /// The column heads for [`RuleListing::cells`].
     pub fn columns() -> [print::ListColumn; 7] {
         [
             number("ID"),
@@ -83,19 +83,20 @@ impl RuleListing {
     }
 }
 
-/// The order in which rules count; what is no number, and so not used, last.
+/// The order in which rules take precedence. Rules whose priority is not a number are not
+/// used and come last.
 pub fn order(row: &RuleRow) -> impl Ord + use<> {
     let (spriority, ppriority) = (row.spriority.int(), row.ppriority.int());
     let is_unused = spriority.is_err() || ppriority.is_err();
     (is_unused, spriority.ok().flatten(), ppriority.ok().flatten(), row.id)
 }
 
-/// A cell's text; `None` for NULL.
+/// The text of a cell; `None` for NULL.
 pub fn text(cell: &Cell) -> Option<String> {
     (*cell != Cell::Null).then(|| crate::cli::edit_session::shown(cell))
 }
 
-/// Whether a folded text is in another.
+/// Whether `part` occurs in `text`. Both are folded.
 pub fn contains(text: &[u8], part: &[u8]) -> bool {
     part.is_empty() || text.windows(part.len()).any(|window| window == part)
 }

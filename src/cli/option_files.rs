@@ -1,4 +1,4 @@
-//! Files and passwords that options name.
+//! Reads the files and passwords that options name.
 
 use std::path::{Path, PathBuf};
 
@@ -11,17 +11,17 @@ pub(super) fn absolute(path: PathBuf) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
 }
 
-/// What is handed over in a file. It may be a pipe, as shells create them, if
-/// somebody writes to it.
+/// Reads a file once. It may also be a pipe that somebody writes to, such as a shell's
+/// `<(command)`.
 ///
 /// # Errors
-/// When it cannot be read in a few seconds.
+/// When it cannot be read within a few seconds.
 #[allow(clippy::disallowed_methods, reason = "read before anything is served, with a bound")]
 pub(super) fn read(path: &Path, option: &'static str) -> Result<String, ConfigError> {
     read_by(std::fs::read_to_string::<PathBuf>, path, option)
 }
 
-/// What will be read again while the server runs: a regular file.
+/// Reads a file that the server will read again while it runs. It must be a regular file.
 ///
 /// # Errors
 /// As [`read`].

@@ -1,7 +1,7 @@
-//! The command line as typed. No behaviour: what it means is for `config`.
+//! The server's options as typed. `config` checks them and interprets them.
 //!
-//! Every option of the original's `-h` keeps its spelling with underscores;
-//! the spelling with hyphens is the one that is documented.
+//! Every option of the original program is also accepted in its old spelling with
+//! underscores. The spelling with hyphens is documented.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 
 use crate::telemetry::{Facility, Format};
 
-/// In the environment a flag is anything but 0, no, false, off or nothing.
+/// A flag in the environment is set unless its value is empty, 0, no, false or off.
 fn flag() -> FalseyValueParser {
     FalseyValueParser::new()
 }
@@ -54,13 +54,13 @@ pub struct ListenOptions {
         default_value_t = 8080
     )]
     pub http_port: u16,
-    /// File of the private key, for HTTPS
+    /// File with the private key, for HTTPS
     #[arg(long, alias = "ssl_keyfile", env = "JITSIPROVS_SSL_KEYFILE", value_name = "FILE")]
     pub ssl_keyfile: Option<PathBuf>,
-    /// File of the certificate, followed by its intermediate certificates
+    /// File with the certificate, followed by its intermediate certificates
     #[arg(long, alias = "ssl_certfile", env = "JITSIPROVS_SSL_CERTFILE", value_name = "FILE")]
     pub ssl_certfile: Option<PathBuf>,
-    /// Address or network of proxies whose X-Forwarded-For or PROXY header is believed; can be repeated
+    /// Address or network of proxies whose X-Forwarded-For or PROXY header is trusted; can be repeated
     #[arg(long, env = "JITSIPROVS_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
     pub trusted_proxy: Vec<String>,
     /// Address of the admin listener: /healthz, /readyz, /metrics, /status, POST /reload
@@ -69,19 +69,20 @@ pub struct ListenOptions {
     /// Port of the admin listener [default: none]
     #[arg(long, env = "JITSIPROVS_ADMIN_PORT", value_name = "PORT")]
     pub admin_port: Option<u16>,
-    /// Host name of the admin listener in requests, besides addresses and localhost; can be repeated
+    /// Host name that admin requests may use, besides IP addresses and localhost; can be repeated
     #[arg(long, env = "JITSIPROVS_ADMIN_HOST", value_name = "NAME", value_delimiter = ',')]
     pub admin_host: Vec<String>,
-    /// File whose first line is a secret that all nodes share: lets `status` and `diff` compare rows
+    /// File whose first line is a secret that all nodes share, so that `status` and `diff` can compare
+    /// rows
     #[arg(long, env = "JITSIPROVS_ADMIN_SECRET_FILE", value_name = "FILE")]
     pub admin_secret_file: Option<PathBuf>,
 }
 
-/// What clients may do.
+/// Limits on what clients may do.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitOptions {
-    /// Most connections at once; more wait
+    /// Maximum number of connections at once; further connections wait
     #[arg(
         long,
         env = "JITSIPROVS_MAX_CONNECTIONS",
@@ -96,14 +97,14 @@ pub struct LimitOptions {
     /// Seconds for the body of a request
     #[arg(long, env = "JITSIPROVS_BODY_TIMEOUT", value_name = "SECONDS", default_value_t = 10.0)]
     pub body_timeout: f64,
-    /// Seconds between requests of a connection, and for an answer to be read
+    /// Seconds between two requests of a connection, and for a client to read an answer
     #[arg(long, env = "JITSIPROVS_IDLE_TIMEOUT", value_name = "SECONDS", default_value_t = 75.0)]
     pub idle_timeout: f64,
-    /// Wrong passwords for an account from one address until the answer is 429; ten times as many for
-    /// an address, or for an account from anywhere; 0 for no limit
+    /// Wrong passwords for one account from one address until the answer is 429; the limit is ten times
+    /// as high for all accounts from one address, and for one account from all addresses; 0 for no limit
     #[arg(long, env = "JITSIPROVS_AUTH_FAIL_LIMIT", value_name = "NUMBER", default_value_t = 10)]
     pub auth_fail_limit: u32,
-    /// Seconds over which wrong passwords are counted
+    /// Seconds during which wrong passwords are counted
     #[arg(long, env = "JITSIPROVS_AUTH_FAIL_WINDOW", value_name = "SECONDS", default_value_t = 60.0)]
     pub auth_fail_window: f64,
 }
@@ -133,7 +134,7 @@ pub struct DatabaseOptions {
     /// MySQL: account [default: jitsiprovs]
     #[arg(long, alias = "db_user", env = "JITSIPROVS_DB_USER", value_name = "NAME")]
     pub db_user: Option<String>,
-    /// MySQL: its password; better given in the environment or in a file [default: none]
+    /// MySQL: password of the account; safer in the environment or in a file [default: none]
     #[arg(
         long,
         alias = "db_pwd",
@@ -148,7 +149,7 @@ pub struct DatabaseOptions {
     /// MySQL: encrypt the connection [default: off]
     #[arg(long, env = "JITSIPROVS_DB_TLS", value_name = "HOW")]
     pub db_tls: Option<DbTls>,
-    /// MySQL: file of the certificates that --db-tls verify trusts [default: the usual public ones]
+    /// MySQL: file with the certificates that --db-tls verify trusts [default: the usual public ones]
     #[arg(long, env = "JITSIPROVS_DB_TLS_CA", value_name = "FILE")]
     pub db_tls_ca: Option<PathBuf>,
     /// SELECT of username, domain, password and, optionally, id, in place of the usual table
@@ -167,7 +168,8 @@ pub struct SetupOptions {
     /// Create or upgrade the tables, keep what is in them, and exit
     #[arg(long, env = "JITSIPROVS_SETUP", value_parser = flag())]
     pub setup: bool,
-    /// MySQL: administrator, who also creates database and account [default with a password: root]
+    /// MySQL: administrator, who also creates the database and the account [default: root, if a password
+    /// is given]
     #[arg(long, alias = "db_admin", env = "JITSIPROVS_DB_ADMIN", value_name = "NAME")]
     pub db_admin: Option<String>,
     /// MySQL: the administrator's password [default: none]
@@ -182,12 +184,12 @@ pub struct SetupOptions {
     /// MySQL: file whose first line is the administrator's password
     #[arg(long, env = "JITSIPROVS_DB_APWD_FILE", value_name = "FILE")]
     pub db_apwd_file: Option<PathBuf>,
-    /// MySQL: address that the account connects from [default: the one the server sees us under]
+    /// MySQL: address that the account connects from [default: the address that the server sees]
     #[arg(long, alias = "db_from", env = "JITSIPROVS_DB_FROM", value_name = "HOST")]
     pub db_from: Option<String>,
 }
 
-/// What rows mean.
+/// How rows are interpreted.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Users and rules")]
 pub struct RowOptions {
@@ -206,13 +208,13 @@ pub struct RowOptions {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Reload")]
 pub struct ReloadOptions {
-    /// Seconds between loads of everything, besides loads of changes; 0 for never
+    /// Seconds between full reloads, in addition to loads of changes; 0 for never
     #[arg(long, env = "JITSIPROVS_RELOAD_INTERVAL", value_name = "SECONDS", default_value_t = 300.0)]
     pub reload_interval: f64,
-    /// Seconds between polls for changes, if --setup has created a table of them; 0 for never
+    /// Seconds between polls for changes, if --setup has created the table of changes; 0 for never
     #[arg(long, env = "JITSIPROVS_POLL_INTERVAL", value_name = "SECONDS", default_value_t = 1.0)]
     pub poll_interval: f64,
-    /// Hold back a reload that loses more than this share of the users or of the rules
+    /// Hold back a reload that would remove more than this share of the users or of the rules
     #[arg(
         long,
         env = "JITSIPROVS_MAX_SHRINK",
@@ -232,11 +234,11 @@ pub struct ReloadOptions {
     pub stale_after: f64,
 }
 
-/// What requests mean.
+/// How requests are interpreted.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Requests")]
 pub struct RequestOptions {
-    /// Tenant of requests that name none
+    /// Tenant of requests that do not name one
     #[arg(long, env = "JITSIPROVS_DEFAULT_DOMAIN", value_name = "DOMAIN", default_value = "localdomain")]
     pub default_domain: String,
     /// Another name for a parameter, besides user, pass, os and hw; can be repeated
@@ -248,10 +250,11 @@ pub struct RequestOptions {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Process")]
 pub struct ProcessOptions {
-    /// Stay in the foreground and log on standard error [default: go to the background and log to syslog]
+    /// Stay in the foreground and log to standard error [default: go to the background and log to syslog]
     #[arg(short = 'n', long, env = "JITSIPROVS_FOREGROUND", value_parser = flag())]
     pub foreground: bool,
-    /// File that holds the process id while it runs [default in the background: /run/jitsiprovs.pid]
+    /// File that holds the process id while the server runs [default in the background:
+    /// /run/jitsiprovs.pid]
     #[arg(long, env = "JITSIPROVS_PIDFILE", value_name = "FILE")]
     pub pidfile: Option<PathBuf>,
     /// Run as this user, given by name or number
@@ -263,10 +266,10 @@ pub struct ProcessOptions {
     /// Also log debug messages
     #[arg(short, long, env = "JITSIPROVS_VERBOSE", value_parser = flag())]
     pub verbose: bool,
-    /// Form of a log line
+    /// Format of log lines
     #[arg(long, env = "JITSIPROVS_LOG_FORMAT", value_name = "FORMAT", default_value = "human")]
     pub log_format: Format,
-    /// Part of syslog to log to in the background
+    /// Syslog facility to log to in the background
     #[arg(
         long,
         env = "JITSIPROVS_SYSLOG_FACILITY",
@@ -300,7 +303,7 @@ pub enum DbType {
 pub enum DbTls {
     /// Plain text
     Off,
-    /// Encrypted, without checking who the server is
+    /// Encrypted, but the server's certificate is not checked
     Require,
     /// Encrypted, and the server's certificate is checked
     Verify,
@@ -328,7 +331,7 @@ impl ValueEnum for Format {
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(match self {
             Format::Human => PossibleValue::new("human").help("A line of text, coloured on a terminal"),
-            Format::Json => PossibleValue::new("json").help("A JSON object a line"),
+            Format::Json => PossibleValue::new("json").help("One JSON object per line"),
         })
     }
 }

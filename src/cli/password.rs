@@ -1,5 +1,5 @@
-//! Passwords that come from people: typed without being seen, or on standard
-//! input, and never an argument.
+//! Reads passwords: typed at a terminal that does not show them, or from standard input.
+//! A password is never an argument.
 
 use std::future::poll_fn;
 use std::io::{self, BufRead, Read};
@@ -17,19 +17,18 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::print;
 use crate::core::secret::Secret;
 
-/// More than this is no password, in bytes.
+/// Input of this many bytes or more is not accepted as a password.
 const LONGEST: u64 = 16 * 1024;
 /// Ctrl-C, as a character.
 const INTERRUPT: u8 = 3;
 const UNTYPED: &str = "no password was typed: nothing was changed";
-/// How long a signal may take.
+/// How long to wait for a signal to end the program.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A new password of `whose`: from the first line of standard input, or asked for
-/// twice.
+/// A new password for `whose`, from the first line of standard input or typed twice.
 ///
 /// # Errors
-/// When there is none, or the two differ.
+/// When there is no password, or the two that were typed differ.
 pub fn ask(whose: &str, from_stdin: bool) -> anyhow::Result<Secret> {
     if from_stdin {
         let password = read()?;
@@ -43,7 +42,7 @@ pub fn ask(whose: &str, from_stdin: bool) -> anyhow::Result<Secret> {
     let mut stdin = io::stdin().lock();
     if !isatty(&stdin) {
         bail!(
-            "there is no terminal to ask for the password at: give it on standard input, with --password-stdin"
+            "there is no terminal at which to ask for the password: give it on standard input, with --password-stdin"
         );
     }
     let hidden = Hidden::new().context("cannot keep the terminal from showing the password")?;
@@ -70,21 +69,21 @@ pub fn ask(whose: &str, from_stdin: bool) -> anyhow::Result<Secret> {
     }
 }
 
-/// What Ctrl-C does where a terminal does not keep it to itself: it ends this
-/// program, and the script or the loop that it stands in.
+/// Ends this program and the script or loop that runs it, as Ctrl-C usually does.
+/// [`Hidden`] turns that off while the password is typed.
 #[allow(clippy::disallowed_methods, reason = "a thread of its own")]
 fn interrupt() {
     if kill_current_process_group(rustix::process::Signal::INT).is_ok() {
-        // The thread for signals ends the program.
+        // Until then, the thread for signals has ended the program.
         thread::sleep(PATIENCE);
     }
 }
 
-/// A password that is stored already: the first line of standard input, whatever
-/// it is.
+/// An existing password: the first line of standard input, even if it is empty or has
+/// control characters.
 ///
 /// # Errors
-/// When it cannot be read, or is none that a client sends.
+/// When it cannot be read, is too long or is not UTF-8.
 pub fn read() -> anyhow::Result<Secret> {
     first_line(io::stdin().lock())
 }
@@ -100,7 +99,7 @@ fn first_line(stdin: impl Read) -> anyhow::Result<Secret> {
     password(line.strip_suffix(b"\r").unwrap_or(line))
 }
 
-/// What is typed at a terminal, up to the end of the line; `None` after Ctrl-C.
+/// One line that is typed at a terminal; `None` after Ctrl-C.
 fn typed_line(terminal: &mut impl BufRead) -> anyhow::Result<Option<Secret>> {
     let mut line = Vec::new();
     loop {
@@ -120,22 +119,22 @@ fn typed_line(terminal: &mut impl BufRead) -> anyhow::Result<Option<Secret>> {
 }
 
 fn password(line: &[u8]) -> anyhow::Result<Secret> {
-    let line = std::str::from_utf8(line).ok().context("the password is not UTF-8, as clients send it")?;
+    let line = std::str::from_utf8(line).ok().context("the password is not UTF-8, but clients send UTF-8")?;
     Ok(Secret::new(line))
 }
 
 fn typeable(password: Secret) -> anyhow::Result<Secret> {
     if password.reveal().contains(char::is_control) {
-        bail!("the password holds a control character, which nobody can type: choose another");
+        bail!("the password contains a control character, which users cannot type: choose another password");
     }
     Ok(password)
 }
 
-/// As long as it lives, standard input shows nothing of what is typed. A signal
-/// that ends the program brings the terminal back first.
+/// While this value exists, the terminal does not show what is typed. A signal that ends
+/// the program restores the terminal first.
 struct Hidden(Arc<Terminal>);
 
-/// How the terminal was, while it is otherwise.
+/// The terminal's settings before they were changed; `None` if they are not changed.
 type Terminal = Mutex<Option<Termios>>;
 
 impl Hidden {
@@ -145,8 +144,8 @@ impl Hidden {
         let mut known = lock(&terminal);
         let before = tcgetattr(io::stdin())?;
         let mut hidden = before.clone();
-        // The end of the line is seen. Ctrl-C ends it too, and not the program,
-        // which has something to say then.
+        // The line break is still shown. Ctrl-C ends the line instead of the program, so
+        // that the program can print a message first.
         hidden.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
         hidden.local_modes.insert(LocalModes::ECHONL | LocalModes::ICANON);
         hidden.special_codes[SpecialCodeIndex::VEOL] = INTERRUPT;
@@ -173,9 +172,9 @@ fn bring_back(terminal: &mut Option<Termios>) {
     }
 }
 
-/// Takes over the signals that end a program, on a thread of its own, since the
-/// caller's waits for what is typed. What is caught once stays caught, so the
-/// thread stays too, and the program ends by them after the prompt as before.
+/// Handles the signals that end a program, on a separate thread, because the caller's
+/// thread waits for input. A handler cannot be removed again, so the thread stays after
+/// the prompt, and the signals still end the program.
 fn catch_signals(terminal: Arc<Terminal>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let (ready, is_ready) = mpsc::channel();
@@ -192,11 +191,11 @@ fn catch_signals(terminal: Arc<Terminal>) -> io::Result<()> {
             signals.iter_mut().find_map(came).map_or(Poll::Pending, Poll::Ready)
         });
         let number = number.await;
-        // To the end, so that nobody hides anything again.
+        // The lock is held to the end, so that input is not hidden again.
         let mut terminal = lock(&terminal);
         bring_back(&mut terminal);
-        // As if it had not been caught, so that a shell sees what has ended it; but
-        // for what leaves a core, and what was typed in it.
+        // Ends as if the signal had not been caught, so that a shell sees which signal it
+        // was. SIGQUIT is an exception: it would dump core, with the typed password in it.
         if number != SignalKind::quit().as_raw_value() {
             let _ = emulate_default_handler(number);
         }
@@ -206,7 +205,7 @@ fn catch_signals(terminal: Arc<Terminal>) -> io::Result<()> {
     is_ready.recv().unwrap_or_else(|_| Err(io::Error::other("the thread for signals has ended")))
 }
 
-/// Those that end a program, with their numbers.
+/// The signals that end a program, with their numbers.
 fn signals() -> io::Result<Vec<(i32, Signal)>> {
     let kinds = [SignalKind::hangup(), SignalKind::interrupt(), SignalKind::quit(), SignalKind::terminate()];
     kinds.into_iter().map(|kind| Ok((kind.as_raw_value(), signal(kind)?))).collect()

@@ -1,8 +1,8 @@
-//! What commands print: all of it goes through here.
+//! All output of commands goes through this module.
 //!
-//! [`Text`] is for people and for programs that read JSON: nothing in it acts on a
-//! terminal, wherever it goes. [`exact`] is for files of other programs: to a file
-//! or a pipe their bytes, to a terminal what can be looked at.
+//! [`Text`] is for people and for programs that read JSON: control characters in it are
+//! always escaped. [`exact`] is for files that other programs read: a file or a pipe gets
+//! the exact bytes, and a terminal gets them with control characters escaped.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -27,8 +27,8 @@ pub const fn number(head: &'static str) -> ListColumn {
     ListColumn(head, true)
 }
 
-/// Text that a terminal only shows. Whatever is put into a line of it stays on
-/// that line.
+/// Text without control characters, so that it is safe to show on a terminal. Text that is
+/// added as one line stays on one line.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Text(String);
 
@@ -38,24 +38,24 @@ impl Text {
         Text::lines([line])
     }
 
-    /// A line each.
+    /// Several lines.
     pub fn lines<L: Display>(lines: impl IntoIterator<Item = L>) -> Text {
         let mut text = Text::default();
         lines.into_iter().for_each(|line| text.push(line));
         text
     }
 
-    /// A value for programs.
+    /// A value as JSON, for programs.
     ///
     /// # Errors
-    /// When it has no form in JSON.
+    /// When it cannot be written as JSON.
     pub fn json(value: &impl Serialize) -> anyhow::Result<Text> {
         let json = serde_json::to_string_pretty(value)? + "\n";
-        // Line breaks of values are escapes already.
+        // Line breaks inside values are already escaped.
         Ok(Text(escape_but(&json, EscapeStyle::Units, |c| c == '\n').into_owned()))
     }
 
-    /// Rows under heads, a line each.
+    /// A table: a line with the heads, and a line for each row.
     pub fn table(columns: &[ListColumn], rows: impl IntoIterator<Item = Vec<String>>) -> Text {
         let mut table = Table::new();
         table.load_preset(comfy_table::presets::NOTHING);
@@ -84,8 +84,8 @@ impl Text {
         self.push_styled("", "", line);
     }
 
-    /// Adds a line that begins with `label`, in a style of terminals by its number
-    /// where standard output has colours.
+    /// Adds a line that begins with `label`. If standard output has colours, the label has
+    /// the ANSI style with the number `style`.
     pub fn push_styled(&mut self, style: &str, label: &str, line: impl Display) {
         let label = escape(label, EscapeStyle::Braces);
         match !style.is_empty() && is_coloured() {
@@ -108,22 +108,22 @@ impl Text {
     }
 }
 
-/// So many, with the noun's plural where there is not one.
+/// A number with a noun: `1 user`, `2 users`.
 pub fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
-/// Says something on standard error that is no failure and worth knowing.
+/// Prints a note on standard error.
 pub fn note(what: impl Display) {
     say(format_args!("note: {what}"));
 }
 
-/// Warns of something on standard error that is no failure.
+/// Prints a warning on standard error.
 pub fn warn(what: impl Display) {
     say(format_args!("warning: {what}"));
 }
 
-/// Says on standard error why the program fails.
+/// Prints on standard error why the program fails.
 pub fn failure(why: impl Display) {
     say(why);
 }
@@ -137,7 +137,8 @@ pub fn prompt(what: impl Display) {
     tell(what, " ");
 }
 
-/// Nobody may be reading, which changes nothing.
+/// Writes to standard error. Failures are ignored, because there is no other place to
+/// report them.
 #[expect(clippy::disallowed_methods, reason = "what is written is escaped")]
 fn tell(what: impl Display, end: &str) {
     let what = what.to_string();
@@ -156,10 +157,10 @@ fn is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
-/// Prints `items`: for programs as they are, for people as `rows` under heads.
+/// Prints `items` as JSON for programs, or as a table for people.
 ///
 /// # Errors
-/// When standard output cannot be written, but for a reader that has gone.
+/// When standard output cannot be written. A reader that has closed the pipe is no error.
 pub fn list<T: Serialize>(
     format: ListFormat,
     items: &[T],
@@ -172,10 +173,10 @@ pub fn list<T: Serialize>(
     })
 }
 
-/// Prints what was done. It is done even if it cannot be printed.
+/// Prints what was done. If that fails, it prints only a note, because the work is done.
 pub fn done(text: Text) {
     if let Err(why) = write(text) {
-        note(format_args!("it is done, but standard output cannot be written: {why:#}"));
+        note(format_args!("the command has succeeded, but standard output cannot be written: {why:#}"));
     }
 }
 
@@ -187,7 +188,8 @@ pub fn write(text: Text) -> anyhow::Result<()> {
     write_bytes(text.0.as_bytes())
 }
 
-/// Prints what other programs read: just these bytes, unless it is for a terminal.
+/// Prints a file for other programs: exactly these bytes, unless standard output is a
+/// terminal.
 ///
 /// # Errors
 /// As [`list`].
@@ -198,8 +200,8 @@ pub fn exact(bytes: &[u8]) -> anyhow::Result<()> {
     }
 }
 
-/// Lines that may be anything, as a terminal can show them. What is UTF-8 keeps
-/// its meaning in JSON and in properties.
+/// Escapes arbitrary bytes for a terminal, except line breaks. UTF-8 text keeps its meaning
+/// in JSON and in properties files.
 fn lookable(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -213,16 +215,16 @@ fn lookable(bytes: &[u8]) -> String {
 fn write_bytes(bytes: &[u8]) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-        // As `head` does, when it has seen enough.
+        // The reader has stopped early, as `head` does.
         Err(why) if why.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         done => Ok(done?),
     }
 }
 
-/// So many rows are named of those that are left out, and of each kind of edit.
+/// The largest number of rows named, of those left out and of each kind of edit.
 pub const NAMED: usize = 20;
 
-/// Says which rows are left out.
+/// Prints notes that name the rows left out.
 pub fn note_left_out(rows: &[String]) {
     rows.iter().take(NAMED).for_each(|row| note(format_args!("left out: {row}")));
     if rows.len() > NAMED {

@@ -1,17 +1,17 @@
-//! A progress bar for what takes long.
+//! A progress bar for long work.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// What takes less time needs no bar.
+/// Work that takes less time gets no bar.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A bar on standard error, if that is a terminal and it takes longer than a moment.
+/// Shows a bar if standard error is a terminal and the work takes longer than a second.
 pub struct Progress {
     what: &'static str,
-    /// 0 if it is not known.
+    /// 0 if the total is not known.
     total: u64,
     done: u64,
     begun: Instant,
@@ -20,14 +20,14 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Begins; `total` is 0 if it is not known.
+    /// Starts the measurement; `total` is 0 if it is not known.
     #[expect(clippy::disallowed_methods, reason = "nothing is written")]
     pub fn new(what: &'static str, total: usize) -> Progress {
         let is_wanted = std::io::stderr().is_terminal();
         Progress { what, total: total as u64, done: 0, begun: Instant::now(), is_wanted, bar: None }
     }
 
-    /// So many more are done.
+    /// Adds `count` to what is done.
     pub fn add(&mut self, count: usize) {
         self.done += count as u64;
         if !self.is_wanted || self.begun.elapsed() < PATIENCE {

@@ -28,8 +28,7 @@ pub fn open(mut database: DatabaseOptions, setup: SetupOptions) -> Result<Arc<dy
     }
 }
 
-/// Which kind of database is meant: said by `--db-type`, or by an option that only
-/// one of them has.
+/// The kind of database: given by `--db-type`, or by an option that only one kind has.
 fn kind(database: &DatabaseOptions, setup: &SetupOptions) -> Result<DbType, ConfigError> {
     let mysql_only = [
         ("--db-ip", database.db_ip.is_some()),
@@ -55,7 +54,7 @@ fn kind(database: &DatabaseOptions, setup: &SetupOptions) -> Result<DbType, Conf
             usage("--db-path is for SQLite, but --db-type is mysql: leave out one of them")
         }
         (None, Some(_), Some(option)) => usage(format!(
-            "--db-path is for SQLite and {option} for MySQL, given here or in the environment: leave out one of them"
+            "--db-path is for SQLite but {option} is for MySQL; check the environment too, and leave out one of them"
         )),
         (Some(kind), ..) => Ok(kind),
         (None, _, Some(_)) => Ok(DbType::Mysql),
@@ -99,7 +98,7 @@ fn endpoint(
 ) -> Result<Endpoint, ConfigError> {
     match socket {
         Some(_) if host.is_some() || port.is_some() => {
-            usage("--db-socket replaces --db-ip and --db-port: leave out one or the others")
+            usage("--db-socket replaces --db-ip and --db-port: leave out the first or the other two")
         }
         Some(path) => Ok(Endpoint::Socket(absolute(path))),
         None => Ok(Endpoint::Tcp(host.unwrap_or_else(|| "127.0.0.1".into()), port.unwrap_or(3306))),

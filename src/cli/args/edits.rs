@@ -1,24 +1,24 @@
-//! Arguments of the commands that edit users and rules one by one.
+//! Arguments of the commands that list and edit users, tenants and rules.
 
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
 use super::shared::{Listed, TableArgs};
 
-/// How passwords are stored by commands.
+/// The forms in which commands can store a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Hash {
-    /// The one to choose
+    /// Recommended
     Argon2id,
     /// Takes passwords of 72 bytes at most
     Bcrypt,
     /// As in /etc/shadow
     #[value(name = "sha512-crypt")]
     Sha512Crypt,
-    /// Hexadecimal md5 of the password, as the original had it
+    /// Hexadecimal md5 of the password, as in the original program
     Md5,
     /// The password itself
     Plain,
-    /// Hexadecimal md5 of username:realm:password, as SIP servers have it
+    /// Hexadecimal md5 of username:realm:password, as SIP servers use it
     Ha1,
     /// Hexadecimal SHA-256 of username:realm:password
     #[value(name = "ha1_sha256", alias = "ha1-sha256")]
@@ -32,8 +32,8 @@ pub struct PasswordArgs {
     /// Read the password from the first line of standard input
     #[arg(long)]
     pub password_stdin: bool,
-    /// How to store it; md5, plain and ha1 only if --pwd-fmt is the same [default: argon2id, but
-    /// with --pwd-fmt ha1 or ha1_sha256, that]
+    /// How to store it; md5, plain, ha1 and ha1_sha256 only if --pwd-fmt is the same
+    /// [default: argon2id; if --pwd-fmt is ha1 or ha1_sha256, the same]
     #[arg(long, value_name = "FORMAT")]
     pub hash: Option<Hash>,
 }
@@ -60,7 +60,7 @@ pub enum UserCommand {
         #[command(flatten)]
         tables: TableArgs,
     },
-    /// List users; shows how passwords are stored, never the passwords
+    /// List users; shows how each password is stored, but never the password
     List {
         /// Only users of this tenant
         #[arg(long, value_name = "DOMAIN")]
@@ -89,13 +89,14 @@ pub enum UserCommand {
     Remove {
         /// The user, as user@domain
         user: String,
-        /// Also remove the user's own rules; those for all tenants only if no other user has the name
+        /// Also remove the user's own rules; rules for all tenants are removed only if no other user
+        /// has this name
         #[arg(long)]
         with_rules: bool,
         /// If several rows have this name, remove all of them
         #[arg(long, conflicts_with = "id")]
         all: bool,
-        /// If several rows have this name, remove only the row of this id
+        /// If several rows have this name, remove only the row with this id
         #[arg(long)]
         id: Option<i64>,
         #[command(flatten)]
@@ -116,10 +117,10 @@ pub enum TenantCommand {
     },
 }
 
-/// Which rules.
+/// Which rules to list.
 #[derive(Debug, Args)]
 pub struct RuleFilter {
-    /// Only rules of this tenant; empty for those of all tenants
+    /// Only rules of this tenant; empty for rules that apply to all tenants
     #[arg(long, value_name = "DOMAIN")]
     pub domain: Option<String>,
     /// Only rules for this subject
@@ -144,17 +145,17 @@ pub enum RuleCommand {
         /// Who it is for: default, a username, or param=value such as osname=Linux
         #[arg(long, value_name = "SUBJECT", default_value = "default")]
         subject: String,
-        /// Priority among subjects; the smallest wins [default: 5; for `default` 7, of all tenants 9;
-        /// what --setup creates has 10]
+        /// Priority among subjects; the smallest wins [default: 5; for the subject `default` 7, or 9
+        /// without --domain; rules that --setup creates have 10]
         #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
         spriority: Option<i32>,
-        /// Priority among rules of the same --spriority, and place in the answer
+        /// Priority among rules of the same --spriority, and position in the answer
         #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, default_value_t = 10)]
         ppriority: i32,
         #[command(flatten)]
         tables: TableArgs,
     },
-    /// List rules in the order in which they count; passwords are shown as ***
+    /// List rules in order of precedence; passwords are shown as ***
     List {
         #[command(flatten)]
         filter: RuleFilter,
@@ -178,29 +179,29 @@ pub enum RuleCommand {
         #[command(flatten)]
         tables: TableArgs,
     },
-    /// Change a rule; what is not given stays as it is
+    /// Change a rule; columns whose options are not given stay as they are
     #[command(group(ArgGroup::new("change").required(true).multiple(true).args(
         ["key", "value", "domain", "subject", "spriority", "ppriority"]
     )))]
     Set {
         /// The rule's id
         id: i64,
-        /// Another key
+        /// New key
         #[arg(long, value_name = "KEY")]
         key: Option<String>,
-        /// Another value
+        /// New value
         #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
         value: Option<String>,
-        /// Another tenant; empty for all tenants
+        /// New tenant; empty for all tenants
         #[arg(long, value_name = "DOMAIN")]
         domain: Option<String>,
-        /// Another subject
+        /// New subject
         #[arg(long, value_name = "SUBJECT")]
         subject: Option<String>,
-        /// Another priority among subjects
+        /// New priority among subjects
         #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
         spriority: Option<i32>,
-        /// Another priority among rules of the same --spriority
+        /// New priority among rules of the same --spriority
         #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
         ppriority: Option<i32>,
         #[command(flatten)]

@@ -1,10 +1,10 @@
-//! What most commands take.
+//! Arguments that most commands have.
 
 use clap::{Args, ValueEnum};
 
 use crate::cli::options::{DatabaseOptions, RequestOptions, RowOptions};
 
-/// Where users and rules are, and what they mean: as for the server.
+/// Where users and rules are, and what they mean. The server has the same options.
 #[derive(Debug, Args)]
 #[expect(missing_docs, reason = "groups of options, documented one by one")]
 pub struct TableArgs {
@@ -16,7 +16,7 @@ pub struct TableArgs {
     pub requests: RequestOptions,
 }
 
-/// How lists are printed.
+/// Forms in which a list can be printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ListFormat {
     /// For people
@@ -25,10 +25,10 @@ pub enum ListFormat {
     Json,
 }
 
-/// How a list is printed.
+/// The option that says how a list is printed.
 #[derive(Debug, Args)]
 pub struct Listed {
-    /// How to print it
+    /// How to print the result
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub format: ListFormat,
 }

@@ -9,7 +9,7 @@ use super::shared::{Listed, TableArgs};
 /// What is imported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Content {
-    /// A sip-communicator.properties of Jitsi; each property becomes a rule
+    /// A sip-communicator.properties file of Jitsi; each property becomes a rule
     Properties,
     /// Users as CSV: username, domain, password
     Users,
@@ -17,7 +17,7 @@ pub enum Content {
     Rules,
     /// Rules as JSON
     RulesJson,
-    /// Another database of the original or of jitsiprovs: --from names it
+    /// Another database of the original program or of jitsiprovs: --from names it
     Database,
     /// A Kamailio subscriber table: --from names its database
     Kamailio,
@@ -48,16 +48,16 @@ pub struct ImportArgs {
     /// Properties: priority of the rules among subjects [default: as for `rule add`]
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub spriority: Option<i32>,
-    /// Properties: put ${username}, ${domain} and ${password} in place of this account's own values
+    /// Properties: replace this account's own values with ${username}, ${domain} and ${password}
     #[arg(long, alias = "lift", value_name = "USER@DOMAIN", conflicts_with = "templates")]
     pub templatize: Option<String>,
-    /// Properties: the file has placeholders; without this option, each $ stands for itself
+    /// Properties: the file contains placeholders; without this option, each $ stands for itself
     #[arg(long)]
     pub templates: bool,
     /// Show what would change, and change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Remove users or rules of the same kind that are not in what is imported
+    /// Remove users or rules of the same kind that are not among the imported ones
     #[arg(long)]
     pub replace: bool,
     #[command(flatten)]
@@ -85,7 +85,7 @@ pub enum Exported {
 pub struct ExportArgs {
     /// What to export
     pub content: Exported,
-    /// Only users or rules of this tenant; empty for rules of all tenants
+    /// Only users or rules of this tenant; empty for rules that apply to all tenants
     #[arg(long, value_name = "DOMAIN")]
     pub domain: Option<String>,
     /// Only rules for this subject [default for properties: default]

@@ -1,4 +1,4 @@
-//! `jitsiprovs check`: what is wrong with users and rules.
+//! `jitsiprovs check`: finds mistakes in users and rules.
 
 use std::process::ExitCode;
 
@@ -13,10 +13,10 @@ use crate::ops::check::{self, CheckReport, CheckSettings, Finding};
 use crate::snapshot::{Counts, Writer};
 use crate::source::Which;
 
-/// Findings of one kind that are worth reading; the others are counted.
+/// How many findings of one kind are listed; further ones are only counted.
 const SHOWN: usize = 10;
 
-/// What is printed for programs.
+/// The output for programs.
 #[derive(Serialize)]
 struct Printed<'r> {
     findings: &'r [Finding],
@@ -33,8 +33,8 @@ struct CheckSummary {
     hints: usize,
 }
 
-/// Looks through all rows and says what is wrong. The code is 1 if there are
-/// errors or warnings.
+/// Checks all rows and prints the findings. The exit code is 1 if there are errors or
+/// warnings.
 ///
 /// # Errors
 /// When the rows cannot be read.
@@ -45,7 +45,7 @@ pub async fn check(options: args::CheckArgs) -> anyhow::Result<ExitCode> {
     writer.begin_load();
     let mut draft = writer.draft_of_load();
     draft.keep_all_problems();
-    // Rows are not kept: a snapshot is smaller, and all that is needed.
+    // Rows are not kept, because a snapshot is smaller and has all that is needed.
     edit_session::scan(&*source, Which::All, |row| {
         draft.put(&row);
     })
@@ -75,7 +75,7 @@ impl CheckSummary {
     }
 }
 
-/// A line a finding, at most `shown` of each kind, and what they come to.
+/// One line per finding, at most `shown` of each kind, and a line with the totals.
 fn text(report: &CheckReport, summary: &CheckSummary, shown: usize) -> Text {
     let mut text = Text::default();
     for kind in report.findings.chunk_by(|one, other| one.code == other.code) {

@@ -1,4 +1,4 @@
-//! `jitsiprovs demo`: a server with an example in one command.
+//! `jitsiprovs demo`: one command that serves an example database.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -20,7 +20,7 @@ use crate::serve::listener::ConnectionLimits;
 use crate::serve::throttle;
 use crate::source::{self, Queries};
 
-/// What the text in `demo.txt` is filled with.
+/// The values for the placeholders in `demo.txt`.
 #[derive(Serialize)]
 struct DemoText {
     url: String,
@@ -65,7 +65,7 @@ pub async fn demo(options: args::DemoArgs) -> anyhow::Result<()> {
     };
     let explain = |address| {
         let text = render(&text(address, &path)).expect("the template is part of the program, and tested");
-        // Without a reader it serves all the same.
+        // Serve even if the text cannot be printed.
         let _ = print::write(print::Text::lines(text.lines()));
     };
     Prepared::new(serve)?.run(explain).await
@@ -98,7 +98,7 @@ fn text(address: SocketAddr, path: &Path) -> DemoText {
 
 fn render(text: &DemoText) -> Result<String, tinytemplate::error::Error> {
     let mut templates = TinyTemplate::new();
-    // It is text for a terminal, not HTML.
+    // The text is for a terminal, so it needs no HTML escapes.
     templates.set_default_formatter(&tinytemplate::format_unescaped);
     templates.add_template("demo", include_str!("demo.txt"))?;
     templates.render("demo", text)

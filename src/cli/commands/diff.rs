@@ -1,4 +1,4 @@
-//! `jitsiprovs diff`: what a node serves against what the database says.
+//! `jitsiprovs diff`: compares what a node serves with what is in the database.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -20,11 +20,11 @@ use crate::serve::http::node::ROWS;
 use crate::snapshot::content;
 use crate::source::Which;
 
-/// How long to wait at least before rows that differ are looked at again.
+/// The shortest time before rows that differ are compared again.
 const AGAIN: Duration = Duration::from_millis(250);
 
-/// Compares until the sides agree or `--max-lag` is over. The code is 1 if they
-/// differ then.
+/// Compares until both sides agree or `--max-lag` is over. The exit code is 1 if they
+/// still differ.
 ///
 /// # Errors
 /// When the database or the node cannot be read.
@@ -38,8 +38,8 @@ pub async fn diff(options: args::DiffArgs) -> anyhow::Result<ExitCode> {
     let mut is_last = max_lag.is_zero();
     let mut begun = Instant::now();
     let mut seen = look(&tables, &node, None, is_last).await?;
-    // The last look begins so long after the first has ended, however long they
-    // take; and the database has as much rest as work.
+    // The last comparison starts `max_lag` after the end of the first, even if comparisons
+    // are slow. Each pause is as long as the comparison before it, to spare the database.
     let first_ended = Instant::now();
     while !seen.agrees() && !is_last {
         let left = max_lag.saturating_sub(first_ended.elapsed());
@@ -62,7 +62,7 @@ pub async fn diff(options: args::DiffArgs) -> anyhow::Result<ExitCode> {
     Ok(if differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Reads both sides. Rows are named in the last look only.
+/// Reads both sides. Only the last comparison needs the names of rows.
 async fn look(
     tables: &TableAccess,
     node: &ComparedNode,
@@ -87,15 +87,15 @@ fn name(row: &Row, options: &Conventions) -> String {
     }
 }
 
-/// A node, and the key under which it shows hashes of rows.
+/// A node, and the key with which it hashes rows.
 struct ComparedNode {
     authority: String,
     key: AdminKey,
 }
 
 impl ComparedNode {
-    /// What it serves. It may go on to another snapshot meanwhile: that is an edit
-    /// like any other.
+    /// Reads what the node serves. If the node swaps its snapshot meanwhile, that looks
+    /// like an edit.
     async fn served(&self) -> anyhow::Result<ServedRows> {
         let mut served = ServedRows::default();
         for table in [Table::UserAuth, Table::JitsiProperty] {

@@ -14,7 +14,7 @@ use crate::ops::explain::{self, ClientRequest, ExplainRefusal, ExplainReport, Ru
 /// The longest value that a table shows; `--format json` shows all of it.
 const WIDEST: usize = 60;
 
-/// Prints the report, or the answer itself.
+/// Prints the report or, with `--properties`, the answer itself.
 ///
 /// # Errors
 /// When there is no such user, or the password is wrong.
@@ -37,8 +37,8 @@ pub async fn explain(options: args::ExplainArgs) -> anyhow::Result<ExitCode> {
     if let ids @ [_, ..] = &*report.without_password {
         let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
         print::note(format_args!(
-            "the password is not known, and left empty where rules use it, or have it as their subject ({}): \
-             give it with --password-stdin",
+            "the password is not known, so it is left empty in rules that use it or have it as their subject \
+             (rule ids: {}): give it with --password-stdin",
             ids.join(", ")
         ));
     }
@@ -50,7 +50,7 @@ pub async fn explain(options: args::ExplainArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The refusal with the option that helps.
+/// Adds to the refusal the option that helps.
 fn with_option(refusal: ExplainRefusal) -> anyhow::Error {
     match refusal {
         ExplainRefusal::Argument(_) => anyhow!("{refusal}: use --password-stdin"),
@@ -61,7 +61,7 @@ fn with_option(refusal: ExplainRefusal) -> anyhow::Error {
     }
 }
 
-/// `param=value`
+/// Splits `param=value`.
 fn pair(typed: String) -> Result<(String, String), ConfigError> {
     match typed.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),

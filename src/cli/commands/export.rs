@@ -1,4 +1,4 @@
-//! `jitsiprovs export`: users or rules as `import` reads them.
+//! `jitsiprovs export`: writes users or rules in the form that `import` reads.
 
 use std::process::ExitCode;
 
@@ -15,13 +15,13 @@ use crate::ops::transfer::plan::usable;
 use crate::ops::transfer::{Item, csv_file, json_file, properties_file};
 use crate::source::{Source, Which};
 
-/// Writes what was asked for. Users go by domain and name, rules by the order in
-/// which they count, so that the same users and rules are the same bytes. What
-/// the server cannot use is left out, and named.
+/// Writes users or rules. Users are sorted by domain and name, and rules by precedence,
+/// so that equal tables give equal bytes. Rows that the server cannot use are left out,
+/// and a note names them.
 ///
 /// # Errors
-/// When the tables cannot be read, or rules with placeholders are to be plain
-/// properties.
+/// When the tables cannot be read, or when rules with placeholders are exported as
+/// properties without `--templates`.
 pub async fn export(options: args::ExportArgs) -> anyhow::Result<ExitCode> {
     let args::ExportArgs { content, domain, subject, templates, tables } = options;
     let is_properties = content == Exported::Properties;
@@ -63,8 +63,8 @@ pub async fn export(options: args::ExportArgs) -> anyhow::Result<ExitCode> {
                         written
                     }
                     Err(rule) => bail!(
-                        "{}: a property of a file has no placeholders; write them as they are with --templates, \
-                         or export rules",
+                        "{}: this rule has placeholders, which properties do not have; export them with \
+                         --templates, or export rules",
                         rule.key.shown()
                     ),
                 },
@@ -81,7 +81,7 @@ async fn all_users(source: &dyn Source, options: &Conventions) -> anyhow::Result
         if let Row::User(row) = row {
             if row.password.text().is_err() {
                 note(format_args!(
-                    "user_auth id {}: the password is not UTF-8, and written as none; nobody can sign in with either",
+                    "user_auth id {}: the password is not UTF-8, so it is left empty; the user cannot sign in anyway",
                     row.id
                 ));
             }

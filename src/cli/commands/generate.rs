@@ -1,5 +1,5 @@
-//! `jitsiprovs completions` and `jitsiprovs man`: generated from the description of
-//! the command line, for packages.
+//! `jitsiprovs completions` and `jitsiprovs man`: generate completion scripts and manual
+//! pages for packages from the definition of the command line.
 
 use std::process::ExitCode;
 
@@ -25,7 +25,7 @@ pub fn completions(options: args::CompletionsArgs) -> anyhow::Result<ExitCode> {
 /// When they cannot be written.
 pub fn man(options: args::ManArgs) -> anyhow::Result<ExitCode> {
     let args::ManArgs { folder } = options;
-    let cannot = || format!("cannot write to {}: is it a folder that may be written?", folder.display());
+    let cannot = || format!("cannot write to {}: is it a folder, and may you write to it?", folder.display());
     std::fs::create_dir_all(&folder).with_context(cannot)?;
     clap_mangen::generate_to(Cli::command(), &folder).with_context(cannot)?;
     Ok(ExitCode::SUCCESS)

@@ -1,4 +1,4 @@
-//! `jitsiprovs import`: users and rules from files and other databases, in one
+//! `jitsiprovs import`: imports users and rules from files and other databases, in one
 //! transaction.
 
 mod wanted;
@@ -23,7 +23,7 @@ use crate::ops::transfer::plan::{Plan, PlanCounts, Told};
 use crate::source::{Source, Which};
 use wanted::{Properties, Wanted};
 
-/// Edits the tables so that they say what was read, or says what that would change.
+/// Edits the tables to match what is imported or, in a dry run, prints the edits.
 ///
 /// # Errors
 /// When something cannot be read or written: then nothing is changed.
@@ -43,12 +43,12 @@ pub async fn import(options: args::ImportArgs) -> anyhow::Result<ExitCode> {
         return Ok(usage("--from and --from-pwd-file are for database and kamailio: name a file instead")?);
     }
     if is_database && file.is_some() {
-        return Ok(usage("a database is named with --from, not as a file")?);
+        return Ok(usage("FILE is given, but a database is named with --from: leave out FILE")?);
     }
     let wanted = if is_database {
         let kind = if content == Content::Kamailio { OriginKind::Kamailio } else { OriginKind::Jitsiprovs };
         if kind == OriginKind::Kamailio && !matches!(snapshot.pwd_fmt, PwdFmt::Ha1 | PwdFmt::Ha1Sha256) {
-            return Ok(usage("Kamailio keeps ha1: give --pwd-fmt ha1 here, and to the server")?);
+            return Ok(usage("Kamailio stores ha1: give --pwd-fmt ha1 here and to the server")?);
         }
         Wanted::of_database(ImportOrigin::new(kind, from, from_pwd_file)?, kind, &snapshot).await?
     } else {
@@ -66,7 +66,7 @@ async fn edit(
     format: ListFormat,
     options: &Conventions,
 ) -> anyhow::Result<()> {
-    // Also in a dry run, which is to say what would happen.
+    // A dry run checks this too, because it must fail where the import would fail.
     wanted.tables().try_for_each(|table| source.editable(table))?;
     let (there, editing) = Existing::read(source, &wanted, dry_run, options).await?;
     let plans = Plans::new(there, wanted, replace, options)?;
@@ -91,8 +91,8 @@ async fn edit(
     }
 }
 
-/// What is there of what an import is about; `None` for a row that the server could
-/// not use.
+/// The existing rows in the scope of an import, by id; `None` for a row that the server
+/// could not use.
 #[derive(Default)]
 struct Existing {
     users: Vec<(i64, Option<UserRow>)>,
@@ -100,8 +100,8 @@ struct Existing {
 }
 
 impl Existing {
-    /// Reads it, in a transaction that can go on to edit; a dry run has none, so that
-    /// nobody waits for it.
+    /// Reads them in a transaction that can edit them later. A dry run reads without a
+    /// transaction, so that other commands do not wait for it.
     async fn read<'s>(
         source: &'s dyn Source,
         wanted: &Wanted,
@@ -136,7 +136,7 @@ impl Existing {
     }
 }
 
-/// What is to be done with each table; `None` for one that the import is not about.
+/// The edits of each table; `None` for a table that the import does not edit.
 struct Plans {
     users: Option<Plan<UserRow>>,
     rules: Option<Plan<RuleRow>>,
@@ -185,8 +185,8 @@ impl Plans {
     }
 }
 
-/// A user whose password cannot be used is a user all the same, perhaps on
-/// purpose; thousands of them are the wrong `--pwd-fmt`.
+/// Notes how many users have passwords that cannot be used. Such users are imported,
+/// because some may be intended; but thousands of them mean a wrong `--pwd-fmt`.
 fn note_unusable_passwords<'u>(users: impl Iterator<Item = &'u UserRow>, options: &Conventions) {
     let is_unusable = |user: &UserRow| {
         let [username, domain, password] = user.cells().map(Cell::shown);
@@ -196,29 +196,29 @@ fn note_unusable_passwords<'u>(users: impl Iterator<Item = &'u UserRow>, options
     let mut unusable = users.filter(|user| is_unusable(user));
     if let Some(first) = unusable.next() {
         note(format_args!(
-            "{} cannot sign in, since what is stored as the password is none in the format of --pwd-fmt, \
-             nor a hash that names its own: the first is {}",
+            "{} cannot sign in, because the stored password is neither in the format of --pwd-fmt \
+             nor a hash that names its own format: the first is {}",
             counted(unusable.count() + 1, "user"),
             first.label(options)
         ));
     }
 }
 
-/// What an import did, or would do: `None` for what it is not about.
+/// What an import did or would do: `None` for a table that it does not edit.
 #[derive(Serialize)]
 struct ImportReport {
     users: Option<Edited>,
     rules: Option<Edited>,
 }
 
-/// What becomes of a table.
+/// The edits of one table.
 #[derive(Serialize)]
 struct Edited {
     added: usize,
     changed: usize,
     removed: usize,
     kept: usize,
-    /// Of a dry run alone.
+    /// Listed only in a dry run.
     edits: Option<Vec<Told>>,
 }
 

@@ -1,4 +1,4 @@
-//! `jitsiprovs rule`
+//! `jitsiprovs rule`: adds, changes, lists and removes rules.
 
 mod audience;
 
@@ -20,15 +20,15 @@ use crate::ops::transfer::default_spriority;
 use crate::source::{self, Which};
 use audience::audience;
 
-/// Does what was asked for.
+/// Runs the subcommand.
 ///
 /// # Errors
-/// One line that names the thing and the fix.
+/// One line that says what is wrong and how to fix it.
 pub async fn rule(options: args::RuleCommand) -> anyhow::Result<ExitCode> {
     match options {
         args::RuleCommand::Add { property, domain, subject, spriority, ppriority, tables } => {
             let tables = TableAccess::new(tables)?;
-            let (key, value) = template::split(&property).context("this is no property")?;
+            let (key, value) = template::split(&property).context("this is not a property")?;
             let domain = of_tenant(domain.as_deref().unwrap_or_default(), &tables);
             let spriority =
                 spriority.unwrap_or_else(|| default_spriority(&subject, &edit_session::shown(&domain)));
@@ -59,7 +59,7 @@ pub async fn rule(options: args::RuleCommand) -> anyhow::Result<ExitCode> {
             editing.read(|row| before = rule_in(row)).await?;
             let before = before.with_context(|| no_rule(id))?;
             if let Some(key) = &key {
-                template::check_key(key).context("this is no key")?;
+                template::check_key(key).context("this is not a key")?;
             }
             let mut after = before.clone();
             let text =
@@ -79,12 +79,12 @@ pub async fn rule(options: args::RuleCommand) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The column for the rules of one tenant, or of all.
+/// The cell for `domain`: NULL stands for all tenants.
 fn of_tenant(domain: &str, tables: &TableAccess) -> Cell {
     if tables.snapshot.comparison.fold(domain).is_empty() { Cell::Null } else { domain.into() }
 }
 
-/// Finds out whether the server will use a rule, and warns of what is odd in it.
+/// Fails if the server would not use this rule, and warns of likely mistakes in it.
 fn warn_of(row: &RuleRow, tables: &TableAccess) -> anyhow::Result<()> {
     if let Some(why) = tables.snapshot.unusable(&Row::Rule(row.clone())) {
         bail!("the server would not use this rule: {why}");
@@ -100,7 +100,7 @@ async fn add(row: RuleRow, tables: &TableAccess) -> anyhow::Result<()> {
     warn_of(&row, tables)?;
     let editing = EditSession::new(&*tables.source, Which::None);
     editing.commit([Edit::Add(Row::Rule(row.clone()))], |_| ()).await?;
-    // The newest that reads so is this one.
+    // Of all rules with these values, the one with the highest id is the new one.
     let mut added = None;
     let audience = audience(&row, tables, |known| {
         if reads_alike(known, &row) {
@@ -110,7 +110,7 @@ async fn add(row: RuleRow, tables: &TableAccess) -> anyhow::Result<()> {
     let for_audience = match audience.await {
         Ok(audience) => format!(", for {audience}"),
         Err(why) => {
-            print::note(format_args!("it is done, but who it is for cannot be found out: {why:#}"));
+            print::note(format_args!("the rule is added, but it is not known who it is for: {why:#}"));
             String::new()
         }
     };
@@ -164,7 +164,7 @@ fn rule_in(row: Row) -> Option<RuleRow> {
 }
 
 fn no_rule(id: i64) -> String {
-    format!("there is no rule id {id}: `jitsiprovs rule list` shows those there are")
+    format!("there is no rule id {id}: `jitsiprovs rule list` shows all rules")
 }
 
 async fn list(

@@ -1,12 +1,12 @@
-//! `--setup`
+//! `--setup`: creates or upgrades the tables.
 
 use crate::cli::print::{self, Text};
 use crate::source::Source;
 
-/// Makes or upgrades the tables of `source` and says what was done.
+/// Creates or upgrades the tables of `source` and prints what was done.
 ///
 /// # Errors
-/// One line that names the thing and the fix.
+/// One line that says what is wrong and how to fix it.
 pub async fn setup(source: &dyn Source) -> anyhow::Result<()> {
     let done = source.setup().await?;
     print::done(match done.is_empty() {

@@ -1,4 +1,4 @@
-//! `jitsiprovs status`: how all nodes are, side by side.
+//! `jitsiprovs status`: shows the state of all nodes in one table.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use crate::ops::nodes::{self, ClusterReport, NodeAnswer};
 use crate::reload::{NodeState, NodeStatus};
 use crate::telemetry::visible::{EscapeStyle, escape};
 
-/// Asks the nodes until they agree or `--max-lag` is over, and prints what they
-/// said last. The code is 1 if they differ then.
+/// Asks the nodes until they agree or `--max-lag` is over, and prints their last answers.
+/// The exit code is 1 if they still differ.
 ///
 /// # Errors
-/// When a URL is not one of a node.
+/// When a URL is not a node's URL.
 pub async fn status(options: args::StatusArgs) -> anyhow::Result<ExitCode> {
     let args::StatusArgs { urls, max_lag, listed } = options;
     let report = nodes::compare(urls, Duration::from_secs(max_lag)).await?;
@@ -27,7 +27,7 @@ pub async fn status(options: args::StatusArgs) -> anyhow::Result<ExitCode> {
     Ok(if report.agree { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What `status.txt` shows below the table.
+/// The values for `status.txt`, which is shown below the table.
 #[derive(Serialize)]
 struct Summary {
     notes: Vec<String>,
@@ -48,7 +48,7 @@ fn render(report: &ClusterReport, max_lag: u64) -> anyhow::Result<Text> {
         text("PROGRAM"),
     ];
     let rows: Vec<_> = report.nodes.iter().map(row).collect();
-    // A note is a line, whatever a node says.
+    // Escaped, so that a note stays on one line even if a node sends line breaks.
     let notes = report.nodes.iter().flat_map(notes);
     let notes = notes.map(|note| escape(&note, EscapeStyle::Braces).into_owned()).collect();
     let summary = Summary { notes, verdict: verdict(report, max_lag) };
@@ -93,7 +93,7 @@ fn state(node: &NodeStatus) -> &'static str {
     }
 }
 
-/// What the table does not show of a node.
+/// Details of a node that the table does not show.
 fn notes(answer: &NodeAnswer) -> Vec<String> {
     let name = name(answer);
     let Some(node) = &answer.node else {
@@ -104,7 +104,7 @@ fn notes(answer: &NodeAnswer) -> Vec<String> {
     });
     let held_back = node
         .is_held_back
-        .then(|| format!("{name}: a newer snapshot is held back, since it would drop too much"));
+        .then(|| format!("{name}: a newer snapshot is held back, because it would remove too much"));
     let left_out = (node.left_out > 0).then(|| format!("{name}: {} rows are not in use", node.left_out));
     [failing, held_back, left_out].into_iter().flatten().collect()
 }
@@ -115,7 +115,7 @@ fn verdict(report: &ClusterReport, max_lag: u64) -> String {
     let is_stuck = |node: &&NodeStatus| node.failing.is_some() || node.state != NodeState::Ready;
     match (report.agree, silent, nodes.filter(is_stuck).count()) {
         (true, _, 0) => "all nodes agree".to_owned(),
-        (true, _, stuck) => format!("all nodes agree, but {stuck} will not follow what changes now"),
+        (true, _, stuck) => format!("all nodes agree, but {stuck} of them cannot load changes now"),
         (false, 0, _) => format!("the nodes differ for more than {max_lag} s"),
         (false, silent, _) => format!("{silent} of {} nodes do not answer", report.nodes.len()),
     }

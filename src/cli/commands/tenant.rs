@@ -1,4 +1,4 @@
-//! `jitsiprovs tenant`
+//! `jitsiprovs tenant`: lists tenants.
 
 use std::process::ExitCode;
 
@@ -16,18 +16,18 @@ use crate::source::Which;
 /// A tenant as lists show it.
 #[derive(Serialize)]
 struct TenantListing {
-    /// As the first row has it; `None` for what is of all tenants.
+    /// The domain as the first row spells it; `None` for rules that apply to all tenants.
     domain: Option<String>,
     users: usize,
     rules: usize,
 }
 
-/// What is counted of a tenant.
+/// The counts of one tenant.
 #[derive(Default)]
 struct Counted {
-    /// Where the domain was seen first, and how it is written there.
+    /// The first row with the domain (whether it is a rule, and its id), and its spelling.
     first: Option<(bool, i64, String)>,
-    /// Users by name, since several rows may be one.
+    /// Users by name, because several rows may have the same name.
     users: HashSet<Folded>,
     rules: usize,
 }
@@ -35,7 +35,7 @@ struct Counted {
 /// Lists tenants: domains that have users or rules.
 ///
 /// # Errors
-/// One line that names the thing and the fix.
+/// One line that says what is wrong and how to fix it.
 pub async fn tenant(options: args::TenantCommand) -> anyhow::Result<ExitCode> {
     let args::TenantCommand::List { listed, tables } = options;
     let tables = TableAccess::new(tables)?;
@@ -53,7 +53,7 @@ pub async fn tenant(options: args::TenantCommand) -> anyhow::Result<ExitCode> {
         let folded = match (options.fold(domain), &name) {
             (Some(domain), Some(name)) if !options.can_be_user(name, &domain) => return,
             (Some(domain), _) => domain,
-            // NULL, or what cannot be read.
+            // The domain is NULL or cannot be read.
             (None, _) if is_rule && domain.text().is_ok() => Folded::new(),
             (None, _) => return,
         };

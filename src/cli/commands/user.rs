@@ -1,4 +1,4 @@
-//! `jitsiprovs user`
+//! `jitsiprovs user`: adds, changes, lists and removes users.
 
 mod lookup;
 
@@ -21,10 +21,10 @@ use crate::core::subject::{Means, sent_for};
 use crate::source::Which;
 use lookup::{Own, UserLookup, UserRecords};
 
-/// Does what was asked for.
+/// Runs the subcommand.
 ///
 /// # Errors
-/// One line that names the thing and the fix.
+/// One line that says what is wrong and how to fix it.
 pub async fn user(options: args::UserCommand) -> anyhow::Result<ExitCode> {
     match options {
         args::UserCommand::Add { user, password, tables } => {
@@ -57,7 +57,7 @@ async fn add(user: &str, typed: &args::PasswordArgs, tables: &TableAccess) -> an
     }
     let who = UserLookup::new(name, domain, &tables.snapshot);
     if !typed.password_stdin {
-        // Before the password is typed for nothing.
+        // Check this first, so that nobody types a password in vain.
         who.find(tables).await?.must_be_new()?;
     }
     row.password = hash(user, typed, storage, name, domain, tables)?;
@@ -72,7 +72,7 @@ async fn add(user: &str, typed: &args::PasswordArgs, tables: &TableAccess) -> an
     if let Some(known) = known.filter(|_| !ids.is_empty()) {
         print::warn(format_args!(
             "{} for the subject {name:?} now {} for this user alone; if the {} is meant, \
-             give the subject as {}={name}",
+             write the subject as {}={name}",
             listing::rules_of(&ids),
             if ids.len() == 1 { "is" } else { "are" },
             known.name(),
@@ -89,7 +89,7 @@ async fn passwd(user: &str, typed: &args::PasswordArgs, tables: &TableAccess) ->
     let mut found = UserLookup::new(name, domain, &tables.snapshot).find(tables).await?;
     found.must_be_there(user)?;
     let before = found.users.remove(0);
-    // Digests are of the names as they are stored.
+    // Digests are computed from the names as stored.
     let (name, domain) = (edit_session::shown(&before.username), edit_session::shown(&before.domain));
     let (id, shown) = (before.id, lookup::name(&before));
     let password = hash(&shown, typed, storage, &name, &domain, tables)?;
@@ -107,15 +107,15 @@ async fn passwd(user: &str, typed: &args::PasswordArgs, tables: &TableAccess) ->
     if !found.users.is_empty() {
         let others: Vec<i64> = found.users.iter().map(|row| row.id).collect();
         print::warn(format_args!(
-            "this is id {id}, the lowest and the only one that counts: the same name is also that of {}; \
-             remove the others with `jitsiprovs user remove --id ID`",
+            "this is id {id}, the lowest and the only one that the server uses: remove the other rows \
+             with this name ({}) with `jitsiprovs user remove --id ID`",
             listing::ids(&others),
         ));
     }
     Ok(())
 }
 
-/// What to store passwords as.
+/// The form in which to store passwords.
 fn storage(typed: Option<args::Hash>, format: PwdFmt) -> Result<Storage, ConfigError> {
     let storage = match typed {
         None => Storage::best_in(format),
@@ -130,15 +130,15 @@ fn storage(typed: Option<args::Hash>, format: PwdFmt) -> Result<Storage, ConfigE
     match storage.mistaken_in(format) {
         None => Ok(storage),
         Some(mistaken) => usage(format!(
-            "--hash {} under --pwd-fmt {}: a server with that --pwd-fmt would take what is stored for \
-             {mistaken}; leave out --hash, or give --pwd-fmt as your servers have it",
+            "--hash {} with --pwd-fmt {}: a server with that --pwd-fmt would take the stored password for \
+             {mistaken}; leave out --hash, or give the --pwd-fmt of your servers",
             storage.name(),
             Storage::Table(format).name(),
         )),
     }
 }
 
-/// Asks for the password and hashes it for the table.
+/// Asks for the password and returns the hash to store.
 fn hash(
     whose: &str,
     typed: &args::PasswordArgs,
@@ -162,7 +162,7 @@ struct ShownUser {
     /// `argon2id`, `md5`…; `none` without a password, `unusable` for one that
     /// never matches.
     stored_as: &'static str,
-    /// Whether this is the row that the server knows the user by.
+    /// Whether the server uses this row for the user.
     counts: bool,
 }
 
@@ -281,9 +281,9 @@ async fn remove(
     let gone = chosen(user, &known, all, id)?;
     let is_last = gone.len() == known.len();
     if with_rules && !is_last {
-        bail!("the rules are also those of the users of this name who stay: remove all with --all");
+        bail!("other rows of this user stay, and the rules belong to them too: remove all with --all");
     }
-    // As long as one user of the name stays, so do the rules.
+    // If another user with this name stays, the rules stay too.
     found.rules.retain(|_| is_last);
     let (goes, stays): (Vec<_>, Vec<_>) =
         found.rules.iter().partition(|own| with_rules && (!own.is_of_all || found.namesakes == 0));
@@ -301,7 +301,7 @@ async fn remove(
     let others: Vec<i64> = others.iter().map(|own| own.row.id).collect();
     if with_rules && !others.is_empty() {
         print::warn(format_args!(
-            "{} {}: another tenant has a user of that name too, and what is for all tenants is for both",
+            "{} {}: another tenant also has a user with that name, and rules for all tenants are for both",
             listing::rules_of(&others),
             stay(&others),
         ));
@@ -309,15 +309,15 @@ async fn remove(
     Ok(())
 }
 
-/// Which of the rows that are `user` go.
+/// The ids to remove, of the rows with the name `user`.
 fn chosen(user: &str, known: &[i64], all: bool, id: Option<i64>) -> anyhow::Result<Vec<i64>> {
     match id {
         Some(id) if !known.contains(&id) => {
-            bail!("id {id} is not {user}, who is {}: nothing was changed", listing::ids(known))
+            bail!("id {id} is not {user}, who has {}: nothing was changed", listing::ids(known))
         }
         Some(id) => Ok(vec![id]),
         None if known.len() > 1 && !all => bail!(
-            "{} are all {user}, and id {} is the one that counts: say --all for all of them, or --id for one",
+            "{} all have the name {user}, and the server uses id {}: use --all to remove all, or --id for one",
             listing::ids(known),
             known[0]
         ),
@@ -325,7 +325,7 @@ fn chosen(user: &str, known: &[i64], all: bool, id: Option<i64>) -> anyhow::Resu
     }
 }
 
-/// Warns of the rules of a user who is gone, which others may get now.
+/// Warns that other users may now get the rules of a removed user.
 fn warn_of_own_rules(name: &str, own: &[&Own], options: &Conventions) {
     let ids = |means: Means| -> Vec<i64> {
         own.iter().filter(|own| own.means == means).map(|own| own.row.id).collect()
@@ -333,8 +333,8 @@ fn warn_of_own_rules(name: &str, own: &[&Own], options: &Conventions) {
     let (bare, mut typed) = (ids(Means::Name), ids(Means::Typed));
     match sent_for(&options.comparison.fold(name)).filter(|_| !bare.is_empty()) {
         Some(known) => print::warn(format_args!(
-            "{} {}, and from now on any client that sends {name:?} for the {} may get what is written there: \
-             remove it with `jitsiprovs rule remove`",
+            "{} {}, and from now on may apply to any client that sends {name:?} for the {}: to remove rules, \
+             use `jitsiprovs rule remove`",
             listing::rules_of(&bare),
             stay(&bare),
             known.name(),
@@ -343,7 +343,7 @@ fn warn_of_own_rules(name: &str, own: &[&Own], options: &Conventions) {
     }
     if !typed.is_empty() {
         print::warn(format_args!(
-            "{} {}, for a user of that name to come",
+            "{} {}, and will apply to any new user with that name",
             listing::rules_of(&typed),
             stay(&typed)
         ));

@@ -1,4 +1,4 @@
-//! What options come to.
+//! Tests of the settings that options lead to.
 
 use super::*;
 use clap::Parser;

@@ -1,4 +1,4 @@
-//! `--from`: another database, to be read.
+//! `--from`: the other database that `import` reads.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,17 +13,17 @@ use crate::source::{self, DbAccount, Endpoint, Mysql, Queries, Source, Tls};
 /// What the other database is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OriginKind {
-    /// One of the original's or ours.
+    /// A database of the original program or of jitsiprovs.
     Jitsiprovs,
-    /// Kamailio's.
+    /// A database of Kamailio.
     Kamailio,
 }
 
 /// A database to import from.
 pub struct ImportOrigin {
-    /// To be read only.
+    /// The database. It is only read.
     pub source: Arc<dyn Source>,
-    /// What was typed, for errors.
+    /// The option as typed, for errors.
     pub named: String,
 }
 
@@ -44,7 +44,7 @@ impl ImportOrigin {
             OriginKind::Jitsiprovs => Queries::default(),
             OriginKind::Kamailio => Queries {
                 users: Some("SELECT username, domain, ha1 FROM subscriber".into()),
-                // It has no rules: six columns, no rows.
+                // Kamailio has no rules: this query has six columns and returns no rows.
                 rules: Some("SELECT 1, 1, 1, 1, 1, 1 FROM subscriber WHERE 1 = 0".into()),
             },
         };
@@ -59,21 +59,22 @@ impl ImportOrigin {
     }
 }
 
-/// `from` may hold a password, so it is not repeated until it is known to hold none.
+/// `from` may contain a password, so errors do not repeat it until that is ruled out.
 fn of_url(from: String, pwd_file: Option<PathBuf>, queries: Queries) -> Result<ImportOrigin, ConfigError> {
     let wrong = |why: &str| usage(format!("--from: {why}; write mysql://user@host:port/name"));
     let url = match Url::parse(&from) {
         Ok(url) if url.scheme() == "mysql" => url,
-        Ok(_) => return wrong("it has another scheme, and no SQLite file is called so"),
+        Ok(_) => return wrong("only mysql:// is supported, and a SQLite file is named without ://"),
         Err(why) => return wrong(&why.to_string()),
     };
     let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
     let user = decoded(url.username());
-    // What is behind a slash or a question mark in a password looks like the name.
+    // If a password contains a slash or a question mark, the URL ends its authority there,
+    // and the rest of the password looks like the name of the database.
     let is_cut = url.path().contains('@') || url.query().is_some() || url.fragment().is_some();
     if url.password().is_some() || user.contains(':') || is_cut {
-        // Everybody on this machine can read arguments.
-        return wrong("it holds a password, which belongs into the file that --from-pwd-file names");
+        // Everybody on this machine can read the arguments of a process.
+        return wrong("it contains a password, which belongs in a file named by --from-pwd-file");
     }
     let host = match url.host() {
         Some(Host::Domain(name)) if !name.is_empty() => decoded(name),

@@ -1,4 +1,4 @@
-//! What an import is to bring in: read from a file or from another database.
+//! Reads what to import, from a file or from another database.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -19,19 +19,19 @@ use crate::ops::transfer::properties_file::{self, Target, literal};
 use crate::ops::transfer::{self, csv_file, default_spriority, json_file, templatize};
 use crate::source::Which;
 
-/// What is to be there, each with its line; `None` for a table that the import is not
-/// about.
+/// The rows to import, each with its line; `None` for a table that the import does not
+/// edit.
 #[derive(Default)]
 pub(super) struct Wanted {
-    /// Where it is from, for errors.
+    /// The name of the file or database, for errors.
     pub named: String,
     pub users: Option<Vec<(u64, UserRow)>>,
     pub rules: Option<Vec<(u64, RuleRow)>>,
-    /// The tenant and the subject whose rules these are, if they are all of one.
+    /// The tenant and the subject of all these rules, if they share one.
     pub scope: Option<(String, String)>,
 }
 
-/// What properties become.
+/// The options that say how properties become rules.
 pub(super) struct Properties {
     pub domain: Option<String>,
     pub subject: Option<String>,
@@ -41,13 +41,13 @@ pub(super) struct Properties {
 }
 
 impl Properties {
-    /// Whether one of these options was given.
+    /// Whether any of these options was given.
     pub fn is_given(&self) -> bool {
         let Properties { domain, subject, spriority, templatize, is_template } = self;
         domain.is_some() || subject.is_some() || spriority.is_some() || templatize.is_some() || *is_template
     }
 
-    /// The rules that a file of properties becomes.
+    /// Turns a file of properties into rules.
     fn rules(
         &self,
         named: &str,
@@ -66,7 +66,7 @@ impl Properties {
         let rules = rules.with_context(|| named.to_owned())?;
         if rules.is_empty() && replace {
             bail!(
-                "{named}: there is no property in it, so --replace would only remove: use `jitsiprovs rule remove`"
+                "{named}: there is no property in it, so --replace would only remove rules: use `jitsiprovs rule remove`"
             );
         }
         Ok(Wanted { rules: Some(rules), scope: Some((domain, subject)), ..Wanted::default() })
@@ -74,10 +74,10 @@ impl Properties {
 }
 
 impl Wanted {
-    /// What the file says, or standard input.
+    /// Reads a file or standard input.
     ///
     /// # Errors
-    /// When it cannot be read, or the server could not use it.
+    /// When it cannot be read, or contains something that the server could not use.
     pub fn of_file(
         content: Content,
         file: Option<PathBuf>,
@@ -101,8 +101,7 @@ impl Wanted {
         Ok(Wanted { named, ..wanted })
     }
 
-    /// Users and rules of another database, without those that a server there could
-    /// not use.
+    /// Reads another database. Rows that a server could not use are left out.
     ///
     /// # Errors
     /// When they cannot be read.
@@ -130,13 +129,13 @@ impl Wanted {
         })
     }
 
-    /// The tables that it is about.
+    /// The tables that the import edits.
     pub fn tables(&self) -> impl Iterator<Item = Table> {
         let users = self.users.is_some().then_some(Table::UserAuth);
         users.into_iter().chain(self.rules.is_some().then_some(Table::JitsiProperty))
     }
 
-    /// Whether a rule that is there is one of those that the import is about.
+    /// Whether an existing rule is in the scope of the import.
     pub fn covers(&self, rule: Option<&RuleRow>, options: &Conventions) -> bool {
         let Some((domain, subject)) = &self.scope else { return self.rules.is_some() };
         let is_same = |one: &str, other: &str| options.comparison.fold(one) == options.comparison.fold(other);
@@ -146,7 +145,7 @@ impl Wanted {
     }
 }
 
-/// The file, or standard input.
+/// Reads the file, or standard input if there is none. Returns its name and its bytes.
 #[allow(clippy::disallowed_methods, reason = "a command serves nobody")]
 fn read(file: Option<&Path>) -> anyhow::Result<(String, Vec<u8>)> {
     match file.filter(|file| file.as_os_str() != "-") {
@@ -165,7 +164,7 @@ fn read(file: Option<&Path>) -> anyhow::Result<(String, Vec<u8>)> {
 
 type Templates = Vec<(u64, String, String)>;
 
-/// The properties of the file as templates; says what is not as it was.
+/// Turns the properties of the file into templates. Notes say what was changed.
 fn templates(
     text: &[u8],
     account: Option<(&str, &str)>,
@@ -173,7 +172,7 @@ fn templates(
 ) -> Result<Templates, transfer::FileError> {
     let (mut properties, doubles) = properties_file::parse(text)?;
     for properties_file::Double { key, lost, kept } in doubles {
-        note(format_args!("{key} is there twice: line {kept} counts, as in Java, not line {lost}"));
+        note(format_args!("{key} occurs twice: line {kept} counts and not line {lost}, as in Java"));
     }
     let identity = properties.extract_if(.., |property| {
         let read = client_key(property.key.as_bytes()).unwrap_or_default();
@@ -186,10 +185,10 @@ fn templates(
         Some((user, domain)) => {
             let templatized = templatize::LiteralAccount::new(user, domain).templatize(properties);
             let placeholders = counted(templatized.placeholders, "placeholder");
-            note(format_args!("{placeholders} in place of values of {user}@{domain}"));
+            note(format_args!("{placeholders} inserted in place of values of {user}@{domain}"));
             for key in &templatized.passwords {
                 note(format_args!(
-                    "{key} is the password that the client sends, not the one that was stored"
+                    "{key} is now the password that the client sends, instead of the stored one"
                 ));
             }
             templatized.templates
@@ -202,8 +201,8 @@ fn templates(
     let secrets = templates.iter().filter(|(_, key, value)| is_secret(key, value)).count();
     if secrets > 0 {
         note(format_args!(
-            "{} among the properties, which everyone with these rules will get: \
-             --templatize replaces the password of one account by each user's own; remove the others",
+            "{} among the properties, visible to everyone who gets these rules: \
+             --templatize replaces the password of one account with each user's own; remove the others",
             counted(secrets, "stored secret")
         ));
     }

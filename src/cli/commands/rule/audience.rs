@@ -1,4 +1,4 @@
-//! Who a rule is for, in words.
+//! Describes in words who a rule is for.
 
 use crate::cli::config::TableAccess;
 use crate::cli::edit_session;
@@ -8,16 +8,16 @@ use crate::core::params::Known;
 use crate::core::subject::{Subject, TypedBy, WrittenSubject, sent_for};
 use crate::source::Which;
 
-/// What the tables say about the subject of a rule.
+/// Facts from the tables about the subject of a rule.
 #[derive(Default)]
 struct SubjectFacts {
-    /// A user has this name, where the rule applies.
+    /// A user in the rule's tenants has this name.
     is_user: bool,
-    /// It is the domain of a tenant.
+    /// The subject is the domain of a tenant.
     is_domain: bool,
 }
 
-/// Says who `row` is for. `look` gets all rules on the way.
+/// Describes who `row` is for. Also calls `look` with every rule in the table.
 ///
 /// # Errors
 /// When the tables cannot be read.
@@ -49,13 +49,13 @@ pub(super) async fn audience(
 
 fn words(written: &WrittenSubject<'_>, tenant: &str, facts: &SubjectFacts) -> String {
     let value = written.value();
-    let sender = |param: &str| format!("whoever sends {value:?} for {param}, of {tenant}");
+    let sender = |param: &str| format!("clients of {tenant} that send {value:?} for {param}");
     let user = || match facts.is_user {
         true => format!("the user {value} of {tenant}"),
         false => format!("the user {value} of {tenant}, who does not exist yet"),
     };
     match &written.subject {
-        None => "nobody, as the subject is empty".into(),
+        None => "nobody, because the subject is empty".into(),
         Some(Subject::Everyone) => format!("everyone of {tenant}"),
         Some(Subject::Word(word)) => {
             let is_sent = |known: &Known| !facts.is_user && (*known != Known::Domain || facts.is_domain);

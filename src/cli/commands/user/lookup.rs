@@ -1,4 +1,4 @@
-//! A user in the tables: their rows, and the rules that are theirs.
+//! Finds a user's rows and the user's own rules in the tables.
 
 use anyhow::bail;
 
@@ -10,31 +10,31 @@ use crate::core::names::Folded;
 use crate::core::subject::Means;
 use crate::source::Which;
 
-/// Who is looked for, in the way names are compared.
+/// The user to look for. Name and domain are folded, so that they can be compared.
 pub struct UserLookup<'o> {
     name: Folded,
     domain: Folded,
     options: &'o Conventions,
 }
 
-/// What there is of them.
+/// What the tables contain about a user.
 #[derive(Default)]
 pub struct UserRecords {
-    /// The rows that are this user, the lowest id, which counts, first.
+    /// The rows with this user's name, by id. The server uses only the first.
     pub users: Vec<UserRow>,
     /// How many rows of other tenants have the same name.
     pub namesakes: usize,
-    /// The rules that are this user's, whether or not there is such a user.
+    /// The user's own rules. They may exist even if the user does not.
     pub rules: Vec<Own>,
 }
 
-/// A rule that is a user's own.
+/// A rule whose subject is the user.
 pub struct Own {
     /// The rule.
     pub row: RuleRow,
-    /// How it says so.
+    /// How its subject names the user.
     pub means: Means,
-    /// Whether it is for users of this name in all tenants.
+    /// Whether it applies to users with this name in all tenants.
     pub is_of_all: bool,
 }
 
@@ -44,7 +44,7 @@ impl<'o> UserLookup<'o> {
         UserLookup { name: fold(name), domain: fold(domain), options }
     }
 
-    /// Looks through the tables.
+    /// Searches the tables.
     ///
     /// # Errors
     /// When they cannot be read.
@@ -54,7 +54,7 @@ impl<'o> UserLookup<'o> {
         Ok(found)
     }
 
-    /// The same in a transaction, before it edits.
+    /// Searches the tables in a transaction that edits them later.
     ///
     /// # Errors
     /// When they cannot be read.
@@ -98,10 +98,10 @@ pub fn name(row: &UserRow) -> String {
 }
 
 impl UserRecords {
-    /// Finds out whether the name is free.
+    /// Checks that the user does not exist yet.
     ///
     /// # Errors
-    /// When there is such a user.
+    /// When the user exists.
     pub fn must_be_new(&self) -> anyhow::Result<()> {
         match self.users.first() {
             Some(known) => bail!(
@@ -113,13 +113,13 @@ impl UserRecords {
         }
     }
 
-    /// Finds out whether there is such a user.
+    /// Checks that the user exists.
     ///
     /// # Errors
-    /// When there is none.
+    /// When the user does not exist.
     pub fn must_be_there(&self, user: &str) -> anyhow::Result<()> {
         match self.users.is_empty() {
-            true => bail!("there is no user {user}: `jitsiprovs user list` shows those there are"),
+            true => bail!("there is no user {user}: `jitsiprovs user list` shows all users"),
             false => Ok(()),
         }
     }
