@@ -408,7 +408,7 @@ fn a_database_of_the_original_or_of_a_kamailio_comes_in_whole() {
             "users: 2 added, 0 changed, 0 removed, 0 as they were\nrules: 3 added, 0 changed, 0 removed, 0 as they were\n",
             "{noted}"
         );
-        assert!(noted.contains("user_auth id 3: ALICE@a.org is the same name as that of id 2"), "{noted}");
+        assert!(noted.contains("user_auth id 3: ALICE@a.org has the same name as id 2"), "{noted}");
         assert!(noted.contains("user_auth id 4: ") && noted.lines().count() == 2, "{noted}");
         assert_eq!(tables.text(&["export", "users"]), format!("{HEADS}alice,a.org,A\nbob,a.org,B\n"));
         let rules = ",default,,10,first,\n,default,10,10,second,${username}\n,default,10,10,second,twice\n";

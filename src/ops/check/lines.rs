@@ -189,14 +189,14 @@ fn of_rule(rule: RuleRef<'_>, key: &KeyFacts, options: &Conventions, report: &mu
     if key.is_logged && (has_password || key.name.hides(&value.sample("x"))) {
         let what = if has_password { "the user's password" } else { "what looks like a secret" };
         let what = format!(
-            "the client writes {what} to its log, since the key does not end in `.PASSWORD`: \
+            "the client writes {what} to its log, because the key does not end in `.PASSWORD`: \
              use a key that does, if the client has one"
         );
         report.add_rule(Code::LoggedSecret, id, what);
     }
     if key.is_mandatory && properties::client_value(value.head()).trim().eq_ignore_ascii_case("true") {
         let what = "MANDATORY stops clients from starting while the server is out of reach: \
-                    remove it unless that is meant";
+                    remove it unless you intend this";
         report.add_rule(Code::Mandatory, id, what);
     }
 }

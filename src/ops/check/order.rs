@@ -93,7 +93,7 @@ fn ties(rules: &RuleTable<'_>, equal: &[Fact], report: &mut CheckReport) {
         if let Some(winner) = winner {
             let why = format!(
                 "id {} has the same key and priorities and may apply to the same client: only the id decides; \
-                 give the one that is to win smaller priorities",
+                 give smaller priorities to the one that should win",
                 winner.order.id
             );
             report.add_rule(Code::Tie, fact.order.id, why);

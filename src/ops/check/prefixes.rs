@@ -60,7 +60,7 @@ fn forgotten(acting: &Acting<'_>, report: &mut CheckReport) {
         let forgotten: Vec<&str> = forgotten.collect();
         if !forgotten.is_empty() {
             let what = format!(
-                "the client removes what it knows itself by, or where it is provisioned from ({}): \
+                "the client removes its identity, or the place from which it is provisioned ({}): \
                  add net.java.sip.communicator.UUID and net.java.sip.communicator.plugin.provisioning.",
                 forgotten.join(", ")
             );
@@ -72,8 +72,8 @@ fn forgotten(acting: &Acting<'_>, report: &mut CheckReport) {
         let Some(forgotten) = IDENTITY.iter().find(is_gone) else { continue };
         for actor in acting.removers(key) {
             let what = format!(
-                "the client removes what it knows itself by, or where it is provisioned from ({forgotten}): \
-                 remove what is below this one by one"
+                "the client removes its identity, or the place from which it is provisioned ({forgotten}): \
+                 remove the keys below this key individually"
             );
             report.add_rule(Code::NullForgets, actor.fact.order.id, what);
         }

@@ -43,7 +43,7 @@ pub(super) fn check(snapshot: &Snapshot, settings: &CheckSettings, report: &mut 
             }
             if named.name() == b"default" {
                 let what = "the subject `default` is everyone and not this user: write `username=default` \
-                            where the user is meant";
+                            to mean the user";
                 report.add(Code::AmbiguousSubject, Table::UserAuth, id, what);
             }
         }

@@ -106,16 +106,13 @@ fn places(heads: &StringRecord, columns: &[Column]) -> Result<Vec<Option<usize>>
         // The names of the tables' own columns are accepted too, because dumps use them.
         let named = columns.iter().position(|column| [column.file_name, column.name].contains(&head));
         // The text is not shown: if the first line is a user, it may be a password.
-        let column =
-            named.ok_or(format!("column {} has no known name: the first line must be {all}", place + 1))?;
+        let column = named.ok_or(format!("column {} has no known name: known names are {all}", place + 1))?;
         if places[column].replace(place).is_some() {
             return Err(format!("two columns `{head}`: leave out one"));
         }
     }
     match columns.iter().zip(&places).find(|(column, place)| column.is_required && place.is_none()) {
-        Some((column, _)) => {
-            Err(format!("there is no column `{}`: the first line must be {all}", column.file_name))
-        }
+        Some((column, _)) => Err(format!("there is no column `{}`: known names are {all}", column.file_name)),
         None => Ok(places),
     }
 }

@@ -37,8 +37,7 @@ pub fn usable<T: Item>(rows: Vec<T>, options: &Conventions) -> (Vec<T>, Vec<Stri
             }
             Entry::Occupied(first) => {
                 let (table, label) = (T::TABLE, item.label(options));
-                left_out
-                    .push(format!("{table} id {id}: {label} is the same name as that of id {}", first.get()));
+                left_out.push(format!("{table} id {id}: {label} has the same name as id {}", first.get()));
                 false
             }
         });
