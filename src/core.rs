@@ -1,4 +1,4 @@
-//! Values and rules: no files, no network, no clock.
+//! Values and rules. Nothing here uses files, the network or a clock.
 
 pub mod cell;
 pub mod client;

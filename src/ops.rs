@@ -1,4 +1,4 @@
-//! What the operators' commands compute, without a terminal and without files.
+//! The operators' commands without their input and output: nothing here uses a terminal or files.
 
 pub mod check;
 pub mod compare;

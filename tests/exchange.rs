@@ -401,6 +401,10 @@ fn a_database_of_the_original_or_of_a_kamailio_comes_in_whole() {
          INSERT INTO subscriber (username, domain, ha1) VALUES ('carol', 'sip.org', '0123456789abcdef0123456789abcdef')",
     );
     for tables in Tables::both() {
+        let missing = tables.run(&["import", "database", "--from", "/no/such/file.db"]);
+        let why = stderr(&missing);
+        // The options of the database that is written to do not help.
+        assert!(why.contains("--from /no/such/file.db") && !why.contains("--db-"), "{why}");
         let output = tables.run(&["import", "database", "--from", from, "--pwd-fmt", "plain"]);
         let (said, noted) = (String::from_utf8_lossy(&output.stdout).into_owned(), stderr(&output));
         assert_eq!(
@@ -408,7 +412,7 @@ fn a_database_of_the_original_or_of_a_kamailio_comes_in_whole() {
             "users: 2 added, 0 changed, 0 removed, 0 as they were\nrules: 3 added, 0 changed, 0 removed, 0 as they were\n",
             "{noted}"
         );
-        assert!(noted.contains("user_auth id 3: ALICE@a.org is the same name as that of id 2"), "{noted}");
+        assert!(noted.contains("user_auth id 3: ALICE@a.org has the same name as id 2"), "{noted}");
         assert!(noted.contains("user_auth id 4: ") && noted.lines().count() == 2, "{noted}");
         assert_eq!(tables.text(&["export", "users"]), format!("{HEADS}alice,a.org,A\nbob,a.org,B\n"));
         let rules = ",default,,10,first,\n,default,10,10,second,${username}\n,default,10,10,second,twice\n";

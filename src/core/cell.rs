@@ -6,9 +6,8 @@ use serde::{Deserialize, Serialize};
 
 /// One column of one row, as the database stores it.
 ///
-/// The original's tables are nullable throughout and SQLite columns hold any
-/// type, so nothing is assumed here; the snapshot's builder decides what is
-/// usable and reports the rest.
+/// All columns of the original's tables are nullable, and SQLite columns hold any type. So
+/// nothing is assumed here: the snapshot's builder decides what is usable and reports the rest.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Cell {
     /// SQL `NULL`.
@@ -35,8 +34,8 @@ impl Cell {
         }
     }
 
-    /// The column as it is shown: empty for `NULL`; bytes that are not UTF-8 as far as they
-    /// can be read.
+    /// The column for display. `NULL` is empty, and bytes that are not UTF-8 are replaced by
+    /// U+FFFD.
     pub fn shown(&self) -> Cow<'_, str> {
         match self {
             Cell::Null => Cow::Borrowed(""),
@@ -48,7 +47,7 @@ impl Cell {
     /// The column as a whole number; `None` for `NULL`.
     ///
     /// # Errors
-    /// When it is no decimal number of 64 bits.
+    /// When it is not a decimal number of 64 bits.
     pub fn int(&self) -> Result<Option<i64>, NotANumber> {
         match self {
             Cell::Null => Ok(None),
@@ -78,7 +77,7 @@ impl From<i64> for Cell {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotUtf8;
 
-/// A [`Cell`] that holds no whole number.
+/// A [`Cell`] that does not hold a whole number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotANumber;
 

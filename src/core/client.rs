@@ -1,26 +1,27 @@
-//! What the client does with certain properties, by their keys.
+//! Property keys that have a special meaning for the client.
 
-/// What a client knows itself by, and where it is provisioned from: keys that are
-/// each client's own.
+/// The client's identity, and the place from which it is provisioned. Each client has its own
+/// values for these keys.
 pub const IDENTITY: [&str; 3] = [
     "net.java.sip.communicator.UUID",
     "net.java.sip.communicator.plugin.provisioning.METHOD",
     "net.java.sip.communicator.plugin.provisioning.URL",
 ];
 
-/// A list of prefixes, with `|` between them: the client removes every property that
-/// begins with none of them.
+/// A list of prefixes, separated by `|`. The client removes every property whose key begins with
+/// none of them.
 pub const ENFORCE_PREFIX: &str = "provisioning.ENFORCE_PREFIX";
 
-/// Such a list too: the client ignores what comes after it and begins with none.
+/// A list in the same format. The client ignores later properties whose keys begin with none of
+/// the prefixes.
 pub const ALLOW_PREFIX: &str = "provisioning.ALLOW_PREFIX";
 
-/// Set to `true`, the client does not start while the server is out of reach.
+/// If this is `true`, the client does not start while the server cannot be reached.
 pub const MANDATORY: &str = "net.java.sip.communicator.plugin.provisioning.MANDATORY";
 
 /// The client does not log the values of keys that end with this.
 pub const UNLOGGED: &str = ".PASSWORD";
 
-/// What begins with this is a system property of Java, and none of the client's: the
-/// client asks `ALLOW_PREFIX` before it looks at that.
+/// Keys with this prefix set system properties of Java, not properties of the client. The client
+/// checks `ALLOW_PREFIX` before it looks at this prefix.
 pub const SYSTEM: &str = "${system}.";

@@ -1,29 +1,29 @@
-//! The columns of the two tables, each named once.
+//! The columns of the two tables. Each column is defined once.
 //!
-//! Statements, files, edits, the state file and the digests of nodes go by these
-//! lists. A new column goes at the end of its list; what the server makes of it is
-//! decided in [`snapshot`](crate::snapshot).
+//! Statements, files, edits, the state file and the digests of nodes all use these lists. A new
+//! column goes at the end of its list; [`snapshot`](crate::snapshot) decides what the server does
+//! with it.
 
 use serde::{Deserialize, Serialize};
 
 use super::cell::Cell;
 
-/// What a column of a table is called and holds.
+/// The name of a column and the type of its cells.
 #[derive(Debug)]
 pub struct Column {
     /// Its name in the database.
     pub name: &'static str,
     /// Its name in CSV and JSON files. Files may use the database's name too.
     pub file_name: &'static str,
-    /// What its cells are.
+    /// The type of its cells.
     pub holds: Holds,
-    /// Whether a file must have it.
+    /// Whether a file must have this column.
     pub is_required: bool,
-    /// Whether the original's table has it too.
+    /// Whether the original's table has this column too.
     pub is_original: bool,
 }
 
-/// What the cells of a column are.
+/// The type of the cells of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holds {
     /// Text.
@@ -66,17 +66,17 @@ macro_rules! row {
         }
 
         impl $row {
-            /// Its columns besides the id, in the order of [`Self::cells`].
+            /// The columns besides the id, in the order of [`Self::cells`].
             pub const COLUMNS: &[Column] = &[$($column),+];
 
-            /// A row from its cells. Those that are missing at the end are `NULL`.
+            /// Creates a row from its cells. Cells that are missing at the end are `NULL`.
             pub fn from_cells(id: i64, cells: impl IntoIterator<Item = Cell>) -> Self {
                 let mut cells = cells.into_iter();
                 $(let $field = cells.next().unwrap_or(Cell::Null);)+
                 $row { id, $($field),+ }
             }
 
-            /// What it says in each column.
+            /// The cells, in the order of [`Self::COLUMNS`].
             pub fn cells(&self) -> [&Cell; Self::COLUMNS.len()] {
                 [$(&self.$field),+]
             }
@@ -87,12 +87,11 @@ macro_rules! row {
 row! {
     /// A row of `user_auth`. It holds a password, so it does not implement `Debug`.
     UserRow:
-    /// The name the user signs in with.
+    /// The name with which the user signs in.
     username: Column::new("username").required();
     /// The tenant the user belongs to.
     domain: Column::new("domain").required();
-    /// The password in the format that the operator chose for all, or a hash that names
-    /// its own format.
+    /// The password, either in the format of `--pwd-fmt` or as a hash that names its own format.
     password: Column::new("password").required();
 }
 
@@ -100,13 +99,13 @@ row! {
     /// A row of `jitsi_property`. Values may hold passwords, so it does not implement
     /// `Debug`.
     RuleRow:
-    /// The tenant the rule applies to; `NULL` or empty for all.
+    /// The tenant to which the rule applies; `NULL` or empty for all tenants.
     domain: Column::new("domain").added();
-    /// The clients it applies to: `default`, a username, or `param=value`.
+    /// The clients to which the rule applies: `default`, a username, or `param=value`.
     subject: Column::new("subject").required();
-    /// Sorts first; the smallest wins.
+    /// The first sort key; the smallest number wins.
     spriority: Column::new("spriority").number();
-    /// Sorts second; the smallest wins.
+    /// The second sort key; the smallest number wins.
     ppriority: Column::new("ppriority").number();
     /// Template of the property's key, in `.properties` syntax.
     key: Column::new("property_key").called("key").required();
@@ -122,7 +121,7 @@ impl ColumnSet {
     /// All columns.
     pub const ALL: ColumnSet = ColumnSet(u32::MAX);
 
-    /// The columns, in their order, for which there is a `true` here.
+    /// Takes one flag for each column, in order. The set has the columns whose flag is `true`.
     pub fn of(are_in: impl IntoIterator<Item = bool>) -> ColumnSet {
         let bits = are_in.into_iter().enumerate().map(|(at, is_in)| u32::from(is_in) << at);
         ColumnSet(bits.fold(0, |all, bit| all | bit))
@@ -133,17 +132,18 @@ impl ColumnSet {
         (0..u32::BITS).map(move |at| self.0 & 1 << at != 0)
     }
 
-    /// Whether there are none.
+    /// Whether the set is empty.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// The columns that are in both.
+    /// The columns that are in both sets.
     pub fn and(self, other: ColumnSet) -> ColumnSet {
         ColumnSet(self.0 & other.0)
     }
 
-    /// Picks from one thing for each column, in their order, the things of these columns.
+    /// Takes one item for each column, in order, and returns the items of the columns in this
+    /// set.
     pub fn pick<T>(self, all: impl IntoIterator<Item = T>) -> impl Iterator<Item = T> {
         all.into_iter().zip(self.flags()).filter(|(_, is_in)| *is_in).map(|(picked, _)| picked)
     }

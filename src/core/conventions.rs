@@ -1,20 +1,19 @@
-//! How the stored rows are to be understood: what the operator chose once for all of them.
+//! The operator's settings that decide how all stored rows are read.
 
 use crate::core::credential::PwdFmt;
 use crate::core::names::Comparison;
 use crate::core::params::{Aliases, built_in_aliases};
 
-/// How stored rows are to be understood.
+/// How stored rows are read.
 #[derive(Debug, Clone)]
 pub struct Conventions {
     /// How names are compared (`--case-sensitive`).
     pub comparison: Comparison,
     /// How passwords are stored (`--pwd-fmt`).
     pub pwd_fmt: PwdFmt,
-    /// The realm in `ha1` digests (`--realm`); the user's domain if `None`.
+    /// The realm in `ha1` digests (`--realm`). If `None`, the user's domain is the realm.
     pub realm: Option<String>,
-    /// What else parameters are called, in typed subjects as in requests
-    /// (`--param-alias`).
+    /// Other names of parameters, in typed subjects and in requests (`--param-alias`).
     pub aliases: Aliases,
 }
 

@@ -1,8 +1,8 @@
-//! Stored passwords: parsed once at load, verified per request.
+//! Stored passwords. They are parsed once at load and verified at each request.
 //!
-//! The fast forms (plain, md5, ha1) are verified at once, in constant time. A slow hash
-//! (argon2id, bcrypt, SHA-crypt) is returned to the caller, who verifies it on a blocking
-//! thread. Its credential remembers a right password, until the row changes.
+//! The fast forms (plain, md5, ha1) are verified immediately, in constant time. A slow hash
+//! (argon2id, bcrypt, SHA-crypt) is returned to the caller, who verifies it on a blocking thread.
+//! A slow hash remembers the right password until the row changes.
 
 mod foreign;
 mod making;
@@ -25,15 +25,15 @@ pub use wrong::{Guess, WrongPasswords};
 
 use slow::Scheme;
 
-/// How `user_auth.password` is stored unless it describes itself (`--pwd-fmt`).
+/// The format of `user_auth.password`, unless the stored hash names its own (`--pwd-fmt`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PwdFmt {
-    /// Hexadecimal md5 of the password, either case, as the original had it.
+    /// Hexadecimal md5 of the password in upper or lower case, as in the original.
     #[default]
     Md5,
     /// The password itself.
     Plain,
-    /// Hexadecimal md5 of `username:realm:password`, as SIP servers keep it.
+    /// Hexadecimal md5 of `username:realm:password`, as SIP servers store it.
     Ha1,
     /// Hexadecimal SHA-256 of `username:realm:password`.
     Ha1Sha256,
@@ -45,29 +45,29 @@ pub enum UnusableHash {
     /// `NULL` or empty.
     #[error("no password is stored, so nobody can sign in with it: set one with `jitsiprovs user passwd`")]
     Empty,
-    /// Not of the format of `--pwd-fmt`, nor one that describes itself.
+    /// Neither in the format of `--pwd-fmt` nor a hash that names its own format.
     #[error(
         "the stored password is neither in the configured format nor a hash that names its own: set the password again with `jitsiprovs user passwd`"
     )]
     Unknown,
-    /// A hash of a kind that is not verified here. If it were taken for a plain password, its
-    /// text would sign in.
+    /// A hash of a kind that this server cannot verify. It must not be taken for a plain
+    /// password: otherwise anybody who reads the table could sign in with the hash itself.
     #[error(
-        "the stored password is a hash of a kind that is not known here, so nobody can sign in with it: set the password with `jitsiprovs user passwd`"
+        "the stored password is a hash of an unknown kind, so nobody can sign in with it: set the password with `jitsiprovs user passwd`"
     )]
     Foreign,
     /// It begins like a hash that names its format, but is not valid.
     #[error("the stored {0} hash is damaged: set the password again with `jitsiprovs user passwd`")]
     Damaged(&'static str),
-    /// Verifying it would take seconds, or gigabytes.
+    /// Verifying it would take seconds of processor time or gigabytes of memory.
     #[error(
-        "the stored {0} hash asks for more work than one sign-in may cost: set the password again with `jitsiprovs user passwd`"
+        "the stored {0} hash takes more work to verify than one sign-in may cost: set the password again with `jitsiprovs user passwd`"
     )]
     TooCostly(&'static str),
 }
 
 impl UnusableHash {
-    /// What kind of finding it is.
+    /// The code of the finding.
     pub fn code(self) -> Code {
         match self {
             UnusableHash::Empty => Code::NoPassword,
@@ -79,14 +79,14 @@ impl UnusableHash {
     }
 }
 
-/// A stored password, ready to be compared. Its `Debug` shows the form only.
+/// A parsed password that can be compared. Its `Debug` shows only the form.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credential(Form);
 
 #[derive(Clone, PartialEq, Eq)]
 enum Form {
     Never,
-    /// Keyed digest, so that the password itself is not kept in memory.
+    /// A keyed digest, so that the password itself is not kept in memory.
     Plain(Tag),
     Md5([u8; 16]),
     Ha1(Arc<Ha1>),
@@ -106,8 +106,8 @@ enum Ha1Digest {
     Sha256([u8; 32]),
 }
 
-/// The longest password in bytes that a slow hash is computed of. SHA-crypt
-/// takes seconds for some kilobytes, and anybody can send them.
+/// The longest password, in bytes, for which a slow hash is computed. SHA-crypt takes seconds for
+/// a few kilobytes, and anybody can send them.
 const MAX_SLOW_PASSWORD: usize = 256;
 
 const MD5_OF_NOTHING: &str = "d41d8cd98f00b204e9800998ecf8427e";
@@ -122,7 +122,7 @@ pub enum Verdict {
     Ask(Arc<SlowHash>),
 }
 
-/// A keyed digest under a key that only this process knows.
+/// A digest with a key that only this process knows.
 type Tag = [u8; 16];
 
 fn tag(password: &str) -> Tag {
@@ -130,7 +130,7 @@ fn tag(password: &str) -> Tag {
     truncated(KEYED.clone().chain_update(password))
 }
 
-/// A digest with a new key.
+/// Starts a digest with a new random key.
 fn keyed() -> Hmac<Sha256> {
     let mut key = [0; 32];
     getrandom::fill(&mut key).expect("the system has random numbers");
@@ -143,7 +143,7 @@ fn truncated(digest: Hmac<Sha256>) -> Tag {
     tag
 }
 
-/// The user of a stored password. Only `ha1` needs it, where it is part of the digest.
+/// The user to whom a stored password belongs. Only `ha1` uses it, as a part of the digest.
 #[derive(Debug, Clone, Copy)]
 pub struct Owner<'a> {
     /// The username as stored.
@@ -159,7 +159,7 @@ impl Credential {
     /// Parses a stored password.
     ///
     /// # Errors
-    /// When no password could ever match it. The error never shows it.
+    /// When no password can ever match it. The error never shows the stored text.
     pub fn parse(stored: &str, format: PwdFmt, owner: Owner<'_>) -> Result<Credential, UnusableHash> {
         if stored.is_empty() {
             return Err(UnusableHash::Empty);
@@ -192,7 +192,7 @@ impl Credential {
             Form::Plain(stored) => tag(password).ct_eq(stored).into(),
             Form::Md5(stored) => md5::compute(password).0.ct_eq(stored).into(),
             Form::Ha1(ha1) => ha1.verify(password),
-            // For decoys too, since the work may grow with the length.
+            // This also applies to decoys, because the work may grow with the length.
             Form::Slow(_) if password.len() > MAX_SLOW_PASSWORD => false,
             Form::Slow(slow) if slow.is_proven(password) => true,
             Form::Slow(slow) => return Verdict::Ask(slow.clone()),
@@ -200,13 +200,14 @@ impl Credential {
         if right { Verdict::Right } else { Verdict::Wrong }
     }
 
-    /// Whether some password can match it.
+    /// Whether any password can match it.
     pub fn is_usable(&self) -> bool {
         !matches!(self.0, Form::Never)
     }
 
-    /// A credential that takes as long to verify and remembers nothing. An unknown user is
-    /// compared with it, so that the time does not show that the user is unknown.
+    /// A credential that takes as long to verify and remembers nothing. The password of an
+    /// unknown user is compared with a decoy, so that the response time does not reveal that the
+    /// user is unknown.
     pub fn decoy(&self) -> Credential {
         match &self.0 {
             Form::Slow(slow) => Credential(Form::Slow(Arc::new(slow.unproven()))),
@@ -214,7 +215,7 @@ impl Credential {
         }
     }
 
-    /// Forms of the same kind take the same time to verify.
+    /// The kind of the form. Forms of the same kind take the same time to verify.
     pub fn kind(&self) -> HashKind {
         match &self.0 {
             Form::Never => HashKind(0, String::new()),
@@ -226,7 +227,7 @@ impl Credential {
         }
     }
 
-    /// Keeps what `old` remembers, if it has the same stored hash.
+    /// Takes over what `old` remembers, if both have the same stored hash.
     pub fn inherit(&mut self, old: &Credential) {
         if let (Form::Slow(new), Form::Slow(old)) = (&mut self.0, &old.0)
             && new.hash == old.hash
@@ -235,7 +236,7 @@ impl Credential {
         }
     }
 
-    /// Bytes of memory behind it, its own size left out.
+    /// Bytes that it uses on the heap, without its own size.
     pub fn heap_bytes(&self) -> usize {
         match &self.0 {
             Form::Never | Form::Plain(_) | Form::Md5(_) => 0,
@@ -257,7 +258,7 @@ impl std::fmt::Debug for Credential {
     }
 }
 
-/// See [`Credential::kind`].
+/// The kind of a credential, for [`Credential::kind`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HashKind(u8, String);
 

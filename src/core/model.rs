@@ -1,4 +1,4 @@
-//! The tables, their rows, and what becomes of rows.
+//! The tables, their rows, and changes of rows.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ pub enum Table {
 }
 
 impl Table {
-    /// Both of them.
+    /// Both tables.
     pub const ALL: [Table; 2] = [Table::UserAuth, Table::JitsiProperty];
 
     /// Its columns besides the id.
@@ -54,7 +54,7 @@ pub enum Row {
 }
 
 impl Row {
-    /// A row of `table` from its cells, in the order of [`Table::columns`]. Those that
+    /// Creates a row of `table` from its cells, in the order of [`Table::columns`]. Cells that
     /// are missing at the end are `NULL`.
     pub fn from_cells(table: Table, id: i64, cells: impl IntoIterator<Item = Cell>) -> Row {
         match table {
@@ -71,7 +71,7 @@ impl Row {
         }
     }
 
-    /// Its id, by which it is known in its table.
+    /// Its id, which is unique in its table.
     pub fn id(&self) -> i64 {
         match self {
             Row::User(row) => row.id,
@@ -79,7 +79,7 @@ impl Row {
         }
     }
 
-    /// The same with another id.
+    /// The same row with another id.
     pub fn with_id(mut self, id: i64) -> Row {
         match &mut self {
             Row::User(row) => row.id = id,
@@ -88,7 +88,7 @@ impl Row {
         self
     }
 
-    /// What it says, in the order of [`Table::columns`].
+    /// Its cells, in the order of [`Table::columns`].
     pub fn cells(&self) -> impl Iterator<Item = &Cell> + Clone {
         let (user, rule) = match self {
             Row::User(row) => (Some(row.cells()), None),
@@ -109,29 +109,29 @@ impl fmt::Debug for Row {
     }
 }
 
-/// What became of one row.
+/// A change of one row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
-    /// It is new, or it has changed.
+    /// The row is new or has changed.
     Put(Row),
-    /// It is no longer there.
+    /// The row no longer exists.
     Gone(Table, i64),
 }
 
 /// An edit of one row. It may hold a password, so it does not implement `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Edit {
-    /// Adds a row. The database gives it its id; the id in the row does not count.
+    /// Adds a row. The database assigns the id; the id in the row is ignored.
     Add(Row),
-    /// Writes these columns of the row with this id. What others write in the other
-    /// columns stays.
+    /// Writes these columns of the row with this id. The other columns stay as they are in the
+    /// database.
     Set(Row, ColumnSet),
     /// Removes the row with this id.
     Remove(Table, i64),
 }
 
 impl Edit {
-    /// The table it edits.
+    /// The table that it edits.
     pub fn table(&self) -> Table {
         match self {
             Edit::Add(row) | Edit::Set(row, _) => row.table(),
@@ -139,7 +139,7 @@ impl Edit {
         }
     }
 
-    /// The id of the row that must exist.
+    /// The id of the row that must exist; `None` for an added row.
     pub fn id(&self) -> Option<i64> {
         match self {
             Edit::Add(_) => None,

@@ -1,19 +1,19 @@
-//! Names as they are compared: tenants, users and subjects.
+//! How names of tenants, users and subjects are compared.
 
 use smallvec::SmallVec;
 
 /// How names are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Comparison {
-    /// Case (Unicode simple folding) and trailing spaces do not count, as on
-    /// MySQL's default collation.
+    /// Ignore case (Unicode simple folding) and trailing spaces, as MySQL's default collation
+    /// does.
     #[default]
     Folded,
     /// Byte for byte (`--case-sensitive`).
     Exact,
 }
 
-/// A name in the form in which equal names are equal bytes.
+/// A name in a form in which names that count as equal have equal bytes.
 pub type Folded = SmallVec<[u8; 64]>;
 
 impl Comparison {

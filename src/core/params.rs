@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// The parameters a Jitsi client can fill by itself and whose values select
-/// rules (`ProvisioningServiceImpl` of the client, plus `domain`).
+/// The parameters that a Jitsi client can fill by itself and whose values select rules
+/// (`ProvisioningServiceImpl` of the client, plus `domain`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "the names are the parameters' names")]
 pub enum Known {
@@ -70,31 +70,30 @@ impl Known {
     }
 }
 
-/// What the client sends for a password that it does not have.
+/// The client sends this text if it does not have a password.
 pub const UNFILLED_PASSWORD: &str = "${password}";
 
 /// Other names of known parameters.
 pub type Aliases = Vec<(String, Known)>;
 
-/// The aliases that are there without being asked for: names that Jitsi's own
-/// documentation uses in its example of a URL.
+/// The aliases that need no option: names that the example URL in Jitsi's own documentation uses.
 pub fn built_in_aliases() -> Aliases {
     [("user", Known::Username), ("pass", Known::Password), ("os", Known::Osname), ("hw", Known::Hwaddr)]
         .map(|(alias, known)| (alias.to_owned(), known))
         .into()
 }
 
-/// A parameter's name: one of the [`Known`], or the operator's own.
+/// The name of a parameter: a [`Known`] one or one of the operator's own.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ParamName {
-    /// One that clients fill by themselves.
+    /// A parameter that clients fill by themselves.
     Known(Known),
-    /// One that the operator wrote into the client's URL.
+    /// A parameter that the operator wrote into the client's URL.
     Other(Box<str>),
 }
 
 impl ParamName {
-    /// Sorts `name` into known and other.
+    /// Creates a known name if `name` is one.
     pub fn new(name: &str) -> Self {
         match Known::from_name(name) {
             Some(known) => ParamName::Known(known),
@@ -117,13 +116,12 @@ pub fn begins_name(byte: u8) -> bool {
     byte.is_ascii_alphabetic() || byte == b'_'
 }
 
-/// Whether `byte` can continue a parameter name in a template's braces.
+/// Whether `byte` can continue a parameter name inside a template's braces.
 pub fn continues_name(byte: u8) -> bool {
     begins_name(byte) || byte.is_ascii_digit() || byte == b'.'
 }
 
-/// The parameters of one request. They include the password, so `Debug` shows
-/// only how many there are.
+/// The parameters of one request. They include the password, so `Debug` shows only their number.
 #[derive(Clone, Default)]
 pub struct Params {
     known: [Option<String>; Known::ALL.len()],
@@ -149,7 +147,7 @@ impl Params {
         self.known[name as usize].as_deref()
     }
 
-    /// Every parameter that is not a known one, by name and value.
+    /// The name and value of every parameter that is not a known one.
     pub fn others(&self) -> impl Iterator<Item = (&str, &str)> {
         self.other.iter().map(|(name, value)| (&**name, &**value))
     }
@@ -159,8 +157,7 @@ impl Params {
         Some(&pair.1)
     }
 
-    /// Takes `value` for `name` unless there is one already: of a repeated
-    /// name the first counts.
+    /// Sets `name` to `value` unless it has a value already: the first of repeated names counts.
     pub fn offer(&mut self, name: &str, value: String) {
         match Known::from_name(name) {
             Some(known) => self.offer_known(known, value),
@@ -169,7 +166,7 @@ impl Params {
         }
     }
 
-    /// [`Params::offer`] for a known parameter.
+    /// Does the same as [`Params::offer`] for a known parameter.
     pub fn offer_known(&mut self, name: Known, value: String) {
         self.known[name as usize].get_or_insert(value);
     }

@@ -1,5 +1,4 @@
-//! What can be wrong with a row: every kind of finding, how bad it is, and what a
-//! load reports.
+//! Problems with a row: every kind of finding, its severity, and what a load reports.
 
 use std::fmt;
 
@@ -11,11 +10,11 @@ use super::model::Table;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Somebody does not get what the row says.
+    /// Somebody does not get what the row specifies.
     Error,
-    /// It does something else than was probably meant, or harms.
+    /// The row does harm, or something other than what was probably intended.
     Warning,
-    /// Worth knowing; may well be meant.
+    /// Worth knowing, and often intended.
     Hint,
 }
 
@@ -30,21 +29,21 @@ impl Severity {
     }
 }
 
-/// Declares every code once: its variant, its name, its severity and what it means.
+/// Declares every code once: its variant, its name, its severity and its meaning.
 macro_rules! codes {
     ($($code:ident $name:literal $severity:ident $meaning:literal;)*) => {
-        /// A kind of finding. Its name does not change between versions: operators
-        /// filter by it.
+        /// A kind of finding. Its name does not change between versions, because operators filter
+        /// by it.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Code {
             $(#[doc = $meaning] $code,)*
         }
 
         impl Code {
-            /// All of them, sorted by name.
+            /// All codes, sorted by name.
             pub const ALL: &'static [Code] = &[$(Code::$code,)*];
 
-            /// The name by which operators know it.
+            /// The name that operators use.
             pub fn name(self) -> &'static str {
                 match self {
                     $(Code::$code => $name,)*
@@ -69,7 +68,7 @@ codes! {
     BackslashBeforePlaceholder "backslash-before-placeholder" Warning
         "A backslash that escapes nothing stands before a placeholder.";
     BadPassword "bad-password" Error
-        "The stored password can be compared with none.";
+        "No password can match the stored one.";
     BadRow "bad-row" Error
         "The row cannot be used.";
     BadUnicodeEscape "bad-unicode-escape" Warning
@@ -85,7 +84,7 @@ codes! {
     EnforcePrefixUndoes "enforce-prefix-undoes" Warning
         "`ENFORCE_PREFIX` removes a property that was set before it.";
     IgnoredKey "ignored-key" Error
-        "Java takes the line for a comment, or reads an empty key.";
+        "Java reads the line as a comment, or reads an empty key.";
     LineBreak "line-break" Warning
         "The text has a raw line break.";
     LoggedSecret "logged-secret" Warning
@@ -93,7 +92,7 @@ codes! {
     Mandatory "mandatory" Warning
         "Clients do not start during an outage.";
     NeverWins "never-wins" Warning
-        "Another rule applies wherever this one does, and comes first.";
+        "Another rule applies in every case in which this one does, and comes first.";
     NoPassword "no-password" Warning
         "No password is stored.";
     NoRules "no-rules" Warning
@@ -103,15 +102,15 @@ codes! {
     NoUsers "no-users" Warning
         "A tenant has rules and no users.";
     NullBeyondSubtree "null-beyond-subtree" Warning
-        "A removal also removes keys beside its subtree.";
+        "A removal also removes keys outside its subtree.";
     NullForgets "null-forgets" Error
-        "A removal removes the client's identity.";
+        "Removing a key also removes the client's identity.";
     NullPriority "null-priority" Warning
         "A priority is NULL, which sorts before every number.";
     NullUndoes "null-undoes" Warning
         "A removal removes a property that was set before it.";
     OwnParameter "own-parameter" Hint
-        "Only clients whose URL has this parameter send it.";
+        "Only clients that have this parameter in their URL send it.";
     SplitKey "split-key" Error
         "Java ends the key before its end.";
     StrayDollar "stray-dollar" Warning
@@ -121,11 +120,11 @@ codes! {
     TrailingBackslash "trailing-backslash" Warning
         "A backslash that escapes nothing stands at the end.";
     UnknownParameter "unknown-parameter" Warning
-        "No client sends this parameter, and another one was probably meant.";
+        "No client sends this parameter; another one was probably intended.";
     WeakHa1 "weak-ha1" Hint
-        "The password is stored as SIP servers need it.";
+        "The password is stored in the format that SIP servers need.";
     WeakHash "weak-hash" Warning
-        "The stored hash is guessed quickly.";
+        "The password can be guessed quickly from the stored hash.";
 }
 
 impl fmt::Display for Code {
@@ -140,17 +139,17 @@ impl Serialize for Code {
     }
 }
 
-/// Something wrong with one row, in words for the operator. Never holds a
-/// password, a hash or a property's value.
+/// A problem with one row, in words for the operator. It never holds a password, a hash or a
+/// property's value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// What kind it is.
+    /// The kind of finding.
     pub code: Code,
-    /// Where the row is.
+    /// The table of the row.
     pub table: Table,
-    /// Its id.
+    /// The id of the row.
     pub id: i64,
-    /// What is wrong, what that means, and how to fix it.
+    /// What is wrong, what the consequence is, and how to fix it.
     pub what: String,
 }
 
@@ -170,7 +169,7 @@ mod tests {
         assert!(Code::ALL.is_sorted_by(|one, other| one < other && one.name() < other.name()));
     }
 
-    /// Its lists of codes in the first column are between back quotes.
+    /// The first column of the documentation's table has the codes between back quotes.
     #[test]
     fn the_documentation_lists_every_code_and_no_other() {
         let chapter = include_str!("../../docs/command-line.md");

@@ -1,8 +1,8 @@
-//! Java `.properties` text, as `java.util.Properties.load(InputStream)` reads it in
-//! the client: the one reader and the one writer of this syntax.
+//! Java `.properties` text, as the client reads it with `java.util.Properties.load(InputStream)`.
+//! All reading and writing of this syntax is here.
 //!
-//! Everything written here is ASCII, so that the client's ISO-8859-1 reader
-//! sees exactly what was meant.
+//! Everything that is written here is ASCII. So the client's ISO-8859-1 reader reads exactly the
+//! intended characters.
 
 mod read;
 mod write;
@@ -12,16 +12,16 @@ pub use read::{
 };
 pub use write::{Follows, Mended, param_len, write_param, write_stored};
 
-/// Which side of the `=` a text stands on.
+/// The side of the `=` on which a text stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// Left of it, where space, `:`, `=`, `#` and `!` mean something.
+    /// Left of the `=`, where space, `:`, `=`, `#` and `!` have a special meaning.
     Key,
-    /// Right of it.
+    /// Right of the `=`.
     Value,
 }
 
-/// Whether Java skips the character around keys and values, and ends a key at it.
+/// Whether the character is a blank: Java skips it around keys and values, and it ends a key.
 pub fn is_blank(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\x0c')
 }

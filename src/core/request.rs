@@ -1,5 +1,5 @@
-//! What a client sent → [`Params`]: query, form, JSON and HTTP Basic, merged
-//! by the rules of the protocol.
+//! Reads what a client sent into [`Params`]: query, form, JSON and HTTP Basic, merged by the
+//! rules of the protocol.
 
 use base64::Engine;
 use percent_encoding::percent_decode;
@@ -8,10 +8,10 @@ use crate::core::params::{
     Aliases, Known, Params, UNFILLED_PASSWORD, begins_name, built_in_aliases, continues_name,
 };
 
-/// More pairs than this, repeated names included, are refused.
+/// Requests with more pairs than this, including repeated names, are refused.
 pub const MAX_PARAMS: usize = 64;
 
-/// How requests are understood.
+/// The settings for reading requests.
 #[derive(Debug, Clone)]
 pub struct ParamSettings {
     /// The tenant of a request that names none (`--default-domain`).
@@ -29,35 +29,35 @@ impl Default for ParamSettings {
 /// The body of a request, by its content type.
 #[derive(Debug, Clone, Copy)]
 pub enum Body<'a> {
-    /// None, or none that counts.
+    /// No body, or a body that is ignored.
     Empty,
     /// `application/x-www-form-urlencoded`
     Form(&'a [u8]),
-    /// `application/json`, as aTalk sends it
+    /// `application/json`, which aTalk sends
     Json(&'a [u8]),
 }
 
-/// Where the username came from, which decides what a refusal must say.
+/// The place of the username in the request. It decides what a refusal must contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UsernameOrigin {
     /// A parameter.
     Parameter,
-    /// HTTP Basic, or nowhere: a refusal then carries a Basic challenge.
+    /// HTTP Basic, or no place at all. A refusal then has a Basic challenge.
     Header,
 }
 
-/// Why a request cannot be understood: one line for the client.
+/// Why a request cannot be read, as one line for the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// See [`MAX_PARAMS`].
+    /// More than [`MAX_PARAMS`] parameters.
     #[error("more than {MAX_PARAMS} parameters")]
     TooMany,
-    /// The JSON is none, or is nested.
-    #[error("the body is not a flat JSON object of texts, numbers and truth values")]
+    /// The body is not valid JSON, or it is nested.
+    #[error("the body is not a flat JSON object of strings, numbers and booleans")]
     Json,
 }
 
-/// Merges everything a request carries. `authorization` is the value of that
+/// Merges all parameters of a request. `authorization` is the value of the `Authorization`
 /// header.
 ///
 /// # Errors
@@ -68,7 +68,7 @@ pub fn read(
     authorization: Option<&[u8]>,
     settings: &ParamSettings,
 ) -> Result<(Params, UsernameOrigin), Malformed> {
-    // The form wins over the query: of a repeated name the first counts.
+    // The form comes before the query, because the first of repeated names counts.
     let mut pairs = match body {
         Body::Empty => Vec::new(),
         Body::Form(form) => urlencoded(form).collect(),
@@ -89,13 +89,13 @@ pub fn read(
         .collect();
     let mut params = Params::new();
     for (name, value) in pairs {
-        // A password is one by whatever name it comes, in templates too.
+        // A password is treated as such under any of its names, in templates too.
         let is_password = known(&name) == Some(Known::Password);
         if is_given(if is_password { Known::Password.name() } else { &name }, &value) {
             params.offer(&name, value);
         }
     }
-    // After all others, so that the canonical name wins wherever it stands.
+    // The aliases come last, so that the canonical name always wins.
     for (known, value) in aliased {
         params.offer_known(known, value);
     }
@@ -103,27 +103,28 @@ pub fn read(
     Ok((params, origin))
 }
 
-/// Whether the pair is something the client sent, not something it could not
-/// fill or a name that is the server's.
+/// Whether the client really sent this pair: the client could fill the value, and the name is not
+/// reserved for the server.
 fn is_given(name: &str, value: &str) -> bool {
     match name {
         "" | "default" | "null" => false,
         "username" | "domain" if value.is_empty() => false,
-        // aTalk's word for an address it cannot find out.
+        // aTalk sends this for an address that it cannot find out.
         "hwaddr" if value == "NA" => false,
-        // People choose it, so it may look like any other placeholder.
+        // People choose passwords, so a password may look like any other placeholder.
         "password" => value != UNFILLED_PASSWORD,
         _ => !is_placeholder(value),
     }
 }
 
-/// `${hwaddr}` as a value: the client did not know what to put there.
+/// Whether the value is a placeholder such as `${hwaddr}`, which means that the client did not
+/// know the value.
 fn is_placeholder(value: &str) -> bool {
     let inner = value.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
     inner.is_some_and(|name| name.bytes().next().is_some_and(begins_name) && name.bytes().all(continues_name))
 }
 
-/// Settles username, domain and, with HTTP Basic, password.
+/// Determines the username, the domain and, with HTTP Basic, the password.
 fn identify(params: &mut Params, authorization: Option<&[u8]>, settings: &ParamSettings) -> UsernameOrigin {
     let (mut name, mut tenant) = split(params.known(Known::Username).unwrap_or_default());
     let mut origin = UsernameOrigin::Parameter;
@@ -141,7 +142,7 @@ fn identify(params: &mut Params, authorization: Option<&[u8]>, settings: &ParamS
     origin
 }
 
-/// `user@domain` at the last `@`.
+/// Splits `user@domain` at the last `@`.
 fn split(username: &str) -> (String, Option<String>) {
     match username.rsplit_once('@') {
         Some((name, domain)) => {
@@ -169,10 +170,10 @@ fn urlencoded(bytes: &[u8]) -> impl Iterator<Item = (String, String)> {
     })
 }
 
-/// Undoes `+` and `%XX`; what is malformed stays as it is.
+/// Decodes `+` and `%XX`. Malformed parts stay as they are.
 fn decode(side: &[u8]) -> String {
     let mut decoded = side.to_vec();
-    // Before percent text is undone: a `%2B` is a plus.
+    // This comes before percent decoding, because `%2B` is a plus.
     decoded.iter_mut().filter(|byte| **byte == b'+').for_each(|byte| *byte = b' ');
     if decoded.contains(&b'%') {
         decoded = percent_decode(&decoded).collect();
@@ -180,7 +181,7 @@ fn decode(side: &[u8]) -> String {
     text(decoded)
 }
 
-/// UTF-8, or ISO-8859-1, which one fork of the client posts.
+/// Decodes UTF-8 or, if it is not valid, ISO-8859-1, which one fork of the client sends.
 fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes)
         .unwrap_or_else(|not_utf8| not_utf8.into_bytes().into_iter().map(char::from).collect())
@@ -199,7 +200,7 @@ fn json_pairs(json: &[u8]) -> Result<Vec<(String, String)>, Malformed> {
     given.filter_map(Result::transpose).collect()
 }
 
-/// A JSON object with its members in order, repeated ones too.
+/// A JSON object with its members in order, including repeated ones.
 struct Flat(Vec<(String, serde_json::Value)>);
 
 impl<'de> serde::Deserialize<'de> for Flat {

@@ -1,7 +1,7 @@
-//! Which values of properties are secrets, by the names of the properties: the one
-//! rule by which `check` warns, and by which lists, `explain` and imports hide.
+//! Decides which values of properties are secrets, by the names of the properties. `check` warns
+//! by this rule, and lists, `explain` and imports hide values by it.
 //!
-//! In doubt a value is a secret.
+//! In doubt, a value counts as a secret.
 
 use std::fmt;
 
@@ -10,8 +10,8 @@ use crate::core::template;
 
 /// A text that must never be shown: a password, a hash, a database credential.
 ///
-/// `Debug` and `Display` print `***`; the text itself is reached only through
-/// [`Secret::reveal`], so that every use of it can be found by name.
+/// `Debug` and `Display` print `***`. Only [`Secret::reveal`] returns the text itself, so every
+/// use can be found by its name.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -39,10 +39,10 @@ impl fmt::Display for Secret {
     }
 }
 
-/// What stands for a secret where it is not shown.
+/// The text that is shown in place of a secret.
 pub const HIDDEN: &str = "***";
 
-/// What a name of a secret holds, whatever stands between its letters.
+/// Names of secrets. They are found anywhere in a name, even across its words.
 const PARTS: [&str; 21] = [
     "password",
     "passwd",
@@ -67,45 +67,46 @@ const PARTS: [&str; 21] = [
     "sshkey",
 ];
 
-/// Words too short to be looked for inside of others.
+/// Names of secrets that are too short to be found inside other words.
 const WORDS: [&str; 9] = ["pass", "pw", "pin", "puk", "psk", "otp", "totp", "jwt", "ha1"];
 
-/// With one of these at its end, a name is about a secret that is elsewhere.
+/// A name that ends with one of these words describes a secret, but its value is not the secret.
 const ABOUT: &str = "\
     age algorithm allowed attempts count days dir disabled enabled encoding expiration expires \
     expiry field file folder format host interval kind label len length lifetime max maximum \
     min minimum mode needed path policy port prompt provider required retries saved size \
     timeout ttl type uri url version";
 
-/// With one of these in its last part, a name may ask a question, which a switch
-/// or a small number answers.
+/// If the last part of a name has one of these words, the name may ask a question. Its value is
+/// then no secret if it is a switch or a small number.
 const ASKS: &str = "\
     allow ask check disable enable forget has hide is max min need needs no remember require \
     requires save show skip use";
 
 const SWITCHES: [&str; 6] = ["true", "false", "yes", "no", "on", "off"];
 
-/// Digits of a number that answers a question.
+/// The most digits of a small number.
 const SHORT: usize = 3;
 
-/// What the name of a property says of its value.
+/// What the name of a property suggests about its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NameHint {
-    /// It is no secret.
+    /// The value is not a secret.
     Open,
-    /// It is one, unless it is a switch or a small number.
+    /// The value is a secret, unless it is a switch or a small number.
     Asks,
-    /// It is one.
+    /// The value is a secret.
     Secret,
 }
 
 impl NameHint {
-    /// What `key` says, as it is stored, as it stands in an answer, or as the
-    /// client reads it.
+    /// Classifies `key`, either as it is stored, as it is in an answer, or as the client reads
+    /// it.
     pub fn of(key: &str) -> NameHint {
         let mut written = String::with_capacity(key.len());
         write_stored(key, Follows::End, &mut written, |_| ());
-        // All of it, also where Java ends a key, which may be in a placeholder.
+        // Read all of the text, even where Java would end a key: that place may be in a
+        // placeholder.
         let mut read = client_text(&written);
         read.retain(|c| !matches!(c, ' ' | '\t' | '\x0c' | ':' | '=' | '#' | '!'));
         match [key, &read].map(NameHint::of_text) {
@@ -134,8 +135,8 @@ impl NameHint {
         }
     }
 
-    /// Whether `value` is a secret, which one that is only placeholders is not:
-    /// what they stand for is not in it.
+    /// Whether `value` is a secret. A value that consists only of placeholders is not: it does
+    /// not contain what they stand for.
     pub fn hides(self, value: &str) -> bool {
         let value = value.trim();
         let is_answer = || {
@@ -161,8 +162,8 @@ fn is_among(words: &str, word: &str) -> bool {
     words.split(' ').any(|known| known == word)
 }
 
-/// The words of a key in lower case, divided at whatever is no letter or digit, and
-/// where upper case begins or ends.
+/// The words of a key in lower case. It is divided at all characters that are not letters or
+/// digits, and where upper case begins or ends.
 fn words(key: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let chars: Vec<char> = key.chars().collect();
@@ -175,7 +176,8 @@ fn words(key: &str) -> Vec<String> {
             words.push(String::new());
         }
         if let (true, Some(word)) = (c.is_alphanumeric(), words.last_mut()) {
-            // By way of upper case, in which more are the same: `ſ` and `s`.
+            // Converts to upper case first, because more letters become equal there, such as `ſ`
+            // and `s`.
             word.extend(c.to_uppercase().flat_map(char::to_lowercase));
         }
     }
@@ -183,8 +185,8 @@ fn words(key: &str) -> Vec<String> {
     words
 }
 
-/// How many bytes of the words come before the end of the last name of a secret in
-/// them.
+/// The number of bytes from the start of the joined words to the end of the last name of a
+/// secret.
 fn end_of_secret(words: &[String]) -> Option<usize> {
     let joined = words.concat();
     let parts = PARTS.iter().filter_map(|part| Some(joined.rfind(part)? + part.len()));
@@ -239,7 +241,7 @@ mod tests {
             ("x.pin2", Secret),
             ("x.HA1", Secret),
             ("net.java.sip.communicator.impl.credentialsstorage.MASTER", Secret),
-            // As Java reads it, and as it is folded.
+            // Java resolves the escapes, and some letters fold to ASCII letters.
             ("acc\\u002Epass\\u0057ord", Secret),
             ("acc.\u{e9}.\\u0050ASSWORD", Secret),
             ("${branch:-a b}.\\u0050ASSWORD", Secret),
@@ -247,7 +249,7 @@ mod tests {
             ("acc.Pa\u{17f}\u{17f}word", Secret),
             ("acc.TO\u{212a}EN", Secret),
             ("#PASSWORD", Secret),
-            // Of the secret behind it.
+            // `URL` is about the password, but the name ends with another secret.
             ("x.PASSWORD_URL_TOKEN", Secret),
             ("acc.PASSWORD_MODE", Open),
             ("acc.PASSWORD_URL", Open),
@@ -258,7 +260,7 @@ mod tests {
             ("acc.SAVE_PASSWORD", Asks),
             ("net.java.sip.communicator.impl.gui.main.login.ALLOW_SAVE_PASSWORD", Asks),
             ("x.requirePin", Asks),
-            // A part of other words.
+            // These are parts of other words.
             ("x.MAPPING", Open),
             ("x.spinner.SHIPPING", Open),
             ("x.COMPASS.BYPASS", Open),
@@ -297,7 +299,7 @@ mod tests {
     }
 
     proptest! {
-        /// However it is spelled, and whatever is before it.
+        /// The result does not depend on the spelling or on the text before the name.
         #[test]
         fn a_secret_is_found_in_any_case_and_with_any_separators(
             before in "([a-z]{0,6}\\.){0,3}([A-Z]{1,6}_)?",

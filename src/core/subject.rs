@@ -1,19 +1,17 @@
-//! Who a rule is for, by what its subject says.
+//! The clients to which a rule applies, according to its subject.
 //!
-//! A subject is a value with a type. [`Conventions::written_subject`] is the one
-//! place that reads it, with the names of parameters resolved; the index is keyed by
-//! it. The type follows from the text of the subject alone, so it stays the same
-//! when users come and go:
+//! A subject is a value with a type. Only [`Conventions::written_subject`] reads it, and resolves
+//! the names of parameters; the index uses the result as its key. The type depends only on the
+//! text of the subject, so it stays the same when users are added or removed:
 //!
 //! - `default` is everyone;
-//! - `param=value` is who sends that value for that parameter;
-//! - any other word is a user's name.
+//! - `param=value` is every client that sends this value for this parameter;
+//! - any other word is the name of a user.
 //!
-//! The original also matched a bare word with whatever a client sends. Here a
-//! client would reach another user's rules by that, as soon as the user's row is
-//! missing. So a bare word is compared with a parameter only if it has a form that
-//! machines have and people do not ([`sent_for`]), and even then only while no
-//! user has it as a name.
+//! The original also compared a bare word with every parameter that a client sends. That would
+//! let a client get another user's rules as soon as that user's row is missing. So here a bare
+//! word is compared with a parameter only if it has a form that machines' values have and users'
+//! names do not ([`sent_for`]), and only as long as no user has this name.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -24,38 +22,38 @@ use crate::core::names::{Comparison, Folded};
 use crate::core::params::{Known, begins_name, continues_name};
 use crate::core::secret::HIDDEN;
 
-/// Who a rule is for.
+/// The clients to which a rule applies.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Subject {
     /// `default`
     Everyone,
-    /// A word without a parameter, as it is compared.
+    /// A word without a parameter, in folded form.
     Word(Folded),
-    /// `param=value`, the value as it is compared.
+    /// `param=value`, with the value in folded form.
     Param(TypedBy, Folded),
 }
 
 /// The parameter of a typed subject.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TypedBy {
-    /// One that clients fill by themselves, whatever it was called.
+    /// A parameter that clients fill by themselves, under any of its names.
     Known(Known),
-    /// One that the operator wrote into the client's URL, as it is compared.
+    /// A parameter that the operator wrote into the client's URL, in folded form.
     Other(Folded),
 }
 
-/// How a subject says that a rule is one user's.
+/// The way in which a subject names a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Means {
     /// By the bare name.
     Name,
-    /// As `username=name`, or by another name of that parameter.
+    /// As `username=name`, or with another name of that parameter.
     Typed,
 }
 
 impl Subject {
-    /// Whether, and how, the rules of this subject belong to the user of a folded
-    /// name, in the tenants that the rule is for.
+    /// How the rules of this subject name the user with this folded name, in the tenants to which
+    /// the rule applies. `None` if they do not.
     pub fn means(&self, username: &Folded) -> Option<Means> {
         match self {
             Subject::Word(name) => (name == username).then_some(Means::Name),
@@ -67,28 +65,27 @@ impl Subject {
     }
 }
 
-/// A subject with the text that it was read from, for those who show it.
+/// A subject with its original text, so that it can be shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WrittenSubject<'s> {
-    /// What it means; `None` if it matches no client, because it or its value is
-    /// empty.
+    /// The meaning of the text; `None` if it matches no client, because it or its value is empty.
     pub subject: Option<Subject>,
-    /// The parameter as it is spelled, if there is one.
+    /// The parameter as it is written, if there is one.
     pub param: Option<&'s str>,
-    /// What stands behind the `=`, or all of it without a parameter.
+    /// The text after the `=`, or all of the text if there is no parameter.
     value: &'s str,
     has_password: bool,
 }
 
 impl<'s> WrittenSubject<'s> {
-    /// The value, or the word, as it may be shown: not if it is a password.
+    /// The value or the word, in a form that may be shown: a password is hidden.
     pub fn value(&self) -> &'s str {
         if self.has_password { HIDDEN } else { self.value }
     }
 }
 
 impl fmt::Display for WrittenSubject<'_> {
-    /// All of it, as it may be shown.
+    /// All of the text, in a form that may be shown.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.param {
             Some(param) => write!(f, "{param}={}", self.value()),
@@ -98,18 +95,18 @@ impl fmt::Display for WrittenSubject<'_> {
 }
 
 impl Conventions {
-    /// A name as it is compared; `None` if there is none that can be read.
+    /// A name in folded form; `None` if there is no name or it cannot be read.
     pub fn fold(&self, name: &Cell) -> Option<Folded> {
         Some(self.comparison.fold(&name.text().ok()??))
     }
 
-    /// Whether a user may be called so: nobody can send an empty name.
+    /// Whether a user can have this name: nobody can send an empty name.
     pub fn can_be_user(&self, username: &Folded, domain: &Folded) -> bool {
         !username.is_empty() && !domain.is_empty()
     }
 
-    /// What a stored subject means; `None` if it matches no client, because it
-    /// or its value is empty.
+    /// The meaning of a stored subject; `None` if it matches no client, because it or its value
+    /// is empty.
     pub fn subject(&self, stored: &str) -> Option<Subject> {
         self.written_subject(stored).subject
     }
@@ -132,12 +129,11 @@ impl Conventions {
         WrittenSubject { subject, param: Some(written), value, has_password }
     }
 
-    /// The parameter that a typed subject names, and both sides of the `=` as they
-    /// are written.
+    /// The parameter that a typed subject names, and both sides of the `=` as they are written.
     fn typed<'s>(&self, stored: &'s str) -> Option<(TypedBy, &'s str, &'s str)> {
         let (written, value) = stored.split_once('=')?;
-        // Folded before it is looked at, and in any case: an odd spelling of the
-        // username must not become a parameter that clients may send.
+        // The name is always folded without regard to case, even if names are compared exactly.
+        // Otherwise an odd spelling of `username` would become a parameter that clients may send.
         let fold = |name: &str| Comparison::Folded.fold(name);
         let name = fold(written);
         let aliases = self.aliases.iter().filter(|(alias, _)| fold(alias) == name);
@@ -153,16 +149,15 @@ impl Conventions {
         is_name.then(|| (TypedBy::Other(self.comparison.fold(written)), written, value))
     }
 
-    /// A subject as it may be shown: without the password that it may name.
+    /// A subject in a form that may be shown: without the password that it may contain.
     pub fn shown_subject(&self, stored: &str) -> String {
         self.written_subject(stored).to_string()
     }
 }
 
-/// The parameter that a bare word, as it is compared, is compared with as long as no user has it as a
-/// name: machines have values of this form, and people are not called so. These
-/// are Java's `os.name` and `os.arch`, addresses, UUIDs, the client's version, and
-/// what else has a dot, which may be the client's domain.
+/// The parameter with which a bare word is compared as long as no user has this name. Values of
+/// machines have these forms, and names of people do not: Java's `os.name` and `os.arch`,
+/// addresses, UUIDs and the client's version. Other words with a dot may be the client's domain.
 pub fn sent_for(word: &[u8]) -> Option<Known> {
     let word = std::str::from_utf8(word).ok()?;
     let is_one = |names: &[&str]| names.iter().any(|name| word.eq_ignore_ascii_case(name));
@@ -184,13 +179,13 @@ pub fn sent_for(word: &[u8]) -> Option<Known> {
     }
 }
 
-/// Whether a word is three numbers or more with dots between them.
+/// Whether a word is at least three numbers with dots between them.
 fn is_version(word: &str) -> bool {
     let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     word.split('.').count() >= 3 && word.split('.').all(is_number)
 }
 
-/// Whether a word is groups of so many hexadecimal digits.
+/// Whether a word has groups of hexadecimal digits with these lengths.
 fn is_grouped(word: &str, separator: char, groups: &[usize]) -> bool {
     let hex = |group: &str| group.bytes().all(|byte| byte.is_ascii_hexdigit());
     word.split(separator).count() == groups.len()

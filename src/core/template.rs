@@ -1,8 +1,8 @@
-//! The language of property keys and values: Python's `string.Template`, as
-//! the original used it, plus dots and defaults inside braces.
+//! The language of property keys and values: Python's `string.Template`, as in the original, plus
+//! dots and defaults inside braces.
 //!
-//! A template is parsed once, when rows are loaded, into the text that never changes, already
-//! in the form it has in the answer, and the holes in it.
+//! A template is parsed once, when rows are loaded, into fixed text and holes. The fixed text
+//! already has the form that it has in the answer.
 
 mod property;
 
@@ -23,7 +23,7 @@ pub struct Template {
     holes: Box<[Hole]>,
 }
 
-/// A place where a parameter goes.
+/// A position where a parameter goes.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Hole {
     /// The offset in the text where the parameter goes.
@@ -34,17 +34,17 @@ pub(crate) struct Hole {
     fallback: Option<Box<str>>,
 }
 
-/// A mistake in a template that can be used nevertheless.
+/// A mistake in a template that does not prevent its use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// A `$` that begins no placeholder. It stands for itself.
+    /// A `$` that begins no placeholder. It is sent as it is.
     StrayDollar,
-    /// See [`Mended`].
+    /// A mistake that was corrected when the text was written.
     Mended(Mended),
 }
 
 impl Fault {
-    /// What kind of finding it is.
+    /// The code of the finding.
     pub fn code(self) -> Code {
         match self {
             Fault::StrayDollar => Code::StrayDollar,
@@ -55,21 +55,21 @@ impl Fault {
         }
     }
 
-    /// What it means and how to fix it, for the operator.
+    /// The mistake and how to fix it, for the operator.
     pub fn explain(self) -> &'static str {
         match self {
             Fault::StrayDollar => "a `$` that begins no placeholder is sent as it is: write `$$`",
             Fault::Mended(Mended::TrailingBackslash) => {
-                "a backslash at the end would join the next line to this one, it is doubled: write `\\\\`"
+                "a backslash at the end would join the next line to this one, so it is doubled: write `\\\\`"
             }
             Fault::Mended(Mended::BackslashBeforeParameter) => {
-                "a backslash before a placeholder escapes nothing and is left out: write `\\\\` for a backslash"
+                "a backslash before a placeholder has no effect and is left out: write `\\\\` for a backslash"
             }
             Fault::Mended(Mended::BadUnicodeEscape) => {
-                "`\\u` without four hexadecimal digits stops the client, its backslash is doubled: write `\\\\u`"
+                "`\\u` without four hexadecimal digits stops the client, so its backslash is doubled: write `\\\\u`"
             }
             Fault::Mended(Mended::LineBreak) => {
-                "a raw line break would begin another property, it is sent as an escape: write `\\n` or `\\r`"
+                "a raw line break would begin another property, so it is sent as an escape: write `\\n` or `\\r`"
             }
         }
     }
@@ -77,7 +77,7 @@ impl Fault {
 
 /// A parameter as it is written in a template.
 enum Placeholder<'t> {
-    /// A name with a fixed meaning, which renders the same for everyone.
+    /// A name with a fixed meaning. It renders the same for every request.
     Fixed(&'static str),
     Param {
         name: &'t str,
@@ -86,11 +86,11 @@ enum Placeholder<'t> {
 }
 
 impl Template {
-    /// Parses `text` for its `place`. Every text is a template; `fault` gets its mistakes.
+    /// Parses `text` for its `place`. Every text is a template; `fault` receives its mistakes.
     pub fn parse(text: &str, place: Side, mut fault: impl FnMut(Fault)) -> Template {
         let mut parsed = Template::builder();
-        // Text between two parameters is escaped in one piece, since an escape may reach over
-        // a `$$` or a `${null}`.
+        // Text between two parameters is escaped in one piece, because an escape may continue
+        // after a `$$` or a `${null}`.
         let mut stored = String::new();
         let mut rest = text;
         while let Some(dollar) = rest.find('$') {
@@ -135,12 +135,12 @@ impl Template {
         Builder::default()
     }
 
-    /// The whole of it, as a piece to render.
+    /// The whole template, as a piece to render.
     pub fn whole(&self) -> TemplatePiece<'_> {
         TemplatePiece { start: 0, text: &self.text, holes: &self.holes }
     }
 
-    /// The part of a joined template that `text` and `holes` mark.
+    /// The part of a joined template in these ranges of the text and the holes.
     pub(crate) fn piece(&self, text: Range<u32>, holes: Range<u32>) -> TemplatePiece<'_> {
         TemplatePiece::of(&self.text, &self.holes, text, holes)
     }
@@ -150,7 +150,7 @@ impl Template {
         self.holes.is_empty()
     }
 
-    /// Bytes of memory behind it, its own size left out.
+    /// Bytes that it uses on the heap, without its own size.
     pub fn heap_bytes(&self) -> usize {
         let owned = self.holes.iter().map(|hole| {
             let name = match &hole.name {
@@ -169,7 +169,7 @@ impl std::fmt::Debug for Template {
     }
 }
 
-/// The placeholder that begins after a `$`, and the text after it.
+/// The placeholder after a `$`, and the text that follows it.
 fn placeholder(text: &str) -> Option<(Placeholder<'_>, &str)> {
     let bytes = text.as_bytes();
     let (name, fallback, after) = if bytes.first() == Some(&b'{') {
@@ -188,7 +188,7 @@ fn placeholder(text: &str) -> Option<(Placeholder<'_>, &str)> {
         (&text[..end], None, &text[end..])
     };
     let placeholder = match name {
-        // The client itself gives these two their meaning, so they are sent as they are.
+        // The client gives these two their meaning, so they are sent unchanged.
         "null" => Placeholder::Fixed("${null}"),
         "system" => Placeholder::Fixed("${system}"),
         "default" => Placeholder::Fixed("default"),
@@ -202,7 +202,7 @@ fn name_len(bytes: &[u8], continues: impl Fn(u8) -> bool) -> Option<usize> {
         .then(|| bytes.iter().position(|&byte| !continues(byte)).unwrap_or(bytes.len()))
 }
 
-/// Offsets are 32 bits: the builder of the snapshot refuses longer rows.
+/// Offsets have 32 bits: the snapshot's builder refuses longer rows.
 fn offset(len: usize) -> u32 {
     u32::try_from(len).expect("a template is shorter than 4 GiB")
 }
@@ -222,19 +222,20 @@ impl Hole {
     }
 }
 
-/// What goes into a hole.
+/// The text that goes into a hole.
 enum Filling<'a> {
     /// Text in its final form.
     Written(&'a str),
-    /// A parameter's value, still to be escaped.
+    /// The value of a parameter, which must still be escaped.
     Param(&'a str, Side),
     Missing,
 }
 
-/// A borrowed stretch of a template.
+/// A borrowed part of a template.
 #[derive(Clone, Copy)]
 pub struct TemplatePiece<'a> {
-    /// Where `text` begins in the template, which the holes count from.
+    /// The position of `text` in the template. Holes count from the start of the template, not of
+    /// `text`.
     start: usize,
     text: &'a str,
     holes: &'a [Hole],
@@ -249,37 +250,38 @@ impl<'a> TemplatePiece<'a> {
         }
     }
 
-    /// Whether an authenticated request may lack a parameter that it needs.
+    /// Whether a signed-in client may have omitted a parameter that the piece needs.
     pub fn is_conditional(&self) -> bool {
         self.holes.iter().any(Hole::is_conditional)
     }
 
-    /// The parameters in it, and whether the request must send each of them.
+    /// The parameters in it, each with whether the request must send it.
     pub(crate) fn params(self) -> impl Iterator<Item = (&'a ParamName, bool)> {
         self.holes.iter().map(|hole| (&hole.name, hole.is_conditional()))
     }
 
-    /// The text for each parameter if it was not sent.
+    /// The fallback of each parameter.
     pub(crate) fn fallbacks(self) -> impl Iterator<Item = Option<&'a str>> {
         self.holes.iter().map(|hole| hole.fallback.as_deref())
     }
 
-    /// Its text as it is in the answer, up to the first parameter.
+    /// The text of the answer up to the first parameter.
     pub(crate) fn head(self) -> &'a str {
         self.holes.first().map_or(self.text, |hole| &self.text[..hole.at as usize - self.start])
     }
 
-    /// Its text as it is in the answer, after the last parameter.
+    /// The text of the answer after the last parameter.
     pub(crate) fn tail(self) -> &'a str {
         self.holes.last().map_or(self.text, |hole| &self.text[hole.at as usize - self.start..])
     }
 
-    /// The text for a client whose parameters are all `value`.
+    /// The rendered text if the value of every parameter is `value`.
     pub(crate) fn sample(self, value: &str) -> String {
         self.filled(|_| value)
     }
 
-    /// The text for a client that sends only the parameters without a fallback, all `value`.
+    /// The rendered text if a client sends `value` for parameters without a fallback, and no
+    /// others.
     pub(crate) fn fallback_sample(self, value: &'a str) -> String {
         self.filled(|hole| hole.fallback.as_deref().unwrap_or(value))
     }
@@ -296,18 +298,18 @@ impl<'a> TemplatePiece<'a> {
         sample + &self.text[done..]
     }
 
-    /// Whether a known parameter has a place in it.
+    /// Whether it has a placeholder for a known parameter.
     pub fn uses(&self, known: Known) -> bool {
         self.holes.iter().any(|hole| hole.name == ParamName::Known(known))
     }
 
-    /// The first parameter it needs that the request did not send.
+    /// The first parameter that it needs and the request did not send.
     pub fn missing(&self, params: &Params) -> Option<&'a ParamName> {
         let missing = |hole: &&Hole| matches!(hole.fill(params), Filling::Missing);
         self.holes.iter().find(missing).map(|hole| &hole.name)
     }
 
-    /// How many bytes [`TemplatePiece::render`] appends.
+    /// The number of bytes that [`TemplatePiece::render`] appends.
     pub fn len(&self, params: &Params) -> usize {
         let filled = self.holes.iter().map(|hole| match hole.fill(params) {
             Filling::Written(text) => text.len(),
@@ -317,7 +319,7 @@ impl<'a> TemplatePiece<'a> {
         self.text.len() + filled.sum::<usize>()
     }
 
-    /// Appends the text with its parameters. A missing one is empty: check
+    /// Appends the text with its parameters. A missing parameter renders as empty text, so check
     /// [`TemplatePiece::missing`] first.
     pub fn render(&self, params: &Params, out: &mut Vec<u8>) {
         let text = self.text.as_bytes();
@@ -355,7 +357,7 @@ impl Builder {
         self.holes.extend(piece.holes.iter().map(moved));
     }
 
-    /// Where the next push begins, in text and in holes.
+    /// The position where the next push begins, in the text and in the holes.
     pub(crate) fn position(&self) -> (u32, u32) {
         (offset(self.text.len()), offset(self.holes.len()))
     }

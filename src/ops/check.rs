@@ -1,10 +1,9 @@
-//! What is wrong, or probably not meant, in users and rules.
+//! Finds mistakes in users and rules, and what was probably not intended.
 //!
-//! A snapshot is made of all rows, so that rows are understood exactly as the
-//! server understands them. What the load reports is taken over. The rest is found
-//! by going through the snapshot: rule by rule ([`lines`]), key by key in the order
-//! in which rules count ([`order`]), and where one property acts upon others
-//! ([`prefixes`]).
+//! A snapshot is built from all rows, so that they are read exactly as the server reads them. The
+//! problems that the load reports are included. The rest is found in the snapshot: rule by rule
+//! ([`lines`]), key by key in the order of the rules ([`order`]), and where one property affects
+//! others ([`prefixes`]).
 
 mod lines;
 mod names;
@@ -22,10 +21,10 @@ use crate::snapshot::{Snapshot, Writer};
 pub use report::{CheckReport, CheckSettings, Finding};
 use table::RuleTable;
 
-/// What cannot be said without knowing the users.
+/// Findings that need all users to be known.
 const NEEDS_USERS: [Code; 3] = [Code::NoSuchUser, Code::NoUsers, Code::NoRules];
 
-/// Looks through everything. `problems` is what the load reported.
+/// Checks everything. `problems` is what the load reported.
 pub fn check(
     snapshot: &Snapshot,
     problems: Vec<Problem>,
@@ -47,7 +46,7 @@ pub fn check(
     report
 }
 
-/// Looks at one rule, without what can only be said with the other rows at hand.
+/// Checks a single rule. Findings that depend on other rows are left out.
 pub fn check_rule(row: &RuleRow, options: &Conventions) -> CheckReport {
     let (snapshot, problems) = Writer::build(options.clone(), [Row::Rule(row.clone())]);
     let settings = CheckSettings { ignored: NEEDS_USERS.into(), each_user: false };

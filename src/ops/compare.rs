@@ -1,7 +1,7 @@
-//! What a node serves, compared with what the database says, row by row.
+//! Compares what a node serves with what the database contains, row by row.
 //!
-//! Edits go on meanwhile, and a node is a moment behind. So both sides are read
-//! several times, and a row differs only if the node has not followed in that time.
+//! Rows are edited during the comparison, and a node is always slightly behind. So both sides are
+//! read several times, and a row is reported only if the node has not followed in that time.
 
 mod served;
 
@@ -13,10 +13,10 @@ use crate::core::model::Table;
 
 pub use served::{NotARow, ServedRows};
 
-/// Where a row is.
+/// A row's table and id.
 pub type RowKey = (Table, i64);
 
-/// A row that is not the same on both sides.
+/// A row that is different on both sides.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
     /// Its table.
@@ -25,11 +25,11 @@ pub struct Difference {
     pub id: i64,
     /// `not served`, `gone` from the database, or `other`.
     pub what: &'static str,
-    /// The user, or subject and key; `None` for what is gone.
+    /// The user, or the rule's subject and key; `None` for rows that are gone.
     pub row: Option<String>,
 }
 
-/// What each side says of a row, as a hash; `None` if it has no such row.
+/// The hashes of a row on both sides; `None` for a side that does not have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Sides {
     database: Option<u64>,
@@ -37,15 +37,15 @@ struct Sides {
 }
 
 impl Sides {
-    /// Whether the node has not followed since `first`. It has if both sides
-    /// moved on, even where it is a moment behind again.
+    /// Whether the node has not followed since `first`. If both sides have changed, the node has
+    /// followed, even if it is slightly behind again.
     fn is_stuck_since(self, first: Sides) -> bool {
         let is_same = self.database == self.node;
         !is_same && (self.database == first.database || self.node == first.node)
     }
 }
 
-/// A row that the sides do not agree about.
+/// A row that is different on both sides, with its first and its current hashes.
 #[derive(Debug)]
 struct Differing {
     first: Sides,
@@ -53,10 +53,10 @@ struct Differing {
     name: Option<String>,
 }
 
-/// What reading both sides once has shown.
+/// The result of reading both sides once.
 #[derive(Debug)]
 pub struct Look {
-    /// How many rows the database has.
+    /// The number of rows in the database.
     pub rows: usize,
     differing: BTreeMap<RowKey, Differing>,
 }
@@ -67,7 +67,7 @@ impl Look {
         self.differing.is_empty()
     }
 
-    /// The rows that differ: those of the database first, then what is gone.
+    /// The rows that differ: first those in the database, then those that are gone.
     pub fn differences(self) -> Vec<Difference> {
         let mut differences: Vec<Difference> = self.differing.into_iter().map(Difference::new).collect();
         differences.sort_by_key(|one| one.row.is_none());
@@ -86,7 +86,7 @@ impl Difference {
     }
 }
 
-/// A look in the making: it has what the node serves, and takes the rows of the
+/// A comparison in progress. It has the rows that the node serves, and receives the rows of the
 /// database one by one.
 pub struct Comparison<'b> {
     served: ServedRows,
@@ -95,22 +95,21 @@ pub struct Comparison<'b> {
 }
 
 impl<'b> Comparison<'b> {
-    /// Begins a look. After the first one, only what differed `before` counts: the
-    /// node may not know yet what was edited since then.
+    /// Starts a comparison. If `before` is given, only rows that differed then are compared: the
+    /// node may not know later edits yet.
     pub fn new(served: ServedRows, before: Option<&'b Look>) -> Comparison<'b> {
         Comparison { served, before, look: Look { rows: 0, differing: BTreeMap::new() } }
     }
 
-    /// Takes a row of the database by its hash, with a `name` to show it by if it
-    /// differs.
+    /// Compares a row of the database by its hash. `name` is shown if the row differs.
     pub fn row(&mut self, key: RowKey, hash: u64, name: impl FnOnce() -> Option<String>) {
-        // Of several rows with one id the first counts, as on the node.
+        // The first of several rows with the same id counts, as on the node.
         let Ok(node) = self.served.take(key) else { return };
         self.compare(key, Sides { database: Some(hash), node }, name);
         self.look.rows += 1;
     }
 
-    /// What both sides have shown, once the database has no more rows.
+    /// Returns the result, after the last row of the database.
     pub fn finish(mut self) -> Look {
         for (key, hash) in std::mem::take(&mut self.served).left() {
             self.compare(key, Sides { database: None, node: Some(hash) }, || None);
@@ -137,14 +136,15 @@ mod tests {
         for (now, expected) in [
             (first, true),
             (sides(Some(2), Some(2)), false),
-            // Edited again, and still as it was; edited once, and elsewhere.
+            // Edited again, but the node did not change; edited once, and the node has something
+            // else.
             (sides(Some(3), Some(1)), true),
             (sides(None, Some(1)), true),
             (sides(Some(2), None), true),
-            // A moment behind the next edit.
+            // Slightly behind the next edit.
             (sides(Some(3), Some(2)), false),
             (sides(None, Some(2)), false),
-            // Edited back.
+            // An edit was undone.
             (sides(Some(1), Some(1)), false),
             (sides(None, None), false),
         ] {
@@ -166,7 +166,7 @@ mod tests {
     fn rows_differ_if_they_still_do_at_the_next_look() {
         let first = look(&[(1, 0xa), (2, 0xb), (2, 0xc), (3, 0xd)], "2 b\n3 e\n4 f\n", None);
         assert_eq!((first.rows, first.agrees()), (3, false));
-        // In the meantime the node got 3, and both sides got 5.
+        // Meanwhile the node received 3, and both sides received 5.
         let second = look(&[(1, 0xa), (2, 0xb), (3, 0xd), (5, 1)], "2 b\n3 d\n4 f\n5 2\n", Some(&first));
         let found: Vec<_> = second.differences().into_iter().map(|one| (one.id, one.what, one.row)).collect();
         assert_eq!(found, [(1, "not served", Some("row 1".into())), (4, "gone", None)]);

@@ -1,8 +1,8 @@
-//! What one client would get, and why: for `jitsiprovs explain`.
+//! Finds out what a client would get, and why, for `jitsiprovs explain`.
 //!
-//! A request is read as the server reads one ([`ClientRequest::read`]), the snapshot
-//! is built as the server builds it ([`snapshot`]), and the answer is
-//! [`Snapshot::answer`]: the report shows what would be served.
+//! The request is read as in the server ([`ClientRequest::read`]), the snapshot is built as in
+//! the server ([`snapshot`]), and the answer comes from [`Snapshot::answer`]. So the report shows
+//! what the server would serve.
 
 mod report;
 mod suggest;
@@ -21,7 +21,7 @@ use crate::snapshot::{Session, SignIn, Snapshot, Writer};
 pub use report::{ExplainReport, KeyReport, Parameter, RuleReport};
 pub use suggest::near;
 
-/// What a client sends.
+/// The request of a client.
 pub struct ClientRequest {
     params: Params,
     has_password: bool,
@@ -33,7 +33,7 @@ pub enum ExplainRefusal {
     /// The server could not read the request.
     #[error("{0}: leave some of them out")]
     Malformed(request::Malformed),
-    /// An argument shows in the list of processes.
+    /// An argument is visible in the list of processes.
     #[error("`{0}` is the password, which is never an argument")]
     Argument(String),
     /// There is no username.
@@ -44,7 +44,7 @@ pub enum ExplainRefusal {
     NoTenant {
         /// The domain that the request names.
         domain: String,
-        /// Tenants called something like that.
+        /// Tenants with similar names.
         near: Vec<String>,
     },
     /// The tenant has no such user.
@@ -57,7 +57,7 @@ pub enum ExplainRefusal {
         username: String,
         /// The tenant.
         domain: String,
-        /// Users called something like that there, or so in other tenants.
+        /// Users with similar names in this tenant, or users with this name in other tenants.
         near: Vec<String>,
     },
     /// The server would refuse it with 401.
@@ -75,13 +75,13 @@ fn or_else(near: &[String], otherwise: &str) -> String {
 }
 
 impl ClientRequest {
-    /// Reads what a client sends whose username is `user`, as `http` reads a
-    /// form of it. Without a password its place is left empty: whoever gets an
-    /// answer has sent one, so rules that use it do apply.
+    /// Creates the request of a client with the username `user`, as `http` reads it from a form.
+    /// Without a password, an empty one is used: a client that gets an answer has always sent a
+    /// password, so rules that use it do apply.
     ///
     /// # Errors
-    /// When the server would refuse it before it asks who it is, or a password
-    /// is among `sent`.
+    /// When the server would refuse the request before it looks for the user, or if `sent`
+    /// contains a password.
     pub fn read(
         user: &str,
         sent: &[(String, String)],
@@ -114,7 +114,7 @@ impl ClientRequest {
         Ok(ClientRequest { params, has_password: password.is_some() })
     }
 
-    /// Its parameters, as the server sees them.
+    /// The parameters, as the server reads them.
     pub fn params(&self) -> &Params {
         &self.params
     }
@@ -124,22 +124,22 @@ impl ClientRequest {
         self.has_password
     }
 
-    /// `user@domain`, as the server split them.
+    /// `user@domain`, as the server splits them.
     pub fn name(&self) -> String {
         let known = |known| self.params.known(known).unwrap_or_default();
         format!("{}@{}", known(Known::Username), known(Known::Domain))
     }
 
-    /// Signs in; without a password, anybody may who is there.
+    /// Signs in. Without a password, this works for every user who exists.
     ///
     /// # Errors
-    /// When there is no such user among `users`, or the password is wrong.
+    /// When `users` does not have this user, or the password is wrong.
     pub fn sign_in<'s>(
         &self,
         snapshot: &'s Snapshot,
         users: &[UserRow],
     ) -> Result<Session<'s>, ExplainRefusal> {
-        // Before the password, so that an unknown user costs no slow hash.
+        // The user is looked up first, so that no slow hash is computed for an unknown user.
         let session = snapshot.find(&self.params).ok_or_else(|| suggest::unknown(snapshot, self, users))?;
         if !self.has_password {
             return Ok(session);
@@ -157,7 +157,7 @@ impl ClientRequest {
     }
 }
 
-/// The snapshot that a server builds from these rows when it starts.
+/// The snapshot that a server builds from these rows at its start.
 pub fn snapshot(options: Conventions, users: &[UserRow], rules: &[RuleRow]) -> Arc<Snapshot> {
     let mut writer = Writer::new(options);
     writer.begin_load();

@@ -1,4 +1,4 @@
-//! How several nodes are, and whether they serve the same.
+//! Asks several nodes for their state, and checks whether they serve the same rows.
 
 mod client;
 
@@ -13,25 +13,25 @@ use crate::reload::NodeStatus;
 
 pub use client::{authority, get};
 
-/// How often nodes that differ are asked again.
+/// The interval between requests to nodes that differ.
 const AGAIN: Duration = Duration::from_millis(250);
 
-/// What a node answered.
+/// The answer of a node.
 #[derive(Debug, Serialize)]
 pub struct NodeAnswer {
-    /// The URL, as it was given.
+    /// The URL as it was given.
     pub url: String,
-    /// How the node is; none if it did not say.
+    /// The state of the node; `None` if it did not answer.
     #[serde(flatten, serialize_with = "or_nulls")]
     pub node: Option<NodeStatus>,
-    /// How many changes it is behind the node that has most.
+    /// The number of changes by which it is behind the most recent node.
     pub lag: Option<i64>,
-    /// Why it did not say.
+    /// The reason why it did not answer.
     pub error: Option<String>,
 }
 
-/// A node that is silent has the same fields as others, so that no program needs
-/// to know which may be missing.
+/// Writes the same fields for a silent node as for others, so that no program has to handle
+/// missing fields.
 fn or_nulls<S: Serializer>(node: &Option<NodeStatus>, serializer: S) -> Result<S::Ok, S::Error> {
     match node {
         Some(node) => node.serialize(serializer),
@@ -43,38 +43,38 @@ fn or_nulls<S: Serializer>(node: &Option<NodeStatus>, serializer: S) -> Result<S
     }
 }
 
-/// What all nodes answered.
+/// The answers of all nodes.
 #[derive(Debug, Serialize)]
 pub struct ClusterReport {
-    /// Whether all answered and none is behind.
+    /// Whether all nodes answered and none is behind.
     pub agree: bool,
     /// The answers, in the order of the URLs.
     pub nodes: Vec<NodeAnswer>,
 }
 
-/// A node to ask.
+/// A node that is asked.
 struct Target {
     url: String,
     authority: String,
 }
 
-/// Asks every node until all are as far as the first answers were, or `max_lag` is
-/// over. Reports what they said last.
+/// Asks every node until all have the changes that the first answers had, or until `max_lag` has
+/// passed. Reports the last answers.
 ///
 /// # Errors
-/// When a URL is not one of a node.
+/// When a URL is not the URL of a node.
 pub async fn compare(urls: Vec<String>, max_lag: Duration) -> anyhow::Result<ClusterReport> {
     let target = |url: String| Ok(Target { authority: authority(&url)?, url });
     let targets: Vec<Target> = urls.into_iter().map(target).collect::<anyhow::Result<_>>()?;
     let begun = Instant::now();
     let mut answers = ask(&targets).await;
-    // Edits may go on, and are not waited for.
+    // New edits may come during this time; they are not waited for.
     let mut goal = answers.iter().filter_map(snapshot).max();
     let mut has_answered: Vec<bool> = answers.iter().map(|answer| answer.node.is_some()).collect();
     while !agree(&answers, goal) && begun.elapsed() < max_lag {
         sleep(AGAIN).await;
         answers = ask(&targets).await;
-        // The first answer of a node counts, whenever it comes.
+        // The first answer of a node counts, even if it comes late.
         for (answer, has_answered) in answers.iter().zip(&mut has_answered) {
             if answer.node.is_some() && !std::mem::replace(has_answered, true) {
                 goal = goal.max(snapshot(answer));
@@ -93,9 +93,9 @@ fn snapshot(answer: &NodeAnswer) -> Option<i64> {
     answer.node.as_ref()?.snapshot
 }
 
-/// Whether every node is as far as `goal`, and those that are equally far have
-/// the same rows. Where there is no table of changes, the rows alone can tell;
-/// without digests, how many they are.
+/// Whether every node has reached `goal`, and nodes with equal progress have the same rows.
+/// Without a table of changes, all nodes count as equal, so only the rows are compared. Without
+/// digests, only the number of rows is compared.
 fn agree(answers: &[NodeAnswer], goal: Option<i64>) -> bool {
     let nodes: Option<Vec<&NodeStatus>> = answers.iter().map(|answer| answer.node.as_ref()).collect();
     let Some(nodes) = nodes.filter(|nodes| nodes.iter().all(|node| node.version > 0)) else { return false };
@@ -134,7 +134,7 @@ async fn ask(targets: &[Target]) -> Vec<NodeAnswer> {
 
 async fn fetch(authority: &str) -> anyhow::Result<NodeStatus> {
     let body = get(authority, "/status", None).await?;
-    serde_json::from_slice(&body).context("its answer is not a node's")
+    serde_json::from_slice(&body).context("its answer is not that of a jitsiprovs node")
 }
 
 #[cfg(test)]
@@ -166,9 +166,9 @@ mod tests {
         for (nodes, goal, expected) in [
             (vec![seen(Some(7), "a"), seen(Some(7), "a")], Some(7), true),
             (vec![seen(Some(7), "a"), seen(Some(6), "b")], Some(7), false),
-            // Edits went on: both have what there was at the beginning.
+            // More edits were made: both nodes have the changes from the beginning.
             (vec![seen(Some(9), "c"), seen(Some(8), "b")], Some(7), true),
-            // The same place in the changes of different databases.
+            // Both are at the same change, but in different databases.
             (vec![seen(Some(7), "a"), seen(Some(7), "b")], Some(7), false),
             (vec![seen(None, "a"), seen(None, "a")], None, true),
             (vec![seen(None, "a"), seen(None, "b")], None, false),

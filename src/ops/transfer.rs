@@ -1,8 +1,8 @@
-//! Users and rules as files: what `import` reads and `export` writes. Only values; files
-//! and databases are the commands' business.
+//! Users and rules as files, for `import` and `export`. This module only converts values; the
+//! commands read and write files and databases.
 //!
-//! A file says what a row says, except for rows that the server cannot use. What is
-//! written is canonical: reading and writing it again gives the same bytes.
+//! A file contains the rows of a table, except for rows that the server cannot use. Exported
+//! files are canonical: importing and exporting them again gives the same bytes.
 
 pub mod csv_file;
 pub mod json_file;
@@ -18,11 +18,11 @@ use crate::core::model::{Cell, Row, RuleRow, Table, UserRow};
 use crate::core::names::{Comparison, Folded};
 use crate::core::rules::{CompiledKey, KeyIdentity};
 
-/// What is wrong with a file: one line that never holds a password or a value.
+/// An error in a file, as one line that never contains a password or a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {what}")]
 pub struct FileError {
-    /// The number of the line, counted from 1.
+    /// The number of the line. The first line is 1.
     pub line: u64,
     /// What is wrong, and how to correct it.
     pub what: String,
@@ -34,8 +34,9 @@ impl FileError {
     }
 }
 
-/// The priority among subjects that a rule gets where none is given. The fewer clients it
-/// applies to, the sooner it counts; and all before what setup seeds, which has 10.
+/// The default priority of a rule among subjects. The fewer clients a rule applies to, the
+/// earlier it comes. All defaults come before the rules that setup creates, which have priority
+/// 10.
 pub fn default_spriority(subject: &str, domain: &str) -> i32 {
     match (subject.trim_end().eq_ignore_ascii_case("default"), domain.trim_end()) {
         (false, _) => 5,
@@ -44,36 +45,36 @@ pub fn default_spriority(subject: &str, domain: &str) -> i32 {
     }
 }
 
-/// The priority that a rule gets among those of one subject, where none is given.
+/// The default priority of a rule among those for one subject.
 pub const DEFAULT_PPRIORITY: i32 = 10;
 
 /// A record that can be imported: a user or a rule.
 pub trait Item: Clone + Send + Sized {
-    /// What two records have in common if they are the same one to the server.
+    /// The values that two records have in common if the server treats them as the same record.
     type NaturalKey: Hash + Eq;
-    /// Where its rows are.
+    /// The table of its rows.
     const TABLE: Table;
-    /// Whether there may be only one with the same key.
+    /// Whether there may be only one record with each key.
     const IS_UNIQUE: bool;
 
-    /// See [`Item::NaturalKey`].
+    /// The record's [`Item::NaturalKey`].
     fn natural_key(&self, comparison: Comparison) -> Self::NaturalKey;
-    /// What decides before the id which one counts. The same for all where only the id
+    /// The order of records, before ids are compared. It is equal for all records if only the id
     /// decides.
     fn order(&self) -> (Option<i64>, Option<i64>);
-    /// Its name for people: never a password or a value.
+    /// Its name for people. It never contains a password or a value.
     fn label(&self, options: &Conventions) -> String;
-    /// The row.
+    /// The row of this record.
     fn to_row(&self) -> Row;
-    /// The record, if it is a row of its table.
+    /// The record of a row; `None` if the row belongs to the other table.
     fn from_row(row: Row) -> Option<Self>;
 
-    /// The same, as files have it: texts are text, priorities are numbers or `NULL`, and
-    /// a rule for all tenants has `NULL` as its domain. A password that cannot be read is
-    /// none: with neither can anybody sign in.
+    /// The record in the form that files use: texts are text, priorities are numbers or `NULL`,
+    /// and the domain of a rule for all tenants is `NULL`. A password that cannot be read becomes
+    /// empty, because nobody can sign in with either.
     ///
     /// # Errors
-    /// Why the server cannot use it.
+    /// When the server cannot use the record. The error is the reason.
     fn canonical(&self, options: &Conventions) -> Result<Self, String> {
         let row = self.to_row();
         if let Some(why) = options.unusable(&row) {
@@ -84,10 +85,10 @@ pub trait Item: Clone + Send + Sized {
         Ok(Self::from_row(row).expect("a row of the same table"))
     }
 
-    /// The record that a file says, with defaults in the columns that are not `given`.
+    /// The record in a row of a file, with defaults in the columns that are not `given`.
     ///
     /// # Errors
-    /// Why the server cannot use it.
+    /// When the server cannot use the record. The error is the reason.
     fn read(row: Row, given: ColumnSet, options: &Conventions) -> Result<Self, String> {
         let row = match row {
             Row::Rule(rule) => Row::Rule(with_priorities(rule, given)),
@@ -113,7 +114,7 @@ fn canonical_cell((column, cell): (&Column, &Cell)) -> Result<Cell, String> {
     }
 }
 
-/// Gives a rule the priorities that its file has no columns for.
+/// Sets the default priorities if the file has no columns for them.
 fn with_priorities(mut rule: RuleRow, given: ColumnSet) -> RuleRow {
     let is_given = |name: &str| given.pick(RuleRow::COLUMNS).any(|column| column.name == name);
     if !is_given("spriority") {

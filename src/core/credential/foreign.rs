@@ -1,30 +1,28 @@
-//! Hashes of kinds that are not verified here, told by their shape.
+//! Hashes that this server cannot verify, recognized by their shape.
 
-/// Kinds of crypt(5), and of programs that took over its form, which no honest
-/// password begins with when a salt and a hash follow.
+/// Kinds of hashes from crypt(5), and from programs that adopted its format. No real password
+/// begins like this and continues with a salt and a hash.
 const KINDS: [&str; 17] = [
     "1", "2", "2x", "3", "7", "y", "gy", "md5", "sha1", "apr1", "P", "H", "S", "argon2i", "argon2d",
     "scrypt", "pbkdf2",
 ];
 
-/// The shortest hash in characters: that of `$1$`, 16 bytes.
+/// The length of the shortest hash in characters: `$1$` has 16 bytes.
 const SHORTEST: usize = 22;
 
-/// Whether `stored` is the text of a hash: stored as a plain password it would
-/// sign in whoever has read the table.
+/// Whether `stored` is the text of a hash. If such a text were stored as a plain password,
+/// anybody who has read the table could sign in with it.
 ///
-/// It is one if it is all printable ASCII without blanks, begins with `$kind$`
-/// (letters, digits and `-`, perhaps parameters after a comma) or with
-/// `{KIND}` (capital letters, digits and `-`, as LDAP and Dovecot write it),
-/// and one of these holds:
-/// - the text after the last `$` or `}` has 22 characters or more, all of them
-///   letters, digits or one of `./+=_-`, and not only small letters, only
-///   capital letters or only digits;
-/// - the kind is one of crypt(5)'s and two parts more follow, neither empty: a
-///   salt and a hash.
+/// It is a hash if it is all printable ASCII without blanks, begins with `$kind$` (letters,
+/// digits and `-`, optionally parameters after a comma) or with `{KIND}` (capital letters, digits
+/// and `-`, as LDAP and Dovecot write it), and one of these conditions holds:
+/// - The text after the last `$` or `}` has at least 22 characters. All of them are letters,
+///   digits or one of `./+=_-`, and they are not all small letters, all capital letters or all
+///   digits.
+/// - The kind is one of crypt(5), and two more parts follow that are not empty: a salt and a
+///   hash.
 ///
-/// So `$ecret`, `$1$million`, `$my$correcthorsebatterystaple` and `{json}` are
-/// passwords.
+/// So `$ecret`, `$1$million`, `$my$correcthorsebatterystaple` and `{json}` are passwords.
 pub(super) fn is_hash(stored: &str) -> bool {
     if !stored.bytes().all(|byte| byte.is_ascii_graphic()) {
         return false;

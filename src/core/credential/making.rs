@@ -1,4 +1,4 @@
-//! Stored passwords in the making, and what a stored one is.
+//! Hashes passwords for storage, and names the kind of a stored password.
 
 use argon2::{Argon2, PasswordHasher};
 use sha_crypt::ShaCrypt;
@@ -7,12 +7,12 @@ use sha2::{Digest, Sha256};
 use super::{Credential, MAX_SLOW_PASSWORD, Owner, PwdFmt, Scheme, foreign};
 use crate::core::params::UNFILLED_PASSWORD;
 
-/// Bcrypt looks at so many bytes of a password, and no further.
+/// The bytes of a password that bcrypt uses. It ignores the rest.
 const MAX_BCRYPT_PASSWORD: usize = 72;
-/// A quarter of a second on the machines of today.
+/// This takes a quarter of a second on a current machine.
 const BCRYPT_COST: u32 = 12;
 
-/// What a password can be stored as.
+/// The formats in which a password can be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Storage {
     /// `$argon2id$`
@@ -21,13 +21,13 @@ pub enum Storage {
     Bcrypt,
     /// `$6$`
     Sha512Crypt,
-    /// As `--pwd-fmt` says.
+    /// The format of `--pwd-fmt`.
     Table(PwdFmt),
 }
 
 impl Storage {
-    /// What to store passwords as where nobody says, in a table of `format`. SIP
-    /// servers read `ha1` from the same table, so it stays what it is.
+    /// The default format for a table of `format`. SIP servers read `ha1` from the same table, so
+    /// `ha1` stays `ha1`.
     pub fn best_in(format: PwdFmt) -> Storage {
         match format {
             PwdFmt::Md5 | PwdFmt::Plain => Storage::Argon2id,
@@ -35,7 +35,8 @@ impl Storage {
         }
     }
 
-    /// What a server with `format` would take it for, if not for what it is.
+    /// What a server whose `--pwd-fmt` is `format` would take it for; `None` if the server reads
+    /// it correctly.
     pub fn mistaken_in(self, format: PwdFmt) -> Option<&'static str> {
         let Storage::Table(own) = self else { return None };
         (own != format).then_some(match format {
@@ -46,7 +47,7 @@ impl Storage {
         })
     }
 
-    /// Its name, as `--hash` has it.
+    /// The name that `--hash` uses.
     pub fn name(self) -> &'static str {
         match self {
             Storage::Argon2id => "argon2id",
@@ -60,39 +61,39 @@ impl Storage {
     }
 }
 
-/// Why a password cannot be stored so. Never shows it.
+/// Why a password cannot be stored in the requested format. It never shows the password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UnstorablePassword {
-    /// Nobody could sign in with it.
+    /// Nobody could sign in with an empty password.
     #[error("the password is empty: nobody could sign in with it")]
     Empty,
-    /// The server, or the hash itself, would not look at all of it.
+    /// The server or the hash algorithm would ignore a part of it.
     #[error(
-        "the password is longer than {most} bytes, and no longer one can sign in when it is stored as {scheme}: \
+        "the password is longer than {most} bytes, which is the most that can be verified if it is stored as {scheme}: \
          choose a shorter one{instead}"
     )]
     TooLong {
-        /// What it was to be stored as.
+        /// The requested format.
         scheme: &'static str,
-        /// The longest in bytes.
+        /// The longest password, in bytes.
         most: usize,
-        /// What else would do.
+        /// An alternative, as the end of the message.
         instead: &'static str,
     },
     /// Clients send this text when they have no password.
     #[error("clients send `{UNFILLED_PASSWORD}` when they have no password: choose another")]
     Unfilled,
-    /// Stored as it is, it would be taken for a hash.
+    /// If stored as plain text, it would be taken for a hash.
     #[error(
         "the password begins like a hash and would be taken for one: choose another, or another kind of hash"
     )]
     LikeAHash,
 }
 
-/// What to store, so that `password` verifies.
+/// Returns the text to store, so that `password` verifies.
 ///
 /// # Errors
-/// See [`UnstorablePassword`].
+/// When the password cannot be stored in this format.
 pub fn hash(storage: Storage, password: &str, owner: Owner<'_>) -> Result<String, UnstorablePassword> {
     let (most, instead) = match storage {
         Storage::Bcrypt => (MAX_BCRYPT_PASSWORD, ", or store it as argon2id"),
@@ -116,10 +117,10 @@ pub fn hash(storage: Storage, password: &str, owner: Owner<'_>) -> Result<String
         }
         Storage::Bcrypt => {
             let hash = bcrypt::hash_with_salt(password, BCRYPT_COST, random());
-            hash.expect("the cost is one that there is").format_for_version(bcrypt::Version::TwoB)
+            hash.expect("the cost is valid").format_for_version(bcrypt::Version::TwoB)
         }
         Storage::Sha512Crypt => {
-            // Sixteen characters once written: others look at no more of them.
+            // This encodes to 16 characters; other implementations use no more than that.
             let salt = random::<12>();
             let hash = ShaCrypt::SHA512.hash_password_with_salt(password.as_bytes(), &salt);
             hash.expect("the parameters are the recommended ones").to_string()
@@ -142,8 +143,8 @@ fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// What a stored password is, in a word: `none` where there is none, `unusable`
-/// where no password can match it. Never shows it.
+/// The kind of a stored password in one word: `none` if there is no password, `unusable` if no
+/// password can match it. It never shows the stored text.
 pub fn stored_as(stored: &str, format: PwdFmt) -> &'static str {
     let owner = Owner { username: "", realm: "" };
     match (Credential::parse(stored, format, owner), Scheme::of(stored)) {

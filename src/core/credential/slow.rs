@@ -9,15 +9,15 @@ use subtle::ConstantTimeEq;
 
 use super::{Tag, UnusableHash, tag};
 
-/// A hash that takes long to verify, by design.
+/// A hash that is slow to verify by design.
 pub struct SlowHash {
     pub(super) hash: Box<str>,
     pub(super) scheme: Scheme,
-    /// The password that was right before, under this process' key.
+    /// A keyed digest of the password that was right before.
     proven: OnceLock<Tag>,
 }
 
-/// The same stored hash; what is remembered does not count.
+/// Hashes are equal if their stored text is equal, whatever they remember.
 impl PartialEq for SlowHash {
     fn eq(&self, other: &Self) -> bool {
         self.hash == other.hash
@@ -34,18 +34,18 @@ pub(super) enum Scheme {
 }
 
 impl SlowHash {
-    /// `hash` must have passed [`Scheme::check`].
+    /// Creates a slow hash. `hash` must have passed [`Scheme::check`].
     pub(super) fn new(hash: Box<str>, scheme: Scheme) -> SlowHash {
         SlowHash { hash, scheme, proven: OnceLock::new() }
     }
 
-    /// The same hash, with nothing remembered.
+    /// The same hash without the remembered password.
     pub(super) fn unproven(&self) -> SlowHash {
         SlowHash::new(self.hash.clone(), self.scheme)
     }
 
-    /// Computes the hash of `password` and compares. Takes milliseconds to
-    /// seconds of processor time: never call it where requests are served.
+    /// Computes the hash of `password` and compares it. This takes milliseconds to seconds of
+    /// processor time: never call it on a thread that serves requests.
     pub fn verify(&self, password: &str) -> bool {
         match self.scheme {
             Scheme::Argon2id => argon2::PasswordHash::new(&self.hash)
@@ -56,8 +56,9 @@ impl SlowHash {
         }
     }
 
-    /// Whether `password` is the one that was right before. Takes the same time if none was,
-    /// so that clients cannot tell. Not inlined, to keep the fast forms fast.
+    /// Whether `password` is the one that was right before. It takes the same time if no password
+    /// is remembered, so that clients cannot notice. It is not inlined, to keep the fast forms
+    /// fast.
     #[inline(never)]
     pub fn is_proven(&self, password: &str) -> bool {
         let (tag, proven) = (tag(password), self.proven.get());
@@ -65,13 +66,13 @@ impl SlowHash {
         is_same && proven.is_some()
     }
 
-    /// Remembers that `password` was right, so that the client's next request costs one keyed
-    /// digest. Only the first is remembered.
+    /// Remembers that `password` was right, so that the client's next request costs only one
+    /// keyed digest. Later passwords are not remembered.
     pub fn remember(&self, password: &str) {
         self.proven.get_or_init(|| tag(password));
     }
 
-    /// The part of the hash that decides how long it takes.
+    /// The part of the hash that decides how long verification takes.
     pub(super) fn cost(&self) -> &str {
         let fields = match self.scheme {
             // $argon2id$v=19$m=…,t=…,p=…$salt$hash
@@ -82,7 +83,7 @@ impl SlowHash {
             Scheme::ShaCrypt if self.hash[3..].starts_with("rounds=") => 2,
             Scheme::ShaCrypt => 1,
         };
-        // The first `$` begins the hash and ends no field.
+        // The first `$` begins the hash and does not end a field.
         let end = self.hash.match_indices('$').nth(fields).map_or(self.hash.len(), |(at, _)| at);
         &self.hash[..end]
     }
@@ -102,7 +103,7 @@ impl Scheme {
         }
     }
 
-    /// Refuses a hash that cannot be verified, or that is so expensive that one row in the
+    /// Refuses a hash that cannot be verified, or that is so expensive that a single row in the
     /// database could stop the server.
     pub(super) fn check(self, stored: &str) -> Result<(), UnusableHash> {
         match self {
@@ -120,7 +121,7 @@ fn check_argon2id(stored: &str) -> Result<(), UnusableHash> {
     if hash.salt.is_none() || hash.hash.is_none() {
         return Err(damaged);
     }
-    // KiB: a GiB of memory, a multiple of what anyone recommends.
+    // `m_cost` is in KiB. The limit is 1 GiB, many times more than anybody recommends.
     let costly = params.m_cost() > 1 << 20 || params.t_cost() > 64;
     if costly { Err(UnusableHash::TooCostly("argon2id")) } else { Ok(()) }
 }
@@ -139,7 +140,7 @@ fn check_sha_crypt(stored: &str) -> Result<(), UnusableHash> {
         _ => return Err(damaged),
     };
     let rounds: u32 = rounds.parse().map_err(|_| damaged)?;
-    // Its length, and what the bits left over at its end may be.
+    // The length of the hash, and the characters that can be its last: its unused bits are zero.
     let (length, lasts) = match stored.starts_with("$5$") {
         true => (43, "./0123456789ABCD"),
         false => (86, "./01"),

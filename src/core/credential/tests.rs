@@ -15,8 +15,8 @@ fn matches(credential: &Credential, password: &str) -> bool {
     }
 }
 
-// Of the password `pässwörd`: made with md5sum, sha256sum, mkpasswd,
-// htpasswd and the argon2 tool, not with the crates that verify here.
+// Hashes of the password `pässwörd`. They were created with md5sum, sha256sum, mkpasswd, htpasswd
+// and the argon2 tool, not with the crates that verify them here.
 const MD5: &str = "12841e4ba5e37d2fbfc78458c6714ade";
 const HA1: &str = "430dba58abba186d11f8b1619eabff65";
 const HA1_SHA256: &str = "20b1843eda790e2d8f3d55d1bd25f7808378765887cd98e16d9d65c4e238cd3f";
@@ -127,7 +127,7 @@ fn hashes_of_different_cost_are_of_different_kinds() {
     assert_ne!(kind(&salted("")), kind(&salted("rounds=20000$")));
     assert_ne!(kind(MD5), kind(SLOW[1]));
     assert_eq!(kind(MD5), kind(&"0".repeat(32)));
-    // Salt and hash do not count, or every user were a kind of their own.
+    // Salt and hash do not count. Otherwise, every user would have a different kind.
     let other = |hash: &str, from: &str, to: &str| kind(&hash.replace(from, to));
     assert_eq!(kind(SLOW[0]), other(SLOW[0], "c2FsdHNhbHQx", "c2FsdHNhbHQy"));
     assert_eq!(kind(SLOW[1]), other(SLOW[1], "$rMMY", "$rMMX"));

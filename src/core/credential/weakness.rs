@@ -1,4 +1,4 @@
-//! How much a stored password helps whoever steals the table.
+//! How easily a stored password can be guessed if the table is stolen.
 
 use std::str::FromStr;
 
@@ -9,22 +9,22 @@ use super::{Credential, Form, Scheme};
 pub enum Weakness {
     /// It is the password itself.
     Plain,
-    /// Unsalted md5: billions of guesses a second, all users at once.
+    /// Unsalted md5: billions of guesses a second, for all users at once.
     Md5,
     /// Fast, but what SIP servers need.
     Ha1,
-    /// A slow hash that is not slow: the name of its kind.
+    /// A slow hash with too little work. It has the name of the algorithm.
     Cheap(&'static str),
 }
 
-/// bcrypt's cost, argon2's memory in KiB times its passes, and SHA-crypt's
-/// rounds, below which guessing is cheap: what OWASP gives as the least.
+/// Below these limits guessing is cheap. They are the minimums that OWASP recommends: bcrypt's
+/// cost, argon2's memory in KiB times its passes, and SHA-crypt's rounds.
 const BCRYPT: u32 = 10;
 const ARGON2: u64 = 7 * 1024 * 5;
 const SHA_CRYPT: u32 = 5000;
 
 impl Credential {
-    /// Why it is weak, if it is.
+    /// Why the stored password is weak; `None` if it is not.
     pub fn weakness(&self) -> Option<Weakness> {
         match &self.0 {
             Form::Never => None,

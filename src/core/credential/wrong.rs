@@ -1,10 +1,9 @@
-//! Wrong passwords that were computed: the same one again costs a keyed digest.
+//! Remembers wrong passwords, so that a repeated one costs only a keyed digest.
 //!
-//! One table for users that exist and for those that do not, so that neither
-//! the time of a repetition nor what is forgotten tells them apart. All memory
-//! is allocated at the start. An account has a set of [`WAYS`] places, which it
-//! shares with the few accounts that fall on it by chance: whoever sends many
-//! wrong passwords for one account has that one's forgotten, and no others.
+//! Users that exist and users that do not share one table. So neither the response time nor what
+//! is forgotten reveals whether a user exists. All memory is allocated at the start. Each account
+//! has a set of [`WAYS`] entries, which it shares with the few accounts that hash to the same
+//! set. Many wrong passwords for one account only replace entries of its own set.
 
 use std::hash::BuildHasher;
 use std::sync::{Mutex, PoisonError};
@@ -15,22 +14,22 @@ use sha2::Sha256;
 
 use super::{SlowHash, Tag, keyed, truncated};
 
-/// Wrong passwords remembered of one account.
+/// The number of wrong passwords that a set remembers.
 const WAYS: usize = 8;
-/// With eight digests each: half a mebibyte.
+/// Eight digests each, so the table uses half a mebibyte.
 const SETS: usize = 4096;
 
-/// See the module. Of a process there is one.
+/// The table of wrong passwords. A process has one.
 pub struct WrongPasswords {
-    /// The latest first. A digest of zeros is none.
+    /// The entries, the most recent first. A digest of zeros marks an empty entry.
     sets: Box<[Mutex<[Tag; WAYS]>]>,
-    /// Known to this process only, so that nobody can choose whom to share a
-    /// set with.
+    /// The hash that selects the set of an account. Only this process knows its seed, so nobody
+    /// can choose with which account to share a set.
     places: RandomState,
     key: Hmac<Sha256>,
 }
 
-/// A password that somebody sends for an account, as it is remembered.
+/// A digest of a password that was sent for an account.
 #[derive(Clone, Copy)]
 pub struct Guess {
     set: usize,
@@ -48,10 +47,9 @@ impl Default for WrongPasswords {
 }
 
 impl WrongPasswords {
-    /// The guess that the password of an account is `password`. The stored hash
-    /// is part of it, so that a changed row is another guess; and so is whether
-    /// the user exists: what was wrong for a decoy may be right for the user
-    /// who comes to be.
+    /// Creates a guess for an account and a password. The stored hash is included, so a changed
+    /// row gives a different guess. It is also included whether the user exists: a password that
+    /// was wrong for a decoy may be right for a user who is added later.
     pub(crate) fn guess(&self, account: [&[u8]; 2], slow: &SlowHash, is_real: bool, password: &str) -> Guess {
         let mut digest = self.key.clone();
         for part in [account[0], account[1], slow.hash.as_bytes()] {
@@ -71,8 +69,8 @@ impl WrongPasswords {
         true
     }
 
-    /// Remembers that the guess is wrong, in place of the one that was not
-    /// repeated for longest.
+    /// Remembers that the guess is wrong. It replaces the guess that was not repeated for the
+    /// longest time.
     pub fn remember(&self, guess: Guess) {
         if !self.knows(guess) {
             let mut set = self.sets[guess.set].lock().unwrap_or_else(PoisonError::into_inner);

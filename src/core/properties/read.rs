@@ -1,25 +1,25 @@
-//! `.properties` syntax → what Java reads.
+//! Converts `.properties` syntax to the text that Java reads.
 
 use std::ops::Range;
 
 use super::is_blank;
 
-/// `\u` without four hexadecimal digits: Java refuses the whole text for it.
+/// `\u` without four hexadecimal digits. Java refuses the whole text because of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("`\\u` without four hexadecimal digits, for which Java refuses the whole file")]
+#[error("`\\u` without four hexadecimal digits: Java refuses the whole file because of it")]
 pub struct BadEscape;
 
-/// A character as it is written, and as Java reads it: in UTF-16, as Java keeps text.
+/// A character as it is written and as Java reads it, in UTF-16 as in Java.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unit {
-    /// Where it is in the text. Both halves of a surrogate pair are at one place.
+    /// Its position in the text. Both halves of a surrogate pair have the same position.
     pub written: Range<usize>,
-    /// What Java reads.
+    /// The character that Java reads.
     pub read: u16,
 }
 
-/// What Java makes of the escapes in a key or value. A lone backslash at the end is
-/// left out.
+/// The characters that Java reads in a key or value, with escapes resolved. A single backslash at
+/// the end is left out.
 pub fn units(text: &str) -> impl Iterator<Item = Result<Unit, BadEscape>> + '_ {
     let (mut at, mut low) = (0, None);
     std::iter::from_fn(move || {
@@ -54,7 +54,7 @@ pub fn units(text: &str) -> impl Iterator<Item = Result<Unit, BadEscape>> + '_ {
     })
 }
 
-/// The key and the value of a logical line, both as they are written.
+/// The key and the value of a logical line, both with their escapes.
 pub fn split_line(line: &str) -> (&str, &str) {
     let mut is_escaped = false;
     let end = line.find(|c: char| {
@@ -67,11 +67,11 @@ pub fn split_line(line: &str) -> (&str, &str) {
     (key, rest.strip_prefix(['=', ':']).unwrap_or(rest).trim_start_matches(is_blank))
 }
 
-/// The key that Java sees in a line that begins with `written` and `=`; `None` when
-/// the line is a comment.
+/// The key that Java reads in a line that begins with `written` and `=`; `None` if the line is a
+/// comment.
 ///
-/// `written` must be text that this module wrote: ASCII, without line breaks, every
-/// escape complete.
+/// `written` must be text that this module wrote: ASCII without line breaks, in which every
+/// escape is complete.
 pub fn client_key(written: &[u8]) -> Option<Vec<u16>> {
     let line = std::str::from_utf8(written).ok()?.trim_start_matches(is_blank);
     if line.starts_with(['#', '!']) {
@@ -80,32 +80,32 @@ pub fn client_key(written: &[u8]) -> Option<Vec<u16>> {
     Some(units(split_line(line).0).map_while(|unit| Some(unit.ok()?.read)).collect())
 }
 
-/// What Java reads as the value where `written` follows the `=`. Blanks before it do
-/// not count, those after it do.
+/// The value that Java reads if `written` follows the `=`. Blanks before it are ignored; blanks
+/// after it belong to the value.
 pub fn client_value(written: &str) -> String {
     client_text(written.trim_start_matches(is_blank))
 }
 
-/// What Java makes of the escapes in a text that has no end before its own.
+/// The text that Java reads if all of `written` is one key or value.
 pub fn client_text(written: &str) -> String {
     let read: Vec<u16> = units(written).map_while(|unit| Some(unit.ok()?.read)).collect();
     String::from_utf16_lossy(&read)
 }
 
-/// Whether Java ends the key of such a line before its end: the rest belongs to
-/// the value. Blanks at the end change nothing.
+/// Whether Java ends the key before the end of `written`, so that the rest belongs to the value.
+/// Blanks at the end do not matter.
 pub fn is_split(written: &str) -> bool {
     let line = written.trim_matches(is_blank);
     !line.starts_with(['#', '!']) && split_line(line).0.len() < line.len()
 }
 
-/// The lines that Java sees, in which a backslash at the end has joined those
-/// that follow; each with the number of its first. Comments and empty lines are
-/// left out. The bytes are characters of ISO-8859-1.
+/// The logical lines that Java reads, each with the number of its first line. A backslash at the
+/// end of a line joins the next line to it. Comments and empty lines are left out. The bytes are
+/// characters in ISO-8859-1.
 pub fn logical_lines(bytes: &[u8]) -> Vec<(u64, String)> {
     let mut lines = Vec::new();
     let (mut text, mut begun) = (String::new(), 1);
-    // Whether blanks are skipped, and whether the line goes on with the next.
+    // Whether leading blanks are being skipped, and whether the line continues on the next one.
     let (mut is_beginning, mut is_joined) = (true, false);
     let mut is_escaped = false;
     for (line, natural) in (1..).zip(natural_lines(bytes)) {
@@ -134,8 +134,8 @@ pub fn logical_lines(bytes: &[u8]) -> Vec<(u64, String)> {
         }
         is_beginning = true;
     }
-    // A lone backslash is a property without a key to Java, if nothing comes after
-    // it but one byte that ends the line.
+    // Java reads a single backslash as a property with an empty key, if at most one line-ending
+    // byte follows it.
     let before_end = bytes.strip_suffix(b"\n").or(bytes.strip_suffix(b"\r")).unwrap_or(bytes);
     if is_joined && (!text.is_empty() || before_end.ends_with(b"\\")) {
         lines.push((begun, text));

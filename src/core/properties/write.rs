@@ -1,34 +1,33 @@
-//! Text → `.properties` syntax.
+//! Converts text to `.properties` syntax.
 
 use super::Side;
 
 /// What follows a piece of stored text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Follows {
-    /// The end of the key or value: a last odd backslash would swallow what
-    /// comes after, so it is doubled.
+    /// The end of the key or value. An odd backslash at the end would escape what follows, so it
+    /// is doubled.
     End,
-    /// A substituted parameter: a last odd backslash would change the
-    /// parameter's first character, so it is left out, which is what Java
-    /// makes of a backslash before an ordinary character.
+    /// A substituted parameter. An odd backslash at the end would escape the parameter's first
+    /// character, so it is left out. Java ignores a backslash before an ordinary character too.
     Parameter,
 }
 
-/// Something that [`write_stored`] had to fix, so that Java reads the answer.
+/// A correction that [`write_stored`] made, so that Java can read the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mended {
     /// An odd backslash at the end.
     TrailingBackslash,
-    /// An odd backslash just before a placeholder.
+    /// An odd backslash directly before a placeholder.
     BackslashBeforeParameter,
-    /// `\u` without four hexadecimal digits, on which Java throws.
+    /// `\u` without four hexadecimal digits, for which Java throws an exception.
     BadUnicodeEscape,
     /// A carriage return or line feed in the stored text.
     LineBreak,
 }
 
-/// Appends text from the database, which is in `.properties` syntax already:
-/// verbatim but for what Java could not read or would read as another line.
+/// Appends text from the database, which is already in `.properties` syntax. It is copied
+/// unchanged, except where Java could not read it or would read another line.
 pub fn write_stored(text: &str, next: Follows, out: &mut String, mut mended: impl FnMut(Mended)) {
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
@@ -46,8 +45,8 @@ pub fn write_stored(text: &str, next: Follows, out: &mut String, mut mended: imp
                 }
                 Some(escaped) => {
                     chars.next();
-                    // Java reads a backslash before an ordinary character as
-                    // that character, so the two can be written apart.
+                    // Java reads a backslash before an ordinary character as that character. So a
+                    // character that is not ASCII is written as an escape without the backslash.
                     if escaped.is_ascii() {
                         out.push('\\');
                     }
@@ -63,8 +62,8 @@ pub fn write_stored(text: &str, next: Follows, out: &mut String, mut mended: imp
     }
 }
 
-/// A backslash before a line break joins the lines in Java's eyes, leading
-/// blanks of the second left out; the pair leaves nothing in the answer.
+/// Skips a line break after a backslash, and the blanks after it. Java joins such lines, so
+/// nothing of this is written to the answer.
 fn skip_continuation(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
     if chars.next() == Some('\r') {
         chars.next_if_eq(&'\n');
@@ -92,7 +91,7 @@ fn hex(unit: u16) -> [u8; 4] {
     [digit(12), digit(8), digit(4), digit(0)]
 }
 
-/// Whether `byte` of a parameter goes into the answer as it is.
+/// Whether `byte` of a parameter is written to the answer unchanged.
 fn is_plain(byte: u8, place: Side) -> bool {
     match byte {
         b'\\' | 0x7f.. | ..0x20 => false,
@@ -101,8 +100,8 @@ fn is_plain(byte: u8, place: Side) -> bool {
     }
 }
 
-/// Appends a parameter's value. It is data: whatever it holds, Java reads back
-/// exactly that, and no other property changes.
+/// Appends a parameter's value. Java reads back exactly this value, and it cannot change other
+/// properties.
 pub fn write_param(value: &str, place: Side, out: &mut Vec<u8>) {
     if value.bytes().all(|byte| is_plain(byte, place)) {
         out.extend_from_slice(value.as_bytes());
@@ -232,7 +231,7 @@ mod tests {
         fn stored_text_is_one_line_of_ascii_and_its_escapes_are_complete(text in r"[a\\u0é\n\r ]{0,12}") {
             let (written, _) = stored(&text, Follows::End);
             prop_assert!(written.is_ascii() && !written.contains(['\r', '\n']));
-            // Written text is stable: nothing is left to fix in it.
+            // Written text is stable: writing it again changes nothing.
             prop_assert_eq!(stored(&written, Follows::End), (written, vec![]));
         }
     }

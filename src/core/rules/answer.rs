@@ -1,4 +1,4 @@
-//! The answer that is made of the winning rules.
+//! Builds the answer from the winning rules.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,20 +12,20 @@ use super::list::RuleRef;
 use crate::core::params::{ParamName, Params};
 use crate::core::template::{Template, TemplatePiece};
 
-/// A set of rules merged into one answer with holes.
+/// A set of rules that is merged into one answer with holes.
 #[derive(Debug, PartialEq, Eq)]
 pub struct RuleSet {
     program: Template,
     lines: Box<[AnswerLine]>,
     /// The lines of each key that does not depend on the request, sorted by key.
     places: Box<[(KeyId, usize)]>,
-    /// Keys whose winner depends on the request.
+    /// Keys for which the winner depends on the request.
     contested: Box<[KeyId]>,
-    /// Lines whose key depends on the request.
+    /// Lines whose keys depend on the request.
     dynamic: Box<[(usize, Arc<CompiledKey>)]>,
 }
 
-/// One rule of a [`RuleSet`] and its part of the program.
+/// One rule of a [`RuleSet`] and its part of the program, which is the merged template.
 #[derive(Debug, PartialEq, Eq)]
 struct AnswerLine {
     order: RuleOrder,
@@ -34,7 +34,7 @@ struct AnswerLine {
 }
 
 impl RuleSet {
-    /// Merges `rules`, which must be in order. Leaves out those that lose to another one in
+    /// Merges `rules`, which must be in order. It leaves out rules that lose to another one in
     /// every request.
     pub fn merge<'r>(rules: impl IntoIterator<Item = RuleRef<'r>>) -> RuleSet {
         let mut program = Template::builder();
@@ -74,7 +74,7 @@ impl RuleSet {
         }
     }
 
-    /// Bytes of memory behind it.
+    /// Bytes that it uses on the heap.
     pub fn heap_bytes(&self) -> usize {
         let of_keys = size_of_val(&*self.places) + size_of_val(&*self.contested);
         self.program.heap_bytes() + size_of_val(&*self.lines) + of_keys
@@ -92,10 +92,10 @@ impl RuleSet {
     }
 }
 
-/// A rule that did not apply, because the client did not send a parameter.
+/// A rule that did not apply because the client did not send a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Skipped<'a> {
-    /// The rule's row.
+    /// The id of the rule's row.
     pub id: i64,
     /// The parameter.
     pub missing: &'a ParamName,
@@ -149,17 +149,17 @@ pub fn answer<'a>(base: &'a RuleSet, extras: &[RuleRef<'a>], params: &Params) ->
     Answer { body, skipped }
 }
 
-/// Merges extras into a base. Only keys that more than one rule may set are compared; all
-/// other lines of the base have won already.
+/// Merges extras into a base. It compares only the keys that more than one rule may set; all
+/// other lines of the base have already won.
 struct Merge<'a, 'r> {
     base: &'a RuleSet,
     extras: SmallVec<[(RuleRef<'a>, KeyId); 8]>,
     params: &'r Params,
     skipped: &'r mut Skips<'a>,
     claims: KeyClaims,
-    /// The lines of these keys, the last first.
+    /// The lines of these keys, the last line first.
     open: SmallVec<[(usize, KeyId); 8]>,
-    /// The first line that is neither in a stretch nor left out.
+    /// The first line that is not yet in a stretch and not left out.
     from: usize,
     stretches: SmallVec<[Stretch<'a>; 16]>,
 }
@@ -183,7 +183,7 @@ impl<'a, 'r> Merge<'a, 'r> {
         Merge { base, extras, params, skipped, claims, open, from: 0, stretches: SmallVec::new() }
     }
 
-    /// The winners in order. Lines that follow each other are one stretch.
+    /// The winners in order. Consecutive lines form one stretch.
     fn winners(mut self) -> SmallVec<[Stretch<'a>; 16]> {
         for (rule, id) in std::mem::take(&mut self.extras) {
             let place = self.base.lines.partition_point(|line| line.order < rule.order());
@@ -199,7 +199,7 @@ impl<'a, 'r> Merge<'a, 'r> {
         self.stretches
     }
 
-    /// Decides the open lines before `end`.
+    /// Decides which of the open lines before `end` win.
     fn settle(&mut self, end: usize) {
         while let Some((line, id)) = self.open.last().copied().filter(|(line, _)| *line < end) {
             self.open.pop();
@@ -210,7 +210,7 @@ impl<'a, 'r> Merge<'a, 'r> {
         }
     }
 
-    /// Takes the lines up to `to`, and goes on at `next`.
+    /// Adds the lines before `to` to a stretch, and continues at `next`.
     fn take(&mut self, to: usize, next: usize) {
         if self.from < to {
             self.stretches.push(Stretch::Lines(self.from..to));
@@ -219,7 +219,7 @@ impl<'a, 'r> Merge<'a, 'r> {
     }
 }
 
-/// The keys that more than one rule may set, and whether one has won each.
+/// The keys that more than one rule may set, and whether each has a winner yet.
 pub(super) struct KeyClaims(SmallVec<[(KeyId, bool); 8]>);
 
 impl KeyClaims {
@@ -234,7 +234,7 @@ impl KeyClaims {
         self.0.iter().map(|(id, _)| *id)
     }
 
-    /// Whether the next rule in order wins the key `id`, which must be among the keys.
+    /// Whether the next rule in order wins the key `id`. The key must be in this list.
     pub(super) fn wins<'a>(
         &mut self,
         id: KeyId,
@@ -243,7 +243,7 @@ impl KeyClaims {
         skipped: &mut Skips<'a>,
     ) -> bool {
         let found = self.0.binary_search_by_key(&id, |(id, _)| *id);
-        let (_, taken) = &mut self.0[found.expect("all keys asked for are claimed")];
+        let (_, taken) = &mut self.0[found.expect("the list has every key that is queried")];
         if *taken {
             return false;
         }

@@ -1,4 +1,4 @@
-//! Keys of properties: two that a client reads as the same property are the same.
+//! Keys of properties. Two keys are equal if a client reads them as the same property.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
@@ -9,30 +9,30 @@ use crate::core::params::{ParamName, Params};
 use crate::core::properties::{self, Side};
 use crate::core::template::{Fault, Template};
 
-/// A property's key, compiled. Rules of one key share it.
+/// The key of a property, compiled. Rules with the same key share it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct CompiledKey {
     pub(super) template: Template,
-    /// `None` when it depends on the request.
+    /// `None` if it depends on the request.
     pub(super) id: Option<KeyId>,
 }
 
-/// The property of a key as far as it is known without a request.
+/// The property of a key, as far as it is known before a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum StaticKey {
-    /// The same for every request.
+    /// The property is the same for every request.
     Fixed(KeyId),
-    /// It depends on the request, and is the same for rules that share the key.
+    /// The property depends on the request. It is the same for rules that share the key.
     Dynamic(usize),
 }
 
-/// The property that a client reads from a rendered key, as 128 bits of a keyed hash.
-/// Clients can choose parts of keys, but do not know which would collide.
+/// The property that a client reads from a rendered key, as 128 bits of a keyed hash. Clients can
+/// choose parts of keys, but cannot find out which ones collide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct KeyId(u128);
 
 impl KeyId {
-    /// The property of a key as it is in the answer to a request.
+    /// The property of a rendered key.
     fn of(key: &Template, params: &Params) -> KeyId {
         static SEED: LazyLock<(u64, u64)> = LazyLock::new(|| {
             let random = RandomState::new();
@@ -43,15 +43,16 @@ impl KeyId {
         let mut hasher = SipHasher13::new_with_keys(SEED.0, SEED.1);
         match properties::client_key(&written) {
             Some(key) => std::hash::Hash::hash(&(0_u8, key), &mut hasher),
-            // A comment for the client; the same one twice is still once too often.
+            // The client reads this as a comment. The same comment must not be in the answer
+            // twice either.
             None => std::hash::Hash::hash(&(1_u8, written), &mut hasher),
         }
         KeyId(hasher.finish128().as_u128())
     }
 }
 
-/// What keys of the same property have in common: the key that Java reads, or the text of a
-/// comment, and the parameters in it with their fallbacks.
+/// What keys of the same property have in common: the key that Java reads (or the text of a
+/// comment), and its parameters with their fallbacks.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct KeyIdentity(Result<Vec<u16>, Vec<u8>>, Vec<(ParamName, Option<Box<str>>)>);
 
@@ -63,8 +64,8 @@ impl CompiledKey {
         CompiledKey { template, id }
     }
 
-    /// The same for all keys that are always the same property for clients, however they are
-    /// written.
+    /// The identity of the key. It is equal for all keys that are always the same property for
+    /// clients, even if they are written differently.
     pub fn identity(&self) -> KeyIdentity {
         let key = self.template.whole();
         let sample = key.sample("\\uE000").into_bytes();

@@ -1,4 +1,4 @@
-//! The rules of one subject, stored compactly.
+//! Stores the rules of one subject compactly.
 
 use std::sync::Arc;
 
@@ -7,9 +7,9 @@ use super::{Compiled, RuleOrder};
 use crate::core::params::{ParamName, Params};
 use crate::core::template::{Template, TemplatePiece};
 
-/// The rules of one subject, in order, their values in one text.
+/// The rules of one subject, in order. Their values are stored in one text.
 ///
-/// Values may hold passwords, so `Debug` shows how many there are.
+/// Values may hold passwords, so `Debug` shows only the number of rules.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Rules {
     stored: Box<[StoredRule]>,
@@ -20,8 +20,8 @@ pub struct Rules {
 pub(super) struct StoredRule {
     order: RuleOrder,
     pub(super) key: Arc<CompiledKey>,
-    /// Where its value ends, in the text and the holes of all values. It begins where the
-    /// value before it ends.
+    /// The position where its value ends, in the text and in the holes of all values. It begins
+    /// where the previous value ends.
     end: (u32, u32),
 }
 
@@ -33,7 +33,7 @@ pub struct RuleRef<'a> {
 }
 
 impl Rules {
-    /// The same list without the rules of some rows, and with `more`.
+    /// A copy of this list without the rules for which `is_gone` is true, and with `more`.
     pub fn with(&self, is_gone: impl Fn(i64) -> bool, more: Vec<Compiled>) -> Rules {
         enum Either<'a> {
             Old(RuleRef<'a>),
@@ -62,7 +62,7 @@ impl Rules {
         Rules { stored: stored.collect(), values: values.finish() }
     }
 
-    /// Whether the rule of a row is among them.
+    /// Whether the list has the rule of a row.
     pub fn has(&self, id: i64) -> bool {
         self.stored.iter().any(|stored| stored.order.id == id)
     }
@@ -72,17 +72,17 @@ impl Rules {
         (0..self.stored.len()).map(|at| RuleRef { rules: self, at })
     }
 
-    /// How many there are.
+    /// The number of rules.
     pub fn len(&self) -> usize {
         self.stored.len()
     }
 
-    /// Whether there are none.
+    /// Whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.stored.is_empty()
     }
 
-    /// Bytes of memory behind it, its own size and the shared keys left out.
+    /// Bytes that it uses on the heap, without its own size and the shared keys.
     pub fn heap_bytes(&self) -> usize {
         size_of_val(&*self.stored) + self.values.heap_bytes()
     }
@@ -95,12 +95,12 @@ impl std::fmt::Debug for Rules {
 }
 
 impl<'a> RuleRef<'a> {
-    /// Its place among all rules.
+    /// Its position among all rules.
     pub fn order(self) -> RuleOrder {
         self.stored().order
     }
 
-    /// Whether it is the same rule of the same list.
+    /// Whether both are the same rule of the same list.
     pub fn is(self, other: RuleRef<'_>) -> bool {
         std::ptr::eq(self.stored(), other.stored())
     }
@@ -109,13 +109,13 @@ impl<'a> RuleRef<'a> {
         &self.rules.stored[self.at]
     }
 
-    /// The property that it sets: a client gets one of the rules that set the same.
+    /// The property that it sets. A client gets only one of the rules that set the same property.
     pub(crate) fn property(self) -> StaticKey {
         let key = &self.stored().key;
         key.id.map_or_else(|| StaticKey::Dynamic(self.key_address()), StaticKey::Fixed)
     }
 
-    /// The same for rules that share the text of their key.
+    /// The address of its key, which is equal for rules that share the key.
     pub(crate) fn key_address(self) -> usize {
         Arc::as_ptr(&self.stored().key).addr()
     }

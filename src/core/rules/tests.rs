@@ -5,7 +5,7 @@ use super::*;
 use crate::core::params::Params;
 use crate::core::properties::{self, Side};
 
-/// A list of one rule.
+/// A list with one rule.
 fn rule(order: (i32, i32, i64), key: &str, value: &str) -> Rules {
     let (spriority, ppriority, id) = order;
     let order = RuleOrder { spriority: Some(spriority), ppriority: Some(ppriority), id };
@@ -92,7 +92,7 @@ fn null_on_a_subtree_precedes_what_is_set_inside_it() {
     assert_eq!(text(&base, &[rule((1, 1, 3), "acc.y", "2")], &[]), "acc=${null}\nacc.y=2\nacc.x=1\n");
 }
 
-/// What the spec says, word for word, without any of the shortcuts.
+/// A literal implementation of the specification, without any shortcuts.
 fn reference(base: &[Rules], extras: &[Rules], params: &Params) -> String {
     let mut all = [each(base), each(extras)].concat();
     all.sort_by_key(|rule| rule.order());

@@ -1,4 +1,4 @@
-//! Why each rule won or lost.
+//! Reports why each rule won or lost.
 
 use hashbrown::HashMap;
 
@@ -6,25 +6,25 @@ use super::answer::{KeyClaims, Skips};
 use super::{Compiled, KeyId, RuleOrder, RuleRef};
 use crate::core::params::{Known, ParamName, Params};
 
-/// What became of a rule that matches a request.
+/// The result for a rule that matches a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RuleOutcome {
     /// It is in the answer.
     Won,
-    /// Another one of its key comes before it.
+    /// Another rule with the same key comes before it.
     Lost(RuleOrder),
-    /// The client did not send a parameter it needs.
+    /// The client did not send a parameter that the rule needs.
     Lacks(ParamName),
 }
 
-/// Decides over `rules`, which must be in order and distinct, as an answer made
-/// of them does.
+/// Decides for each of `rules`, which must be in order and distinct. The result is the same as in
+/// an answer that is built from them.
 pub fn trace(rules: &[RuleRef<'_>], params: &Params) -> Vec<RuleOutcome> {
     let ids: Vec<KeyId> = rules.iter().map(|rule| rule.stored().key.id(params)).collect();
     let mut watched = KeyClaims::new(ids.iter().copied());
     let mut winners: HashMap<KeyId, RuleOrder> = HashMap::new();
     let decide = |(rule, id): (&RuleRef<'_>, KeyId)| {
-        // Which key it would be cannot be said, so it loses to nobody.
+        // Its key is unknown, so it cannot lose to another rule.
         if let Some(missing) = rule.key().missing(params) {
             return RuleOutcome::Lacks(missing.clone());
         }
@@ -52,21 +52,21 @@ impl Compiled {
         self.value.whole().missing(params)
     }
 
-    /// The key as it stands in an answer.
+    /// The key as it is in an answer.
     pub fn render_key(&self, params: &Params) -> Vec<u8> {
         let mut written = Vec::new();
         self.key.template.whole().render(params, &mut written);
         written
     }
 
-    /// The value as it stands in an answer.
+    /// The value as it is in an answer.
     pub fn render_value(&self, params: &Params) -> Vec<u8> {
         let mut written = Vec::new();
         self.value.whole().render(params, &mut written);
         written
     }
 
-    /// Whether a known parameter has a place in it.
+    /// Whether it has a placeholder for a known parameter.
     pub fn uses(&self, known: Known) -> bool {
         self.key.template.whole().uses(known) || self.value.whole().uses(known)
     }

@@ -1,35 +1,34 @@
-//! A property as an operator writes it: key and value in one text, to be
-//! divided where Java will divide the line that it becomes.
+//! A property in the form in which an operator writes it: key and value in one text. It is
+//! divided where Java divides the line that it becomes.
 
 use super::{Placeholder, placeholder};
 use crate::core::properties::is_blank;
 
-/// Why a text is no property.
+/// Why a text is not a property.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unsplit {
-    /// Nothing divides it.
+    /// There is no separator.
     #[error("there is no `=` in it: write key=value, or `key=` for an empty value")]
     NoValue,
-    /// It begins with what divides.
+    /// It begins with a separator.
     #[error("the key is empty: write key=value")]
     NoKey,
     /// Java reads it as a comment.
-    #[error("the client takes it for a comment: write `\\#` or `\\!` at the beginning of a key")]
+    #[error("the client reads it as a comment: write `\\#` or `\\!` at the beginning of a key")]
     Comment,
     /// Java ends the key at a blank.
-    #[error("the client ends the key at the blank: write `\\ ` for a blank in a key")]
+    #[error("the client ends the key at the blank: write `\\ ` to put a blank into a key")]
     Blank,
     /// Java ends the key at `=` or `:`.
-    #[error("the client ends the key at the `{0}`: write `\\{0}` for one in a key")]
+    #[error("the client ends the key at the `{0}`: write `\\{0}` to put one into a key")]
     Divided(char),
 }
 
-/// Key and value of a property, divided at the first `=` or `:` that is neither
-/// escaped nor in a placeholder. Blanks around them are nobody's, as in Java's
-/// eyes.
+/// Divides a property into key and value, at the first `=` or `:` that is neither escaped nor in
+/// a placeholder. As in Java, blanks around key and value do not belong to either.
 ///
 /// # Errors
-/// See [`Unsplit`].
+/// When the text cannot be divided; [`Unsplit`] says why.
 pub fn split(text: &str) -> Result<(&str, &str), Unsplit> {
     let text = text.trim_start_matches(is_blank);
     let (key, rest) = text.split_at(key_len(text)?);
@@ -37,15 +36,15 @@ pub fn split(text: &str) -> Result<(&str, &str), Unsplit> {
     match rest.strip_prefix(['=', ':']) {
         Some(value) => Ok((key, value.trim_start_matches(is_blank))),
         None if rest.is_empty() => Err(Unsplit::NoValue),
-        // Java would begin the value here, which nobody means.
+        // Java would begin the value here, but nobody intends that.
         None => Err(Unsplit::Blank),
     }
 }
 
-/// Finds out whether Java takes all of `key` for the key.
+/// Checks that Java reads all of `key` as the key.
 ///
 /// # Errors
-/// See [`Unsplit`].
+/// When Java would not; [`Unsplit`] says why.
 pub fn check_key(key: &str) -> Result<(), Unsplit> {
     match key[key_len(key)?..].chars().next() {
         None => Ok(()),
@@ -54,7 +53,7 @@ pub fn check_key(key: &str) -> Result<(), Unsplit> {
     }
 }
 
-/// Where the key that `text` begins with ends.
+/// The length of the key at the beginning of `text`.
 fn key_len(text: &str) -> Result<usize, Unsplit> {
     if text.starts_with(['#', '!']) {
         return Err(Unsplit::Comment);
@@ -75,8 +74,8 @@ fn key_len(text: &str) -> Result<usize, Unsplit> {
     }
 }
 
-/// Whether a template is placeholders and nothing else, so that what they stand for
-/// is not in it.
+/// Whether a template consists only of placeholders, so that it does not contain the values that
+/// they stand for.
 pub fn is_placeholders(template: &str) -> bool {
     let mut rest = template;
     while let Some((Placeholder::Fixed(_) | Placeholder::Param { fallback: None, .. }, after)) =
@@ -161,7 +160,7 @@ mod tests {
                 let mut written = Vec::new();
                 Template::parse(key, Side::Key, |_| ()).whole().render(&Params::new(), &mut written);
                 let whole = client_key(&written);
-                // Nothing in it ends it: with more behind it, it is longer.
+                // Nothing in the key ends it, so it grows when text is appended.
                 written.extend(b"x");
                 let longer = client_key(&written);
                 prop_assert_eq!(whole.map(|key| key.len() + 1), longer.map(|key| key.len()));

@@ -8,7 +8,7 @@ fn parse(text: &str) -> (Template, Vec<Fault>) {
     (template, faults)
 }
 
-/// What it renders to; `None` when a parameter is missing.
+/// The rendered text; `None` if a parameter is missing.
 fn render(text: &str, params: &[(&str, &str)]) -> Option<String> {
     let (template, _) = parse(text);
     let params: Params = params.iter().copied().collect();

@@ -1,4 +1,4 @@
-//! What is wrong with a rule by itself.
+//! Checks each rule by itself.
 
 use std::sync::Arc;
 
@@ -22,11 +22,11 @@ use crate::snapshot::{ALL_TENANTS, Audience, NameEntry, Snapshot};
 
 const SUBJECT: &str = "subject";
 
-/// What is known of a key, looked at once for all rules that have it.
+/// Facts about a key, which are determined once for all rules with this key.
 struct KeyFacts {
     fault: Option<(Code, String)>,
     names: Vec<(Code, String)>,
-    /// Whether the client logs what its value is.
+    /// Whether the client logs its value.
     is_logged: bool,
     /// Whether its name says that its value is a secret.
     name: secret::NameHint,
@@ -57,8 +57,8 @@ pub(super) fn check(
     }
 }
 
-/// What is wrong with a subject, and so with every rule for it. Of bare words the
-/// load has said it.
+/// Problems with a subject, which affect every rule for it. The load has already reported
+/// problems with bare words.
 fn subject(snapshot: &Snapshot, options: &Conventions, named: NameEntry<'_>) -> Vec<(Code, String)> {
     match named.audience() {
         Audience::User(user) if !named.is_word() && !snapshot.has_user(named.tenant(), user) => {
@@ -75,28 +75,27 @@ fn subject(snapshot: &Snapshot, options: &Conventions, named: NameEntry<'_>) -> 
     }
 }
 
-/// What is wrong with a parameter's name; without one that `is_needed` the rule
-/// does not apply.
+/// A problem with the name of a parameter. If it `is_needed`, the rule does not apply without it.
 fn of_name(name: &str, column: &str, is_needed: bool, options: &Conventions) -> Option<(Code, String)> {
     let is_subject = column == SUBJECT;
     match standing(name, options) {
         Standing::Known => None,
-        // A typed subject goes by what it stands for.
+        // A typed subject may use an alias.
         Standing::Alias(_) if is_subject => None,
         Standing::Alias(known) => {
             let what = format!(
-                "{column}: clients send `{name}` only if their URL calls the {known} so: \
-                 write `${{{known}}}`, which has it whatever it is called"
+                "{column}: clients send `{name}` only if their URL uses this name for the {known}: \
+                 write `${{{known}}}`, which works with every name"
             );
             Some((Code::UnknownParameter, what))
         }
         Standing::Servers => {
-            let what = format!("{column}: `{name}` is a name of the server's, which no client can send");
+            let what = format!("{column}: `{name}` is reserved for the server, so no client can send it");
             Some((Code::UnknownParameter, what))
         }
         Standing::Group if !is_subject => {
             let what = format!(
-                "{column}: a name without braces ends at the dot: write `${{{name}.…}}` for what begins with `{name}.`"
+                "{column}: a name without braces ends at the dot: write `${{{name}.…}}` for a name that begins with `{name}.`"
             );
             Some((Code::UnknownParameter, what))
         }
@@ -124,9 +123,8 @@ fn names_of(piece: TemplatePiece<'_>, column: &str, options: &Conventions) -> Ve
         })
         .collect();
     if piece.fallbacks().flatten().any(|fallback| fallback.contains('$')) {
-        let what = format!(
-            "{column}: what follows `:-` is text, and ends at the first brace: no placeholder can be in it"
-        );
+        let what =
+            format!("{column}: the text after `:-` ends at the first brace, and cannot contain placeholders");
         found.push((Code::StrayDollar, what));
     }
     found.sort_unstable();
@@ -137,16 +135,16 @@ fn names_of(piece: TemplatePiece<'_>, column: &str, options: &Conventions) -> Ve
 impl KeyFacts {
     fn of(rule: RuleRef<'_>, options: &Conventions) -> KeyFacts {
         let piece = rule.key();
-        // Whatever a parameter holds, it is escaped: a letter stands for all.
+        // Values of parameters are escaped, so one letter can represent all of them.
         let sample = piece.sample("x");
         let key = properties::client_key(sample.as_bytes());
-        // What follows `:-` is the operator's, and not escaped.
+        // The text after `:-` comes from the operator and is not escaped.
         let fault = fault(&sample).or_else(|| fault(&piece.fallback_sample("x")));
         let key = String::from_utf16_lossy(&key.unwrap_or_default());
         KeyFacts {
             fault,
             names: names_of(piece, "property_key", options),
-            // How a key ends that ends with a parameter is not known.
+            // If the key ends with a parameter, its end is not known.
             is_logged: !key.ends_with(client::UNLOGGED) && !piece.tail().is_empty(),
             name: secret::NameHint::of(&key),
             is_mandatory: key == client::MANDATORY,
@@ -155,17 +153,17 @@ impl KeyFacts {
     }
 }
 
-/// What is wrong with a key as it is in an answer.
+/// A problem with a key in the form that it has in an answer.
 fn fault(key: &str) -> Option<(Code, String)> {
     match properties::client_key(key.as_bytes()) {
         None => {
             let what =
-                "the key begins with `#` or `!`, so the client takes it for a comment: write `\\#` or `\\!`";
+                "the key begins with `#` or `!`, so the client reads it as a comment: write `\\#` or `\\!`";
             Some((Code::IgnoredKey, what.into()))
         }
         Some(read) if read.iter().all(|&unit| unit <= u16::from(b' ')) => Some((
             Code::IgnoredKey,
-            "the key is empty to the client, which ignores it: name a property".into(),
+            "the client reads an empty key and ignores the property: write a key".into(),
         )),
         Some(_) => properties::is_split(key).then(|| {
             let what = "the key ends for the client at the first blank, `:` or `=`, and the rest belongs to \
@@ -187,18 +185,18 @@ fn of_rule(rule: RuleRef<'_>, key: &KeyFacts, options: &Conventions, report: &mu
         report.add_rule(Code::LoggedSecret, id, what);
     }
     let has_password = value.uses(Known::Password);
-    // As clients get it: what a parameter holds may be a secret too.
+    // The value is checked with its parameters filled, because they may hold secrets too.
     if key.is_logged && (has_password || key.name.hides(&value.sample("x"))) {
         let what = if has_password { "the user's password" } else { "what looks like a secret" };
         let what = format!(
-            "the client writes {what} to its log, since the key does not end in `.PASSWORD`: \
+            "the client writes {what} to its log, because the key does not end in `.PASSWORD`: \
              use a key that does, if the client has one"
         );
         report.add_rule(Code::LoggedSecret, id, what);
     }
     if key.is_mandatory && properties::client_value(value.head()).trim().eq_ignore_ascii_case("true") {
         let what = "MANDATORY stops clients from starting while the server is out of reach: \
-                    remove it unless that is meant";
+                    remove it unless you intend this";
         report.add_rule(Code::Mandatory, id, what);
     }
 }

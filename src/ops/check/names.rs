@@ -1,30 +1,30 @@
-//! Names of parameters: which are known, and which was probably meant.
+//! Classifies names of parameters: known names, and names that are probably misspelled.
 
 use crate::core::conventions::Conventions;
 use crate::core::params::Known;
 
-/// What else clients can fill by themselves.
+/// Other parameters that clients can fill by themselves.
 const OTHERS: [&str; 2] = ["home.location", "home.name"];
-/// What the server fills.
+/// Names that the server fills.
 const SERVERS: [&str; 3] = ["null", "system", "default"];
 
-/// How a name compares with those that are known.
+/// How a name relates to the known names.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     Known,
-    /// A known one is so near that it was probably meant.
+    /// It is so similar to this known name that the known one was probably intended.
     Near(String),
-    /// Another name of this one in requests and subjects, but not in templates.
+    /// An alias of this name, for requests and subjects, but not for templates.
     Alias(&'static str),
-    /// What stands before the dot of names that need braces.
+    /// The part before the dot of names that need braces.
     Group,
-    /// The server fills it, whatever clients send.
+    /// The server fills it; clients cannot.
     Servers,
-    /// It may be one that the operator put into the client's URL.
+    /// It may be a name that the operator put into the client's URL.
     Own,
 }
 
-/// What names begin with that have a dot.
+/// First parts of names that have a dot.
 const GROUPS: [&str; 3] = ["env", "home", "system"];
 
 fn all<'o>(options: &'o Conventions) -> impl Iterator<Item = &'o str> {
@@ -49,7 +49,7 @@ pub(super) fn standing(name: &str, options: &Conventions) -> Standing {
     }
     let folded = name.to_ascii_lowercase();
     let distance = |known: &str| strsim::osa_distance(&folded, known);
-    // A short name with one slip is already another word; a long one takes two.
+    // A short name with one typo is already another word; a long name may have two.
     let is_near = |known: &str, distance: usize| match known.len() {
         ..4 => distance == 0,
         4..6 => distance <= 1,

@@ -1,4 +1,4 @@
-//! Rules of one key: which can never win, and which win by their id alone.
+//! Compares rules with the same key: some can never win, and some win only because of their ids.
 
 use hashbrown::HashMap;
 use smallvec::SmallVec;
@@ -25,10 +25,10 @@ pub(super) fn check(rules: &mut RuleTable<'_>, report: &mut CheckReport) {
     }
 }
 
-/// Finds rules that lose to another whatever the request: to one that applies
-/// wherever they do, and precedes them. `run` is of one key, in order.
+/// Finds rules that can never win, because another rule applies to the same clients and precedes
+/// them. `run` has the rules of one key, in order.
 fn never_win(rules: &RuleTable<'_>, run: &[Fact], report: &mut CheckReport, mut dead: impl FnMut(usize)) {
-    // The first rule of each subject that needs the same parameters.
+    // For each subject, the first rule with each set of required parameters.
     let mut first: HashMap<u32, SmallVec<[(u32, &Fact); 1]>> = HashMap::new();
     for (at, fact) in run.iter().enumerate() {
         let wins = |subject: u32| {
@@ -54,28 +54,28 @@ fn never_win(rules: &RuleTable<'_>, run: &[Fact], report: &mut CheckReport, mut 
         };
         let fix = match (winner.subject == fact.subject, winner.value == fact.value) {
             (true, true) => "remove one of them",
-            (true, false) => "remove one of them, or give one another key",
+            (true, false) => "remove one of them, or give one of them another key",
             (false, _) => "remove it, or give it smaller priorities",
         };
         report.add_rule(
             Code::NeverWins,
             fact.order.id,
-            format!("id {id}, {of}, has the same key and always precedes it: {fix}"),
+            format!("id {id}, {of}, has the same key and always precedes this one: {fix}"),
         );
     }
 }
 
-/// Of each kind of subject, two rules that say different things stand for all.
+/// For each kind of subject, two rules with different values. They are enough to find a tie.
 type Models<'f> = SmallVec<[&'f Fact; 4]>;
 
-/// Finds rules that lose to another, where both apply, by their id alone.
-/// `equal` is of one key and of equal priorities, in order.
+/// Finds rules that lose to another rule only because of their ids, where both apply. `equal` has
+/// the rules of one key with equal priorities, in order.
 fn ties(rules: &RuleTable<'_>, equal: &[Fact], report: &mut CheckReport) {
     if equal.len() < 2 {
         return;
     }
     let mut models: HashMap<u32, Models<'_>> = HashMap::new();
-    // Of all tenants' rules, what any tenant's may meet; and the other way round.
+    // Rules of every tenant, to be compared with rules for all tenants.
     let mut of_any: Models<'_> = SmallVec::new();
     let mut of_user: HashMap<(u32, AudienceHash), &Fact> = HashMap::new();
     for fact in equal.iter().filter(|fact| !fact.is_dead) {
@@ -93,7 +93,7 @@ fn ties(rules: &RuleTable<'_>, equal: &[Fact], report: &mut CheckReport) {
         if let Some(winner) = winner {
             let why = format!(
                 "id {} has the same key and priorities and may apply to the same client: only the id decides; \
-                 give the one that is to win smaller priorities",
+                 give smaller priorities to the one that should win",
                 winner.order.id
             );
             report.add_rule(Code::Tie, fact.order.id, why);

@@ -1,10 +1,10 @@
-//! Properties that act upon others by the beginning of their keys, at the place
-//! where they stand.
+//! Properties that affect other properties by the beginning of their keys. Their position in the
+//! answer matters.
 //!
-//! As the client does it: `x=${null}` removes `x`, and whatever begins with `x`
-//! up to its last dot. `ENFORCE_PREFIX` removes what begins with none of its
-//! prefixes, all it has at that moment. `ALLOW_PREFIX` has it ignore what comes
-//! after and begins with none.
+//! The client behaves as follows. `x=${null}` removes `x`, and every property whose key begins
+//! with `x` before its last dot. `ENFORCE_PREFIX` removes all properties that exist at that
+//! moment and begin with none of its prefixes. After `ALLOW_PREFIX`, the client ignores
+//! properties that begin with none of its prefixes.
 
 mod acting;
 
@@ -19,14 +19,13 @@ use crate::core::problem::Code;
 
 use acting::{Acting, Actor, Extremes, Sure, covers, is_outside, removes, split};
 
-/// What is wrong with the list of prefixes itself.
+/// Problems with the list of prefixes itself.
 pub(super) fn spelling(id: i64, list: &str, report: &mut CheckReport) {
     let prefixes = split(list);
     if prefixes.iter().any(|prefix| prefix.is_empty()) {
-        report.add_rule(Code::BlankInPrefix, id, "an empty prefix is the beginning of every key: remove it");
+        report.add_rule(Code::BlankInPrefix, id, "every key begins with an empty prefix: remove it");
     } else if prefixes.iter().any(|prefix| prefix.contains(char::is_whitespace)) {
-        let what =
-            "blanks beside `|` belong to the prefix, which then is the beginning of no key: remove them";
+        let what = "blanks next to `|` belong to the prefix, and no key begins with them: remove them";
         report.add_rule(Code::BlankInPrefix, id, what);
     }
 }
@@ -54,14 +53,14 @@ pub(super) fn check(rules: &RuleTable<'_>, report: &mut CheckReport) {
     }
 }
 
-/// What makes the client forget who it is.
+/// Finds rules that remove the client's identity.
 fn forgotten(acting: &Acting<'_>, report: &mut CheckReport) {
     for actor in &acting.enforcers {
         let forgotten = IDENTITY.iter().filter(|key| !covers(&actor.prefixes, key)).copied();
         let forgotten: Vec<&str> = forgotten.collect();
         if !forgotten.is_empty() {
             let what = format!(
-                "the client removes what it knows itself by, or where it is provisioned from ({}): \
+                "the client removes its identity, or the place from which it is provisioned ({}): \
                  add net.java.sip.communicator.UUID and net.java.sip.communicator.plugin.provisioning.",
                 forgotten.join(", ")
             );
@@ -73,15 +72,15 @@ fn forgotten(acting: &Acting<'_>, report: &mut CheckReport) {
         let Some(forgotten) = IDENTITY.iter().find(is_gone) else { continue };
         for actor in acting.removers(key) {
             let what = format!(
-                "the client removes what it knows itself by, or where it is provisioned from ({forgotten}): \
-                 remove what is below this one by one"
+                "the client removes its identity, or the place from which it is provisioned ({forgotten}): \
+                 remove the keys below this key individually"
             );
             report.add_rule(Code::NullForgets, actor.fact.order.id, what);
         }
     }
 }
 
-/// Findings, each once for a rule.
+/// Collects findings. Each is reported only once for a rule.
 struct Findings<'r> {
     said: HashSet<(Code, i64)>,
     report: &'r mut CheckReport,
@@ -95,7 +94,7 @@ impl Findings<'_> {
     }
 }
 
-/// A property that something may act upon.
+/// A property that other properties may affect.
 struct Property<'a> {
     acting: &'a Acting<'a>,
     /// Its rules, in order.
@@ -106,11 +105,12 @@ struct Property<'a> {
 }
 
 impl Property<'_> {
-    /// What removals of other keys do to it.
+    /// Finds removals of other keys that also remove this property.
     fn removed(&self, findings: &mut Findings<'_>) {
         for (prefix, removed) in self.acting.removing(&self.key.text) {
             let is_within = self.key.text.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.'));
-            let by = if is_within { "" } else { ", since the client removes by the beginning of the key" };
+            let by =
+                if is_within { "" } else { ", because the client removes all keys with the same beginning" };
             for actor in self.acting.removers(removed) {
                 let is_in = |other: &Fact| self.are_in(&actor, &removed.sure, other);
                 let is_undone = |other: &Fact| other.order < actor.fact.order && is_in(other);
@@ -118,7 +118,7 @@ impl Property<'_> {
                     findings.add(Code::NullUndoes, &actor, || {
                         let place = self.place(&undone);
                         format!(
-                            "{place} before this removes it again{by}: give this one the smallest priorities"
+                            "{place}, and this rule removes it again{by}: give this rule the smallest priorities"
                         )
                     });
                 } else if !is_within && let Some(other) = self.firsts().find(self.acting.rules, &actor, is_in)
@@ -126,7 +126,7 @@ impl Property<'_> {
                     findings.add(Code::NullBeyondSubtree, &actor, || {
                         let place = self.place(&other);
                         format!(
-                            "{place}: what the client has there is removed too{by}; rename one of them, \
+                            "{place}: its value in the client is removed too{by}; rename one of them, \
                              or remove single keys"
                         )
                     });
@@ -135,7 +135,7 @@ impl Property<'_> {
         }
     }
 
-    /// What `ENFORCE_PREFIX` does to it.
+    /// Finds lists in `ENFORCE_PREFIX` that remove this property.
     fn enforced(&self, findings: &mut Findings<'_>) {
         let acting = self.acting;
         for actor in acting.enforcers.iter().filter(|actor| is_outside(&actor.prefixes, self.key)) {
@@ -145,14 +145,14 @@ impl Property<'_> {
                 findings.add(Code::EnforcePrefixUndoes, actor, || {
                     let place = self.place(&undone);
                     format!(
-                        "{place} before this, which removes it again: add its prefix, or give this one smaller priorities"
+                        "{place}, and this rule removes it again: add its prefix, or give this rule smaller priorities"
                     )
                 });
             }
         }
     }
 
-    /// What `ALLOW_PREFIX` does to it.
+    /// Finds lists in `ALLOW_PREFIX` because of which the client ignores this property.
     fn dropped(&self, findings: &mut Findings<'_>) {
         let acting = self.acting;
         let lasts = OnceCell::new();
@@ -164,13 +164,13 @@ impl Property<'_> {
             if let Some(dropped) = lasts.find(acting.rules, actor, is_dropped) {
                 findings.add(Code::AllowPrefixDrops, actor, || {
                     let place = self.place(&dropped);
-                    format!("{place} after this, which has the client ignore it: add its prefix")
+                    format!("{place} after this rule, so the client ignores it: add its prefix")
                 });
             }
         }
     }
 
-    /// Whether both can be in one answer, the one acting upon the other.
+    /// Whether both can be in the same answer, and `actor` affects `other`.
     fn are_in(&self, actor: &Actor<'_>, acting: &Sure, other: &Fact) -> bool {
         let (both, rules) = ([&actor.fact, other], self.acting.rules);
         let sure = self.sure.get_or_init(|| Sure::of(self.facts));
@@ -181,7 +181,7 @@ impl Property<'_> {
         self.facts.iter().filter(|fact| !fact.is_dead)
     }
 
-    /// The first rules that set it.
+    /// The first rules that set this property.
     fn firsts(&self) -> &Extremes {
         let set = || self.alive().filter(|fact| !fact.is_null);
         self.firsts.get_or_init(|| Extremes::of(self.acting.rules, set(), self.acting.has_users))

@@ -1,24 +1,24 @@
-//! What was found.
+//! The findings, and what to look for.
 
 use serde::{Serialize, Serializer};
 
 use crate::core::model::Table;
 use crate::core::problem::{Code, Severity};
 
-/// Something that was found in one row, in words for the operator. Never holds
-/// a password, a hash or a property's value.
+/// A finding about one row, in words for the operator. It never holds a password, a hash or a
+/// property's value.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Finding {
     /// How bad it is.
     pub severity: Severity,
-    /// What kind it is.
+    /// The kind of finding.
     pub code: Code,
-    /// Where the row is.
+    /// The table of the row.
     #[serde(serialize_with = "by_name")]
     pub table: Table,
-    /// Its id.
+    /// The id of the row.
     pub id: i64,
-    /// What is wrong, what that means, and how to fix it.
+    /// What is wrong, what the consequence is, and how to fix it.
     pub message: String,
 }
 
@@ -26,19 +26,19 @@ fn by_name<S: Serializer>(table: &Table, serializer: S) -> Result<S::Ok, S::Erro
     serializer.collect_str(table)
 }
 
-/// All that was found, the worst first.
+/// All findings, the worst first.
 #[derive(Debug, Default)]
 pub struct CheckReport {
-    /// By severity, code, table and id.
+    /// Sorted by severity, code, table and id.
     pub findings: Vec<Finding>,
 }
 
-/// What to look for.
+/// The options of a check.
 #[derive(Debug, Clone, Default)]
 pub struct CheckSettings {
-    /// Kinds of findings that are left out.
+    /// Kinds of findings that are not reported.
     pub ignored: Vec<Code>,
-    /// Name every user with a weak hash, and not one a tenant.
+    /// Report every user with a weak hash, not only one for each tenant.
     pub each_user: bool,
 }
 
@@ -51,12 +51,12 @@ impl CheckReport {
         self.add(code, Table::JitsiProperty, id, message);
     }
 
-    /// How many findings there are of a severity.
+    /// The number of findings with this severity.
     pub fn count(&self, severity: Severity) -> usize {
         self.findings.iter().filter(|finding| finding.severity == severity).count()
     }
 
-    /// Whether anything is wrong, hints left out.
+    /// Whether there are no findings except hints.
     pub fn is_clean(&self) -> bool {
         self.findings.iter().all(|finding| finding.severity == Severity::Hint)
     }

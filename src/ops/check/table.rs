@@ -1,5 +1,4 @@
-//! All rules of a snapshot, sorted by property and, in each, in the order in
-//! which they count.
+//! All rules of a snapshot, sorted by property and, for each property, in the order of the rules.
 
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::ops::Range;
@@ -14,17 +13,17 @@ use crate::core::rules::{RuleOrder, RuleRef, StaticKey};
 use crate::core::subject::TypedBy;
 use crate::snapshot::{ALL_TENANTS, Audience, NameEntry, Snapshot};
 
-/// No subject.
+/// Marks a subject that does not exist.
 const NONE: u32 = u32::MAX;
 
-/// Everything that is compared with everything else.
+/// The rules that are compared with each other.
 pub(super) struct RuleTable<'s> {
     snapshot: &'s Snapshot,
     pub facts: Vec<Fact>,
     pub subjects: Vec<RuleSubject>,
-    /// By [`Fact::property`].
+    /// The keys, by [`Fact::property`].
     pub properties: Vec<ClientKey>,
-    /// The names of users that are subjects, by [`Fact::subject`].
+    /// Users that are subjects for all tenants, by [`Fact::subject`].
     users: HashMap<u32, &'s [u8]>,
     /// The subject `default` of each tenant that has rules for it.
     everyone: HashMap<u32, u32>,
@@ -39,28 +38,28 @@ pub(super) struct Fact {
     pub property: u32,
     pub order: RuleOrder,
     pub subject: u32,
-    /// Equal for equal values.
+    /// A hash of the value: equal for equal values.
     pub value: u64,
-    /// Which parameters the client must send, or it does not apply; 0 if none.
+    /// A hash of the parameters without which the rule does not apply; 0 if there are none.
     pub required: u32,
-    /// Whether it removes the property.
+    /// Whether the rule removes the property.
     pub is_null: bool,
-    /// Whether it can never win.
+    /// Whether the rule can never win.
     pub is_dead: bool,
 }
 
-/// Who a rule is for.
+/// The clients to which a rule applies.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RuleSubject {
     pub tenant: u32,
-    /// The tenant whose requests alone it matches; as `tenant`, or narrower.
+    /// The only tenant whose requests it matches. This is `tenant`, or a narrower one.
     within: u32,
     pub who: AudienceHash,
-    /// The same subject of all tenants, if it matches whenever this one does.
+    /// The same subject for all tenants, which matches whenever this one does.
     twin: u32,
 }
 
-/// What matters of [`Audience`]: names are compared by a keyed hash of 64 bits.
+/// The comparable part of [`Audience`]. Names are compared by a keyed hash of 64 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum AudienceHash {
     Everyone,
@@ -70,18 +69,18 @@ pub(super) enum AudienceHash {
 
 /// A property's key, as the client reads it.
 pub(super) struct ClientKey {
-    /// All of it, or what stands before the first parameter.
+    /// The whole key, or the part before the first parameter.
     pub text: String,
     pub is_fixed: bool,
 }
 
-/// A table in the making.
+/// Builds a [`RuleTable`].
 struct RuleTableBuilder<'s> {
     table: RuleTable<'s>,
     seed: RandomState,
-    /// Numbers of properties.
+    /// The numbers of the properties.
     properties: HashMap<StaticKey, u32>,
-    /// Numbers of subjects, by tenant and a hash of what they mean.
+    /// The numbers of the subjects, by tenant and a hash of their meaning.
     subjects: HashMap<(u32, u64), u32>,
 }
 
@@ -111,8 +110,8 @@ impl<'s> RuleTableBuilder<'s> {
         }
     }
 
-    /// The number of a subject, however it is written: `Linux` and `os=Linux` are
-    /// `osname=Linux`.
+    /// The number of a subject. It does not depend on the spelling: `Linux` and `os=Linux` have
+    /// the number of `osname=Linux`.
     fn subject(&mut self, tenant: u32, audience: Audience<'s>) -> u32 {
         let meaning = self.seed.hash_one(&audience);
         if let Some(known) = self.subjects.get(&(tenant, meaning)) {
@@ -160,7 +159,7 @@ impl<'s> RuleTable<'s> {
         let seed = RandomState::default();
         let mut builder =
             RuleTableBuilder { table, seed, properties: HashMap::new(), subjects: HashMap::new() };
-        // Those of all tenants come first, to be found as twins.
+        // The subjects for all tenants come first, because the others look for their twins.
         for of_all in [true, false] {
             let names = snapshot.named().filter(|named| (named.tenant() == ALL_TENANTS) == of_all);
             names.filter(|named| !named.rules().is_empty()).for_each(|named| builder.add(named));
@@ -170,7 +169,7 @@ impl<'s> RuleTable<'s> {
         table
     }
 
-    /// The rules of each property, in order.
+    /// The rules of each property, as ranges of `facts`.
     pub fn runs(&self) -> impl Iterator<Item = Range<usize>> {
         let mut from = 0;
         std::iter::from_fn(move || {
@@ -190,8 +189,8 @@ impl<'s> RuleTable<'s> {
         &self.properties[fact.property as usize].text
     }
 
-    /// Whether some request can certainly match the subjects of both. Two values of
-    /// bare words may belong to one parameter, so they count as not meeting.
+    /// Whether some request can certainly match both subjects. Two bare words may be values of
+    /// the same parameter, so this assumes that no request matches both.
     pub fn may_meet(&self, one: &Fact, other: &Fact) -> bool {
         let [one, other] = [one, other].map(|fact| (fact.subject, self.subject(fact)));
         let is_of = |(number, _): (u32, RuleSubject), tenant: u32| match self.users.get(&number) {
@@ -202,9 +201,8 @@ impl<'s> RuleTable<'s> {
             || one.1.may_meet(other.1) && is_of(one, other.1.within) && is_of(other, one.1.within)
     }
 
-    /// The subjects whose rules apply to every request that `fact` applies to:
-    /// its own, the same of all tenants, and everyone of the same tenant or of
-    /// all.
+    /// The subjects whose rules apply to every request to which `fact` applies: its own subject,
+    /// the same for all tenants, and `default` of this tenant and of all tenants.
     pub fn also(&self, fact: &Fact) -> impl Iterator<Item = u32> {
         let RuleSubject { tenant, twin, .. } = self.subject(fact);
         let everyone = |tenant| self.everyone.get(&tenant).copied();

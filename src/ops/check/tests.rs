@@ -1,4 +1,4 @@
-//! One planted fault after the other, in rows.
+//! Tests with rows that have one mistake each.
 
 use super::*;
 use crate::core::client::{ALLOW_PREFIX, ENFORCE_PREFIX};
@@ -7,7 +7,7 @@ use crate::core::names::Comparison;
 use crate::snapshot::Writer;
 use proptest::prelude::*;
 
-/// An md5.
+/// An md5 hash.
 const STORED: &str = "00112233445566778899aabbccddeeff";
 
 fn user(id: i64, domain: &str, username: &str) -> Row {
@@ -32,12 +32,12 @@ fn report(rows: &[Row]) -> CheckReport {
     check(&snapshot, problems, &Conventions::default(), &settings)
 }
 
-/// What is found, as code and id, in these rules of a tenant with the users
-/// alice and bob; `(subject, (spriority, ppriority), key, value)`, ids from 1.
+/// The findings, as code and id, for these rules of a tenant with the users alice and bob. A rule
+/// is `(subject, (spriority, ppriority), key, value)`; ids start with 1.
 fn found(rules: &[(&str, (i64, i64), &str, &str)]) -> Vec<(&'static str, i64)> {
     let mut rows = vec![user(1, "a.org", "alice"), user(2, "a.org", "bob")];
     rows.extend(rules.iter().zip(1..).map(|((subject, priorities, key, value), id)| {
-        // A subject of all tenants begins with a star.
+        // A star at the beginning marks a subject for all tenants.
         let (domain, subject) =
             subject.strip_prefix('*').map_or(("a.org", *subject), |subject| ("", subject));
         rule(id, domain, subject, *priorities, key, value)
@@ -55,16 +55,16 @@ fn a_rule_never_wins_if_one_that_applies_wherever_it_does_precedes_it() {
         [("*default", first, "k", "v"), ("default", second, "k", "w")],
         [("*alice", first, "k", "v"), ("alice", second, "k", "w")],
         [("*osname=Linux", first, "k", "v"), ("OSNAME=linux", second, "k", "w")],
-        // Two ways to write one subject.
+        // Two spellings of the same subject.
         [("osname=Linux", first, "k", "v"), ("os=Linux", second, "k", "w")],
         [("*os=Linux", first, "k", "v"), ("osname=Linux", second, "k", "w")],
         [("*osname=Linux", first, "k", "v"), ("LINUX", second, "k", "w")],
         [("alice", first, "k", "v"), ("username=alice", second, "k", "w")],
         [("alice", first, "k", "v"), ("username=alice", first, "k", "w")],
-        // Two ways to write one key to Java.
+        // Two spellings of the same key in Java.
         [("default", first, "k", "v"), ("default", second, "\\u006b", "w")],
         [("default", first, "k", "$username"), ("alice", second, "k", "w")],
-        // Where one applies, the other does.
+        // If one of them applies, the other applies too.
         [("default", first, "k", "$hwaddr"), ("default", second, "k", "<$hwaddr>")],
         [("default", first, "k.$username", "v"), ("alice", second, "k.$username", "w")],
     ] {
@@ -146,7 +146,7 @@ fn a_tie_is_of_rules_that_may_meet_and_say_different_things() {
         [("alice", equal, "k", "v"), ("bob", equal, "k", "w")],
         [("alice", equal, "k", "v"), ("username=bob", equal, "k", "w")],
         [("osname=Linux", equal, "k", "v"), ("osname=Mac OS X", equal, "k", "w")],
-        // Both may be values of osname.
+        // Both may be values of `osname`.
         [("Linux", equal, "k", "v"), ("Windows 10", equal, "k", "w")],
         [("Linux", equal, "k", "v"), ("osname=Windows 10", equal, "k", "w")],
         [("alice", equal, "k", "v"), ("default", equal, "k", "v")],
@@ -177,7 +177,7 @@ fn what_removes_by_the_beginning_of_keys_is_found_where_it_undoes_others() {
             Some(("null-beyond-subtree", 1)),
         ),
         ([("default", (1, 1), "a.b", null), ("default", (2, 1), "a.b.c", "v")], None),
-        // The client looks at what stands before the last dot.
+        // The client compares only the part before the last dot.
         ([("default", (1, 1), "x.acc10", "v"), ("default", (2, 1), "x.acc1", null)], None),
         ([("alice", (1, 1), "a.b.c", "v"), ("bob", (2, 1), "a.b", null)], None),
         ([("default", (1, 1), "a.b.c", null), ("default", (2, 1), "a.b", null)], None),
@@ -211,8 +211,8 @@ fn lists_of_prefixes_are_found_where_they_undo_or_drop_others() {
     assert_eq!(lists((ALLOW_PREFIX, "$domain"), set), []);
 }
 
-/// What acts upon others does not, where it loses to another rule of its key; and
-/// upon nothing that does.
+/// A list or removal has no effect on a client for whom another rule overrides it, nor on a
+/// property that another rule overrides.
 #[test]
 fn what_is_overridden_acts_upon_nothing() {
     let (enforce, allow) = ("provisioning.ENFORCE_PREFIX", "provisioning.ALLOW_PREFIX");
@@ -266,7 +266,7 @@ fn what_is_overridden_acts_upon_nothing() {
             ],
             None,
         ),
-        // Bob has no list of his own, and alice's needs what she may not send.
+        // Bob has no list of his own, and alice may not send a parameter that her list needs.
         (
             vec![
                 ("default", (1, 1), allow, few),
@@ -284,7 +284,7 @@ fn what_is_overridden_acts_upon_nothing() {
             ],
             Some(("null-undoes", 1)),
         ),
-        // The client asks for the prefix first, whatever the key.
+        // The client checks the prefix first, for every key.
         (
             vec![("default", (1, 1), allow, few), ("default", (2, 1), "${system}.java.x", "v")],
             Some(("allow-prefix-drops", 1)),
@@ -307,7 +307,7 @@ fn a_rule_by_itself_is_looked_at_as_java_reads_it() {
         (
             "a",
             "$usernmae ${Usernmae} $user ${env.HOME}",
-            // `$user` is nothing in a template, unless the client's URL calls it so.
+            // `$user` is unknown in a template, unless the client's URL uses this name.
             vec![("unknown-parameter", 1), ("unknown-parameter", 1), ("unknown-parameter", 1)],
         ),
         ("a", "$env.HOME", vec![("unknown-parameter", 1)]),
@@ -404,7 +404,7 @@ fn weak_hashes_are_told_once_a_tenant_or_each() {
     assert_eq!(ids(true), [1, 2, 3]);
 }
 
-/// Cells do not print, so they are made of words.
+/// Cells do not implement `Debug`, so tests generate words and convert them.
 fn cell(word: &str) -> Cell {
     match word {
         "NULL" => Cell::Null,
@@ -452,8 +452,8 @@ proptest! {
         }
     }
 
-    /// The claim of `never-wins` is put to the proof: without these rules,
-    /// every client gets the same.
+    /// Verifies the claim of `never-wins`: without these rules, every client gets the same
+    /// answer.
     #[test]
     fn what_never_wins_is_missed_by_nobody(rows in prop::collection::vec(likely_rule(), 0..12)) {
         let users = [user(1, "a.org", "alice"), user(2, "b.org", "linux"), user(3, "a.org", "bob")];

@@ -1,4 +1,4 @@
-//! What is wrong with users, and with whole tenants.
+//! Checks users and whole tenants.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::core::model::Table;
 use crate::core::problem::Code;
 use crate::snapshot::{ALL_TENANTS, Snapshot};
 
-/// What a tenant has: the lowest ids, and how many.
+/// The users and rules of a tenant: their lowest ids and their numbers.
 #[derive(Default)]
 struct TenantUsers {
     user: Option<i64>,
@@ -43,7 +43,7 @@ pub(super) fn check(snapshot: &Snapshot, settings: &CheckSettings, report: &mut 
             }
             if named.name() == b"default" {
                 let what = "the subject `default` is everyone and not this user: write `username=default` \
-                            where the user is meant";
+                            to mean the user";
                 report.add(Code::AmbiguousSubject, Table::UserAuth, id, what);
             }
         }
@@ -51,7 +51,7 @@ pub(super) fn check(snapshot: &Snapshot, settings: &CheckSettings, report: &mut 
     for ((tenant, weakness), (first, count)) in weak {
         let of = match count {
             1 => format!("one password of {} is", domain(tenant)),
-            _ => format!("{count} passwords of {}, from this user on, are", domain(tenant)),
+            _ => format!("{count} passwords of {}, this user's and others, are", domain(tenant)),
         };
         weak_hash(weakness, first, &of, report);
     }
@@ -61,7 +61,7 @@ pub(super) fn check(snapshot: &Snapshot, settings: &CheckSettings, report: &mut 
         match (tenant.user, tenant.rule) {
             (Some(user), None) if !has_rules_for_all => {
                 let what = format!(
-                    "no rule is for the tenant {name}, so its users ({}) get nothing: add rules, or correct the domain",
+                    "no rule applies to the tenant {name}, so its users ({}) get nothing: add rules, or correct the domain",
                     tenant.users
                 );
                 report.add(Code::NoRules, Table::UserAuth, user, what);
@@ -80,15 +80,22 @@ pub(super) fn check(snapshot: &Snapshot, settings: &CheckSettings, report: &mut 
 
 fn weak_hash(weakness: Weakness, id: i64, of: &str, report: &mut CheckReport) {
     let (code, what) = match weakness {
-        Weakness::Plain => (Code::WeakHash, "stored as it is: whoever reads the table has it".to_owned()),
-        Weakness::Md5 => (Code::WeakHash, "stored as unsalted md5, which is guessed in no time".to_owned()),
-        Weakness::Cheap(kind) => (Code::WeakHash, format!("stored as {kind} with too little work")),
-        Weakness::Ha1 => {
-            (Code::WeakHa1, "stored as SIP servers need it, which is guessed quickly".to_owned())
+        Weakness::Plain => {
+            (Code::WeakHash, "stored in plain text, so everybody who reads the table can sign in".to_owned())
         }
+        Weakness::Md5 => {
+            (Code::WeakHash, "stored as unsalted md5, from which it can be guessed very quickly".to_owned())
+        }
+        Weakness::Cheap(kind) => {
+            (Code::WeakHash, format!("stored as {kind} with a work factor that is too low"))
+        }
+        Weakness::Ha1 => (
+            Code::WeakHa1,
+            "stored in the format that SIP servers need, from which it can be guessed quickly".to_owned(),
+        ),
     };
     let fix = if code == Code::WeakHa1 {
-        "keep the table from others"
+        "make sure that nobody else can read the table"
     } else {
         "set it again with `jitsiprovs user passwd`"
     };

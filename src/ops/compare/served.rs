@@ -1,37 +1,36 @@
-//! The rows that a node serves, as hashes: little is kept of each, since there may
-//! be millions.
+//! The rows that a node serves. Only hashes are kept, because there may be millions of rows.
 
 use std::collections::BTreeMap;
 
 use super::RowKey;
 use crate::core::model::Table;
 
-/// What a node serves.
+/// The rows that a node serves.
 #[derive(Debug, Default)]
 pub struct ServedRows(BTreeMap<Table, NodeRows>);
 
 #[derive(Debug, Default)]
 struct NodeRows {
-    /// By id.
+    /// The rows, sorted by id.
     rows: Vec<(i64, u64)>,
     is_taken: Vec<bool>,
 }
 
-/// A line that says nothing of a row.
+/// A line that does not describe a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("its answer is not a node's")]
+#[error("its answer is not that of a jitsiprovs node")]
 pub struct NotARow;
 
-/// A row that was taken before.
+/// The row was already taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Taken;
 
 impl ServedRows {
-    /// Adds a page of a table, each line an id and a hash, in the order of ids; says
-    /// how many rows it has.
+    /// Adds a page of a table and returns its number of rows. Each line has an id and a hash; the
+    /// lines are sorted by id.
     ///
     /// # Errors
-    /// On a line that is none.
+    /// When a line does not have this form.
     pub fn add_page(&mut self, table: Table, page: &str) -> Result<usize, NotARow> {
         let NodeRows { rows, is_taken } = self.0.entry(table).or_default();
         let before = rows.len();
@@ -44,12 +43,12 @@ impl ServedRows {
         Ok(rows.len() - before)
     }
 
-    /// The highest id of a table, after which its next page begins.
+    /// The highest id of a table. The next page begins after it.
     pub fn last(&self, table: Table) -> Option<i64> {
         Some(self.0.get(&table)?.rows.last()?.0)
     }
 
-    /// Takes a row; `None` if the node has none of that key.
+    /// Takes a row; `None` if the node does not have it.
     pub(super) fn take(&mut self, (table, id): RowKey) -> Result<Option<u64>, Taken> {
         let Some(NodeRows { rows, is_taken }) = self.0.get_mut(&table) else { return Ok(None) };
         let Ok(at) = rows.binary_search_by_key(&id, |(id, _)| *id) else { return Ok(None) };
@@ -59,7 +58,7 @@ impl ServedRows {
         }
     }
 
-    /// What was not taken.
+    /// The rows that were not taken.
     pub(super) fn left(self) -> impl Iterator<Item = (RowKey, u64)> {
         self.0.into_iter().flat_map(|(table, NodeRows { rows, is_taken })| {
             let left = rows.into_iter().zip(is_taken).filter(|(_, is_taken)| !is_taken);

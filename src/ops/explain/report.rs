@@ -1,4 +1,4 @@
-//! The report: every key, the rule that wins, and those that lost to it.
+//! The report: each key with the rule that wins and the rules that lose to it.
 
 use hashbrown::HashMap;
 use serde::Serialize;
@@ -13,26 +13,25 @@ use crate::core::secret;
 use crate::core::secret::HIDDEN;
 use crate::snapshot::{Fate, Mismatch, Session, Snapshot, Traced};
 
-/// Rules of one key that do not match, as many as are listed without being
-/// asked for.
+/// The number of rules that are listed for one key if they do not match and `all` is not set.
 const LISTED: usize = 10;
 
-/// What a client would get, and why. Passwords are hidden in it.
+/// What a client would get, and why. Passwords are hidden.
 #[derive(Debug, Serialize)]
 pub struct ExplainReport {
     /// The user.
     pub username: String,
     /// The tenant.
     pub domain: String,
-    /// What the client sent, as the server understands it.
+    /// The parameters of the client, as the server reads them.
     pub parameters: Vec<Parameter>,
-    /// The properties: those of the answer first, in its order, then those that
-    /// no rule sets for this client.
+    /// The properties. Those in the answer come first, in the order of the answer; then those
+    /// that no rule sets for this client.
     pub keys: Vec<KeyReport>,
-    /// Rules that do not match this client and are not listed.
+    /// The number of rules that do not match this client and are not listed.
     pub left_out: usize,
-    /// Rules that use a password which is not known: in the answer, or as their
-    /// subject.
+    /// Ids of rules that use the password, in the answer or as their subject, although it is not
+    /// known.
     pub without_password: Vec<i64>,
 }
 
@@ -48,45 +47,45 @@ pub struct Parameter {
 /// A property.
 #[derive(Debug, Serialize)]
 pub struct KeyReport {
-    /// Its key, as it stands in the answer.
+    /// Its key, as it is in the answer.
     pub key: String,
-    /// Its value there; `None` when it is not in it.
+    /// Its value in the answer; `None` if it is not in the answer.
     pub value: Option<String>,
-    /// The rules for it: the winner first, then in the order in which they count.
+    /// The rules for it: the winner first, then the others in their order.
     pub rules: Vec<RuleReport>,
 }
 
 /// A rule.
 #[derive(Debug, Serialize)]
 pub struct RuleReport {
-    /// Its row.
+    /// The id of its row.
     pub id: i64,
-    /// Its tenant; `None` for all.
+    /// Its tenant; `None` for all tenants.
     pub domain: Option<String>,
-    /// Who it is for.
+    /// Its subject.
     pub subject: String,
-    /// The first of its priorities.
+    /// The first priority.
     pub spriority: Option<i64>,
-    /// The second of them.
+    /// The second priority.
     pub ppriority: Option<i64>,
-    /// Its key: rendered, or as stored if that cannot be.
+    /// Its key as rendered, or as stored if it cannot be rendered.
     pub key: String,
-    /// Its value, likewise.
+    /// Its value as rendered, or as stored if it cannot be rendered.
     pub value: String,
     /// `won`, `lost`, `lacks`, `mismatch` or `bad`.
     pub verdict: &'static str,
-    /// The rule it lost to.
+    /// The id of the rule to which it lost.
     pub lost_to: Option<i64>,
-    /// The parameter it lacks, or that has another value than it wants.
+    /// The parameter that is missing or has another value than the rule requires.
     pub parameter: Option<String>,
-    /// The verdict in words.
+    /// The verdict as a sentence.
     pub why: String,
 }
 
 impl ExplainReport {
-    /// Explains what `snapshot`, which was made of `rows` with `options`, gives
-    /// to `request`. Without `all`, rules of other users are only counted, and
-    /// of those for one key that match nothing a few are listed.
+    /// Explains what `snapshot`, which was built from `rows` with `options`, gives to `request`.
+    /// Without `all`, rules of other users are only counted, and only a few of the rules for one
+    /// key that do not match are listed.
     pub fn new(
         snapshot: &Snapshot,
         options: &Conventions,
@@ -107,8 +106,8 @@ impl ExplainReport {
             left_out: 0,
             without_password: Vec::new(),
         };
-        // Keys are compared as the client reads them, those of rules that
-        // cannot be rendered as they are stored.
+        // Keys are compared as the client reads them. If a key cannot be rendered, it is compared
+        // as it is stored.
         let mut places: HashMap<Vec<u16>, usize> = HashMap::new();
         let mut mismatches: Vec<usize> = Vec::new();
         for traced in &traced {
@@ -148,11 +147,11 @@ impl ExplainReport {
         report
     }
 
-    /// Puts the keys into the order of the answer; those that are not in it come last.
+    /// Sorts the keys by their order in the answer. Keys that are not in the answer come last.
     fn sort(&mut self, traced: &[Traced<'_>]) {
         let orders: HashMap<i64, RuleOrder> =
             traced.iter().filter_map(|traced| Some((traced.row.id, traced.rule.as_ref()?.order))).collect();
-        // Stable, so that the others stay in the order of their first rules.
+        // The sort is stable, so the others stay in the order of their first rules.
         self.keys.sort_by_key(|key| {
             let winner = key.rules.first().filter(|_| key.value.is_some());
             let order = winner.and_then(|rule| orders.get(&rule.id)).copied();
@@ -170,8 +169,8 @@ fn parameters(request: &ClientRequest, shown: &Params) -> Vec<Parameter> {
     all.map(|(name, value)| Parameter { name: name.into(), value: shown(name, value).into() }).collect()
 }
 
-/// Whether a rule belongs to another user; there may be very many of these. One that
-/// the client names by another parameter is worth reporting.
+/// Whether a rule belongs to another user. There may be very many of these. If the client sends
+/// this user's name in another parameter, the rule is worth listing.
 fn is_private(fate: &Fate) -> bool {
     match fate {
         Fate::Mismatch(Mismatch::OtherUser { is_sent }) => !is_sent,
@@ -185,11 +184,11 @@ fn is_for_a_password(fate: &Fate) -> bool {
 }
 
 impl Traced<'_> {
-    /// The key as the client reads it; `None` when it cannot be rendered.
+    /// The key as the client reads it; `None` if it cannot be rendered.
     fn client_key(&self, params: &Params) -> Option<Vec<u16>> {
         let rule = self.rule.as_ref().filter(|rule| rule.key_missing(params).is_none())?;
         let written = rule.render_key(params);
-        // A comment is compared by its whole text.
+        // Comments are compared by their whole text.
         Some(properties::client_key(&written).unwrap_or_else(|| written.into_iter().map(u16::from).collect()))
     }
 }
@@ -201,14 +200,15 @@ fn rule(traced: &Traced<'_>, shown: &Params, options: &Conventions) -> RuleRepor
         Cell::Int(number) => number.to_string(),
         Cell::Text(bytes) => String::from_utf8_lossy(bytes).into_owned(),
     };
-    let rendered = |written| String::from_utf8(written).expect("what is written is ASCII");
+    let rendered = |written| String::from_utf8(written).expect("rendered text is ASCII");
     let usable =
         |is_whole: fn(&Compiled, &Params) -> bool| rule.as_ref().filter(|rule| is_whole(rule, shown));
     let key = usable(|rule, shown| rule.key_missing(shown).is_none());
     let key = key.map_or_else(|| stored(&row.key), |rule| rendered(rule.render_key(shown)));
     let value = usable(|rule, shown| rule.value_missing(shown).is_none());
     let value = value.map_or_else(|| stored(&row.value), |rule| rendered(rule.render_value(shown)));
-    // What was a placeholder may be filled now, and `$$` may look like one.
+    // A rendered placeholder may contain a secret, and a rendered `$$` may look like a
+    // placeholder. So both forms are checked.
     let (stored_key, stored_value) = (stored(&row.key), stored(&row.value));
     let is_hidden = [&key, &stored_key].into_iter().any(|key| {
         let name = secret::NameHint::of(key);
@@ -248,7 +248,7 @@ fn words(fate: &Fate, order: Option<RuleOrder>) -> Words {
         }
         Fate::Mismatch(Mismatch::OtherUser { is_sent }) => {
             let why = match is_sent {
-                true => "for the user of that name alone, not for others who send it",
+                true => "only for the user with that name, not for other users who send it",
                 false => "for another user",
             };
             ("mismatch", None, None, why.into())
@@ -256,7 +256,7 @@ fn words(fate: &Fate, order: Option<RuleOrder>) -> Words {
         Fate::Mismatch(Mismatch::Param { name, sent }) => {
             let is_password = name == Known::Password.name();
             let is_secret = |sent: &str| is_password || secret::is_secret(name, sent);
-            // An empty one is none, or stands for one that is not known.
+            // An empty password means that none was sent, or that the password is not known.
             let why = match sent.as_deref().filter(|sent| !is_password || !sent.is_empty()) {
                 Some(sent) if is_secret(sent) => format!("the client sent another {name}"),
                 None if is_password => "the password is not known".into(),

@@ -1,4 +1,4 @@
-//! Names that were probably meant.
+//! Suggests names that were probably intended.
 
 use hashbrown::HashSet;
 
@@ -7,18 +7,18 @@ use crate::core::model::UserRow;
 use crate::core::params::Known;
 use crate::snapshot::Snapshot;
 
-/// As many as are worth reading.
+/// The most names that are suggested.
 const SHOWN: usize = 3;
 
-/// The nearest of `names` to a name that is not among them, the nearest first:
-/// no more than a slip or two away, and less than half of it.
+/// The most similar of `names` to a name that is not among them, the nearest first. They differ
+/// in at most two typos, and in at most half of the characters.
 pub fn near<'n>(wanted: &str, names: impl IntoIterator<Item = &'n str>) -> Vec<String> {
     let wanted = wanted.to_lowercase();
     let len = wanted.chars().count();
     let most = (len / 2).min(2);
     let mut found: Vec<(usize, &str)> = Vec::new();
     for name in names {
-        // Most names are of another length by far.
+        // Most names have a very different length, so this check saves time.
         if name.len().abs_diff(wanted.len()) > 4 * most {
             continue;
         }
@@ -33,7 +33,7 @@ pub fn near<'n>(wanted: &str, names: impl IntoIterator<Item = &'n str>) -> Vec<S
     found.into_iter().map(|(_, name)| name.to_owned()).collect()
 }
 
-/// Why there is no user for `request`.
+/// The reason why there is no user for `request`.
 pub(super) fn unknown(snapshot: &Snapshot, request: &ClientRequest, users: &[UserRow]) -> ExplainRefusal {
     let known = |known| request.params().known(known).unwrap_or_default().to_owned();
     let (username, domain) = (known(Known::Username), known(Known::Domain));

@@ -33,7 +33,7 @@ fn pairs(sent: &[(&str, &str)]) -> Vec<(String, String)> {
     sent.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
 }
 
-/// What alice of a.org is told, and her answer.
+/// The report for alice of a.org, and her answer.
 fn explained(
     rules: &[RuleRow],
     sent: &[(&str, &str)],
@@ -52,7 +52,7 @@ fn explained(
     (report, String::from_utf8(body).expect("ASCII"))
 }
 
-/// Id, verdict and words of every rule of every key.
+/// The id, verdict and explanation of every rule of every key.
 fn verdicts(report: &ExplainReport) -> Vec<(i64, &str, &str)> {
     let all = report.keys.iter().flat_map(|key| &key.rules);
     all.map(|rule| (rule.id, rule.verdict, rule.why.as_str())).collect()
@@ -83,7 +83,7 @@ fn every_rule_of_a_key_is_told_with_its_reason() {
             (5, "lacks", "the client did not send branch"),
             (4, "mismatch", "the client sent osname=Linux"),
             (6, "mismatch", "the client did not send hwaddr"),
-            (7, "mismatch", "for the user of that name alone, not for others who send it"),
+            (7, "mismatch", "only for the user with that name, not for other users who send it"),
             (3, "lost", "lost to 2: same priorities, larger id"),
             (1, "lost", "lost to 2: lower priority"),
         ]
@@ -238,8 +238,8 @@ fn who_is_not_there_is_told_who_is() {
     }
 }
 
-/// A world in which names meet, much is odd, and nearly everybody asked for is
-/// there.
+/// Test data with many names that collide and many unusual values. Nearly every requested user
+/// exists.
 const NAMES: [&str; 9] =
     ["alice", "ALICE ", "bob", "Linux", "default", "osname=linux", "Dept=bob", "hw=x", "branch=a b"];
 const DOMAINS: [&str; 4] = ["a.org", "A.ORG", "b.org", ""];
@@ -251,7 +251,8 @@ const SENT: [&str; 8] = ["osname", "os", "hw", "arch", "branch", "Dept", "env.HO
 const SENT_VALUES: [&str; 10] =
     ["", "Linux", "linux", "bob", "x", "a b", "${osname}", "NA", "é=\\\n&%41+", "b.org"];
 
-/// Rows as texts, which can be shown: spriority 3 is NULL, 4 no number.
+/// Rows as texts that can be printed. The priority 3 stands for NULL, and 4 for text that is not
+/// a number.
 type Texts = (Vec<(&'static str, &'static str, &'static str)>, Vec<(i64, RuleText<'static>)>);
 
 fn any_texts() -> impl Strategy<Value = Texts> {
@@ -276,7 +277,7 @@ fn rows((users, texts): &Texts) -> (Vec<UserRow>, Vec<RuleRow>) {
     (users.collect(), rules)
 }
 
-/// A client that is no part of ours: form, query or JSON.
+/// Sends the same request without the code under test, as a form, a query or JSON.
 fn ask(snapshot: &Snapshot, sent: &[(String, String)], how: u8, settings: &ParamSettings) -> Option<Vec<u8>> {
     let side = |text: &str| text.bytes().map(|byte| format!("%{byte:02x}")).collect::<String>();
     let encoded: Vec<String> =
@@ -299,7 +300,7 @@ fn ask(snapshot: &Snapshot, sent: &[(String, String)], how: u8, settings: &Param
     }
 }
 
-/// A server that has seen these rows come and others go.
+/// A server that has loaded these rows after other rows were added and removed.
 fn served(users: &[UserRow], rules: &[RuleRow]) -> Arc<Snapshot> {
     let mut writer = Writer::new(plain());
     let mut draft = writer.draft();
@@ -351,7 +352,7 @@ proptest! {
         let session = request.sign_in(&snapshot, &users).ok();
         let explained = session.map(|session| snapshot.answer(session, request.params()).body);
         prop_assert_eq!(&explained, &answer);
-        // Whoever needs no password gets the same but for its place.
+        // Without a password, the user gets the same answer except where the password is used.
         let unsigned = ClientRequest::read(&username, &sent, None, &settings).expect("well-formed");
         for request in [Some(&request).filter(|_| session.is_some()), Some(&unsigned)].into_iter().flatten() {
             let Ok(session) = request.sign_in(&snapshot, &users) else { continue };

@@ -1,4 +1,4 @@
-//! Asking a node's admin listener.
+//! Sends requests to a node's admin listener.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -12,17 +12,17 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// How long a node may take to answer.
+/// The time in which a node must answer.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// The longest answer that is read, in bytes.
+/// The longest answer that is accepted, in bytes.
 const LONGEST: usize = 16 << 20;
-/// So many characters of a refusal are shown.
+/// The number of characters of a refusal that are shown.
 const SHOWN: usize = 200;
 
-/// `host:port` of a node's URL.
+/// The `host:port` of a node's URL.
 ///
 /// # Errors
-/// When it is not one. The message does not show what may be a password in it.
+/// When the URL is invalid. The message leaves out the part that may contain a password.
 pub fn authority(url: &str) -> anyhow::Result<String> {
     parse(url).with_context(|| format!("not a node's URL: {:?}", url.rsplit('@').next().unwrap_or_default()))
 }
@@ -40,11 +40,11 @@ fn parse(url: &str) -> anyhow::Result<String> {
     Ok(authority.to_string())
 }
 
-/// What the node at `authority` answers to a GET of `path`. `proof` is the value of
-/// the header `Authorization`, for those who may read rows.
+/// Sends a GET for `path` to the node at `authority` and returns the body. `proof` is the value
+/// of the `Authorization` header, which is needed to read rows.
 ///
 /// # Errors
-/// When it does not answer in a few seconds, or with another status than 200.
+/// When the node does not answer within [`PATIENCE`], or answers with another status than 200.
 pub async fn get(authority: &str, path: &str, proof: Option<&str>) -> anyhow::Result<Bytes> {
     let answer = timeout(PATIENCE, exchange(authority, path, proof)).await;
     answer.unwrap_or_else(|_| bail!("no answer within {} s", PATIENCE.as_secs()))
@@ -52,7 +52,7 @@ pub async fn get(authority: &str, path: &str, proof: Option<&str>) -> anyhow::Re
 
 async fn exchange(authority: &str, path: &str, proof: Option<&str>) -> anyhow::Result<Bytes> {
     let stream = TcpStream::connect(authority).await.context("cannot connect")?;
-    // Nodes answer to addresses, whatever their names are.
+    // Nodes accept IP addresses as the host, but not always their names.
     let host = stream.peer_addr().context("cannot connect")?.to_string();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let reply = async {
@@ -63,7 +63,7 @@ async fn exchange(authority: &str, path: &str, proof: Option<&str>) -> anyhow::R
         let reply = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
         let status = reply.status();
         let body = Limited::new(reply.into_body(), LONGEST).collect().await;
-        let body = body.map_err(|_| anyhow!("its answer breaks off, or is too long"))?.to_bytes();
+        let body = body.map_err(|_| anyhow!("its answer is incomplete or too long"))?.to_bytes();
         if status != StatusCode::OK {
             let why = String::from_utf8_lossy(&body);
             let why: String = why.lines().next().unwrap_or_default().chars().take(SHOWN).collect();
@@ -74,7 +74,7 @@ async fn exchange(authority: &str, path: &str, proof: Option<&str>) -> anyhow::R
     let (mut reply, mut connection) = (pin!(reply), pin!(connection));
     tokio::select! {
         reply = &mut reply => reply,
-        // The connection may be over before its answer is taken.
+        // The connection may end before its answer is read.
         _ = &mut connection => reply.await,
     }
 }

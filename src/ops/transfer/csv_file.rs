@@ -1,4 +1,4 @@
-//! Users and rules as CSV: the first line names the columns, passwords are as they are
+//! Users and rules as CSV. The first line names the columns; passwords are written as they are
 //! stored.
 
 use csv::{ErrorKind, ReaderBuilder, StringRecord, Terminator, WriterBuilder};
@@ -8,10 +8,10 @@ use crate::core::columns::{Column, ColumnSet, Holds};
 use crate::core::conventions::Conventions;
 use crate::core::model::{Cell, Row};
 
-/// Reads the file; each record comes with the number of its line.
+/// Reads the file and returns each record with the number of its line.
 ///
 /// # Errors
-/// On the first line that is not as it must be.
+/// When a line is invalid. The error is about the first invalid line.
 pub fn parse<T: Item>(text: &[u8], options: &Conventions) -> Result<Vec<(u64, T)>, FileError> {
     check_quotes(text)?;
     let mut reader = ReaderBuilder::new().has_headers(false).from_reader(text);
@@ -20,7 +20,7 @@ pub fn parse<T: Item>(text: &[u8], options: &Conventions) -> Result<Vec<(u64, T)
     let (mut line, mut counted) = (1, 0);
     let mut line_of = |record: &StringRecord| {
         let place = record.position().map_or(0, |position| position.byte() as usize);
-        // The library's place, and its line, are those of the blank lines before.
+        // The library reports the position of the blank lines before a record, not of the record.
         let blank = text[place..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
         line += lines_in(&text[counted..place + blank]);
         counted = place + blank;
@@ -41,20 +41,20 @@ pub fn parse<T: Item>(text: &[u8], options: &Conventions) -> Result<Vec<(u64, T)
     Ok(rows)
 }
 
-/// What a field says; an empty number is `NULL`.
+/// The value of a field. An empty number is `NULL`.
 fn cell((column, field): (&Column, Option<&str>)) -> Result<Cell, String> {
     match (field, column.holds) {
         (None, _) | (Some(""), Holds::Number) => Ok(Cell::Null),
         (Some(text), Holds::Text) => Ok(text.into()),
         (Some(text), Holds::Number) => match text.trim().parse::<i32>() {
             Ok(number) => Ok(Cell::Int(number.into())),
-            Err(_) => Err(format!("{} is no whole number of 32 bits", column.name)),
+            Err(_) => Err(format!("{} is not a whole number of 32 bits", column.name)),
         },
     }
 }
 
-/// What a quote begins must end with one, or the rest of the file would be taken for
-/// one field.
+/// Checks that every field that begins with a quote also ends with one. Otherwise the rest of the
+/// file would be read as one field.
 fn check_quotes(text: &[u8]) -> Result<(), FileError> {
     let mut rest = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text);
     while !rest.is_empty() {
@@ -72,7 +72,7 @@ fn check_quotes(text: &[u8]) -> Result<(), FileError> {
                     None | Some(b',' | b'\r' | b'\n') => break,
                     Some(_) => {
                         return failed(
-                            "a field in quotes goes on after them: write two where one is part of it",
+                            "a field in quotes continues after the closing quote: double the quotes inside a field",
                         );
                     }
                 }
@@ -85,37 +85,34 @@ fn check_quotes(text: &[u8]) -> Result<(), FileError> {
     Ok(())
 }
 
-/// How many lines end in it.
+/// The number of lines that end in `text`.
 fn lines_in(text: &[u8]) -> u64 {
     let ends = text.iter().enumerate();
     ends.filter(|(at, byte)| **byte == b'\n' || **byte == b'\r' && text.get(at + 1) != Some(&b'\n')).count()
         as u64
 }
 
-/// The place of each of `columns` in the file.
+/// The position of each of `columns` in the file.
 fn places(heads: &StringRecord, columns: &[Column]) -> Result<Vec<Option<usize>>, String> {
     let names: Vec<_> = columns.iter().map(|column| column.file_name).collect();
     let all = names.join(",");
     let mut places = vec![None; columns.len()];
     for (place, head) in heads.iter().enumerate() {
         let head = head.trim();
-        // A dump has it; the database gives ids.
+        // Dumps have an id, but the database assigns new ids.
         if head == "id" {
             continue;
         }
-        // The names of the tables' own columns will do, as in a dump.
+        // The names of the tables' own columns are accepted too, because dumps use them.
         let named = columns.iter().position(|column| [column.file_name, column.name].contains(&head));
-        // The head may be a user's line, and then its password: not to be shown.
-        let column = named
-            .ok_or(format!("column {} has no head that is known: the first line is {all}", place + 1))?;
+        // The text is not shown: if the first line is a user, it may be a password.
+        let column = named.ok_or(format!("column {} has no known name: known names are {all}", place + 1))?;
         if places[column].replace(place).is_some() {
             return Err(format!("two columns `{head}`: leave out one"));
         }
     }
     match columns.iter().zip(&places).find(|(column, place)| column.is_required && place.is_none()) {
-        Some((column, _)) => {
-            Err(format!("there is no column `{}`: the first line is {all}", column.file_name))
-        }
+        Some((column, _)) => Err(format!("there is no column `{}`: known names are {all}", column.file_name)),
         None => Ok(places),
     }
 }
@@ -131,7 +128,7 @@ fn failed(error: &csv::Error) -> FileError {
     }
 }
 
-/// Writes the names of the columns, and a line for each record.
+/// Writes the names of the columns, and then a line for each record.
 pub fn write<'r, T: Item + 'r>(records: impl IntoIterator<Item = &'r T>) -> Vec<u8> {
     let mut writer = WriterBuilder::new().terminator(Terminator::Any(b'\n')).from_writer(Vec::new());
     let written = "a vector takes everything";
@@ -171,7 +168,7 @@ mod tests {
     fn a_bad_line_is_named_by_its_number_and_without_its_password() {
         let heads = "username,domain,password\n";
         assert!(error("").contains("line 1: there is no column `username`"));
-        assert!(error("alice,a.org,hunter2\n").starts_with("line 1: column 1 has no head"));
+        assert!(error("alice,a.org,hunter2\n").starts_with("line 1: column 1 has no known name"));
         assert!(!error("username,hunter2\n").contains("hunter2"));
         assert!(error("username,domain,domain\n").contains("two columns"));
         assert!(error(&format!("{heads}a,a.org,x\n\"b\nb\",a.org,x\n,a.org,x\n")).starts_with("line 5: "));

@@ -12,7 +12,7 @@ use crate::core::columns::{ColumnSet, Holds};
 use crate::core::conventions::Conventions;
 use crate::core::model::{Cell, Row, RuleRow};
 
-/// A rule, and which columns the object has.
+/// A rule, and the columns that the object has.
 struct Object(RuleRow, ColumnSet);
 
 impl<'de> Deserialize<'de> for Object {
@@ -21,7 +21,7 @@ impl<'de> Deserialize<'de> for Object {
     }
 }
 
-/// The members of an object, by the names of the columns.
+/// Reads the members of an object. Their names are the names of the columns.
 struct Members;
 
 impl<'de> Visitor<'de> for Members {
@@ -36,7 +36,7 @@ impl<'de> Visitor<'de> for Members {
         let mut cells: Vec<Option<Cell>> = vec![None; columns.len()];
         while let Some(name) = members.next_key::<Cow<'_, str>>()? {
             let Some(at) = columns.iter().position(|column| column.file_name == name) else {
-                // A dump has an id; the database gives ids.
+                // Dumps have an id, but the database assigns new ids.
                 if name == "id" {
                     members.next_value::<IgnoredAny>()?;
                     continue;
@@ -66,8 +66,8 @@ impl<'de> Visitor<'de> for Members {
     }
 }
 
-/// A list of rules. Each is checked while it is read, so that the error knows
-/// the line.
+/// Reads a list of rules. Each rule is checked as soon as it is read, so that the error has the
+/// right line.
 struct Checked<'o>(&'o Conventions);
 
 impl<'de> Visitor<'de> for Checked<'_> {
@@ -87,10 +87,10 @@ impl<'de> Visitor<'de> for Checked<'_> {
     }
 }
 
-/// Reads a JSON array of rules; each comes with its place among them.
+/// Reads a JSON array of rules and returns each with its position, which starts with 1.
 ///
 /// # Errors
-/// On the first that is not as it must be.
+/// When a rule is invalid. The error is about the first invalid rule.
 pub fn parse(text: &[u8], options: &Conventions) -> Result<Vec<(u64, RuleRow)>, FileError> {
     let mut json = serde_json::Deserializer::from_slice(text);
     let rules = json.deserialize_seq(Checked(options)).and_then(|rules| json.end().map(|()| rules));
@@ -98,15 +98,16 @@ pub fn parse(text: &[u8], options: &Conventions) -> Result<Vec<(u64, RuleRow)>, 
         let line = (error.line() as u64).max(1);
         let what = error.to_string();
         let what = what.split(" at line ").next().unwrap_or_default();
-        // Its words for these quote what is there, which may be a password.
+        // These messages of serde_json quote the value, which may be a password.
         let is_quoting = what.starts_with("invalid type") || what.starts_with("invalid value");
-        let told = if is_quoting { "a text or a number where the other must be, or neither" } else { what };
+        let told =
+            if is_quoting { "a value has the wrong type (columns are texts or numbers)" } else { what };
         FileError::new(line, format!("not a JSON list of rules: {told}"))
     })?;
     Ok((1..).zip(rules).collect())
 }
 
-/// Writes a JSON array, a line a rule.
+/// Writes a JSON array with one line for each rule.
 pub fn write<'r>(rules: impl IntoIterator<Item = &'r RuleRow>) -> Vec<u8> {
     let mut written = b"[".to_vec();
     for (place, rule) in rules.into_iter().enumerate() {
@@ -117,7 +118,7 @@ pub fn write<'r>(rules: impl IntoIterator<Item = &'r RuleRow>) -> Vec<u8> {
     written
 }
 
-/// A rule with its columns in their order.
+/// Writes a rule with its columns in order.
 struct Written<'r>(&'r RuleRow);
 
 impl Serialize for Written<'_> {

@@ -1,4 +1,4 @@
-//! What must be edited so that tables say what a file says.
+//! Finds the edits that bring the tables into the state that a file describes.
 
 #[cfg(test)]
 mod tests;
@@ -15,9 +15,9 @@ use crate::core::conventions::Conventions;
 use crate::core::model::Edit;
 use crate::core::names::Comparison;
 
-/// What the server uses of `rows`, in the order in which it counts, and what it
-/// leaves out, in words. Of users whose names are the same to it, the lowest id
-/// counts.
+/// The records that the server uses from `rows`, in their order, and messages about the rows that
+/// it leaves out. If the server treats the names of several users as the same, the user with the
+/// lowest id counts.
 pub fn usable<T: Item>(rows: Vec<T>, options: &Conventions) -> (Vec<T>, Vec<String>) {
     let (mut usable, mut left_out) = (Vec::with_capacity(rows.len()), Vec::new());
     for row in rows {
@@ -37,8 +37,7 @@ pub fn usable<T: Item>(rows: Vec<T>, options: &Conventions) -> (Vec<T>, Vec<Stri
             }
             Entry::Occupied(first) => {
                 let (table, label) = (T::TABLE, item.label(options));
-                left_out
-                    .push(format!("{table} id {id}: {label} is the same name as that of id {}", first.get()));
+                left_out.push(format!("{table} id {id}: {label} has the same name as id {}", first.get()));
                 false
             }
         });
@@ -46,57 +45,56 @@ pub fn usable<T: Item>(rows: Vec<T>, options: &Conventions) -> (Vec<T>, Vec<Stri
     (usable.into_iter().map(|(_, item)| item).collect(), left_out)
 }
 
-/// What becomes of an item of the file.
+/// The edit for an item of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PlanStep {
-    /// A row says so already.
+    /// A row already has these values.
     Keep(i64),
-    /// This row is to say so, which differs in these columns.
+    /// This row must be changed in these columns.
     Set(i64, ColumnSet),
-    /// There is to be a row.
+    /// A new row must be added.
     Add,
-    /// This row is to go, and to come again behind those before it.
+    /// This row must be removed and added again, so that it comes after the items before it.
     Move(i64),
 }
 
-/// The edits that make tables say what a file says.
+/// The edits that bring tables into the state that a file describes.
 pub struct Plan<T> {
     wanted: Vec<(T, PlanStep)>,
-    /// Rows that are to go, with what is known of them.
+    /// Rows that must be removed, with their items if they are usable.
     removed: Vec<(i64, Option<T>)>,
-    /// How many of each.
+    /// The number of edits of each kind.
     pub counts: PlanCounts,
 }
 
-/// How many items are to be edited, and how.
+/// The number of items for each kind of edit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PlanCounts {
-    /// New ones.
+    /// Items that are added.
     pub added: usize,
-    /// Those that differ, or stand in another place.
+    /// Items whose values or positions change.
     pub set: usize,
-    /// Those that go.
+    /// Items that are removed.
     pub removed: usize,
-    /// Those that are as they should be.
+    /// Items that stay as they are.
     pub kept: usize,
 }
 
 impl PlanCounts {
-    /// How many edits that is.
+    /// The total number of edits.
     pub fn edits(self) -> usize {
         self.added + self.set + self.removed
     }
 }
 
-/// What becomes of a row.
+/// An edit of a row, as it is reported.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Told {
-    /// `add`, `change`, `move` (to stand behind others of equal priority) or
-    /// `remove`.
+    /// `add`, `change`, `move` (to come after others of equal priority) or `remove`.
     pub what: &'static str,
-    /// The row; none of what is added.
+    /// The id of the row; `None` for an added row.
     pub id: Option<i64>,
-    /// Its name: never a password or a value.
+    /// Its name. It never contains a password or a value.
     pub row: String,
     /// The columns that change.
     pub columns: Vec<&'static str>,
@@ -114,19 +112,19 @@ impl fmt::Display for Told {
 }
 
 impl<T: Item> Plan<T> {
-    /// Compares what is there, by ids, `None` for a row that the server cannot
-    /// use, with what is wanted, by lines. With `replace`, nothing else is to
-    /// remain, and what is of equal priority is to stand in the order of the file.
+    /// Compares the existing rows, with their ids, to the wanted items, with their lines. An item
+    /// is `None` if the server cannot use the row. With `replace`, all other rows are removed,
+    /// and items of equal priority are put into the order of the file.
     ///
     /// # Errors
-    /// When the file names one twice of which there may be only one.
+    /// When the file has the same item twice, but there may be only one.
     pub fn new(
         mut there: Vec<(i64, Option<T>)>,
         wanted: Vec<(u64, T)>,
         replace: bool,
         options: &Conventions,
     ) -> Result<Plan<T>, FileError> {
-        // Of several that are the same one, the first is the one that counts.
+        // Of several items with the same key, the first one counts.
         there.sort_by_key(|(id, item)| (item.as_ref().map(T::order), *id));
         let found = matched(&there, &wanted, options)?;
         let mut is_left = vec![true; there.len()];
@@ -166,17 +164,17 @@ impl<T: Item> Plan<T> {
         Ok(Plan { wanted: steps, removed, counts })
     }
 
-    /// What is to be there, in the order of the file.
+    /// The wanted items, in the order of the file.
     pub fn wanted(&self) -> impl Iterator<Item = &T> {
         self.wanted.iter().map(|(item, _)| item)
     }
 
-    /// What becomes of each row, as in a diff: what goes, what changes, what comes.
+    /// The edit for each row, as in a diff: removed rows, then changed rows, then added rows.
     pub fn told<'p>(&'p self, options: &'p Conventions) -> impl Iterator<Item = Told> + 'p {
         self.kinds(options).into_iter().flatten()
     }
 
-    /// Up to `most` lines for each of the three.
+    /// The edits as lines, at most `most` for each of the three kinds.
     pub fn lines(&self, most: usize, options: &Conventions) -> Vec<String> {
         let mut lines = Vec::new();
         for (sign, mut all) in ['-', '~', '+'].into_iter().zip(self.kinds(options)) {
@@ -211,8 +209,8 @@ impl<T: Item> Plan<T> {
         [Box::new(removed), Box::new(changed), Box::new(added)]
     }
 
-    /// The edits, in the order in which they are to be made: ids are given to
-    /// what is added in the order of the file.
+    /// The edits, in the order in which they must be made. New items get their ids in the order
+    /// of the file.
     pub fn edits(self) -> impl Iterator<Item = Edit> + Send
     where
         T: Send,
@@ -230,7 +228,7 @@ impl<T: Item> Plan<T> {
                 PlanStep::Add | PlanStep::Move(_) => added.push(item),
             }
         }
-        // Alike next to alike, which are written at once.
+        // Edits of the same columns come together, because they are written as one statement.
         set.sort_by_key(|(_, columns, _)| *columns);
         let gone = gone.into_iter().map(|id| Edit::Remove(T::TABLE, id));
         let set = set.into_iter().map(|(id, columns, item)| Edit::Set(item.to_row().with_id(id), columns));
@@ -238,13 +236,13 @@ impl<T: Item> Plan<T> {
     }
 }
 
-/// Where in `there`, which is in the order in which it counts, each of `wanted` is.
-/// Of several that are the same one, those that need no edit are found first, so
-/// that a second import finds all of its own, then those of equal priority; the
-/// others go by the order in which they count. Where there may be only one, the first is meant.
+/// For each of `wanted`, the index of its row in `there`, which must be in order. If several rows
+/// have the same key, rows that need no edit are chosen first, so that a second import finds all
+/// of its own rows. Rows of equal priority come next, and the other rows are chosen in order. If
+/// there may be only one row, the first is chosen.
 ///
 /// # Errors
-/// When the file names one twice of which there may be only one.
+/// When the file has the same item twice, but there may be only one.
 fn matched<T: Item>(
     there: &[(i64, Option<T>)],
     wanted: &[(u64, T)],
@@ -263,7 +261,7 @@ fn matched<T: Item>(
                 let label = item.label(options);
                 return Err(FileError::new(
                     *line,
-                    format!("{label} is in line {first} already: leave out one"),
+                    format!("{label} is in line {first} already: leave out one of them"),
                 ));
             }
             *found = find(item, &|_| true);
@@ -284,7 +282,7 @@ fn matched<T: Item>(
     Ok(found)
 }
 
-/// Takes the first that fits out of a chain.
+/// Removes the first matching index from a chain and returns it.
 fn take(head: &mut Option<usize>, next: &mut [Option<usize>], fits: impl Fn(usize) -> bool) -> Option<usize> {
     let mut before = None;
     let mut at = (*head)?;
@@ -300,8 +298,8 @@ fn take(head: &mut Option<usize>, next: &mut [Option<usize>], fits: impl Fn(usiz
     Some(at)
 }
 
-/// For each identity the first that has it, and for each the next that has the
-/// same.
+/// Linked lists of the rows with the same key: the first index for each key, and for each index
+/// the next one.
 type Chains<I> = (HashMap<I, Option<usize>>, Vec<Option<usize>>);
 
 fn chains<T: Item>(there: &[(i64, Option<T>)], comparison: Comparison) -> Chains<T::NaturalKey> {
@@ -315,8 +313,7 @@ fn chains<T: Item>(there: &[(i64, Option<T>)], comparison: Comparison) -> Chains
     (first, next)
 }
 
-/// Among those of equal priority the id decides, so ids must ascend with the
-/// file.
+/// Among items of equal priority the id decides, so ids must increase in the order of the file.
 fn keep_order<T: Item>(steps: &mut [(T, PlanStep)]) {
     let mut last: HashMap<_, i64> = HashMap::new();
     for (item, step) in steps {

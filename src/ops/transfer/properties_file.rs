@@ -1,5 +1,5 @@
-//! A Jitsi's `sip-communicator.properties`, read as `java.util.Properties.load`
-//! reads it, except for the escapes: keys and values stay as they are written, since
+//! Reads and writes a `sip-communicator.properties` file of Jitsi. It is read as
+//! `java.util.Properties.load` reads it, except that escapes stay as they are written, because
 //! rules have the same syntax.
 
 use hashbrown::{HashMap, HashSet};
@@ -17,28 +17,28 @@ use crate::core::template::Template;
 pub struct FileProperty {
     /// The line where it begins.
     pub line: u64,
-    /// Left of the `=`, escapes and all.
+    /// The text left of the `=`, with its escapes.
     pub key: String,
-    /// Right of it.
+    /// The text right of the `=`, with its escapes.
     pub value: String,
 }
 
-/// Two properties of one key, of which Java keeps the later.
+/// Two properties with the same key. Java keeps the second one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Double {
-    /// The key, as the later is written.
+    /// The key as it is written in the second one.
     pub key: String,
-    /// The line of the one that does not count.
+    /// The line of the property that is lost.
     pub lost: u64,
-    /// The line of the one that does.
+    /// The line of the property that is kept.
     pub kept: u64,
 }
 
-/// Reads the file. Of several properties of one key there is the last, in the
-/// place of the first.
+/// Reads the file. If several properties have the same key, the result has the last one, at the
+/// position of the first.
 ///
 /// # Errors
-/// On an escape that Java refuses the whole file for.
+/// When the file has an escape because of which Java refuses the whole file.
 pub fn parse(bytes: &[u8]) -> Result<(Vec<FileProperty>, Vec<Double>), FileError> {
     let (mut properties, mut doubles) = (Vec::<FileProperty>::new(), Vec::new());
     let mut places: HashMap<Vec<u16>, usize> = HashMap::new();
@@ -66,27 +66,27 @@ pub fn parse(bytes: &[u8]) -> Result<(Vec<FileProperty>, Vec<Double>), FileError
     Ok((properties, doubles))
 }
 
-/// The template that renders exactly `text`.
+/// A template that renders exactly as `text`.
 pub fn literal(text: &str) -> String {
     text.replace('$', "$$")
 }
 
-/// Which rules properties become.
+/// Common columns of the rules that are created from properties.
 #[derive(Debug, Clone, Copy)]
 pub struct Target<'t> {
-    /// The tenant; empty for all.
+    /// The tenant; empty for all tenants.
     pub domain: &'t str,
-    /// Who they are for.
+    /// The subject of the rules.
     pub subject: &'t str,
-    /// Their priority among subjects.
+    /// Their first priority.
     pub spriority: i32,
 }
 
 impl Target<'_> {
-    /// A rule for each pair of templates, in the order in which they come.
+    /// Creates a rule from each pair of templates, in the same order.
     ///
     /// # Errors
-    /// When the server could not use one.
+    /// When the server could not use one of the rules.
     pub fn rules(
         &self,
         templates: impl IntoIterator<Item = (u64, String, String)>,
@@ -103,13 +103,13 @@ impl Target<'_> {
     }
 }
 
-/// Writes rules as properties, in the order in which they count, so that Java reads
-/// what a client of theirs would: of several of one key, the first. The others are
-/// left out, and returned too.
+/// Writes rules as properties, in the order of the rules, so that Java reads what a client with
+/// these rules would get. If several rules have the same key, the first one is written, and the
+/// others are returned.
 ///
 /// # Errors
-/// The first rule with a placeholder, which a client gets in another form than
-/// it is stored in; `as_templates` writes these as they are.
+/// The first rule with a placeholder, because clients get it in another form than it is stored
+/// in. With `as_templates`, such rules are written as they are stored.
 pub fn write<'r>(
     rules: impl IntoIterator<Item = &'r RuleRow>,
     as_templates: bool,
@@ -124,7 +124,7 @@ pub fn write<'r>(
         let mut line = Vec::new();
         for (cell, place, end) in [(&rule.key, Side::Key, b'='), (&rule.value, Side::Value, b'\n')] {
             let text = &*cell.shown();
-            // With every `$` doubled, it renders what is stored.
+            // If every `$` is doubled, the template renders as the stored text.
             let doubled = as_templates.then(|| literal(text));
             let template = Template::parse(doubled.as_deref().unwrap_or(text), place, drop);
             if !template.is_fixed() {
@@ -133,7 +133,7 @@ pub fn write<'r>(
             template.whole().render(&Params::new(), &mut line);
             line.push(end);
         }
-        // A key that Java would split is written as it splits it.
+        // If Java would split a key, the line is written as Java splits it.
         for (_, line) in logical_lines(&line) {
             let (key, value) = split_line(&line);
             written.extend(format!("{key}={value}\n").bytes());

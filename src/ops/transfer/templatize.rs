@@ -1,5 +1,4 @@
-//! Replaces one account's own values by placeholders, so that its properties fit
-//! every user.
+//! Replaces the values of one account by placeholders, so that its properties fit every user.
 
 use std::ops::Range;
 
@@ -8,8 +7,8 @@ use hashbrown::HashMap;
 use super::properties_file::{FileProperty, literal};
 use crate::core::properties::{self, Unit};
 
-/// Properties of an account whose value is the name of its user, if it is that
-/// alone. Elsewhere a name such as `5060` or `sip` would be taken for one.
+/// Properties of an account whose value may be just the user's name. In other properties, a value
+/// such as `5060` or `sip` could be mistaken for a name.
 const NAMES: [&str; 6] = [
     "USER_ID",
     "ACCOUNT_UID",
@@ -19,16 +18,16 @@ const NAMES: [&str; 6] = [
     "OPT_CLIST_USER",
 ];
 
-/// Properties of an account that say at which domain it is.
+/// Properties of an account that contain its domain.
 const PLACES: [&str; 3] = ["ACCOUNT_UID", "USER_ID", SERVER];
 const SERVER: &str = "SERVER_ADDRESS";
 const AT: u16 = b'@' as u16;
 
-/// Where Jitsi keeps an account's password: encrypted, or, of old, in base64.
-/// Provisioning sets `PASSWORD` in clear, and Jitsi then stores it its own way.
+/// The properties in which Jitsi stores an account's password: encrypted or, in old versions, in
+/// base64. Provisioning sets `PASSWORD` as plain text, and Jitsi then stores it in its own form.
 const PASSWORDS: [&str; 2] = ["ENCRYPTED_PASSWORD", "PASSWORD"];
 
-/// The text as Java reads it; `None` where Java refuses it.
+/// The text as Java reads it; `None` if Java refuses it.
 fn units(text: &str) -> Option<Vec<Unit>> {
     properties::units(text).collect::<Result<_, _>>().ok()
 }
@@ -39,56 +38,55 @@ pub struct LiteralAccount {
     domain: Vec<u16>,
 }
 
-/// What the properties of an account say of whose it is.
+/// Facts that show to whom an account belongs.
 #[derive(Default)]
 struct AccountHints {
     names_user: bool,
-    /// The user's whole address is there.
+    /// Whether the user's full address occurs.
     has_address: bool,
     address_is_elsewhere: bool,
     server_is_elsewhere: bool,
 }
 
 impl AccountHints {
-    /// Whether it is the user's, so that the password is theirs too.
+    /// Whether the account belongs to the user, so that the password is the user's too.
     fn is_own(&self) -> bool {
         self.names_user && !self.is_elsewhere()
     }
 
-    /// Whether it is somebody's at another domain, perhaps of the same name, whose
-    /// server must not be sent this user's password. A domain may have its server
-    /// elsewhere, but then the address is there.
+    /// Whether the account belongs to somebody at another domain, perhaps with the same name. The
+    /// server of that domain must never receive this user's password. A domain may have its
+    /// server elsewhere, but then the user's full address occurs.
     fn is_elsewhere(&self) -> bool {
         self.address_is_elsewhere || self.server_is_elsewhere && !self.has_address
     }
 }
 
-/// Properties as templates.
+/// Properties that were converted to templates.
 pub struct Templatized {
-    /// Line, key and value.
+    /// The line, key and value of each property.
     pub templates: Vec<(u64, String, String)>,
-    /// How many placeholders there are.
+    /// The number of placeholders.
     pub placeholders: usize,
-    /// Keys, as they now are, of passwords that are now placeholders.
+    /// The new keys of passwords that became placeholders.
     pub passwords: Vec<String>,
 }
 
 impl LiteralAccount {
-    /// The account `user@domain`.
+    /// Creates the account `user@domain`.
     pub fn new(user: &str, domain: &str) -> LiteralAccount {
         let units = |text: &str| text.encode_utf16().collect();
         LiteralAccount { user: units(user), domain: units(domain) }
     }
 
-    /// Puts `${username}`, `${domain}` and `${password}` where the account's own
-    /// are, and doubles every other `$`.
+    /// Replaces the account's own values by `${username}`, `${domain}` and `${password}`, and
+    /// doubles every other `$`.
     ///
-    /// - `user@domain` and the domain, where they are whole tokens: nothing that
-    ///   a name may go on with is beside them, so `sip.example.org` stays when
-    ///   the domain is `example.org`.
-    /// - the user's name alone, only in properties that hold one.
-    /// - a stored password of an account of this user becomes its `PASSWORD`
-    ///   with the value `${password}`: what is stored cannot be rendered.
+    /// - `user@domain` and the domain are replaced if they are whole tokens, without characters
+    ///   of a name next to them. So `sip.example.org` stays if the domain is `example.org`.
+    /// - The user's name alone is replaced only in properties that contain a user's name.
+    /// - A stored password of an account of this user becomes `PASSWORD` with the value
+    ///   `${password}`, because the stored form cannot be rendered.
     pub fn templatize(&self, properties: Vec<FileProperty>) -> Templatized {
         let accounts = self.accounts(&properties);
         let mut templatized = Templatized { templates: Vec::new(), placeholders: 0, passwords: Vec::new() };
@@ -96,7 +94,7 @@ impl LiteralAccount {
             let is_own = |account: &&str| accounts.get(*account).is_some_and(AccountHints::is_own);
             if let Some(account) = account(&key, &PASSWORDS).filter(is_own) {
                 let (key, count) = self.replace(&format!("{account}PASSWORD"), false);
-                // There may be one of each kind.
+                // An account may have a password of each kind.
                 if !templatized.passwords.contains(&key) {
                     templatized.placeholders += count + 1;
                     templatized.passwords.push(key.clone());
@@ -114,7 +112,7 @@ impl LiteralAccount {
         templatized
     }
 
-    /// What is known of each account, by its prefix.
+    /// The facts about each account, by its prefix.
     fn accounts(&self, properties: &[FileProperty]) -> HashMap<String, AccountHints> {
         let mut accounts = HashMap::<String, AccountHints>::new();
         for property in properties {
@@ -135,20 +133,19 @@ impl LiteralAccount {
         accounts
     }
 
-    /// Whether an address, or the name of a server, is of another domain. A host of
-    /// a domain is the domain's own.
+    /// Whether an address or a server name belongs to another domain. Hosts below the domain
+    /// belong to the domain.
     fn is_elsewhere(&self, all: &[Unit]) -> bool {
         let read: Vec<u16> = all.iter().map(|unit| unit.read).collect();
         let host = read.iter().rposition(|unit| *unit == AT).map_or(&*read, |at| &read[at + 1..]);
         let host = String::from_utf16_lossy(host).trim().to_lowercase();
-        // What may follow is a port or a resource.
+        // A port or a resource may follow.
         let host = host.split([':', '/', ';']).next().unwrap_or_default();
         let own = String::from_utf16_lossy(&self.domain).to_lowercase();
         !host.is_empty() && host != own && !host.ends_with(&format!(".{own}"))
     }
 
-    /// The template that renders `text` for this account, and how many
-    /// placeholders are in it.
+    /// A template that renders as `text` for this account, and the number of its placeholders.
     fn replace(&self, text: &str, with_name: bool) -> (String, usize) {
         let Some(all) = units(text) else { return (literal(text), 0) };
         let (mut template, mut count, mut done) = (String::new(), 0, 0);
@@ -162,7 +159,7 @@ impl LiteralAccount {
         (template, count)
     }
 
-    /// Where the account's values are.
+    /// The positions of the account's values, with their placeholders.
     fn tokens(&self, all: &[Unit], with_name: bool) -> Vec<(Range<usize>, &'static str)> {
         let (mut tokens, mut at) = (Vec::new(), 0);
         while at < all.len() {
@@ -177,7 +174,7 @@ impl LiteralAccount {
         tokens
     }
 
-    /// The account's value that begins at `at`, as long as it can be.
+    /// The longest value of the account that begins at `at`.
     fn token(&self, all: &[Unit], at: usize, with_name: bool) -> Option<(usize, &'static str)> {
         let before = at.checked_sub(1).map(|before| all[before].read);
         if before.is_some_and(continues) {
@@ -193,10 +190,10 @@ impl LiteralAccount {
         if is_here(at, &self.user) && before != Some(AT) && after(user) == Some(AT) {
             let whole = user + 1 + domain;
             let is_own = is_here(at + user + 1, &self.domain) && ends(whole);
-            // Of another domain, it is somebody else.
+            // With another domain, the address is that of another user.
             return is_own.then_some((whole, "${username}@${domain}"));
         }
-        // One without a dot may be any word.
+        // A domain without a dot could be any word.
         let is_address = self.domain.contains(&u16::from(b'.')) || before == Some(AT);
         if is_address && is_here(at, &self.domain) && ends(domain) {
             return Some((domain, "${domain}"));
@@ -206,14 +203,13 @@ impl LiteralAccount {
     }
 }
 
-/// Whether a name goes on with it.
+/// Whether a name may continue with this character.
 fn continues(unit: u16) -> bool {
     char::from_u32(unit.into())
         .is_none_or(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '+' | '%'))
 }
 
-/// What stands before the last part of a key, the dot included, if that is one
-/// of `names`.
+/// The prefix of a key up to and including the last dot, if the part after it is one of `names`.
 fn account<'k>(key: &'k str, names: &[&str]) -> Option<&'k str> {
     let (account, name) = key.split_at(key.rfind('.')? + 1);
     names.contains(&name).then_some(account)
@@ -256,7 +252,8 @@ mod tests {
             ["x.SERVER_PORT=5060", "x.P=sip"]
         );
         assert_eq!(templatize("5060", "sip", "x.USER_ID=5060@sip"), ["x.USER_ID=${username}@${domain}"]);
-        // What begins with an escape is the escape: `\n` is no n.
+        // An escape is not the letter in it: `
+        // ` is not an `n`.
         assert_eq!(templatize("nick", "example.org", "x.USER_ID=\\nick"), ["x.USER_ID=\\nick"]);
     }
 

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 
 use crate::cli::args::Content;
 use crate::cli::edit_session;
@@ -116,7 +116,9 @@ impl Wanted {
             Row::Rule(row) => rules.push(row),
         };
         let which = if kind == OriginKind::Jitsiprovs { Which::All } else { Which::Of(Table::UserAuth) };
-        edit_session::scan(&*origin.source, which, take).await.with_context(|| origin.named.clone())?;
+        let scanned = edit_session::scan(&*origin.source, which, take).await;
+        // As text: the options that `cli::advice` would add are not those of this database.
+        scanned.map_err(|error| anyhow!("{}: {error:#}", origin.named))?;
         let (users, mut left_out) = usable(users, options);
         let (rules, rules_left_out) = usable(rules, options);
         left_out.extend(rules_left_out);

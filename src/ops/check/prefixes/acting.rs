@@ -1,4 +1,4 @@
-//! What acts upon other properties: rules that remove keys, and lists of prefixes.
+//! The properties that affect others: rules that remove keys, and lists of prefixes.
 
 use std::ops::Range;
 
@@ -10,34 +10,34 @@ use crate::core::rules::RuleOrder;
 use crate::ops::check::table::{AudienceHash, ClientKey, Fact, RuleSubject, RuleTable};
 use crate::snapshot::ALL_TENANTS;
 
-/// A rule that acts upon others.
+/// A rule that affects other rules.
 pub(super) struct Actor<'r> {
     pub fact: Fact,
     subject: RuleSubject,
-    /// Empty for a rule that removes a key.
+    /// The list of prefixes; empty for a rule that removes a key.
     pub prefixes: Vec<&'r str>,
 }
 
-/// A key that some rule removes.
+/// A key that at least one rule removes.
 pub(super) struct RemovedKey {
     run: Range<usize>,
     pub sure: Sure,
 }
 
-/// All that acts upon others.
+/// All rules that affect others.
 pub(super) struct Acting<'r> {
     pub rules: &'r RuleTable<'r>,
-    /// Rules of `ENFORCE_PREFIX`.
+    /// Rules that set `ENFORCE_PREFIX`.
     pub enforcers: Vec<Actor<'r>>,
     pub enforcing: Sure,
-    /// Rules of `ALLOW_PREFIX`.
+    /// Rules that set `ALLOW_PREFIX`.
     pub allowers: Vec<Actor<'r>>,
     pub allowing: Sure,
-    /// By key.
+    /// The removed keys.
     pub removed: HashMap<&'r str, RemovedKey>,
-    /// The lengths of these keys.
+    /// The lengths of the removed keys.
     lengths: Vec<usize>,
-    /// Whether one is a user's own.
+    /// Whether one of these rules is for a single user.
     pub has_users: bool,
 }
 
@@ -92,7 +92,7 @@ fn actors<'r>(rules: &'r RuleTable<'r>, key: &str) -> Vec<Actor<'r>> {
         .collect()
 }
 
-/// The keys that some rule removes.
+/// The keys that at least one rule removes.
 fn removed_keys<'r>(rules: &'r RuleTable<'_>) -> HashMap<&'r str, RemovedKey> {
     let mut removed = HashMap::new();
     for run in rules.runs() {
@@ -113,12 +113,12 @@ fn sure_of(rules: &RuleTable<'_>, key: &str) -> Sure {
     Sure::of(run.unwrap_or_default())
 }
 
-/// So many rules of a kind are looked at. The first need not be in one answer with
-/// what acts upon it, if others precede either.
+/// The number of rules of each kind that are examined. One is not enough: the first may never be
+/// in the same answer as the actor, if others precede them.
 const OF_KIND: usize = 8;
 
-/// Of one key: the first or last rules of each kind of subject in each tenant,
-/// and the first or last of each user.
+/// For one key, the first or last rules of each kind of subject in each tenant, and the first or
+/// last rule of each user.
 pub(super) struct Extremes {
     kinds: HashMap<u32, SmallVec<[Fact; 4]>>,
     users: HashMap<(u32, AudienceHash), Fact>,
@@ -146,8 +146,7 @@ impl Extremes {
         extremes
     }
 
-    /// A rule that may be in one answer with `actor`, and for which `is_it`
-    /// holds.
+    /// A rule that may be in the same answer as `actor` and for which `is_it` returns true.
     pub fn find(
         &self,
         rules: &RuleTable<'_>,
@@ -162,14 +161,14 @@ impl Extremes {
         let of_others = of_others.flat_map(|(_, known)| known);
         let of_user = self.users.get(&(tenant, who)).into_iter();
         let meets = |fact: &&Fact| rules.may_meet(fact, &actor.fact);
-        // By id, so that the same rows always give the same words.
+        // The smallest id is taken, so that the same rows always give the same message.
         let found =
             own.chain(of_all).chain(of_others).chain(of_user).filter(meets).filter(|fact| is_it(fact));
         found.min_by_key(|fact| fact.order.id).copied()
     }
 }
 
-/// Of one key: where the first rule of each subject stands that needs no parameter.
+/// For one key, the position of the first rule of each subject that needs no parameter.
 pub(super) struct Sure(HashMap<u32, RuleOrder>);
 
 impl Sure {
@@ -181,15 +180,16 @@ impl Sure {
         Sure(first)
     }
 
-    /// Whether another rule of the key of `fact` precedes it wherever `both` apply.
+    /// Whether another rule with the key of `fact` precedes it in every case in which `both`
+    /// apply.
     pub fn precedes(&self, fact: &Fact, both: [&Fact; 2], rules: &RuleTable<'_>) -> bool {
         let mut subjects = both.into_iter().flat_map(|fact| rules.also(fact));
         subjects.any(|subject| self.0.get(&subject).is_some_and(|order| *order < fact.order))
     }
 }
 
-/// As Java's `split("\\|")`: empty ones at the end do not count, but for an empty
-/// list.
+/// Splits as Java's `split("\\|")` does: empty prefixes at the end are dropped, unless the list
+/// is empty.
 pub(super) fn split(list: &str) -> Vec<&str> {
     let mut prefixes: Vec<&str> = list.split('|').collect();
     while !list.is_empty() && prefixes.last().is_some_and(|last| last.is_empty()) {
@@ -198,7 +198,7 @@ pub(super) fn split(list: &str) -> Vec<&str> {
     prefixes
 }
 
-/// Whether removing `prefix` surely removes another key.
+/// Whether removing `prefix` always removes this key too.
 pub(super) fn removes(prefix: &str, key: &str) -> bool {
     let branch = key.rsplit_once('.').map(|(branch, _)| branch);
     branch.is_some_and(|branch| branch.starts_with(prefix))
@@ -208,7 +208,7 @@ pub(super) fn covers(prefixes: &[&str], key: &str) -> bool {
     prefixes.iter().any(|prefix| key.starts_with(prefix))
 }
 
-/// Whether a key surely begins with none of them.
+/// Whether a key certainly begins with none of the prefixes.
 pub(super) fn is_outside(prefixes: &[&str], key: &ClientKey) -> bool {
     let may_begin =
         |prefix: &&str| key.text.starts_with(prefix) || (!key.is_fixed && prefix.starts_with(&key.text));

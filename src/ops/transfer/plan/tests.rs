@@ -17,7 +17,7 @@ fn plan<T: Item>(there: Vec<T>, wanted: Vec<T>, replace: bool) -> Plan<T> {
     Plan::new(there, wanted, replace, &Conventions::default()).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// What the table says after the edits.
+/// The contents of the table after the edits.
 fn made(there: Vec<RuleRow>, edits: impl Iterator<Item = Edit>) -> Vec<(i64, RuleRow)> {
     let mut table: Vec<(i64, RuleRow)> = (1..).zip(there).collect();
     let mut last = table.len() as i64;
@@ -63,7 +63,7 @@ fn users_are_matched_as_the_server_compares_them() {
 fn a_user_who_is_in_the_file_twice_is_an_error() {
     let wanted = vec![(2, user("alice", "1")), (3, user("bob", "1")), (4, user("ALICE ", "1"))];
     let error = Plan::new(Vec::new(), wanted, false, &Conventions::default()).err().expect("refused");
-    assert_eq!(error.to_string(), "line 4: ALICE @a.org is in line 2 already: leave out one");
+    assert_eq!(error.to_string(), "line 4: ALICE @a.org is in line 2 already: leave out one of them");
 }
 
 #[test]
@@ -97,10 +97,10 @@ fn rules_of_one_key_are_matched_in_the_order_in_which_they_count() {
     let wanted = || vec![rule("A", 20, "k", "second"), rule("A", 10, "k", "first")];
     let plan = |wanted| plan(there(), wanted, false).lines(9, &Conventions::default());
     assert_eq!(plan(wanted()), ["~ A of all tenants: k (subject)"; 2]);
-    // The one of equal priority is meant, and not one that overrides it.
+    // The rule with equal priority is chosen, not one that overrides it.
     let changed = ["~ a of all tenants: k (value)"];
     assert_eq!(plan(vec![rule("a", 20, "k", "other")]), changed);
-    // What is there already is not taken for another.
+    // A rule that already exists is not mistaken for another one.
     assert_eq!(plan(vec![rule("a", 20, "k", "second")]), [""; 0]);
 }
 

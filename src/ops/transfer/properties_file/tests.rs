@@ -69,7 +69,7 @@ fn rules_with_placeholders_are_written_as_templates_or_not_at_all() {
     rules[2].value = "${username}é".into();
     assert!(write(&rules, false).is_err_and(|rule| rule.key.shown() == "c"));
     assert!(written(&rules, true).expect("written").ends_with("c=${username}\\u00E9\n"));
-    // A key that Java splits is written as it does.
+    // If Java splits a key, the line is written as Java splits it.
     rules[2] = RuleRow { key: "d e".into(), value: " f".into(), ..rules[2].clone() };
     assert!(written(&rules, false).expect("written").ends_with("d=e= f\n"));
 }
