@@ -21,6 +21,10 @@ pub struct Column {
     pub is_required: bool,
     /// Whether the original's table has this column too.
     pub is_original: bool,
+    /// Whether version 0.1 had it. An operator's own query selects these columns, and
+    /// digests cover them even where they are `NULL`, so that nodes of two versions agree
+    /// about rows that say nothing in the later columns.
+    pub is_basic: bool,
 }
 
 /// The type of the cells of a column.
@@ -34,7 +38,14 @@ pub enum Holds {
 
 impl Column {
     const fn new(name: &'static str) -> Column {
-        Column { name, file_name: name, holds: Holds::Text, is_required: false, is_original: true }
+        Column {
+            name,
+            file_name: name,
+            holds: Holds::Text,
+            is_required: false,
+            is_original: true,
+            is_basic: true,
+        }
     }
 
     const fn called(self, file_name: &'static str) -> Column {

@@ -39,17 +39,10 @@ pub fn content(row: &Row) -> u64 {
     hash & !0xff
 }
 
-/// The cells that count. A column that was added after version 0.1 counts only where it
-/// says something, so that nodes of two versions agree about rows that do not use it.
+/// The cells that count: those of the basic columns, and those that say something.
 fn hashed(row: &Row) -> impl Iterator<Item = &Cell> {
-    let first = match row {
-        Row::User(_) => 3,
-        Row::Rule(_) => 6,
-    };
-    row.cells()
-        .enumerate()
-        .filter(move |(at, cell)| *at < first || **cell != Cell::Null)
-        .map(|(_, cell)| cell)
+    let cells = row.table().columns().iter().zip(row.cells());
+    cells.filter(|(column, cell)| column.is_basic || **cell != Cell::Null).map(|(_, cell)| cell)
 }
 
 /// Writes the table and the cells of a row into a buffer; `None` if they do not fit.

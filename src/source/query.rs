@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{SourceError, Which};
-use crate::core::columns::ColumnSet;
+use crate::core::columns::{Column, ColumnSet};
 use crate::core::model::{Cell, Row, Table};
 
 /// Rows travel from a source in batches of this many.
@@ -94,16 +94,20 @@ impl Query<'_> {
         }
     }
 
+    /// The columns that it selects, besides the id.
+    fn columns(&self) -> impl Iterator<Item = &'static Column> {
+        self.table.columns().iter().filter(|column| column.is_basic || !self.is_own)
+    }
+
     /// Checks how many columns it selects.
     ///
     /// # Errors
     /// [`SourceError::Columns`]
     pub fn check(&self, found: usize) -> Result<(), SourceError> {
-        let columns = self.table.columns();
-        if found == columns.len() || found == columns.len() + 1 {
+        let names: Vec<_> = self.columns().map(|column| column.file_name).collect();
+        if found == names.len() || found == names.len() + 1 {
             return Ok(());
         }
-        let names: Vec<_> = columns.iter().map(|column| column.file_name).collect();
         let wanted = format!("{} and optionally id, in this order", names.join(", "));
         Err(SourceError::Columns { table: self.table, found, wanted })
     }
@@ -112,7 +116,7 @@ impl Query<'_> {
     /// it is known by its `place` in the result.
     pub fn row(&self, cells: impl IntoIterator<Item = Cell>, place: i64) -> Row {
         let mut cells = cells.into_iter();
-        let row = Row::from_cells(self.table, place, cells.by_ref().take(self.table.columns().len()));
+        let row = Row::from_cells(self.table, place, cells.by_ref().take(self.columns().count()));
         match cells.next().and_then(|id| id.int().ok().flatten()) {
             Some(id) => row.with_id(id),
             None => row,

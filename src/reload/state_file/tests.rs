@@ -6,13 +6,19 @@ use proptest::prelude::*;
 
 use super::format::Sealer;
 use super::*;
-use crate::core::model::{Table, UserRow};
+use crate::core::model::{RuleRow, Table, UserRow};
 
 const SOURCE: &str = "the database";
 
 fn user(id: i64, password: &str) -> Row {
     let (username, domain, password) = ("alice".into(), "a.org".into(), password.into());
     Row::User(UserRow::from_cells(id, [username, domain, password]))
+}
+
+#[test]
+fn the_format_gets_a_new_version_when_a_table_gets_a_column() {
+    let columns = (UserRow::COLUMNS.len(), RuleRow::COLUMNS.len());
+    assert_eq!((format::MAGIC, columns), (&b"jitsiprovs state 2\n"[..], (3, 6)), "raise the version");
 }
 
 /// Two rows of a load, then two snapshots' changes.
