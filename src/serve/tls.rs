@@ -91,7 +91,7 @@ pub enum TlsError {
 /// A key and certificate, as they were read.
 struct Pair {
     key: CertifiedKey,
-    /// When the certificate ends, in seconds since 1970.
+    /// When the certificate expires, in seconds since 1970.
     expiry: i64,
     /// A hash of the content of both files, to detect changes.
     content: u64,

@@ -41,7 +41,7 @@ impl TrustedProxies {
 
     /// The client's address, for a request from `peer` with these `X-Forwarded-For`
     /// headers. The headers together are one list. The client is the last address in
-    /// it that is not a trusted proxy's; anybody can have written what is left of it.
+    /// it that is not a trusted proxy's; anybody can have written the entries before it.
     /// If the list ends or cannot be read before that, the result is the address to the
     /// right of that point.
     ///
