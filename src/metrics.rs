@@ -1,7 +1,7 @@
-//! What is counted, for Prometheus.
+//! The metrics, for Prometheus.
 //!
-//! Labels are bounded: no usernames, and tenants only if the operator wants
-//! them. What every request counts takes neither a lock nor memory.
+//! Labels are bounded: there are no usernames, and tenants only if the operator
+//! wants them. Without tenants, counting a request takes no lock and allocates nothing.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,17 +15,17 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 
-/// The type that a scraper is told.
+/// The content type of the text for a scraper.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// What became of a request.
+/// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestOutcome {
     /// Answered with properties.
     Ok,
     /// The credentials are wrong.
     Denied,
-    /// Refused after too many of those.
+    /// Refused after too many wrong credentials.
     Throttled,
     /// Too many slow hashes at once.
     Busy,
@@ -33,19 +33,19 @@ pub enum RequestOutcome {
     NotReady,
     /// The credentials are wrong, but the snapshot may be out of date.
     Stale,
-    /// Not a request that can be understood.
+    /// The request cannot be understood.
     Malformed,
-    /// Another path.
+    /// The path does not exist.
     NotFound,
-    /// Another method.
+    /// The method is not supported.
     Method,
-    /// Another content type.
+    /// The content type is not supported.
     ContentType,
     /// The body is too large.
     TooLarge,
-    /// It did not arrive in time.
+    /// The request did not arrive in time.
     Timeout,
-    /// The body broke off.
+    /// The body could not be read to its end.
     Unreadable,
     /// A health check.
     Health,
@@ -72,7 +72,7 @@ impl RequestOutcome {
         RequestOutcome::Aborted,
     ];
 
-    /// As it is called in metrics and in the log.
+    /// The name in metrics and in the log.
     pub fn name(self) -> &'static str {
         match self {
             RequestOutcome::Ok => "ok",
@@ -96,7 +96,7 @@ impl RequestOutcome {
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 
-/// Everything that is counted. One for a process.
+/// All metrics of a process.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -110,24 +110,24 @@ pub struct Metrics {
     proxy_headers: Family<Labels<1>, Counter>,
     certificate_reloads: Family<Labels<1>, Counter>,
     log_lines_dropped: Family<Labels<1>, Counter>,
-    /// Wrong passwords that were counted.
+    /// Wrong passwords that were counted as failures.
     pub auth_failures: Counter,
-    /// Slow hashes that were computed to compare a password.
+    /// Slow hashes that were computed to check a password.
     pub slow_hashes: Counter,
-    /// Rules left out of answers, since the client did not send a parameter.
+    /// Rules left out of answers because the client did not send a parameter.
     pub rules_skipped: Counter,
-    /// Public connections that are open.
+    /// Open public connections.
     pub connections: Gauge,
-    /// As many as may be.
+    /// How many public connections may be open.
     pub connections_limit: Gauge,
     /// Connections that could not be accepted.
     pub accept_errors: Counter,
-    /// When the certificate ends, in seconds since 1970; 0 without TLS.
+    /// When the certificate expires, in seconds since 1970; 0 without TLS.
     pub certificate_expiry: Gauge,
     state: Gauges,
 }
 
-/// What is known at a scrape, rather than counted.
+/// Values that are set at each scrape.
 #[derive(Debug, Default)]
 struct Gauges {
     ready: Gauge,
@@ -142,18 +142,18 @@ struct Gauges {
     bad_rows: Gauge,
 }
 
-/// The state of things at a scrape.
+/// The values that are read at a scrape.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Scrape {
     /// Whether requests can be answered.
     pub is_ready: bool,
-    /// Whether the source could be read when it was last asked.
+    /// Whether the source could be read the last time.
     pub is_source_up: bool,
-    /// Whether a load is held back.
+    /// Whether a new snapshot is held back.
     pub is_held_back: bool,
     /// The snapshot in use; 0 if there is none.
     pub version: u64,
-    /// How long it may have been out of date, in seconds.
+    /// For how many seconds the snapshot may have been out of date.
     pub age: f64,
     /// Tenants that have users.
     pub tenants: usize,
@@ -163,11 +163,11 @@ pub struct Scrape {
     pub rules: usize,
     /// Memory of the snapshot, in bytes.
     pub bytes: usize,
-    /// Rows that are not in use.
+    /// Rows that were left out of the snapshot.
     pub bad_rows: usize,
-    /// Lines of the log that were lost, important ones.
+    /// Important log lines that were lost.
     pub important_lines_dropped: u64,
-    /// Lines of the log that were lost, one for each request.
+    /// Routine log lines that were lost: those for each request, and debug messages.
     pub routine_lines_dropped: u64,
 }
 
@@ -176,11 +176,11 @@ impl Metrics {
     pub fn new(by_tenant: bool) -> Metrics {
         let mut registry = Registry::with_prefix("jitsiprovs");
         let version = [("version", env!("CARGO_PKG_VERSION"))];
-        registry.register("build", "This program", Info::new(version));
+        registry.register("build", "The version of this program", Info::new(version));
         let started = Gauge::<i64, AtomicI64>::default();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         started.set(now.as_secs() as i64);
-        registry.register("start_time_seconds", "When this process began, since 1970", started);
+        registry.register("start_time_seconds", "When this process started, in seconds since 1970", started);
 
         let requests: Family<Labels<1>, Counter> = Family::default();
         let each =
@@ -192,35 +192,34 @@ impl Metrics {
         let mut add_gauge = |name: &str, help: &str| add(&mut registry, name, help, Gauge::default());
         let state = Gauges {
             ready: add_gauge("ready", "Whether requests can be answered"),
-            source_up: add_gauge("source_up", "Whether the database could be read when it was last asked"),
+            source_up: add_gauge("source_up", "Whether the database could be read the last time"),
             held_back: add_gauge(
                 "reload_held_back",
                 "Whether a reload that would lose too much is held back",
             ),
-            version: add_gauge("snapshot_version", "Counts the snapshots of this process"),
+            version: add_gauge("snapshot_version", "Number of the snapshot in this process"),
             tenants: add_gauge("snapshot_tenants", "Tenants that have users"),
             users: add_gauge("snapshot_users", "Users"),
             rules: add_gauge("snapshot_rules", "Rules in use"),
-            bytes: add_gauge("snapshot_bytes", "Memory of the snapshot"),
-            bad_rows: add_gauge("bad_rows", "Rows that are not in use"),
+            bytes: add_gauge("snapshot_bytes", "Memory of the snapshot in bytes"),
+            bad_rows: add_gauge("bad_rows", "Rows that were left out of the snapshot"),
             age: Gauge::default(),
         };
         let connections = add_gauge("connections", "Connections that are open");
-        let connections_limit = add_gauge("connections_limit", "As many as may be open");
+        let connections_limit = add_gauge("connections_limit", "How many connections may be open");
         let certificate_expiry =
-            add_gauge("certificate_expiry_timestamp_seconds", "When the certificate ends, since 1970");
+            add_gauge("certificate_expiry_timestamp_seconds", "Certificate expiry, in seconds since 1970");
         let age = state.age.clone();
         add(&mut registry, "snapshot_age_seconds", "How long the snapshot may have been out of date", age);
         let r = &mut registry;
-        add(r, "requests", "Requests by what became of them", requests);
-        let tenants = by_tenant.then(|| {
-            add(r, "tenant_requests", "Requests by tenant and what became of them", Family::default())
-        });
+        add(r, "requests", "Requests by result", requests);
+        let tenants =
+            by_tenant.then(|| add(r, "tenant_requests", "Requests by tenant and result", Family::default()));
         Metrics {
             requests: each,
             latency: add(r, "request_duration_seconds", "From the head to the answer", Latency::default()),
             tenants,
-            reloads: add(r, "reloads", "Loads by what began them and what they came to", Family::default()),
+            reloads: add(r, "reloads", "Loads by cause and outcome", Family::default()),
             reload_duration: add(
                 r,
                 "reload_duration_seconds",
@@ -230,12 +229,12 @@ impl Metrics {
             throttled: add(r, "throttled", "Requests refused after too many failures", Family::default()),
             handshakes: add(r, "tls_handshakes", "TLS handshakes", Family::default()),
             proxy_headers: add(r, "proxy_headers", "PROXY headers of trusted proxies", Family::default()),
-            certificate_reloads: add(r, "certificate_reloads", "Changed certificates", Family::default()),
-            log_lines_dropped: add(r, "log_lines_dropped", "Lines of the log lost", Family::default()),
+            certificate_reloads: add(r, "certificate_reloads", "Certificate reloads", Family::default()),
+            log_lines_dropped: add(r, "log_lines_dropped", "Log lines that were lost", Family::default()),
             auth_failures: add(r, "auth_failures", "Wrong passwords", Counter::default()),
             slow_hashes: add(r, "slow_hashes", "Slow hashes computed", Counter::default()),
-            rules_skipped: add(r, "rules_skipped", "Rules that lacked a parameter", Counter::default()),
-            accept_errors: add(r, "accept_errors", "Connections not accepted", Counter::default()),
+            rules_skipped: add(r, "rules_skipped", "Rules with a missing parameter", Counter::default()),
+            accept_errors: add(r, "accept_errors", "Connections that were not accepted", Counter::default()),
             connections,
             connections_limit,
             certificate_expiry,
@@ -245,7 +244,7 @@ impl Metrics {
         .at_zero()
     }
 
-    /// Counters exist from the start, so that a scraper sees the first event too.
+    /// Creates the counters at 0, so that a scraper sees the first event as an increase.
     fn at_zero(self) -> Metrics {
         for by in ["account_from_address", "address", "account"] {
             drop(self.throttled.get_or_create(&[("by", by)]));
@@ -263,8 +262,8 @@ impl Metrics {
         self.tenants.is_some()
     }
 
-    /// Counts a request that took `time`, of a tenant if it is one we have. The
-    /// time of health checks, and of clients who did not wait, says nothing.
+    /// Counts a request that took `time`. `tenant` is given only if the tenant exists.
+    /// The times of health checks and aborted requests would say nothing, so they are left out.
     pub fn request(&self, outcome: RequestOutcome, tenant: Option<&str>, time: Duration) {
         self.requests[outcome as usize].inc();
         if !matches!(outcome, RequestOutcome::Health | RequestOutcome::Aborted) {
@@ -276,13 +275,12 @@ impl Metrics {
         }
     }
 
-    /// Counts a request that was refused before it was one.
+    /// Counts a request whose head was refused.
     pub fn refused(&self, outcome: RequestOutcome) {
         self.requests[outcome as usize].inc();
     }
 
-    /// Lets the counters of reloads exist before the first reload, for each of these
-    /// labels.
+    /// Creates the reload counters for these labels at 0, before the first reload.
     pub fn expect_reloads(&self, causes: &[&'static str], outcomes: &[&'static str]) {
         for cause in causes {
             for outcome in outcomes {
@@ -291,13 +289,13 @@ impl Metrics {
         }
     }
 
-    /// Counts a load, or a poll that swapped. `cause` must be one of a few labels.
+    /// Counts a load, or a poll that led to a new snapshot. `cause` must be one of a few labels.
     pub fn reload(&self, cause: &'static str, outcome: &'static str, time: Duration) {
         self.reloads.get_or_create(&[("cause", cause), ("outcome", outcome)]).inc();
         self.reload_duration.observe(time.as_secs_f64());
     }
 
-    /// Counts a refusal of the throttle.
+    /// Counts a request that the throttle refused.
     pub fn throttled(&self, by: &'static str) {
         self.throttled.get_or_create(&[("by", by)]).inc();
     }
@@ -312,7 +310,7 @@ impl Metrics {
         self.proxy_headers.get_or_create(&[("outcome", ok(is_ok))]).inc();
     }
 
-    /// Counts a certificate that was read anew.
+    /// Counts a reload of the certificate.
     pub fn certificate_reload(&self, is_ok: bool) {
         self.certificate_reloads.get_or_create(&[("outcome", ok(is_ok))]).inc();
     }
@@ -341,7 +339,7 @@ impl Metrics {
         }
         state.age.set(scrape.age);
         let mut out = String::new();
-        // A text takes everything.
+        // Writing to a string cannot fail.
         let _ = text::encode(&mut out, &self.registry);
         out
     }

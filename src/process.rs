@@ -12,18 +12,18 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 /// Options whose value everyone on the machine could read in the list of
-/// processes, and the variables that take their place.
+/// processes, and the environment variables that replace them.
 const PASSWORDS: [(&[&str], &str); 2] =
     [(&["--db-pwd", "--db_pwd"], "JITSIPROVS_DB_PWD"), (&["--db-apwd", "--db_apwd"], "JITSIPROVS_DB_APWD")];
 
-/// Commands that take no option of these.
+/// Commands that take none of these options.
 const WITHOUT_PASSWORDS: [&str; 4] = ["demo", "status", "completions", "man"];
 
-/// Starts this program anew with passwords moved from its arguments to its
-/// environment, which only the same user can read, and without our variables
-/// that are empty: those are usual in files of service managers, and mean that
+/// Starts this program again with the passwords moved from its arguments to its
+/// environment, which only the same user can read. Also removes our variables
+/// that are empty: files of service managers often have them, and they mean that
 /// nothing is given. Returns if there is nothing to tidy, or if the system does
-/// not let the program be started again.
+/// not allow the program to start again.
 pub fn tidy() {
     let mut args = std::env::args_os();
     let name = args.next().unwrap_or_else(|| "jitsiprovs".into());
@@ -44,18 +44,18 @@ pub fn tidy() {
     }
 }
 
-/// Lets this thread, and those it starts, give way to the ones that answer
-/// requests. Linux keeps the priority of each thread by itself.
+/// Lowers the priority of this thread, and of those it starts, below that of the
+/// threads that answer requests. On Linux each thread has its own priority.
 pub fn step_back() {
-    /// On the scale of `nice`: about a tenth of the processor where both want
-    /// all of it.
+    /// On the scale of `nice`: about a tenth of the processor if other threads
+    /// want all of it.
     const NICE: i32 = 10;
-    // One that has stepped back further stays there.
+    // If this fails, for example because the priority is lower already, it stays as it is.
     let _ = rustix::process::setpriority_process(None, NICE);
 }
 
-/// Allows this process as many open files as the system lets it, which every
-/// connection is one of. Returns how many those are.
+/// Raises the limit of open files to the most that the system allows, because each
+/// connection takes one. Returns the limit.
 pub fn raise_descriptors() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
@@ -65,8 +65,8 @@ pub fn raise_descriptors() -> u64 {
     }
 }
 
-/// The arguments that may be seen, and the variables for the others. Arguments
-/// that the parser will complain about are all left as they are.
+/// Returns the arguments without passwords, and the variables for the passwords. If
+/// the parser will complain about the arguments, they all stay as they are.
 fn split(args: Vec<OsString>) -> (Vec<OsString>, Vec<(&'static str, OsString)>) {
     let (mut kept, mut moved) = (Vec::new(), Vec::<(&str, OsString)>::new());
     let mut rest = args.iter();
@@ -97,7 +97,7 @@ fn split(args: Vec<OsString>) -> (Vec<OsString>, Vec<(&'static str, OsString)>) 
     let is_option = |arg: &OsString| arg.as_bytes().starts_with(b"-");
     if let Some(command) = kept.first().filter(|first| !is_option(first)) {
         let takes_none = WITHOUT_PASSWORDS.iter().any(|other| command == other);
-        // And none takes the administrator's.
+        // No command takes the administrator's password.
         let takes_another = moved.iter().any(|(variable, _)| *variable != PASSWORDS[0].1);
         if takes_none || takes_another || is_option(&args[0]) {
             return (args, Vec::new());

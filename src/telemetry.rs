@@ -1,5 +1,4 @@
-//! The log: on standard error, for people or for machines; in the background,
-//! to syslog.
+//! The log: text or JSON lines on standard error, or syslog in the background.
 
 mod queue;
 pub mod visible;
@@ -19,7 +18,7 @@ use queue::{Flush, LineFormat, Queued};
 
 pub use syslog_tracing::Facility;
 
-/// How long the end waits for a slow reader of the log.
+/// How long the program waits at its end until the log is written.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a log line looks like.
@@ -28,42 +27,41 @@ pub enum Format {
     /// A line of text, coloured on a terminal.
     #[default]
     Human,
-    /// A JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// How much is logged, how, and where.
+/// What is logged, in which format, and where.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LogOptions {
     /// What a line looks like.
     pub format: Format,
-    /// Debug messages too.
+    /// Whether to log debug messages too.
     pub verbose: bool,
-    /// To this part of syslog instead of standard error.
+    /// The syslog facility to log to, instead of standard error.
     pub syslog: Option<Facility>,
 }
 
-/// The tracing target of the line that each request is. Clients cause as many of
-/// them as they like, so that they wait apart from the others, and give way.
+/// The tracing target of the line that is logged for each request. Clients can cause any
+/// number of these lines, so they wait in their own queue and are written after the others.
 pub const ACCESS: &str = "access";
 
-/// Lines of the log that were lost, because it was read too slowly.
+/// How many log lines were lost because the log was read too slowly.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LostLines {
-    /// Errors, warnings (failed sign-ins among them) and what else happens
-    /// rarely.
+    /// Errors, warnings (including failed sign-ins) and other rare events.
     pub important: u64,
-    /// Lines of requests ([`ACCESS`]) and debug messages.
+    /// Lines about requests ([`ACCESS`]) and debug messages.
     pub routine: u64,
 }
 
-/// Lines that this process lost since its start.
+/// How many log lines this process has lost since its start.
 pub fn lost() -> LostLines {
     queue::lost()
 }
 
-/// The log at work. When it is dropped, all lines are out; so what is written
-/// to standard error afterwards comes last.
+/// Keeps the log running. Dropping it waits at most a second until all lines are written, so
+/// that what is written to standard error afterwards comes last.
 #[must_use]
 pub struct LogGuard(Arc<dyn Flush>);
 
@@ -73,19 +71,19 @@ impl Drop for LogGuard {
     }
 }
 
-/// Begins logging. Only the first call has an effect.
+/// Starts logging. Only the first call has an effect.
 ///
 /// # Errors
-/// When there is no thread to be had.
-#[expect(clippy::disallowed_methods, reason = "lines of the log are escaped on their way")]
+/// When the thread that writes the log cannot be started.
+#[expect(clippy::disallowed_methods, reason = "log lines are escaped before they are written")]
 pub fn start(options: LogOptions) -> anyhow::Result<LogGuard> {
     let syslog = options.syslog.and_then(|facility| {
-        // None if there is one already.
+        // None if this process has a syslog logger already.
         Syslog::new(c"jitsiprovs", syslog_tracing::Options::LOG_PID, facility)
     });
     match syslog {
         Some(syslog) => {
-            // Standard error is closed by then.
+            // In the background standard error is closed, so panics must go to syslog.
             std::panic::set_hook(Box::new(|panic| {
                 tracing::error!("defect: {}", panic.to_string().replace('\n', " "));
             }));
@@ -104,7 +102,7 @@ where
     let LogOptions { format, verbose, syslog } = options;
     let colours = syslog.is_none() && AutoStream::choice(&io::stderr()) != ColorChoice::Never;
     let look = LineFormat {
-        // Syslog ends lines, and notes time and level, itself.
+        // Syslog itself adds line ends, times and levels.
         has_end: syslog.is_none(),
         has_colours: colours && format == Format::Human,
         escapes: if format == Format::Json { EscapeStyle::Units } else { EscapeStyle::Braces },
@@ -115,10 +113,10 @@ where
         .with_max_level(if verbose { LevelFilter::DEBUG } else { LevelFilter::INFO })
         .with_writer(queued)
         .with_target(false)
-        // A message about it on the same stream would panic if the stream is closed.
+        // Reporting an error on the same stream would panic if that stream is closed.
         .log_internal_errors(false)
         .with_ansi(colours);
-    // A second start, as in tests of one process, keeps the first log.
+    // A second start, as in tests that share a process, keeps the first log.
     let _ = match (format, syslog) {
         (Format::Human, None) => log.try_init(),
         (Format::Human, Some(_)) => log.without_time().with_level(false).try_init(),

@@ -110,7 +110,7 @@ fn failed_sign_ins_are_logged_though_a_flood_of_requests_is_not() {
     while failures < FAILURES || !is_told {
         let line = lines.recv_timeout(PATIENCE).expect("a line");
         failures += usize::from(line.contains(FAILURE));
-        is_told |= line.contains("lines are lost since the start kind=\"routine\" lost=");
+        is_told |= line.contains("lines were lost since the start kind=\"routine\" lost=");
     }
 }
 

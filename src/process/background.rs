@@ -1,9 +1,8 @@
 //! Going to the background.
 //!
-//! The program starts itself once more, and that child serves. Until it does it
-//! belongs to whoever waits for it in front: it has their terminal and their
-//! standard error, and Ctrl-C ends both. Then it lets go of all that, and the
-//! parent ends.
+//! The program starts itself a second time, and this child serves. Until it serves,
+//! the child shares the parent's terminal and standard error, and Ctrl-C ends both.
+//! Then the child detaches from them, and the parent ends.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -13,14 +12,14 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context, bail};
 use rustix::fs::Mode;
 
-/// Tells the child that it is one.
+/// The variable that tells the child that it is the child.
 const CHILD: &str = "JITSIPROVS_BACKGROUND_CHILD";
 
-/// What the child says when it serves.
+/// The line that the child writes once it serves.
 const SERVING: &[u8] = b"serving\n";
 
-/// Starts the child and waits until it serves: then there is a code to end
-/// with. In the child itself there is none.
+/// Starts the child and waits until it serves. Returns the exit code for the
+/// parent, or `None` in the child.
 ///
 /// The child leaves the working directory, so paths must be absolute by now.
 ///
@@ -29,30 +28,30 @@ const SERVING: &[u8] = b"serving\n";
 /// why.
 pub fn enter() -> anyhow::Result<Option<ExitCode>> {
     if std::env::var_os(CHILD).is_some() {
-        // No file system is to be kept busy, and what is made here is nobody
-        // else's to write, nor everybody's to read.
+        // The child must not keep a file system from being unmounted. Its group may
+        // read but not write its new files, and others can do neither.
         let _ = std::env::set_current_dir("/");
         rustix::process::umask(Mode::WGRP | Mode::RWXO);
         return Ok(None);
     }
     let mut args = std::env::args_os();
-    let mut child = Command::new(std::env::current_exe().context("cannot find my own program file")?)
+    let mut child = Command::new(std::env::current_exe().context("cannot find the file of this program")?)
         .arg0(args.next().unwrap_or_else(|| "jitsiprovs".into()))
         .args(args)
         .env(CHILD, "1")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
-        .context("cannot start the process in the background: -n stays in the foreground")?;
+        .context("cannot start the process in the background; use -n to stay in the foreground")?;
     let mut said = Vec::new();
     if let Some(stdout) = child.stdout.take() {
-        // A child that ends has said nothing, and that is what counts.
+        // If this fails or the child ends, the line is missing, which is checked below.
         let _ = BufReader::new(stdout).read_until(b'\n', &mut said);
     }
     if said == SERVING {
         return Ok(Some(ExitCode::SUCCESS));
     }
-    let status = child.wait().context("cannot tell how the process in the background ended")?;
+    let status = child.wait().context("cannot find out how the process in the background ended")?;
     match status.code() {
         Some(code @ 1..=255) => Ok(Some(ExitCode::from(code as u8))),
         Some(_) => bail!("stopped before serving"),
@@ -60,15 +59,15 @@ pub fn enter() -> anyhow::Result<Option<ExitCode>> {
     }
 }
 
-/// Lets go of the terminal and of whoever waits. They may have gone already,
-/// which changes nothing.
-#[expect(clippy::disallowed_methods, reason = "the parent reads it, no terminal")]
+/// Detaches from the terminal, and tells the waiting parent that the server is ready.
+/// Both may be gone already, which changes nothing.
+#[expect(clippy::disallowed_methods, reason = "the parent reads it, not a terminal")]
 pub fn detach() {
-    // Fails if somebody has done it for us.
+    // This fails if the process leads a session already.
     let _ = rustix::process::setsid();
     let nowhere = File::options().read(true).write(true).open("/dev/null");
-    // Standard error goes first: once told, the parent ends, and whoever reads
-    // what both wrote is to come to its end.
+    // Standard error is closed first: the parent ends once it has read the line below,
+    // and a program that reads the output of both must then reach its end.
     if let Ok(nowhere) = &nowhere {
         let _ = rustix::stdio::dup2_stderr(nowhere);
     }

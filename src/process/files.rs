@@ -1,9 +1,9 @@
-//! Reading files that may never answer: a pipe in a file's place, a network
-//! file system, a mount that hangs.
+//! Reads files that may never answer: a pipe in a file's place, a network file
+//! system, a mount that hangs.
 //!
-//! What waits for a file waits on a thread of its own, and is given up after
-//! [`BOUND`]. Such a thread cannot be ended, only left behind; so [`Aside`] has
-//! no second one before the first is done.
+//! Each read runs on a thread of its own, and the caller gives up after [`BOUND`].
+//! A thread that hangs cannot be ended, only left behind; so [`Aside`] starts no
+//! second thread before the first has finished.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -17,16 +17,16 @@ use rustix::fs::OFlags;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
-/// How long a file is waited for.
+/// How long to wait for a file.
 pub const BOUND: Duration = Duration::from_secs(5);
 
-/// Opens a file to read it. It must be a regular one: opening a pipe would wait
-/// for somebody who writes to it.
+/// Opens a file to read it. It must be a regular file: opening a pipe would wait
+/// for a writer.
 ///
 /// # Errors
-/// What the system says; [`io::ErrorKind::InvalidInput`] for anything but a
+/// The system's error, or [`io::ErrorKind::InvalidInput`] for anything but a
 /// regular file.
-#[allow(clippy::disallowed_methods, reason = "this is the one that does not hang")]
+#[allow(clippy::disallowed_methods, reason = "this function does not hang")]
 pub fn open(path: &Path) -> io::Result<File> {
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)?;
@@ -36,50 +36,51 @@ pub fn open(path: &Path) -> io::Result<File> {
     }
 }
 
-/// What a regular file holds.
+/// Reads a regular file.
 ///
 /// # Errors
-/// As [`open`].
+/// The same as [`open`], and errors of reading.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Does work that reads files, and waits for it no longer than [`BOUND`]. For
-/// what is read once, at a start or by a command: each call may leave a thread.
+/// Runs `work`, which reads files, and waits for it no longer than [`BOUND`]. Only for
+/// files that are read once, at the start or by a command, because each call may leave
+/// a thread behind.
 ///
 /// # Errors
-/// [`io::ErrorKind::TimedOut`], or that there can be no thread.
+/// [`io::ErrorKind::TimedOut`], or the error of starting a thread.
 pub fn within_bound<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
     let (done, result) = sync_channel(1);
     thread(move || drop(done.send(work())))?;
     result.recv_timeout(BOUND).map_err(|_| hangs())
 }
 
-/// Where one piece of work at a time reads files, beside the thread that asks.
+/// Reads files on other threads, one piece of work at a time.
 #[derive(Debug, Clone)]
 pub struct Aside(Arc<Semaphore>);
 
 impl Aside {
-    /// With nothing to do.
+    /// Creates one without work.
     pub fn new() -> Aside {
         Aside(Arc::new(Semaphore::new(1)))
     }
 
-    /// Does work that reads files, and waits for it no longer than [`BOUND`].
-    /// While earlier work hangs, this does not begin.
+    /// Runs `work`, which reads files, and waits for it no longer than [`BOUND`].
+    /// It does not begin while earlier work hangs.
     ///
     /// # Errors
-    /// [`io::ErrorKind::TimedOut`], or that there can be no thread.
+    /// [`io::ErrorKind::TimedOut`], or the error of starting a thread.
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
         self.run_for(BOUND, work).await
     }
 
-    /// The same with another bound.
+    /// Like [`Aside::run`], with another bound.
     ///
     /// # Errors
-    /// As [`Aside::run`].
+    /// The same as [`Aside::run`].
     pub async fn run_for<T: Send + 'static>(
         &self,
         bound: Duration,
@@ -106,12 +107,12 @@ impl Default for Aside {
     }
 }
 
-/// Does work on a thread that nobody waits for.
+/// Runs `work` on a thread that nobody waits for.
 pub(crate) fn thread(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     std::thread::Builder::new().name("files".into()).spawn(work).map(drop)
 }
 
-/// What a file that is not answered for becomes.
+/// The error for a file that does not answer in time.
 pub(crate) fn hangs() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "no answer in time")
 }

@@ -1,7 +1,7 @@
 //! The file that says which process serves.
 //!
-//! It is locked as long as the process lives. So a file that was left behind is
-//! told from one that is in use whatever number it has.
+//! It is locked while the process lives. So a file that was left behind never looks
+//! in use, even if another process has its number by now.
 
 use std::fs::{File, Metadata, Permissions, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -10,31 +10,31 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-/// Where it is in the background, unless `--pidfile` says otherwise.
+/// The file used in the background, unless `--pidfile` names another.
 pub const DEFAULT: &str = "/run/jitsiprovs.pid";
 
-/// How often a file may be exchanged by another process while it is opened.
+/// How often to try if another process replaces the file while it is opened.
 const ATTEMPTS: usize = 10;
 
-/// The file, with our number in it; it goes when this is dropped.
+/// The file, with our process number in it. Dropping this removes the file.
 #[derive(Debug)]
 pub struct Pidfile {
     path: PathBuf,
     file: File,
 }
 
-/// Why there is none: one line that names the file and the fix.
+/// Why there is no pidfile: one line that names the file and the fix.
 #[derive(Debug, thiserror::Error)]
 pub enum PidfileError {
-    /// Another process has it.
-    #[error("{} is running already, says {path}: stop it, or choose another file with --pidfile", holder(.pid))]
+    /// Another process has locked it.
+    #[error("{} is running already and holds {path}: stop it, or choose another file with --pidfile", holder(.pid))]
     Held {
         /// The file.
         path: String,
-        /// What it says, which is nothing for a moment.
+        /// The number in it; `None` in the moment before it is written.
         pid: Option<u32>,
     },
-    /// It is something else.
+    /// It is not a regular file.
     #[error("{0} is no regular file: choose another with --pidfile")]
     Irregular(String),
     /// The system does not allow it.
@@ -42,7 +42,7 @@ pub enum PidfileError {
     Io {
         /// The file.
         path: String,
-        /// What the system says.
+        /// The system's error.
         why: io::Error,
     },
 }
@@ -52,11 +52,11 @@ fn holder(pid: &Option<u32>) -> String {
 }
 
 impl Pidfile {
-    /// Takes the file at `path`, which must be absolute, and writes our number
+    /// Locks the file at `path`, which must be absolute, and writes our process number
     /// to it.
     ///
     /// # Errors
-    /// When another process has it, or it cannot be written.
+    /// When another process has locked it, or it cannot be written.
     pub fn new(path: PathBuf) -> Result<Pidfile, PidfileError> {
         let failed = |why| PidfileError::Io { path: path.display().to_string(), why };
         for _ in 0..ATTEMPTS {
@@ -81,13 +81,13 @@ impl Pidfile {
                 }
                 Err(TryLockError::Error(why)) => return Err(failed(why)),
             }
-            // Whoever had it may have removed it between the two.
+            // The previous holder may have removed it between the opening and the lock.
             if is_at(&found, &path) {
                 write(&mut file).map_err(failed)?;
                 return Ok(Pidfile { path, file });
             }
         }
-        Err(failed(io::Error::other("others keep replacing it")))
+        Err(failed(io::Error::other("other processes keep replacing it")))
     }
 }
 
@@ -95,7 +95,7 @@ impl Drop for Pidfile {
     fn drop(&mut self) {
         let is_ours = self.file.metadata().is_ok_and(|ours| is_at(&ours, &self.path));
         if is_ours && std::fs::remove_file(&self.path).is_err() {
-            // Its folder belongs to root, and we no longer do.
+            // Its folder belongs to root, and this process no longer runs as root.
             let _ = self.file.set_len(0);
         }
     }
@@ -120,7 +120,7 @@ fn is_at(ours: &Metadata, path: &Path) -> bool {
 }
 
 fn write(file: &mut File) -> io::Result<()> {
-    // Whatever the umask and whoever made it.
+    // This does not depend on the umask, nor on who created the file.
     file.set_permissions(Permissions::from_mode(0o644))?;
     file.set_len(0)?;
     file.rewind()?;

@@ -1,4 +1,4 @@
-//! Who the process is: root only as long as it takes.
+//! The user and group of the process, which is root only while it must be.
 
 use std::ffi::CString;
 
@@ -9,14 +9,14 @@ use nix::unistd::{Gid, Group, Uid, User, getresgid, getresuid, initgroups, setgr
 /// The user and group to become (`--user`, `--group`).
 #[derive(Debug, Clone)]
 pub struct Identity {
-    /// None: stays who it is.
+    /// None if the user does not change.
     uid: Option<Uid>,
-    /// As the user database knows them, for the groups they are in.
+    /// The name in the user database, to find the user's other groups.
     name: Option<CString>,
     gid: Gid,
-    /// Whether the group was asked for, and does not just follow from the user.
+    /// Whether `--group` was given; if not, the group is that of the user.
     wants_group: bool,
-    /// As typed.
+    /// The user and group as typed, for messages.
     wanted: String,
 }
 
@@ -40,17 +40,19 @@ impl Identity {
             (Some(group), _) => find_group(group)?,
             (None, Some(user)) => user.gid,
             (None, None) => {
-                return Err(format!("--{wanted}: nobody knows the group of this number, add --group"));
+                return Err(format!(
+                    "--{wanted}: the user database has no group for this number, add --group"
+                ));
             }
         };
         let name = known.and_then(|user| CString::new(user.name).ok());
         Ok(Some(Identity { uid, name, gid, wants_group: group.is_some(), wanted }))
     }
 
-    /// Becomes them, all threads of the process and for good.
+    /// Changes all threads of the process to this user and group, permanently.
     ///
     /// # Errors
-    /// When the system does not allow it, or would allow the way back.
+    /// When the system does not allow it, or would allow the process to become root again.
     pub fn assume(&self) -> anyhow::Result<()> {
         if self.is_assumed()? {
             return Ok(());
@@ -61,7 +63,7 @@ impl Identity {
         self.verify().with_context(|| format!("did not become {}", self.wanted))
     }
 
-    /// The groups first: afterwards we may not.
+    /// Sets the groups first, because the new user may not change them.
     fn set(&self) -> Result<(), Errno> {
         match &self.name {
             Some(name) => initgroups(name, self.gid)?,
@@ -71,8 +73,8 @@ impl Identity {
         self.uid.map_or(Ok(()), |uid| setresuid(uid, uid, uid))
     }
 
-    /// Whether there is nothing to do: an ordinary user may ask for what they
-    /// are. Root may have groups that are not asked for.
+    /// Whether there is nothing to do, because an ordinary user has this user and group
+    /// already. Never true for root, because root may have more groups than these.
     fn is_assumed(&self) -> Result<bool, Errno> {
         let is_user = match self.uid {
             Some(uid) => is_uid(uid)?,
@@ -83,20 +85,20 @@ impl Identity {
     }
 
     fn verify(&self) -> anyhow::Result<()> {
-        ensure!(is_gid(self.gid)?, "the group is another");
+        ensure!(is_gid(self.gid)?, "the process has another group");
         let Some(uid) = self.uid else { return Ok(()) };
-        ensure!(is_uid(uid)?, "the user is another");
+        ensure!(is_uid(uid)?, "the process has another user");
         if !uid.is_root() {
             let root = Uid::from_raw(0);
             if setresuid(root, root, root).is_ok() {
-                bail!("the system lets the process be root again");
+                bail!("the system allows the process to become root again");
             }
         }
         Ok(())
     }
 }
 
-/// Whether all of the process's users are this one.
+/// Whether the real, effective and saved users are all `uid`.
 fn is_uid(uid: Uid) -> Result<bool, Errno> {
     let ids = getresuid()?;
     Ok([ids.real, ids.effective, ids.saved] == [uid; 3])

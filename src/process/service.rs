@@ -1,5 +1,5 @@
-//! What the service manager is told: sd_notify, as systemd and others
-//! understand it. Without one that asks, nothing happens.
+//! Reports to the service manager with sd_notify, which systemd and others
+//! understand. If no manager asks for reports, nothing is sent.
 
 use std::time::Duration;
 
@@ -8,24 +8,24 @@ use tokio::time::{Instant, sleep_until};
 
 fn notify(states: &[NotifyState<'_>]) {
     if let Err(why) = sd_notify::notify(states) {
-        tracing::debug!("cannot tell the service manager: {why}");
+        tracing::debug!("cannot report to the service manager: {why}");
     }
 }
 
-/// The server answers.
+/// Reports that the server answers.
 pub fn ready() {
     notify(&[NotifyState::Ready]);
 }
 
-/// The server is about to end.
+/// Reports that the server is about to end.
 pub fn stopping() {
     notify(&[NotifyState::Stopping, NotifyState::Status("finishing the requests under way")]);
 }
 
-/// What the task that reloads tells.
+/// The reports of the task that reloads.
 #[derive(Debug)]
 pub struct Reports {
-    /// Half the time after which the manager takes a silent task for dead.
+    /// Half the time after which the manager considers a silent task dead.
     interval: Option<Duration>,
     next: Option<Instant>,
     is_reloading: bool,
@@ -33,7 +33,7 @@ pub struct Reports {
 }
 
 impl Reports {
-    /// Finds out what the manager wants to hear.
+    /// Finds out which reports the manager wants.
     pub fn new() -> Reports {
         let interval = sd_notify::watchdog_enabled().map(|limit| limit / 2).filter(|half| !half.is_zero());
         Reports {
@@ -44,24 +44,24 @@ impl Reports {
         }
     }
 
-    /// A reload that was asked for begins.
+    /// Reports that a reload begins that somebody asked for.
     pub fn reloading(&mut self) {
         self.is_reloading = true;
-        // The manager tells by the time whether it is the reload it asked for.
+        // The manager compares this time with that of its own request to reload.
         match NotifyState::monotonic_usec_now() {
             Ok(now) => notify(&[NotifyState::Reloading, now]),
-            Err(why) => tracing::debug!("there is no clock: {why}"),
+            Err(why) => tracing::debug!("cannot read the clock: {why}"),
         }
     }
 
-    /// No load is under way any more.
+    /// Reports that no load is under way any more.
     pub fn reloaded(&mut self) {
         if std::mem::take(&mut self.is_reloading) {
             ready();
         }
     }
 
-    /// What there is to say, if it is news.
+    /// Reports the status if it has changed.
     pub fn status(&mut self, status: String) {
         if status != self.status {
             notify(&[NotifyState::Status(&status.replace('\n', " "))]);
@@ -69,7 +69,7 @@ impl Reports {
         }
     }
 
-    /// When the next sign of life is due; never, if nobody waits for one.
+    /// Waits until the next sign of life is due; endlessly if the manager wants none.
     pub async fn due(&self) {
         match self.next {
             Some(next) => sleep_until(next).await,
@@ -77,7 +77,7 @@ impl Reports {
         }
     }
 
-    /// Gives a sign of life.
+    /// Sends a sign of life.
     pub fn alive(&mut self) {
         notify(&[NotifyState::Watchdog]);
         self.next = self.interval.map(|interval| Instant::now() + interval);

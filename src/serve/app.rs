@@ -38,23 +38,23 @@ pub struct Serve {
     pub body_timeout: Duration,
     /// `--auth-fail-limit` and `--auth-fail-window`
     pub throttle: ThrottleSettings,
-    /// Where users and rules are.
+    /// The source of users and rules.
     pub source: Arc<dyn Source>,
-    /// How rows are understood.
+    /// How rows are interpreted.
     pub snapshot: Conventions,
     /// When and how to reload.
     pub reload: ReloadSettings,
-    /// How requests are understood.
+    /// How requests are interpreted.
     pub params: ParamSettings,
     /// Whether each request is logged.
     pub access_log: bool,
     /// `--metrics-tenants`
     pub metrics_tenants: bool,
-    /// What the admin listener answers, and to whom.
+    /// What the admin listener answers, and who may ask.
     pub operators: http::Admin,
 }
 
-/// A server that holds everything for which it needs privileges.
+/// A server that has opened everything for which it needs privileges.
 pub struct Prepared {
     config: Serve,
     public: Bound,
@@ -84,7 +84,7 @@ impl Prepared {
     /// what to do.
     pub async fn run(self, ready: impl FnOnce(SocketAddr)) -> anyhow::Result<()> {
         let Prepared { config, public, admin, certificate } = self;
-        // Before anything that takes time, since a signal would end the process until then.
+        // This comes before anything that takes time: until then a signal ends the process.
         let mut hangup = signal(SignalKind::hangup())?;
         let mut stop =
             Stop { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
@@ -129,7 +129,7 @@ impl Prepared {
             tokio::spawn(async move { certificate.keep(hangup, &metrics).await });
         }
         let caught = tokio::select! {
-            () = reloader.run(&mut hangup) => unreachable!("reloads go on for ever"),
+            () = reloader.run(&mut hangup) => unreachable!("reloads never end"),
             caught = stop.caught() => caught,
         };
         tracing::info!("{caught}: finishing the requests under way");
@@ -137,7 +137,7 @@ impl Prepared {
         service::stopping();
         let how = tokio::select! {
             done = finish(server, reloader) => done?,
-            _ = stop.caught() => "stopped by the second signal: what was under way is cut",
+            _ = stop.caught() => "stopped by the second signal: requests under way are cut",
         };
         tracing::info!("{how}");
         Ok(())
@@ -152,7 +152,7 @@ fn log_addresses(server: &Server, has_tls: bool) {
     }
 }
 
-/// Finishes the requests under way, then what reloads have to write.
+/// Finishes the requests under way, then what reloads still have to write.
 async fn finish(server: Server, reloader: Reloader) -> anyhow::Result<&'static str> {
     tokio::task::spawn_blocking(move || server.stop()).await?;
     reloader.close().await;
@@ -166,7 +166,7 @@ struct Stop {
 }
 
 impl Stop {
-    /// Waits for one of them, and names it.
+    /// Waits for one of them, and returns its name.
     async fn caught(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",

@@ -66,13 +66,13 @@ impl Default for ConnectionLimits {
 pub(super) struct Connection {
     pub state: Arc<ServerState>,
     pub limits: ConnectionLimits,
-    /// The client's address: the other end, or what a trusted proxy says.
+    /// The client's address: that of the other end, or the one that a trusted proxy sends.
     pub peer: IpAddr,
     pub stopping: watch::Receiver<bool>,
 }
 
 impl Connection {
-    /// Answers requests until it ends.
+    /// Answers requests until the connection ends.
     pub async fn run(mut self, mut stream: TcpStream, listener: Listener, tls: Option<Arc<ServerConfig>>) {
         // Answers are written whole; waiting to fill packets only delays them.
         let _ = stream.set_nodelay(true);
@@ -84,7 +84,7 @@ impl Connection {
             return Box::pin(self.http1(stream, listener)).await;
         };
         let deadline = Instant::now() + self.limits.header;
-        // The handshake has what is left of this limit.
+        // The handshake has the rest of this time.
         if self.unless_stopped(timeout_at(deadline, stream.peek(&mut [0]))).await.is_none() {
             return;
         }

@@ -1,4 +1,4 @@
-//! Requests to answers: which resource, and what is wrong with a request.
+//! Answers requests: finds the resource, and says what is wrong with a request.
 
 mod admin;
 pub mod admin_key;
@@ -31,15 +31,15 @@ use crate::telemetry::ACCESS;
 use admin_key::AdminKey;
 use client_address::TrustedProxies;
 
-/// The one resource; the client's URL may have a slash more.
+/// The only resource; the client's URL may end with a slash.
 const PATH: &str = "/jitsiprovs";
 /// For load balancers: this process is alive.
 const HEALTH: &str = "/healthz";
-/// What the client's parser reads: ISO-8859-1, of which answers use ASCII.
+/// The client's parser reads ISO-8859-1; answers use only ASCII.
 const TEXT: &str = "text/plain; charset=iso-8859-1";
 const NO_STORE: &str = "no-store";
 
-/// Who a connection is for.
+/// Who a listener is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listener {
     /// Clients.
@@ -50,59 +50,59 @@ pub enum Listener {
 
 /// Everything handlers need, shared by all connections.
 pub struct ServerState {
-    /// Where the newest snapshot is, once there is one.
+    /// The newest snapshot, once there is one.
     pub snapshot: Arc<ArcSwapOption<Served>>,
-    /// How requests are understood.
+    /// How requests are interpreted.
     pub params: request::ParamSettings,
     /// `--body-timeout`
     pub body_timeout: Duration,
-    /// Whose word about a client's address counts (`--trusted-proxy`).
+    /// The proxies that are trusted to send a client's address (`--trusted-proxy`).
     pub proxies: TrustedProxies,
-    /// Who may not try another password for now.
+    /// Refuses sign-ins after too many wrong passwords.
     pub throttle: Throttle,
-    /// Who may compute a slow hash.
+    /// Limits how many slow hashes are computed at once.
     pub turns: Arc<Turns>,
-    /// What was computed in vain.
+    /// Wrong passwords whose slow hashes were computed lately.
     pub wrong: WrongPasswords,
-    /// What is counted.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// Whether each request is a line in the log; not with `--no-access-log`.
+    /// Whether each request is logged; false with `--no-access-log`.
     pub access_log: bool,
-    /// What operators may ask.
+    /// The configuration of the admin listener.
     pub admin: Admin,
-    /// Where reloads can be asked for, and what there is to say of them.
+    /// Asks for reloads, and reports their status.
     pub reload: reload::Handle,
-    /// Whether the server is about to end, and wants no more clients.
+    /// Whether the server is about to end and should get no more clients.
     pub is_draining: AtomicBool,
 }
 
-/// What the admin listener answers, and to whom.
+/// What the admin listener answers, and who may ask.
 #[derive(Clone, Default)]
 pub struct Admin {
     /// `--admin-host`: names of this machine.
     pub hosts: Vec<String>,
-    /// `--admin-secret-file`: without it nothing is told of rows.
+    /// `--admin-secret-file`; without it nothing about rows is reported.
     pub key: Option<AdminKey>,
 }
 
-/// What there is to say of a request when it is over.
+/// What is logged and counted about a request when it is over.
 #[derive(Default)]
 struct AccessRecord {
     tenant: Option<String>,
     username: Option<String>,
     /// The snapshot that it was answered from.
     version: u64,
-    /// The tenant in the one spelling it is counted by, if it is one we have.
+    /// The tenant in the spelling that is counted, if the tenant exists.
     known: Option<String>,
 }
 
-/// A request under way. However it ends, it is counted and a line of the log,
-/// also if the client hangs up.
+/// A request under way. When it ends it is counted and logged, even if the client
+/// hangs up.
 struct Exchange<'a> {
     state: &'a ServerState,
     begun: Instant,
     address: IpAddr,
-    /// None if it is no line of the log.
+    /// None if requests are not logged.
     id: Option<String>,
     record: AccessRecord,
     is_over: bool,
@@ -113,7 +113,7 @@ impl Exchange<'_> {
         self.is_over = true;
         let (record, taken) = (&self.record, self.begun.elapsed());
         self.state.metrics.request(outcome, record.known.as_deref(), taken);
-        // Load balancers ask all the time.
+        // Health checks of load balancers would fill the log.
         let Some(id) = self.id.as_ref().filter(|_| outcome != RequestOutcome::Health) else { return };
         tracing::info!(
             target: ACCESS,
@@ -178,8 +178,8 @@ pub async fn respond(
 
 const REQUEST_ID: &str = "x-request-id";
 
-/// A name for the request, by which it is found in the log: the proxy's, if it
-/// has given one. Answers do not carry it, so that refusals are all alike.
+/// An identifier to find the request in the log: that of a trusted proxy, if it sent
+/// one. Answers do not carry it, so that all refusals are the same.
 fn request_id(state: &ServerState, peer: IpAddr, request: &Request<Incoming>) -> String {
     let given = request.headers().get(REQUEST_ID).filter(|_| state.proxies.is_trusted(peer));
     let is_plain = |id: &&str| {
@@ -192,13 +192,13 @@ fn request_id(state: &ServerState, peer: IpAddr, request: &Request<Incoming>) ->
     }
 }
 
-/// What clients send may be long, and is not all worth a line of the log.
+/// Shortens text from clients for the log.
 fn shown(text: &str) -> &str {
     &text[..text.floor_char_boundary(128)]
 }
 
-/// Why a request gets no properties. Only [`Refusal::Credentials`] may be a
-/// 401, and nothing may be a 403: the client then deletes its saved password.
+/// Why a request gets no properties. Only [`Refusal::Credentials`] may be a 401, and
+/// nothing may be a 403: at these, the client deletes its saved password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Refusal {
     NotFound,
@@ -209,15 +209,15 @@ enum Refusal {
     Unreadable,
     Malformed(request::Malformed),
     Credentials {
-        /// Whether to offer HTTP Basic. After a form the client must not be
-        /// offered it, or it asks the user twice; without any credentials it
-        /// must be, or the client crashes.
+        /// Whether to offer HTTP Basic. After a form it must not be offered, or the
+        /// client asks the user twice. Without any credentials it must be offered,
+        /// or the client crashes.
         challenge: bool,
     },
     Busy,
     /// There is no snapshot yet.
     NotReady,
-    /// The credentials are wrong by a snapshot that may be out of date.
+    /// The credentials are wrong, but the snapshot may be out of date.
     Stale,
     /// Too many wrong passwords.
     Throttled {
@@ -246,7 +246,7 @@ impl Refusal {
 
     fn response(self) -> Response<Full<Bytes>> {
         let (status, why) = match self {
-            Refusal::NotFound => (StatusCode::NOT_FOUND, "there is nothing here but /jitsiprovs/".into()),
+            Refusal::NotFound => (StatusCode::NOT_FOUND, "not found; the only path is /jitsiprovs/".into()),
             Refusal::Method => (StatusCode::METHOD_NOT_ALLOWED, "only GET and POST are answered".into()),
             Refusal::ContentType => (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -300,7 +300,7 @@ impl Refusal {
 
 const TIMEOUT_LINE: &str = "the request did not arrive in time";
 
-/// What a head that was refused counts as.
+/// The outcome that a refused head counts as.
 pub fn refused_head(status: StatusCode) -> RequestOutcome {
     match status {
         StatusCode::REQUEST_TIMEOUT => RequestOutcome::Timeout,
@@ -308,8 +308,8 @@ pub fn refused_head(status: StatusCode) -> RequestOutcome {
     }
 }
 
-/// The whole of an answer to a head that did not arrive or cannot be read,
-/// which the HTTP library has no words for.
+/// The complete answer to a head that did not arrive or cannot be read. The HTTP
+/// library's own answer would give no reason.
 pub fn refuse_head(status: StatusCode) -> Vec<u8> {
     let why = match status {
         StatusCode::REQUEST_TIMEOUT => TIMEOUT_LINE,
@@ -322,8 +322,8 @@ pub fn refuse_head(status: StatusCode) -> Vec<u8> {
     format!("HTTP/1.1 {status}\r\n{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
-/// The body of a refusal. Old aTalk versions feed the body of any status to
-/// their properties parser: to them it must be a comment.
+/// The body of a refusal. It is a comment, because old aTalk versions pass the body of
+/// any status to their properties parser.
 fn comment(why: &str) -> String {
     format!("# {why}\n")
 }

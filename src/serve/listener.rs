@@ -21,8 +21,8 @@ pub use bound::{BindError, Bound};
 use crate::serve::http::{Listener, ServerState};
 use worker::{WorkerShared, work};
 
-/// Descriptors that are not connections: of listeners, database, files and log, and of each
-/// worker.
+/// Descriptors that are not connections: those of the process (for listeners, database, files
+/// and log), and those of each worker.
 const OTHER_DESCRIPTORS: (u64, u64) = (64, 8);
 
 /// A running server.
@@ -81,7 +81,7 @@ impl Server {
                         tracing::error!("a worker cannot use the listener: {why}");
                     }
                 }));
-                // No request waits for a hash that is still computed.
+                // No request waits for a hash that is still being computed.
                 runtime.shutdown_background();
             })
         });

@@ -1,8 +1,8 @@
-//! The PROXY protocol, versions 1 and 2: a proxy that hands on bytes says
-//! before the first of them whose connection it is.
+//! The PROXY protocol, versions 1 and 2: a proxy that forwards bytes first sends
+//! a header with the client's address.
 //!
-//! Read from trusted proxies only; from anybody else the same bytes are no
-//! request. <https://www.haproxy.org/download/2.8/doc/proxy-protocol.txt>
+//! The header is read from trusted proxies only; from others the same bytes are an
+//! invalid request. <https://www.haproxy.org/download/2.8/doc/proxy-protocol.txt>
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -16,19 +16,19 @@ const V1_SIGNATURE: &[u8] = b"PROXY ";
 const V2_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// The longest line that the protocol allows, with its end.
 const V1_LONGEST: usize = 107;
-/// What stands before addresses: signature, command, family, length.
+/// The length of what stands before the addresses: signature, command, family, length.
 const V2_FIXED: usize = 16;
-/// Of up to 64 KiB that the length could say. Proxies add a certificate's name
-/// to the addresses, not whole certificates.
+/// The longest header that is accepted; the protocol allows 64 KiB. Proxies add a
+/// certificate's name to the addresses, not whole certificates.
 const V2_LONGEST: usize = 4096;
-/// How long bytes that may still become a header rest before the next look: they
-/// stay where they are, so that nothing tells of the next ones.
+/// How long to wait before checking an incomplete header again. Its bytes stay in the
+/// socket, so the system does not report when more arrive.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// What a connection begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opening {
-    /// More bytes will tell.
+    /// There are not enough bytes to decide.
     Partial,
     /// No header.
     Other,
@@ -36,10 +36,10 @@ pub enum Opening {
     Header(Header),
 }
 
-/// A header, which may not have arrived to its end.
+/// A header, which may not have arrived completely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
-    /// In bytes; what follows is the client's.
+    /// The length in bytes; the bytes after it are the client's.
     pub length: usize,
     /// The client; `None` if the proxy speaks for itself, as in health checks,
     /// or the client has no address.
@@ -52,22 +52,22 @@ pub enum BadHeader {
     /// It cannot be read.
     #[error("it is malformed")]
     Malformed,
-    /// It is longer than any need be.
+    /// It is longer than any header needs to be.
     #[error("it is too long")]
     TooLong,
     /// It did not arrive in time.
     #[error("it took too long")]
     Late,
-    /// It ends, or the connection failed.
+    /// The connection ended or failed before the header was complete.
     #[error("the connection broke: {0}")]
     Broken(#[from] io::Error),
 }
 
-/// What `bytes`, the first of a connection, are. Once they tell, more of them
-/// tell the same; the first 107 always do.
+/// Decides what a connection begins with; `bytes` are its first. Once that is decided,
+/// more bytes do not change it; 107 bytes are always enough.
 ///
 /// # Errors
-/// When they are a header that is refused.
+/// When `bytes` are a header that is refused.
 pub fn parse(bytes: &[u8]) -> Result<Opening, BadHeader> {
     if let Some(rest) = bytes.strip_prefix(V1_SIGNATURE) {
         let longest = &bytes[..bytes.len().min(V1_LONGEST)];
@@ -86,13 +86,13 @@ pub fn parse(bytes: &[u8]) -> Result<Opening, BadHeader> {
 
 /// The rest of a line of version 1: `TCP4 192.0.2.1 192.0.2.2 4711 443`.
 fn line(text: &[u8]) -> Option<Option<IpAddr>> {
-    // Whatever else stands there is to be ignored.
+    // The protocol says to ignore the rest of the line.
     if text == b"UNKNOWN" || text.starts_with(b"UNKNOWN ") {
         return Some(None);
     }
     let fields: Vec<&str> = str::from_utf8(text).ok()?.split(' ').collect();
     let [family, source, destination, ports @ ..] = &*fields else { return None };
-    // A number's own parser would take a sign.
+    // The parser of numbers would accept a sign.
     let is_port = |port: &&str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
     let [source, destination]: [IpAddr; 2] = [source.parse().ok()?, destination.parse().ok()?];
     let is_consistent = match *family {
@@ -103,7 +103,7 @@ fn line(text: &[u8]) -> Option<Option<IpAddr>> {
     (is_consistent && ports.len() == 2 && ports.iter().all(is_port)).then_some(Some(source))
 }
 
-/// A header of version 2. What follows the addresses is of no use here.
+/// A header of version 2. The bytes after the addresses are not used.
 fn binary(bytes: &[u8]) -> Result<Opening, BadHeader> {
     let Some([command, family, high, low]) = bytes.get(V2_SIGNATURE.len()..V2_FIXED) else {
         return Ok(Opening::Partial);
@@ -114,7 +114,7 @@ fn binary(bytes: &[u8]) -> Result<Opening, BadHeader> {
         return Err(BadHeader::TooLong);
     }
     let addresses = match (command, family) {
-        // Its family is to be ignored too.
+        // The protocol says to ignore the family of command 0x20.
         (0x20, _) | (0x21, 0x00) => 0,
         (0x21, 0x11 | 0x12) => 2 * (4 + 2),
         (0x21, 0x21 | 0x22) => 2 * (16 + 2),
@@ -133,16 +133,16 @@ fn binary(bytes: &[u8]) -> Result<Opening, BadHeader> {
     Ok(source.map_or(Opening::Partial, |source| Opening::Header(Header { length, source })))
 }
 
-/// Takes the header off `stream`, if it begins with one, and nothing after it.
-/// It may come in pieces, but within `time`.
+/// Reads the header from `stream`, if it begins with one, and nothing after it.
+/// The header may arrive in pieces, but within `time`.
 ///
 /// # Errors
-/// When it is refused.
+/// When the header is refused.
 pub async fn read(stream: &mut TcpStream, time: Duration) -> Result<Option<Header>, BadHeader> {
     let reading = async {
         let mut bytes = [0; V1_LONGEST];
         let header = loop {
-            // Asked first, so that no byte can come between.
+            // This is checked first, so that no byte can arrive between the two calls.
             let is_over = stream.ready(Interest::READABLE).await?.is_read_closed();
             let arrived = stream.peek(&mut bytes).await?;
             match parse(&bytes[..arrived])? {
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What `bytes` are, for comparison.
+    /// The result of [`parse`], in a form that can be compared.
     fn told(bytes: &[u8]) -> Result<Opening, String> {
         parse(bytes).map_err(|why| why.to_string())
     }

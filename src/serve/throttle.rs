@@ -1,12 +1,12 @@
-//! Counting of failed sign-ins, and refusal of those who fail too often.
+//! Counts failed sign-ins, and refuses sign-ins after too many failures.
 //!
-//! Three counts, each over a window that begins with its first failure: of one
-//! account from one address, of one address over all accounts, and of one
-//! account from anywhere. The last two may be [`SHARED`] times as high: an
-//! office behind one address must not be locked out by one stale telephone, nor
-//! an owner by somebody who guesses.
+//! There are three counts, each over a window that begins with its first failure:
+//! of one account from one address, of one address over all accounts, and of one
+//! account from anywhere. The last two may be [`SHARED`] times as high: one stale
+//! telephone must not lock out an office behind one address, and somebody who guesses
+//! must not lock out an account's owner.
 //!
-//! All memory is allocated at the start and nothing waits for anything, so an
+//! All memory is allocated at the start and no thread waits for another, so an
 //! attack costs no more than its requests.
 
 mod table;
@@ -21,45 +21,45 @@ use foldhash::quality::SeedableRandomState;
 
 use table::CountTable;
 
-/// How many times the limit one address may fail over all accounts, and one
+/// The limit is multiplied by this for one address over all accounts, and for one
 /// account from anywhere.
 pub const SHARED: u32 = 10;
-/// The largest limit; a larger one counts as this. More does not fit a slot.
+/// The largest limit, because more does not fit a slot. A larger one is lowered to this.
 pub const LARGEST_LIMIT: u32 = table::LARGEST / SHARED;
-/// The longest window, a day; a longer one counts as this.
+/// The longest window: a day. A longer one is shortened to this.
 pub const LONGEST_WINDOW: Duration = Duration::from_secs(24 * 3600);
 
-/// What time is counted in; fine enough that a window of a second is one.
+/// The unit of time, which is fine enough for a window of one second.
 const TICK: Duration = Duration::from_millis(250);
 
-/// How much is too much.
+/// How many failures are too many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ThrottleSettings {
-    /// Failures of one account from one address, up to [`LARGEST_LIMIT`]; 0 for
+    /// Failures of one account from one address, up to [`LARGEST_LIMIT`]; 0 means
     /// no throttling at all.
     pub limit: u32,
     /// The time over which they are counted, up to [`LONGEST_WINDOW`]. It is
-    /// counted in quarters of a second and may be over by one too early.
+    /// measured in quarters of a second, and may end up to one quarter too early.
     pub window: Duration,
 }
 
 /// Which count is too high.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
-    /// That of this account from this address.
+    /// The count of this account from this address.
     AccountFromAddress,
-    /// That of this address over all accounts.
+    /// The count of this address over all accounts.
     Address,
-    /// That of this account from anywhere.
+    /// The count of this account from anywhere.
     Account,
 }
 
-/// A sign-in that is refused without a look at the password.
+/// A sign-in that is refused without checking the password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Throttled {
-    /// Why; if for more than one reason, the one that lasts longest.
+    /// The reason; if there is more than one, the one that lasts longest.
     pub by: By,
-    /// How long until it is not refused any more. Never 0.
+    /// How long the sign-in is still refused. Never 0.
     pub retry_after: Duration,
 }
 
@@ -68,12 +68,11 @@ pub struct Throttle {
     /// None when nothing is throttled.
     tables: Option<CountTables>,
     start: Instant,
-    /// Known to this process only, so that nobody can choose whom to share a
-    /// slot with.
+    /// Known to this process only, so that nobody can cause collisions on purpose.
     key: SeedableRandomState,
 }
 
-/// One for each count, so that flooding one leaves the others alone.
+/// One table for each count, so that flooding one does not affect the others.
 struct CountTables {
     from_address: CountTable,
     address: CountTable,
@@ -81,7 +80,7 @@ struct CountTables {
     passwords: CountTable,
 }
 
-/// Where a sign-in is in the tables.
+/// The hashes that find a sign-in in the tables.
 struct Places {
     from_address: u64,
     address: u64,
@@ -89,13 +88,13 @@ struct Places {
 }
 
 impl Throttle {
-    /// Nothing has failed yet; it is `now`, and no later time is before it.
+    /// Creates a throttle without failures. Times before `now` count as `now`.
     pub fn new(settings: ThrottleSettings, now: Instant) -> Throttle {
         Throttle::keyed(settings, now, SeedableRandomState::random())
     }
 
-    /// The key decides who shares a slot with whom: tests choose it, or they
-    /// would fail as seldom as that happens.
+    /// The key decides which sign-ins share a slot. Tests choose it, or collisions
+    /// would make them fail now and then.
     fn keyed(settings: ThrottleSettings, now: Instant, key: SeedableRandomState) -> Throttle {
         let window = settings.window.min(LONGEST_WINDOW).as_millis().div_ceil(TICK.as_millis()).max(1);
         let limit = settings.limit.min(LARGEST_LIMIT);
@@ -109,11 +108,11 @@ impl Throttle {
         Throttle { tables, start: now, key }
     }
 
-    /// Whether a sign-in may be tried. `domain` and `username` are in the form
+    /// Whether a sign-in may be tried. `domain` and `username` must be in the form
     /// in which they are compared, or every spelling would have its own count.
     ///
-    /// While an attack keeps a table full of others that are over the limit,
-    /// one in 131,072 of those who are not is refused for another (see `table`).
+    /// While an attack keeps a table full of others that are over the limit, one in
+    /// 131,072 other sign-ins is refused by mistake (see `table`).
     ///
     /// # Errors
     /// When there were too many failures.
@@ -138,17 +137,17 @@ impl Throttle {
         }
     }
 
-    /// Whether the address has failed within the window. Where nothing is
-    /// throttled, none has.
+    /// Whether the address has failed within the window. Always false if nothing is
+    /// throttled.
     pub fn has_failed(&self, address: IpAddr, now: Instant) -> bool {
         self.at(now)
             .is_some_and(|(tables, now)| tables.address.count(self.key.hash_one(owner(address)), now) > 0)
     }
 
-    /// Counts a failure, and says whether it is a guess: the same wrong password
-    /// again, for the same account from the same address within a window, is a
-    /// client with a stale saved password. When nothing is throttled nothing is
-    /// remembered, so that each failure is a guess.
+    /// Counts a failure, and returns whether it is a guess. If the same wrong password
+    /// comes again, for the same account from the same address within a window, it is
+    /// no guess but a client with a stale saved password. If nothing is throttled,
+    /// nothing is remembered, so each failure is a guess.
     pub fn fail(
         &self,
         address: IpAddr,
@@ -159,8 +158,8 @@ impl Throttle {
     ) -> bool {
         let Some((tables, now)) = self.at(now) else { return true };
         let places = self.places(address, domain, username);
-        // Repeats are counted too, so that a client that repeats itself all the
-        // time stays known while others are forgotten.
+        // Repeats are counted too, so that a password that a client repeats often is
+        // remembered longer than others.
         let password = self.key.hash_one((places.from_address, password));
         if tables.passwords.add(password, now) > 0 {
             return false;
@@ -171,7 +170,7 @@ impl Throttle {
         true
     }
 
-    /// How many bytes it holds on the heap, which never changes.
+    /// How many bytes it uses on the heap. This never changes.
     pub fn heap_bytes(&self) -> usize {
         let Some(tables) = &self.tables else { return 0 };
         [&tables.from_address, &tables.address, &tables.account, &tables.passwords]
@@ -180,8 +179,8 @@ impl Throttle {
             .sum()
     }
 
-    /// The tables and the time in ticks. 34 years are as many as a slot can
-    /// hold; then throttling ends, rather than that old failures are new again.
+    /// The tables and the time in ticks. A slot can hold 34 years; after that throttling
+    /// ends, because old failures would seem to be new.
     fn at(&self, now: Instant) -> Option<(&CountTables, u32)> {
         let ticks = now.saturating_duration_since(self.start).as_millis() / TICK.as_millis();
         Some((self.tables.as_ref()?, u32::try_from(ticks).ok()?))
@@ -198,11 +197,11 @@ impl Throttle {
     }
 }
 
-/// The part of an address that one client cannot change: all of IPv4, and the
-/// /64 of IPv6 that it is given as a whole.
+/// The part of an address that a client cannot change: all of an IPv4 address, and the
+/// /64 network of an IPv6 address, because a client gets a whole /64.
 pub(crate) fn owner(address: IpAddr) -> u128 {
     match address.to_canonical() {
-        // Its lower half is not 0, so it is never the same as one of IPv6.
+        // The lower half is not 0, so it never equals that of an IPv6 address.
         IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
         IpAddr::V6(address) => address.to_bits() & !u128::from(u64::MAX),
     }

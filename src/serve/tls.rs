@@ -1,4 +1,4 @@
-//! HTTPS: the key and certificate, and keeping up with their files.
+//! HTTPS: loads the key and certificate, and reloads them when their files change.
 
 use std::fmt;
 use std::hash::BuildHasher;
@@ -22,16 +22,16 @@ use crate::metrics::Metrics;
 use crate::process::files::{self, Aside};
 use crate::reload::watch::Watch;
 
-/// Key and certificate are two files, which are replaced one after the other:
-/// so long is waited for the second.
+/// How long to wait after a change: key and certificate are two files, which are
+/// replaced one after the other.
 const SETTLES: Duration = Duration::from_millis(50);
-/// A pair that does not match may be half of a replacement that takes its time.
+/// How long to retry a pair that cannot be used: perhaps only half of it is replaced yet.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Files are looked at so often even if nothing is heard of a change.
+/// How often the files are checked even if no change is reported.
 const LOOK: Duration = Duration::from_secs(10);
-/// So long before its end, the log begins to say so.
+/// How long before the certificate expires the log begins to warn.
 const ENDS_SOON: Duration = Duration::from_secs(7 * 24 * 3600);
-/// It says so again after a day: who is to act may have missed it.
+/// How long until the log warns again: somebody may have missed the first warning.
 const WARN_AGAIN: Duration = Duration::from_secs(24 * 3600);
 
 /// `--ssl-keyfile` and `--ssl-certfile`.
@@ -39,7 +39,7 @@ const WARN_AGAIN: Duration = Duration::from_secs(24 * 3600);
 pub struct Files {
     /// The private key.
     pub key: PathBuf,
-    /// The certificate, and those that lead from it to one that clients know.
+    /// The certificate, followed by its intermediate certificates.
     pub chain: PathBuf,
 }
 
@@ -53,20 +53,20 @@ pub enum TlsError {
         path: PathBuf,
         /// The option that names it.
         option: &'static str,
-        /// What the system says.
+        /// The system's error.
         why: io::Error,
     },
     /// The file system does not answer.
-    #[error("cannot read {} and {} ({why}): check --ssl-keyfile, --ssl-certfile and where they lead", key.display(), chain.display())]
+    #[error("cannot read {} and {} ({why}): check --ssl-keyfile, --ssl-certfile and their file systems", key.display(), chain.display())]
     Hangs {
         /// The key's file.
         key: PathBuf,
         /// The certificate's file.
         chain: PathBuf,
-        /// In words.
+        /// The error of waiting for the files.
         why: io::Error,
     },
-    /// A file holds something else.
+    /// A file contains something else.
     #[error("{} holds no {what} in PEM form: check {option}", path.display())]
     Pem {
         /// The file.
@@ -76,24 +76,24 @@ pub enum TlsError {
         /// What it should hold.
         what: &'static str,
     },
-    /// They do not belong together, or are of an unknown kind.
+    /// Key and certificate do not belong together, or are of an unknown kind.
     #[error("the key in {} and the certificate in {} cannot be used together ({why})", key.display(), chain.display())]
     Pair {
         /// The key's file.
         key: PathBuf,
         /// The certificate's file.
         chain: PathBuf,
-        /// What the library says.
+        /// The TLS library's error.
         why: String,
     },
 }
 
-/// A pair as it was read.
+/// A key and certificate, as they were read.
 struct Pair {
     key: CertifiedKey,
-    /// When the certificate ends, in seconds since 1970.
+    /// When the certificate expires, in seconds since 1970.
     expiry: i64,
-    /// Tells this content from another.
+    /// A hash of the content of both files, to detect changes.
     content: u64,
 }
 
@@ -127,7 +127,7 @@ impl Files {
         Ok(Pair { key, expiry, content })
     }
 
-    /// What both files hold now; 0 if they cannot be read.
+    /// A hash of what both files contain now; 0 if they cannot be read.
     fn content(&self) -> u64 {
         match (files::read(&self.key), files::read(&self.chain)) {
             (Ok(key), Ok(chain)) => content(&key, &chain),
@@ -137,21 +137,21 @@ impl Files {
 }
 
 fn content(key: &[u8], chain: &[u8]) -> u64 {
-    // Only compared within this process, and never shown.
+    // This hash is only compared within this process, and never shown.
     foldhash::quality::FixedState::default().hash_one((key, chain)).max(1)
 }
 
-/// The pair in use. Handshakes take whatever is newest.
+/// The key and certificate in use. Each handshake takes the newest.
 pub struct Certificate {
     files: Files,
     current: Arc<CurrentPair>,
     config: Arc<ServerConfig>,
     expiry: i64,
-    /// What the files held when they were last looked at.
+    /// The hash of the files' content when they were last checked.
     seen: u64,
-    /// Where they are looked at.
+    /// Reads the files on other threads.
     reading: Aside,
-    /// When it was last looked whether the certificate is about to end.
+    /// When the expiry was last checked for a warning.
     warned: Instant,
 }
 
@@ -165,7 +165,7 @@ impl fmt::Debug for CurrentPair {
 
 impl ResolvesServerCert for CurrentPair {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        // There is but one, for clients that name a server and those that do not.
+        // There is only one, so the server name that a client sends does not matter.
         Some(self.0.load_full())
     }
 }
@@ -203,21 +203,21 @@ impl Certificate {
         })
     }
 
-    /// What handshakes need.
+    /// The configuration for handshakes.
     pub fn config(&self) -> Arc<ServerConfig> {
         self.config.clone()
     }
 
-    /// Takes over what is put in the files, for ever; `hangup` is SIGHUP.
+    /// Reloads the files whenever they change, and never returns. `hangup` is SIGHUP.
     pub async fn keep(mut self, mut hangup: Signal, metrics: &Metrics) {
         metrics.certificate_expiry.set(self.expiry);
         self.warn();
         let paths = vec![self.files.key.clone(), self.files.chain.clone()];
         loop {
-            // Anew each time, since links may lead elsewhere now.
+            // A new watch each time, because links may lead elsewhere now.
             let watch = Watch::aside(&self.reading, paths.clone(), is_change).await;
             let mut is_asked = false;
-            // Nothing that happens after this look is missed.
+            // The watch sees each change that comes after this check.
             while self.content().await == self.seen && !is_asked {
                 is_asked = tokio::select! {
                     () = watch.changed() => false,
@@ -250,7 +250,7 @@ impl Certificate {
     async fn read_patiently(&mut self) -> Result<Pair, TlsError> {
         let until = Instant::now() + PATIENCE;
         loop {
-            // What is put there after this look is not missed, if it is no good.
+            // Hashed before reading: if this read fails, a later change is not missed.
             self.seen = self.content().await;
             let files = self.files.clone();
             let read = self.reading.run(move || files.read()).await;
@@ -297,7 +297,7 @@ fn days(time: Duration) -> u64 {
     time.as_secs() / (24 * 3600)
 }
 
-/// Everything but reading.
+/// Whether an event may change a file: all do but reads.
 fn is_change(kind: EventKind) -> bool {
     !kind.is_access()
 }

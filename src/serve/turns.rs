@@ -1,8 +1,8 @@
-//! Turns to compute a slow hash: as many at once as the processor can spare,
-//! the others wait in a [`FairQueue`] that is fair among addresses and tenants.
+//! Turns to compute a slow hash, which limit how many are computed at once. Other
+//! requests wait in a [`FairQueue`], which is fair among addresses and tenants.
 //!
-//! A hash under way is not stopped, so a turn is given and not taken back. A
-//! request that is given up leaves the line, or passes its turn on.
+//! A hash under way cannot be stopped, so a turn is never taken back. A request that
+//! is abandoned leaves the queue, or passes its turn on.
 
 mod line;
 
@@ -16,32 +16,31 @@ use tokio::sync::oneshot;
 use crate::serve::throttle::owner;
 use line::{Entered, FairQueue, Flows};
 
-/// See the module.
+/// Gives out the turns.
 pub struct Turns {
     line: Mutex<FairQueue<oneshot::Sender<Turn>>>,
-    /// Known to this process only, so that nobody can choose whom to share the
-    /// memory of turns with.
+    /// Known to this process only, so that nobody can cause collisions on purpose.
     key: RandomState,
 }
 
-/// The right to compute a slow hash. When it is dropped, the next one has it.
+/// The right to compute a slow hash. When it is dropped, the next request gets it.
 pub struct Turn(Option<Arc<Turns>>);
 
-/// Too many wait already: of the address, of the tenant or in all.
+/// Too many requests wait: from the address, for the tenant, or in total.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Crowded;
 
 impl Turns {
-    /// `at_once` turns may be had at the same time.
+    /// At most `at_once` requests have a turn at the same time.
     pub fn new(at_once: usize) -> Arc<Turns> {
         Arc::new(Turns { line: Mutex::new(FairQueue::new(at_once)), key: RandomState::default() })
     }
 
-    /// Waits for a turn, for as long as it takes. `tenant` is none if there is no
-    /// such tenant: names that somebody thought up are not fair to each other.
+    /// Waits for a turn, as long as it takes. `tenant` is `None` if the tenant does not
+    /// exist, so that invented names get no turns of their own.
     ///
     /// # Errors
-    /// At once or later, when too many wait.
+    /// When too many wait, either at once or later.
     pub async fn wait(
         self: &Arc<Self>,
         address: IpAddr,
@@ -62,8 +61,8 @@ impl Turns {
         }
     }
 
-    /// Takes it that a request of the address has failed: those of it that wait
-    /// do so behind the others from now on.
+    /// Notes that a request from the address has failed: its waiting requests now
+    /// come after all others.
     pub fn fail(&self, address: IpAddr) {
         self.line().fail(self.key.hash_one(owner(address)));
     }
@@ -73,7 +72,7 @@ impl Turns {
             let Some(next) = self.line().next() else { return };
             match next.send(Turn(Some(self.clone()))) {
                 Ok(()) => return,
-                // It was given up just now. What comes back is no turn any more.
+                // The request was abandoned just now. Dropping the turn must not pass it on too.
                 Err(mut turn) => turn.0 = None,
             }
         }
@@ -92,7 +91,7 @@ impl Drop for Turn {
     }
 }
 
-/// A place in the line, which is left when the request is given up.
+/// A place in the queue. Dropping it leaves the queue.
 struct Ticket<'t> {
     turns: &'t Turns,
     number: u64,
@@ -159,7 +158,7 @@ mod tests {
             assert!(poll(waits.as_mut()).is_none() && poll(has_it.as_mut()).is_none());
             assert!(poll(third.as_mut()).is_none());
             assert_eq!(turns.line().len(), 3);
-            // It goes to the first of the three, who never looks.
+            // It goes to the first of the three, which is never polled again.
             drop(turn);
             assert_eq!(turns.line().len(), 2);
         }

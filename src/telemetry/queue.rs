@@ -1,12 +1,12 @@
-//! Lines on their way to the log.
+//! The queue of lines that wait to be written to the log.
 //!
 //! A log may be read slowly, or not at all for a while, and no request may wait
 //! for that. So the threads that serve put lines in a queue, and one thread
-//! takes them out and writes. When the queue is full, lines are lost, counted,
-//! and the count is logged.
+//! takes them out and writes them. When the queue is full, new lines are lost;
+//! their number is counted and logged.
 //!
-//! There are two queues, since anybody can fill one with requests: what clients
-//! cause in bulk must not push out the lines that operators and fail2ban act on.
+//! There are two queues, because anybody can fill one with requests: lines about
+//! requests must not push out the lines that operators and fail2ban act on.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -20,9 +20,9 @@ use tracing_subscriber::fmt::MakeWriter;
 use super::{ACCESS, LostLines};
 use crate::telemetry::visible::{EscapeStyle, escape_but};
 
-/// Lines that wait at most in each queue; a few megabytes.
+/// The most lines that may wait in each queue. They take a few megabytes.
 const CAPACITY: usize = 8192;
-/// How often at most the log says that lines were lost.
+/// The shortest time between two reports of lost lines.
 const TELL: Duration = Duration::from_secs(1);
 
 /// Lines lost by all queues of this process, by kind.
@@ -37,7 +37,7 @@ pub(super) fn lost() -> LostLines {
 /// Which queue a line waits in. Important lines are written first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Priority {
-    /// Everything but the following.
+    /// All lines that are not routine.
     Important,
     /// A line for each request, and debug messages.
     Routine,
@@ -62,34 +62,33 @@ impl Priority {
     }
 }
 
-/// Makes writers that queue a line for the writer that `target` would have
-/// made.
+/// Creates writers that put a line into the queue, for the writer that `target` creates.
 pub(super) struct Queued<M, W> {
     target: M,
     look: LineFormat,
     queue: Arc<Queue<W>>,
 }
 
-/// What lines look like that the target gets.
+/// The form of the lines that the target gets.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LineFormat {
     /// Whether they end with a line break.
     pub has_end: bool,
     /// Whether they have colours.
     pub has_colours: bool,
-    /// How characters are shown that would act on a terminal or begin a line.
+    /// How to escape characters that would act on a terminal or begin a line.
     pub escapes: EscapeStyle,
 }
 
 impl LineFormat {
-    /// A line of text as it is to be written: one line, whatever is in it.
+    /// Turns logged text into exactly one line, even if it contains line breaks.
     fn of(self, mut line: Vec<u8>) -> Vec<u8> {
         line.pop_if(|last| *last == b'\n');
-        // Nearly all lines are plain; this form of the loop is the fast one.
+        // Nearly all lines are plain, and this form of the loop is fast.
         let is_plain = line.iter().fold(true, |all, byte| all & (b' '..=b'~').contains(byte));
         if !is_plain {
-            // Escape sequences are those of the colours: in texts, they are escaped
-            // before they are put into the line.
+            // With colours, escape characters are kept: those in logged values were
+            // escaped before they were put into the line.
             let kept = |c| c == '\x1b' && self.has_colours;
             line = escape_but(&String::from_utf8_lossy(&line), self.escapes, kept).into_owned().into();
         }
@@ -102,17 +101,17 @@ impl LineFormat {
 
 pub(super) struct Queue<W> {
     state: Mutex<QueueState<W>>,
-    /// There is a line.
+    /// Notified when there is a line.
     filled: Condvar,
-    /// There is none, and none is being written.
+    /// Notified when there is no line, and none is being written.
     emptied: Condvar,
 }
 
 struct QueueState<W> {
-    /// Lines of each kind.
+    /// Waiting lines, by kind.
     lines: [VecDeque<(W, Vec<u8>)>; 2],
     is_writing: bool,
-    /// Lines of each kind, since the start.
+    /// Lines lost since the start, by kind.
     lost: [u64; 2],
 }
 
@@ -130,7 +129,7 @@ impl<M, W: Write + Send + 'static> Queued<M, W> {
     /// Starts the thread that writes.
     ///
     /// # Errors
-    /// When there is no thread to be had.
+    /// When the thread cannot be started.
     pub fn start(target: M, look: LineFormat) -> io::Result<Queued<M, W>> {
         let lines = Priority::ALL.map(|_| VecDeque::new());
         let state = QueueState { lines, is_writing: false, lost: [0; 2] };
@@ -151,7 +150,7 @@ impl<M, W: Write + Send + 'static> Queued<M, W> {
 }
 
 impl<W: Write> Queue<W> {
-    /// Nothing under this lock can panic half-way, so a poisoned one is as good.
+    /// No code under this lock can panic half-way, so the state is valid even after a panic.
     fn lock(&self) -> MutexGuard<'_, QueueState<W>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -165,12 +164,12 @@ impl<W: Write> Queue<W> {
         } else {
             state.lost[kind as usize] += 1;
             LOST[kind as usize].fetch_add(1, Ordering::Relaxed);
-            // Some writers write when they are dropped, even if it is nothing.
+            // Some writers write when they are dropped, even if they have no text.
             std::mem::forget(to);
         }
     }
 
-    /// Writes lines, for ever.
+    /// Writes lines, and never returns.
     fn write(&self) {
         let (mut told, mut told_at) = ([0; 2], None::<Instant>);
         let mut state = self.lock();
@@ -183,7 +182,7 @@ impl<W: Write> Queue<W> {
             state.is_writing = true;
             let (lost, is_last) = (state.lost, state.is_empty());
             drop(state);
-            // That the log cannot be written cannot be logged.
+            // An error in writing the log cannot be logged.
             let _ = to.write_all(&line).and_then(|()| to.flush());
             drop(to);
             if lost != told && (is_last || told_at.is_none_or(|at| at.elapsed() > TELL)) {
@@ -193,7 +192,7 @@ impl<W: Write> Queue<W> {
                     tracing::warn!(
                         kind = kind.name(),
                         lost = lost[kind as usize],
-                        "the log is read too slowly: so many lines are lost since the start"
+                        "the log is read too slowly: lines were lost since the start"
                     );
                 }
                 (told, told_at) = (lost, Some(Instant::now()));
@@ -204,7 +203,7 @@ impl<W: Write> Queue<W> {
     }
 }
 
-/// What the end of the program needs of a queue.
+/// What the end of the program needs from a queue.
 pub(super) trait Flush: Send + Sync {
     /// Waits until everything is written, but no longer than `patience`.
     fn flush(&self, patience: Duration);
@@ -233,7 +232,7 @@ where
     }
 }
 
-/// A line being put together; queued when it is dropped.
+/// A line that is being built. Dropping it puts it into the queue.
 pub(super) struct LogLine<'a, W: Write> {
     to: Option<W>,
     kind: Priority,
@@ -268,7 +267,7 @@ mod tests {
 
     use super::*;
 
-    /// A log whose reader takes a line whenever it likes.
+    /// A log that finishes writing a line only when the test reads it.
     #[derive(Clone)]
     struct SlowLog(SyncSender<String>);
 
@@ -302,8 +301,7 @@ mod tests {
         assert_eq!(lines.recv().as_deref(), Ok("0"));
         let [lost, routine] = queue.lock().lost;
         assert_eq!(routine, 0);
-        // One line is on its way besides those in the queue, if it was soon
-        // enough.
+        // The writer may have taken one line before the queue was full.
         assert!((99..=100).contains(&lost), "{lost}");
     }
 
@@ -332,8 +330,7 @@ mod tests {
         assert_eq!(PLAIN.of(b"plain\n".into()), b"plain\n");
     }
 
-    /// More requests than the queue takes lose none of the important lines, which
-    /// come first.
+    /// When requests overfill their queue, no important line is lost, and these come first.
     #[test]
     fn important_lines_pass_those_of_requests() {
         let (target, lines) = slow();
@@ -348,7 +345,7 @@ mod tests {
         let wanted = (CAPACITY + 100).div_ceil(100);
         let lost = queued.queue().lock().lost;
         assert!(lost[0] == 0 && lost[1] >= 99, "{lost:?}");
-        // The first of all may be on its way when the others come.
+        // The writer may have taken the first routine line before the others came.
         let read: Vec<String> = lines.iter().take(wanted + 3).collect();
         let (important, routine): (Vec<_>, Vec<_>) =
             read.iter().partition(|line| line.starts_with("important"));
@@ -359,7 +356,7 @@ mod tests {
 
     #[test]
     fn access_lines_and_debug_messages_are_routine() {
-        /// Notes the kinds of the events that it is shown.
+        /// Records the kinds of the events that it gets.
         #[derive(Clone, Default)]
         struct Kinds(Arc<Mutex<Vec<Priority>>>);
 

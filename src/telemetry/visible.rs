@@ -1,8 +1,8 @@
-//! Text of others, so that all of it is seen and none of it acts.
+//! Escapes text from outside, so that all of it is visible and none of it acts.
 //!
-//! A name in the database may hold what a terminal obeys, what turns the order of
-//! what is read, or what nobody sees. Commands and the log show such characters as
-//! escapes.
+//! A name in the database may contain control characters that a terminal obeys,
+//! characters that change the order of the text, or invisible ones. Commands and the
+//! log show such characters as escapes.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -15,18 +15,18 @@ use icu_properties::{CodePointMapData, CodePointSetData};
 pub enum EscapeStyle {
     /// `\u{202e}`, for people.
     Braces,
-    /// `\u202e`, and a surrogate pair above U+FFFF: in JSON and in Java's
-    /// properties the same text.
+    /// `\u202e`, and a surrogate pair above U+FFFF. JSON and Java's properties
+    /// read these as the original text.
     Units,
 }
 
-/// A braille pattern without a dot: a symbol by its category, and nothing to see.
+/// The braille pattern without dots. Its category is a symbol, but it is invisible.
 const BLANK_BRAILLE: char = '\u{2800}';
 
-/// Categories of what has no shape of its own.
+/// Categories of characters without a shape of their own.
 const UNSEEN: GeneralCategoryGroup = GeneralCategoryGroup::Other.union(GeneralCategoryGroup::Separator);
 
-/// Whether a character has a shape of its own, or is the blank of ASCII.
+/// Whether a character has a shape of its own, or is the ASCII space.
 fn is_visible(c: char) -> bool {
     match c.is_ascii() {
         true => !c.is_ascii_control(),
@@ -43,19 +43,19 @@ fn is_mark(c: char) -> bool {
     !c.is_ascii() && GeneralCategoryGroup::Mark.contains(CodePointMapData::<GeneralCategory>::new().get(c))
 }
 
-/// Text of others, on one line.
+/// The text on one line, with escapes for characters that are invisible or act on a terminal.
 pub fn escape(text: &str, form: EscapeStyle) -> Cow<'_, str> {
     escape_but(text, form, |_| false)
 }
 
-/// The same, but for characters that are `kept` as they are.
+/// Like [`escape`], but does not escape the characters for which `kept` is true.
 pub fn escape_but(text: &str, form: EscapeStyle, kept: impl Fn(char) -> bool) -> Cow<'_, str> {
-    // Nearly all of it is, and nearly all text.
+    // Nearly all text is printable ASCII, which needs no escapes.
     if text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
         return text.into();
     }
     let mut out = String::with_capacity(text.len() + 16);
-    // Whether the character before is one that a mark may change.
+    // Whether the previous character is one that a mark may change.
     let mut is_base = false;
     for c in text.chars() {
         let is_seen = kept(c) || is_visible(c) && (is_base || !is_mark(c));
@@ -73,7 +73,7 @@ fn escape_char(c: char, form: EscapeStyle, out: &mut String) {
         ('\n' | '\r' | '\t', _) | (_, EscapeStyle::Braces) => out.extend(c.escape_default()),
         (_, EscapeStyle::Units) => {
             for unit in c.encode_utf16(&mut [0; 2]) {
-                // A text takes everything.
+                // Writing to a string cannot fail.
                 let _ = write!(out, "\\u{unit:04x}");
             }
         }
@@ -91,16 +91,16 @@ mod tests {
             ("plain \\ bób 😀 עברית", "plain \\ bób 😀 עברית"),
             ("a\nb\tc", "a\\nb\\tc"),
             ("\x1b[31mred\u{9b}0m\x07\x7f", "\\u{1b}[31mred\\u{9b}0m\\u{7}\\u{7f}"),
-            // Bidirectional controls, and what separates lines and paragraphs.
+            // Bidirectional controls, and separators of lines and paragraphs.
             ("\u{202e}gro\u{2066}\u{200f}\u{61c}", "\\u{202e}gro\\u{2066}\\u{200f}\\u{61c}"),
             ("a\u{2028}b\u{2029}", "a\\u{2028}b\\u{2029}"),
-            // No width, soft, a tag, a filler, a selector, a blank of another kind.
+            // Zero width, soft hyphen, tag, filler, variation selector, other spaces.
             ("a\u{200b}\u{feff}\u{ad}", "a\\u{200b}\\u{feff}\\u{ad}"),
             ("\u{e0041}\u{3164}\u{fe0f}\u{a0}", "\\u{e0041}\\u{3164}\\u{fe0f}\\u{a0}"),
             ("\u{3000}\u{2800}", "\\u{3000}\\u{2800}"),
             // Private, unassigned, no character.
             ("\u{e000}\u{378}\u{ffff}", "\\u{e000}\\u{378}\\u{ffff}"),
-            // A mark has something to be on, or would be on what is before the text.
+            // A mark needs a base character, or it would change what stands before the text.
             ("e\u{301}\u{301}", "e\u{301}\u{301}"),
             ("\u{301}e \u{301}\"\u{20dd}", "\\u{301}e \\u{301}\"\\u{20dd}"),
         ] {

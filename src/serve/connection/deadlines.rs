@@ -22,7 +22,7 @@ pub(super) async fn serve<C: GracefulConnection>(
 ) {
     let mut connection = pin!(connection);
     let mut stopped = pin!(stopping.wait_for(|stop| *stop));
-    // When a connection that is to end, and has no request under way, is cut.
+    // When to cut a connection that is about to end and has no request under way.
     let mut ending: Option<Instant> = None;
     let mut is_told = false;
     let mut timer = pin!(sleep_until(Instant::now() + limits.idle));
@@ -57,7 +57,7 @@ pub(super) async fn serve<C: GracefulConnection>(
                 timer.as_mut().reset(deadline);
             } else if now.is_quiet() && ending.is_none() {
                 ending = Some(Instant::now() + GRACE);
-                // After so long, no first request is expected any more.
+                // After this time, no first request is expected any more.
                 phase.set(Phase::Idle(Instant::now()));
             } else {
                 if let Phase::Head(_) = now {

@@ -35,7 +35,7 @@ impl Phase {
         matches!(self, Phase::New(_) | Phase::Idle(_))
     }
 
-    /// When it has taken too long; `None` if it has no limit here.
+    /// When the phase has taken too long; `None` if it has no limit here.
     pub(super) fn deadline(self, limits: ConnectionLimits) -> Option<Instant> {
         match self {
             Phase::Idle(since) | Phase::Sending(since) => Some(since + limits.idle),

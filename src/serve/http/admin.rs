@@ -1,4 +1,4 @@
-//! What operators ask: is it alive, is it ready, how is it doing, reload.
+//! The admin listener: health, readiness, metrics, status, rows and reloads.
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -13,7 +13,7 @@ use crate::telemetry;
 pub(super) async fn respond(state: &ServerState, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let say = |status, line: &str| text(status, format!("{line}\n").into_bytes());
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
-    // It says nothing, and load balancers ask for it by any name.
+    // The health check reveals nothing, and load balancers send any host name with it.
     let is_health = is_read && request.uri().path() == HEALTH;
     if let Some(why) = asker::refuse(&request, &state.admin.hosts).filter(|_| !is_health) {
         return say(StatusCode::FORBIDDEN, &why);
@@ -46,33 +46,33 @@ pub(super) async fn respond(state: &ServerState, request: Request<Incoming>) -> 
             ReloadOutcome::Unchanged => say(StatusCode::OK, "loaded: nothing has changed"),
             ReloadOutcome::HeldBack => say(
                 StatusCode::CONFLICT,
-                "held back, since too much would be lost: see the log; SIGHUP twice confirms it",
+                "held back, because too much would be lost: see the log; to confirm, send SIGHUP twice",
             ),
             ReloadOutcome::Failed(why) => say(StatusCode::SERVICE_UNAVAILABLE, &format!("failed: {why}")),
         },
         path @ (HEALTH | "/readyz" | "/metrics" | "/status" | "/rows" | "/reload") => {
             let allowed = if path == "/reload" { "POST" } else { "GET, HEAD" };
-            let mut response = say(StatusCode::METHOD_NOT_ALLOWED, &format!("only {allowed}"));
+            let mut response = say(StatusCode::METHOD_NOT_ALLOWED, &format!("use {allowed} here"));
             response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
             response
         }
         _ => say(
             StatusCode::NOT_FOUND,
-            "there are /healthz, /readyz, /metrics, /status, /rows and POST /reload",
+            "not found; there are /healthz, /readyz, /metrics, /status, /rows and POST /reload",
         ),
     }
 }
 
-/// What `jitsiprovs diff` reads.
+/// Answers `/rows`, which `jitsiprovs diff` reads.
 async fn rows(state: &ServerState, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let refuse = |status, line: &str| text(status, format!("{line}\n").into_bytes());
     let Some(key) = &state.admin.key else {
-        return refuse(StatusCode::NOT_FOUND, "rows are told of with --admin-secret-file only");
+        return refuse(StatusCode::NOT_FOUND, "/rows is only answered with --admin-secret-file");
     };
     let target = request.uri().path_and_query().map_or("", |target| target.as_str());
     let proof = request.headers().get(AUTHORIZATION).map_or(&b""[..], HeaderValue::as_bytes);
     if !key.is_proof(target, proof) {
-        return refuse(StatusCode::FORBIDDEN, "the secret of --admin-secret-file is another here");
+        return refuse(StatusCode::FORBIDDEN, "this node has another secret in --admin-secret-file");
     }
     match node::rows(state, key, request.uri().query().unwrap_or_default()).await {
         Some(rows) => text(StatusCode::OK, rows.into_bytes()),

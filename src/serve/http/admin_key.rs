@@ -1,10 +1,9 @@
-//! What a node tells of its rows, for those who have the secret of
-//! `--admin-secret-file` and nobody else.
+//! Keyed hashes of rows, which are useful only with the secret of `--admin-secret-file`.
 //!
-//! A hash of a row is as good as the password in it: whoever has the hash tries
-//! words until one fits. So a node tells of rows only what is made with a secret
-//! that the operator has given to all nodes and to `jitsiprovs diff`. The secret
-//! itself is never sent.
+//! A plain hash of a row would give away the password in it: an attacker could try
+//! words until one fits. So a node only sends hashes keyed with a secret, which the
+//! operator gives to all nodes and to `jitsiprovs diff`. The secret itself is never
+//! sent.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -20,24 +19,24 @@ pub const SHORTEST: usize = 32;
 pub struct AdminKey(Hmac<Sha256>);
 
 impl AdminKey {
-    /// Of a secret of any length.
+    /// Creates the key from a secret of any length.
     pub fn new(secret: &Secret) -> AdminKey {
         AdminKey(Hmac::new_from_slice(secret.reveal().as_bytes()).expect("HMAC takes keys of any length"))
     }
 
-    /// What is told of a row whose [`content`](crate::snapshot::content) is this.
+    /// The keyed hash of a row with this [`content`](crate::snapshot::content).
     pub fn row(&self, table: Table, id: i64, content: u64) -> u64 {
         let table = [table as u8];
         first(self.keyed("row", &[&table, &id.to_be_bytes(), &content.to_be_bytes()]))
     }
 
-    /// What is told of all rows.
+    /// The keyed hash of all rows, from their `digest`.
     pub fn digest(&self, digest: u64) -> u64 {
         first(self.keyed("digest", &[&digest.to_be_bytes()]))
     }
 
-    /// Shows that who asks for `target` has the secret: the value of the header
-    /// `Authorization`.
+    /// Proves that a client that requests `target` has the secret. This is the value of
+    /// the header `Authorization`.
     pub fn proof(&self, target: &str) -> String {
         let proof = self.keyed("proof", &[target.as_bytes()]).finalize().into_bytes();
         proof.iter().fold(String::from("jitsiprovs "), |text, byte| format!("{text}{byte:02x}"))
@@ -48,7 +47,7 @@ impl AdminKey {
         subtle::ConstantTimeEq::ct_eq(self.proof(target).as_bytes(), given).into()
     }
 
-    /// Without the name of what it is for, one could stand for another.
+    /// `what` names the purpose, so that a hash cannot be used for another purpose.
     fn keyed(&self, what: &str, parts: &[&[u8]]) -> Hmac<Sha256> {
         let named = self.0.clone().chain_update(what).chain_update([0]);
         parts.iter().fold(named, |keyed, part| keyed.chain_update(part))

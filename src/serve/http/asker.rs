@@ -1,9 +1,9 @@
-//! Who may ask the admin listener: no web page.
+//! Keeps web pages away from the admin listener.
 //!
-//! A page that is open in an operator's browser reaches what the browser reaches.
-//! It may post across origins; then the browser names the page's in `Origin`. Or
-//! it has its own name resolve to this machine (DNS rebinding), and may read the
-//! answers; then that name is in `Host`.
+//! A page that is open in an operator's browser can reach every address that the
+//! browser reaches. It may post across origins; then the browser sends the page's
+//! origin in `Origin`. Or the page's own name may resolve to this machine (DNS
+//! rebinding), so that the page can read the answers; then that name is in `Host`.
 
 use std::net::IpAddr;
 
@@ -11,8 +11,8 @@ use hyper::Request;
 use hyper::header::{HOST, ORIGIN};
 use hyper::http::uri::Authority;
 
-/// Why a request is not answered, if it may come from a web page. `names` are
-/// those of this machine, by `--admin-host`.
+/// Why a request is not answered, if it may come from a web page. `names` are the
+/// names of this machine (`--admin-host`).
 pub(super) fn refuse<B>(request: &Request<B>, names: &[String]) -> Option<String> {
     let hosts = request.headers().get_all(HOST).iter().map(|host| host.to_str().ok()?.parse().ok());
     // Old programs name no host; browsers always do.
@@ -20,8 +20,8 @@ pub(super) fn refuse<B>(request: &Request<B>, names: &[String]) -> Option<String
         request.uri().authority().map(|host| Some(host.clone())).into_iter().chain(hosts).collect();
     if !hosts.iter().all(|host| host.as_ref().is_some_and(|host| is_ours(host.host(), names))) {
         return Some(
-            "the request's Host is not known here: ask for an address, for localhost, or for a name that \
-             --admin-host gives"
+            "the request's Host is not known here: use an address, localhost, or a name given with \
+             --admin-host"
                 .into(),
         );
     }
@@ -30,10 +30,11 @@ pub(super) fn refuse<B>(request: &Request<B>, names: &[String]) -> Option<String
         hosts.iter().flatten().any(own)
     };
     let is_foreign = request.headers().get_all(ORIGIN).iter().any(|origin| !is_own(origin.as_bytes()));
-    is_foreign.then(|| "requests of web pages are not answered".into())
+    is_foreign.then(|| "requests from web pages are not answered".into())
 }
 
-/// Addresses need no resolving, and `localhost` is resolved by nobody else.
+/// Addresses are not resolved, and nobody else resolves `localhost`, so a web page can
+/// use neither for DNS rebinding.
 fn is_ours(host: &str, names: &[String]) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host);
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);

@@ -9,7 +9,7 @@ use crate::core::params::{Known, Params};
 use crate::serve::throttle::{By, Throttled};
 use crate::snapshot::Served;
 
-/// See the module.
+/// The address and the account of an attempt.
 pub(super) struct Attempt {
     pub address: IpAddr,
     pub domain: Folded,
@@ -22,7 +22,7 @@ impl Attempt {
         Attempt { address, domain: fold(Known::Domain), username: fold(Known::Username) }
     }
 
-    /// Refuses it if there were too many failures before.
+    /// Refuses the attempt if there were too many failures before.
     pub fn check(&self, state: &ServerState) -> Result<(), Refusal> {
         let Throttled { by, retry_after } =
             match state.throttle.check(self.address, &self.domain, &self.username, Instant::now()) {
@@ -37,7 +37,7 @@ impl Attempt {
         Err(Refusal::Throttled { retry_after: retry_after.as_secs() + 1 })
     }
 
-    /// Counts a wrong password. The log's line is for fail2ban: its beginning must not change.
+    /// Counts a wrong password. The log line is for fail2ban, so its beginning must not change.
     /// There is no line while the snapshot may be old, because then the password may be
     /// right.
     pub fn failed(&self, state: &ServerState, params: &Params) {

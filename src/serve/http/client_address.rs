@@ -1,21 +1,20 @@
-//! Whose request it is, behind proxies or not.
+//! The client's address, with or without proxies.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net};
 
-/// How many hops are looked at, from the right; more proxies than that in a row
-/// are not there.
+/// How many hops are read, from the right. Nobody has more proxies in a row.
 const MOST_HOPS: usize = 32;
 /// How long a hop may be in bytes. The longest address in brackets with a port
 /// has 53; the rest is for blanks.
 const LONGEST_HOP: usize = 64;
 
-/// The proxies whose word is taken for who is behind them.
+/// The proxies that are trusted to send the client's address.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TrustedProxies(Box<[IpNet]>);
 
-/// A text that is no network.
+/// A text that is neither an address nor a network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is neither an address nor a network, such as 192.0.2.1, 10.0.0.0/8 or 2001:db8::/32")]
 pub struct NotANetwork(String);
@@ -40,12 +39,13 @@ impl TrustedProxies {
         self.0.iter().any(|network| network.contains(&peer))
     }
 
-    /// Whose request it is that came from `peer` with these `X-Forwarded-For`
-    /// headers, which together are one list: the last address in it that is not
-    /// a trusted proxy's. What stands left of that, anybody can have written.
-    /// Where the list cannot be read or ends, the address right of there.
+    /// The client's address, for a request from `peer` with these `X-Forwarded-For`
+    /// headers. The headers together are one list. The client is the last address in
+    /// it that is not a trusted proxy's; anybody can have written the entries before it.
+    /// If the list ends or cannot be read before that, the result is the address to the
+    /// right of that point.
     ///
-    /// An IPv4 address is never returned as one of IPv6.
+    /// An IPv4 address is never returned in its IPv6 form.
     pub fn client<'a>(&self, peer: IpAddr, forwarded: impl DoubleEndedIterator<Item = &'a [u8]>) -> IpAddr {
         let mut sure = peer.to_canonical();
         if !self.is_trusted(sure) {
@@ -62,8 +62,8 @@ impl TrustedProxies {
     }
 }
 
-/// The hops of a header, the last first; None for one that is too long, and
-/// after that no more. Looks at no more bytes than it must.
+/// The hops of a header, the last one first. A hop that is too long is `None` and
+/// ends the list. Reads no more bytes than needed.
 fn hops_from_right(header: &[u8]) -> impl Iterator<Item = Option<&[u8]>> {
     let mut rest = Some(header);
     std::iter::from_fn(move || {
@@ -88,10 +88,10 @@ fn network(text: &str) -> Option<IpNet> {
     let Some((address, prefix)) = text.split_once('/') else {
         return Some(IpNet::from(text.parse::<IpAddr>().ok()?.to_canonical()));
     };
-    // A number's own parser would take a sign.
+    // The parser of numbers would accept a sign.
     let digits = prefix.bytes().all(|byte| byte.is_ascii_digit());
     let network = IpNet::new(address.parse().ok()?, prefix.parse().ok().filter(|_| digits)?).ok()?;
-    // Peers are compared as IPv4 when they are, so a network of them must be.
+    // IPv4 peers are compared in their IPv4 form, so IPv4 networks must have that form too.
     match (network.addr().to_canonical(), network.prefix_len().checked_sub(96)) {
         (IpAddr::V4(address), Some(prefix)) if network.addr().is_ipv6() => {
             Some(Ipv4Net::new(address, prefix).ok()?.into())
@@ -219,7 +219,7 @@ mod tests {
         assert_eq!(client("10.0.0.1", &[&format!("198.51.100.7,{spaces}")]), "10.0.0.1");
     }
 
-    /// Mostly what stands in such headers, and some of what does not.
+    /// Mostly valid headers, and some others.
     fn header() -> impl Strategy<Value = Vec<u8>> {
         let hop = prop_oneof![
             Just("10.0.0.2".to_owned()),

@@ -1,4 +1,4 @@
-//! What a node says of itself and of its rows.
+//! What a node reports about itself and its rows.
 
 use std::sync::atomic::Ordering;
 
@@ -8,23 +8,23 @@ use crate::core::model::Table;
 use crate::reload::NodeStatus;
 use crate::snapshot::Served;
 
-/// The most rows of one answer to `/rows`.
+/// The most rows in one answer to `/rows`.
 pub const ROWS: usize = 10_000;
 
-/// A page of what the node has read: `/rows?user_auth=17` is what comes after
-/// row 17, a line each with its id and what [`AdminKey::row`] makes of it.
+/// A page of the rows that the node has read. `/rows?user_auth=17` returns the rows after
+/// row 17: one line per row, with its id and its [`AdminKey::row`].
 pub(super) async fn rows(state: &ServerState, key: &AdminKey, query: &str) -> Option<String> {
     let (table, id) = query.split_once('=')?;
     let table =
         [Table::UserAuth, Table::JitsiProperty].into_iter().find(|known| known.to_string() == table)?;
     let rows = state.reload.contents(table, id.parse().ok()?, ROWS).await;
-    // On another thread: other clients of this one must not wait for a page.
+    // This runs on another thread, because other clients of this one must not wait for it.
     let key = key.clone();
     let line = move |(id, content)| format!("{id} {:016x}\n", key.row(table, id, content));
     tokio::task::spawn_blocking(move || rows.into_iter().map(line).collect()).await.ok()
 }
 
-/// How this node is.
+/// The status of this node.
 pub(super) fn status(state: &ServerState, served: Option<&Served>) -> NodeStatus {
     let mut status = state.reload.node_status(served, state.is_draining.load(Ordering::Relaxed));
     if let Some(key) = &state.admin.key {

@@ -16,11 +16,11 @@ use crate::core::params::{Known, Params};
 use crate::core::request::{self, Body, UsernameOrigin};
 use crate::snapshot::{Served, Session, SignIn};
 
-/// The largest body in bytes. The largest that a client makes by itself is
-/// well under one of these kilobytes.
+/// The largest body in bytes. What a client sends on its own is well under 1 KiB.
 pub(super) const MAX_BODY: usize = 16 * 1024;
 
-/// The change that the answer includes: the same number on all nodes, and ascending.
+/// The number of the last change that the answer includes. It is the same on all nodes, and
+/// ascending.
 const SNAPSHOT: HeaderName = HeaderName::from_static("x-snapshot");
 
 pub(super) async fn provision(
@@ -49,7 +49,7 @@ pub(super) async fn provision(
     let served = served.as_ref().ok_or(Refusal::NotReady)?;
     record.version = served.version;
     let attempt = Attempt::new(address, served, &params);
-    // In the form in which it is compared: a tenant with many spellings counts once.
+    // Counted in the form in which names are compared, so all spellings are one tenant.
     if state.metrics.counts_tenants() && served.snapshot.has_tenant(&attempt.domain) {
         record.known = Some(String::from_utf8_lossy(&attempt.domain).into_owned());
     }
@@ -73,7 +73,7 @@ pub(super) async fn provision(
     }
 }
 
-/// Without these, a request is refused whatever the snapshot says.
+/// Whether there are a username and a password. Without them every snapshot refuses a request.
 fn has_credentials(params: &Params) -> bool {
     [Known::Username, Known::Password]
         .iter()

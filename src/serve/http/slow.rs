@@ -18,7 +18,7 @@ const WAIT: Duration = Duration::from_secs(5);
 /// Whether the password is right. A wrong one is counted as a failure.
 ///
 /// # Errors
-/// When too many others wait, or failed meanwhile.
+/// When too many requests wait, or when too many sign-ins failed during the wait.
 pub(super) async fn verify(
     state: &Arc<ServerState>,
     attempt: Attempt,

@@ -7,7 +7,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::serve::http::Listener;
 
-/// Connections that the system keeps waiting for us: clients come in bursts.
+/// How many connections the system queues until we accept them: clients come in bursts.
 const BACKLOG: i32 = 4096;
 
 /// A bound socket that does not listen yet. So a port in use is found before the rows are
@@ -47,7 +47,7 @@ impl Bound {
     /// Binds `address` for `listener`; port 0 takes a free one.
     ///
     /// # Errors
-    /// When the address is in use, not of this machine, or not allowed.
+    /// When the address is in use, does not belong to this machine, or is not allowed.
     pub fn new(address: SocketAddr, listener: Listener) -> Result<Bound, BindError> {
         let bind = || {
             let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;

@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use crate::serve::connection::{Connection, ConnectionLimits};
 use crate::serve::http::{Listener, ServerState};
 
-/// How long a worker waits after an error of accepting, such as no descriptors being left.
+/// How long a worker waits when it cannot accept, for example because no descriptors are left.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// How many connections operators may have; the next ones wait.
 const ADMIN_CONNECTIONS: usize = 32;
@@ -144,7 +144,7 @@ async fn administer(listener: TcpListener, shared: Arc<WorkerShared>) {
             sleep(ACCEPT_REST).await;
             continue;
         };
-        // Operators may ask while everything else ends.
+        // Operators are still answered while everything else ends.
         let (never, unstopped) = watch::channel(false);
         let (state, limits, peer) = (shared.state.clone(), shared.limits, peer.ip());
         let connection = Connection { state, limits, peer, stopping: unstopped };

@@ -1,13 +1,13 @@
 //! A table of counts in fixed memory, read and written by all threads at once.
 //!
-//! It is a cache: a hash picks a set of 8 slots, one line of the processor's
-//! cache, and is in one of them or not at all. A slot is one atomic word, so
-//! every word read is a state that somebody wrote, and since no slot depends on
-//! another, no order between them need be kept (`Relaxed`).
+//! It is a cache: a hash selects a set of 8 slots, which is one line of the
+//! processor's cache, and is in one of them or not at all. A slot is one atomic word,
+//! so a thread only reads complete states. No slot depends on another, so their
+//! order does not matter (`Relaxed`).
 //!
-//! Of a hash, 13 bits pick the set and 20 others are kept as its tag. Two hashes
-//! of one set share a tag once in 2^20. So one that never failed finds itself
-//! among the 8 at most once in 131,072, and is refused if what it found is full.
+//! 13 bits of a hash select the set, and 20 others are stored as its tag. Two hashes
+//! of one set have the same tag once in 2^20. So a sign-in that never failed matches
+//! one of the 8 slots at most once in 131,072, and is refused if that slot is full.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -26,13 +26,13 @@ struct Set([AtomicU64; WAYS]);
 
 pub(super) struct CountTable {
     sets: Box<[Set]>,
-    /// Counts end here; one that has come here stays until its window is over.
+    /// Counts end here. A slot with this count stays until its window is over.
     full: u32,
     /// In ticks.
     window: u32,
 }
 
-/// What a word says. A word of 0 is nobody's, since nobody has a count of 0.
+/// The content of a word. A word of 0 is an empty slot, because counts are at least 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct CountSlot {
     tag: u32,
@@ -68,7 +68,7 @@ impl CountTable {
         size_of_val(&*self.sets)
     }
 
-    /// For how many ticks more `hash` is full, if it is.
+    /// For how many more ticks `hash` is full; `None` if it is not.
     pub fn full(&self, hash: u64, now: u32) -> Option<u32> {
         let (count, left) = self.look(hash, now);
         (count >= self.full).then_some(left)
@@ -79,7 +79,7 @@ impl CountTable {
         self.look(hash, now).0
     }
 
-    /// The count of `hash`, and for how many ticks more it stands.
+    /// The count of `hash`, and for how many more ticks it is valid.
     fn look(&self, hash: u64, now: u32) -> (u32, u32) {
         let (set, tag) = self.find(hash);
         let (mut count, mut left) = (0, 0);
@@ -94,12 +94,11 @@ impl CountTable {
         (count, left)
     }
 
-    /// Counts one more for `hash`, and says how many there were. There is always
-    /// room unless a set has 8 that are full; then nothing is counted, since
-    /// whoever is full must not be pushed out by a flood.
+    /// Adds one to the count of `hash`, and returns the count before. If all 8 slots of
+    /// its set are full, nothing is counted, because a flood must not push out a full slot.
     pub fn add(&self, hash: u64, now: u32) -> u32 {
         let (set, tag) = self.find(hash);
-        // It goes round again only when another thread changed the slot.
+        // This repeats only when another thread changed the slot.
         loop {
             let mut count = 0;
             let mut own = None;
@@ -109,12 +108,12 @@ impl CountTable {
                 let slot = CountSlot::unpack(was);
                 let live = self.left(slot, now).is_some();
                 if live && slot.tag == tag {
-                    // Rarely there are two: two threads made one each, while a
-                    // third changed what there was to replace. They add up.
+                    // Rarely there are two slots: two threads created one each, while a
+                    // third changed the slot to replace. Their counts add up.
                     count += slot.count;
                     own = own.or(Some((word, was)));
                 }
-                // What is over goes first, then the smallest count, then the oldest.
+                // Expired slots are replaced first, then the smallest count, then the oldest.
                 let worth = if live { (slot.count, slot.start) } else { (0, 0) };
                 if least.is_none_or(|least| worth < least.0) {
                     least = Some((worth, word, was));
@@ -142,8 +141,8 @@ impl CountTable {
         (&self.sets[hash as usize % SETS].0, tag)
     }
 
-    /// How many ticks of the slot's window are left. A thread may have read the
-    /// clock before the one that wrote the slot: then all of them.
+    /// How many ticks of the slot's window are left. If this thread read the clock before
+    /// the slot was written, all of them are left.
     fn left(&self, slot: CountSlot, now: u32) -> Option<u32> {
         let age = now.saturating_sub(slot.start);
         (slot.count > 0 && age < self.window).then(|| self.window - age)
@@ -193,9 +192,9 @@ mod tests {
             add_times(&table, tag, if tag < 3 { 2 } else { 5 }, 4 + tag as u32);
         }
         let here = |tag, now| table.add(hash(tag), now) > 0;
-        // 0 is over, though its count was the highest.
+        // 0 has expired, although its count was the highest.
         table.add(hash(10), 11);
-        assert!((1..8).all(|tag| here(tag, 11)), "only what was over is gone");
+        assert!((1..8).all(|tag| here(tag, 11)), "only the expired slot is gone");
         // 10 has 1, the smallest.
         table.add(hash(11), 12);
         assert!((1..8).all(|tag| here(tag, 12)));
@@ -217,7 +216,7 @@ mod tests {
         }
         assert!((0..8).all(|tag| table.full(hash(tag), 9) == Some(1)));
         assert_eq!(table.full(hash(8), 9), None);
-        // Then it is their turn.
+        // After the window, others are counted.
         add_times(&table, 8, 2, 10);
         assert_eq!(table.full(hash(8), 10), Some(10));
     }

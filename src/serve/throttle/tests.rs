@@ -9,8 +9,8 @@ use proptest::prelude::*;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// One in which the same names share a slot in every run. With a key of its own,
-/// a run of these tests would take one password for another in about every 150th.
+/// A throttle in which the same names share a slot in every run. With random keys,
+/// about one run of these tests in 150 would confuse two passwords.
 fn new(settings: ThrottleSettings, now: Instant) -> Throttle {
     Throttle::keyed(settings, now, SeedableRandomState::fixed())
 }
@@ -141,7 +141,7 @@ fn of_several_reasons_the_one_that_lasts_longest_is_told() {
     for user in 0..9 {
         guess(&throttle, here, &format!("user{user}"), 1, later);
     }
-    // The address began with alice: both are over at the same time.
+    // The window of the address began with alice's failure, so both end together.
     assert_eq!(check(&throttle, here, "alice", later), refused(By::AccountFromAddress, 30));
     assert_eq!(check(&throttle, here, "user1", later), refused(By::AccountFromAddress, 60));
     assert_eq!(check(&throttle, here, "bob", later), refused(By::Address, 30));
@@ -162,7 +162,7 @@ fn an_address_of_ipv6_is_its_64_and_a_mapped_one_is_of_ipv4() {
 #[test]
 fn a_limit_of_0_throttles_nothing_and_takes_no_memory() {
     let (throttle, now) = throttle(0);
-    // Somebody else may count them, from the log.
+    // Another program may count them, from the log.
     for password in 0..1000u32 {
         assert!(throttle.fail(attacker(0), b"a.org", b"alice", &password.to_le_bytes(), now));
     }
@@ -222,11 +222,11 @@ fn a_time_before_the_start_is_the_start() {
     assert_eq!(check(&throttle, attacker(0), "alice", start), refused(By::AccountFromAddress, 60));
 }
 
-/// Asserts that `taken` of `all` were taken for others no more often than the
-/// chance that is stated in `table`, give or take what chance gives and takes.
+/// Asserts that `taken` of `all` were confused with others no more often than `table`
+/// says, with a statistical margin.
 fn few(taken: u32, all: u32) {
     let expected = f64::from(all) / 131_072.0;
-    assert!(f64::from(taken) < 3.0 * expected + 20.0, "{taken} of {all} were taken for others");
+    assert!(f64::from(taken) < 3.0 * expected + 20.0, "{taken} of {all} were confused with others");
 }
 
 #[test]
@@ -243,7 +243,7 @@ fn two_million_attackers_free_nobody_and_take_no_memory() {
     for number in 0..20 {
         guess(&throttle, address(&format!("198.51.100.{number}")), "carol", 1, now);
     }
-    // Somebody who failed once less than too often, more than any attacker.
+    // An address one failure below its limit, with more failures than any attacker.
     for user in 0..SHARED * 2 - 1 {
         guess(&throttle, address("192.0.2.3"), &format!("user{user}"), 1, now);
     }
@@ -270,11 +270,11 @@ fn two_million_attackers_free_nobody_and_take_no_memory() {
     }
     assert_eq!(check(&throttle, address("192.0.2.3"), "bob", during), refused(By::Address, 30));
 
-    // Only the table of accounts from addresses is full of the throttled.
+    // Only the table of accounts from addresses is full of throttled ones.
     let innocents = (0..INNOCENTS).map(|number| (attacker(ATTACKERS + number), name("user", number)));
     let refused = innocents.filter(|(from, user)| check(&throttle, *from, user, during).is_err()).count();
     few(refused as u32, INNOCENTS);
-    // And when the attack has been over for a window, all is as before.
+    // One window after the attack, all is as before.
     assert!((0..1000).all(|n| check(&throttle, attacker(n), &name("victim", n), during + MINUTE).is_ok()));
 }
 
@@ -295,7 +295,7 @@ fn no_failure_is_lost_when_threads_fail_the_same_account() {
                 let (fail, barrier, counted) = (&fail, &barrier, &counted);
                 scope.spawn(move || {
                     barrier.wait();
-                    // Passwords of its own, but for one that all of them send.
+                    // Each thread has its own passwords, and one that all threads send.
                     let own = (1..EACH).map(|password| fail(thread * EACH + password));
                     let all = [fail(u32::MAX)].into_iter().chain(own);
                     counted.fetch_add(all.filter(|counted| *counted).count() as u32, Relaxed);
@@ -311,7 +311,7 @@ fn no_failure_is_lost_when_threads_fail_the_same_account() {
     }
 }
 
-/// The same in words that are plainly right: counts by name, times in ticks.
+/// The same in code that is plainly right: counts by name, times in ticks.
 #[derive(Default)]
 struct Model {
     counts: HashMap<String, (u64, u32)>,
@@ -384,7 +384,7 @@ proptest! {
                 (Err(got), Err(expected)) => {
                     prop_assert!(expected.contains(got));
                     prop_assert!(expected.iter().all(|other| other.retry_after <= got.retry_after));
-                    // Whoever waits as told is let in, and nobody sooner.
+                    // A client that waits this long is let in, and not sooner.
                     let then = now + got.retry_after;
                     prop_assert_eq!(throttle.check(from, b"a.org", &[user], then), Ok(()));
                     prop_assert!(throttle.check(from, b"a.org", &[user], then - TICK).is_err());

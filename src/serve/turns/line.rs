@@ -1,53 +1,51 @@
-//! Who is next, and for whom there is no room.
+//! The queue: which request is next, and which is refused when the queue is full.
 //!
-//! Those whose address has failed lately are served behind all others. Among
-//! equals, whoever belongs to an address or a tenant that had a turn the shortest
-//! time ago comes last. So addresses take turns, and so do tenants: neither many
-//! requests of one address nor many addresses that ask for one tenant keep the
-//! others waiting.
+//! Requests from an address that failed lately come after all others. Among equals,
+//! the request whose address or tenant had the most recent turn comes last. So
+//! addresses take turns, and so do tenants: neither many requests from one address
+//! nor many addresses that ask for one tenant keep the others waiting.
 //!
-//! Everything is looked through at each turn: the line is short, and a turn
-//! takes milliseconds.
+//! Each turn searches the whole queue: it is short, and a turn takes milliseconds.
 
 use hashbrown::HashMap;
 
-/// Requests that wait at most, in all.
+/// The most requests that may wait in total.
 pub(super) const MOST: usize = 1024;
-/// Of one tenant.
+/// The most that may wait for one tenant.
 pub(super) const MOST_OF_TENANT: usize = 768;
-/// Of one address, behind which there may be an office.
+/// The most that may wait from one address, which may be that of a whole office.
 pub(super) const MOST_OF_ADDRESS: usize = 256;
 
-/// Places to remember in when addresses had their turns, and as many for
-/// tenants. Two that share one are taken for the same, by chance and seldom.
+/// How many places remember the latest turns of addresses, and as many those of tenants.
+/// Two that share a place by chance count as one, which is rare.
 const REMEMBERED: usize = 4096;
 
-/// Whom a request belongs to, as keyed hashes.
+/// The address and tenant of a request, as keyed hashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Flows {
     pub address: u64,
     pub tenant: u64,
 }
 
-/// What became of a request that came to the line.
+/// The result of entering the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Entered {
     /// It has a turn.
     Free,
-    /// It waits, by this number.
+    /// It waits under this number.
     Waits(u64),
-    /// There is no room for it.
+    /// The queue has no room for it.
     Refused,
 }
 
-/// See the module. `T` is how a request is told that it has a turn.
+/// The queue. `T` notifies a request that it has a turn.
 pub(super) struct FairQueue<T> {
-    /// Turns that nobody has. If there are any, nobody waits.
+    /// Turns that no request has. If there are any, no request waits.
     free: usize,
     waiting: Vec<Waiting<T>>,
-    /// How many have come.
+    /// How many requests have joined the queue.
     came: u64,
-    /// How many turns there were.
+    /// How many turns were given out.
     turns: u64,
     /// The latest turn of addresses and of tenants, by their hashes.
     addresses: Vec<u64>,
@@ -62,14 +60,14 @@ struct Waiting<T> {
 }
 
 impl<T> FairQueue<T> {
-    /// `free` requests may have a turn at the same time.
+    /// At most `free` requests have a turn at the same time.
     pub fn new(free: usize) -> FairQueue<T> {
         let none = vec![0; REMEMBERED];
         FairQueue { free, waiting: Vec::new(), came: 0, turns: 0, addresses: none.clone(), tenants: none }
     }
 
-    /// A request comes. Also returns what is to be dropped: how another request,
-    /// for which there is no room any more, would have been told of its turn.
+    /// Adds a request. If another request must leave to make room, also returns its `tell`,
+    /// which the caller drops.
     pub fn enter(&mut self, flows: Flows, has_failed: bool, tell: T) -> (Entered, Option<T>) {
         if self.free > 0 {
             self.free -= 1;
@@ -97,7 +95,7 @@ impl<T> FairQueue<T> {
         }
     }
 
-    /// A request that had a turn is over: says who has it now.
+    /// Ends a turn, and returns the request that gets it now.
     pub fn next(&mut self) -> Option<T> {
         let rank = |one: &Waiting<T>| {
             let turns = (self.addresses[place(one.flows.address)], self.tenants[place(one.flows.tenant)]);
@@ -112,13 +110,13 @@ impl<T> FairQueue<T> {
         Some(next.tell)
     }
 
-    /// A request does not want to wait any more.
+    /// Removes a request that does not wait any more.
     pub fn leave(&mut self, number: u64) -> Option<T> {
         let at = self.waiting.iter().position(|one| one.number == number)?;
         Some(self.waiting.swap_remove(at).tell)
     }
 
-    /// The address has failed.
+    /// Moves the requests of an address that has failed behind all others.
     pub fn fail(&mut self, address: u64) {
         for one in self.waiting.iter_mut().filter(|one| one.flows.address == address) {
             one.has_failed = true;
@@ -136,8 +134,8 @@ impl<T> FairQueue<T> {
         self.tenants[place(flows.tenant)] = self.turns;
     }
 
-    /// Takes out the latest of those whose address has failed, or else the latest
-    /// of the address that has most in the line.
+    /// Removes the worst request. Requests whose address has failed are worse than others,
+    /// then those whose address has more requests waiting, then the later ones.
     fn crowd_out(&mut self, among: impl Fn(Flows) -> bool) -> Option<Waiting<T>> {
         let mut counts: HashMap<u64, usize> = HashMap::new();
         for one in &self.waiting {
@@ -166,7 +164,7 @@ mod tests {
         Flows { address, tenant }
     }
 
-    /// A line whose only turn is somebody's.
+    /// A queue whose only turn is taken.
     fn busy() -> Named {
         let mut line = FairQueue::new(1);
         assert_eq!(line.enter(flows(4000, 4000), false, ""), (Entered::Free, None));
@@ -247,7 +245,7 @@ mod tests {
             let full = |line: &mut Named, address, has_failed| {
                 line.enter(flows(address, tenant(room + 1)), has_failed, "comes")
             };
-            assert_eq!(full(&mut line, 1000, true), (Entered::Refused, None), "no better than the one there");
+            assert_eq!(full(&mut line, 1000, true), (Entered::Refused, None), "not better than the other");
             assert_eq!(full(&mut line, 1001, false).1, Some("failed"));
             let crowded_out = full(&mut line, 1002, false).1.expect("somebody of a crowd");
             assert!(crowded_out.starts_with("one"), "{crowded_out}");
