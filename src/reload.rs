@@ -1,10 +1,10 @@
-//! When rows are read again, and who swaps the snapshot.
+//! Reads rows again when they may have changed, and replaces the snapshot.
 //!
-//! One [`task`] decides. A load reads everything: at the start, by the timer, on
-//! SIGHUP, when an operator asks, and when nothing else can tell what has changed.
-//! What is asked for during a load is one more load after it. A poll reads what has
-//! changed, and goes on during a load. Both give what they read to the [`publisher`],
-//! which builds the next snapshot and swaps it in.
+//! One [`task`] decides when. A load reads all rows: at the start, by the timer, on
+//! SIGHUP, when an operator asks, and when a poll cannot say what has changed. Requests
+//! during a load lead to one more load after it. A poll reads only the changed rows, and
+//! may run during a load. Both pass their rows to the [`publisher`], which builds the next
+//! snapshot and puts it into use.
 
 mod cause;
 mod guard;

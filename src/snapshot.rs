@@ -1,9 +1,9 @@
-//! The immutable snapshot that requests are answered from: tenants, the credentials of
-//! their users, and rules indexed by subject.
+//! The immutable snapshot that answers requests: tenants, the credentials of their users, and
+//! rules indexed by subject.
 //!
-//! A [`Writer`] builds a snapshot from rows, and the next one from the rows that changed;
-//! both share what is the same. A request asks a snapshot two questions: who is it
-//! ([`Snapshot::authenticate`]), and what does it get ([`Snapshot::answer`]).
+//! A [`Writer`] builds a snapshot from rows, and the next snapshot from the rows that changed.
+//! Both share their equal parts. [`Snapshot::authenticate`] finds the user of a request, and
+//! [`Snapshot::answer`] returns the user's properties.
 
 mod decoys;
 mod equality;
@@ -37,19 +37,20 @@ use kind::SubjectKind;
 use names::StoredName;
 use trie::Trie;
 
-/// See the module. A copy is cheap and shares everything.
+/// All users and rules as they were at one moment. A copy is cheap and shares everything.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     comparison: Comparison,
     names: Trie<SharedEntry>,
-    /// The parameters of typed subjects that only the operator knows, as they are
-    /// compared, by number.
+    /// The folded names of typed subjects' parameters that only the operator knows, by
+    /// number.
     others: Arc<Vec<Folded>>,
     tenants: Trie<Arc<Tenant>>,
-    /// The rules that count in all tenants, as those of one more tenant, [`EVERYWHERE`].
+    /// The rules for all tenants. They are stored like a tenant's rules, under the number
+    /// [`EVERYWHERE`].
     everywhere: Arc<Tenant>,
-    /// The merged default rules of all tenants: where an answer starts in a tenant that has
-    /// few of its own.
+    /// The merged default rules for all tenants. If a tenant has few default rules of its
+    /// own, its answers start from these.
     base: Arc<RuleSet>,
     decoys: Decoys,
     decoy_key: decoys::DecoyKey,
@@ -62,12 +63,12 @@ pub struct Snapshot {
 pub struct Served {
     /// Counts the snapshots of this process, from 1.
     pub version: u64,
-    /// What requests are answered from.
+    /// The snapshot.
     pub snapshot: Arc<Snapshot>,
     /// How many rows are not used, for any reason.
     pub left_out: usize,
-    /// The newest id in the database's table of changes when the snapshot was read: the
-    /// same on all nodes. `None` without such a table.
+    /// The newest id in the database's table of changes when the snapshot was read. Ids are
+    /// the same on all nodes. `None` without such a table.
     pub cursor: Option<i64>,
 }
 
@@ -76,31 +77,31 @@ pub struct Served {
 pub struct Counts {
     /// Tenants that have at least one user.
     pub tenants: usize,
-    /// Users, also those whose password cannot be used.
+    /// Users, including users whose password cannot be used.
     pub users: usize,
     /// Rules in use.
     pub rules: usize,
-    /// Memory in bytes, without the allocator's own.
+    /// Memory in bytes, without the allocator's overhead.
     pub bytes: usize,
 }
 
 /// The number that stands for all tenants.
 const EVERYWHERE: u32 = 0;
-/// The name under which rules for everyone are kept.
+/// The name under which rules for everyone are stored.
 const DEFAULT: &[u8] = b"";
 
-/// A subject of a tenant and its rules. If a word is a user's name, its entry also has the
-/// credential.
+/// A subject of a tenant and its rules. If the subject is a word and a user's name, the entry
+/// also contains the credential.
 #[derive(Debug, Clone)]
 struct Entry {
     tenant: u32,
     kind: SubjectKind,
-    /// For a word that counts in all tenants: how many tenants have a user of that name.
-    /// Once it has reached the largest number it stays there, so that parameters do not
-    /// lead to the word even when these users are gone.
+    /// For a word in rules for all tenants: how many tenants have a user of that name. Once
+    /// this reaches the largest number, it stays there: to be safe, the word then counts as a
+    /// user's name even after these users are gone.
     namesakes: u16,
     name: StoredName,
-    /// Users of this name, sorted by id. Only the first is used.
+    /// Users of this name, sorted by id. Only the first one is used.
     users: SmallVec<[UserEntry; 1]>,
     rules: Rules,
 }
@@ -109,7 +110,7 @@ struct Entry {
 type SharedEntry = triomphe::Arc<Entry>;
 
 impl Entry {
-    /// Whether a word is a user's name, so that no parameter leads to it.
+    /// Whether a word is a user's name. Then its rules do not match other parameters.
     fn is_user(&self) -> bool {
         !self.users.is_empty() || self.namesakes > 0
     }
@@ -128,30 +129,30 @@ struct UserEntry {
 #[derive(Debug, Clone, Default)]
 struct Tenant {
     number: u32,
-    /// The domain, as it is compared.
+    /// The folded domain.
     name: StoredName,
     users: usize,
     /// How many rules it has, by kind of subject.
     subjects: Subjects,
     /// Its rules for everyone, if it has any.
     default: Option<SharedEntry>,
-    /// Its default rules merged with those of all tenants. `None` if it has few: then each
-    /// request merges them into the snapshot's.
+    /// Its default rules, merged with the default rules for all tenants. `None` if it has
+    /// few: then each request merges them.
     base: Option<Arc<RuleSet>>,
     decoys: Decoys,
 }
 
-/// How many rules of a tenant have which kind of subject, so that a request does not look
-/// for what cannot be there.
+/// How many rules a tenant has for each kind of subject, so that a request does not search
+/// for kinds that the tenant does not use.
 #[derive(Debug, Clone, Default)]
 struct Subjects {
-    /// All of them.
+    /// All rules.
     all: usize,
-    /// Those for everyone.
+    /// Rules for everyone.
     default: usize,
-    /// Those of words that are not users' names and that clients may send as a parameter.
+    /// Rules for words that are not users' names and that clients may send as a parameter.
     open: usize,
-    /// Those of `param=value`, by parameter.
+    /// Rules for `param=value`, by parameter.
     typed: Vec<(SubjectKind, usize)>,
 }
 
@@ -163,12 +164,12 @@ impl Subjects {
 }
 
 impl Snapshot {
-    /// Brings a name into the form in which it is compared.
+    /// Folds a name: equal names become equal bytes.
     pub fn fold(&self, name: &str) -> Folded {
         self.comparison.fold(name)
     }
 
-    /// Whether a folded domain is a tenant's.
+    /// Whether there is a tenant with this folded domain.
     pub fn has_tenant(&self, domain: &Folded) -> bool {
         self.tenant(domain).is_some()
     }
@@ -184,8 +185,8 @@ impl Snapshot {
         self.counts
     }
 
-    /// [`sent_for`] of a word as it is compared. A word with a dot counts as a domain only
-    /// if a tenant has it.
+    /// Like [`sent_for`], for a folded word. A word with a dot counts as a domain only if
+    /// there is a tenant with this domain.
     fn sent_for(&self, word: &[u8]) -> Option<Known> {
         let known = sent_for(word)?;
         (known != Known::Domain || self.tenant(word).is_some()).then_some(known)

@@ -1,5 +1,6 @@
-//! Where users and rules come from: one trait, one file a database. Loading, polling,
-//! editing and setting up are written once, over the small interface in [`backend`].
+//! The database that users and rules come from: the trait [`Source`], and one file for each
+//! kind of database. Loading, polling, editing and setting up are written once, on top of
+//! the small interface in [`backend`].
 
 mod backend;
 mod cursor;
@@ -31,16 +32,16 @@ pub use query::Queries;
 pub use schema::default_properties;
 pub use sqlite::{foreign_sqlite, sqlite};
 
-/// Which rows are read.
+/// Which rows to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
-    /// None.
+    /// No rows.
     None,
-    /// Those of both tables.
+    /// All rows of both tables.
     All,
-    /// Those of one table.
+    /// All rows of one table.
     Of(Table),
-    /// One, by its id; if the table is the operator's own query, all of it.
+    /// The row with this id. If the operator's own query replaces the table, all its rows.
     One(Table, i64),
 }
 
@@ -49,12 +50,12 @@ pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A database of users and rules.
 pub trait Source: Send + Sync {
-    /// What it is, for the log: never a secret.
+    /// The name for the log. It contains no secret.
     fn name(&self) -> String;
 
-    /// Sends rows, all as of one moment. Returns the place in the changes
-    /// that it was, if it is wanted; `None` if none are noted there, as in the
-    /// original's schema.
+    /// Sends rows, all as they were at one moment. If `wants_cursor`, returns the position
+    /// in the table of changes at that moment, or `None` if there is no such table, as in
+    /// the original's schema.
     fn load(
         &self,
         which: Which,
@@ -62,61 +63,58 @@ pub trait Source: Send + Sync {
         wants_cursor: bool,
     ) -> Boxed<'_, Result<Option<Cursor>, SourceError>>;
 
-    /// What changed since `cursor`, as of one moment. Without one, it only
-    /// finds out whether the source can be reached.
+    /// The rows that changed since `cursor`, as they are at one moment. Without a cursor, it
+    /// only finds out whether the source can be reached.
     fn changes<'s>(&'s self, cursor: Option<&'s Cursor>) -> Boxed<'s, Result<Changes, SourceError>>;
 
-    /// Removes what was noted of changes more than a day ago, by the
-    /// database's clock. Returns how many lines that was.
+    /// Removes lines of the table of changes that are older than a day by the database's
+    /// clock. Returns how many lines were removed.
     fn prune(&self) -> Boxed<'_, Result<u64, SourceError>>;
 
-    /// The files whose change is a change of the source.
+    /// The files to watch: if one of them changes, the source may have changed.
     fn files(&self) -> Vec<PathBuf>;
 
-    /// Finds out whether rows of a table can be edited at all, without asking
-    /// the database.
+    /// Checks that rows of a table can be edited at all, without asking the database.
     ///
     /// # Errors
     /// [`SourceError::OwnQuery`]
     fn editable(&self, table: Table) -> Result<(), SourceError>;
 
-    /// Reads, and makes edits, all of them or none, in one transaction. Until it
-    /// is over, others that edit in this way wait.
+    /// Reads rows and makes edits in one transaction: all edits or none. Other calls of this
+    /// function, also in other processes, wait until it has finished.
     fn edit(&self, transaction: Transaction) -> Boxed<'_, Result<(), SourceError>>;
 
-    /// Makes or upgrades tables and keeps what is in them. Doing it again does
-    /// nothing. Returns what was done, a line each.
+    /// Creates or upgrades the tables, and keeps their rows. Repeating it does nothing.
+    /// Returns a line for each thing that was done.
     fn setup(&self) -> Boxed<'_, Result<Vec<String>, SourceError>>;
 }
 
-/// What [`Source::changes`] found.
+/// The result of [`Source::changes`].
 #[derive(Debug)]
 pub enum Changes {
-    /// These, and where to go on.
+    /// These rows have changed.
     Rows {
-        /// What became of each row that changed.
+        /// The change of each row.
         changes: Vec<Change>,
-        /// Where the next poll begins; `None` if there was no place to begin
-        /// this one.
+        /// Where the next poll begins. `None` if this poll had no cursor either.
         cursor: Option<Cursor>,
-        /// Whether the connection is a new one: what answers there may be
-        /// another server.
+        /// Whether the poll had to connect again, perhaps to another server.
         is_reconnected: bool,
     },
-    /// It cannot be said row by row: everything must be loaded.
+    /// The changed rows are not known, so everything must be loaded.
     Unknown(UnknownChanges),
 }
 
 /// Why a poll cannot say which rows have changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnknownChanges {
-    /// The file of the database is another one.
+    /// The file of the database was replaced.
     OtherFile,
     /// More rows have changed than a poll reads.
     Many,
-    /// The line that was read last is not there any more.
+    /// The line of changes that was read last no longer exists.
     Other,
-    /// A table has changed that a query of the operator's may read.
+    /// A table has changed that the operator's own query may read.
     OwnQuery,
 }
 

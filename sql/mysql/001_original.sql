@@ -1,6 +1,6 @@
--- The tables of JitsiProvS 0.10, for a database that has none yet. Only the
--- subject is longer, for typed ones; 191 characters are what any row format of
--- InnoDB can index. Tables that are there are left as they are.
+-- The tables of JitsiProvS 0.10, for a database that does not have them yet. Existing
+-- tables stay as they are. Only the subject is longer here, because typed subjects need
+-- more space. Every row format of InnoDB can index 191 characters.
 CREATE TABLE IF NOT EXISTS user_auth (
   id INT PRIMARY KEY AUTO_INCREMENT,
   username TEXT,

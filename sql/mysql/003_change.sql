@@ -1,4 +1,4 @@
--- Every edit of users and rules, with whatever tool, leaves a line here.
+-- Every edit of users and rules, with any tool, adds a line here.
 CREATE TABLE IF NOT EXISTS jitsiprovs_change (
   id BIGINT PRIMARY KEY AUTO_INCREMENT,
   changed_table VARCHAR(32) NOT NULL,

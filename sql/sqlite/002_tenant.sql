@@ -1,4 +1,4 @@
--- Rules of one tenant. NULL or empty: of all tenants, as in the original.
+-- The tenant of a rule. NULL or empty: the rule is for all tenants, as in the original.
 ALTER TABLE jitsi_property ADD COLUMN domain TEXT DEFAULT NULL;
 
 -- For the operator's own queries; the server reads whole tables.

@@ -1,4 +1,4 @@
-//! Why everything is loaded, or why there is a new snapshot.
+//! The causes of loads, polls and new snapshots.
 
 use crate::source::UnknownChanges;
 
@@ -11,7 +11,7 @@ pub enum Cause {
     Timer,
     /// SIGHUP.
     Hangup,
-    /// A second SIGHUP, which confirms the loss that was reported.
+    /// A second SIGHUP, which confirms that the reported loss is intended.
     ConfirmedLoss,
     /// An operator asked over HTTP.
     Admin,
@@ -19,19 +19,19 @@ pub enum Cause {
     Poll,
     /// A file of the source has changed.
     File,
-    /// The load before has failed.
+    /// The previous load has failed.
     Retry,
     /// A poll cannot say what has changed, for this reason.
     Unknown(UnknownChanges),
-    /// A poll had to connect again: another server may be answering.
+    /// A poll had to connect again, perhaps to another server.
     NewConnection,
     /// A poll could read the source again.
     DatabaseBack,
-    /// The place in the table of changes was lost during a load.
+    /// During a load, the position in the table of changes was lost.
     PlaceLost,
-    /// A defect of this program stopped the one that writes snapshots.
+    /// A defect of this program stopped the code that writes snapshots.
     Defect,
-    /// A start without the source.
+    /// The server started from the state file, because it could not read the source.
     StateFile,
 }
 
@@ -60,7 +60,7 @@ impl Cause {
         }
     }
 
-    /// The label for metrics. Rare causes share one.
+    /// The label for metrics. Rare causes share one label.
     pub fn label(self) -> &'static str {
         match self {
             Cause::Start | Cause::Timer | Cause::Poll | Cause::File | Cause::Retry | Cause::Admin => {

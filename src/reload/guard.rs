@@ -1,18 +1,18 @@
-//! Holds back a snapshot that would lose too much.
+//! Holds back a snapshot that has lost too many users or rules.
 
 use crate::snapshot::Counts;
 
-/// How much a snapshot may lose against the one before (`--max-shrink`).
+/// How many users or rules a new snapshot may lack that the old one has (`--max-shrink`).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Guard {
-    /// In percent, of the users or of the rules. 100 allows everything.
+    /// In percent of the users or of the rules. 100 allows any loss.
     pub max_shrink: u8,
 }
 
-/// A loss of fewer users or rules than this is always allowed.
+/// Losing fewer users or rules than this is always allowed.
 const FEW: usize = 20;
 
-/// What a snapshot that is held back would lose.
+/// The loss because of which a snapshot is held back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Shrunk {
     /// `users` or `rules`

@@ -1,4 +1,4 @@
-//! The way in for requests and operators: how things are, and "reload now".
+//! How requests and operators ask for the node's status or for a reload.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,16 +10,16 @@ use super::status::{NodeStatus, Status};
 use crate::core::model::Table;
 use crate::snapshot::Served;
 
-/// What a load that was asked for came to.
+/// The result of a load.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReloadOutcome {
-    /// There is a new snapshot, of this version.
+    /// A new snapshot with this version is in use.
     Swapped(u64),
-    /// The snapshot in use is what the source says.
+    /// The snapshot in use already agrees with the source.
     Unchanged,
-    /// The new snapshot would lose too much.
+    /// The new snapshot would lose too many users or rules.
     HeldBack,
-    /// The source could not be read: why.
+    /// The source could not be read, for this reason.
     Failed(String),
 }
 
@@ -38,10 +38,10 @@ impl ReloadOutcome {
     }
 }
 
-/// Somebody who asked for a load, and waits for what it comes to.
+/// Receives the result of a load for somebody who asked for one.
 pub(super) type Asker = oneshot::Sender<ReloadOutcome>;
 
-/// Asks the task that reloads. See the module.
+/// Asks the task that reloads.
 #[derive(Clone)]
 pub struct Handle {
     pub(super) status: watch::Receiver<Status>,
@@ -51,27 +51,27 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Whether the newest snapshot is what the source says, or was so less than
-    /// `--stale-after` ago. If not, a user may be new to it, or a password changed.
+    /// Whether the newest snapshot agrees with the source, or did less than `--stale-after`
+    /// ago. If not, it may lack a new user or a changed password.
     pub fn is_current(&self) -> bool {
         self.status.borrow().is_current(self.stale_after)
     }
 
-    /// How the node is that serves `served`; its digest is left empty. `is_ending`
-    /// once it takes no more requests.
+    /// The status of this node, which serves `served`. The digest is left empty.
+    /// `is_ending` says whether the node takes no more requests.
     pub fn node_status(&self, served: Option<&Served>, is_ending: bool) -> NodeStatus {
         NodeStatus::new(&self.status.borrow(), served, is_ending)
     }
 
-    /// The next `most` rows of a table after the row `id`, as they were read last:
-    /// see [`Writer::contents`](crate::snapshot::Writer::contents). Waits while a
-    /// load writes a snapshot.
+    /// At most `most` rows of a table with ids above `id`, as they were read last: see
+    /// [`Writer::contents`](crate::snapshot::Writer::contents). Waits while a load writes
+    /// a snapshot.
     pub async fn contents(&self, table: Table, id: i64, most: usize) -> Vec<(i64, u64)> {
         let publisher = self.publisher.clone();
         tokio::task::spawn_blocking(move || publisher.contents(table, id, most)).await.unwrap_or_default()
     }
 
-    /// Loads everything, and waits for what it comes to.
+    /// Loads everything, and waits for the result.
     pub async fn ask(&self) -> ReloadOutcome {
         let ended = || ReloadOutcome::Failed("the server is about to end".into());
         let (asker, verdict) = oneshot::channel();

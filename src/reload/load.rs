@@ -1,4 +1,4 @@
-//! One load of everything, on its way.
+//! A load of all rows.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use super::reader::Reader;
 use crate::core::model::Table;
 use crate::source::{Cursor, Source, SourceError, Which};
 
-/// How many batches a source may be ahead of the publisher: both work at the same
-/// time, and what is read ahead stays small.
+/// How many batches of rows the source may read ahead, so that reading and publishing
+/// overlap, and the rows in between need little memory.
 const BATCHES_AHEAD: usize = 64;
 
 /// Why there is no new snapshot.
@@ -34,38 +34,38 @@ pub enum LoadError {
 }
 
 impl LoadError {
-    /// Whether the load was stopped, since another is to begin.
+    /// Whether the load was stopped because another one is to begin.
     pub(super) fn is_stopped(&self) -> bool {
         matches!(self, LoadError::Source(SourceError::Cancelled))
     }
 
-    /// Whether the source is out of reach, so that a sign of life is worth another
-    /// load.
+    /// Whether the source cannot be reached. Then another load is worth trying as soon as
+    /// the source answers.
     pub(super) fn is_unreachable(&self) -> bool {
         matches!(self, LoadError::Source(error) if error.is_unreachable())
     }
 }
 
-/// What a load came to, and the place in the changes if it was to find that out.
+/// The result of a load, and the position in the table of changes if that was wanted.
 pub(super) type Loaded = Result<(Option<Cursor>, DraftOutcome), LoadError>;
 
-/// A load on its way.
+/// A load that is running.
 pub(super) struct Loading {
     pub cause: Cause,
     pub begun: Instant,
     /// Whether it also finds out where polls may begin.
     pub wants_cursor: bool,
-    /// Rows that polls have brought in since.
+    /// Rows that polls have read since the load began.
     pub announced: HashSet<(Table, i64)>,
     task: JoinHandle<Loaded>,
-    /// How many batches have come.
+    /// How many batches have arrived.
     progress: Arc<AtomicU64>,
     stop: Arc<Notify>,
 }
 
 impl Loading {
-    /// Begins a load. The receiver resolves when the first rows have come; it fails
-    /// if none will come.
+    /// Begins a load. The receiver resolves when the first rows have arrived. It fails if
+    /// none will arrive.
     pub fn begin(
         reader: &Reader,
         source: Arc<dyn Source>,
@@ -90,12 +90,12 @@ impl Loading {
                 loaded = source.load(Which::All, sender, wants_cursor) => loaded,
                 () = stopped.notified() => Err(SourceError::Cancelled),
             };
-            // The publisher uses the rows only if all have come.
+            // The publisher uses the rows only if all have arrived.
             match &loaded {
                 Ok(cursor) => drop(done.send(wants_cursor.then(|| cursor.as_ref().map(Cursor::id)))),
                 Err(_) => drop(done),
             }
-            // If the publisher fails, the source has nobody to send to, and ends too.
+            // If the publisher fails, the channel closes, and the source ends too.
             let outcome = writing.await.map_err(|_| LoadError::Build)?;
             Ok((loaded?, outcome))
         });
@@ -103,18 +103,18 @@ impl Loading {
         (Loading { cause, begun, wants_cursor, announced, task, progress, stop }, has_begun)
     }
 
-    /// How many batches have come.
+    /// How many batches have arrived.
     pub fn progress(&self) -> u64 {
         self.progress.load(Ordering::Relaxed)
     }
 
-    /// Ends it with [`SourceError::Cancelled`].
+    /// Ends the load with [`SourceError::Cancelled`].
     pub fn stop(&self) {
         self.stop.notify_one();
     }
 }
 
-/// Waits for the load on its way; for ever if there is none.
+/// Waits until the running load ends. Never returns if none is running.
 pub(super) async fn finished(loading: &mut Option<Loading>) -> Loaded {
     match loading {
         Some(loading) => (&mut loading.task).await.unwrap_or(Err(LoadError::Build)),

@@ -1,4 +1,4 @@
-//! One poll on its way: what has changed, read and brought in.
+//! A poll: reads the changed rows and publishes them.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,40 +14,40 @@ use super::reader::Reader;
 use crate::core::model::{Change, Table};
 use crate::source::{Changes, Cursor, Source};
 
-/// What a poll came to.
+/// The result of a poll.
 pub(super) enum Polled {
-    /// It cannot tell what has changed: everything must be loaded.
+    /// The source cannot say what has changed, so everything must be loaded.
     Unknown(Cause),
-    /// It was told what has changed.
+    /// The source said what has changed.
     Changed(Changed),
 }
 
-/// What a poll was told.
+/// What the source said to a poll.
 pub(super) struct Changed {
     /// The rows that have changed.
     pub rows: HashSet<(Table, i64)>,
-    /// Where the next poll begins; `None` if this one had no place to begin.
+    /// Where the next poll begins. `None` if this poll had no position either.
     pub cursor: Option<Cursor>,
-    /// Whether the connection is a new one.
+    /// Whether the poll had to connect again.
     pub is_reconnected: bool,
-    /// What became of the changes.
+    /// Whether the changes are in use.
     pub outcome: DraftOutcome,
 }
 
-/// A poll on its way.
+/// A poll that is running.
 pub(super) struct Polling {
     pub cause: Cause,
     pub begun: Instant,
-    /// Whether it began at a place in the changes. If not, it only finds out whether
-    /// the source can be reached.
+    /// Whether it began at a position in the table of changes. If not, it only finds out
+    /// whether the source can be reached.
     pub has_place: bool,
-    /// Whether a load has found another place since. Then a failure is no news, but
-    /// rows that were brought in may be older than those of the load.
+    /// Whether a load has found a newer position since the poll began. Then a failure of
+    /// the poll no longer matters, and its rows may be older than those of the load.
     pub is_overtaken: bool,
-    /// Whether a file has changed: if no row has, the writer may not have committed
-    /// yet, and the file must be looked at again.
+    /// Whether another poll must follow if this one finds no changed row: it began because
+    /// a file has changed, and the writer may not have committed yet.
     pub looks_again: bool,
-    /// Rows that a load found changed, and that this poll must find too.
+    /// Rows that a load found changed. This poll must find them too.
     pub unannounced: Vec<(Table, i64)>,
     task: JoinHandle<Result<Polled, LoadError>>,
 }
@@ -76,7 +76,7 @@ impl Polling {
     }
 }
 
-/// Waits for the poll on its way; for ever if there is none.
+/// Waits until the running poll ends. Never returns if none is running.
 pub(super) async fn finished(polling: &mut Option<Polling>) -> Result<Polled, LoadError> {
     match polling {
         Some(polling) => (&mut polling.task).await.unwrap_or(Err(LoadError::Build)),

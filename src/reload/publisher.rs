@@ -1,6 +1,6 @@
-//! Where snapshots are written and handed over: the one place that swaps.
+//! Writes snapshots. Only this module replaces the snapshot in use.
 //!
-//! Everything here blocks, and runs on threads where that is allowed.
+//! All functions here block, so they run on blocking threads.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,11 +15,11 @@ use crate::reload::guard::{Guard, Shrunk};
 use crate::reload::state_file::{self, StateWriter};
 use crate::snapshot::{ChangeSummary, Counts, Draft, Problems, Served, Snapshot, Writer};
 
-/// A load that finds more news than these is written row by row as it comes,
-/// rather than kept until the end.
+/// How many new or changed rows of a load are collected before the draft begins. The rest
+/// go into the draft as they arrive.
 const NEWS: usize = 50_000;
 
-/// See the module.
+/// Writes snapshots and puts them into use.
 pub(super) struct Publisher {
     current: Arc<ArcSwapOption<Served>>,
     options: Conventions,
@@ -29,42 +29,43 @@ pub(super) struct Publisher {
 struct Inner {
     writer: Writer,
     state_writer: Option<StateWriter>,
-    /// Counts how often the writer had to begin anew.
+    /// How often the writer had to start again from nothing.
     epoch: u64,
-    /// Counts swaps.
+    /// The version of the snapshot in use, counted from 1.
     version: u64,
-    /// As of which line of changes the next snapshot is.
+    /// The newest line of changes that the writer knows of.
     cursor: Option<i64>,
 }
 
-/// What the next snapshot will be known by.
+/// The version and the position in the table of changes of the next snapshot.
 struct Revision<'a> {
-    /// Of the one before.
+    /// The version of the current snapshot, to be counted up.
     version: &'a mut u64,
-    /// Of the one before.
+    /// The position of the current snapshot, to be set to `next`.
     cursor: &'a mut Option<i64>,
+    /// The position of the next snapshot.
     next: Option<i64>,
 }
 
-/// What became of a draft.
+/// The result of a draft.
 pub(super) enum DraftOutcome {
-    /// It changed nothing, so nothing was swapped.
+    /// It changed nothing, so the old snapshot stays in use.
     Unchanged,
     /// It is in use.
     Swapped(Box<Swapped>),
-    /// It would lose too much.
+    /// It would lose too many users or rules.
     HeldBack(Shrunk),
-    /// The source did not send all.
+    /// It cannot be used: the source did not send all rows, or the writer had to start again.
     Abandoned,
 }
 
-/// A swap, as it will be reported.
+/// A new snapshot in use, for the report.
 pub(super) struct Swapped {
     pub version: u64,
     pub counts: Counts,
     pub summary: ChangeSummary,
     pub problems: Problems,
-    /// Rows that are not in use, whatever the reason.
+    /// How many rows are not used, for any reason.
     pub left_out: usize,
     /// Some of the rows that changed.
     pub changed: Vec<(Table, i64)>,
@@ -72,7 +73,7 @@ pub(super) struct Swapped {
     pub old: Option<Arc<Served>>,
 }
 
-/// Changed rows that are kept for the report.
+/// How many changed rows are kept for the report.
 const SAMPLE: usize = 1000;
 
 impl Publisher {
@@ -86,9 +87,8 @@ impl Publisher {
         self.current.clone()
     }
 
-    /// A load is about to begin: what is brought in by others from now on takes
-    /// precedence over what it reads. Returns what it must give to
-    /// [`Publisher::load`].
+    /// Notes that a load begins. Changes that polls publish from now on take precedence
+    /// over the rows of the load. Returns the epoch, for [`Publisher::load`].
     pub fn begin_load(&self) -> u64 {
         let mut inner = self.open();
         inner.writer.begin_load();
@@ -96,8 +96,8 @@ impl Publisher {
         inner.epoch
     }
 
-    /// A defect that stopped a writer half-way must not spoil the next
-    /// snapshot: then everything is written from the beginning.
+    /// Locks the writer. If a defect stopped it half-way, starts again with an empty writer,
+    /// so that the defect does not spoil the next snapshot.
     fn open(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(|poisoned| {
             let mut inner = poisoned.into_inner();
@@ -109,7 +109,7 @@ impl Publisher {
         })
     }
 
-    /// Brings in some changes, which are those up to the line `cursor`.
+    /// Publishes some changes: all up to the line `cursor` of the table of changes.
     pub fn update(&self, changes: Vec<Change>, cursor: Option<i64>, guard: Guard) -> DraftOutcome {
         let mut inner = self.open();
         let Inner { writer, state_writer, version, cursor: place, .. } = &mut *inner;
@@ -118,7 +118,7 @@ impl Publisher {
             counts.users + counts.rules > 0
         };
         if writer.rows() == 0 && self.current.load().as_ref().is_some_and(has_rows) {
-            // It began anew, and knows nothing of what is in use.
+            // The writer was replaced, and does not know the rows in use.
             return DraftOutcome::Abandoned;
         }
         let mut draft = writer.draft();
@@ -140,8 +140,8 @@ impl Publisher {
         self.finish(draft, state_writer, revision, changed, guard, false)
     }
 
-    /// Brings in what the state file holds. Says whether its end is torn off.
-    /// `None` if the source was faster.
+    /// Publishes the rows of the state file. Returns whether the end of the file is torn
+    /// off, or `None` if rows of the source were published first.
     pub fn restore(
         &self,
         path: &Path,
@@ -157,15 +157,15 @@ impl Publisher {
             state_file::read(path, source, |change| draft.apply(change))?;
         let (summary, rows) = (draft.summary(), draft.rows());
         let (snapshot, problems) = draft.commit();
-        // A load may have begun, and knows better than the file.
+        // A load may have begun. Its rows are newer than those of the file.
         writer.begin_load();
         let revision = Revision { version, cursor, next };
         Ok(Some((self.swap(revision, snapshot, rows, summary, problems, Vec::new()), is_torn)))
     }
 
-    /// Brings in all rows of a load, which is complete if `done` says so; if it
-    /// has found out its place in the changes, `done` says that too. Tells
-    /// `begun` when the first rows are there.
+    /// Publishes all rows of a load. The load is complete when `done` resolves, with the
+    /// load's position in the table of changes if the load looked for it. Resolves `begun`
+    /// when the first rows have arrived.
     pub fn load(
         &self,
         epoch: u64,
@@ -181,7 +181,7 @@ impl Publisher {
         }
         let is_first = self.open().writer.rows() == 0;
         let mut news = Vec::new();
-        // Others may bring in changes meanwhile.
+        // The lock is released between batches, so that polls can publish changes.
         while !is_first && news.len() < NEWS {
             let Some(batch) = next.take() else { break };
             progress.fetch_add(1, Ordering::Relaxed);
@@ -243,7 +243,7 @@ impl Publisher {
                 .filter(|state_writer| !state_writer.is_anew())
                 .for_each(|state_writer| state_writer.gone(table, id));
         });
-        // Polls may be ahead of what it read, and win.
+        // Without a position of its own, the load keeps the one that polls have reached.
         let next = found.unwrap_or(*cursor);
         self.finish(draft, state_writer, Revision { version, cursor, next }, changed, guard, true)
     }
@@ -277,7 +277,7 @@ impl Publisher {
         if let Some(served) = served.filter(|_| summary.is_empty()) {
             *revision.cursor = revision.next;
             if served.cursor != revision.next {
-                // The same snapshot is what the source says now, too.
+                // The snapshot also agrees with the newer position in the changes.
                 let (version, snapshot, left_out) =
                     (served.version, served.snapshot.clone(), served.left_out);
                 self.current.store(Some(Arc::new(Served {
@@ -292,7 +292,7 @@ impl Publisher {
         DraftOutcome::Swapped(Box::new(self.swap(revision, snapshot, rows, summary, problems, changed)))
     }
 
-    /// Puts a snapshot into use that was made of `rows` rows.
+    /// Puts a snapshot of `rows` rows into use.
     fn swap(
         &self,
         Revision { version, cursor, next }: Revision<'_>,
@@ -311,17 +311,17 @@ impl Publisher {
         Swapped { version: *version, counts, summary, problems, left_out, changed, old }
     }
 
-    /// Whether the state file can be brought up to date by a load alone.
+    /// Whether only a load can bring the state file up to date.
     pub fn wants_load(&self) -> bool {
         self.open().state_writer.as_ref().is_some_and(StateWriter::wants_load)
     }
 
-    /// See [`Writer::contents`].
+    /// [`Writer::contents`]
     pub fn contents(&self, table: Table, id: i64, most: usize) -> Vec<(i64, u64)> {
         self.open().writer.contents(table, id, most)
     }
 
-    /// Takes the state_writer away, to close it.
+    /// Returns the writer of the state file, to be closed.
     pub fn close(&self) -> Option<StateWriter> {
         self.open().state_writer.take()
     }

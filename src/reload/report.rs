@@ -1,4 +1,4 @@
-//! What the log says of a new snapshot.
+//! Logs a new snapshot.
 
 use tokio::time::Instant;
 
@@ -6,10 +6,10 @@ use super::cause::Cause;
 use super::publisher::Swapped;
 use crate::source::Cursor;
 
-/// How many bad rows a load names in the log; the rest are counted.
+/// How many bad rows are named in the log. The rest are only counted.
 const PROBLEMS_SHOWN: usize = 20;
 
-/// Logs that a snapshot is in use, and which rows are bad.
+/// Logs that a new snapshot is in use, and names its bad rows.
 pub(super) fn swapped(cause: Cause, begun: Instant, cursor: Option<&Cursor>, swapped: &Swapped) {
     let Swapped { version, counts, summary, problems, left_out, .. } = swapped;
     for problem in problems.first.iter().take(PROBLEMS_SHOWN) {

@@ -1,5 +1,5 @@
-//! When to do what next: jitter, so that nodes do not meet at the database, and
-//! patience with one that is down.
+//! When to load or poll next. Times vary at random, so that the nodes do not all ask the
+//! database at once. While the database is down, the time between attempts grows.
 
 use std::time::Duration;
 
@@ -8,11 +8,10 @@ use tokio::time::Instant;
 
 /// The longest time between two attempts to load.
 const CAP: Duration = Duration::from_secs(30);
-/// How often a source that cannot be reached is asked for a sign of life, which
-/// costs it next to nothing.
+/// How often a source that cannot be reached is asked whether it is back. Asking is cheap.
 const PROBE: Duration = Duration::from_secs(2);
 
-/// A moment somewhat before `interval` has passed.
+/// A random moment between 80 % and 100 % of `interval` from now.
 pub(super) fn after(interval: Duration) -> Instant {
     Instant::now() + interval.mul_f64(0.8 + 0.2 * fastrand::f64())
 }
@@ -22,7 +21,7 @@ pub(super) fn probe() -> Instant {
     after(PROBE)
 }
 
-/// Longer and longer times between attempts.
+/// The times between attempts, which grow.
 #[derive(Debug)]
 pub(super) struct Backoff(ExponentialBackoff);
 

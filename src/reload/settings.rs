@@ -8,19 +8,19 @@ use crate::source::SourceError;
 /// When and how to reload.
 #[derive(Debug, Clone)]
 pub struct ReloadSettings {
-    /// `--reload-interval`: everything is loaded this often; `None` for never.
+    /// `--reload-interval`: how often everything is loaded. `None` for never.
     pub reload_interval: Option<Duration>,
-    /// `--poll-interval`: changes are looked for this often; `None` for never.
+    /// `--poll-interval`: how often the source is asked for changes. `None` for never.
     pub poll_interval: Option<Duration>,
     /// `--max-shrink`, in percent; 100 with `--allow-shrink`.
     pub max_shrink: u8,
     /// `--state-file`
     pub state_file: Option<PathBuf>,
-    /// `--stale-after`: once the source has been out of reach for this long, a
-    /// sign-in that fails may be due to that.
+    /// `--stale-after`: if the source cannot be read for longer than this, a sign-in may
+    /// fail only because the snapshot is out of date.
     pub stale_after: Duration,
-    /// Adds to the message of an error of the source which option to check: the source
-    /// does not know the options it was made from.
+    /// Returns which option to check, to be added to an error of the source. The source
+    /// does not know the options that it was created from.
     pub advice: fn(&SourceError) -> String,
 }
 

@@ -1,19 +1,20 @@
-//! The last good rows on disk (`--state-file`), for a start without a database.
+//! The rows that were served last, on disk (`--state-file`), for a start without the
+//! database.
 //!
-//! The file is a log: all rows of one load and what changed meanwhile, a mark
-//! that these are all, then what each later snapshot changed; mark and changes
-//! say as of which line of the source's table of changes they are. A load writes
-//! the log anew, with another name, when there is none yet, when it has grown to
-//! twice its size, or when something was lost; then it is moved into place as a
-//! whole.
+//! The file is a log. It begins with all rows of one load, the changes that polls found
+//! during that load, and a mark that the rows are complete. The changes of each later
+//! snapshot follow. The mark and the changes contain the position in the source's table of
+//! changes. A load writes a new log under another name if there is none yet, if the log
+//! has grown to twice its size, or if it lacks something. The complete new log is then
+//! renamed into place.
 //!
-//! A crash may tear off the end of the log: that costs the latest changes, and
-//! what is left is a state that was served. Any other damage makes all of it
-//! useless: a user whose row is missing would be refused, and clients forget
-//! passwords that are refused. [`format`] tells one from the other.
+//! If a crash tears off the end of the log, only the latest changes are lost, and the rest
+//! is a state that was served. After any other damage the whole file is unusable: a user
+//! whose row is missing would be refused, and clients forget passwords that are refused.
+//! [`format`] detects which of the two has happened.
 //!
-//! All writing is done by a thread of its own: a slow or full disk delays no
-//! reload, and is reported.
+//! A separate thread does all writing. So a slow or full disk does not delay reloads; it is
+//! reported.
 
 mod disk;
 mod format;
@@ -30,20 +31,20 @@ use format::{Bad, NextPart, Opener};
 
 pub use writer::StateWriter;
 
-/// Rows are written in stretches of about so many bytes.
+/// Rows are written in stretches of about this many bytes.
 const STRETCH: usize = 1 << 20;
-/// Stretches between the thread that reads and the one that uses them.
+/// How many stretches may wait between the thread that reads and the one that uses them.
 const AHEAD: usize = 2;
 
-/// What a stretch is.
+/// What a stretch contains: its first byte.
 const ROWS: u8 = 0;
 const COMPLETE: u8 = 1;
 const CHANGES: u8 = 2;
 
-/// Why a state file is of no use.
+/// Why a state file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateFileError {
-    /// There is none, or it cannot be read.
+    /// It does not exist, or it cannot be read.
     #[error("cannot read the state file {} ({why}): check --state-file and the file's permissions", .path.display())]
     Unreadable {
         /// `--state-file`
@@ -51,32 +52,32 @@ pub enum StateFileError {
         /// What the system says.
         why: io::Error,
     },
-    /// It is something else, and nobody's to overwrite.
+    /// It is not a state file, so it must not be overwritten.
     #[error(
         "{} is no state file of jitsiprovs: it is left alone; give --state-file another name, or remove \
          the file", .0.display()
     )]
     Foreign(PathBuf),
-    /// It is of another version of this program.
+    /// Another version of this program wrote it.
     #[error(
-        "the state file {} is of another version: it is ignored, and written anew after the next load",
+        "the state file {} is of another version: it is ignored, and written again after the next load",
         .0.display()
     )]
     OtherVersion(PathBuf),
     /// It belongs to another database.
     #[error(
-        "the state file {} is of {of}, which is not the one in use: it is ignored, and written anew \
-         after the next load", .path.display()
+        "the state file {} is of {of}, which is not the database in use: it is ignored, and written \
+         again after the next load", .path.display()
     )]
     OtherSource {
         /// `--state-file`
         path: PathBuf,
-        /// The database it is of.
+        /// The database that it belongs to.
         of: String,
     },
-    /// Its checksums do not agree with what is in it.
+    /// Its contents do not agree with its checksums.
     #[error(
-        "the state file {} is damaged: nothing of it is used, and it is written anew after the next full \
+        "the state file {} is damaged: nothing of it is used, and it is written again after the next full \
          load; if that happens again, check the disk that it is on", .0.display()
     )]
     Damaged(PathBuf),
@@ -85,20 +86,19 @@ pub enum StateFileError {
 /// How a state file ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct End {
-    /// Whether the end of it is torn off, which costs no more than the latest
-    /// changes.
+    /// Whether its end is torn off. Then only the latest changes are missing.
     pub is_torn: bool,
-    /// As of which line of the source's table of changes it is.
+    /// The newest line of the source's table of changes that it contains.
     pub cursor: Option<i64>,
 }
 
-/// Reads the file at `path`, if it is of the source called `source`: gives each
-/// change to `take`, in the order in which they are to be made. The file itself
-/// is read on another thread, which is left behind if it gets no answer from the
-/// disk within [`files::BOUND`].
+/// Reads the file at `path`, which must belong to the source called `source`. Passes each
+/// change to `take`, in the order in which they must be applied. Another thread reads the
+/// file; if the disk does not answer it within [`files::BOUND`], this function returns
+/// without it.
 ///
 /// # Errors
-/// [`StateFileError`]. What `take` was given up to then must not be used.
+/// [`StateFileError`]. Then the changes that were passed to `take` must not be used.
 pub fn read(path: &Path, source: &str, mut take: impl FnMut(Change)) -> Result<End, StateFileError> {
     let unreadable = |why| StateFileError::Unreadable { path: path.to_owned(), why };
     let pieces = pieces(path.to_owned(), source.to_owned()).map_err(unreadable)?;
@@ -112,7 +112,7 @@ pub fn read(path: &Path, source: &str, mut take: impl FnMut(Change)) -> Result<E
     }
 }
 
-/// What the thread that reads sends.
+/// A message of the thread that reads.
 enum ReadPiece {
     Changes(Vec<Change>),
     Over(Result<End, StateFileError>),
@@ -132,11 +132,10 @@ fn pieces(path: PathBuf, source: String) -> io::Result<Receiver<ReadPiece>> {
     Ok(pieces)
 }
 
-/// [`read`] of a file that is open already and has `len` bytes; `path` is for
-/// the error only.
+/// Like [`read`], for an open file of `len` bytes. `path` is only for the error.
 ///
 /// # Errors
-/// As [`read`].
+/// The same as [`read`].
 pub fn read_from(
     file: impl Read,
     len: u64,
@@ -148,12 +147,12 @@ pub fn read_from(
     parse(file, len, source, take).map_err(|bad| bad.of(path))
 }
 
-/// Finds out whether the file at `path` may be written anew: a state file, what
-/// is left of one, or none.
+/// Checks that the file at `path` may be overwritten: it does not exist, or it is a state
+/// file or the beginning of one.
 ///
 /// # Errors
 /// [`StateFileError::Foreign`] if it is something else, [`StateFileError::Unreadable`] if it
-/// cannot be told.
+/// cannot be read.
 pub fn check(path: &Path) -> Result<(), StateFileError> {
     let unreadable = |why| StateFileError::Unreadable { path: path.to_owned(), why };
     let mut begin = Vec::new();
@@ -189,7 +188,7 @@ fn parse(file: impl Read, len: u64, source: &str, mut take: impl FnMut(Vec<Chang
     loop {
         let stretch = match file.next()? {
             NextPart::Stretch(stretch) => stretch,
-            // Without the mark that these are all rows, it was never in place.
+            // A file without the mark that its rows are complete was never moved into place.
             NextPart::End | NextPart::Torn if !is_complete => return Err(Bad::Damaged),
             NextPart::End => return Ok(End { is_torn: false, cursor }),
             NextPart::Torn => return Ok(End { is_torn: true, cursor }),
@@ -207,13 +206,13 @@ fn parse(file: impl Read, len: u64, source: &str, mut take: impl FnMut(Vec<Chang
                 cursor = as_of;
                 take(all(changes, |change: Change| change).map_err(|_| Bad::Damaged)?);
             }
-            // It is whole and makes no sense, so it was not written by us.
+            // The checksum is right but the contents are not, so this program did not write it.
             _ => return Err(Bad::Damaged),
         }
     }
 }
 
-/// All changes of a stretch, each encoded as a `T`.
+/// All changes in a stretch, each encoded as a `T`.
 fn all<T: serde::de::DeserializeOwned>(
     mut bytes: &[u8],
     change: fn(T) -> Change,

@@ -1,5 +1,5 @@
-//! How a node is: whether it has a snapshot, where that is from, and whether the
-//! source can be read.
+//! The status of a node: whether it has a snapshot, where the snapshot came from, and
+//! whether the source can be read.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -19,18 +19,18 @@ pub(super) enum SnapshotOrigin {
     Source,
 }
 
-/// What the task that reloads knows, and what readiness is decided by.
+/// What the task that reloads knows about the node. It decides whether the node is ready.
 #[derive(Debug, Clone)]
 pub(super) struct Status {
     /// Counts the snapshots of this process; 0 while there is none.
     pub version: u64,
     /// Where the snapshot came from.
     pub origin: SnapshotOrigin,
-    /// When the source was last known to say what the snapshot says.
+    /// When the snapshot was last known to agree with the source.
     pub as_of: Instant,
     /// Since when the source cannot be read, and why.
     pub failing: Option<(Instant, String)>,
-    /// Whether a load is held back because it would drop too much.
+    /// Whether a new snapshot is held back because it would lose too many users or rules.
     pub is_held_back: bool,
 }
 
@@ -40,20 +40,20 @@ impl Status {
         Status { version: 0, origin: SnapshotOrigin::Nowhere, as_of, failing: None, is_held_back: false }
     }
 
-    /// Whether requests can be answered: one with an old snapshot is ready, one
+    /// Whether requests can be answered: a node with an old snapshot is ready, a node
     /// without any is not.
     pub fn is_ready(&self) -> bool {
         self.origin != SnapshotOrigin::Nowhere
     }
 
-    /// Whether the snapshot is surely what the database says, or was so less than
-    /// `stale_after` ago. If not, a user may be new to it, or a password changed.
+    /// Whether the snapshot agrees with the database, or did less than `stale_after` ago.
+    /// If not, it may lack a new user or a changed password.
     pub fn is_current(&self, stale_after: Duration) -> bool {
         let is_overdue = self.failing.is_some() && self.age() > stale_after;
         self.origin == SnapshotOrigin::Source && !self.is_held_back && !is_overdue
     }
 
-    /// How long the snapshot may have been out of date.
+    /// For how long the snapshot may have been out of date.
     pub fn age(&self) -> Duration {
         self.as_of.elapsed()
     }
@@ -62,14 +62,14 @@ impl Status {
 /// Whether a node answers requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NodeState {
-    /// It does.
+    /// It answers requests.
     #[serde(rename = "ready")]
     Ready,
     /// It has no snapshot yet.
     #[default]
     #[serde(rename = "not ready")]
     NotReady,
-    /// It finishes the requests on their way and ends.
+    /// It finishes the current requests and ends.
     #[serde(rename = "ending")]
     Ending,
 }
@@ -85,26 +85,26 @@ impl NodeState {
     }
 }
 
-/// How a node is: what `/readyz`, `/status`, `/metrics` and `jitsiprovs status` say.
-/// The names of fields stay; others may be added.
+/// The status of a node, as `/readyz`, `/status`, `/metrics` and `jitsiprovs status` show
+/// it. Fields may be added, but they keep their names.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct NodeStatus {
     /// The version of the program.
     pub program: String,
     /// Whether it answers requests.
     pub state: NodeState,
-    /// The newest line of the source's table of changes that its answers know
-    /// of: what `X-Snapshot` says. None without such a table.
+    /// The newest line of the source's table of changes that the snapshot contains, as in
+    /// `X-Snapshot`. `None` without such a table.
     pub snapshot: Option<i64>,
-    /// The same on nodes that have the same rows and the same
-    /// `--admin-secret-file`; empty without that.
+    /// A hash of the rows: the same on all nodes with the same rows and the same
+    /// `--admin-secret-file`. Empty without that file.
     pub digest: String,
     /// Counts the snapshots of this process.
     pub version: u64,
     /// For how long the snapshot may have been out of date, in seconds.
     pub age: f64,
-    /// Whether the snapshot came from the state file, and nothing from the
-    /// source yet.
+    /// Whether the snapshot came from the state file, because the source has not been read
+    /// yet.
     pub is_from_state_file: bool,
     /// Tenants with at least one user.
     pub tenants: usize,
@@ -112,11 +112,11 @@ pub struct NodeStatus {
     pub users: usize,
     /// Rules in use.
     pub rules: usize,
-    /// Rows of both tables that are not in use.
+    /// Rows of both tables that are not used.
     pub left_out: usize,
-    /// Whether a newer snapshot is held back, since it would drop too much.
+    /// Whether a newer snapshot is held back because it would lose too many users or rules.
     pub is_held_back: bool,
-    /// Why the source cannot be read, if so.
+    /// Since when and why the source cannot be read. `None` if it can.
     pub failing: Option<SourceFailure>,
 }
 
@@ -130,7 +130,7 @@ pub struct SourceFailure {
 }
 
 impl NodeStatus {
-    /// Without the digest, which needs the operators' secret.
+    /// The digest is left empty, because it needs the operators' secret.
     pub(super) fn new(status: &Status, served: Option<&Served>, is_ending: bool) -> NodeStatus {
         let counts = served.map(|served| served.snapshot.counts()).unwrap_or_default();
         let failing = status
@@ -171,7 +171,7 @@ impl fmt::Display for NodeStatus {
             write!(f, " from the state file")?;
         }
         if self.is_held_back {
-            write!(f, ", a newer one is held back since it would drop too much")?;
+            write!(f, ", a newer one is held back because it would drop too much")?;
         }
         if let Some(SourceFailure { seconds, why }) = &self.failing {
             write!(f, ", the database cannot be read for {} s: {why}", seconds.floor())?;

@@ -1,5 +1,4 @@
-//! The one task that keeps the snapshot up to date: what makes it read the source,
-//! and when.
+//! The task that keeps the snapshot up to date. It decides when the source is read.
 
 mod loaded;
 mod polled;
@@ -33,27 +32,26 @@ use crate::process::service::Reports;
 use crate::snapshot::Served;
 use crate::source::{Cursor, Source, SourceError};
 
-/// Programs that write a file do so in several steps: so long is waited for the
-/// others.
+/// Programs write a file in several steps. After the first event, the task waits for this
+/// time before it reads the file.
 const FILE_SETTLES: Duration = Duration::from_millis(20);
-/// A writer may be stopped between what is noticed of a file and its commit. So what
-/// brought nothing is looked at once more, after this time.
+/// An event may come before the commit of the transaction that caused it. So if nothing new
+/// was found after an event, the file is read once more after this time.
 const FILE_LOOK_AGAIN: Duration = Duration::from_millis(200);
-/// Within this time a second SIGHUP says that a loss is meant.
+/// A second SIGHUP within this time confirms that a loss is intended.
 const CONFIRM: Duration = Duration::from_secs(60);
-/// How often old lines of changes are pruned, by any node that may.
+/// How often each node that may do so prunes old lines of changes.
 const PRUNE: Duration = Duration::from_secs(3600);
-/// After a load that was asked for, the next one that is asked for waits so
-/// long: whoever asks all the time must not keep the database busy.
+/// The shortest time between two loads that operators ask for, so that frequent requests do
+/// not keep the database busy.
 const REST: Duration = Duration::from_secs(1);
-/// Without a timer, a state file that only a load can bring up to date waits so
-/// long for one.
+/// Without `--reload-interval`: when to load for a state file that only a load can bring up
+/// to date.
 const UNLOADED: Duration = Duration::from_secs(300);
-/// How often it is looked whether requests still use a snapshot that was
-/// replaced.
+/// How often the task checks whether requests still use a replaced snapshot.
 const RETIRE: Duration = Duration::from_millis(50);
 
-/// Keeps the current snapshot and replaces it. See the module.
+/// Keeps the snapshot up to date.
 pub struct Reloader {
     source: Arc<dyn Source>,
     settings: ReloadSettings,
@@ -62,15 +60,15 @@ pub struct Reloader {
     reader: Reader,
     status: channel::Sender<Status>,
     watch: Watch,
-    /// Where the next poll begins; `None` while only a load can tell.
+    /// Where the next poll begins. `None` if a load must find that out first.
     cursor: Option<Cursor>,
     loading: Option<Loading>,
     polling: Option<Polling>,
-    /// Rows that a load found changed, and that the next poll must find too: if it
-    /// does not, something is wrong with the triggers.
+    /// Rows that a load found changed. The next poll must find them too: if it does not,
+    /// triggers are missing.
     unannounced: Vec<(Table, i64)>,
-    /// Why there must be one more load after the one under way, and whether a
-    /// loss is confirmed with it.
+    /// Why one more load must follow the running one, and whether an operator has confirmed
+    /// its loss.
     again: Option<(Cause, bool)>,
     backoff: Backoff,
     next_load: Option<Instant>,
@@ -80,43 +78,44 @@ pub struct Reloader {
     /// See [`FILE_LOOK_AGAIN`].
     look_again: Option<Instant>,
     next_prune: Instant,
-    /// What the latest poll and the latest load came to.
+    /// Whether the latest poll and the latest load failed.
     failing: Failures,
-    /// The latest SIGHUP.
+    /// The time of the latest SIGHUP.
     hung_up: Option<Instant>,
     /// Snapshots that requests may still use.
     retired: Vec<Arc<Served>>,
     handle: Handle,
     asked: mpsc::Receiver<Asker>,
-    /// Who waits for the load under way.
+    /// Operators who wait for the running load to end.
     waiting: Vec<Asker>,
-    /// Who waits for a load to begin: the next one is for all of them.
+    /// Operators who wait for the next load, which is for all of them.
     asking: Vec<Asker>,
-    /// Until then no load is begun for those who ask.
+    /// No load for operators begins before this time.
     rest_until: Instant,
     metrics: Arc<Metrics>,
-    /// What the service manager is told.
+    /// Reports to the service manager.
     reports: Reports,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Failures {
-    /// How far the load under way was when polls began to fail.
+    /// The progress of the running load when polls began to fail.
     progress: Option<u64>,
-    /// How the latest poll did.
+    /// The kind of error of the latest poll, if it failed.
     polls: Option<Discriminant<SourceError>>,
+    /// Whether the latest load failed.
     loads: bool,
-    /// Whether a sign of life is worth another load.
+    /// Whether the latest load failed because the source could not be reached.
     is_unreachable: bool,
 }
 
 impl Reloader {
-    /// Where the newest snapshot always is, once there is one.
+    /// Always holds the newest snapshot, once there is one.
     pub fn current(&self) -> Arc<ArcSwapOption<Served>> {
         self.publisher.current()
     }
 
-    /// For those who ask from outside.
+    /// For requests and operators.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
@@ -125,7 +124,7 @@ impl Reloader {
         self.handle.node_status(self.publisher.current().load().as_deref(), false)
     }
 
-    /// Reloads for ever: `hangup` is SIGHUP.
+    /// Keeps the snapshot up to date, without end. `hangup` receives SIGHUP.
     pub async fn run(&mut self, hangup: &mut Signal) {
         loop {
             self.retire();
@@ -133,8 +132,8 @@ impl Reloader {
             let can_poll = self.polling.is_none();
             let asked = (!self.asking.is_empty()).then_some(self.rest_until);
             tokio::select! {
-                // Here and not in a task of its own: the manager must notice if this
-                // loop hangs. So no arm waits for anything but its event.
+                // This loop reports to the service manager itself, so that the manager
+                // notices if it hangs. So no arm may wait for anything but its event.
                 () = self.reports.due() => self.reports.alive(),
                 _ = hangup.recv() => self.hang_up(),
                 Some(asker) = self.asked.recv() => self.asking.push(asker),
@@ -159,11 +158,11 @@ impl Reloader {
         }
     }
 
-    /// Begins a load. The receiver resolves when the first rows have come; it fails
-    /// if none will come.
+    /// Begins a load. The receiver resolves when the first rows have arrived. It fails if
+    /// none will arrive.
     fn begin(&mut self, cause: Cause, is_confirmed: bool) -> oneshot::Receiver<()> {
         let guard = Guard { max_shrink: if is_confirmed { 100 } else { self.settings.max_shrink } };
-        // If polls fail while loads succeed, polls must begin elsewhere, or end.
+        // If polls fail while loads succeed, they need a new position, or must stop.
         let wants_cursor = self.cursor.is_none() || self.failing.polls.is_some();
         let (loading, has_begun) = Loading::begin(
             &self.reader,
@@ -179,15 +178,15 @@ impl Reloader {
         has_begun
     }
 
-    /// Writes what the state file still lacks. Nothing is reloaded any more.
+    /// Stops reloading, and waits until the state file is written.
     pub async fn close(self) {
-        // A load keeps the publisher busy.
+        // A running load would keep the publisher locked.
         self.loading.iter().for_each(|loading| loading.stop());
         let closing = move || self.publisher.close().into_iter().for_each(StateWriter::close);
         let _ = tokio::task::spawn_blocking(closing).await;
     }
 
-    /// SIGHUP loads; the second within a minute confirms a loss that has been
+    /// Handles SIGHUP with a load. A second SIGHUP within a minute confirms a loss that was
     /// reported.
     fn hang_up(&mut self) {
         self.reports.reloading();
@@ -200,7 +199,7 @@ impl Reloader {
         }
     }
 
-    /// Loads everything now, or once more after the load under way.
+    /// Loads everything now, or after the running load.
     fn request(&mut self, cause: Cause) {
         self.demand(cause, false);
     }
@@ -213,7 +212,7 @@ impl Reloader {
         }
     }
 
-    /// Notes and reports a swap.
+    /// Notes and logs that a new snapshot is in use. Returns some of the changed rows.
     fn swapped(
         &mut self,
         cause: Cause,
@@ -253,13 +252,13 @@ impl Reloader {
             match source.prune().await {
                 Ok(0) => {}
                 Ok(lines) => tracing::debug!(lines, "pruned jitsiprovs_change"),
-                Err(error) => tracing::debug!("left to others: {error}"),
+                Err(error) => tracing::debug!("cannot prune jitsiprovs_change: {error}"),
             }
         });
     }
 
-    /// Frees snapshots that no request uses any more, where no request has to
-    /// wait for it: freeing a million users takes a while.
+    /// Frees snapshots that no request uses any more. Freeing a million users takes a while,
+    /// so it happens on a thread that no request waits for.
     fn retire(&mut self) {
         let is_free = |old: &mut Arc<Served>| Arc::strong_count(old) == 1;
         let free: Vec<_> = self.retired.extract_if(.., is_free).collect();

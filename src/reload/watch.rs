@@ -10,22 +10,22 @@ use tokio::sync::Notify;
 
 use crate::process::files::Aside;
 
-/// Watches as long as it is kept.
+/// Watches files until it is dropped.
 pub struct Watch {
     _watcher: Option<RecommendedWatcher>,
     changed: Arc<Notify>,
 }
 
 impl Watch {
-    /// Watches `files`, which need not exist: by their folders, since a file
-    /// may be replaced by another of its name. What cannot be watched is
-    /// reported, and left to polls. `is_change` tells what counts as a change.
+    /// Watches `files`, which need not exist. It watches their folders, because a file may be
+    /// replaced by another one of the same name. If they cannot be watched, that is logged,
+    /// and only polls notice changes. `is_change` says which events count as a change.
     pub fn new(files: &[PathBuf], is_change: fn(EventKind) -> bool) -> Watch {
         let changed = Arc::new(Notify::new());
         if files.is_empty() {
             return Watch { _watcher: None, changed };
         }
-        // Also the links on the way, each in its own folder, and the file itself.
+        // Symbolic links on the way are watched too, each in its own folder.
         let others: Vec<PathBuf> = files.iter().flat_map(|file| links(file)).collect();
         let all = || files.iter().chain(&others);
         let names: HashSet<OsString> = all().filter_map(|file| Some(file.file_name()?.to_owned())).collect();
@@ -34,7 +34,7 @@ impl Watch {
         let notify = changed.clone();
         let told = move |event: notify::Result<Event>| {
             let is_ours = |path: &PathBuf| path.file_name().is_some_and(|name| names.contains(name));
-            // Events that were lost are as good as one of ours.
+            // If events were lost, one of them may have been ours.
             let is_nothing = |event: Event| {
                 !(event.need_rescan() || is_change(event.kind) && event.paths.iter().any(is_ours))
             };
@@ -56,8 +56,8 @@ impl Watch {
         Watch { _watcher: watching.ok(), changed }
     }
 
-    /// The same on another thread: finding and watching folders waits for the
-    /// disk.
+    /// Like [`Watch::new`], on another thread, because finding and watching folders waits for
+    /// the disk.
     pub async fn aside(aside: &Aside, files: Vec<PathBuf>, is_change: fn(EventKind) -> bool) -> Watch {
         let Some(first) = files.first().cloned() else { return Watch::new(&[], is_change) };
         aside.run(move || Watch::new(&files, is_change)).await.unwrap_or_else(|why| {
@@ -66,17 +66,17 @@ impl Watch {
         })
     }
 
-    /// Waits for a change since the last time.
+    /// Waits for a change since the last call.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }
 }
 
-/// So many links are followed, as the system does about.
+/// How many links are followed at most: about as many as the system follows.
 const MOST_LINKS: usize = 64;
 
-/// The links that lead to `file`, and where they lead: each may be replaced,
-/// also those of folders, and those on the way to where another leads.
+/// The symbolic links that lead to `file`, and their targets. They include links of folders,
+/// and links in the path of a target, because each of them may be replaced.
 fn links(file: &Path) -> Vec<PathBuf> {
     let mut links: Vec<PathBuf> = file.canonicalize().into_iter().collect();
     let mut next = vec![file.to_owned()];
@@ -88,7 +88,7 @@ fn links(file: &Path) -> Vec<PathBuf> {
             let rest = path.strip_prefix(link).unwrap_or(Path::new(""));
             let target = link.parent().unwrap_or(Path::new("")).join(target);
             links.push(link.to_owned());
-            // Joining nothing would add a slash.
+            // Joining an empty path would add a slash.
             next.push(if rest.as_os_str().is_empty() { target } else { target.join(rest) });
         }
         links.push(path);
@@ -105,7 +105,7 @@ mod tests {
     fn every_link_on_the_way_is_known() {
         let folder = tempfile::tempdir().expect("a folder");
         let at = |name: &str| folder.path().join(name);
-        // As some deployments have it: file → current/file, current → releases/7.
+        // A common layout of deployments: file → current/file, current → releases/7.
         std::fs::create_dir_all(at("releases/7")).expect("a folder");
         std::fs::write(at("releases/7/cert.pem"), "").expect("a file");
         symlink("releases/7", at("current")).expect("a link");
@@ -115,7 +115,7 @@ mod tests {
         for name in ["alias.pem", "cert.pem", "current", "current/cert.pem", "releases/7/cert.pem"] {
             assert!(links.contains(&at(name)), "{name}: {links:?}");
         }
-        // Links in a circle lead nowhere, and to an end.
+        // Links in a circle must not be followed without end.
         symlink("b", at("a")).expect("a link");
         symlink("a", at("b")).expect("a link");
         assert!(super::links(&at("a")).len() <= MOST_LINKS * 2);

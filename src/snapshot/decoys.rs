@@ -1,4 +1,4 @@
-//! What unknown users are compared with.
+//! Decoys: the credentials that the passwords of unknown users are compared with.
 
 use std::fmt;
 use std::hash::Hasher;
@@ -8,31 +8,29 @@ use siphasher::sip::SipHasher24;
 
 use crate::core::credential::{Credential, HashKind};
 
-/// What the kinds of decoys are chosen by: a secret that all nodes share, or
-/// whoever asks several of them, or one before and after a restart, would see
-/// that they disagree about names that do not exist.
+/// The secret that decides which kind of hash the decoy of a name has. All nodes share it.
+/// Otherwise an attacker who asks several nodes, or one node before and after a restart,
+/// would see that their decoys differ, and so which names do not exist.
 ///
-/// It is made of what the [`OLDEST`] rows of users say that a password can
-/// match, the stored passwords among it. A user knows their own and, under md5,
-/// even as it is stored, but not those of three others. More rows would keep the
-/// secret better, and change it more often: when one of these rows is edited or
-/// removed, names that do not exist change their kind all at once, which users
-/// do not. That is seldom for the lowest ids, and other edits leave the key as
-/// it is.
+/// It is computed from the [`OLDEST`] rows of users that a password can match, including
+/// their stored passwords. A user knows their own password and, with md5, even the stored
+/// hash, but not those of three others. More rows would be harder to guess, but would change
+/// the key more often: when one of these rows is edited or removed, all names that do not
+/// exist change their kind at once, and existing names do not. The rows with the lowest ids
+/// seldom change, and other edits do not change the key.
 ///
-/// The limits: whoever knows what all these rows say, such as an operator of a
-/// tenant that was there first, can tell which kind a name would have that does
-/// not exist; it says nothing where all passwords are stored in one way. Rows
-/// without ids of their own, from `--auth-query`, are counted, and must come in
-/// the same order on all nodes.
+/// The limits: an attacker who knows all these rows, such as an operator of the first
+/// tenant, can compute which kind a name would have if it did not exist. This reveals
+/// nothing if all passwords are stored in the same way. Rows of `--auth-query` without ids
+/// are numbered, so they must come in the same order on all nodes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct DecoyKey([u8; 16]);
 
-/// How many rows the key is made of.
+/// How many rows the key is computed from.
 pub(super) const OLDEST: usize = 4;
 
 impl DecoyKey {
-    /// Made of hashes of what rows say, in ascending order of their ids.
+    /// The key for the hashes of some rows, in ascending order of their ids.
     pub fn new(rows: impl Iterator<Item = u64>) -> DecoyKey {
         let mut digest = Sha256::new_with_prefix("kinds of decoys");
         rows.for_each(|row| digest.update(row.to_le_bytes()));
@@ -41,7 +39,7 @@ impl DecoyKey {
         DecoyKey(key)
     }
 
-    /// A number for an account, any of them as likely.
+    /// A number for an account. All numbers are equally likely.
     fn number(&self, [domain, username]: [&[u8]; 2]) -> u64 {
         let mut hasher = SipHasher24::new_with_key(&self.0);
         hasher.write(&(domain.len() as u64).to_le_bytes());
@@ -51,25 +49,24 @@ impl DecoyKey {
     }
 }
 
-/// Shows nothing: it is a secret.
+/// Does not show the key, because it is secret.
 impl fmt::Debug for DecoyKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Key")
     }
 }
 
-/// Credentials to compare with when there is no such user, as many of each
-/// kind as real users have, so that the time an answer takes does not tell
-/// which names exist.
+/// Credentials that passwords of unknown users are compared with. Each kind of hash is as
+/// frequent as among real users, so that response times do not reveal which names exist.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Decoys {
-    /// Sorted by kind, so that a choice is the same after a restart of counting.
+    /// Sorted by kind, so that the choice does not depend on the order of changes.
     kinds: Vec<(HashKind, Credential, usize)>,
     total: usize,
 }
 
 impl Decoys {
-    /// Counts a user's credential in. One that no password matches is none.
+    /// Adds a user's credential. Credentials that no password matches are not counted.
     pub fn add(&mut self, credential: &Credential) {
         if !credential.is_usable() {
             return;
@@ -82,7 +79,7 @@ impl Decoys {
         self.total += 1;
     }
 
-    /// Counts a user's credential out again.
+    /// Removes a user's credential.
     pub fn remove(&mut self, credential: &Credential) {
         if !credential.is_usable() {
             return;
@@ -97,10 +94,9 @@ impl Decoys {
         }
     }
 
-    /// The same for an account each time, on all nodes with these rows, and
-    /// hardly another after users have come and gone, as a real user's would be:
-    /// when one of many comes or goes, the shares of the kinds move by as little.
-    /// `account` is domain and username as they are compared.
+    /// The decoy for an account: the same each time, and on all nodes with the same rows.
+    /// When one of many users is added or removed, the shares of the kinds change little, so
+    /// few decoys change. `account` is the folded domain and username.
     pub fn choose(&self, key: &DecoyKey, account: [&[u8]; 2]) -> Option<&Credential> {
         let share = u128::from(key.number(account)) * self.total as u128;
         let mut place = (share >> 64) as usize;
@@ -119,7 +115,7 @@ impl Decoys {
     }
 }
 
-/// The same choices; whose hash stands for a kind does not count.
+/// Whether both choose the same kinds. Which user's hash represents a kind does not matter.
 impl PartialEq for Decoys {
     fn eq(&self, other: &Self) -> bool {
         let counts = |decoys: &Decoys| -> Vec<(HashKind, usize)> {
@@ -140,7 +136,7 @@ mod tests {
 
     const USERS: i64 = 300;
 
-    /// Three in five users have an md5, one in five each of two slow hashes.
+    /// Three of five users have an md5, and one of five has each of two slow hashes.
     fn user(id: i64, secret: &str) -> Row {
         let password = match id % 5 {
             0..3 => format!("{:x}", md5::compute(format!("{secret}{id}"))),
@@ -197,7 +193,7 @@ mod tests {
             *shares.entry(kind).or_insert(0) += 1;
         }
         let shares: Vec<i32> = shares.into_values().collect();
-        // Five deviations of chance.
+        // Five standard deviations.
         for (share, expected) in shares.iter().zip([600_i32, 200, 200]) {
             assert!((share - expected).abs() < 80, "{shares:?}");
         }
@@ -211,7 +207,7 @@ mod tests {
         assert!(differing(&before, &kinds(&after)) < 20, "one user came and one went");
         let renewed = build(users("pw").map(|row| if row.id() == 101 { user(101, "new") } else { row }));
         assert_eq!(differing(&before, &kinds(&renewed)), 0, "one user has another password");
-        // Who knows all rows but one of the oldest knows nothing.
+        // Without knowing all of the oldest rows, nobody can predict the choice.
         let unknown = build(users("pw").map(|row| if row.id() == 2 { user(2, "other") } else { row }));
         assert!(differing(&before, &kinds(&unknown)) > 300);
     }

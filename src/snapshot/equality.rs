@@ -1,12 +1,12 @@
-//! Whether two snapshots give the same answers, for tests.
+//! Compares the answers of two snapshots, for tests.
 
 use hashbrown::HashMap;
 
 use super::kind::{SubjectKind, SubjectParam};
 use super::{Counts, EVERYWHERE, Entry, Snapshot, Subjects, Tenant};
 
-/// Whether everyone gets the same answers from both. Counts and merged answers are compared
-/// too, because edits update them; the numbers of tenants and the memory are not.
+/// Whether both give the same answers to everyone. Counts and merged answers are compared
+/// too, because edits update them. The numbers of tenants and the memory are not compared.
 impl PartialEq for Snapshot {
     fn eq(&self, other: &Self) -> bool {
         let sizes = |snapshot: &Snapshot| Counts { bytes: 0, ..snapshot.counts };
@@ -15,7 +15,7 @@ impl PartialEq for Snapshot {
                 (&one.users, one.namesakes, &one.rules) == (&other.users, other.namesakes, &other.rules)
             })
         };
-        // Parameters that only the operator knows may have other numbers there.
+        // Parameters that only the operator knows may have other numbers in the other snapshot.
         let same_kind = |kind: SubjectKind| match kind.param() {
             Some(SubjectParam::Other(number)) => {
                 SubjectKind::other(other.others.iter().position(|name| *name == self.others[number])?)

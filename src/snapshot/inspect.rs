@@ -1,5 +1,4 @@
-//! Everything in a snapshot, to be looked through: for what asks about all rows
-//! at once, as `check` does.
+//! Lists everything in a snapshot, for code that looks at all rows, such as `check`.
 
 use super::kind::{SubjectKind, SubjectParam};
 use super::{EVERYWHERE, Entry, Snapshot};
@@ -8,17 +7,17 @@ use crate::core::params::Known;
 use crate::core::rules::Rules;
 use crate::core::subject::TypedBy;
 
-/// The number of the tenant that is all tenants.
+/// The number that stands for all tenants.
 pub(crate) const ALL_TENANTS: u32 = EVERYWHERE;
 
-/// Whom rules are for.
+/// The clients that rules are for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Audience<'s> {
     /// `default`
     Everyone,
-    /// A user, by the name as it is compared.
+    /// The user with this folded name.
     User(&'s [u8]),
-    /// Who sends a parameter with this value.
+    /// Clients that send a parameter with this folded value.
     Param(TypedBy, &'s [u8]),
 }
 
@@ -27,12 +26,12 @@ pub(crate) enum Audience<'s> {
 pub(crate) struct NameEntry<'s>(&'s Snapshot, &'s Entry);
 
 impl<'s> NameEntry<'s> {
-    /// The tenant's number, [`ALL_TENANTS`] for all.
+    /// The tenant's number, or [`ALL_TENANTS`].
     pub fn tenant(self) -> u32 {
         self.1.tenant
     }
 
-    /// The name as it is compared; empty for everyone.
+    /// The folded name. Empty for everyone.
     pub fn name(self) -> &'s [u8] {
         &self.1.name
     }
@@ -42,17 +41,17 @@ impl<'s> NameEntry<'s> {
         self.1.kind == SubjectKind::WORD
     }
 
-    /// Its users by id; but for collisions, it is one at most.
+    /// Its users by id. There is at most one, unless users collide.
     pub fn users(self) -> impl Iterator<Item = (i64, &'s Credential)> {
         self.1.users.iter().map(|user| (user.id, &user.credential))
     }
 
-    /// The rules for it, in order.
+    /// Its rules, in order.
     pub fn rules(self) -> &'s Rules {
         &self.1.rules
     }
 
-    /// Who the rules are for.
+    /// The clients that the rules are for.
     pub fn audience(self) -> Audience<'s> {
         let NameEntry(snapshot, entry) = self;
         let name = &*entry.name;
@@ -74,24 +73,22 @@ impl<'s> NameEntry<'s> {
 }
 
 impl Snapshot {
-    /// Every name that is a user's or a subject.
+    /// All names of users and subjects.
     pub(crate) fn named(&self) -> impl Iterator<Item = NameEntry<'_>> {
         self.names.iter().map(|entry| NameEntry(self, entry))
     }
 
-    /// The tenants that have users or rules, by number and domain as it is
-    /// compared.
+    /// The numbers and folded domains of all tenants that have users or rules.
     pub(crate) fn domains(&self) -> impl Iterator<Item = (u32, &[u8])> {
         self.tenants.iter().map(|tenant| (tenant.number, &*tenant.name))
     }
 
-    /// The number of the tenant of a domain as it is compared.
+    /// The number of the tenant with this folded domain.
     pub(crate) fn tenant_number(&self, domain: &[u8]) -> Option<u32> {
         self.tenant(domain).map(|tenant| tenant.number)
     }
 
-    /// Whether a tenant has a user of that name; for all tenants, whether any
-    /// has.
+    /// Whether a tenant has a user of this name. For [`ALL_TENANTS`], whether any tenant has.
     pub(crate) fn has_user(&self, tenant: u32, name: &[u8]) -> bool {
         let has =
             |tenant| self.entry(tenant, SubjectKind::WORD, name).is_some_and(|entry| !entry.users.is_empty());
@@ -104,7 +101,7 @@ impl Snapshot {
 
 #[cfg(test)]
 impl Snapshot {
-    /// The answer to a user whose password is taken for right.
+    /// The answer to a user, without checking the password.
     pub(crate) fn answer_to(
         &self,
         user: &str,

@@ -1,18 +1,18 @@
-//! The type of a subject as a number, which is part of the key of the index.
+//! The kind of a subject as a number, which is part of the key of the index.
 
 use crate::core::params::Known;
 
-/// What a name stands for. Names of different kinds are never the same, however
-/// they read.
+/// The kind of a subject. Names of different kinds are always different, even if their text
+/// is the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct SubjectKind(u16);
 
 /// The parameter of a typed subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SubjectParam {
-    /// One that clients fill by themselves.
+    /// A parameter that clients fill in themselves.
     Known(Known),
-    /// The snapshot knows the name of this number.
+    /// Another parameter. The snapshot has the name for this number.
     Other(usize),
 }
 
@@ -22,20 +22,20 @@ const FIRST_OTHER: u16 = FIRST_KNOWN + Known::ALL.len() as u16;
 impl SubjectKind {
     /// Everyone.
     pub const EVERYONE: SubjectKind = SubjectKind(0);
-    /// A bare word: a user's name.
+    /// A bare word, such as a user's name.
     pub const WORD: SubjectKind = SubjectKind(1);
 
-    /// The value of a parameter that clients fill by themselves.
+    /// The value of a parameter that clients fill in themselves.
     pub fn known(known: Known) -> SubjectKind {
         SubjectKind(FIRST_KNOWN + known as u16)
     }
 
-    /// The value of another parameter; `None` if there are too many of them.
+    /// The value of another parameter. `None` if there are too many parameters.
     pub fn other(number: usize) -> Option<SubjectKind> {
         Some(SubjectKind(FIRST_OTHER.checked_add(u16::try_from(number).ok()?)?))
     }
 
-    /// The parameter, if it is the value of one.
+    /// The parameter, if this is the kind of a parameter's value.
     pub fn param(self) -> Option<SubjectParam> {
         let number = usize::from(self.0.checked_sub(FIRST_KNOWN)?);
         Some(match Known::ALL.get(number) {

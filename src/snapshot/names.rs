@@ -1,4 +1,4 @@
-//! Names as a snapshot stores and finds them.
+//! How a snapshot stores and finds names.
 
 use std::hash::BuildHasher;
 use std::sync::LazyLock;
@@ -8,12 +8,12 @@ use smallvec::SmallVec;
 
 use super::kind::SubjectKind;
 
-/// A name as it is stored: beside its value where it is no longer than most,
-/// so that comparing it is one step less.
+/// A stored name. Up to 16 bytes, which is enough for most names, are stored inline, so that
+/// comparing a name does not follow a pointer.
 pub(super) type StoredName = SmallVec<[u8; 16]>;
 
-/// Where a name of a tenant is in a [`Trie`], under a key that only this process
-/// knows. Its upper half is never 0.
+/// The hash under which a [`Trie`] stores a name of a tenant, with a key that only this
+/// process knows. Its upper half is never 0.
 ///
 /// [`Trie`]: super::trie::Trie
 pub(super) fn place(tenant: u32, kind: SubjectKind, name: &[u8]) -> u64 {
@@ -22,12 +22,12 @@ pub(super) fn place(tenant: u32, kind: SubjectKind, name: &[u8]) -> u64 {
     if prefix(hash) == 0 { hash | 1 << 32 } else { hash }
 }
 
-/// The upper half of a [`place`], which is enough to find it again.
+/// The upper half of a [`place`], which is enough to find the name again.
 pub(super) fn prefix(place: u64) -> u32 {
     (place >> 32) as u32
 }
 
-/// Where a subject's rules are in the index.
+/// The key of a subject in the index.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct IndexKey {
     pub(super) tenant: u32,
@@ -40,7 +40,7 @@ impl IndexKey {
         IndexKey { tenant, kind, name: StoredName::from_slice(name) }
     }
 
-    /// See [`place`].
+    /// [`place`]
     pub(super) fn hash(&self) -> u64 {
         place(self.tenant, self.kind, &self.name)
     }

@@ -1,4 +1,4 @@
-//! Who a request is, and what it gets: the two questions that each request asks a snapshot.
+//! Finds the user of a request, and the answer to the request.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::core::subject::sent_for;
 /// Rules that are not in the merged answer that a request starts from.
 pub(super) type Extras<'s> = SmallVec<[RuleRef<'s>; 16]>;
 
-/// An authenticated request's place in the snapshot.
+/// The tenant and the user of an authenticated request.
 #[derive(Debug, Clone, Copy)]
 pub struct Session<'s> {
     pub(super) tenant: &'s Tenant,
@@ -26,14 +26,14 @@ pub struct Session<'s> {
 pub enum SignIn<'s> {
     /// The credentials are right.
     Granted(Session<'s>),
-    /// They are not, or the user does not exist.
+    /// The credentials are wrong, or the user does not exist.
     Denied,
     /// A slow hash must be computed first: run [`Pending::work`], and pass its result to
     /// [`Pending::settle`].
     Pending(Pending<'s>),
 }
 
-/// See [`SignIn::Pending`].
+/// A sign-in whose slow hash must still be computed.
 pub struct Pending<'s> {
     slow: Arc<SlowHash>,
     /// `None` when the hash is a decoy's.
@@ -41,19 +41,19 @@ pub struct Pending<'s> {
 }
 
 impl<'s> Pending<'s> {
-    /// The form in which a wrong password is remembered. `account` is domain and username as
-    /// they are compared.
+    /// The form in which a wrong password is remembered. `account` is the folded domain and
+    /// username.
     pub fn guess(&self, wrong: &WrongPasswords, account: [&[u8]; 2], password: &str) -> Guess {
         wrong.guess(account, &self.slow, self.session.is_some(), password)
     }
 
-    /// Whether another request has found meanwhile that `password` is right.
+    /// Whether another request has found in the meantime that `password` is right.
     pub fn is_proven(&self, password: &str) -> bool {
         self.slow.is_proven(password) && self.session.is_some()
     }
 
-    /// The work for a blocking thread. It returns whether `password` is right for a user who
-    /// exists. It remembers a right password even if the request is gone by then.
+    /// The work for a blocking thread. It returns whether the user exists and `password` is
+    /// right. It remembers a right password even if the request has been cancelled.
     pub fn work(&self, password: String) -> impl FnOnce() -> bool + Send + 'static {
         let (slow, is_real) = (self.slow.clone(), self.session.is_some());
         move || {
@@ -84,7 +84,7 @@ impl Snapshot {
         let domain = self.comparison.fold(params.known(Known::Domain).unwrap_or_default());
         let username = self.comparison.fold(username);
         let tenant = self.tenant(&domain);
-        // Also for an unknown tenant, which would take less time otherwise.
+        // Looked up for an unknown tenant too, which would otherwise take less time.
         let entry =
             self.entry(tenant.map_or(EVERYWHERE, |tenant| tenant.number), SubjectKind::WORD, &username);
         let found = tenant.zip(entry).and_then(|(tenant, entry)| {
@@ -116,7 +116,7 @@ impl Snapshot {
     pub fn answer<'s>(&'s self, session: Session<'s>, params: &Params) -> Answer<'s> {
         let mut extras = Extras::new();
         self.gather(session, params, &mut extras);
-        // One rule may be selected by two parameters of the same value.
+        // Two parameters of the same value may select the same rule.
         extras.sort_unstable_by_key(|rule| rule.order());
         extras.dedup_by(|one, other| one.is(*other));
         let base = session.tenant.base.as_ref().unwrap_or(&self.base);
@@ -163,7 +163,7 @@ impl Snapshot {
         }
         for (kind, _) in &tenant.subjects.typed {
             let mut take = |value: &str| {
-                // No rule has an empty value, so none is found for one.
+                // No rule has an empty value, so an empty parameter finds none.
                 let entry = self.entry(tenant.number, *kind, &self.comparison.fold(value));
                 extras.extend(entry.into_iter().flat_map(|entry| entry.rules.iter()));
             };
@@ -194,7 +194,7 @@ impl Snapshot {
         Some(self.tenants.get(names::place(EVERYWHERE, SubjectKind::WORD, domain), is_it)?)
     }
 
-    /// A subject of a tenant; the name is folded.
+    /// The entry of a tenant's subject. The name is folded.
     pub(super) fn entry(&self, tenant: u32, kind: SubjectKind, name: &[u8]) -> Option<&Entry> {
         Some(self.names.get(names::place(tenant, kind, name), |entry| entry.is(tenant, kind, name))?)
     }

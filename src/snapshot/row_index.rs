@@ -1,30 +1,29 @@
-//! Which rows made a snapshot: what each said, and where it went.
+//! The rows that a snapshot was built from: a hash of each row, and where its entry is.
 
 use hashbrown::HashSet;
 use twox_hash::XxHash3_64;
 
 use crate::core::model::{Cell, Row, Table};
 
-/// What is known of a row.
+/// What is known about a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RowRecord {
-    /// Where it went: the upper half of its [`place`], and [`UNUSED`] if it could
-    /// not be used.
+    /// The upper half of the [`place`] of its entry, or [`UNUSED`] if the row cannot be used.
     ///
     /// [`place`]: super::names::place
     pub prefix: u32,
-    /// The upper 56 bits are a hash of what it said; the lowest eight are the
+    /// The upper 56 bits are a hash of the row. The lowest eight bits are the number of the
     /// load that saw it last, from 1.
     content: u64,
 }
 
-/// The prefix of a row that could not be used.
+/// The prefix of a row that cannot be used.
 pub(super) const UNUSED: u32 = 0;
 
-/// A hash of everything a row says, its id left out: the same on every machine and in
-/// every version, since nodes are compared by it and choose decoys by it.
+/// A hash of the table and all cells of a row, without its id. It is the same on every machine
+/// and in every version, because nodes are compared by it and choose decoys by it.
 pub fn content(row: &Row) -> u64 {
-    // Most rows are short: no memory is taken for them.
+    // Most rows are short and need no allocation.
     let mut short = [0; 512];
     let hash = match write(row, &mut short) {
         Some(length) => XxHash3_64::oneshot(&short[..length]),
@@ -45,7 +44,8 @@ fn hashed(row: &Row) -> impl Iterator<Item = &Cell> {
     cells.filter(|(column, cell)| column.is_basic || **cell != Cell::Null).map(|(_, cell)| cell)
 }
 
-/// Writes the table and the cells of a row into a buffer; `None` if they do not fit.
+/// Writes the table and the cells of a row into a buffer. Returns the length, or `None` if
+/// they do not fit.
 fn write(row: &Row, buffer: &mut [u8]) -> Option<usize> {
     buffer[0] = row.table() as u8;
     let mut length = 1;
@@ -69,7 +69,7 @@ impl RowRecord {
         self.content & !0xff
     }
 
-    /// What it adds to a digest.
+    /// The number that the row adds to the digest.
     fn term(self) -> u64 {
         self.content >> 8
     }
@@ -109,7 +109,7 @@ impl RowIndex {
         self.users.len + self.rules.len
     }
 
-    /// The same for the same rows, whatever order they came in.
+    /// A hash of all rows, which does not depend on their order.
     pub fn digest(&self) -> u64 {
         self.users.sum.wrapping_add(self.rules.sum)
     }
@@ -121,13 +121,13 @@ impl RowIndex {
         }
     }
 
-    /// Takes over what is in `newer`, and strikes what is `gone`.
+    /// Adds the records of `newer`, and removes the rows in `gone`.
     pub fn update(&mut self, newer: RowIndex, gone: &HashSet<(Table, i64)>) {
         for (table, id) in gone {
             self.table_mut(*table).remove(*id);
         }
         for (ours, theirs) in [(&mut self.users, newer.users), (&mut self.rules, newer.rules)] {
-            // The first load is the whole row_index.
+            // The records of the first load become the whole index.
             if ours.len == 0 {
                 *ours = theirs;
             } else {
@@ -137,27 +137,28 @@ impl RowIndex {
     }
 }
 
-/// Records by id, sorted, in pages. Ids mostly ascend and are read in that
-/// order: then pages are full, and a load walks through them. There is a record
-/// for each row of millions, so each part has a list of its own, without gaps.
+/// Records in pages, sorted by id. Ids mostly ascend and are read in that order: then pages
+/// are full, and a load visits them in order. There may be millions of records, so a page
+/// has a separate list for each field, without padding.
 #[derive(Debug, Default)]
 pub(super) struct Pages {
-    /// None is empty.
+    /// No page is empty.
     pages: Vec<Page>,
     len: usize,
-    /// Of what the records add to a digest.
+    /// The sum of the records' terms of the digest.
     sum: u64,
 }
 
 #[derive(Debug, Default)]
 struct Page {
     first: i64,
-    /// What each id is more than the first.
+    /// The difference between each id and `first`.
     offsets: Vec<u32>,
     prefixes: Vec<u32>,
     contents: Vec<u64>,
 }
 
+/// How many records a page has at most.
 const PAGE: usize = 512;
 
 impl Page {
@@ -177,14 +178,14 @@ impl Page {
         RowRecord { prefix: self.prefixes[at], content: self.contents[at] }
     }
 
-    /// The place of an id, or where it belongs; `None` if that is in a page of
-    /// its own.
+    /// The place of an id, or the place where it would be inserted. `None` if it needs a page
+    /// of its own.
     fn search(&self, id: i64) -> Option<Result<usize, usize>> {
         let offset = u32::try_from(id.checked_sub(self.first)?).ok()?;
         Some(self.offsets.binary_search(&offset))
     }
 
-    /// Takes out what is from `at` on, which is not the first.
+    /// Removes the records from `at` on, which is not 0, and returns them as a page.
     fn split_off(&mut self, at: usize) -> Page {
         let base = self.offsets[at];
         Page {
@@ -197,7 +198,7 @@ impl Page {
 }
 
 impl Pages {
-    /// The page where `id` is, if it is anywhere, and its place there.
+    /// The page that contains `id`, and its place in that page.
     fn find(&self, id: i64) -> Option<(usize, usize)> {
         let page = self.pages.partition_point(|page| page.first <= id).checked_sub(1)?;
         let at = self.pages[page].search(id)?.ok()?;
@@ -208,7 +209,7 @@ impl Pages {
         self.find(id).map(|(page, at)| self.pages[page].record(at))
     }
 
-    /// Notes that a load has seen a row, which must be there.
+    /// Notes that a load has seen a row, which must have a record.
     pub fn mark(&mut self, id: i64, load: u8) {
         if let Some((page, at)) = self.find(id) {
             let mut record = self.pages[page].record(at);
@@ -237,16 +238,16 @@ impl Pages {
                 return;
             }
             Some(Err(place)) if page.offsets.len() < PAGE => {
-                // It fits, or the search would not have said so.
+                // The search has checked that the offset fits.
                 page.insert(place, (id - page.first) as u32, record);
             }
-            // In the middle of a full page, there is room after halving it.
+            // In the middle of a full page: splits the page in two, and tries again.
             Some(Err(place)) if place < PAGE => {
                 let upper = page.split_off(PAGE / 2);
                 self.pages.insert(next, upper);
                 return self.place(id, record);
             }
-            // Behind a full page begins another, which is what ascending ids do.
+            // After the end of a full page: begins a new page, as is usual for ascending ids.
             _ => self.pages.insert(next, Page::of(id, record)),
         }
         self.len += 1;
@@ -269,7 +270,7 @@ impl Pages {
         Pages::records(&self.pages)
     }
 
-    /// The records of ids after `id`.
+    /// The records with ids above `id`.
     pub fn after(&self, id: i64) -> impl Iterator<Item = (i64, RowRecord)> {
         let page = self.pages.partition_point(|page| page.first <= id).saturating_sub(1);
         Pages::records(&self.pages[page.min(self.pages.len())..]).skip_while(move |(other, _)| *other <= id)

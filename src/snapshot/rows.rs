@@ -1,5 +1,5 @@
-//! What a row means. A row that means nothing is refused in words; one that is
-//! merely odd is used as far as it can be, and reported.
+//! Parses rows. A row without a meaning is refused with a message. A row that is only odd is
+//! used as far as possible, and reported.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ const MAX_VALUE: usize = 65_535;
 pub(super) struct UnusableRow(pub String);
 
 impl UnusableRow {
-    /// With what a load makes of it.
+    /// The reason, and that the row is left out.
     pub fn consequence(self) -> String {
         format!("{}; the row is left out: correct or remove it", self.0)
     }
@@ -36,7 +36,7 @@ fn unusable(why: &str) -> UnusableRow {
 }
 
 impl Conventions {
-    /// Why a load would leave this row out, if it would.
+    /// Why a load would leave this row out. `None` if it can be used.
     pub fn unusable(&self, row: &Row) -> Option<String> {
         let quiet = &mut |_, _| ();
         let unusable = match row {
@@ -47,14 +47,14 @@ impl Conventions {
     }
 }
 
-/// A row of `user_auth`, understood.
+/// A parsed row of `user_auth`.
 pub(super) struct ParsedUser {
     pub domain: Folded,
     pub username: Folded,
     pub credential: Credential,
 }
 
-/// A row of `jitsi_property`, understood.
+/// A parsed row of `jitsi_property`.
 pub(super) struct ParsedRule {
     /// Empty for all tenants.
     pub domain: Folded,
@@ -62,13 +62,13 @@ pub(super) struct ParsedRule {
     pub compiled: Compiled,
 }
 
-/// Keys by their text, with what was odd in them: few, and in very many rules.
+/// Parsed keys and their faults, by text. Very many rules share few keys.
 #[derive(Debug, Default)]
 pub(super) struct Keys(HashMap<Box<str>, (Arc<CompiledKey>, Vec<Fault>)>);
 
 impl Keys {
     fn parse(&mut self, text: &str) -> (Arc<CompiledKey>, &[Fault]) {
-        // Looked up first: the entry API would allocate the text each time.
+        // Not the entry API, which would allocate the text each time.
         if !self.0.contains_key(text) {
             let mut faults = Vec::new();
             let key = Arc::new(CompiledKey::parse(text, |fault| faults.push(fault)));
@@ -78,7 +78,7 @@ impl Keys {
         (key.clone(), faults)
     }
 
-    /// Forgets those that no rule has any more.
+    /// Forgets keys that no rule uses any more.
     pub fn tidy(&mut self) {
         self.0.retain(|_, (key, _)| Arc::strong_count(key) > 1);
     }
@@ -101,15 +101,15 @@ pub(super) fn user(
     if let Some(Subject::Param(..)) = options.subject(&stored_username) {
         problem(
             Code::AmbiguousSubject,
-            "the username reads like a parameter and its value: write `username=` and the name in the \
-             subject of rules for this user"
+            "the username looks like a parameter and its value: in rules for this user, write the subject \
+             as `username=` and the name"
                 .into(),
         );
     }
     let realm = options.realm.as_deref().unwrap_or(&stored_domain);
     let owner = Owner { username: &stored_username, realm };
-    // Whose password cannot be used is a user all the same: their name must go
-    // on protecting their rules.
+    // A user whose password cannot be used is still a user, so that clients cannot get their
+    // rules by sending the name as another parameter.
     let credential = match row.password.text() {
         Ok(stored) => {
             Credential::parse(&stored.unwrap_or_default(), options.pwd_fmt, owner).unwrap_or_else(|why| {
@@ -118,7 +118,7 @@ pub(super) fn user(
             })
         }
         Err(_) => {
-            problem(Code::BadPassword, "password is not UTF-8, so nobody can sign in with it: set it anew with `jitsiprovs user passwd`".into());
+            problem(Code::BadPassword, "password is not UTF-8, so nobody can sign in with it: set it again with `jitsiprovs user passwd`".into());
             Credential::NEVER
         }
     };
@@ -167,7 +167,7 @@ fn priority(
     let Some(number) = number else {
         problem(
             Code::NullPriority,
-            format!("{column} is NULL, which sorts before every number; write the number meant"),
+            format!("{column} is NULL, which sorts before every number: write the intended number"),
         );
         return Ok(None);
     };

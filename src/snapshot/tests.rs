@@ -1,4 +1,4 @@
-//! Resolution from rows to answers, over the whole of the pure core.
+//! Tests from rows to answers.
 
 use proptest::prelude::*;
 
@@ -262,7 +262,7 @@ fn unknown_users_are_compared_with_decoys_of_the_tenants_kinds() {
     };
     assert!(pending("slow.org", "alice") && pending("slow.org", "nobody"));
     assert!(!pending("fast.org", "alice") && !pending("fast.org", "nobody"));
-    // Even the password of the decoy's model opens nothing.
+    // The password of the user that the decoy was copied from is refused too.
     let params: Params =
         [("username", "nobody"), ("domain", "slow.org"), ("password", "pässwörd")].into_iter().collect();
     let SignIn::Pending(pending) = snapshot.authenticate(&params) else { panic!("a slow tenant") };
@@ -294,7 +294,7 @@ fn a_slow_password_is_remembered_over_a_reload_of_the_same_row() {
     let SignIn::Pending(pending) = first.authenticate(&params) else { panic!("a slow hash") };
     let right = pending.work("pässwörd".into())();
     assert!(pending.settle(right).is_some());
-    // Another row of the same user and hash, as after an import of everything.
+    // A new row with the same user and hash, as after importing everything again.
     assert!(matches!(put(3, "").authenticate(&params), SignIn::Granted(_)));
     assert!(matches!(put(3, " ").authenticate(&params), SignIn::Denied));
     assert!(matches!(put(3, "").authenticate(&params), SignIn::Pending(_)));
@@ -346,7 +346,7 @@ fn a_bare_word_stays_a_username_when_the_user_goes() {
     assert_eq!(problems.len(), 1, "{problems:?}");
     assert!(problems[0].starts_with("jitsi_property id 1:") && problems[0].contains("`hostname=bob`"));
     assert_eq!(ask_as(&snapshot, "eve", "b.org", &sent), Some("tenant=1\n".into()));
-    // Nor does a tenant of that name make it one.
+    // A tenant of that name does not make the word a parameter's value either.
     let (snapshot, _) = commit(vec![Change::Put(user_row(3, ("bob", "eve", "pw")))]);
     assert_eq!(ask_as(&snapshot, "eve", "bob", &sent), Some("".into()));
 }
@@ -399,7 +399,7 @@ fn a_tenants_few_default_rules_are_laid_over_those_of_all() {
 const NAMES: [&str; 6] = ["alice", "bob", "Linux", "linux", "default", "osname=linux"];
 const DOMAINS: [&str; 3] = ["a.org", "b.org", ""];
 
-/// Which rules apply, written down from the spec without any index.
+/// Whether a rule applies, computed directly from the specification, without an index.
 fn selects(rule: &RuleRef<'_>, users: &[UserEntry<'_>], params: &[(&str, &str)]) -> bool {
     let fold = |name: &str| name.to_lowercase();
     let get = |name: &str| params.iter().find(|(key, _)| *key == name).map(|(_, value)| fold(value));
@@ -447,8 +447,8 @@ proptest! {
     }
 }
 
-/// A row of a small world in which names meet: as a user, as a subject of one
-/// tenant and of all, typed and not, colliding and bad.
+/// A row from a small set of names, so that the same name occurs as a user and as a subject of
+/// one tenant and of all, typed and not, colliding and bad.
 fn any_row() -> impl Strategy<Value = Row> {
     let names = vec!["alice", "ALICE", "bob", "Linux", "default", "osname=linux", "Dept=bob", "hw=x", ""];
     let domains = vec!["a.org", "A.ORG", "b.org", ""];
@@ -483,7 +483,7 @@ fn note(rows: &mut Rows, change: Change) {
     }
 }
 
-/// A load of all `rows` through a writer that may know some of them.
+/// Loads all `rows` into a writer that may already have some of them.
 fn load(writer: &mut Writer, rows: &Rows) {
     writer.begin_load();
     let news: Vec<Row> = rows.values().filter(|row| writer.is_news(row)).cloned().collect();
@@ -508,7 +508,7 @@ proptest! {
             for change in &batch {
                 draft.apply(change.clone());
             }
-            // Of every two drafts the first is given up, and leaves no trace.
+            // A draft that is dropped must not change anything.
             drop(draft);
             prop_assert!(*writer.current() == before);
             let mut draft = writer.draft();
@@ -541,12 +541,12 @@ fn changes_made_during_a_load_outlive_it() {
     draft.commit();
 
     writer.begin_load();
-    // What the load reads is from before these.
+    // The rows that the load reads are older than these changes.
     let mut draft = writer.draft();
     draft.apply(Change::Gone(crate::core::model::Table::UserAuth, 2));
     draft.apply(Change::Put(user(3, "edited", "new")));
     draft.apply(Change::Put(user(4, "came", "new")));
-    // Came and went before anybody knew of it, though the load saw it.
+    // This row was added and removed between two polls, but the load has read it.
     draft.apply(Change::Gone(crate::core::model::Table::UserAuth, 5));
     draft.apply(Change::Put(user(1, "stays", "old")));
     draft.commit();

@@ -1,5 +1,5 @@
-//! Why a client gets what it gets: every rule that could concern it, and what
-//! became of it. For operators; requests never come here.
+//! Explains a client's answer to operators: lists all rules that could be for the client, and
+//! what happened to each. Requests do not use this code.
 
 use hashbrown::{HashMap, HashSet};
 
@@ -13,23 +13,23 @@ use crate::core::params::{Known, Params};
 use crate::core::rules::{self, Compiled, RuleOutcome};
 use crate::core::subject::{Subject, TypedBy};
 
-/// A row of rules, and what became of it. Values may hold passwords, so it does
-/// not implement `Debug`.
+/// A row of rules, and what happened to it. Values may contain passwords, so this does not
+/// implement `Debug`.
 pub struct Traced<'r> {
     /// The row.
     pub row: &'r RuleRow,
-    /// What it means; `None` when it cannot be used.
+    /// The parsed rule. `None` if the row cannot be used.
     pub rule: Option<Compiled>,
-    /// What became of it.
+    /// What happened to it.
     pub fate: Fate,
 }
 
-/// What became of a rule.
+/// What happened to a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
     /// It matches the client.
     Matches(RuleOutcome),
-    /// It does not.
+    /// It does not match the client, for this reason.
     Mismatch(Mismatch),
     /// The row cannot be used, for this reason.
     Bad(String),
@@ -38,41 +38,40 @@ pub enum Fate {
 /// Why a rule does not match a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mismatch {
-    /// Its subject is the name of another user, which no parameter but the
-    /// username leads to. Whether the client sent it for another one.
+    /// Its subject is the name of another user, and matches only the username.
     OtherUser {
-        /// Whether it did.
+        /// Whether the client sent the name as another parameter.
         is_sent: bool,
     },
-    /// Its subject wants a parameter to have a value.
+    /// Its subject requires a parameter to have a certain value.
     Param {
         /// The parameter's canonical name.
         name: String,
-        /// The value that the client sent.
+        /// The value that the client sent, if any.
         sent: Option<String>,
     },
 }
 
 impl Session<'_> {
-    /// Whether some password would let the user in.
+    /// Whether there can be a password with which the user can sign in.
     pub fn can_sign_in(&self) -> bool {
         self.user.users.first().is_some_and(|user| user.credential.is_usable())
     }
 }
 
 impl Snapshot {
-    /// The place of the user whom a request names, whatever its password: for
-    /// operators, who read the tables anyway.
+    /// The tenant and the user that a request names, without checking the password. Only for
+    /// operators, who can read the tables anyway.
     pub fn find(&self, params: &Params) -> Option<Session<'_>> {
         let fold = |known| self.comparison.fold(params.known(known).unwrap_or_default());
         let found = self.user(self.tenant(&fold(Known::Domain))?, &fold(Known::Username));
         found.map(|(session, _)| session)
     }
 
-    /// Says of every one of `rows` that is for the client's tenant or for all
-    /// what becomes of it in the answer. The rows, in ascending order of their
-    /// ids, and `options` must be those the snapshot was made of. Rules are in
-    /// the order in which they count; rows that cannot be used come last.
+    /// Returns what happens to each of `rows` in the client's answer, without the rows of
+    /// other tenants. `rows` must be in ascending order of their ids. `rows` and `options`
+    /// must be those that the snapshot was built from. The result is in the order in which
+    /// rules apply. Rows that cannot be used come last.
     pub fn trace<'r>(
         &self,
         options: &Conventions,
@@ -84,7 +83,7 @@ impl Snapshot {
         let (mut keys, mut seen) = (Keys::default(), HashSet::new());
         let mut traced = Vec::new();
         for row in rows {
-            // Of all tenants' rows: so are those that were loaded.
+            // Ids must be unique across all tenants, as in a load.
             let is_first = seen.insert(row.id);
             if !self.concerns(session, row) {
                 continue;
@@ -112,7 +111,7 @@ impl Snapshot {
         traced
     }
 
-    /// What became of every rule that matches.
+    /// What happened to each rule that matches, by id.
     fn outcomes(&self, session: Session<'_>, params: &Params) -> HashMap<i64, RuleOutcome> {
         let mut all = Extras::new();
         self.gather(session, params, &mut all);
@@ -125,7 +124,8 @@ impl Snapshot {
         ids.zip(rules::trace(&all, params)).collect()
     }
 
-    /// Whether a row is for the tenant or for all, or nobody can tell.
+    /// Whether a row is for the tenant or for all tenants. Also true if its domain is not
+    /// UTF-8.
     fn concerns(&self, session: Session<'_>, row: &RuleRow) -> bool {
         let Ok(domain) = row.domain.text() else { return true };
         let domain = self.comparison.fold(&domain.unwrap_or_default());

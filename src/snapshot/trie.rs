@@ -1,21 +1,21 @@
-//! A map that is cheap to change while others read the old one: a hash trie
-//! whose copies share everything that is the same in both.
+//! A map that is cheap to change while others read the old version: a hash trie whose copies
+//! share their equal parts.
 //!
-//! Branches have 32 children, by five bits of the hash each, the highest first;
-//! leaves hold up to 96 values, sorted by hash. Changing one value among a
-//! million copies three branches and a leaf; what no other copy shares is
-//! changed in place, so that filling an empty map costs no copies at all.
+//! A branch has 32 children, selected by five bits of the hash, from the highest bits down. A
+//! leaf has up to 96 values, sorted by hash. Changing one value among a million copies three
+//! branches and a leaf. Parts that no other copy shares are changed in place, so filling an
+//! empty map copies nothing.
 
 use std::sync::Arc;
 
 const BITS: u32 = 5;
 const CHILDREN: usize = 1 << BITS;
 const LEAF: usize = 96;
-/// A leaf so deep has no bits of the hash left to be split by.
+/// At this depth, no bits of the hash are left to split a leaf by.
 const DEEPEST: u32 = 64 / BITS;
 
-/// See the module. Values are found by a hash and a test; several of one hash
-/// may be told apart by the test alone.
+/// A map whose copies share their equal parts. A value is found by its hash and a test, which
+/// distinguishes values of the same hash.
 #[derive(Debug, Clone)]
 pub struct Trie<T> {
     root: TrieNode<T>,
@@ -40,7 +40,7 @@ fn child(hash: u64, depth: u32) -> usize {
     ((hash << (BITS * depth)) >> (64 - BITS)) as usize
 }
 
-/// The place of the value in a leaf, or where it belongs.
+/// The place of the value in a leaf, or the place where it would be inserted.
 fn search<T>(slots: &[TrieSlot<T>], hash: u64, is_it: &impl Fn(&T) -> bool) -> Result<usize, usize> {
     let first = slots.partition_point(|slot| slot.hash < hash);
     let same = slots[first..].iter().take_while(|slot| slot.hash == hash);
@@ -49,7 +49,7 @@ fn search<T>(slots: &[TrieSlot<T>], hash: u64, is_it: &impl Fn(&T) -> bool) -> R
 }
 
 impl<T> Trie<T> {
-    /// The value of `hash` that `is_it`.
+    /// The value with this hash for which `is_it` returns true.
     pub fn get(&self, hash: u64, is_it: impl Fn(&T) -> bool) -> Option<&T> {
         let (mut node, mut depth) = (&self.root, 0);
         loop {
@@ -64,7 +64,7 @@ impl<T> Trie<T> {
         }
     }
 
-    /// A value whose hash begins with `prefix` and that `is_it`.
+    /// A value whose hash begins with `prefix` and for which `is_it` returns true.
     pub fn find(&self, prefix: u32, is_it: impl Fn(&T) -> bool) -> Option<&T> {
         fn find<'t, T>(
             node: &'t TrieNode<T>,
@@ -76,7 +76,7 @@ impl<T> Trie<T> {
                 TrieNode::Branch(children) if BITS * (depth + 1) <= u32::BITS => {
                     find(&children[child(u64::from(prefix) << 32, depth)], depth + 1, prefix, is_it)
                 }
-                // Beyond the prefix it may be anywhere.
+                // The prefix has no bits left, so the value may be in any child.
                 TrieNode::Branch(children) => {
                     children.iter().find_map(|node| find(node, depth + 1, prefix, is_it))
                 }
@@ -91,7 +91,7 @@ impl<T> Trie<T> {
         find(&self.root, 0, prefix, &is_it)
     }
 
-    /// Every value, in no order that means anything.
+    /// All values, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         let mut open = vec![std::slice::from_ref(&self.root).iter()];
         let leaves = std::iter::from_fn(move || {
@@ -113,8 +113,8 @@ impl<T> Trie<T> {
 }
 
 impl<T: Clone> Trie<T> {
-    /// The value of `hash` that `is_it`, made if there is none, to change in this
-    /// copy alone.
+    /// The value with this hash for which `is_it` returns true, to be changed in this copy
+    /// only. If there is none, `make` creates it.
     pub fn get_or_insert(
         &mut self,
         hash: u64,
@@ -123,7 +123,7 @@ impl<T: Clone> Trie<T> {
     ) -> &mut T {
         let (mut node, mut depth) = (&mut self.root, 0);
         loop {
-            // A full leaf becomes a branch before it is looked into.
+            // A full leaf becomes a branch before a value is added.
             if let TrieNode::Leaf(slots) = node
                 && slots.len() == LEAF
                 && depth < DEEPEST
@@ -148,7 +148,7 @@ impl<T: Clone> Trie<T> {
         }
     }
 
-    /// Takes out the value of `hash` that `is_it`.
+    /// Removes and returns the value with this hash for which `is_it` returns true.
     pub fn remove(&mut self, hash: u64, is_it: impl Fn(&T) -> bool) -> Option<T> {
         let removed = self.get(hash, &is_it)?.clone();
         let (mut node, mut depth) = (&mut self.root, 0);
@@ -170,8 +170,8 @@ impl<T: Clone> Trie<T> {
 
 type Slots<T> = std::vec::IntoIter<TrieSlot<T>>;
 
-/// The slots before `to` and those from `from`, to make another leaf of: moved
-/// if no other copy has them, else cloned.
+/// The slots before `to` and the slots from `from` on, for a new leaf. They are moved if no
+/// other copy shares the leaf, and cloned otherwise.
 fn take<T: Clone>(slots: &mut Arc<[TrieSlot<T>]>, to: usize, from: usize) -> (Slots<T>, Slots<T>) {
     let mut all: Vec<TrieSlot<T>> = match Arc::get_mut(slots) {
         Some(own) => {
@@ -186,7 +186,7 @@ fn take<T: Clone>(slots: &mut Arc<[TrieSlot<T>]>, to: usize, from: usize) -> (Sl
 
 fn split<T: Clone>(slots: &mut Arc<[TrieSlot<T>]>, depth: u32) -> TrieNode<T> {
     let (all, _) = take(slots, slots.len(), slots.len());
-    // Sorted by hash, so the slots of each child stand together.
+    // The slots are sorted by hash, so the slots of each child are adjacent.
     let mut all = all.peekable();
     let children = std::array::from_fn(|at| {
         TrieNode::Leaf(std::iter::from_fn(|| all.next_if(|slot| child(slot.hash, depth) == at)).collect())
@@ -206,7 +206,7 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
-    /// Few bits, so that hashes collide, and in high and low places.
+    /// Uses few bits, so that hashes collide, both high and low ones.
     fn hash(key: u16) -> u64 {
         u64::from(key & 7) << 61 | u64::from(key >> 3 & 0xff)
     }

@@ -1,9 +1,9 @@
-//! Rows → snapshots: the first from all rows, every next one from the rows that changed.
+//! Builds snapshots: the first one from all rows, and each later one from the rows that
+//! changed.
 //!
-//! The [`Writer`] keeps an index of the rows that are in the current snapshot: a hash of
-//! what each says, and where it is. So a load of everything is a comparison, and rows that
-//! are the same cost nothing more. All changes go through a [`Draft`]. Until a draft is
-//! committed, nothing has changed.
+//! The [`Writer`] keeps an index of the rows in the current snapshot: a hash of each row, and
+//! where its entry is. So a load only compares hashes, and unchanged rows need no further
+//! work. All changes go through a [`Draft`], and take effect when it is committed.
 
 mod draft;
 mod numbers;
@@ -25,7 +25,7 @@ use crate::core::model::{Row, Table};
 use crate::core::rules::RuleSet;
 use numbers::{Domains, Others};
 
-/// Builds snapshots. See the module.
+/// Builds snapshots.
 #[derive(Debug)]
 pub struct Writer {
     options: Conventions,
@@ -34,10 +34,10 @@ pub struct Writer {
     keys: Keys,
     domains: Domains,
     others: Others,
-    /// The number of the latest load, with which the rows that it has seen are marked.
+    /// The number of the latest load. The rows that it has seen are marked with it.
     load: u8,
-    /// Rows that were put or removed by others since the latest load began. They are
-    /// newer than what it reads.
+    /// Rows that polls put or removed since the running load began. They are newer than the
+    /// rows that the load reads. `None` if no load is running.
     since: Option<HashSet<(Table, i64)>>,
 }
 
@@ -68,7 +68,7 @@ impl Writer {
         }
     }
 
-    /// The snapshot of `rows` alone, and what was wrong with them.
+    /// Builds a snapshot of `rows`. Also returns their problems.
     pub fn build(options: Conventions, rows: impl IntoIterator<Item = Row>) -> (Arc<Snapshot>, Problems) {
         let mut writer = Writer::new(options);
         let mut draft = writer.draft();
@@ -88,26 +88,26 @@ impl Writer {
         self.row_index.len()
     }
 
-    /// The next `most` rows of a table after the one of `id`, used or not: their
-    /// ids and [`content`](super::content).
+    /// At most `most` rows of a table with ids above `id`, used or not: their ids and their
+    /// [`content`](super::content).
     pub fn contents(&self, table: Table, id: i64, most: usize) -> Vec<(i64, u64)> {
         self.row_index.table(table).after(id).take(most).map(|(id, record)| (id, record.content())).collect()
     }
 
-    /// Begins a load of all rows. Drafts committed before its own take
-    /// precedence over what it reads.
+    /// Begins a load of all rows. Drafts that are committed during the load take precedence
+    /// over the rows that it reads.
     pub fn begin_load(&mut self) {
         self.load += 1;
         if self.load == u8::MAX {
-            // Numbers start again, so no row may have an old one.
+            // The numbers start again from 1, so no row may keep an old one.
             self.row_index.unmark();
             self.load = 1;
         }
         self.since = Some(HashSet::new());
     }
 
-    /// Whether a row of the load under way says anything new. If not, it needs no
-    /// further work.
+    /// Whether a row of the running load is new or changed. If not, it is marked as seen, and
+    /// needs no further work.
     pub fn is_news(&mut self, row: &Row) -> bool {
         let (table, id) = (row.table(), row.id());
         match self.row_index.table(table).get(id) {
@@ -119,7 +119,7 @@ impl Writer {
         }
     }
 
-    /// Whether nobody has changed the row since the load under way began.
+    /// Whether no poll has changed the row since the running load began.
     pub fn is_current(&self, row: &Row) -> bool {
         !self.since.as_ref().is_some_and(|since| since.contains(&(row.table(), row.id())))
     }
@@ -131,7 +131,7 @@ impl Writer {
 
     /// The key by which decoys of `next` are chosen. The row index must be that of `next`.
     fn decoy_key(&self, next: &Snapshot) -> DecoyKey {
-        /// Rows that are looked at: there may be many that no password matches.
+        /// How many rows are examined at most: no password may match many of them.
         const FEW: usize = 64;
         let is_usable = |id: i64, record: RowRecord| {
             let mine = |user: &UserEntry| user.id == id && user.credential.is_usable();
@@ -147,8 +147,8 @@ impl Writer {
         Draft::new(self, false)
     }
 
-    /// Begins to change the snapshot to what the load under way has read: rows that the
-    /// load has not seen are removed, unless others put them since it began.
+    /// Begins to change the snapshot to the rows that the running load has read. Rows that
+    /// the load has not seen are removed, unless polls put them since it began.
     pub fn draft_of_load(&mut self) -> Draft<'_> {
         Draft::new(self, true)
     }

@@ -1,4 +1,4 @@
-//! What each kind of database does in its own way. Everything else is written once, in
+//! The interface to each kind of database. Everything that all databases share is in
 //! [`Database`](super::database::Database).
 
 use std::future::Future;
@@ -13,36 +13,37 @@ use super::query::Query;
 use super::schema::SchemaStep;
 use crate::core::model::{Cell, Row};
 
-/// The ways in which databases differ that can be said in a word.
+/// The differences between databases that constants can express.
 pub(super) struct Dialect {
-    /// Begins a transaction that reads one state of everything.
+    /// Begins a transaction that reads everything as it was at one moment.
     pub begin_read: &'static [&'static str],
-    /// Begins a transaction that reads one state of everything and then writes.
+    /// Begins a transaction that reads everything as it was at one moment, and then writes.
     pub begin_write: &'static [&'static str],
     /// Lists the names of the columns of the table that stands in place of `{table}`.
     pub list_columns: &'static str,
     /// Counts the tables called `jitsiprovs_change`.
     pub count_change_tables: &'static str,
-    /// Counts the triggers with the name that follows, in quotes.
+    /// Counts the triggers of one name. The caller appends the name in quotes.
     pub count_triggers: &'static str,
     /// The time of a line of changes, as text or number. It must not depend on the
     /// session.
     pub changed_at: &'static str,
     /// The time a day ago, by the database's clock.
     pub day_ago: &'static str,
-    /// Ends a DELETE that removes [`PRUNED`] lines at most, where the database can do that.
+    /// The end of a DELETE that removes at most [`PRUNED`] lines. Empty if the database
+    /// does not support that.
     pub delete_some: &'static str,
     /// The numbered steps in `sql/`.
     pub steps: &'static [SchemaStep],
-    /// Whether tables are created and changed in a transaction. If not, each such
-    /// statement is committed by itself.
+    /// Whether a transaction can create and change tables. If not, the database commits each
+    /// such statement at once.
     pub has_transactional_ddl: bool,
-    /// How long a poll waits to connect, and for the one short statement that most polls
-    /// are. A connection that has gone dead must be noticed soon.
+    /// How long a poll waits to connect, and how long for its first statement, which is
+    /// short. A dead connection must be noticed soon.
     pub patience: Duration,
 }
 
-/// Lines of changes that one statement removes, so that no lock is held for long.
+/// How many lines of changes one statement removes, so that no lock is held for long.
 pub(super) const PRUNED: u64 = 10_000;
 
 /// What a connection is for.
@@ -50,28 +51,28 @@ pub(super) const PRUNED: u64 = 10_000;
 pub(super) enum Purpose {
     /// Loads and polls.
     Read,
-    /// Edits of the command line.
+    /// Edits by the command line.
     Edit,
     /// Removing old lines of changes.
     Prune,
 }
 
-/// A kind of database, with all that is needed to connect to one.
+/// A kind of database, with everything that is needed to connect to one.
 pub(super) trait Backend: Send + Sync + 'static {
     /// A connection.
     type Session: Session;
-    /// See [`Dialect`].
+    /// The differences from other databases.
     const DIALECT: Dialect;
     /// Whether polls share one connection.
     const KEEPS_CONNECTION: bool;
 
-    /// See [`Source::name`](super::Source::name).
+    /// [`Source::name`](super::Source::name)
     fn name(&self) -> String;
 
-    /// Where it is, for errors.
+    /// The address, for errors.
     fn at(&self) -> String;
 
-    /// See [`Source::files`](super::Source::files).
+    /// [`Source::files`](super::Source::files)
     fn files(&self) -> Vec<PathBuf> {
         Vec::new()
     }
@@ -79,26 +80,26 @@ pub(super) trait Backend: Send + Sync + 'static {
     /// Connects.
     fn connect(&self, purpose: Purpose) -> impl Future<Output = Result<Self::Session, SourceError>> + Send;
 
-    /// Creates what must exist before tables can, and connects to change tables, alone.
-    /// Returns what was done, a line each.
+    /// Creates the database if needed, and connects to create or change tables. No other
+    /// setup may run at the same time. Returns a line for each thing that was done.
     fn connect_to_setup(
         &self,
     ) -> impl Future<Output = Result<(Self::Session, Vec<String>), SourceError>> + Send;
 
-    /// Waits until nobody else edits, as far as that is not done by beginning a
-    /// transaction. Checks that edits can be undone.
+    /// Waits for other edits to end, unless beginning the transaction does so. Checks that
+    /// edits can be undone.
     fn prepare_edit(
         &self,
         session: &mut Self::Session,
     ) -> impl Future<Output = Result<(), SourceError>> + Send;
 
-    /// Whether old lines of changes may be removed here. On a replica they must not.
+    /// Whether old lines of changes may be removed. On a replica, they may not.
     fn may_prune(
         &self,
         session: &mut Self::Session,
     ) -> impl Future<Output = Result<bool, SourceError>> + Send;
 
-    /// Whether it is another database than the one that was loaded last.
+    /// Whether this is not the database that was loaded last.
     fn is_other(&self, _session: &Self::Session) -> bool {
         false
     }
@@ -109,10 +110,11 @@ pub(super) trait Backend: Send + Sync + 'static {
 
 /// A connection to a database.
 pub(super) trait Session: Send {
-    /// Runs statements that take nothing and return nothing. `what` says what is tried.
+    /// Runs statements without parameters and results. `what` describes them in errors.
     fn run(&mut self, what: &str, sql: &str) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Runs one statement with parameters. Returns how many rows it found.
+    /// Runs one statement with parameters. Returns how many rows it wrote, or would have
+    /// written if they had differed.
     fn execute(
         &mut self,
         what: &str,
@@ -120,20 +122,20 @@ pub(super) trait Session: Send {
         params: Vec<Cell>,
     ) -> impl Future<Output = Result<u64, Failure>> + Send;
 
-    /// The rows that a short query returns.
+    /// Runs a query that returns few rows.
     fn query(
         &mut self,
         what: &str,
         sql: String,
     ) -> impl Future<Output = Result<Vec<Vec<Cell>>, Failure>> + Send;
 
-    /// Sends the rows of a table as they come, in batches.
+    /// Sends the rows of a table in batches, as they arrive.
     fn send(
         &mut self,
         query: &Query<'_>,
         rows: &mpsc::Sender<Vec<Row>>,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Ends a connection that is not needed any more.
+    /// Ends the connection.
     fn close(self) -> impl Future<Output = ()> + Send;
 }

@@ -1,37 +1,37 @@
-//! How far the lines of `jitsiprovs_change` have been read.
+//! The position up to which the lines of `jitsiprovs_change` have been read.
 //!
-//! Their ids are handed out when a line is written, but a line is seen only
-//! when its transaction commits. So ids below the highest one seen may still
-//! appear: they are remembered as gaps, and asked for again. Clocks play no
-//! part in it.
+//! A line gets its id when it is written, but becomes visible only when its transaction
+//! commits. So lines with lower ids than the newest visible line may still appear. The
+//! missing ids are remembered as gaps, and each poll asks for them again. This does not
+//! depend on clocks.
 
 use std::collections::BTreeMap;
 
 use crate::core::model::{Cell, Table};
 
-/// More lines than these are faster read with a load.
+/// If there are more new lines than this, a load is faster than a poll.
 pub(super) const MANY: usize = 50_000;
 
-/// So far back a load looks for gaps: a transaction that was open while so many
-/// changes were made before it is left to the next load.
+/// How many ids back from the newest line a load looks for gaps. If a transaction stays open
+/// while this many later changes are made, only the next load finds its changes.
 pub(super) const WINDOW: i64 = 100_000;
 
-/// So many gaps are remembered, the newest.
+/// How many gaps are remembered at most: the newest ones.
 const GAPS: usize = 20_000;
 
-/// So many gaps are asked for at once: half of them the newest, the others in
-/// turn. Rolled-back transactions leave gaps for ever.
+/// How many gaps a poll asks for at most: half of them are the newest, and the others take
+/// turns. Gaps of rolled-back transactions are never filled.
 const ASKED: usize = 200;
 
-/// See the module.
+/// A position in `jitsiprovs_change`, with the gaps before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
-    /// The newest line. If it is not there any more, or another, the database
-    /// is not the one it was.
+    /// The newest line that was read. If it is missing later, or has changed, this is no
+    /// longer the same database.
     newest: Option<ChangeLine>,
-    /// First and last id of each gap.
+    /// The first and the last id of each gap.
     gaps: BTreeMap<i64, i64>,
-    /// The gap to go on with.
+    /// The id from which older gaps are asked for next.
     turn: i64,
 }
 
@@ -41,12 +41,12 @@ pub(super) struct ChangeLine {
     pub id: i64,
     pub table: String,
     pub changed_id: i64,
-    /// As the database writes it.
+    /// The time of the change, as the database writes it.
     pub at: String,
 }
 
 impl ChangeLine {
-    /// A line from its columns; `None` if its ids are no numbers.
+    /// A line from its columns. `None` if its ids are not numbers.
     pub fn from_cells(cells: Vec<Cell>) -> Option<ChangeLine> {
         let text = |at: usize| Some(cells.get(at)?.text().ok()??.into_owned());
         let number = |at: usize| cells.get(at)?.int().ok()?;
@@ -58,20 +58,20 @@ impl ChangeLine {
         })
     }
 
-    /// The row it speaks of, if it is of a table that concerns us.
+    /// The row that has changed, if it is a user or a rule.
     pub fn row(&self) -> Option<(Table, i64)> {
         let table = Table::ALL.into_iter().find(|table| table.name() == self.table)?;
         Some((table, self.changed_id))
     }
 }
 
-/// The newest line is not there any more: a backup was restored, another server
-/// has taken over, or lines were pruned that this node has not read.
+/// The newest line that was read is missing: a backup was restored, another server has taken
+/// over, or lines were pruned before this node has read them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct CursorLost;
 
 impl Cursor {
-    /// At the `newest` line, given every id in the [`WINDOW`] up to it, in
+    /// A cursor at the `newest` line. `ids` are all ids in the [`WINDOW`] up to that line, in
     /// order.
     pub(super) fn new(newest: Option<ChangeLine>, ids: impl IntoIterator<Item = i64>) -> Cursor {
         let mut cursor = Cursor { newest: None, gaps: BTreeMap::new(), turn: 0 };
@@ -87,13 +87,12 @@ impl Cursor {
         cursor
     }
 
-    /// The id of the newest line; 0 if there was none.
+    /// The id of the newest line that was read, or 0 if there was none.
     pub fn id(&self) -> i64 {
         self.newest.as_ref().map_or(0, |line| line.id)
     }
 
-    /// The ids to ask for, from first to last: the newest and all after it, and
-    /// gaps.
+    /// The ranges of ids to ask for: some of the gaps, and all ids from the newest line on.
     pub(super) fn ask(&mut self) -> Vec<(i64, i64)> {
         let gap = |(first, last): (&i64, &i64)| (*first, *last);
         let mut asked: Vec<(i64, i64)> = self.gaps.iter().rev().take(ASKED / 2).map(gap).collect();
@@ -109,15 +108,14 @@ impl Cursor {
         asked
     }
 
-    /// Every gap.
+    /// All gaps, to be asked for.
     pub(super) fn ask_all_gaps(&self) -> Vec<(i64, i64)> {
         self.gaps.iter().map(|(first, last)| (*first, *last)).collect()
     }
 
-    /// Takes the lines that were found after [`Cursor::ask`], in order of their
-    /// ids. Returns those not seen before, and whether all gaps must be looked
-    /// into for the rest: a transaction may have written in several, and is
-    /// taken as a whole.
+    /// Takes the lines that were found for the ranges of [`Cursor::ask`], in order of their
+    /// ids. Returns the new lines, and whether the caller must also ask for all other gaps:
+    /// a transaction may have filled several of them, and must be read as a whole.
     ///
     /// # Errors
     /// [`CursorLost`]
@@ -130,7 +128,7 @@ impl Cursor {
         let before = self.id();
         let lines: Vec<ChangeLine> = lines.into_iter().filter(|line| line.id != before).collect();
         let filled = self.fill(&lines);
-        // Of the first line ever, whatever comes before is a gap.
+        // All ids before the first line ever are a gap.
         let mut expected = if before == 0 { (self.first_of(&lines) - WINDOW).max(1) } else { before + 1 };
         for line in lines.iter().filter(|line| line.id > before) {
             if line.id > expected {
@@ -152,7 +150,7 @@ impl Cursor {
         lines.first().map_or(0, |line| line.id)
     }
 
-    /// Takes the ids of `lines` out of the gaps; says whether any was in one.
+    /// Removes the ids of `lines` from the gaps. Returns whether any of them was in a gap.
     pub(super) fn fill(&mut self, lines: &[ChangeLine]) -> bool {
         let mut filled = false;
         for line in lines {
@@ -171,8 +169,8 @@ impl Cursor {
     }
 }
 
-/// The end of a query for the lines in `ranges`, in order of their ids, and no
-/// more of them than tell that there are too many.
+/// The end of a query for the lines in `ranges`, in order of their ids. It returns one line
+/// more than [`MANY`] at most.
 pub(super) fn clause(ranges: &[(i64, i64)]) -> String {
     let ranges = ranges.iter().map(|(first, last)| match *last {
         i64::MAX => format!("id >= {first}"),
@@ -194,7 +192,7 @@ mod tests {
         ChangeLine { id, table: "user_auth".into(), changed_id: id * 10, at: "now".into() }
     }
 
-    /// What a table with these lines answers.
+    /// The lines that a table with these ids returns for these ranges.
     fn found(table: &BTreeSet<i64>, asked: &[(i64, i64)]) -> Vec<ChangeLine> {
         let is_asked = |id: &&i64| asked.iter().any(|(first, last)| (first..=last).contains(id));
         table.iter().filter(is_asked).map(|id| line(*id)).collect()
@@ -242,7 +240,7 @@ mod tests {
         assert_eq!(read(&mut cursor.clone(), &table), Err(CursorLost));
         table.extend([4, 5]);
         assert_eq!(read(&mut cursor.clone(), &table), Err(CursorLost));
-        // The same id, written anew after a restore.
+        // After a restore, another line gets the same id.
         let other = ChangeLine { changed_id: 7, ..line(3) };
         assert_eq!(cursor.advance(vec![other, line(4)]), Err(CursorLost));
     }

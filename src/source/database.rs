@@ -1,4 +1,4 @@
-//! A source is a database: what is the same for all of them.
+//! What all kinds of databases have in common.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ const READING_CHANGES: &str = "reading `jitsiprovs_change`";
 pub(super) struct Database<B: Backend> {
     pub backend: B,
     pub queries: Queries,
-    /// The connection that polls share, so that each costs one short statement.
+    /// The connection that polls share, so that a poll costs only one short statement.
     pub polling: Mutex<Option<B::Session>>,
 }
 
@@ -47,8 +47,8 @@ impl<B: Backend> Database<B> {
         Ok(cursor)
     }
 
-    /// Keeps a connection for polls in place of the one there was: where loads find the
-    /// database now, changes must be looked for too.
+    /// Keeps the connection of a load for polls, in place of their old one: polls must ask
+    /// the same server as loads do.
     async fn keep(&self, session: B::Session) {
         let unneeded = match B::KEEPS_CONNECTION {
             true => self.polling.lock().await.replace(session),
@@ -59,7 +59,7 @@ impl<B: Backend> Database<B> {
         }
     }
 
-    /// Sends the rows of both tables.
+    /// Sends the rows that `which` names.
     pub async fn send(
         &self,
         session: &mut B::Session,
@@ -75,7 +75,7 @@ impl<B: Backend> Database<B> {
         Ok(())
     }
 
-    /// The error of a statement that names a table.
+    /// The error for a failed statement on a table.
     pub fn explain(&self, table: Table, failure: Failure) -> SourceError {
         match failure {
             Failure { kind: FailureKind::NoTable, .. } if !self.queries.is_own(table) => {
@@ -90,13 +90,14 @@ impl<B: Backend> Database<B> {
         }
     }
 
-    /// The place in the changes; `None` without a table of changes that may be read.
+    /// The position in the table of changes. `None` if that table is missing or may not be
+    /// read.
     async fn cursor(&self, session: &mut B::Session) -> Result<Option<Cursor>, SourceError> {
         if count(session, "reading the schema", B::DIALECT.count_change_tables).await? == 0 {
             return Ok(None);
         }
         let newest = match self.lines(session, NEWEST).await {
-            // An account that may not read it is served as if there were none.
+            // If the account may not read the table, the server does without it.
             Err(SourceError::Denied { .. }) => return Ok(None),
             lines => lines?.pop(),
         };
@@ -106,7 +107,7 @@ impl<B: Backend> Database<B> {
         Ok(Some(Cursor::new(newest, ids.iter().filter_map(|row| row.first()?.int().ok().flatten()))))
     }
 
-    /// Lines of `jitsiprovs_change`, given the end of the query.
+    /// Reads lines of `jitsiprovs_change`. `clause` is the end of the query.
     pub async fn lines(
         &self,
         session: &mut B::Session,
@@ -127,7 +128,7 @@ impl<B: Backend> Database<B> {
         let highest = "SELECT coalesce(max(id), 0) FROM jitsiprovs_change";
         let highest = count(&mut session, what, highest).await?;
         let (day_ago, some) = (B::DIALECT.day_ago, B::DIALECT.delete_some);
-        // The newest line stays: it is how servers know how far they have read.
+        // The newest line stays, because servers remember how far they have read by it.
         let sql =
             format!("DELETE FROM jitsiprovs_change WHERE changed_at < {day_ago} AND id < {highest}{some}");
         let mut pruned = 0;
@@ -171,14 +172,14 @@ pub(super) async fn end(session: &mut impl Session) -> Result<(), Failure> {
     session.run("ending a transaction", "COMMIT").await
 }
 
-/// The number that a query returns; 0 if there is none.
+/// The number that a query returns, or 0 if it returns none.
 pub(super) async fn count(session: &mut impl Session, what: &str, sql: &str) -> Result<i64, Failure> {
     let rows = session.query(what, sql.to_owned()).await?;
     let cell = rows.into_iter().next().and_then(|row| row.into_iter().next());
     Ok(cell.as_ref().map_or(Ok(None), Cell::int).ok().flatten().unwrap_or_default())
 }
 
-/// Ends a connection. One that does not end cleanly is the server's to tidy up.
+/// Ends a connection. If it does not end cleanly, the server will notice and clean up.
 pub(super) async fn close(session: impl Session) {
     let _ = timeout(CLOSING, session.close()).await;
 }

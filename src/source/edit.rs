@@ -11,22 +11,22 @@ use super::{SourceError, Which};
 use crate::core::columns::ColumnSet;
 use crate::core::model::{Cell, Edit, Row, Table};
 
-/// Rows that one statement writes.
+/// How many rows one statement writes.
 const AT_ONCE: usize = 500;
 
-/// The source's end of a transaction: it sends what it reads, and then receives what it
-/// is to edit.
+/// The source's side of a transaction: it sends the rows that it reads, and then receives
+/// the edits.
 pub struct Transaction {
-    /// What to read first.
+    /// Which rows to read first.
     pub which: Which,
-    /// Takes the rows that are read.
+    /// Receives the rows.
     pub rows: mpsc::Sender<Vec<Row>>,
-    /// Fires when all rows were sent.
+    /// Resolved when all rows were sent.
     pub is_read: oneshot::Sender<()>,
-    /// What to edit.
+    /// The edits to make.
     pub edits: mpsc::Receiver<Vec<Edit>>,
-    /// Says that these were all edits, and that they are to be kept. If its sender is
-    /// dropped, everything is undone.
+    /// Resolves when all edits were sent and must be committed. If its sender is dropped,
+    /// everything is undone.
     pub is_all: oneshot::Receiver<()>,
 }
 
@@ -46,7 +46,7 @@ impl<B: Backend> Database<B> {
         while let Some(batch) = edits.recv().await {
             self.write(&mut session, &batch, &existing).await?;
         }
-        // The database undoes what is not committed when the connection ends.
+        // When the connection ends, the database undoes everything that is not committed.
         if is_all.await.is_err() {
             return Err(SourceError::Cancelled);
         }
@@ -61,7 +61,8 @@ impl<B: Backend> Database<B> {
         Ok(())
     }
 
-    /// Other tools take no part in the waiting of edits for each other, and may hold locks.
+    /// Edits wait for each other, but other tools do not take part in that and may hold
+    /// locks.
     fn busy(&self, failure: Failure) -> SourceError {
         match failure.kind {
             FailureKind::Busy => SourceError::Busy(self.backend.name()),
@@ -77,7 +78,7 @@ impl<B: Backend> Database<B> {
     ) -> Result<(), SourceError> {
         for alike in edits.chunk_by(are_alike).flat_map(|alike| alike.chunks(AT_ONCE)) {
             let ids: HashSet<i64> = alike.iter().filter_map(Edit::id).collect();
-            // If a row is written twice, the last edit counts.
+            // If a row is edited twice, the edits need separate statements: the last one counts.
             let is_each_another = ids.is_empty() || ids.len() == alike.len();
             for alike in alike.chunks(if is_each_another { AT_ONCE } else { 1 }) {
                 self.write_alike(session, alike, existing).await?;
@@ -103,7 +104,7 @@ impl<B: Backend> Database<B> {
         if found >= ids.len() as u64 {
             return Ok(());
         }
-        // Nothing is kept any more. So which rows exist can be asked for.
+        // A row is missing. After the rollback, the database can say which one.
         session.run("ending a transaction", "ROLLBACK").await?;
         let there = session.query("reading ids", format!("SELECT id FROM {table}{}", of_ids(&ids))).await?;
         let there: HashSet<i64> = there.iter().flatten().filter_map(|id| id.int().ok()?).collect();
@@ -117,7 +118,7 @@ fn of_ids(ids: &[i64]) -> String {
     format!(" WHERE id IN ({})", ids.join(", "))
 }
 
-/// Whether one statement can make both.
+/// Whether one statement can make both edits.
 fn are_alike(one: &Edit, other: &Edit) -> bool {
     let is_same_kind = match (one, other) {
         (Edit::Add(_), Edit::Add(_)) | (Edit::Remove(..), Edit::Remove(..)) => true,
@@ -127,7 +128,7 @@ fn are_alike(one: &Edit, other: &Edit) -> bool {
     is_same_kind && one.table() == other.table()
 }
 
-/// A statement that makes edits that are alike. All databases understand it.
+/// A statement for edits of the same kind. All databases understand it.
 struct Statement {
     sql: String,
     params: Vec<Cell>,
@@ -137,7 +138,7 @@ struct Statement {
 
 impl Statement {
     /// # Errors
-    /// [`SourceError::NoColumn`] for a row that says something in a column that the table
+    /// [`SourceError::NoColumn`] for a row that has a value for a column that the table
     /// does not have, such as the tenant of a rule.
     fn new(edits: &[Edit], existing: ColumnSet) -> Result<Statement, SourceError> {
         let table = edits[0].table();
@@ -166,7 +167,7 @@ impl Statement {
                     vec![row; edits.len()].join(", ")
                 )
             }
-            // A row that stays as it is must exist all the same.
+            // Changes nothing, but counts the rows, which must exist.
             Edit::Set(_, set) if set.and(existing).is_empty() => {
                 format!("UPDATE {table} SET id = id{where_ids}")
             }
@@ -188,7 +189,7 @@ impl Statement {
     }
 }
 
-/// A column that does not exist, and in which the row says something.
+/// A column that the table does not have, and for which the row has a value.
 fn missing_column(row: &Row, existing: ColumnSet) -> Option<&'static str> {
     let cells = row.table().columns().iter().zip(row.cells()).zip(existing.flags());
     let mut missing = cells.filter(|(_, exists)| !exists).map(|(cell, _)| cell);

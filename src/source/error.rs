@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use crate::core::model::Table;
 
-/// Why a source could not be read, edited or set up. Each message is one line that
-/// names the thing and what to do; none shows a password. The command line adds which
-/// options are concerned.
+/// Why a source could not be read, edited or set up. Each message is one line that says what
+/// is wrong and what to do. No message contains a password. The command line adds the
+/// options to check.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// The SQLite file does not exist.
@@ -23,7 +23,7 @@ pub enum SourceError {
         /// What the system says.
         why: String,
     },
-    /// No connection, or it broke.
+    /// The server cannot be reached, or the connection broke.
     #[error("cannot reach the database at {at} ({why}): is it running, and is the address right?")]
     Unreachable {
         /// Address or socket.
@@ -51,7 +51,7 @@ pub enum SourceError {
         at: String,
         /// The account.
         user: String,
-        /// Whether it is the administrator's, which only setup uses.
+        /// Whether it is the administrator's account, which only setup uses.
         is_admin: bool,
     },
     /// The account lacks a right.
@@ -65,10 +65,10 @@ pub enum SourceError {
         why: String,
         /// The account.
         user: String,
-        /// Whether it is the administrator's, which only setup uses.
+        /// Whether it is the administrator's account, which only setup uses.
         is_admin: bool,
     },
-    /// The database itself is missing or closed to the account.
+    /// The database does not exist, or the account may not use it.
     #[error("the user `{user}` cannot use the database `{name}` at {at}: check its name, or create both")]
     NoDatabase {
         /// Address or socket.
@@ -86,10 +86,10 @@ pub enum SourceError {
         /// The source's name.
         source_name: String,
     },
-    /// The operator's own query does not select what is needed.
+    /// The operator's own query selects the wrong number of columns.
     #[error("the query for {table} selects {found} columns, but it must select {wanted}")]
     Columns {
-        /// The table it stands for.
+        /// The table that the query replaces.
         table: Table,
         /// How many columns it selects.
         found: usize,
@@ -106,10 +106,10 @@ pub enum SourceError {
         /// What the database says.
         why: String,
     },
-    /// The reader of the rows is gone.
+    /// The load was stopped, or nobody reads its rows any more.
     #[error("the load was cancelled")]
     Cancelled,
-    /// Somebody else has removed a row that is to be edited.
+    /// Somebody else has removed the row to edit.
     #[error("there is no {table} id {id} any more: nothing was changed, look again and repeat")]
     Gone {
         /// Its table.
@@ -117,9 +117,9 @@ pub enum SourceError {
         /// Its id.
         id: i64,
     },
-    /// The connection ended during the commit.
+    /// The connection broke during the commit.
     #[error(
-        "{source_name} did not say whether the edits are kept ({why}): look what is there before you repeat them"
+        "{source_name} did not say whether the edits are kept ({why}): check the rows before you repeat them"
     )]
     Uncertain {
         /// The source's name.
@@ -133,7 +133,7 @@ pub enum SourceError {
     /// The operator's own query failed.
     #[error("your query for {table} failed in {source_name}: {why}")]
     OwnQueryFailed {
-        /// The table it stands for.
+        /// The table that the query replaces.
         table: Table,
         /// The source's name.
         source_name: String,
@@ -143,7 +143,7 @@ pub enum SourceError {
     /// The rows come from the operator's own query.
     #[error("{table} comes from a query of your own: edit it where the query reads it")]
     OwnQuery {
-        /// The table it stands for.
+        /// The table that the query replaces.
         table: Table,
     },
     /// A table lacks a column, such as the one for the tenant of a rule.
@@ -156,37 +156,37 @@ pub enum SourceError {
     },
     /// A table cannot undo an edit that fails half-way.
     #[error(
-        "a table of users or rules has no transactions, so that edits could be made by halves: \
+        "a table of users or rules has no transactions, so an edit that fails could not be undone: \
          ALTER TABLE user_auth ENGINE = InnoDB, and jitsi_property likewise"
     )]
     NoTransactions,
 }
 
 impl SourceError {
-    /// Whether the source itself is out of reach, so that a sign of life from it is
-    /// worth another attempt.
+    /// Whether the source itself cannot be reached. Then another attempt is worth trying as
+    /// soon as it answers.
     pub fn is_unreachable(&self) -> bool {
         use SourceError::{CannotOpen, NoFile, NoTls, Unreachable};
         matches!(self, NoFile(_) | CannotOpen { .. } | Unreachable { .. } | NoTls { .. })
     }
 }
 
-/// An error of a statement, and whether it is one that the shared code has an answer to.
+/// An error of a statement, and its kind for the code that all databases share.
 pub(super) struct Failure {
     pub kind: FailureKind,
     pub error: SourceError,
 }
 
-/// The errors of statements that the shared code has an answer to.
+/// The kinds of errors that the shared code handles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FailureKind {
     /// A table that the statement names does not exist.
     NoTable,
-    /// What the statement creates exists already.
+    /// The thing that the statement creates already exists.
     Exists,
     /// Somebody else holds a lock.
     Busy,
-    /// The server did not answer, so that it may or may not have done it.
+    /// The server did not answer, so the statement may or may not have been carried out.
     NoAnswer,
     /// Anything else.
     Other,
@@ -204,7 +204,7 @@ impl From<Failure> for SourceError {
     }
 }
 
-/// Databases quote from statements of several lines; the log has one.
+/// Puts a message into one line. Databases quote parts of statements, which may have several.
 pub(super) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -21,20 +21,20 @@ use super::{Source, SourceError, schema};
 use crate::core::model::{Cell, Row};
 use crate::core::secret::Secret;
 
-/// How long a statement, or a batch of rows, may take to arrive. A sorted query of an
-/// operator's own over a large table may take most of it.
+/// How long the result of a statement, or a batch of rows, may take to arrive. An operator's
+/// own query that sorts a large table may need most of this time.
 const STALL: Duration = Duration::from_secs(60);
-/// Statements that are kept prepared: preparing each again would take time, and all of
-/// them would use up what the server allows for all connections.
+/// How many statements are kept prepared. Preparing a statement takes time, but the server
+/// limits how many may be prepared by all connections together.
 const PREPARED: usize = 4;
-/// What the session must refuse, or what is written would be cut off or read as something
-/// else, depending on how the server is set. And rows must be found by their ids: in a
-/// small table the server would rather look at every row, and lock it, so that rows which
-/// others edit would be waited for, and theirs would wait.
+/// The strict mode refuses values that the server would otherwise cut off or convert,
+/// depending on its settings. `sql_safe_updates` makes the server find rows by their ids: in
+/// a small table it would otherwise read and lock all rows, and edits of different rows
+/// would wait for each other.
 const STRICT: &str =
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', sql_safe_updates = 1";
-/// An edit holds this lock, and waits for it for some seconds fewer than a statement may
-/// take. It does not hinder other tools, as locks on all that is read would.
+/// An edit holds this lock. It waits for it for 50 s, less than a statement may take. Unlike
+/// locks on all rows that are read, it does not block other tools.
 const LOCK: &str = "SELECT GET_LOCK(CONCAT('jitsiprovs ', MD5(DATABASE())), 50)";
 const WITHOUT_TRANSACTIONS: &str = "SELECT count(*) FROM information_schema.tables \
      JOIN information_schema.engines USING (engine) WHERE table_schema = DATABASE() \
@@ -55,10 +55,10 @@ pub enum Tls {
     /// Plain text.
     #[default]
     Off,
-    /// Encrypted, whoever the server is.
+    /// Encrypted, without checking the server's certificate.
     Require,
-    /// Encrypted, and the server's certificate is checked, against the usual roots or
-    /// those in a file.
+    /// Encrypted, and the server's certificate is checked against the usual root
+    /// certificates or those in a file.
     Verify(Option<PathBuf>),
 }
 
@@ -82,10 +82,10 @@ pub struct Mysql {
     pub database: String,
     /// The account that reads and edits.
     pub account: DbAccount,
-    /// The administrator, who creates database and account in `setup`.
+    /// The administrator's account, with which setup creates the database and the account.
     pub admin: Option<DbAccount>,
-    /// The address the account connects from, as the server sees it; `None` for the one
-    /// it sees this machine under.
+    /// The address that the account connects from, as the server sees it. `None` for the
+    /// address of this machine.
     pub from: Option<String>,
 }
 
@@ -101,8 +101,8 @@ struct MysqlBackend(Arc<Mysql>);
 impl Backend for MysqlBackend {
     type Session = MysqlSession;
     const DIALECT: Dialect = Dialect {
-        // What is read in one transaction is the state of one moment, whatever is written
-        // meanwhile and whatever the server's defaults are.
+        // A transaction reads all rows as they were at one moment, independent of concurrent
+        // writes and of the server's defaults.
         begin_read: &[
             "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
             "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
@@ -117,7 +117,7 @@ impl Backend for MysqlBackend {
              AND table_name = 'jitsiprovs_change'",
         count_triggers: "SELECT count(*) FROM information_schema.triggers \
              WHERE trigger_schema = DATABASE() AND trigger_name =",
-        // As a number: as text it would go with the session's time zone.
+        // As a number, because the text would depend on the session's time zone.
         changed_at: "CAST(unix_timestamp(changed_at) AS CHAR)",
         day_ago: "now() - INTERVAL 1 DAY",
         delete_some: " ORDER BY id LIMIT 10000",
@@ -145,9 +145,9 @@ impl Backend for MysqlBackend {
             None => Vec::new(),
         };
         let mut session = self.connect(Purpose::Edit).await?;
-        // Nothing may be cut short to fit, whatever the server's own mode is.
+        // Values that do not fit must not be cut off, even if the server's own mode does so.
         session.run("setting the SQL mode", "SET SESSION sql_mode = 'STRICT_ALL_TABLES'").await?;
-        // Two nodes may be set up at once.
+        // Setup may run on two nodes at the same time.
         let what = "waiting for another setup";
         if count(&mut session, what, "SELECT GET_LOCK('jitsiprovs_setup', 30)").await? != 1 {
             return Err(self.0.statement(what, "it did not end in 30 s"));
@@ -157,21 +157,21 @@ impl Backend for MysqlBackend {
 
     async fn prepare_edit(&self, session: &mut MysqlSession) -> Result<(), SourceError> {
         session.run("preparing to edit", STRICT).await?;
-        // The original's tables have the engine that was the server's default, and not
-        // every engine can undo anything.
+        // The original created its tables with the server's default engine, and not every
+        // engine can undo edits.
         if count(session, "reading the schema", WITHOUT_TRANSACTIONS).await? > 0 {
             return Err(SourceError::NoTransactions);
         }
         match count(session, "waiting for other edits", LOCK).await.map_err(|failure| failure.error) {
-            // Some clusters have no such locks: there it goes without.
+            // Some clusters do not support such locks. There, edits do without the lock.
             Ok(1) | Err(SourceError::Statement { .. } | SourceError::Denied { .. }) => Ok(()),
             Ok(_) => Err(SourceError::Busy(self.name())),
             Err(error) => Err(error),
         }
     }
 
-    /// On a replica nothing is removed: what is removed there first cannot be removed again
-    /// when the line of the server it copies is removed, and that ends the replication.
+    /// Lines must not be removed on a replica: if the same line is removed on the primary
+    /// later, the replica cannot find it, and replication stops.
     async fn may_prune(&self, session: &mut MysqlSession) -> Result<bool, SourceError> {
         let sql = "SHOW GLOBAL STATUS WHERE Variable_name IN ('Slave_running', 'Slaves_running', \
                    'Replica_running')";
@@ -282,7 +282,7 @@ fn cell(value: Value) -> Cell {
         Value::UInt(number) => {
             i64::try_from(number).map_or_else(|_| number.to_string().as_str().into(), Cell::Int)
         }
-        // The text protocol, which is used here, has only the first two.
+        // The text protocol, which is used here, returns only NULL and bytes.
         other => Cell::Text(other.as_sql(true).into_bytes()),
     }
 }

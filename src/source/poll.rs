@@ -13,17 +13,17 @@ use super::query::Query;
 use super::{Changes, SourceError, UnknownChanges};
 use crate::core::model::{Change, Table};
 
-/// Rows are asked for by so many ids at once.
+/// How many rows one statement asks for.
 const IDS: usize = 500;
-/// Gaps that are asked for in one statement.
+/// How many gaps one statement asks for.
 const RANGES: usize = 2000;
-/// How long the rest of a poll that found something may take.
+/// How long a poll that found changes may take to read them.
 const READING: Duration = Duration::from_secs(10);
 
 impl<B: Backend> Database<B> {
     pub(super) async fn poll(&self, cursor: Option<&Cursor>) -> Result<Changes, SourceError> {
-        // A load must not wait for a poll: the lock is held only to take the connection
-        // and to put it back.
+        // The lock is held only while the connection is taken or put back, so that a load
+        // does not wait for a poll.
         let kept = self.polling.lock().await.take();
         let (mut session, is_reconnected) = match kept {
             Some(session) => (session, false),
@@ -36,8 +36,8 @@ impl<B: Backend> Database<B> {
             return Ok(Changes::Unknown(UnknownChanges::OtherFile));
         }
         let found = self.poll_on(&mut session, cursor, is_reconnected).await?;
-        // It is put back only after a success, and not if its transaction was not ended. A
-        // load may have left another meanwhile, which is the better one.
+        // The connection is put back only if the poll succeeded and has ended its transaction.
+        // If a load has left its connection in the meantime, that one is used from now on.
         let unneeded = match &found {
             Changes::Rows { .. } if B::KEEPS_CONNECTION => {
                 let mut kept = self.polling.lock().await;
@@ -82,7 +82,7 @@ impl<B: Backend> Database<B> {
         })?
     }
 
-    /// Reads the lines once more, now as of one moment with the rows.
+    /// Reads the lines again, in one transaction with the rows, so that they agree.
     async fn read_changes(
         &self,
         session: &mut B::Session,
@@ -133,7 +133,7 @@ impl<B: Backend> Database<B> {
     }
 }
 
-/// Reads the rows with these ids; those that are not there are gone.
+/// Reads the rows with these ids. Rows that are not found are gone.
 async fn fetch(
     session: &mut impl Session,
     query: &Query<'_>,

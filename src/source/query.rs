@@ -1,4 +1,4 @@
-//! What the two tables are read with.
+//! The queries that read the two tables.
 
 use std::borrow::Cow;
 
@@ -6,11 +6,11 @@ use super::{SourceError, Which};
 use crate::core::columns::{Column, ColumnSet};
 use crate::core::model::{Cell, Row, Table};
 
-/// Rows travel from a source in batches of this many.
+/// How many rows a source sends in one batch.
 pub(super) const BATCH: usize = 128;
 
-/// What the tables of users and rules are read with, if not with the schema of the
-/// original.
+/// The operator's own queries for users and rules. Without them, the original's tables are
+/// read.
 #[derive(Debug, Clone, Default)]
 pub struct Queries {
     /// Selects username, domain, password and optionally id.
@@ -56,16 +56,16 @@ impl Queries {
     }
 }
 
-/// What one table is read with.
+/// The query that reads one table.
 pub(super) struct Query<'q> {
     pub table: Table,
     pub sql: Cow<'q, str>,
-    /// Whether it is the operator's own.
+    /// Whether it is the operator's own query.
     pub is_own: bool,
 }
 
 impl Query<'_> {
-    /// The same for those rows, if it reads any of them.
+    /// The query for the rows that `which` names. `None` if it reads none of them.
     pub fn narrowed(mut self, which: Which) -> Option<Self> {
         match which {
             Which::All => {}
@@ -80,13 +80,13 @@ impl Query<'_> {
         Some(self)
     }
 
-    /// The same for the rows with certain ids. Not for the operator's own query.
+    /// The query for the rows with these ids. Must not be called for the operator's own query.
     pub fn of_ids(&self, ids: &[i64]) -> String {
         let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
         format!("{} WHERE id IN ({})", self.sql, ids.join(","))
     }
 
-    /// What is done with it, for errors.
+    /// What the query does, for errors.
     pub fn reading(&self) -> String {
         match self.is_own {
             true => format!("the query for `{}`", self.table),
@@ -99,7 +99,7 @@ impl Query<'_> {
         self.table.columns().iter().filter(|column| column.is_basic || !self.is_own)
     }
 
-    /// Checks how many columns it selects.
+    /// Checks the number of columns that the query selects.
     ///
     /// # Errors
     /// [`SourceError::Columns`]
@@ -112,8 +112,8 @@ impl Query<'_> {
         Err(SourceError::Columns { table: self.table, found, wanted })
     }
 
-    /// A row from its cells, which [`Query::check`] has counted. Without an id of its own
-    /// it is known by its `place` in the result.
+    /// A row from its cells, which [`Query::check`] has counted. If it has no id, its `place`
+    /// in the result is used.
     pub fn row(&self, cells: impl IntoIterator<Item = Cell>, place: i64) -> Row {
         let mut cells = cells.into_iter();
         let row = Row::from_cells(self.table, place, cells.by_ref().take(self.columns().count()));

@@ -1,6 +1,6 @@
-//! The steps that bring a database to our schema, from `sql/`.
+//! The steps in `sql/` that create our schema.
 
-/// One step. A database that has taken it says so in `jitsiprovs_schema`.
+/// One step. A database notes each step that was applied in `jitsiprovs_schema`.
 pub(super) struct SchemaStep {
     pub version: i64,
     pub name: &'static str,
@@ -8,14 +8,14 @@ pub(super) struct SchemaStep {
 }
 
 impl SchemaStep {
-    /// Its statements: in the files, a blank line stands between them.
+    /// Its statements. In the files, blank lines separate them.
     pub fn statements(&self) -> impl Iterator<Item = &'static str> {
         self.sql.split(";\n\n").map(|statement| statement.trim().trim_end_matches(';'))
     }
 }
 
-/// The triggers of all steps, by name: they are made again if they are missing,
-/// as after a restore of tables alone.
+/// The names of all triggers, and the statements that create them. Setup creates missing
+/// triggers again, because a backup of tables may lack them.
 pub(super) fn triggers(steps: &'static [SchemaStep]) -> impl Iterator<Item = (&'static str, &'static str)> {
     steps.iter().flat_map(SchemaStep::statements).filter_map(|sql| {
         let code = sql.strip_prefix("CREATE TRIGGER ")?;
@@ -30,7 +30,7 @@ macro_rules! steps {
     };
 }
 
-/// The number after the folder: `mysql/002_tenant.sql` is 2.
+/// The number after the folder: 2 for `mysql/002_tenant.sql`.
 const fn version(path: &str) -> i64 {
     let path = path.as_bytes();
     let (mut at, mut version) = (0, 0);
@@ -51,7 +51,7 @@ pub(super) const MYSQL: &[SchemaStep] =
 pub(super) const SQLITE: &[SchemaStep] =
     steps!["sqlite/001_original.sql" "sqlite/002_tenant.sql" "sqlite/003_change.sql"];
 
-/// Where both databases note the steps they have taken.
+/// Creates the table in which both databases note the steps that were applied.
 pub(super) const CREATE_VERSIONS: &str = "CREATE TABLE IF NOT EXISTS jitsiprovs_schema (\
     version INTEGER PRIMARY KEY, name VARCHAR(64) NOT NULL, \
     applied_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP)";
@@ -59,29 +59,29 @@ pub(super) const CREATE_VERSIONS: &str = "CREATE TABLE IF NOT EXISTS jitsiprovs_
 /// Notes a step, by version and name.
 pub(super) const NOTE_VERSION: &str = "INSERT INTO jitsiprovs_schema (version, name) VALUES (?, ?)";
 
-/// Counts how often a step was taken.
+/// Counts how often a step was applied.
 pub(super) fn count_taken(version: i64) -> String {
     format!("SELECT count(*) FROM jitsiprovs_schema WHERE version = {version}")
 }
 
-/// Seeding is noted like a step, so that an operator who deletes what was
-/// seeded does not get it back.
+/// Seeding is noted like a step, so that setup does not add the default properties again
+/// after an operator has deleted them.
 pub(super) const SEED: (i64, &str) = (0, "default_properties");
 
-/// Finds out whether there is anything that a seed would mix with.
+/// Finds out whether there are any rules. Then the default properties are not added.
 pub(super) const ANY_RULE: &str = "SELECT id FROM jitsi_property LIMIT 1";
 
-/// Adds a default property; 10 is the priority that the original gives them.
+/// Adds a default property. The original gives them the priority 10.
 pub(super) const SEED_PROPERTY: &str = "INSERT INTO jitsi_property \
     (subject, spriority, ppriority, property_key, property_value) VALUES ('default', ?, 10, ?, ?)";
 
-/// What [`SEED_PROPERTY`] is executed with. What removes a subtree comes before
-/// all that operators may add to it.
+/// The parameters of [`SEED_PROPERTY`]. Properties that remove a subtree come before all
+/// rules that operators may add to it.
 pub(super) fn seeds() -> impl Iterator<Item = (i64, &'static str, &'static str)> {
     default_properties().map(|(key, value)| (if value == "${null}" { 0 } else { 10 }, key, value))
 }
 
-/// Key and value, both templates, of each property that [`Source::setup`] seeds.
+/// The keys and values, which are templates, of the properties that [`Source::setup`] seeds.
 ///
 /// [`Source::setup`]: super::Source::setup
 pub fn default_properties() -> impl Iterator<Item = (&'static str, &'static str)> {

@@ -18,8 +18,8 @@ impl<B: Backend> Database<B> {
             if count(&mut session, step.name, &schema::count_taken(step.version)).await? > 0 {
                 continue;
             }
-            // Where each statement commits by itself, a step that was interrupted is taken
-            // again, and finds part of its work done. It may also have been done by hand.
+            // If each statement is committed at once, an interrupted step is applied again,
+            // and part of its work is already done. Operators may also have done it by hand.
             for statement in step.statements() {
                 match session.run(step.name, statement).await {
                     Err(failure) if failure.kind == FailureKind::Exists => {}
@@ -32,7 +32,7 @@ impl<B: Backend> Database<B> {
         for (name, sql) in schema::triggers(dialect.steps) {
             if count(&mut session, name, &format!("{} '{name}'", dialect.count_triggers)).await? == 0 {
                 session.run(name, sql).await?;
-                done.push(format!("made the trigger {name} again"));
+                done.push(format!("created the trigger {name} again"));
             }
         }
         if !dialect.has_transactional_ddl {
@@ -64,7 +64,7 @@ async fn seed(session: &mut impl Session) -> Result<Option<String>, SourceError>
     Ok(seeded)
 }
 
-/// Notes that a step was taken.
+/// Notes that a step was applied.
 async fn note(session: &mut impl Session, (version, name): (i64, &str)) -> Result<(), SourceError> {
     session.execute(name, schema::NOTE_VERSION.into(), vec![Cell::Int(version), name.into()]).await?;
     Ok(())

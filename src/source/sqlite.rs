@@ -1,4 +1,4 @@
-//! The embedded database: a file, read through the bundled SQLite.
+//! The embedded database: a file, used through the bundled SQLite.
 
 #![allow(clippy::disallowed_methods, reason = "all of it runs on blocking threads")]
 
@@ -22,9 +22,9 @@ use super::{Source, SourceError, schema};
 use crate::core::model::{Cell, Row};
 use crate::process::files::{self, Aside};
 
-/// How long to wait for another program's write.
+/// How long to wait while another program writes.
 const BUSY: Duration = Duration::from_secs(5);
-/// How long edits wait for others, which may be an import.
+/// How long edits wait for other edits, such as an import.
 const PATIENCE: Duration = Duration::from_secs(50);
 
 /// The SQLite file at `path`, which need not exist before [`Source::setup`].
@@ -32,8 +32,8 @@ pub fn sqlite(path: impl Into<PathBuf>, queries: Queries) -> Arc<dyn Source> {
     Arc::new(Database::new(Sqlite::new(path.into(), false), queries))
 }
 
-/// A SQLite file that is left as it is, such as a backup: not even its own write-ahead
-/// log is moved into it, and its folder need not be writable.
+/// A SQLite file that must not be changed, such as a backup. Not even its own write-ahead log
+/// is moved into it, and its folder need not be writable.
 pub fn foreign_sqlite(path: impl Into<PathBuf>, queries: Queries) -> Arc<dyn Source> {
     Arc::new(Database::new(Sqlite::new(path.into(), true), queries))
 }
@@ -41,11 +41,11 @@ pub fn foreign_sqlite(path: impl Into<PathBuf>, queries: Queries) -> Arc<dyn Sou
 #[derive(Clone)]
 struct Sqlite {
     path: PathBuf,
-    /// Whether it is only to be read, and left as it is.
+    /// Whether it may only be read, and must not be changed.
     is_foreign: bool,
     /// Device and inode of the file that was loaded.
     loaded: Arc<Mutex<Option<(u64, u64)>>>,
-    /// Where it is opened.
+    /// The thread that opens the file.
     opening: Aside,
 }
 
@@ -55,7 +55,7 @@ impl Sqlite {
     }
 
     fn open(&self, flags: OpenFlags) -> Result<Connection, SourceError> {
-        // To read from a pipe would wait for somebody who writes to it.
+        // Reading from a pipe would block until somebody writes to it.
         if std::fs::metadata(&self.path).is_ok_and(|found| !found.is_file()) {
             return Err(SourceError::CannotOpen {
                 path: self.path.clone(),
@@ -69,16 +69,16 @@ impl Sqlite {
         let open = || {
             let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
             connection.busy_timeout(BUSY)?;
-            // The first look into the file: opening alone does not read it.
+            // Opening does not read the file. This does.
             connection.query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(()))?;
             Ok(connection)
         };
         open().map_err(|error| self.failure("opening it", &error).error)
     }
 
-    /// Opens the file for writing even to read it, where that may be: the last one to
-    /// close a file that is open so leaves no write-ahead log behind, which a file put in
-    /// its place would be taken to belong to.
+    /// Opens the file. Even for reading, it is opened for writing if it may be changed: then
+    /// the last program that closes it removes the write-ahead log. SQLite would otherwise
+    /// apply a log that is left behind to another file that is put in its place.
     fn open_for(&self, purpose: Purpose) -> Result<Connection, SourceError> {
         if !exists(&self.path) {
             return Err(SourceError::NoFile(self.path.clone()));
@@ -104,8 +104,8 @@ impl Sqlite {
         if opened.is_ok() || std::fs::metadata(log).is_ok_and(|log| log.len() > 0) {
             return opened;
         }
-        // A file that is to have a log cannot be read where none can be created, unless
-        // nobody writes to it.
+        // A file in write-ahead mode cannot be opened in a folder where its log cannot be
+        // created, unless SQLite is told that nobody writes to the file.
         let path = percent_encode(self.path.as_os_str().as_bytes(), NON_ALPHANUMERIC);
         let uri = PathBuf::from(format!("file:{path}?immutable=1"));
         self.open_as(&uri, read_only | OpenFlags::SQLITE_OPEN_URI).or(opened)
@@ -116,14 +116,14 @@ impl Sqlite {
         Some((file.dev(), file.ino()))
     }
 
-    /// Opens the file on another thread: if the disk hangs, this does not.
+    /// Opens the file on another thread, so that this one does not hang if the disk does.
     async fn opened(
         &self,
         open: impl FnOnce(&Sqlite) -> Result<Connection, SourceError> + Send + 'static,
     ) -> Result<SqliteSession, SourceError> {
         let sqlite = self.clone();
         let open = move || {
-            // Before it is opened: should another take its place just now, the next poll
+            // This comes before opening: if the file is replaced in between, the next poll
             // notices.
             let identity = sqlite.identity();
             let connection = Some(open(&sqlite)?);
@@ -135,18 +135,18 @@ impl Sqlite {
         })
     }
 
-    /// Creates the file if it is missing, and switches it to write-ahead logging: readers
-    /// and the one writer then do not wait for each other.
+    /// Creates the file if it is missing, and switches it to write-ahead logging, so that
+    /// readers and the writer do not wait for each other.
     fn create(&self) -> Result<Connection, SourceError> {
         if !exists(&self.path) {
-            // It will hold passwords: nobody else is to read it.
+            // It will contain passwords, so only the owner may read it.
             let created =
                 OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&self.path);
             created
                 .map_err(|why| SourceError::CannotOpen { path: self.path.clone(), why: why.to_string() })?;
         }
         let connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        // Switching is the one thing that does not wait for other connections by itself.
+        // SQLite's busy timeout does not apply to switching, so this waits itself.
         let begun = Instant::now();
         while let Err(error) = connection.pragma_update(None, "journal_mode", "WAL") {
             let is_busy = error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy);
@@ -159,7 +159,7 @@ impl Sqlite {
     }
 
     fn failure(&self, what: &str, error: &rusqlite::Error) -> Failure {
-        // The extended message is the one that names the thing.
+        // Only the extended message names the table or column.
         let why = match error {
             rusqlite::Error::SqliteFailure(_, Some(message)) => one_line(message),
             other => one_line(&other.to_string()),
@@ -189,7 +189,7 @@ impl Backend for Sqlite {
     type Session = SqliteSession;
     const DIALECT: Dialect = Dialect {
         begin_read: &["BEGIN"],
-        // There is one writer at a time, from the beginning on.
+        // Takes the write lock at once: SQLite has one writer at a time.
         begin_write: &["BEGIN IMMEDIATE"],
         list_columns: "SELECT name FROM pragma_table_info('{table}')",
         count_change_tables: "SELECT count(*) FROM sqlite_master WHERE name = 'jitsiprovs_change'",
@@ -201,7 +201,7 @@ impl Backend for Sqlite {
         has_transactional_ddl: true,
         patience: Duration::from_secs(10),
     };
-    /// The file may be replaced, which only opening it again shows.
+    /// Each poll opens the file again, because it may have been replaced.
     const KEEPS_CONNECTION: bool = false;
 
     fn name(&self) -> String {
@@ -258,7 +258,7 @@ struct SqliteSession {
 }
 
 impl SqliteSession {
-    /// SQLite's calls block, so they run where blocking is allowed.
+    /// Runs `work` on a blocking thread, because SQLite's calls block.
     async fn work<T: Send + 'static>(
         &mut self,
         what: &str,
@@ -281,7 +281,7 @@ impl SqliteSession {
 
 impl Drop for SqliteSession {
     fn drop(&mut self) {
-        // Closing may write the log into the file, so it blocks.
+        // Closing may block, because it may write the log into the file.
         let connection = self.connection.take();
         if let (Some(_), Ok(runtime)) = (&connection, tokio::runtime::Handle::try_current()) {
             runtime.spawn_blocking(move || drop(connection));
@@ -355,7 +355,7 @@ impl Session for SqliteSession {
     }
 }
 
-/// A file that cannot be looked at is left for SQLite to complain about.
+/// Whether the file exists. Also true if that cannot be checked: then SQLite reports an error.
 fn exists(path: &Path) -> bool {
     path.try_exists().unwrap_or(true)
 }
@@ -369,7 +369,7 @@ fn cell(value: ValueRef<'_>) -> Cell {
     }
 }
 
-/// Bytes that are no text are kept as they are.
+/// Bytes that are not valid UTF-8 are stored as a blob.
 fn value(cell: Cell) -> Value {
     match cell {
         Cell::Null => Value::Null,

@@ -11,32 +11,32 @@ use std::sync::mpsc::Receiver;
 use super::STRETCH;
 use super::format::Sealer;
 
-/// What it tells those who send the orders.
+/// What the thread reports to those who send it orders.
 #[derive(Debug, Default)]
 pub(super) struct DiskProgress {
     /// Whether something could not be written.
     pub has_failed: AtomicBool,
-    /// Whether it has grown much longer than it would be, written anew.
+    /// Whether the log is much longer than a new one would be.
     pub is_long: AtomicBool,
-    /// Orders that are done.
+    /// How many orders are done.
     pub done: AtomicU64,
 }
 
-/// What it is to do.
+/// An order to the thread.
 pub(super) enum DiskCommand {
-    /// Begin a log beside the old one.
+    /// Begin a new log next to the old one.
     Begin,
-    /// Write a stretch to the log that was begun.
+    /// Write a stretch to the new log.
     Write(Vec<u8>),
-    /// Put it in place.
+    /// Replace the old log by the new one.
     Finish,
-    /// Give it up.
+    /// Delete the new log.
     Forget,
     /// Write a stretch to the log that is in place.
     Append(Vec<u8>),
 }
 
-/// See the module.
+/// The state of the thread.
 pub(super) struct Disk {
     path: PathBuf,
     source: String,
@@ -51,14 +51,16 @@ struct LogFile {
     sealer: Sealer,
 }
 
+/// The log that is in place.
 struct CurrentFile {
     log: LogFile,
-    /// Bytes of it, in all and of the rows it began with.
+    /// Its length in bytes.
     len: u64,
+    /// The length that it had when it was moved into place.
     rows: u64,
 }
 
-/// Where a log is written anew.
+/// The path of the new log while it is being written.
 fn beside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
@@ -68,7 +70,7 @@ fn beside(path: &Path) -> PathBuf {
 impl LogFile {
     #[allow(clippy::disallowed_methods, reason = "on the thread that writes the file")]
     fn begin(path: &Path) -> io::Result<LogFile> {
-        // Only the owner may read it: it holds what the database holds.
+        // Only the owner may read it, because it contains the rows of the database.
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         let sealer = Sealer::begin(&mut file)?;
         Ok(LogFile { file, sealer })
@@ -84,7 +86,7 @@ impl Disk {
         Disk { path, source, shared, begun: None, current: None }
     }
 
-    /// Does what it is told until nobody can tell it any more.
+    /// Carries out orders until nobody can send any more.
     pub fn run(&mut self, orders: &Receiver<DiskCommand>) {
         let mut is_failing = false;
         while let Ok(order) = orders.recv() {
@@ -102,8 +104,8 @@ impl Disk {
                     if !std::mem::replace(&mut is_failing, true) {
                         let path = self.path.display();
                         tracing::error!(
-                            "cannot write the state file {path} ({why}): what it was stays, and the next \
-                             full load tries again; check the space and the permissions of its folder"
+                            "cannot write the state file {path} ({why}): the old file stays, and the next \
+                             full load tries again; check the free space and the permissions of its folder"
                         );
                     }
                 }
@@ -117,11 +119,11 @@ impl Disk {
         let _ = fs::remove_file(beside(&self.path));
     }
 
-    /// Returns the bytes of a log that was put in place.
+    /// Carries out an order. Returns the length in bytes of a log that was moved into place.
     fn obey(&mut self, order: DiskCommand) -> io::Result<Option<u64>> {
         match order {
             DiskCommand::Begin => {
-                // One that a crash has left over.
+                // A crash may have left one behind.
                 let _ = fs::remove_file(beside(&self.path));
                 self.begun.insert(LogFile::begin(&beside(&self.path))?).append(self.source.as_bytes())?;
             }
@@ -145,7 +147,7 @@ impl Disk {
                     match current.log.append(&stretch) {
                         Ok(bytes) => current.len += bytes,
                         Err(why) => {
-                            // A torn end would be ignored, but take up space.
+                            // Readers would ignore the torn end, but it takes up space.
                             let _ = current.log.file.set_len(current.len);
                             return Err(why);
                         }

@@ -1,21 +1,19 @@
-//! What the file looks like.
+//! The format of the state file.
 //!
-//! A first line with the version; eight bytes that are other ones in each file;
-//! then stretches. A stretch is its length, a checksum of that, a checksum of
-//! what is in it, and what is in it. Each checksum also covers everything before
-//! it in the file. So a stretch that is left out, repeated, swapped or left over
-//! from an older file is noticed, and a length is known to be right before it is
-//! believed.
+//! The first line contains the version. Eight random bytes follow, and then stretches. A
+//! stretch is its length, a checksum of the length, a checksum of the contents, and the
+//! contents. Each checksum also covers everything before it in the file. So the reader
+//! notices a stretch that is missing, repeated, swapped or left over from an older file,
+//! and checks a length before it uses it.
 //!
-//! By that, the end of a file that a crash has cut off is told from damage: where
-//! the right length of a stretch lies beyond the end of the file, or the file ends
-//! before it can say a length, it was cut off. Everything else that does not fit
-//! is damage. A crash may also leave zeros at the end. They count as damage, since
-//! nobody can tell whether they cover a stretch that was never finished or many
-//! that were.
+//! This also distinguishes a file that a crash has cut off from a damaged one. The file was
+//! cut off if a stretch with a correct length goes beyond its end, or if it ends before the
+//! checksums of a stretch. Everything else that does not fit is damage. A crash may also
+//! leave zeros at the end. They count as damage, because they may cover one unfinished
+//! stretch or many finished ones.
 //!
-//! The checksums have 64 bits: with 32, one damaged stretch of four billion
-//! passes for a good one, and zeros always do.
+//! The checksums have 64 bits. With 32 bits, one damaged stretch in four billion would pass
+//! as good, and zeros always would.
 
 use std::io::{self, Read, Write};
 
@@ -23,21 +21,21 @@ use twox_hash::XxHash3_64;
 
 /// The first line of the file, with the version of its format.
 pub(super) const MAGIC: &[u8] = b"jitsiprovs state 2\n";
-/// How that line begins in every version.
+/// The beginning of that line in every version.
 pub(super) const OURS: &[u8] = b"jitsiprovs state ";
-/// What is other in each file, in bytes.
+/// The number of random bytes after the first line.
 const SALT: usize = 8;
-/// Length and two checksums.
+/// The size of the length and the two checksums, in bytes.
 const HEAD: usize = 20;
 
 /// Writes stretches to a file.
 #[derive(Debug)]
 pub(super) struct Sealer {
-    /// The checksum of everything before.
+    /// The checksum of everything written so far.
     chain: u64,
 }
 
-/// How the next stretch follows what was before.
+/// The beginning of a stretch: its length and two checksums.
 struct Head {
     len: [u8; 4],
     len_sum: u64,
@@ -52,20 +50,20 @@ impl Sealer {
     /// Begins a file.
     ///
     /// # Errors
-    /// What the system says.
+    /// If the file cannot be written.
     pub fn begin(file: &mut impl Write) -> io::Result<Sealer> {
         let mut salt = [0; SALT];
-        // Not secret, only seldom the same.
+        // They need not be secret, only different in each file.
         fastrand::fill(&mut salt);
         let begin = [MAGIC, &salt].concat();
         file.write_all(&begin)?;
         Ok(Sealer { chain: sum(0, &begin) })
     }
 
-    /// Appends a stretch. Returns its length in the file.
+    /// Appends a stretch. Returns its length in the file, in bytes.
     ///
     /// # Errors
-    /// What the system says. Then nothing may follow.
+    /// If the file cannot be written. Then nothing more may be appended.
     pub fn append(&mut self, file: &mut impl Write, stretch: &[u8]) -> io::Result<u64> {
         let len = u32::try_from(stretch.len()).expect("a stretch is far shorter").to_le_bytes();
         let len_sum = sum(self.chain, &len);
@@ -76,12 +74,12 @@ impl Sealer {
     }
 }
 
-/// What comes next in a file.
+/// The next part of a file.
 #[derive(Debug)]
 pub(super) enum NextPart {
     /// A whole stretch.
     Stretch(Vec<u8>),
-    /// Nothing: the file ends behind a stretch.
+    /// Nothing: the file ends after a whole stretch.
     End,
     /// A stretch whose end is cut off.
     Torn,
@@ -93,7 +91,7 @@ pub(super) enum Bad {
     Io(io::Error),
     Foreign,
     Version,
-    /// Of another source.
+    /// It belongs to the source of this name.
     Other(String),
     Damaged,
 }
@@ -101,7 +99,7 @@ pub(super) enum Bad {
 impl From<io::Error> for Bad {
     fn from(why: io::Error) -> Bad {
         match why.kind() {
-            // Shorter than it said just before.
+            // The file is shorter than its metadata said.
             io::ErrorKind::UnexpectedEof => Bad::Damaged,
             _ => Bad::Io(why),
         }
@@ -111,12 +109,12 @@ impl From<io::Error> for Bad {
 /// Reads stretches from a file.
 pub(super) struct Opener<R> {
     file: R,
-    /// Bytes that have not been read yet.
+    /// How many bytes have not been read yet.
     left: u64,
     chain: u64,
 }
 
-/// Whether a file that begins so is a state file, or what is left of one.
+/// Whether a file with this beginning is a state file, or a cut-off one.
 pub(super) fn is_ours(begin: &[u8]) -> bool {
     begin.starts_with(OURS) || OURS.starts_with(begin)
 }
@@ -149,7 +147,7 @@ impl<R: Read> Opener<R> {
             return Err(Bad::Damaged);
         }
         let len = u32::from_le_bytes(len);
-        // Checked before memory is taken for it.
+        // Checked before memory of this size is allocated.
         let Some(left) = self.left.checked_sub(u64::from(len)) else { return Ok(NextPart::Torn) };
         let mut stretch = vec![0; len as usize];
         self.file.read_exact(&mut stretch)?;

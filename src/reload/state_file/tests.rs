@@ -1,4 +1,4 @@
-//! What is written is read, and what was damaged is not.
+//! A file that was written can be read again, and a damaged file is refused.
 
 use std::fs;
 
@@ -21,7 +21,7 @@ fn the_format_gets_a_new_version_when_a_table_gets_a_column() {
     assert_eq!((format::MAGIC, columns), (&b"jitsiprovs state 2\n"[..], (3, 6)), "raise the version");
 }
 
-/// Two rows of a load, then two snapshots' changes.
+/// Writes the rows of a load, and then the changes of two snapshots.
 fn written(path: &Path) {
     let mut state_writer = StateWriter::new(path.to_owned(), SOURCE.into());
     state_writer.begin_load();
@@ -63,7 +63,7 @@ fn what_was_written_is_read_in_order() {
     assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1, "nothing is left over");
 }
 
-/// What a file gives that something was done to.
+/// The changes in a file of these bytes, and the result of reading it.
 fn outcome(bytes: &[u8]) -> (Vec<Change>, Result<End, StateFileError>) {
     let mut changes = Vec::new();
     let read =
@@ -90,17 +90,17 @@ fn a_file_of_the_journal_is_refused_whichever_byte_of_it_is_another() {
     }
     for len in 0..file.len() {
         let (changes, read) = outcome(&file[..len]);
-        // What changed during the load is part of it: without, row 3 was never served.
+        // The changes during the load are part of it: no served state lacked row 3.
         let served = [(3, Some(3)), (4, Some(4)), (4, Some(5))];
         assert!(read.is_err() || read.is_ok_and(|end| served.contains(&(changes.len(), end.cursor))));
     }
 }
 
-/// A file of rows that came one by one, in pieces: the beginning with the name
-/// of the source, the rows of a load in two stretches, the mark, and the changes.
+/// A file in pieces: the beginning with the name of the source, the rows of a load in two
+/// stretches, the mark, and changes that each add one row.
 struct Pieces(Vec<Vec<u8>>);
 
-/// The pieces up to the mark, and the rows that are in them.
+/// How many pieces end with the mark, and how many rows they contain.
 const LOADED: (usize, i64) = (4, 19);
 
 fn row(id: i64) -> Row {
@@ -116,7 +116,7 @@ fn as_of(cursor: i64) -> Vec<u8> {
 }
 
 impl Pieces {
-    /// With so many states, each with a row more than the one before.
+    /// A file with this number of states, each with one row more than the one before.
     fn of(states: i64) -> Pieces {
         let mut first = Vec::new();
         let mut sealer = Sealer::begin(&mut first).expect("memory");
@@ -142,14 +142,13 @@ impl Pieces {
         self.0.concat()
     }
 
-    /// Where the states end, in bytes.
+    /// The offsets in bytes at which the states end.
     fn ends(&self) -> Vec<usize> {
         (LOADED.0..=self.0.len()).map(|pieces| self.0[..pieces].iter().map(Vec::len).sum()).collect()
     }
 }
 
-/// Whether [`Pieces`] gave a state that was served: the rows up to that of the
-/// cursor.
+/// Whether `changes` are a state of [`Pieces`] that was served: all rows up to the cursor.
 fn is_served(changes: &[Change], end: End) -> bool {
     end.cursor.is_some_and(|cursor| cursor >= LOADED.1 && cursor == changes.len() as i64)
         && (1..).zip(changes).all(|(id, change)| *change == Change::Put(row(id)))
@@ -186,7 +185,7 @@ fn a_file_that_is_cut_off_gives_the_last_state_that_is_whole() {
     }
 }
 
-/// A file system may have noted a length, and lost what was to be there.
+/// A file system may have stored the new length of a file, and lost the data.
 #[test]
 fn a_file_that_ends_in_zeros_is_refused() {
     let pieces = Pieces::of(4);
@@ -201,7 +200,7 @@ fn a_file_that_ends_in_zeros_is_refused() {
     for end in ends {
         for zeros in 1..600 {
             let (changes, read) = outcome(&[&file[..end], &vec![0; zeros]].concat());
-            // Fewer cannot say a length, and are the beginning of a stretch.
+            // Fewer than 20 zeros are shorter than the checksums of a stretch: a cut-off end.
             match read {
                 Ok(end) => assert!(zeros < 20 && end.is_torn && is_served(&changes, end), "{zeros}"),
                 Err(_) => assert!(zeros >= 20, "{zeros}"),
@@ -221,7 +220,7 @@ fn a_file_is_refused_whichever_sector_of_it_is_lost() {
             altered[first..end.min(file.len())].fill(0);
             is_refused(&altered, &format!("zeros from {first} to {end}"));
         }
-        // As a disk writes a sector to the wrong place.
+        // A disk may write a sector to the wrong place.
         let mut altered = file.clone();
         let other = (first + 4 * SECTOR) % (file.len() - SECTOR);
         altered.copy_within(other..other + SECTOR.min(file.len() - first), first);
@@ -246,7 +245,7 @@ fn a_file_is_refused_with_stretches_left_out_repeated_or_swapped() {
             }
         }
         with(&format!("{at} of an older file"), &|pieces| pieces[at] = older[at].clone());
-        // Without the last it is a state that was served, and nobody can tell.
+        // Without the last stretch, the file is a state that was served.
         if at + 1 < whole.len() {
             with(&format!("without {at}"), &|pieces| drop(pieces.remove(at)));
         }

@@ -1,4 +1,4 @@
-//! What is to be written, and when the file is written anew.
+//! Decides what is written to the state file, and when a new file is written.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,13 +10,12 @@ use super::{CHANGES, COMPLETE, ROWS, STRETCH};
 use crate::core::model::{Row, Table};
 use crate::process::files;
 
-/// Changes of more bytes than this are not kept: the next load writes anew.
+/// Changes of more bytes than this are dropped. Then the next load writes a new file.
 const MOST: usize = 64 << 20;
-/// Stretches that wait for the disk at most.
+/// How many orders may wait for the disk.
 const WAITING: usize = 64;
 
-/// Appends a record. It cannot fail: the record is plain and memory is not
-/// limited.
+/// Appends a record. This cannot fail: records are plain data, and memory is not limited.
 fn encode<T: serde::Serialize>(record: &T, stretch: &mut Vec<u8>) {
     let taken = std::mem::take(stretch);
     *stretch = postcard::to_extend(record, taken).expect("rows are plain data");
@@ -29,33 +28,35 @@ enum ChangeRef<'a> {
     Gone(Table, i64),
 }
 
-/// The writing side.
+/// Writes the state file, through a thread of its own.
 #[derive(Debug)]
 pub struct StateWriter {
     disk: Option<SyncSender<DiskCommand>>,
-    /// Says that the thread that writes has ended.
+    /// Receives a message when the thread that writes has ended.
     ended: Receiver<()>,
     shared: Arc<DiskProgress>,
-    /// Whether the log lacks something, so that nothing may follow.
+    /// Whether the log lacks something, so that nothing may be appended.
     is_behind: bool,
-    /// What the snapshot in the making changes.
+    /// The encoded changes of the snapshot that is being built.
     changes: Vec<u8>,
-    /// As of which line of changes the log is.
+    /// The newest line of changes that the log contains.
     cursor: Option<i64>,
-    /// The log that is written anew, if it is.
+    /// The new log that is being written, if there is one.
     anew: Option<Anew>,
 }
 
+/// A new log, of the running load.
 #[derive(Debug, Default)]
 struct Anew {
+    /// Encoded rows that are not written yet.
     rows: Vec<u8>,
-    /// What others changed since the load began.
+    /// Encoded changes that polls have found since the load began.
     since: Vec<u8>,
 }
 
 impl StateWriter {
-    /// Writes to `path` what the source called `source` holds. Nothing is
-    /// written before the first load.
+    /// Writes the rows of the source called `source` to `path`. Nothing is written before
+    /// the first load.
     pub fn new(path: PathBuf, source: String) -> StateWriter {
         let (disk, orders) = sync_channel(WAITING);
         let shared = Arc::new(DiskProgress::default());
@@ -73,7 +74,7 @@ impl StateWriter {
         StateWriter { disk, ended, shared, is_behind: true, changes, cursor: None, anew: None }
     }
 
-    /// A load begins.
+    /// Notes that a load begins.
     pub fn begin_load(&mut self) {
         self.is_behind |= self.shared.has_failed.swap(false, Ordering::Relaxed);
         let is_wanted = self.is_behind || self.shared.is_long.load(Ordering::Relaxed);
@@ -82,8 +83,8 @@ impl StateWriter {
         }
     }
 
-    /// The load under way has read a row; `is_current` unless others have
-    /// changed it since.
+    /// Takes a row that the running load has read. `is_current` is false if a poll has
+    /// changed the row since the load began.
     pub fn read(&mut self, row: &Row, is_current: bool) {
         let Some(anew) = self.anew.as_mut().filter(|_| is_current) else { return };
         encode(row, &mut anew.rows);
@@ -95,7 +96,7 @@ impl StateWriter {
         }
     }
 
-    /// The load under way came to nothing.
+    /// Notes that the running load has failed.
     pub fn abandon_load(&mut self) {
         self.changes.clear();
         if self.anew.take().is_some() {
@@ -103,30 +104,30 @@ impl StateWriter {
         }
     }
 
-    /// Whether the load under way is written down as a whole, so that it need
-    /// not be told what it changes.
+    /// Whether all rows of the running load go into a new log, so that its changes need not
+    /// be appended to the old one.
     pub fn is_anew(&self) -> bool {
         self.anew.is_some()
     }
 
-    /// Nobody knows what there is any more: the next load writes everything.
+    /// Notes that the log lacks something: the next load must write a new one.
     pub fn lose(&mut self) {
         self.abandon_load();
         self.is_behind = true;
     }
 
-    /// The snapshot in the making includes a row, new or changed.
+    /// Takes a new or changed row of the snapshot that is being built.
     pub fn put(&mut self, row: &Row) {
         self.change(&ChangeRef::Put(row));
     }
 
-    /// The snapshot in the making no longer includes a row.
+    /// Takes a row that the snapshot that is being built no longer has.
     pub fn gone(&mut self, table: Table, id: i64) {
         self.change(&ChangeRef::Gone(table, id));
     }
 
     fn change(&mut self, change: &ChangeRef<'_>) {
-        // Also while the log is behind: one that is written anew may want it.
+        // A new log needs the change even while the old log is behind.
         if self.is_behind && self.anew.is_none() {
             return;
         }
@@ -137,19 +138,19 @@ impl StateWriter {
         }
     }
 
-    /// Whether only a load can bring the log up to date.
+    /// Whether only a load can bring the log up to date, with a new log.
     pub fn wants_load(&self) -> bool {
         let flags = [&self.shared.has_failed, &self.shared.is_long];
         self.is_behind || flags.iter().any(|flag| flag.load(Ordering::Relaxed))
     }
 
-    /// The snapshot in the making came to nothing.
+    /// Notes that the snapshot that was being built is not used.
     pub fn forget_changes(&mut self) {
         self.changes.clear();
     }
 
-    /// The snapshot in the making is in use, as of `cursor`; `is_load` if it is
-    /// of the load under way.
+    /// Notes that the snapshot that was being built is in use, and contains all changes up
+    /// to `cursor`. `is_load` says whether the running load built it.
     pub fn commit(&mut self, cursor: Option<i64>, is_load: bool) {
         let changes = std::mem::take(&mut self.changes);
         let is_news = std::mem::replace(&mut self.cursor, cursor) != cursor || !changes.is_empty();
@@ -164,7 +165,7 @@ impl StateWriter {
         }
         match self.anew.take_if(|_| is_load) {
             Some(Anew { rows, since }) => {
-                // Before the mark: the rows alone lack what changed since.
+                // They come before the mark, because the rows are complete only with them.
                 let since = (!since.is_empty()).then(|| stretch(CHANGES, &since));
                 let rest = [Some(rows), since, Some(stretch(COMPLETE, &[]))];
                 let mut orders =
@@ -178,27 +179,27 @@ impl StateWriter {
         }
     }
 
-    /// Waits until everything is written, but no longer than [`files::BOUND`] for
-    /// a disk that does nothing.
+    /// Waits until everything is written. Gives up when the disk does nothing for
+    /// [`files::BOUND`].
     pub fn close(mut self) {
         self.disk = None;
         let done = || self.shared.done.load(Ordering::Relaxed);
         let mut before = done();
         while self.ended.recv_timeout(files::BOUND) == Err(RecvTimeoutError::Timeout) {
             if std::mem::replace(&mut before, done()) == before {
-                tracing::error!("the disk does not take what the state file still lacks: it stays behind");
+                tracing::error!("the disk does not answer: the latest changes are not in the state file");
                 return;
             }
         }
     }
 
-    /// Without waiting: what the disk cannot take now is lost, and made up for
-    /// by the next load.
+    /// Sends an order without waiting. If the disk is too slow to take it, the order is
+    /// lost, and the next load writes a new log. Returns whether it was sent.
     fn send(&mut self, order: DiskCommand) -> bool {
         let is_sent = self.disk.as_ref().is_some_and(|disk| disk.try_send(order).is_ok());
         if !is_sent && !std::mem::replace(&mut self.is_behind, true) {
             tracing::warn!(
-                "the disk is too slow for the state file: it stays behind until the next full load"
+                "the disk is too slow for the state file: it is not up to date until the next full load"
             );
         }
         is_sent

@@ -1,4 +1,4 @@
-//! What follows from the end of a load.
+//! What the task does when a load ends.
 
 use std::collections::HashSet;
 
@@ -17,14 +17,14 @@ use crate::reload::status::SnapshotOrigin;
 use crate::source::Cursor;
 
 impl Reloader {
-    /// Goes on from what the load on its way came to.
+    /// Handles the result of the running load.
     pub(super) fn conclude(&mut self, loaded: Loaded) {
         if let Some(loading) = self.loading.take() {
             let Loading { cause, begun, wants_cursor, .. } = loading;
             let is_stopped = loaded.as_ref().is_err_and(LoadError::is_stopped);
             let verdict = self.loaded(loading, loaded);
             if is_stopped {
-                // Those who wait for it are answered by the next one.
+                // The next load answers the operators who wait for this one.
                 self.asking.append(&mut self.waiting);
             }
             self.metrics.reload(cause.label(), verdict.name(), begun.elapsed());
@@ -32,11 +32,11 @@ impl Reloader {
                 self.rest_until = Instant::now() + REST;
             }
             for asker in self.waiting.drain(..) {
-                // An asker that has stopped waiting needs no answer.
+                // Sending fails if the asker has stopped waiting.
                 let _ = asker.send(verdict.clone());
             }
             if self.cursor.is_none() && !wants_cursor && !self.failing.loads {
-                // The place was lost during the load.
+                // The position in the changes was lost during the load.
                 self.again.get_or_insert((Cause::PlaceLost, false));
             }
         }
@@ -88,15 +88,15 @@ impl Reloader {
         verdict
     }
 
-    /// Polls go on from the place that a load has found.
+    /// Polls continue from the position that a load has found.
     fn begin_at(&mut self, cursor: Option<Cursor>) {
         self.cursor = cursor;
         self.unannounced.clear();
         self.polling.iter_mut().for_each(|polling| polling.is_overtaken = true);
     }
 
-    /// Rows that a load found changed must be found by a poll too: by one of those
-    /// during the load, or by the next one.
+    /// Rows that a load found changed must be found by a poll too: one during the load, or
+    /// the next one.
     fn expect(&mut self, changed: Vec<(Table, i64)>, announced: &HashSet<(Table, i64)>) {
         self.unannounced = changed;
         self.unannounced.retain(|row| !announced.contains(row));
@@ -105,13 +105,13 @@ impl Reloader {
     fn log_no_changes(&self) {
         let interval = self.settings.reload_interval;
         tracing::info!(
-            "there is no table of changes: changes are seen {}on SIGHUP; `jitsiprovs --setup` adds one, \
-             and then they are seen at once",
+            "there is no table of changes: changes are noticed {}on SIGHUP; `jitsiprovs --setup` adds one, \
+             and then they are noticed at once",
             interval.map_or(String::new(), |interval| format!("every {} s and ", interval.as_secs()))
         );
     }
 
-    /// An error in words, with advice.
+    /// The text of an error, with advice.
     fn message(&self, error: &LoadError) -> String {
         match error {
             LoadError::Source(error) => format!("{error}{}", (self.settings.advice)(error)),
@@ -126,7 +126,7 @@ impl Reloader {
         if let LoadError::Build = error {
             self.lose_place();
         }
-        // A load is stopped only to begin another.
+        // A load is stopped only to begin another one.
         if error.is_stopped() {
             return verdict;
         }
@@ -148,13 +148,13 @@ impl Reloader {
         verdict
     }
 
-    /// Goes on without a snapshot that would lose too much: loads try again.
+    /// Holds back a snapshot that would lose too many users or rules. Loads try again.
     pub(super) fn hold_back(&mut self, cause: Cause, shrunk: Shrunk) -> ReloadOutcome {
         let Shrunk { what, before, after } = shrunk;
         self.lose_place();
         self.next_load = Some(self.backoff.next());
         let was_held_back = self.status.borrow().is_held_back;
-        // The source could be read, whatever it holds.
+        // The source could be read, although its rows are not used.
         self.failing = Failures::default();
         self.status.send_modify(|status| {
             (status.is_held_back, status.failing) = (true, None);
@@ -167,14 +167,14 @@ impl Reloader {
             cause = cause.name(),
             before,
             after,
-            "the new snapshot is held back, since of {before} {what} it has {after}: if that is meant, \
+            "the new snapshot is held back: of {before} {what} it has {after}; if that is intended, \
              send SIGHUP twice within 60 s, or start with --allow-shrink; the old snapshot stays in use"
         );
         ReloadOutcome::HeldBack
     }
 }
 
-/// Nobody asked for what the timer does.
+/// Logs a load without changes, at a lower level if only the timer caused it.
 fn log_unchanged(cause: Cause, begun: Instant) {
     let (name, ms) = (cause.name(), ms(begun));
     match cause {

@@ -1,4 +1,4 @@
-//! What begins polls, and what follows from them.
+//! How the task begins polls, and what it does when they end.
 
 use std::collections::HashSet;
 
@@ -17,7 +17,7 @@ use crate::reload::status::SnapshotOrigin;
 use crate::source::{Cursor, SourceError};
 
 impl Reloader {
-    /// Begins a poll. No other may be on its way.
+    /// Begins a poll. No other poll may be running.
     pub(super) fn poll(&mut self, cause: Cause) {
         let guard = Guard { max_shrink: self.settings.max_shrink };
         let mut polling = Polling::begin(
@@ -51,18 +51,18 @@ impl Reloader {
         }
     }
 
-    /// From here on only a load can tell what has changed.
+    /// Forgets the position in the changes. Then only a load can find out what has changed.
     pub(super) fn lose_place(&mut self) {
         (self.cursor, self.next_poll) = (None, None);
         self.unannounced.clear();
     }
 
-    /// Goes on from what a poll came to.
+    /// Handles the result of a poll.
     pub(super) fn polled(&mut self, polled: Result<Polled, LoadError>) {
         let Some(polling) = self.polling.take() else { return };
         match polled {
             Ok(Polled::Changed(changed)) => self.changed(polling, changed),
-            // A load has read the source since.
+            // A load has read the source since the poll began.
             Ok(Polled::Unknown(_)) | Err(LoadError::Source(_)) if polling.is_overtaken => {}
             Ok(Polled::Unknown(why)) => {
                 self.lose_place();
@@ -98,7 +98,7 @@ impl Reloader {
         if let Some((table, id)) = unannounced.iter().find(|row| !rows.contains(row)) {
             tracing::warn!(
                 "rows have changed that no trigger noted in jitsiprovs_change, such as {table} id {id}: \
-                 TRUNCATE fires none; if they are missing, `jitsiprovs --setup` makes them again"
+                 TRUNCATE fires no triggers; if triggers are missing, `jitsiprovs --setup` creates them again"
             );
         }
         if has_place {
@@ -107,17 +107,17 @@ impl Reloader {
         self.source_answers(begun, is_reconnected);
     }
 
-    /// Takes over the place that a poll has got to.
+    /// Continues from the position that a poll has reached.
     fn go_on_from(&mut self, cursor: Option<Cursor>, rows: HashSet<(Table, i64)>) {
-        // A place that was lost during the poll stays lost. One that a load has found
-        // during the poll is too far on: the rows of the poll may be older.
+        // A position that was lost during the poll stays lost. If a load has found a position
+        // during the poll, it is too new: the rows of the poll may be older.
         if self.cursor.is_some() {
             self.cursor = cursor;
         }
         self.unannounced.retain(|row| !rows.contains(row));
         if let Some(loading) = &mut self.loading {
-            // The rows of the poll take precedence over those that the load reads, so
-            // the place of the load would be too far on as well.
+            // The rows of the poll take precedence over those that the running load reads, so
+            // the position of the load would be too new as well.
             loading.wants_cursor = false;
             loading.announced.extend(rows);
         }
@@ -129,12 +129,12 @@ impl Reloader {
         self.next_poll = self.poll_due();
         if was_failing.polls.is_some() {
             tracing::info!("the database can be read again");
-            // A load that has hung since then would only be in the way.
+            // A load that has made no progress since then is hanging.
             let hangs = |loading: &&Loading| was_failing.progress == Some(loading.progress());
             self.loading.iter().filter(hangs).for_each(|loading| loading.stop());
             self.request(Cause::DatabaseBack);
         } else if is_reconnected {
-            // Another server may be answering there.
+            // The new connection may lead to another server.
             self.request(Cause::NewConnection);
         }
         if !self.failing.loads {
@@ -145,7 +145,7 @@ impl Reloader {
     fn poll_failed(&mut self, error: &SourceError) {
         let message = format!("{error}{}", (self.settings.advice)(error));
         self.next_poll = Some(schedule::probe());
-        // Once for each kind of failure, since the next poll is two seconds away.
+        // Logged once for each kind of error, because the next poll follows in two seconds.
         let kind = std::mem::discriminant(error);
         if self.failing.polls.is_none() {
             self.failing.progress = self.loading.as_ref().map(Loading::progress);
@@ -158,7 +158,7 @@ impl Reloader {
         self.note_failing(&message);
     }
 
-    /// A defect of this program: everything is loaded again.
+    /// A defect of this program stopped a poll: loads everything again.
     fn poll_broke(&mut self, cause: Cause) {
         tracing::error!(cause = cause.name(), "{}", LoadError::Build);
         self.lose_place();

@@ -1,4 +1,4 @@
-//! The start: the first load, or the state file in its place.
+//! The start: the first load, or the state file instead of it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,18 +25,18 @@ use crate::reload::status::{SnapshotOrigin, Status};
 use crate::reload::watch::Watch;
 use crate::source::Source;
 
-/// What a start comes to that has neither the source nor a state file.
+/// The consequence of a start without the source and without a state file.
 const UNTIL_READ: &str = "requests are answered with 503 until the database is read";
 /// How long a start waits for the first row before it serves the state file.
 const START_PATIENCE: Duration = Duration::from_millis(500);
 
 impl Reloader {
-    /// Loads the first snapshot. With `--state-file`, a source that cannot be
-    /// read at once does not keep the server from starting: it serves what the
-    /// file holds, or nothing, until the source is there, whatever the file is.
+    /// Loads the first snapshot. With `--state-file`, the server starts even if the source
+    /// cannot be read at once: until then, it serves the rows of the file, or nothing if
+    /// the file cannot be used.
     ///
     /// # Errors
-    /// Without a state file, when the source cannot be read: see [`LoadError`].
+    /// [`LoadError`] if the source cannot be read and there is no `--state-file`.
     pub async fn start(
         source: Arc<dyn Source>,
         options: Conventions,
@@ -91,8 +91,8 @@ impl Reloader {
             return Ok(reloader);
         }
         let waiting = async {
-            // Once rows are coming, the file would be out of date in a moment;
-            // if none will come, the load is about to end.
+            // Once rows arrive, the file would soon be out of date. If none will arrive, the
+            // load is about to end.
             if tokio::time::timeout(START_PATIENCE, has_begun).await.is_ok() {
                 std::future::pending().await
             }
@@ -111,7 +111,7 @@ impl Reloader {
         Ok(reloader)
     }
 
-    /// Serves what the state file holds.
+    /// Serves the rows of the state file.
     #[allow(clippy::disallowed_methods, reason = "read on a thread of its own")]
     async fn restore(&mut self, path: PathBuf) {
         let begun = Instant::now();
@@ -140,7 +140,7 @@ impl Reloader {
     }
 }
 
-/// The state file, if it may be read and written.
+/// The path of the state file, if it may be read and overwritten.
 async fn usable(path: Option<PathBuf>) -> Option<PathBuf> {
     let path = path?;
     let looked_at = path.clone();
@@ -155,8 +155,8 @@ async fn usable(path: Option<PathBuf>) -> Option<PathBuf> {
     }
 }
 
-/// Reading a database opens files, locks them, and makes and removes an empty
-/// log, none of which is a change; what is written to a new file is one.
+/// Reading a database opens and locks files, and creates and removes an empty log. None of
+/// these events is a change. Writing to a new file is one.
 fn is_change(kind: EventKind) -> bool {
     use notify::event::ModifyKind as Modify;
     matches!(

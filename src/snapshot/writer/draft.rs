@@ -20,7 +20,7 @@ use crate::snapshot::row_index::{self, RowIndex, RowRecord, UNUSED};
 use crate::snapshot::rows::{self, UnusableRow};
 use crate::snapshot::{Counts, DEFAULT, SharedEntry, Snapshot, UserEntry};
 
-/// How many lists of rules are staged at most: it bounds what a first load holds twice.
+/// How many lists of rules are staged at most. This limits the memory of a first load.
 const STAGED: usize = 1 << 13;
 
 /// How many rows a draft changes.
@@ -28,7 +28,7 @@ const STAGED: usize = 1 << 13;
 pub struct ChangeSummary {
     /// Rows that are new.
     pub added: usize,
-    /// Rows that said something else.
+    /// Rows that are different now.
     pub changed: usize,
     /// Rows that are no longer there.
     pub removed: usize,
@@ -41,30 +41,30 @@ impl ChangeSummary {
     }
 }
 
-/// Changes to a snapshot. Dropped without a commit, it changes nothing.
+/// Changes to a snapshot. A draft that is dropped without a commit changes nothing.
 #[derive(Debug)]
 pub struct Draft<'w> {
     writer: &'w mut Writer,
     next: Snapshot,
     is_load: bool,
-    /// What the commit will put into the row index.
+    /// The records that the commit adds to the row index.
     records: RowIndex,
-    /// What the commit will remove from it.
+    /// The rows that the commit removes from the row index.
     gone: HashSet<(Table, i64)>,
-    /// Rows that a load under way must not change, because this draft is newer.
+    /// Rows that a running load must not change, because this draft is newer.
     touched: Vec<(Table, i64)>,
     /// Names that several users of a tenant have.
     collisions: Vec<(u32, StoredName)>,
-    /// Changes of rules that are not in the snapshot yet, by subject: so each list of
-    /// rules is built once for all changes in it.
+    /// Changes of rules that are not in the snapshot yet, by subject, so that each list of
+    /// rules is built once for all its changes.
     staged: HashMap<IndexKey, Staged>,
     /// Tenants whose rules for everyone have changed.
     new_defaults: HashSet<u32>,
-    /// Words whose rules may match other clients than was meant: a user's name that
-    /// clients also send as a parameter, or a name that no user has.
+    /// Words whose rules may match other clients than intended: a user's name that clients
+    /// also send as a parameter, or a name that no user has.
     suspects: Vec<(u32, StoredName)>,
-    /// Words that are new among the subjects of all tenants. The commit finds out
-    /// whether they are users' names.
+    /// Words that are new subjects of rules for all tenants. The commit finds out whether
+    /// they are users' names.
     new_names: Vec<StoredName>,
     problems: Problems,
     summary: ChangeSummary,
@@ -97,7 +97,7 @@ impl<'w> Draft<'w> {
         }
     }
 
-    /// Takes a change of one row.
+    /// Applies the change of one row.
     pub fn apply(&mut self, change: Change) {
         match change {
             Change::Put(row) => {
@@ -111,7 +111,7 @@ impl<'w> Draft<'w> {
         }
     }
 
-    /// Takes a row as it is now. Returns whether it says anything new.
+    /// Adds a row, or replaces its old version. Returns whether it is new or changed.
     pub fn put(&mut self, row: &Row) -> bool {
         let (table, id) = (row.table(), row.id());
         let load = self.writer.load;
@@ -248,7 +248,7 @@ impl<'w> Draft<'w> {
         let rows::ParsedUser { domain, username, mut credential } =
             rows::user(row, &self.writer.options, &mut problem)?;
         let tenant = self.writer.domains.number(&domain);
-        // A password that was proven for a hash which has not changed stays proven.
+        // If the hash has not changed, a password that was found to be right stays known.
         let previous = self
             .writer
             .current
@@ -298,7 +298,7 @@ impl<'w> Draft<'w> {
         Ok(IndexKey::new(tenant, kind, name))
     }
 
-    /// Takes a row out of the entry that it is in.
+    /// Removes a row from its entry.
     fn take_out(&mut self, table: Table, id: i64, prefix: u32) {
         if self.records.table(table).get(id).is_some() {
             // This draft put it there, and it may still be staged.

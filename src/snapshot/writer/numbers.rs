@@ -1,4 +1,4 @@
-//! Numbers for tenants and for parameters, which entries hold in place of names.
+//! Numbers for tenants and parameters. Entries contain these instead of names.
 
 use std::sync::Arc;
 

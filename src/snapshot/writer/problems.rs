@@ -1,20 +1,20 @@
-//! What is wrong with rows that were looked at.
+//! The problems of rows.
 
 use crate::core::model::Table;
 use crate::core::problem::{Code, Problem};
 
-/// The problems of the rows that were looked at.
+/// The problems of the rows of a draft.
 #[derive(Debug, Default)]
 pub struct Problems {
-    /// The first of them.
+    /// The first problems.
     pub first: Vec<Problem>,
-    /// How many there are in all.
+    /// How many problems there are in total.
     pub total: usize,
     pub(super) keeps_all: bool,
 }
 
 impl Problems {
-    /// How many are kept at most; the log shows fewer.
+    /// How many problems are kept at most. The log shows fewer.
     const KEPT: usize = 1000;
 
     pub(super) fn add(&mut self, code: Code, table: Table, id: i64, what: impl Into<String>) {

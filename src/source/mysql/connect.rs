@@ -1,4 +1,4 @@
-//! Connects to the server, and creates database and account.
+//! Connects to the server, and creates the database and the account.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
@@ -14,12 +14,11 @@ use super::{DbAccount, Endpoint, Mysql, MysqlSession, STALL, Tls};
 use crate::core::model::Cell;
 use crate::process::files::{self, Aside};
 
-/// How long connecting may take. Less than the ten seconds in which an operator expects
-/// an answer from the command line.
+/// How long connecting may take. Operators expect an answer from the command line within ten
+/// seconds.
 const CONNECT: Duration = Duration::from_secs(6);
-/// What every connection begins with: the server's own character set may be another, its
-/// patience with locked tables is a day, and it may be set to begin a transaction with any
-/// statement.
+/// The first statements of each connection. By default, the server may use another character
+/// set, wait a whole day for a locked table, or begin a transaction with each statement.
 const INIT: [&str; 3] = [
     "SET NAMES utf8mb4",
     "SET SESSION lock_wait_timeout = 5",
@@ -44,11 +43,12 @@ impl Mysql {
             .user(Some(&account.user))
             .pass((!password.is_empty()).then_some(password))
             .db_name(database)
-            // Or it would leave TCP for a socket it finds by itself.
+            // Otherwise the library would switch from TCP to a socket that it finds itself.
             .prefer_socket(false)
             .init(INIT.to_vec())
             .tcp_keepalive(Some(STALL))
-            // A row that is set to what it is already is not a row that is gone.
+            // Count the rows that an UPDATE finds, not only those that it changes: rows that
+            // are not found are reported as removed.
             .client_found_rows(true)
             .stmt_cache_size(0);
         let opts = match &self.endpoint {
@@ -67,8 +67,8 @@ impl Mysql {
         .into()
     }
 
-    /// The certificates that the server's is checked against. They are read for each
-    /// connection, since they may be replaced.
+    /// The root certificates that the server's certificate is checked against. They are read
+    /// for each connection, because the file may be replaced.
     async fn ca(&self) -> Result<Option<Vec<u8>>, SourceError> {
         static READING: LazyLock<Aside> = LazyLock::new(Aside::new);
         let Tls::Verify(Some(path)) = &self.tls else { return Ok(None) };
@@ -102,7 +102,7 @@ impl Mysql {
         admin: &DbAccount,
     ) -> Result<Vec<String>, SourceError> {
         let mut session = self.connect(admin, None).await?;
-        // Under the default mode a backslash is an escape in literals.
+        // In this mode, a backslash is an escape character in literals.
         session.run("setting the SQL mode", "SET SESSION sql_mode = ''").await?;
         let from = match &self.from {
             Some(from) => from.clone(),
@@ -114,7 +114,7 @@ impl Mysql {
             }
         };
         let (name, user, from) = (&self.database, literal(&self.account.user), literal(&from));
-        // In GRANT, `_` and `%` in a database's name stand for other names.
+        // In GRANT, `_` and `%` in the name of a database are wildcards.
         let pattern = name.replace('\\', "\\\\").replace('_', "\\_").replace('%', "\\%");
         let (database, pattern) = (identifier(name), identifier(&pattern));
         let password = literal(self.account.password.reveal());

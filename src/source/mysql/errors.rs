@@ -1,4 +1,4 @@
-//! What the server's errors mean.
+//! Translates the server's errors.
 
 use mysql_async::{DriverError, Error, IoError, ServerError};
 
@@ -6,7 +6,7 @@ use super::super::SourceError;
 use super::super::error::{Failure, FailureKind, one_line};
 use super::{Mysql, Tls};
 
-/// Codes of the server's errors that are told apart.
+/// The error codes of the server that are handled separately.
 mod code {
     pub const DATABASE_DENIED: u16 = 1044;
     pub const ACCESS_DENIED: u16 = 1045;
@@ -33,7 +33,7 @@ impl Mysql {
         SourceError::Statement { what: what.into(), source_name: self.name(), why: one_line(why) }
     }
 
-    /// What an error of the library means; `is_admin` says whether it is the
+    /// Translates an error of the library. `is_admin` says whether it happened on the
     /// administrator's connection.
     pub(super) fn failure(&self, what: &str, error: &Error, is_admin: bool) -> Failure {
         let at = self.at();
@@ -44,7 +44,7 @@ impl Mysql {
             Error::Driver(DriverError::NoClientSslFlagFromServer) => {
                 (FailureKind::Other, SourceError::NoTls { at, why: "the server offers none".into() })
             }
-            // What the TLS library objects to arrives as bad data.
+            // Errors of the TLS library arrive as invalid data.
             Error::Io(IoError::Io(why))
                 if !matches!(self.tls, Tls::Off) && why.kind() == std::io::ErrorKind::InvalidData =>
             {
@@ -78,15 +78,15 @@ impl Mysql {
                 let (what, source_name, why) = (what.into(), self.name(), one_line(&error.message));
                 SourceError::Denied { what, source_name, why, user, is_admin }
             }
-            // The server would quote the statement, which may set a password.
+            // The server's message quotes the statement, which may contain a password.
             code::SYNTAX if is_admin => self.statement(what, "the server does not understand the statement"),
-            // The server would quote what may be a password.
+            // The server's message quotes the value, which may be a password.
             code::WRONG_CHARACTERS => {
                 self.statement(what, "a column cannot hold some of the characters: make it utf8mb4")
             }
             code::TRIGGERS_NEED_SUPER => self.statement(
                 what,
-                "the server writes a binary log and trusts only administrators with triggers: \
+                "the server writes a binary log and lets only administrators create triggers: \
                  set its log_bin_trust_function_creators to 1 and repeat the setup",
             ),
             _ => self.statement(what, &error.message),

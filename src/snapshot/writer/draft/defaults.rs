@@ -8,12 +8,12 @@ use crate::snapshot::kind::SubjectKind;
 use crate::snapshot::names;
 use crate::snapshot::{DEFAULT, EVERYWHERE, SharedEntry};
 
-/// A tenant's default rules are merged with those of all tenants when rows are loaded, if
-/// they are more than a `LAID_OVER`th of those. Otherwise each request merges them.
+/// A tenant's default rules are merged with those for all tenants in advance if there are
+/// more than one for every `LAID_OVER` of those. Otherwise each request merges them.
 const LAID_OVER: usize = 8;
 
 impl Draft<'_> {
-    /// Merges the default rules of the tenants where they changed.
+    /// Merges the default rules of the tenants whose default rules have changed.
     pub(super) fn merge(&mut self) {
         let mut stale = std::mem::take(&mut self.new_defaults);
         if stale.is_empty() {
@@ -34,15 +34,15 @@ impl Draft<'_> {
             let is_default = |entry: &SharedEntry| entry.is(number, SubjectKind::EVERYONE, DEFAULT);
             let default = self.next.names.get(place, is_default).cloned();
             let own = default.as_ref().map(|entry| &entry.rules);
-            // With very many tenants, a whole answer for each that has only a few rules
-            // would take too much memory.
+            // With very many tenants, a merged answer for each tenant with only a few rules
+            // would need too much memory.
             let own = own.filter(|own| own.len() * LAID_OVER > of_all.len());
             let base = own.map(|own| {
                 let mut rules: Vec<_> = own.iter().chain(of_all.iter()).collect();
                 rules.sort_unstable_by_key(|rule| rule.order());
                 Arc::new(RuleSet::merge(rules))
             });
-            // A tenant that was removed needs none.
+            // A tenant that was removed needs no merged answer.
             if self.next.tenant(&self.writer.domains.name(number).clone()).is_none() {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! How many tenants have a user whose name is a subject of all tenants.
+//! Counts the tenants that have a user whose name is a subject of rules for all tenants.
 
 use std::sync::Arc;
 
@@ -10,9 +10,9 @@ use crate::snapshot::names::{IndexKey, StoredName};
 use crate::snapshot::{EVERYWHERE, Tenant};
 
 impl Draft<'_> {
-    /// How many tenants have a user of a name that is new among the subjects of all
-    /// tenants. `None` if there are so many tenants that it is better counted for all new
-    /// names at once, by [`Draft::find_namesakes`].
+    /// How many tenants have a user with the name of a new subject for all tenants. 0 for any
+    /// other subject. `None` if there are many tenants: then [`Draft::find_namesakes`] counts
+    /// for all new names at once.
     pub(super) fn namesakes(&self, IndexKey { tenant, kind, name }: &IndexKey) -> Option<u16> {
         const FEW: usize = 16;
         let is_known = || self.next.entry(EVERYWHERE, SubjectKind::WORD, name).is_some();
@@ -22,7 +22,7 @@ impl Draft<'_> {
         (self.next.tenants.len() <= FEW).then(|| self.count_users(name))
     }
 
-    /// How many tenants have a user of a name.
+    /// How many tenants have a user with this name.
     fn count_users(&self, name: &[u8]) -> u16 {
         let is_user = |tenant: &&Arc<Tenant>| {
             let entry = self.next.entry(tenant.number, SubjectKind::WORD, name);
@@ -31,9 +31,9 @@ impl Draft<'_> {
         saturating(self.next.tenants.iter().filter(is_user).count())
     }
 
-    /// Counts one tenant more, or one fewer, that has a user of this name.
+    /// Notes that one more tenant, or one fewer, has a user with this name.
     pub(super) fn count_namesake(&mut self, name: &[u8], is_more: bool) {
-        // Users mostly come before rules: then there is nothing to look for.
+        // Users mostly come before rules. Then there are no subjects to search yet.
         let of_all = self.next.everywhere.subjects.all > 0;
         if of_all && self.next.entry(EVERYWHERE, SubjectKind::WORD, name).is_some() {
             self.edit(&IndexKey::new(EVERYWHERE, SubjectKind::WORD, name), |entry| {
@@ -46,9 +46,9 @@ impl Draft<'_> {
         }
     }
 
-    /// Counts the tenants that have users of the names that are new among the subjects of
-    /// all tenants. Looks for each name in each tenant, or for each user among the names,
-    /// whichever is less work.
+    /// Counts, for each new subject for all tenants, the tenants that have a user with this
+    /// name. Looks up each name in each tenant, or each user among the names, depending on
+    /// which is less work.
     pub(super) fn find_namesakes(&mut self) {
         let new_names: HashSet<StoredName> = std::mem::take(&mut self.new_names).into_iter().collect();
         let mut counts: HashMap<StoredName, usize> = HashMap::new();
@@ -60,7 +60,7 @@ impl Draft<'_> {
             }
         }
         for name in new_names {
-            // It may have been removed since.
+            // The same draft may have removed it again.
             if self.next.entry(EVERYWHERE, SubjectKind::WORD, &name).is_some() {
                 let count = match is_many {
                     true => saturating(counts.get(&name).copied().unwrap_or_default()),

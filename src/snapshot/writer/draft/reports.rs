@@ -1,4 +1,4 @@
-//! Problems that show only when all rows are known.
+//! Reports problems that can be found only when all rows are known.
 
 use super::Draft;
 use crate::core::model::Table;
@@ -25,7 +25,7 @@ impl Draft<'_> {
         }
     }
 
-    /// Reports rules of words that may match other clients than was meant.
+    /// Reports rules for words if they may match other clients than intended.
     pub(super) fn report_subjects(&mut self) {
         self.suspects.sort_unstable();
         self.suspects.dedup();
@@ -34,7 +34,7 @@ impl Draft<'_> {
         }
     }
 
-    /// Reports the rules of a word if they may match other clients than was meant.
+    /// Reports the rules for a word if they may match other clients than intended.
     fn report_subject(&mut self, tenant: u32, word: &[u8]) {
         let Some(entry) = self.next.entry(tenant, SubjectKind::WORD, word) else { return };
         let name = String::from_utf8_lossy(word);

@@ -1,4 +1,4 @@
-//! Changes of entries and tenants that keep every count and decoy up to date.
+//! Changes entries and tenants, and keeps all counts and decoys up to date.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::snapshot::kind::SubjectKind;
 use crate::snapshot::names::{self, IndexKey};
 use crate::snapshot::{EVERYWHERE, Entry, SharedEntry, Tenant};
 
-/// What an entry contributes to the counts.
+/// The numbers that an entry adds to the counts.
 #[derive(Clone, Copy, Default)]
 struct Tally {
     users: usize,
@@ -29,7 +29,7 @@ impl Tally {
             users: usize::from(!entry.users.is_empty()),
             rules: entry.rules.len(),
             open: if !entry.rules.is_empty() && is_open() { entry.rules.len() } else { 0 },
-            // With the counter of its Arc (8 bytes) and its slot in a leaf of the trie (16).
+            // Includes the counter of its Arc (8 bytes) and its slot in a leaf of the trie (16).
             bytes: size_of::<Entry>() + 8 + 16 + spilled + users + entry.rules.heap_bytes(),
         }
     }
@@ -65,7 +65,7 @@ impl Draft<'_> {
         let new_credential = credential(entry);
         let is_other = (was_user, had_rules) != (entry.is_user(), entry.rules.len());
         if kind == SubjectKind::WORD && is_other && !entry.rules.is_empty() {
-            // A user's name that no client sends as a parameter is not in doubt.
+            // A user's name that clients do not send as another parameter is not ambiguous.
             if !entry.is_user() || sent_for(name).is_some() {
                 self.suspects.push((tenant, name.clone()));
             }
@@ -92,7 +92,7 @@ impl Draft<'_> {
         done
     }
 
-    /// Adds to the counts what an entry has more than before.
+    /// Updates the counts after the change of an entry.
     fn account(&mut self, IndexKey { tenant, kind, .. }: &IndexKey, before: Tally, after: Tally) {
         let change = |count: &mut usize, before: usize, after: usize| *count = *count + after - before;
         let counts = &mut self.next.counts;
