@@ -132,7 +132,7 @@ struct Tenant {
     /// The folded domain.
     name: StoredName,
     users: usize,
-    /// How many rules it has, by kind of subject.
+    /// How many rules the tenant has, by kind of subject.
     subjects: Subjects,
     /// Its rules for everyone, if it has any.
     default: Option<SharedEntry>,
@@ -174,8 +174,8 @@ impl Snapshot {
         self.tenant(domain).is_some()
     }
 
-    /// A hash of all rows. It is the same for the same rows on every node; their order and
-    /// the settings do not matter.
+    /// A hash of all rows. It is the same on all nodes with the same rows, and does not depend
+    /// on the order of the rows or on settings.
     pub fn digest(&self) -> u64 {
         self.digest
     }

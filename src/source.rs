@@ -125,7 +125,7 @@ impl UnknownChanges {
             UnknownChanges::OtherFile => "another file",
             UnknownChanges::Many => "many changes",
             UnknownChanges::Other => "other changes",
-            UnknownChanges::OwnQuery => "changes of a table that a query of yours may read",
+            UnknownChanges::OwnQuery => "changes of a table that your own query may read",
         }
     }
 }

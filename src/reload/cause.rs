@@ -25,7 +25,7 @@ pub enum Cause {
     Unknown(UnknownChanges),
     /// A poll had to connect again, perhaps to another server.
     NewConnection,
-    /// A poll could read the source again.
+    /// A poll could read the source again after a failure.
     DatabaseBack,
     /// During a load, the position in the table of changes was lost.
     PlaceLost,
@@ -76,7 +76,7 @@ impl Cause {
         }
     }
 
-    /// Whether an operator sent a signal.
+    /// Whether SIGHUP was the cause.
     pub fn is_signal(self) -> bool {
         matches!(self, Cause::Hangup | Cause::ConfirmedLoss)
     }

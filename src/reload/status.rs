@@ -22,7 +22,7 @@ pub(super) enum SnapshotOrigin {
 /// What the task that reloads knows about the node. It decides whether the node is ready.
 #[derive(Debug, Clone)]
 pub(super) struct Status {
-    /// Counts the snapshots of this process; 0 while there is none.
+    /// The version of the snapshot: counts those of this process. 0 while there is none.
     pub version: u64,
     /// Where the snapshot came from.
     pub origin: SnapshotOrigin,
@@ -99,7 +99,7 @@ pub struct NodeStatus {
     /// A hash of the rows: the same on all nodes with the same rows and the same
     /// `--admin-secret-file`. Empty without that file.
     pub digest: String,
-    /// Counts the snapshots of this process.
+    /// The version of the snapshot: counts those of this process.
     pub version: u64,
     /// For how long the snapshot may have been out of date, in seconds.
     pub age: f64,
@@ -159,7 +159,7 @@ impl NodeStatus {
     }
 }
 
-/// The line of `/readyz`.
+/// The text of `/readyz`.
 impl fmt::Display for NodeStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.state {

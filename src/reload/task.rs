@@ -73,9 +73,9 @@ pub struct Reloader {
     backoff: Backoff,
     next_load: Option<Instant>,
     next_poll: Option<Instant>,
-    /// See [`FILE_SETTLES`].
+    /// When to read a file that has changed, after [`FILE_SETTLES`].
     file_settles: Option<Instant>,
-    /// See [`FILE_LOOK_AGAIN`].
+    /// When to read the file once more, after [`FILE_LOOK_AGAIN`].
     look_again: Option<Instant>,
     next_prune: Instant,
     /// Whether the latest poll and the latest load failed.

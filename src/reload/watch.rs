@@ -51,7 +51,7 @@ impl Watch {
             Ok(watcher)
         });
         if let Err(why) = &watching {
-            tracing::warn!("changes of {} are seen by polls alone: {why}", files[0].display());
+            tracing::warn!("changes of {} are noticed only by polls: {why}", files[0].display());
         }
         Watch { _watcher: watching.ok(), changed }
     }
@@ -61,7 +61,7 @@ impl Watch {
     pub async fn aside(aside: &Aside, files: Vec<PathBuf>, is_change: fn(EventKind) -> bool) -> Watch {
         let Some(first) = files.first().cloned() else { return Watch::new(&[], is_change) };
         aside.run(move || Watch::new(&files, is_change)).await.unwrap_or_else(|why| {
-            tracing::warn!("changes of {} are seen by polls alone: {why}", first.display());
+            tracing::warn!("changes of {} are noticed only by polls: {why}", first.display());
             Watch { _watcher: None, changed: Arc::default() }
         })
     }

@@ -207,7 +207,7 @@ fn a_bad_row_is_reported_and_the_others_are_used() {
     ids.sort_unstable();
     assert_eq!(ids, [7, 9, 20, 21, 22, 23, 24, 30, 31, 32, 33, 34, 35, 36, 37, 40, 41, 41], "{problems:#?}");
     assert!(problems.iter().all(|text| !text.contains("pw") && !text.contains("5$ and")));
-    // Bob cannot sign in, but is a user all the same.
+    // Bob cannot sign in, but is still a user.
     assert_eq!(
         ask_as(&snapshot, "alice", "a.org", &[("hwaddr", "bob")]),
         Some("null=v\nstray=5$ and \\\\\n".into())

@@ -13,7 +13,7 @@ use super::{SourceError, Which};
 use crate::core::columns::ColumnSet;
 use crate::core::model::{Cell, Row, Table};
 
-/// How long a connection that is not needed any more may take to close.
+/// How long closing a connection may take.
 const CLOSING: Duration = Duration::from_secs(3);
 
 const READING_CHANGES: &str = "reading `jitsiprovs_change`";

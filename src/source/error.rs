@@ -110,7 +110,7 @@ pub enum SourceError {
     #[error("the load was cancelled")]
     Cancelled,
     /// Somebody else has removed the row to edit.
-    #[error("there is no {table} id {id} any more: nothing was changed, look again and repeat")]
+    #[error("{table} id {id} no longer exists: nothing was changed, so check the rows and repeat")]
     Gone {
         /// Its table.
         table: Table,

@@ -163,7 +163,7 @@ impl Backend for MysqlBackend {
             return Err(SourceError::NoTransactions);
         }
         match count(session, "waiting for other edits", LOCK).await.map_err(|failure| failure.error) {
-            // Some clusters do not support such locks. There, edits do without the lock.
+            // Some clusters do not support such locks. On those, edits do without the lock.
             Ok(1) | Err(SourceError::Statement { .. } | SourceError::Denied { .. }) => Ok(()),
             Ok(_) => Err(SourceError::Busy(self.name())),
             Err(error) => Err(error),
@@ -201,7 +201,7 @@ impl MysqlSession {
         match timeout(STALL, work(&mut self.conn, &mut self.prepared)).await {
             Ok(done) => done.map_err(|error| self.mysql.failure(what, &error, self.is_admin)),
             Err(_) => {
-                let error = self.mysql.statement(what, &format!("nothing came for {} s", STALL.as_secs()));
+                let error = self.mysql.statement(what, &format!("nothing arrived for {} s", STALL.as_secs()));
                 Err(Failure { kind: FailureKind::NoAnswer, error })
             }
         }
@@ -243,7 +243,7 @@ impl Session for MysqlSession {
 
     async fn send(&mut self, query: &Query<'_>, rows: &mpsc::Sender<Vec<Row>>) -> Result<(), Failure> {
         let what = query.reading();
-        let stalled = |_| self.mysql.statement(&what, &format!("nothing came for {} s", STALL.as_secs()));
+        let stalled = |_| self.mysql.statement(&what, &format!("nothing arrived for {} s", STALL.as_secs()));
         let failed = |error| self.mysql.failure(&what, &error, self.is_admin);
         let result = timeout(STALL, self.conn.query_iter(&*query.sql)).await.map_err(stalled)?;
         let mut result = result.map_err(failed)?;

@@ -58,7 +58,7 @@ impl<B: Backend> Database<B> {
         is_reconnected: bool,
     ) -> Result<Changes, SourceError> {
         let Some(mut cursor) = cursor.cloned() else {
-            let what = "asking for a sign of life";
+            let what = "checking the connection";
             self.soon(what, count(session, what, "SELECT 1")).await??;
             return Ok(Changes::Rows { changes: Vec::new(), cursor: None, is_reconnected });
         };
@@ -77,7 +77,7 @@ impl<B: Backend> Database<B> {
         }
         let reading = self.read_changes(session, cursor, &asked, is_reconnected);
         timeout(READING, reading).await.map_err(|_| {
-            let why = format!("the changed rows did not come in {} s", READING.as_secs());
+            let why = format!("the changed rows did not arrive in {} s", READING.as_secs());
             SourceError::Unreachable { at: self.backend.at(), why }
         })?
     }
@@ -127,7 +127,7 @@ impl<B: Backend> Database<B> {
     async fn soon<T>(&self, what: &str, work: impl Future<Output = T>) -> Result<T, SourceError> {
         let patience = B::DIALECT.patience;
         timeout(patience, work).await.map_err(|_| {
-            let why = format!("no answer to {what} in {} s", patience.as_secs());
+            let why = format!("no answer in {} s while {what}", patience.as_secs());
             SourceError::Unreachable { at: self.backend.at(), why }
         })
     }

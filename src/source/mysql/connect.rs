@@ -132,7 +132,7 @@ impl Mysql {
             session.run(what, &sql).await?;
         }
         close(session).await;
-        Ok(vec![format!("database `{name}` and account {user}@{from} are there")])
+        Ok(vec![format!("database `{name}` and account {user}@{from} exist")])
     }
 }
 
