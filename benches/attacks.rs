@@ -418,7 +418,7 @@ fn look(server: &Server, names: u32) -> Vec<(usize, usize)> {
     for (kind, times) in KINDS.iter().zip(&times) {
         let (mean, _) = moments(times);
         println!(
-            "  {kind:57} mean {:8.2} µs  median {:8.2} µs",
+            "  {kind:60} mean {:8.2} µs  median {:8.2} µs",
             mean / 1e3,
             median(times.iter().copied()) / 1e3
         );

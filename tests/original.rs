@@ -238,7 +238,7 @@ fn the_differences_are_those_of_the_documentation() {
     assert_eq!(text(&alice), all);
     // No parameter reaches another user's rules.
     assert_eq!(text(&[alice[0], alice[1], ("hwaddr", "bob")]), all);
-    // Missing credentials are refused, whoever the user is.
+    // Missing credentials are refused for every user.
     assert_eq!(ask(&[("username", "alice")]).status, 401);
     // Upper-case md5 matches.
     assert_eq!(ask(&[("username", "bob"), ("password", "pw")]).status, 200);

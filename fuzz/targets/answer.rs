@@ -27,7 +27,7 @@ const MOST: usize = 50;
 /// Runs the target on one input; panics at a defect.
 pub fn run(data: &[u8]) {
     let Case { rows, params } = match data.split_first() {
-        Some((0, rest)) => arbitrary(&mut Unstructured::new(rest)).expect("no bytes are enough"),
+        Some((0, rest)) => arbitrary(&mut Unstructured::new(rest)).expect("any input is valid"),
         _ => read(data),
     };
     let latest: BTreeMap<(Table, i64), Row> =
