@@ -51,7 +51,7 @@ fn is_stale(server: &Server) {
 }
 
 #[test]
-fn after_a_start_from_the_state_file_there_is_no_401_until_the_database_is_read() {
+fn after_a_start_from_the_state_file_failed_sign_ins_get_503_until_the_database_is_read() {
     let folder = tempfile::tempdir().expect("a folder");
     let state = folder.path().join("state");
     let sqlite = SqliteFile::empty();
@@ -90,7 +90,7 @@ fn after_a_start_from_the_state_file_there_is_no_401_until_the_database_is_read(
 }
 
 #[test]
-fn during_a_long_outage_there_is_no_401() {
+fn during_a_long_outage_failed_sign_ins_get_503() {
     let sqlite = SqliteFile::empty();
     sqlite.user("a.org", "alice", "pw");
     let database = database_of_alice();
