@@ -1,22 +1,21 @@
-//! What attacks cost everybody else, and what they give away: the real server
-//! over loopback, everything bounded.
+//! What attacks cost other clients, and which information they reveal: the real server over
+//! loopback, with everything limited.
 //!
 //! `cargo bench --bench attacks -- WHAT`, where WHAT is
-//! - `slow`: 1,000 connections of slowhttptest that send heads slowly, or
-//!   bodies, or read answers slowly. Honest clients must keep 0.9 of their
-//!   throughput and lose no request;
-//! - `idle`: 20,000 connections that do nothing, or as many as the system lets
-//!   two processes open. The same must hold; and the memory of each;
-//! - `timing`: whether the time of a refusal tells an unknown user from a wrong
-//!   password, and whether the test would see it if it did;
-//! - `signins`: 400 connections that keep asking for slow hashes. First sign-ins of
-//!   others may take three times as long as alone, and none may fail;
-//! - `throttle`: ten million attackers with an address each. Memory must stay
-//!   within the tables, and whoever is throttled must stay so.
+//! - `slow`: 1,000 connections of slowhttptest that send heads slowly, send bodies slowly, or read
+//!   answers slowly. Honest clients must keep 0.9 of their throughput and lose no request;
+//! - `idle`: 20,000 idle connections, or as many as the system lets two processes open. The same
+//!   limits apply, and the memory for each connection is measured;
+//! - `timing`: whether the time of a refusal distinguishes an unknown user from a wrong password,
+//!   and whether the test would detect a difference;
+//! - `signins`: 400 connections that request slow hashes all the time. First sign-ins of other
+//!   users may take three times as long as without an attack, and none may fail;
+//! - `throttle`: ten million attackers with an address each. Memory must not grow beyond the
+//!   tables, and throttled clients must stay throttled.
 //!
-//! The attacker shares the processors with the server, which in earnest it does
-//! not: it runs at nice 19, so that what is measured is what the server suffers.
-//! Ratios of one run count, times do not.
+//! The attacker shares the processors with the server, which real attackers do not do. So it runs
+//! at nice 19, and the measurement shows what the server suffers. Ratios within one run are
+//! meaningful, absolute times are not.
 
 #![allow(clippy::disallowed_methods, reason = "benches may wait for files and for each other")]
 
@@ -42,14 +41,14 @@ fn main() {
         Some("idle") => idle(),
         Some("timing") => timing(),
         Some("signins") => signins::signins(),
-        // What `signins` starts.
+        // The `signins` bench starts this as a process.
         Some("attacker") => signins::attacker(&args[1..]),
         Some("throttle") => throttle(),
         Some(other) => panic!("there is no `{other}`: slow, idle, timing, signins or throttle"),
     }
 }
 
-/// A sign-in with a form, as a proxy hands it on.
+/// A sign-in with a form, as a proxy forwards it.
 fn sign_in(address: IpAddr, user: &str, domain: &str, password: Option<&str>) -> Vec<u8> {
     let mut body = format!("username={user}&domain={domain}");
     if let Some(password) = password {
@@ -63,7 +62,7 @@ fn sign_in(address: IpAddr, user: &str, domain: &str, password: Option<&str>) ->
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const DOMAIN: &str = "example.org";
 
-/// `user000000` and so on, all of them with the same stored password.
+/// Adds users `user000000` and so on, all with the same stored password.
 fn users(file: &SqliteFile, count: u32, stored: &str) {
     file.execute(&format!(
         "WITH RECURSIVE number(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM number WHERE n + 1 < {count})
@@ -76,12 +75,12 @@ fn user(number: u32) -> String {
     format!("user{number:06}")
 }
 
-// ---- Honest clients, and what they get ----
+// ---- Honest clients, and their throughput ----
 
-/// Clients that keep their connection, and clients that open one a request.
+/// Clients that keep their connection, and clients that open one for each request.
 const KEEPING: usize = 8;
 const OPENING: usize = 4;
-/// Of each turn.
+/// The duration of each turn.
 const TURN: Duration = Duration::from_secs(3);
 const ROUNDS: usize = 7;
 
@@ -89,17 +88,17 @@ const ROUNDS: usize = 7;
 struct Turn {
     /// Requests a second.
     rate: f64,
-    /// Microseconds of the server's processor time for each.
+    /// Microseconds of the server's processor time for each request.
     cost: f64,
     failed: u64,
 }
 
-/// Honest clients that ask as fast as they are answered.
+/// Runs honest clients that send their next request as soon as they are answered.
 fn turn(server: &Server) -> Turn {
     let ask = sign_in(HERE, &user(0), DOMAIN, Some("right-pw"));
     let (begun, spent) = (Instant::now(), processor_time(server));
     let answered = AtomicU64::new(0);
-    // One address has 28,000 ports, and each rests for a minute.
+    // One address has 28,000 ports, and the system reuses a port only after a minute.
     let opened = AtomicU64::new(0);
     let open = || {
         let number = opened.fetch_add(1, Ordering::Relaxed) / 5000;
@@ -123,7 +122,7 @@ fn turn(server: &Server) -> Turn {
     let failed = std::thread::scope(|scope| {
         let threads: Vec<_> =
             (0..KEEPING + OPENING).map(|at| scope.spawn(move || client(at < KEEPING))).collect();
-        // A client that had to wait too long panics.
+        // A client that waits too long panics.
         threads.into_iter().map(|thread| thread.join().unwrap_or(1)).sum()
     });
     let answered = answered.into_inner() as f64;
@@ -134,7 +133,7 @@ fn turn(server: &Server) -> Turn {
     }
 }
 
-/// All threads together.
+/// The processor time of all threads together.
 fn processor_time(server: &Server) -> Duration {
     let threads = std::fs::read_dir(format!("/proc/{}/task", server.pid())).expect("Linux");
     let nanoseconds = threads.filter_map(|thread| {
@@ -144,16 +143,15 @@ fn processor_time(server: &Server) -> Duration {
     Duration::from_nanos(nanoseconds.sum())
 }
 
-/// Bytes.
+/// Resident memory in bytes.
 fn resident(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("Linux");
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a line");
     line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") * 1024
 }
 
-/// Sockets of the server: its own, and connections. What its own are is asked
-/// before the first client comes, since connections end a little after their
-/// clients.
+/// The number of sockets that the server has open: its own, and connections. Its own are counted
+/// before the first client connects, because connections end a little later than their clients.
 fn sockets(server: &Server) -> usize {
     let open = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).expect("Linux").flatten();
     let is_socket = |path: std::path::PathBuf| path.to_string_lossy().starts_with("socket:");
@@ -166,7 +164,7 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// What pairs of turns, alone and under attack, come to.
+/// Prints and checks the results of pairs of turns, alone and under attack.
 fn compare(what: &str, turns: &[(Turn, Turn)]) {
     let ratios: Vec<f64> = turns.iter().map(|(alone, attacked)| attacked.rate / alone.rate).collect();
     let failed: u64 = turns.iter().map(|(alone, attacked)| alone.failed + attacked.failed).sum();
@@ -179,7 +177,7 @@ fn compare(what: &str, turns: &[(Turn, Turn)]) {
         median(turns.iter().map(|(alone, _)| alone.cost)),
         median(turns.iter().map(|(alone, attacked)| attacked.cost / alone.cost)),
     );
-    assert_eq!(failed, 0, "not one may fail");
+    assert_eq!(failed, 0, "no request may fail");
     assert!(ratio >= 0.9, "honest clients must keep 0.9 of their throughput");
 }
 
@@ -196,7 +194,7 @@ fn describe() {
 struct Attack(Child);
 
 impl Attack {
-    /// Ends by itself after 40 seconds.
+    /// Starts an attack, which ends by itself after 40 seconds.
     fn start(options: &[&str], url: &str) -> Attack {
         let child = Command::new("nice")
             .args(["-n", "19", "slowhttptest", "-c", "1000", "-r", "1000", "-l", "40", "-u", url])
@@ -218,7 +216,7 @@ impl Drop for Attack {
 fn slow() {
     let file = SqliteFile::seeded();
     users(&file, 100, &md5_hex("right-pw"));
-    // An answer that no buffer of the system's takes whole.
+    // An answer that is too large for the buffers of the system.
     for number in 0..64 {
         file.rule(None, &user(1), 1, &format!("large.{number}"), &"x".repeat(2000));
     }
@@ -248,14 +246,14 @@ fn slow() {
             turns.push((alone, attacked));
         }
         compare(what, &turns);
-        println!("  connections of the attacker's at the end of each turn: {held:?}");
+        println!("  connections of the attacker at the end of each turn: {held:?}");
     }
 }
 
 // ---- idle ----
 
 const IDLE: usize = 20_000;
-/// Descriptors of either process that are no idle connections.
+/// Descriptors of each process that are not idle connections.
 const SPARE: usize = 200;
 
 fn idle() {
@@ -281,7 +279,7 @@ fn idle() {
             let alone = turn(&server);
             let mut held = Vec::new();
             for number in 0..count {
-                // One address has 28,000 ports at most.
+                // One address has at most 28,000 ports.
                 let from = Ipv4Addr::new(127, 0, 0, 2 + (number % 8) as u8);
                 let mut connection = Connection::open_from(from, server.address);
                 if has_asked {
@@ -290,11 +288,11 @@ fn idle() {
                 }
                 held.push(connection);
             }
-            wait_for("the last ones", || (sockets(&server) >= quiet + count).then_some(()));
-            // Later rounds find memory that the first one left.
+            wait_for("the last connections", || (sockets(&server) >= quiet + count).then_some(()));
+            // Later rounds reuse memory from the first one.
             bytes.get_or_insert((resident(server.pid()) - before) / count as u64);
             let attacked = turn(&server);
-            assert!(sockets(&server) >= quiet + count, "all are still open");
+            assert!(sockets(&server) >= quiet + count, "all connections are still open");
             turns.push((alone, attacked));
         }
         compare(&format!("{count} connections {what}"), &turns);
@@ -304,31 +302,30 @@ fn idle() {
 
 // ---- timing ----
 
-/// Requests of each kind that count, and those before them that do not.
+/// The measured requests of each kind, and the requests before them that are not measured.
 const SAMPLES: usize = 10_000;
 const WARM: usize = 500;
-/// A difference is one if chance makes it less often than this, in either test,
-/// and does so twice.
+/// A difference counts if its probability by chance is below this in either test, in two runs.
 const CHANCE: f64 = 0.001;
 
-/// Kinds of requests; each has its own names, so that none warms the caches for
-/// another.
+/// The kinds of requests. Each has its own names, so that no kind warms the caches for another.
 const KINDS: [&str; 10] = [
     "wrong password",
     "unknown user",
     "unknown tenant",
-    "wrong password of one who signed in before",
+    "wrong password of a user who signed in before",
     "no password",
     "no password of an unknown user",
     "right password",
     "the same wrong password again",
     "the same wrong password again of an unknown user",
-    "the same wrong password again of one who signed in before",
+    "the same wrong password again of a user who signed in before",
 ];
-/// From this kind on, each of a few names has one address and one password.
+/// Beginning with this kind, each of a few names has one address and one password.
 const REPEATED: usize = 7;
 const REPEATED_NAMES: u32 = 100;
-/// Which must not be told apart, and which must, or the test is worth nothing.
+/// Pairs of kinds, and whether they must differ. One pair must differ, to show that the test
+/// detects differences.
 const PAIRS: [(usize, usize, bool); 7] =
     [(0, 1, false), (0, 2, false), (0, 3, false), (4, 5, false), (7, 8, false), (7, 9, false), (0, 6, true)];
 
@@ -340,12 +337,12 @@ fn timing() {
             let options = ["--trusted-proxy", "127.0.0.1", "--auth-fail-limit", limit];
             let server = Server::on_sqlite(&file.path, &options);
             println!("{form}, --auth-fail-limit {limit}, {SAMPLES} requests of each kind in random order:");
-            // Without a limit one attacker asks for few names again and again;
-            // with it, each request is another attacker's for another name.
+            // Without a limit, one attacker uses few names again and again; with a limit, each
+            // request comes from another attacker and uses another name.
             let names = if limit == "0" { 100 } else { 10_000 };
             let found = look(&server, names);
             if !found.is_empty() {
-                println!("once more, since chance may have done it:");
+                println!("again, because the difference may be chance:");
                 let again = look(&server, names);
                 let both = found.iter().filter(|pair| again.contains(pair)).count();
                 assert_eq!(both, 0, "refusals can be told apart by the time they take");
@@ -364,10 +361,10 @@ fn argon2id(password: &str) -> String {
     format!("$argon2id$v=19$m=1024,t=1,p=1${}${}", text(salt), text(&hash))
 }
 
-/// The pairs that can be told apart and must not be.
+/// The pairs that differ although they must not.
 fn look(server: &Server, names: u32) -> Vec<(usize, usize)> {
     let mut connections: Vec<Connection> = (0..4).map(|_| Connection::open(server.address)).collect();
-    // Who is to have signed in before.
+    // Signs in the users who must have signed in before.
     for number in 0..names {
         for kind in [3, 6, 9] {
             let right = sign_in(HERE, &user(kind * 10_000 + number), DOMAIN, Some("right-pw"));
@@ -384,7 +381,7 @@ fn look(server: &Server, names: u32) -> Vec<(usize, usize)> {
     let mut times = vec![Vec::with_capacity(SAMPLES); KINDS.len()];
     let mut asked = [0; KINDS.len()];
     for (number, kind) in warm.iter().chain(&order).copied().enumerate() {
-        // Always as many bytes, in requests and so in answers.
+        // All requests have the same length, and so have their answers.
         let digits = [number / 10_000, number / 100 % 100, number % 100].map(|part| 100 + part as u8);
         let (mut at, mut address) = (asked[kind] % names, [10, digits[0], digits[1], digits[2]]);
         if kind >= REPEATED {
@@ -421,7 +418,7 @@ fn look(server: &Server, names: u32) -> Vec<(usize, usize)> {
     for (kind, times) in KINDS.iter().zip(&times) {
         let (mean, _) = moments(times);
         println!(
-            "  {kind:57} mean {:8.2} µs  median {:8.2} µs",
+            "  {kind:60} mean {:8.2} µs  median {:8.2} µs",
             mean / 1e3,
             median(times.iter().copied()) / 1e3
         );
@@ -439,11 +436,11 @@ fn look(server: &Server, names: u32) -> Vec<(usize, usize)> {
             KINDS[other],
             difference * 100.0,
             if differ { "differ" } else { "alike" },
-            // Four times in five, that is.
+            // The difference that is detected in four of five cases.
             (3.29 + 0.84) * error * 100.0
         );
         if must_differ {
-            assert!(differ, "the test must see what is there");
+            assert!(differ, "the test must detect this difference");
         } else if differ {
             found.push((one, other));
         }
@@ -458,15 +455,15 @@ fn moments(values: &[f64]) -> (f64, f64) {
     (mean, values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0))
 }
 
-/// How far the second mean is above the first, and the error of that.
+/// The difference of the means, second minus first, and its standard error.
 fn welch(one: &[f64], other: &[f64]) -> (f64, f64) {
     let ((mean, variance), (other_mean, other_variance)) = (moments(one), moments(other));
     let error = (variance / one.len() as f64 + other_variance / other.len() as f64).sqrt();
     (other_mean - mean, error)
 }
 
-/// U of the two, as a deviation of the normal distribution, which it is near
-/// with so many.
+/// Mann-Whitney's U as a standard normal deviate; with this many values the normal distribution is
+/// a good approximation.
 fn mann_whitney(one: &[f64], other: &[f64]) -> f64 {
     let mut all: Vec<(f64, bool)> = one.iter().map(|&value| (value, true)).collect();
     all.extend(other.iter().map(|&value| (value, false)));
@@ -474,7 +471,7 @@ fn mann_whitney(one: &[f64], other: &[f64]) -> f64 {
     let (mut ranks, mut ties, mut at) = (0.0, 0.0, 0);
     for same in all.chunk_by(|one, other| one.0 == other.0) {
         let size = same.len() as f64;
-        // Equal ones share the mean of their ranks.
+        // Equal values share the mean of their ranks.
         let rank = at as f64 + (size + 1.0) / 2.0;
         ranks += rank * same.iter().filter(|(_, is_one)| *is_one).count() as f64;
         ties += size.powi(3) - size;
@@ -486,9 +483,9 @@ fn mann_whitney(one: &[f64], other: &[f64]) -> f64 {
     (u - n * m / 2.0) / variance.sqrt()
 }
 
-/// How often chance alone deviates as far, to either side. (With 10,000 values
-/// each, Student's distribution is the normal one.) The complementary error
-/// function is that of Numerical Recipes, right to 7 digits.
+/// The two-sided probability of such a deviation by chance. (With 10,000 values each, Student's
+/// distribution is nearly normal.) The complementary error function is the one of Numerical
+/// Recipes, accurate to 7 digits.
 fn p(deviation: f64) -> f64 {
     let z = deviation.abs() / std::f64::consts::SQRT_2;
     let t = 1.0 / (1.0 + 0.5 * z);
@@ -510,13 +507,13 @@ fn p(deviation: f64) -> f64 {
 // ---- throttle ----
 
 const ATTACKERS: u64 = 10_000_000;
-/// How long they may take over the wire, on a busy machine too; less than the
-/// window, so that nobody is forgiven.
+/// The longest time that the attack over the wire may take, also on a busy machine. It is less than
+/// the window, so that no failure is forgotten.
 const MOST: Duration = Duration::from_secs(600);
-/// Requests that a connection sends before it looks for answers.
+/// Requests that a connection sends before it reads answers.
 const AHEAD: u64 = 64;
 
-/// Another one for each number below 2^24.
+/// A different address for each number below 2^24.
 fn attacker(number: u64) -> IpAddr {
     let [.., a, b, c] = number.to_be_bytes();
     Ipv4Addr::new(10, a, b, c).into()
@@ -534,7 +531,7 @@ fn throttle() {
         connection.receive().expect("an answer").status
     };
     let mut connections: Vec<Connection> = (0..4).map(|_| Connection::open(server.address)).collect();
-    // Each connection and each buffer is as large as it will be.
+    // Makes each connection and each buffer reach its full size.
     for connection in &mut connections {
         let right = sign_in(victim, &user(1), DOMAIN, Some("right-pw"));
         for _ in 0..20 {
@@ -564,7 +561,8 @@ fn throttle() {
                     break;
                 }
                 let ask = |number: u64| {
-                    // Nobody's password but theirs, of some user but the two above.
+                    // The password is unique to this attacker, and the user is none of the two
+                    // above.
                     let name = user(2 + (number % 99_998) as u32);
                     sign_in(attacker(number), &name, DOMAIN, Some(&format!("guess{number}")))
                 };
@@ -609,7 +607,7 @@ fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
-/// The throttle by itself; returns the bytes it takes.
+/// Measures the throttle alone; returns its memory in bytes.
 fn throttle_alone() -> u64 {
     let settings = ThrottleSettings { limit: 10, window: Duration::from_secs(3600) };
     let now = Instant::now();
@@ -656,7 +654,7 @@ fn throttle_alone() -> u64 {
             mib(throttle.heap_bytes() as u64)
         );
         assert!(is_throttled(victim, "alice"), "still");
-        assert!(innocents <= 100, "one in 131,072 for each of three tables, give or take");
+        assert!(innocents <= 100, "about one in 131,072 for each of three tables");
     }
     throttle.heap_bytes() as u64
 }

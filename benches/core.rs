@@ -1,8 +1,8 @@
-//! The core by itself: templates, credentials, resolution, whole answers and
-//! edits, with 1, 10,000 and 1,000,000 users in the snapshot.
+//! The core alone: templates, credentials, resolution, whole answers and edits, with 1, 10,000 and
+//! 1,000,000 users in the snapshot.
 //!
-//! Ratios count, not times: at the end, what the contract promises is measured
-//! side by side, in turns, in this one run.
+//! Ratios are meaningful, absolute times are not: at the end, the promised ratios are measured in
+//! turns within the same run.
 
 #![allow(clippy::disallowed_methods, reason = "benches may wait for files and for each other")]
 
@@ -20,17 +20,16 @@ use jitsiprovs::core::template::Template;
 use jitsiprovs::snapshot::{Session, SignIn, Snapshot, Writer};
 use jitsiprovs::source::default_properties;
 
-/// The program's own.
+/// The allocator of the program.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const SIZES: [usize; 3] = [1, 10_000, 1_000_000];
-/// Requests that are asked in turn: enough that their users' rows do not stay
-/// in the processor's nearest caches.
+/// How many different requests are sent in turn. They are enough that the users' rows do not stay
+/// in the nearest caches of the processor.
 const ASKED: usize = 4096;
 
-/// Names are of one length, so that answers are too, however many users there
-/// are.
+/// All names have the same length, so that answers have the same length with any number of users.
 fn user(id: usize) -> Row {
     let password = format!("{:x}", md5::compute(format!("pw{id:07}")));
     let (username, domain) = (format!("user{id:07}"), "example.org".into());
@@ -46,7 +45,7 @@ fn rule(id: usize, subject: &str, key: &str, value: &str) -> Row {
 
 const OWN_KEYS: [&str; 3] = ["DISPLAY_NAME", "SERVER_ADDRESS", "VOICEMAIL_URI"];
 
-/// `users` users with the default properties, and `own` rules of each user's.
+/// `users` users with the default properties, and `own` rules for each user.
 fn rows(users: usize, own: usize) -> impl Iterator<Item = Row> {
     let defaults = default_properties().enumerate();
     let defaults = defaults.map(|(id, (key, value))| rule(id, "default", key, value));
@@ -64,7 +63,7 @@ fn snapshot(users: usize, own: usize) -> Arc<Snapshot> {
     Writer::build(Conventions::default(), rows(users, own)).0
 }
 
-/// What a client sends, of users spread over the whole snapshot.
+/// The parameters of clients, for users spread over the whole snapshot.
 fn requests(users: usize) -> Vec<Params> {
     (0..ASKED)
         .map(|at| {
@@ -153,8 +152,8 @@ fn answers(c: &mut Criterion) {
     }
 }
 
-/// Median nanoseconds a request of each of `works`, run in turns so that
-/// whatever else the machine does meets them alike.
+/// The median nanoseconds per request of each of `works`. They run in turns, so that other work on
+/// the machine affects them alike.
 fn side_by_side<const N: usize>(works: [&dyn Fn(usize); N]) -> [f64; N] {
     let mut rounds: [Vec<f64>; N] = std::array::from_fn(|_| Vec::new());
     let begun = Instant::now();
@@ -172,7 +171,7 @@ fn side_by_side<const N: usize>(works: [&dyn Fn(usize); N]) -> [f64; N] {
 }
 
 fn ratios() {
-    println!("\nside by side, medians of one run, {ASKED} users of all in turn:");
+    println!("\nside by side, medians of one run, {ASKED} of the users in turn:");
     for (name, own) in [("the default properties", 0), ("and three rules of each user's own", 3)] {
         let (small, large) = (snapshot(1, own), snapshot(1_000_000, own));
         let (one, many) = (requests(1), requests(1_000_000));
@@ -198,7 +197,7 @@ fn ratios() {
     }
 }
 
-/// What an edit costs: of one user, and of a rule for everyone.
+/// Measures the cost of an edit: of a user's own rule, and of a rule for everyone.
 fn edits() {
     println!("one edit, medians of 1,000:");
     for users in SIZES {
@@ -240,7 +239,7 @@ fn main() {
     credentials(&mut criterion);
     answers(&mut criterion);
     criterion.final_summary();
-    // A filter by name runs only the benches it names; `ratios` names none.
+    // With a filter, only the benches whose name contains it run; `ratios` matches none of them.
     if std::env::args().skip(1).all(|arg| arg == "--bench" || arg == "ratios") {
         ratios();
         edits();

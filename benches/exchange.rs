@@ -1,8 +1,8 @@
-//! The real binary imports and exports a million users, on SQLite and on a real
-//! MariaDB; what comes back must be what went in, byte for byte.
+//! The real binary imports and exports a million users, on SQLite and on a real MariaDB. The export
+//! must equal the import, byte for byte.
 //!
-//! `cargo bench --bench exchange`, or with another number of users as
-//! `cargo bench --bench exchange -- 100000`.
+//! `cargo bench --bench exchange`, or with another number of users `cargo bench --bench exchange --
+//! 100000`.
 
 #![allow(clippy::disallowed_methods, reason = "benches may wait for files and for each other")]
 
@@ -20,7 +20,7 @@ fn main() {
     let folder = tempfile::tempdir().expect("a folder");
     let [file, changed, others] = ["users", "changed", "others"].map(|name| folder.path().join(name));
     std::fs::write(&file, users(count, "secret")).expect("writes");
-    // Every hundredth has another password.
+    // Every hundredth user has another password.
     let (one, other) = (users(count, "secret"), users(count, "other"));
     std::fs::write(&others, users(count, "a third")).expect("writes");
     let mixed = one.lines().zip(other.lines()).enumerate();
@@ -49,7 +49,7 @@ fn main() {
             let took = timed(&[&["export", "users"], &texts(&options)[..]].concat(), &back);
             println!("  export, {:<26} {:6.1} s", "", took.as_secs_f64());
             let is_same = std::fs::read(from).expect("a file") == std::fs::read(&back).expect("a file");
-            assert!(is_same, "they come back otherwise");
+            assert!(is_same, "the export differs from the import");
         }
     }
 }

@@ -1,17 +1,15 @@
-//! The real server over loopback, with a real MariaDB behind it, while the
-//! database changes: every answer is looked at, so that torn and stale ones
-//! are counted, not only errors.
+//! The real server over loopback, with a real MariaDB, while the database changes. Every answer is
+//! checked, so that torn and outdated answers are counted, and not only errors.
 //!
 //! `cargo bench --bench load -- WHAT`, where WHAT is
-//! - `reloads` (also without any): latency and correctness under reloads back
-//!   to back, storms of SIGHUP and 50 edits a second, against idle;
-//! - `commit`: a million users, the time from a commit to the first answer
-//!   that has it;
-//! - `memory`: a million users, how long a full load takes, what memory it and
-//!   a thousand reloads of ten thousand users take;
+//! - `reloads` (the default): latency and correctness during continuous reloads, bursts of SIGHUP
+//!   and 50 edits a second, compared with an idle database;
+//! - `commit`: a million users; the time from a commit to the first answer that includes it;
+//! - `memory`: a million users; how long a full load takes, and how much memory it and a thousand
+//!   reloads of ten thousand users take;
 //! - `outage`: the database is down for a minute under load.
 //!
-//! Ratios of one run count, times do not.
+//! Ratios within one run are meaningful, absolute times are not.
 
 #![allow(clippy::disallowed_methods, reason = "benches may wait for files and for each other")]
 
@@ -29,10 +27,10 @@ use support::server::{Server, run};
 use support::{texts, wait_for};
 
 const CONNECTIONS: u32 = 32;
-/// Requests a second in all: far from what the server can take, so that what
-/// is measured is waiting, not queueing for the processor.
+/// Requests a second in total. The server can answer many more, so that the measurement shows
+/// waiting and not a queue for the processor.
 const RATE: u32 = 2000;
-/// Rules that carry the version: an answer of two versions is a torn one.
+/// The number of rules that contain the version. An answer with two versions is torn.
 const LINES: u32 = 50;
 const POLL: f64 = 0.2;
 
@@ -47,11 +45,11 @@ fn main() {
     }
 }
 
-/// `users` users in tables as the original made them, `own` rules of each
-/// user's, and the version in [`LINES`] rules for everyone.
+/// Creates tables like the original's, with `users` users, `own` rules for each user, and [`LINES`]
+/// rules for everyone that contain the version.
 fn fill(mariadb: &MariaDb, users: u32, own: u32) -> Database<'_> {
     let database = mariadb.database();
-    // Before there are triggers, or each row would be a line of change too.
+    // Inserted before the triggers exist, because each row would also add a line of change.
     database.script(include_str!("../sql/mysql/001_original.sql"));
     database.script(&format!(
         "INSERT INTO user_auth (username, domain, password)
@@ -76,14 +74,14 @@ fn serve(database: &Database<'_>, more: &[&str]) -> Server {
     Server::start(&[&texts(&database.read()), more].concat())
 }
 
-/// What clients have seen.
+/// The results of the clients.
 #[derive(Default)]
 struct Seen {
-    /// Microseconds from when a request was due to its answer.
+    /// Microseconds from the time when a request was due to its answer.
     micros: Vec<u64>,
     failed: u64,
     torn: u64,
-    /// Older than what somebody had been answered before the request.
+    /// Answers older than an answer that some client got before the request.
     backwards: u64,
 }
 
@@ -108,7 +106,7 @@ impl Clients {
         Clients { stop, newest, threads }
     }
 
-    /// The newest version that anyone has been answered.
+    /// Waits until any client has received this version.
     fn wait_for(&self, version: u64) {
         wait_for("the version to be served", || {
             (self.newest.load(Ordering::SeqCst) >= version).then_some(())
@@ -177,11 +175,11 @@ fn report(what: &str, seen: &Seen) -> u64 {
         at(0.999),
         at(1.0)
     );
-    assert_eq!((seen.failed, seen.torn, seen.backwards), (0, 0, 0), "not one may be");
+    assert_eq!((seen.failed, seen.torn, seen.backwards), (0, 0, 0), "all answers must be right");
     at(0.99)
 }
 
-/// Counts loads by the lines they leave in the log, each line read once.
+/// Counts loads by their lines in the log. Each line is read once.
 struct Loads<'s> {
     server: &'s Server,
     read: usize,
@@ -204,7 +202,7 @@ impl<'s> Loads<'s> {
     }
 }
 
-/// 200 loads, every twentieth asked for by a storm.
+/// Makes 200 loads. Every twentieth is requested by a burst of signals.
 fn load_back_to_back(server: &Server) -> usize {
     let mut loads = Loads::of(server);
     let mut shell = Command::new("sh").stdin(Stdio::piped()).spawn().expect("sh");
@@ -222,12 +220,12 @@ fn load_back_to_back(server: &Server) -> usize {
 
 fn reloads() {
     let mariadb = MariaDb::start(&[]);
-    // The database and those who edit it are usually elsewhere.
+    // The database and its editors are usually on other machines.
     mariadb.step_back();
     let (edited, other) = (fill(&mariadb, 1000, 3), fill(&mariadb, 1000, 3));
     let poll = POLL.to_string();
     let server = serve(&edited, &["--poll-interval", &poll, "--reload-interval", "0"]);
-    // It shares the machine, and nothing else, with the one that reloads.
+    // It shares the machine with the server that reloads, but nothing else.
     let bystander = serve(&other, &["--poll-interval", "0", "--reload-interval", "0"]);
 
     println!("{CONNECTIONS} connections, {RATE} requests a second, 1,000 users with three rules each:");
@@ -255,7 +253,7 @@ fn reloads() {
     }
 }
 
-/// 200 loads back to back, and 50 edits of all rules for everyone a second.
+/// Makes 200 loads without a pause, and 50 edits a second of all rules for everyone.
 fn stir(server: &Server, database: &Database<'_>, version: &mut u64) -> String {
     let begun = Instant::now();
     let done = AtomicBool::new(false);
@@ -298,7 +296,7 @@ fn commit() {
         let request =
             form_request(&[("username", &format!("user{user:07}@example.org")), ("password", "pw")]);
         let mut connection = Connection::open(server.address);
-        // At any moment between two polls.
+        // At a random time between two polls.
         std::thread::sleep(Duration::from_millis(fastrand::u64(..1000)));
         session.execute(&format!(
             "UPDATE jitsi_property SET property_value = 'edit {at}' WHERE subject = 'user{user:07}' LIMIT 1"
@@ -326,7 +324,7 @@ fn commit() {
     println!("{}", swaps.last().expect("a swap"));
 }
 
-/// Resident memory in bytes, now and at most.
+/// Resident memory in bytes, and its maximum so far.
 fn resident(server: &Server) -> (u64, u64) {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("Linux");
     let value = |name: &str| {
@@ -355,7 +353,7 @@ fn memory() {
         (steady - none) / 1_000_000,
         first_peak as f64 / steady as f64
     );
-    // The most from here on is that of reloads.
+    // From here on, the maximum is that of reloads.
     let _ = std::fs::write(format!("/proc/{}/clear_refs", server.pid()), "5");
     for _ in 0..3 {
         reload(&server);
@@ -363,11 +361,11 @@ fn memory() {
     let (after, peak) = resident(&server);
     println!("{}", server.log().last().expect("a line"));
     println!(
-        "after three reloads that find nothing {:.3} of it, at most {:.2}",
+        "after three reloads without changes {:.3} of that, at most {:.2}",
         after as f64 / steady as f64,
         peak as f64 / steady as f64
     );
-    // Every rule of a user's is another now.
+    // Changes every rule of every user.
     database.script("DROP TRIGGER jitsiprovs_rule_update");
     database.script(
         "UPDATE jitsi_property SET property_value = concat(property_value, '!') WHERE subject LIKE 'user%'",
@@ -379,7 +377,7 @@ fn memory() {
     let (after, _) = resident(&server);
     println!("{}", server.log().last().expect("a line"));
     println!(
-        "after one that changes every rule {:.3} of it, at most {:.2}",
+        "after a reload that changes every rule {:.3} of that, at most {:.2}",
         after as f64 / steady as f64,
         peak as f64 / steady as f64
     );
@@ -400,7 +398,7 @@ fn memory() {
     }
     let (thousand, _) = resident(&server);
     println!(
-        "10,000 users, 1,000 reloads with edits between: {:.3} of what it was after ten",
+        "10,000 users, 1,000 reloads with edits between: {:.3} of the memory after ten",
         thousand as f64 / ten as f64
     );
 }

@@ -1,16 +1,16 @@
-//! Three nodes behind nginx, on a MariaDB and its replica: what goes on when
-//! nodes are restarted, fail and are told of edits, and what a node more brings.
-//! The parts are those of `tests/cluster.rs`, for longer.
+//! Three nodes behind nginx, on a MariaDB and its replica: what happens when nodes are restarted,
+//! fail or receive edits, and what an additional node contributes. The scenarios are those of
+//! `tests/cluster.rs`, but run longer.
 //!
 //! `cargo bench --bench nodes -- WHAT`, where WHAT is
-//! - `restart` (also without any): rolling restarts under load;
-//! - `faults`: nodes killed, frozen and cut from the database, under load;
-//! - `edits`: 200 edits on the primary, when each node serves them, and how far
-//!   the replica is behind;
-//! - `throughput`: one, two and three nodes of one worker each, and what a request
-//!   costs nodes and nginx.
+//! - `restart` (the default): rolling restarts under load;
+//! - `faults`: nodes that are killed, stopped or cut from the database, under load;
+//! - `edits`: 200 edits on the primary; when each node serves them, and how far the replica is
+//!   behind;
+//! - `throughput`: one, two and three nodes with one worker each, and what a request costs nodes
+//!   and nginx.
 //!
-//! Failures are counted, not asserted: what was seen is what is printed.
+//! Failures are counted and printed, but not asserted.
 
 #![allow(clippy::disallowed_methods, reason = "benches may wait for files and for each other")]
 
@@ -27,7 +27,7 @@ use support::server::jitsiprovs;
 use support::wait_for;
 
 const USERS: u32 = 10_000;
-/// Rules for everyone: an answer of some 4 KB.
+/// The number of rules for everyone: an answer has about 4 KB.
 const LINES: u32 = 60;
 
 fn main() {
@@ -43,11 +43,11 @@ fn main() {
     }
 }
 
-/// The databases, and options of the three nodes.
+/// The databases, and the options of the three nodes.
 struct Setting<'p> {
     primary: Database<'p>,
     replica: Database<'p>,
-    /// Between the second node and the primary.
+    /// The proxy between the second node and the primary.
     proxy: Proxy,
     nodes: [Vec<String>; 3],
 }
@@ -76,7 +76,7 @@ impl<'p> Setting<'p> {
     }
 }
 
-/// Clients that ask all the time.
+/// Clients that send requests all the time.
 fn load(cluster: &Cluster, clients: usize, pause: Duration) -> Load {
     let right = |reply: &support::client::Reply| reply.text().lines().count() == LINES as usize + 1;
     Load::on(cluster, clients, pause, sign_in("user1@example.org", "pw"), right)
@@ -163,7 +163,7 @@ fn edits(setting: &Setting<'_>) {
         let user = fastrand::u32(1..=USERS);
         let request = form_request(&[("username", &format!("user{user}@example.org")), ("password", "pw")]);
         let line = format!("edited=edit {at}\n");
-        // At any moment between two polls.
+        // At a random time between two polls.
         std::thread::sleep(Duration::from_millis(fastrand::u64(..1000)));
         primary.execute(&format!(
             "UPDATE jitsi_property SET property_value = 'edit {at}' WHERE subject = 'user{user}'"
@@ -211,7 +211,7 @@ fn edits(setting: &Setting<'_>) {
 fn served(node: &Node, request: &[u8], line: &str, committed: Instant) -> Duration {
     let mut connection = Connection::open(node.address);
     wait_for("the edit to be served", || {
-        // So that the watchers of three nodes leave them room to work.
+        // The pause leaves the nodes time to work, because three threads wait here.
         std::thread::sleep(Duration::from_millis(1));
         connection.ask(request).text().contains(line).then(|| committed.elapsed())
     })
@@ -231,10 +231,10 @@ fn distribution(what: &str, times: &[Duration]) {
     );
 }
 
-/// What a number of nodes came to in one round.
+/// The results of one round with some number of nodes.
 struct Round {
     a_second: f64,
-    /// Microseconds of processor a request.
+    /// Microseconds of processor time for each request.
     node: f64,
     nginx: f64,
 }
@@ -245,11 +245,11 @@ fn throughput(setting: &Setting<'_>) {
     if cores < 5 {
         println!("too few for three nodes to be faster than one; what counts is the cost of a request");
     }
-    println!("as many as can be, 16 clients:");
+    println!("at full speed, 16 clients:");
     compare(setting, |_| (16, Duration::ZERO));
-    // A node that is asked more seldom has fewer requests each time it wakes up, so
-    // costs of a request can be compared only where each node has the same to do.
-    println!("the same for each node, 8 clients that rest for 10 ms:");
+    // A node with fewer requests handles fewer of them each time it wakes up. So the costs of a
+    // request can be compared only if each node gets the same load.
+    println!("the same load for each node, 8 clients that rest for 10 ms:");
     compare(setting, |nodes| (8 * nodes, Duration::from_millis(10)));
 }
 
@@ -300,12 +300,12 @@ fn round(cluster: &Cluster, load: Load) -> Round {
     }
 }
 
-/// Seconds that a process has used, in the system's name too.
+/// Seconds of processor time that a process has used, including time in the kernel.
 fn processor(pid: u32) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("Linux");
-    // After the name, which may be anything, come the state and ten numbers.
+    // The state and ten numbers follow the name, which may contain any characters.
     let fields: Vec<&str> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
     let ticks = |at: usize| fields[at].parse::<f64>().expect("a number");
-    // Of which there are 100 a second, whatever the kernel counts in.
+    // There are 100 ticks a second, independent of the kernel's own timer.
     (ticks(11) + ticks(12)) / 100.0
 }

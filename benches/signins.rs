@@ -1,11 +1,10 @@
-//! `attacks -- signins`: first sign-ins with slow hashes while somebody tries to
-//! keep the server from computing them.
+//! `attacks -- signins`: first sign-ins with slow hashes while an attacker tries to keep the server
+//! from computing them.
 //!
-//! Alone and under attack by turns. The attackers are a process of their own: 400
-//! connections from eight addresses, with TLS, over HTTP/1.1 or h2, each of which
-//! asks again as soon as it is answered. Honest clients come one after the other,
-//! each a user who has not signed in before, from an address and on a connection
-//! of their own.
+//! Turns alone and under attack alternate. The attackers are a separate process: 400 connections
+//! from eight addresses, with TLS, over HTTP/1.1 or h2. Each sends its next request as soon as it
+//! is answered. Honest clients come one after the other; each is a user who has not signed in
+//! before, with a new address and a new connection.
 
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -31,12 +30,12 @@ use support::client::{Connection, request};
 use support::server::Server;
 use support::sqlite::SqliteFile;
 
-/// Connections of the attackers, and addresses that they come from.
+/// Connections of the attackers, and the addresses that they come from.
 const CONNECTIONS: u32 = 400;
 const ADDRESSES: u32 = 8;
-/// Requests at once on each connection with h2.
+/// Simultaneous requests on each h2 connection.
 const STREAMS: usize = 4;
-/// Honest sign-ins of each turn, and pairs of turns.
+/// Honest sign-ins in each turn, and pairs of turns.
 const SIGN_INS: u32 = 20;
 const ROUNDS: u32 = 3;
 /// Users before this one are honest.
@@ -74,7 +73,7 @@ pub fn signins() {
     let (key, chain) = (text(&key), text(&chain));
     let options = ["--no-access-log", "--admin-port", "0", "--ssl-keyfile", &key, "--ssl-certfile", &chain];
     let server = Server::on_sqlite(&file.path, &options);
-    // It is in the log, which is forgotten.
+    // Read now, because the address is in the log, which is cleared later.
     let admin = server.admin();
     let honest = Honest::new(server.address, &root);
     honest.turn(0);
@@ -111,7 +110,7 @@ pub fn signins() {
     assert!(worst <= 3.0, "first sign-ins take at most three times as long under attack, and none fails");
 }
 
-/// What the server has counted that tells what became of the attack.
+/// The server's counters that show what became of the attack.
 const COUNTED: [(&str, &str); 4] = [
     ("jitsiprovs_slow_hashes_total", "hashes"),
     ("jitsiprovs_requests_total{result=\"denied\"}", "401"),
@@ -123,7 +122,7 @@ fn counts(admin: SocketAddr) -> [u64; COUNTED.len()] {
     let reply = Connection::open(admin).ask(&request("GET", "/metrics", &[], b""));
     COUNTED.map(|(name, _)| {
         let value = reply.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        // A version from before a metric has none.
+        // An older version may lack this metric.
         value.map_or(0, |value| value.parse().expect("a number"))
     })
 }
@@ -181,7 +180,8 @@ impl Honest {
 struct Attack(Child);
 
 impl Attack {
-    /// Returns when all connections are open. Ends by itself after a minute.
+    /// Starts the attack, and returns when all connections are open. It ends by itself after a
+    /// minute.
     fn start(kind: &str, protocol: &str, turn: u32, server: SocketAddr, root: &Path) -> Attack {
         let mut child = Command::new("nice")
             .args(["-n", "19"])
@@ -206,8 +206,8 @@ impl Drop for Attack {
     }
 }
 
-/// The attackers' process: kind, protocol, turn, address of the server, and the
-/// file of its certificate.
+/// The attackers' process. The arguments are the kind, the protocol, the turn, the server's
+/// address, and the file with its certificate.
 pub fn attacker(args: &[String]) {
     let [kind, protocol, turn, server, root] = args else { panic!("{args:?}") };
     let kind = KINDS.iter().position(|known| known == kind).expect("a kind");
@@ -220,7 +220,7 @@ pub fn attacker(args: &[String]) {
     local.block_on(&runtime, async {
         let mut senders = Vec::new();
         for number in 0..CONNECTIONS {
-            // Others in each turn, so that none is throttled from the one before.
+            // Each turn uses other addresses, so that no throttling from the turn before remains.
             let from = Ipv4Addr::new(127, 100, turn as u8, 1 + (number % ADDRESSES) as u8);
             let stream = connect(from, server, &tls).await.expect("a connection");
             senders.push(Sender::new(stream, protocol).await.expect("HTTP"));
@@ -241,7 +241,7 @@ pub fn attacker(args: &[String]) {
     });
 }
 
-/// What an attacker's connection sends.
+/// The form that a connection of the attacker sends.
 fn form(kind: usize, turn: u32, connection: u32, stream: usize, at: u32) -> String {
     let one = user(ATTACKED + turn);
     let unique = format!("{turn}-{connection}-{stream}-{at}");
@@ -297,7 +297,7 @@ impl Sender {
         }
     }
 
-    /// As many as can ask at once.
+    /// One sender for each simultaneous request.
     fn split(self, streams: usize) -> Vec<Sender> {
         match self {
             Sender::Http1(_) => vec![self],
@@ -305,7 +305,7 @@ impl Sender {
         }
     }
 
-    /// Sends a form; returns the status of the answer once it is read.
+    /// Sends a form, and returns the status once the answer is read.
     async fn ask(&mut self, form: String) -> Option<u16> {
         let request = Request::post("https://localhost/jitsiprovs/")
             .header("host", "localhost")

@@ -1,4 +1,4 @@
-//! What a request, and a swap, allocate in the core.
+//! Counts the allocations of a request and of a swap in the core.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ fn snapshot(more: impl IntoIterator<Item = Row>) -> Arc<Snapshot> {
     Writer::build(options, [user].into_iter().chain(defaults).chain(more)).0
 }
 
-/// Bytes of the answer, and allocations made to resolve and render it.
+/// The length of the answer in bytes, and how many allocations it took to resolve and render it.
 fn measure(snapshot: &Snapshot) -> (usize, u64) {
     let params: Params = [
         ("username", "alice"),
@@ -41,21 +41,21 @@ fn measure(snapshot: &Snapshot) -> (usize, u64) {
     .collect();
     let SignIn::Granted(session) = snapshot.authenticate(&params) else { panic!("the password is right") };
     let mut len = 0;
-    // The first answer may set up what the process keeps.
+    // The first answer may set up data that the process keeps.
     snapshot.answer(session, &params);
     let counted = allocation_counter::measure(|| len = snapshot.answer(session, &params).body.len());
     (len, counted.count_total)
 }
 
 #[test]
-fn the_default_properties_take_one_allocation_the_body() {
+fn an_answer_with_the_default_properties_allocates_only_its_body() {
     let (len, allocations) = measure(&snapshot([]));
     assert!(len > 3000, "{len}");
     assert_eq!(allocations, 1);
 }
 
 #[test]
-fn rules_of_user_and_hardware_laid_over_them_take_no_more() {
+fn rules_of_user_and_hardware_add_no_allocation() {
     let key = "net.java.sip.communicator.impl.protocol.sip.accsip.SERVER_PORT";
     let more = [
         rule(101, "alice", key, "5071"),
@@ -67,7 +67,7 @@ fn rules_of_user_and_hardware_laid_over_them_take_no_more() {
 }
 
 #[test]
-fn a_changed_row_among_many_users_copies_kilobytes_not_the_snapshot() {
+fn a_changed_row_among_many_users_copies_kilobytes_and_not_the_snapshot() {
     let users = (1..=200_000).map(|id| user(id, &format!("user{id}"), "pw"));
     let mut writer = Writer::new(Conventions { pwd_fmt: PwdFmt::Plain, ..Conventions::default() });
     let mut draft = writer.draft();
@@ -87,6 +87,6 @@ fn a_changed_row_among_many_users_copies_kilobytes_not_the_snapshot() {
         });
         assert!(counted.bytes_total <= 64 << 10, "{} bytes", counted.bytes_total);
     }
-    // Requests that are under way go on with what they had.
+    // Requests in progress keep using the snapshot that they began with.
     assert!(*served != *writer.current());
 }

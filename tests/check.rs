@@ -12,7 +12,7 @@ use support::server::run;
 use support::sqlite::SqliteFile;
 use support::texts;
 
-/// What each fault of the fixture is found as.
+/// The finding that each fault of the fixture causes.
 const PLANTED: [(&str, &str, &str, i64); 29] = [
     ("error", "bad-password", "user_auth", 5),
     ("error", "bad-row", "user_auth", 6),
@@ -47,7 +47,7 @@ const PLANTED: [(&str, &str, &str, i64); 29] = [
 const WEAK: (&str, &str, &str, i64) = ("warning", "weak-hash", "user_auth", 8);
 const OWN: (&str, &str, &str, i64) = ("hint", "own-parameter", "jitsi_property", 9);
 
-/// A file with one of each fault.
+/// A database file that has each fault once.
 fn planted() -> SqliteFile {
     let file = SqliteFile::empty();
     file.execute(include_str!("fixtures/check.sql"));
@@ -86,14 +86,14 @@ fn each_planted_fault_is_found_and_nothing_else() {
     let summary = json!({ "users": 10, "rules": 28, "tenants": 2, "errors": 8, "warnings": 22, "hints": 1 });
     assert_eq!(printed["summary"], summary);
     assert!(!String::from_utf8_lossy(&output.stdout).contains("secret-value"));
-    // Those that take other options are found below.
+    // Faults that need other options are tested below.
     let known: BTreeSet<&str> = Code::ALL.iter().map(|code| code.name()).collect();
     let planted = found(&printed).into_iter().map(|(_, code, ..)| code);
     assert_eq!(known, planted.chain(["duplicate-id", "weak-ha1"]).collect());
 }
 
 #[test]
-fn people_get_a_line_a_finding_and_a_count() {
+fn people_get_a_line_for_each_finding_and_a_count() {
     let file = planted();
     let output = check(&file, &[]);
     assert_eq!(output.status.code(), Some(1));
@@ -110,7 +110,7 @@ fn people_get_a_line_a_finding_and_a_count() {
 }
 
 #[test]
-fn of_many_findings_of_a_kind_the_first_are_named_and_the_rest_counted() {
+fn with_many_findings_of_a_kind_the_first_are_named_and_the_rest_counted() {
     let file = SqliteFile::empty();
     for number in 0..25 {
         file.user("a.org", &format!("user{number}"), "pw").rule(
@@ -132,7 +132,7 @@ fn of_many_findings_of_a_kind_the_first_are_named_and_the_rest_counted() {
 }
 
 #[test]
-fn only_errors_and_warnings_make_the_code_1_and_kinds_can_be_left_out() {
+fn errors_and_warnings_exit_with_1_and_kinds_can_be_left_out() {
     let file = SqliteFile::empty();
     file.rule(None, "default", 1, "k", "${branch}");
     let output = check(&file, &["--format", "json"]);
@@ -148,7 +148,7 @@ fn only_errors_and_warnings_make_the_code_1_and_kinds_can_be_left_out() {
 }
 
 #[test]
-fn what_takes_other_options_is_found_with_them() {
+fn faults_that_need_other_options_are_found_with_those_options() {
     let file = SqliteFile::empty();
     file.user("a.org", "alice", "pw").rule(None, "default", 1, "k", "v").rule(None, "default", 1, "l", "v");
     let output = check(&file, &["--format", "json", "--pwd-fmt", "ha1"]);
@@ -167,7 +167,7 @@ fn nothing_is_wrong_with_the_default_properties() {
 }
 
 #[test]
-fn in_the_originals_own_seed_the_key_that_is_seeded_twice_is_found() {
+fn the_key_that_the_originals_seed_has_twice_is_found() {
     let database = mariadb().database();
     let schema = include_str!("fixtures/original.sql").split("INSERT INTO").next().expect("a schema");
     database.script(schema);

@@ -1,5 +1,5 @@
-//! Three nodes behind nginx, on a MariaDB and on its replica: whatever happens to
-//! one of them, no client notices. nginx is told what `contrib/nginx` says.
+//! Three nodes behind nginx, on a MariaDB and its replica. No client notices when one of them
+//! fails. nginx runs with the configuration in `contrib/nginx`.
 
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener};
@@ -18,10 +18,10 @@ use support::server::jitsiprovs;
 use support::{source_of, wait_for};
 
 const STREAM: &str = include_str!("../contrib/nginx/jitsiprovs-stream.conf");
-/// Where Debian has what nginx loads when asked to.
+/// The module in Debian's package that nginx needs to pass TLS through.
 const STREAM_MODULE: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 
-/// The databases of all tests here.
+/// The databases that all tests of this file share.
 fn pair() -> &'static Pair {
     static SHARED: OnceLock<Pair> = OnceLock::new();
     SHARED.get_or_init(Pair::start)
@@ -31,7 +31,7 @@ fn pair() -> &'static Pair {
 struct Setting {
     cluster: Cluster,
     primary: Database<'static>,
-    /// Between the second node and the primary.
+    /// The proxy between the second node and the primary.
     proxy: Proxy,
 }
 
@@ -56,7 +56,7 @@ impl Setting {
         self.primary.script(&format!("UPDATE jitsi_property SET property_value = '{value}' WHERE id = 1"));
     }
 
-    /// Clients who ask all the time.
+    /// Clients that send requests all the time.
     fn load(&self) -> Load {
         let pause = Duration::from_millis(2);
         Load::on(&self.cluster, 4, pause, sign_in("alice@a.org", "pw"), |reply| {
@@ -76,7 +76,7 @@ fn wait_served(node: &Node, value: &str) {
     });
 }
 
-/// No request may fail, and there must have been some.
+/// Fails if a request failed, or if there was none.
 fn end(load: Load) {
     load.go_on(50);
     let seen = load.end();
@@ -108,15 +108,14 @@ fn an_edit_on_the_primary_is_served_by_all_nodes_and_noted_once_on_the_replica()
 }
 
 #[test]
-fn nodes_are_restarted_and_upgraded_one_after_the_other_and_no_request_fails() {
+fn restarting_and_upgrading_nodes_one_after_the_other_fails_no_request() {
     let mut setting = Setting::new(&[]);
     let folder = tempfile::tempdir().expect("a folder");
     let upgraded = folder.path().join("jitsiprovs-next");
     std::fs::copy(jitsiprovs(&[]).get_program(), &upgraded).expect("copied");
     let load = setting.load();
     let as_before = setting.cluster.nodes[0].program.clone();
-    // As fast as can be: nginx has not forgotten that a node was down when the
-    // next one goes.
+    // As fast as possible: when the next node goes down, nginx still treats the last one as down.
     for program in [as_before, vec![upgraded.clone()]] {
         for node in &mut setting.cluster.nodes {
             load.go_on(20);
@@ -133,7 +132,7 @@ fn nodes_are_restarted_and_upgraded_one_after_the_other_and_no_request_fails() {
 }
 
 #[test]
-fn a_node_that_is_killed_costs_no_request() {
+fn killing_a_node_fails_no_request() {
     let mut setting = Setting::new(&[]);
     let load = setting.load();
     for at in 0..3 {
@@ -146,13 +145,13 @@ fn a_node_that_is_killed_costs_no_request() {
 }
 
 #[test]
-fn a_node_that_hangs_costs_no_request_and_some_clients_a_bounded_time() {
+fn a_hanging_node_fails_no_request_and_delays_clients_for_a_limited_time() {
     let setting = Setting::new(&[]);
     let load = setting.load();
     load.go_on(50);
     let node = setting.cluster.nodes[0].server();
     node.signal("STOP");
-    // Somebody was there, and was answered by another node in time.
+    // A client met the hanging node, and another node answered it in time.
     wait_for("a request that met it", || (load.longest() > Duration::from_secs(2)).then_some(()));
     load.go_on(200);
     node.signal("CONT");
@@ -165,7 +164,7 @@ fn a_node_that_hangs_costs_no_request_and_some_clients_a_bounded_time() {
 }
 
 #[test]
-fn a_node_whose_database_is_cut_goes_on_and_the_others_are_not_held_up() {
+fn a_node_cut_from_its_database_still_serves_and_does_not_delay_the_others() {
     let setting = Setting::new(&[]);
     let [first, cut, third] = &setting.cluster.nodes[..] else { panic!("three nodes") };
     let load = setting.load();
@@ -185,7 +184,7 @@ fn a_node_whose_database_is_cut_goes_on_and_the_others_are_not_held_up() {
 }
 
 #[test]
-fn a_node_that_is_behind_refuses_nobody_whom_the_others_know() {
+fn a_node_that_is_behind_does_not_refuse_users_that_other_nodes_know() {
     let setting = Setting::new(&["--stale-after", "0.5"]);
     let [first, cut, third] = &setting.cluster.nodes[..] else { panic!("three nodes") };
     setting.proxy.is_silent.store(true, Ordering::Relaxed);
@@ -212,12 +211,12 @@ fn a_node_that_is_behind_refuses_nobody_whom_the_others_know() {
 }
 
 #[test]
-fn what_a_node_says_of_credentials_is_not_asked_for_again_elsewhere() {
+fn nginx_does_not_retry_refused_credentials_on_another_node() {
     let setting = Setting::new(&["--auth-fail-limit", "2"]);
     let mut client = Secure::to(&setting.cluster);
     let mut ask = |password: String| client.ask(&sign_in("alice@a.org", &password)).expect("an answer");
     let mut heard = Vec::new();
-    // Each node counts for itself.
+    // Each node counts wrong passwords for itself.
     while heard.iter().filter(|status| **status == 429).count() < 10 {
         assert!(heard.len() < 100, "{heard:?}");
         let reply = ask(format!("wrong {}", heard.len()).replace(' ', "+"));
@@ -235,7 +234,7 @@ fn what_a_node_says_of_credentials_is_not_asked_for_again_elsewhere() {
 }
 
 #[test]
-fn nodes_know_the_client_and_operators_the_health_of_each_node() {
+fn nodes_see_the_clients_address_and_operators_the_health_of_each_node() {
     let mut setting = Setting::new(&[]);
     let Cluster { nodes, nginx, monitor, tls, .. } = &mut setting.cluster;
     let client = Ipv4Addr::new(127, 0, 0, 9);
@@ -273,14 +272,14 @@ fn nodes_know_the_client_and_operators_the_health_of_each_node() {
         assert_eq!(reply.text(), "# no node answers, try again\n");
     }
     assert_eq!((health(), front().status), ([502; 3], 503));
-    // All of them were left alone just now, and are asked all the same.
+    // nginx has just marked all nodes as down, and asks them all the same.
     nodes[2].start_again();
     assert_eq!(open().ask(&post).expect("an answer").status, 200);
 }
 
-/// What Debian's nginx writes before a connection that it passes on.
+/// Debian's nginx writes a PROXY header before each connection that it passes on.
 #[test]
-fn connections_that_are_passed_through_begin_with_who_the_client_is() {
+fn connections_that_are_passed_through_begin_with_the_clients_address() {
     let node = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = node.local_addr().expect("an address");
     let nginx = Nginx::with(|address_of_nginx, _| {
@@ -291,7 +290,7 @@ fn connections_that_are_passed_through_begin_with_who_the_client_is() {
     });
     let mut client = Connection::open_from(Ipv4Addr::new(127, 0, 0, 9), nginx.address);
     client.send(b"hello\n");
-    // Whoever looked whether nginx listens comes first.
+    // The first connection is the one that checked whether nginx listens.
     let both = wait_for("the client", || {
         let mut lines = BufReader::new(node.accept().expect("a connection").0).lines().map_while(Result::ok);
         let first = lines.next()?;
@@ -303,14 +302,14 @@ fn connections_that_are_passed_through_begin_with_who_the_client_is() {
 }
 
 #[test]
-fn nothing_is_pruned_on_a_replica_or_replication_would_end_when_the_primary_does_it() {
+fn nothing_is_pruned_on_a_replica_because_that_would_break_replication() {
     let (primary, replica) = pair().database();
     primary.script(
         "INSERT INTO user_auth (username, domain, password) VALUES ('alice', 'a.org', md5('pw')), ('bob', 'a.org', '');
          UPDATE jitsiprovs_change SET changed_at = now() - INTERVAL 2 DAY",
     );
     pair().wait_replicated();
-    // As an operator may forget to say it.
+    // As if the operator had forgotten `read_only`.
     replica.server.script("", "SET GLOBAL read_only = 0");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let prune =

@@ -6,7 +6,7 @@ use support::server::{Server, jitsiprovs, run};
 use support::wait_for;
 
 #[test]
-fn the_demos_own_curl_lines_get_what_the_demo_says() {
+fn the_curl_commands_that_the_demo_prints_get_the_answers_it_announces() {
     let folder = tempfile::tempdir().expect("a folder");
     let said = folder.path().join("stdout");
     let mut command = jitsiprovs(&["demo", "--http-port", "0"]);
@@ -34,7 +34,7 @@ fn the_demos_own_curl_lines_get_what_the_demo_says() {
     for reply in answers.by_ref().take(4) {
         assert_eq!(reply.status, 200);
         let properties = java.load(&reply.body).expect("Java reads it");
-        // What removes a subtree must precede everything in it.
+        // A rule that removes a subtree must come before the keys in the subtree.
         assert_eq!(properties[0], (sip.into(), "${null}".into()));
         let find = |name: &str| {
             let key = format!("{sip}.accsip.{name}");

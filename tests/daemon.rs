@@ -1,4 +1,4 @@
-//! In the background, as somebody else, with a pidfile; how it starts and ends.
+//! Running in the background, as another user, and with a pidfile; starting and stopping.
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -17,11 +17,12 @@ fn text(path: &Path) -> &str {
 }
 
 #[test]
-fn the_parent_ends_with_success_when_the_child_serves_and_has_let_go() {
+fn the_parent_exits_with_0_when_the_child_serves_and_is_detached() {
     let file = SqliteFile::empty();
-    // Its own name is enough: it means the same wherever the child goes.
+    // A relative path is enough: it still names the same file after the child changes its
+    // directory.
     let (daemon, output) = Daemon::start(file.folder.path(), &["--db-path", "test.db"]);
-    // That both streams came to their end shows that nobody holds them.
+    // Both streams ended, so no process holds them open.
     assert_eq!((&output.stdout[..], &output.stderr[..]), (&b""[..], &b""[..]));
     assert_eq!(post(daemon.address, &[("username", "x")]).status, 401);
 
@@ -41,7 +42,7 @@ fn the_parent_ends_with_success_when_the_child_serves_and_has_let_go() {
 }
 
 #[test]
-fn a_start_that_fails_is_told_by_the_parent_with_the_childs_code() {
+fn when_the_start_fails_the_parent_prints_the_error_and_exits_with_the_childs_code() {
     let folder = tempfile::tempdir().expect("a folder");
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = taken.local_addr().expect("an address").port();
@@ -60,9 +61,9 @@ fn a_start_that_fails_is_told_by_the_parent_with_the_childs_code() {
 }
 
 #[test]
-fn a_child_whose_parent_was_killed_goes_on_and_shows_no_password() {
+fn a_child_whose_parent_was_killed_still_serves_and_shows_no_password() {
     let folder = tempfile::tempdir().expect("a folder");
-    // A database that does not answer keeps it from serving at once.
+    // A database that does not answer delays the start.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let database = silent.local_addr().expect("an address").port().to_string();
     let args = ["--db-port", &database, "--db-pwd", "hunter2", "--state-file", "state"];
@@ -77,7 +78,7 @@ fn a_child_whose_parent_was_killed_goes_on_and_shows_no_password() {
     assert!(title.contains("--db-port") && !title.contains("hunter2"), "{title:?}");
 
     parent.kill().and_then(|()| parent.wait()).expect("it ends");
-    // With a state file it serves after a moment, even if that is empty.
+    // With a state file it serves after a moment, even if the state file is empty.
     wait_for("the child to serve", || TcpStream::connect(daemon.address).ok());
     assert_eq!(post(daemon.address, &[("username", "x")]).status, 503);
     assert!(!is_gone(pid));
@@ -86,7 +87,7 @@ fn a_child_whose_parent_was_killed_goes_on_and_shows_no_password() {
 }
 
 #[test]
-fn a_start_that_is_broken_off_is_no_success() {
+fn an_interrupted_start_exits_with_an_error() {
     let folder = tempfile::tempdir().expect("a folder");
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let database = silent.local_addr().expect("an address").port().to_string();
@@ -102,7 +103,7 @@ fn a_start_that_is_broken_off_is_no_success() {
 }
 
 #[test]
-fn a_second_server_is_refused_by_the_pidfile_of_the_first() {
+fn a_second_server_with_the_same_pidfile_is_refused() {
     let file = SqliteFile::empty();
     let pidfile = file.folder.path().join("pid");
     std::fs::write(&pidfile, "1\n").expect("left behind");
@@ -114,7 +115,7 @@ fn a_second_server_is_refused_by_the_pidfile_of_the_first() {
     assert!(said.contains(&format!("process {} is running", server.pid())), "{said}");
     assert!(said.contains(text(&pidfile)) && said.contains("--pidfile"), "{said}");
 
-    // Killed, it leaves the file, which nobody holds.
+    // A killed server leaves its pidfile behind, but no process locks it.
     server.signal("KILL");
     server.wait();
     let server = Server::on_sqlite(&file.path, &["--pidfile", text(&pidfile)]);
@@ -134,7 +135,7 @@ fn a_pidfile_that_cannot_be_written_is_named_with_its_option() {
     }
 }
 
-/// The number, the group and the groups that `id` knows of `user`.
+/// The uid, the gid and the groups of `user`, as `id` prints them.
 fn ids(user: &str) -> [String; 3] {
     ["-u", "-g", "-G"].map(|option| {
         let output = Command::new("id").args([option, user]).output().expect("id");
@@ -142,10 +143,9 @@ fn ids(user: &str) -> [String; 3] {
     })
 }
 
-/// Run as root, this tests what privileges are left; run as another user, that
-/// none can be had.
+/// As root, this tests which privileges remain; as another user, that switching users is refused.
 #[test]
-fn another_user_is_all_that_is_left_of_root() {
+fn after_switching_users_no_privilege_of_root_is_left() {
     let folder = tempfile::tempdir().expect("a folder");
     if folder.path().metadata().expect("a folder").uid() != 0 {
         let output = run(&["-n", "--http-port", "0", "--user", "root", "--db-path", "x"]);
@@ -187,7 +187,7 @@ fn another_user_is_all_that_is_left_of_root() {
             let mut wanted: Vec<&str> = groups.split_whitespace().collect();
             found.sort_unstable();
             wanted.sort_unstable();
-            // Whether the first group is among the others is as the system likes.
+            // Systems differ in whether the first group is also in the list of groups.
             found.dedup();
             assert_eq!(found, wanted, "{args:?}");
             if uid != "0" {
@@ -198,7 +198,7 @@ fn another_user_is_all_that_is_left_of_root() {
         assert!(threads > 1);
         server.signal("TERM");
         assert!(server.wait().success());
-        // Whoever may no longer remove it empties it.
+        // A user who may not remove the file empties it.
         let left = std::fs::read_to_string(&pidfile).ok();
         assert_eq!(left.as_deref(), (uid != "0").then_some(""), "{args:?}");
         let _ = std::fs::remove_file(&pidfile);
@@ -206,7 +206,7 @@ fn another_user_is_all_that_is_left_of_root() {
 }
 
 #[test]
-fn who_one_is_already_is_no_change() {
+fn switching_to_the_current_user_and_group_works() {
     let file = SqliteFile::empty();
     let [uid, gid] = ["Uid", "Gid"].map(|name| {
         let four = status_of("self", name);
@@ -223,7 +223,7 @@ fn the_second_signal_ends_it_at_once() {
     let whole = form_request(&[("username", "alice@a.org"), ("password", "pw")]);
     let mut under_way = Connection::open(server.address);
     under_way.send(&whole[..whole.len() - 5]);
-    // So that the one before has been accepted.
+    // The server has accepted the connection above once this request is answered.
     assert_eq!(post(server.address, &[("username", "x")]).status, 401);
     server.signal("TERM");
     server.wait_for_log("finishing the requests under way");

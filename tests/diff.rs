@@ -1,4 +1,4 @@
-//! `jitsiprovs diff`, and what is generated of the command line.
+//! `jitsiprovs diff`, and the generated completions and manual pages.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,7 +12,7 @@ use support::server::{ADMIN_SECRET, Server, run};
 use support::sqlite::SqliteFile;
 use support::{md5_hex, wait_for};
 
-/// Rows that no poll tells of.
+/// Options of a node that never polls, so that it does not notice edits.
 const DEAF: [&str; 8] = [
     "--poll-interval",
     "0",
@@ -24,10 +24,10 @@ const DEAF: [&str; 8] = [
     ADMIN_SECRET,
 ];
 
-/// Rows that polls tell of.
+/// Options of a node that polls, so that it notices edits.
 const HEARING: [&str; 4] = ["--admin-port", "0", "--admin-secret-file", ADMIN_SECRET];
 
-/// Does not wait for what has no reason to change.
+/// Makes `diff` not wait for the node to catch up.
 const AT_ONCE: [&str; 2] = ["--max-lag", "0"];
 
 fn diff(server: &Server, file: &SqliteFile, more: &[&str]) -> (Option<i32>, String) {
@@ -38,8 +38,7 @@ fn diff(server: &Server, file: &SqliteFile, more: &[&str]) -> (Option<i32>, Stri
     (output.status.code(), text + &String::from_utf8_lossy(&output.stderr))
 }
 
-/// Edits rows of the file at `path` a hundred times a second while `work` is
-/// under way: adds, changes and removes.
+/// Adds, changes and removes rows of the file at `path` a hundred times a second while `work` runs.
 fn while_editing<T>(path: &Path, work: impl FnOnce() -> T) -> T {
     let is_done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -66,7 +65,7 @@ fn while_editing<T>(path: &Path, work: impl FnOnce() -> T) -> T {
 }
 
 #[test]
-fn edits_that_go_on_are_no_difference_where_the_node_follows() {
+fn ongoing_edits_are_no_difference_if_the_node_follows_them() {
     let file = SqliteFile::empty();
     file.user("a.org", "busy", "pw").user("a.org", "alice", "pw");
     let server = Server::on_sqlite(&file.path, &HEARING);
@@ -80,7 +79,7 @@ fn edits_that_go_on_are_no_difference_where_the_node_follows() {
 }
 
 #[test]
-fn a_node_that_does_not_follow_is_told_from_edits_that_go_on() {
+fn a_node_that_does_not_follow_is_found_during_ongoing_edits() {
     let (file, other) = (SqliteFile::empty(), SqliteFile::empty());
     for file in [&file, &other] {
         file.user("a.org", "busy", "pw").user("a.org", "alice", "pw").user("a.org", "bob", "pw");
@@ -93,7 +92,7 @@ fn a_node_that_does_not_follow_is_told_from_edits_that_go_on() {
     let tells = |what: &str, row: &str| {
         text.lines().any(|line| line.starts_with("user_auth") && line.contains(what) && line.ends_with(row))
     };
-    // Nor was the row that is edited all the time ever served.
+    // The row that is edited all the time was never served either.
     assert!(tells("other", "alice@a.org") && tells("gone", "gone") && tells("other", "busy@a.org"), "{text}");
 }
 
@@ -106,7 +105,7 @@ fn a_node_is_compared_with_the_database_row_by_row() {
     assert_eq!(code, Some(0), "{text}");
     assert!(text.ends_with("0 of 62 rows differ\n"), "{text}");
 
-    // Another file of the same rows, which the node does not hear of.
+    // Another file with the same rows, which the node does not watch.
     let other = SqliteFile::empty();
     other.execute(&format!(
         "DELETE FROM jitsi_property; ATTACH '{}' AS first;
@@ -153,7 +152,7 @@ fn many_rows_are_compared_page_by_page() {
 }
 
 #[test]
-fn what_cannot_be_asked_is_named() {
+fn a_node_that_cannot_be_asked_is_named() {
     let file = SqliteFile::empty();
     let path = file.path.to_str().expect("UTF-8");
     let own = ["--db-path", path, "--admin-secret-file", ADMIN_SECRET];
@@ -163,11 +162,10 @@ fn what_cannot_be_asked_is_named() {
     assert!(text.starts_with("jitsiprovs: asking 127.0.0.1:1: cannot connect"), "{text}");
 }
 
-/// Whoever reaches the listener learns nothing of a row that words could be
-/// tried against: neither from what is there to read, nor by asking with a key of
-/// their own.
+/// Clients that reach the listener learn nothing about a row that lets them test passwords: neither
+/// from the pages that anyone can read, nor by asking with a key of their own.
 #[test]
-fn rows_are_told_of_only_to_those_who_have_the_secret() {
+fn rows_are_sent_only_to_clients_that_have_the_secret() {
     let file = SqliteFile::empty();
     file.user("a.org", "alice", "letmein");
     let (url, path) =

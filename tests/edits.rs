@@ -20,7 +20,7 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
     runtime.block_on(work)
 }
 
-/// The other end of a transaction.
+/// The caller's side of a transaction.
 struct Ours {
     rows: mpsc::Receiver<Vec<Row>>,
     is_read: oneshot::Receiver<()>,
@@ -35,7 +35,7 @@ fn transaction(which: Which) -> (Transaction, Ours) {
     (theirs, Ours { rows, is_read, edits, all })
 }
 
-/// Makes edits, a batch of each list, and keeps them if told to.
+/// Makes the edits in batches, and commits them if `keep` is set.
 fn edit(source: &dyn Source, batches: Vec<Vec<Edit>>, keep: bool) -> Result<(), SourceError> {
     let (theirs, Ours { rows: _rows, is_read: _is_read, edits, all }) = transaction(Which::None);
     let send = async move {
@@ -67,7 +67,7 @@ fn rule(id: i64, domain: Cell, value: &str) -> Row {
     Row::Rule(RuleRow::from_cells(id, [domain, subject, spriority, ppriority, key, value]))
 }
 
-/// Everything there is, one text a row.
+/// All rows, each as a text.
 fn rows(source: &dyn Source) -> Vec<String> {
     let text = |cell: &Cell| match cell.text() {
         Ok(text) => text.map_or("NULL".to_owned(), |text| text.into_owned()),
@@ -122,7 +122,7 @@ fn edits_of_every_kind_are_made_in_their_order() {
             (id_of("alice"), id_of("bób 'x' \\ 😀"), id_of("NULL"), id_of("a.org default"));
         let changes = vec![
             set(user(alice, "carol")),
-            // As it reads already, which is no reason to take it for gone.
+            // Writes the value that is there already. The row must not be taken for missing.
             set(rule(own, "a.org".into(), "")),
             set(rule(all, "b.org".into(), "w")),
         ];
@@ -137,7 +137,7 @@ fn edits_of_every_kind_are_made_in_their_order() {
     }
 }
 
-/// Many are made by one statement, which must mean the same.
+/// Many edits are made by one statement, which must have the same effect.
 #[test]
 fn many_changes_are_made_each_in_its_row_and_a_row_that_is_gone_is_named() {
     const COUNT: i64 = 1100;
@@ -178,7 +178,7 @@ fn many_changes_are_made_each_in_its_row_and_a_row_that_is_gone_is_named() {
         changes.extend(rules().map(|(at, id)| Edit::Set(changed(at, *id), spriority)));
         let names = ColumnSet::of([true]);
         changes.extend(user_ids.iter().map(|id| Edit::Set(user(*id, &format!("n{id}")), names)));
-        // The last word on a row is the one that counts.
+        // The last of several edits of one row wins.
         changes.extend((0..3).map(|at| Edit::Set(user(user_ids[7], &format!("last{at}")), names)));
         changes.extend(user_ids[500..].iter().map(|id| Edit::Remove(Table::UserAuth, *id)));
         edit(&*source, vec![changes], true).expect("made");
@@ -194,7 +194,7 @@ fn many_changes_are_made_each_in_its_row_and_a_row_that_is_gone_is_named() {
             false => format!("{id} n{id} a.org"),
         }));
         expected.sort();
-        assert!(rows(&*source) == expected, "they differ");
+        assert!(rows(&*source) == expected, "the rows differ");
 
         for gone in [(|id| Edit::Remove(Table::UserAuth, id)) as fn(i64) -> Edit, |id| {
             Edit::Set(user(id, "x"), ColumnSet::of([true]))
@@ -203,7 +203,7 @@ fn many_changes_are_made_each_in_its_row_and_a_row_that_is_gone_is_named() {
             edits.insert(200, gone(user_ids[700]));
             let failed = edit(&*source, vec![edits], true).expect_err("one is gone");
             assert!(matches!(failed, SourceError::Gone { id, .. } if id == user_ids[700]), "{failed}");
-            assert!(rows(&*source) == expected, "something was done");
+            assert!(rows(&*source) == expected, "an edit was made");
         }
     }
 }
@@ -231,7 +231,7 @@ fn only_the_columns_that_are_meant_are_written() {
             Edit::Set(rule(rule_id, "b.org".into(), "v"), old.differing(&rule(0, "b.org".into(), "v"))),
             Edit::Set(new.clone(), old.differing(&new)),
             Edit::Set(Row::User(moved), domain),
-            // None at all, which must find its row all the same.
+            // Changes no column. The row must still be found.
             Edit::Set(user(user_id, "nor this"), old.differing(&old)),
         ];
         edit(&*source, vec![edits], true).expect("made");
@@ -274,9 +274,9 @@ fn a_transaction_reads_what_is_asked_for() {
     }
 }
 
-/// What one reads and then writes, no other writes in between.
+/// No other transaction writes between the reads and the writes of a transaction.
 #[test]
-fn a_transaction_waits_until_the_other_is_over_and_sees_what_it_did() {
+fn a_transaction_waits_until_the_other_is_over_and_sees_its_edits() {
     for (_tables, source) in both() {
         let ((theirs, mut first), (others, mut second)) = (transaction(Which::All), transaction(Which::All));
         let (begin, is_begun) = oneshot::channel();
@@ -307,7 +307,7 @@ fn a_transaction_waits_until_the_other_is_over_and_sees_what_it_did() {
 }
 
 #[test]
-fn many_edits_are_made_whatever_the_batches() {
+fn many_edits_are_made_in_batches_of_any_size() {
     for (_tables, source) in both() {
         let adds = (0..1203).map(|at| Edit::Add(user(0, &format!("u{at}")))).collect();
         edit(&*source, vec![adds], true).expect("made");
@@ -323,7 +323,7 @@ fn many_edits_are_made_whatever_the_batches() {
 }
 
 #[test]
-fn if_one_edit_cannot_be_made_none_is() {
+fn if_one_edit_fails_none_is_made() {
     for (_tables, source) in both() {
         edit(&*source, vec![vec![Edit::Add(user(0, "alice")), Edit::Add(rule(0, Cell::Null, "v"))]], true)
             .expect("made");
@@ -339,11 +339,11 @@ fn if_one_edit_cannot_be_made_none_is() {
             assert!(matches!(failed, SourceError::Gone { table: of, id: 999 } if of == table), "{failed}");
             assert_eq!(rows(&*source), before);
         }
-        // Whoever sends them stops half-way.
-        let failed = edit(&*source, vec![first(), first()], false).expect_err("nobody said it was all");
+        // The sender stops halfway.
+        let failed = edit(&*source, vec![first(), first()], false).expect_err("the edits were not completed");
         assert!(matches!(failed, SourceError::Cancelled), "{failed}");
         assert_eq!(rows(&*source), before);
-        // And what was taken back is in nobody's way.
+        // The edits that were rolled back hold no locks.
         edit(&*source, vec![first()], true).expect("made");
         assert_eq!(rows(&*source).len(), 3);
     }
@@ -374,7 +374,7 @@ fn tables_of_a_query_are_not_edited() {
         }
         assert!(users.editable(Table::UserAuth).is_err() && users.editable(Table::JitsiProperty).is_ok());
         assert!(rows(&*source_of(&tables.args)).is_empty());
-        // The other table is.
+        // The table that no query replaces can be edited.
         edit(&*users, vec![vec![add_rule]], true).expect("made");
         edit(&*rules, vec![vec![add_user]], true).expect("made");
         assert_eq!(rows(&*source_of(&tables.args)).len(), 2);
@@ -382,7 +382,7 @@ fn tables_of_a_query_are_not_edited() {
 }
 
 #[test]
-fn the_originals_table_takes_rules_of_all_tenants_alone() {
+fn the_originals_table_takes_only_rules_for_all_tenants() {
     let database = mariadb().database();
     database.script(include_str!("fixtures/original.sql"));
     let folder = tempfile::tempdir().expect("a folder");
@@ -438,7 +438,7 @@ fn a_missing_table_or_file_is_named() {
 }
 
 #[test]
-fn a_row_that_somebody_removes_meanwhile_is_gone() {
+fn a_row_that_is_removed_during_the_edit_is_reported_as_gone() {
     let tables = Tables::mysql();
     let source = source_of(&tables.args);
     edit(&*source, vec![vec![Edit::Add(user(0, "one")), Edit::Add(user(0, "two"))]], true).expect("made");
@@ -451,7 +451,7 @@ fn a_row_that_somebody_removes_meanwhile_is_gone() {
     let meddle = async move {
         sender.send(vec![set(user(ids[0], "one"))]).await.expect("taken");
         for _ in 0..2 {
-            // Once the second is taken, the first is made.
+            // The first batch has been executed when the second one is received.
             sender.send(vec![]).await.expect("taken");
         }
         mariadb().script(&name, &format!("DELETE FROM user_auth WHERE id = {}", ids[1]));
@@ -463,10 +463,10 @@ fn a_row_that_somebody_removes_meanwhile_is_gone() {
     assert!(matches!(failed, Err(SourceError::Gone { .. })));
 }
 
-/// A server that is set as some are: few prepared statements, what does not fit
-/// is cut off, and a statement has a megabyte at most.
+/// A server with settings that some operators use: few prepared statements, values that are too
+/// long are cut off, and a statement has at most a megabyte.
 #[test]
-fn neither_few_statements_nor_a_lax_server_do_harm() {
+fn edits_work_with_few_prepared_statements_and_a_lax_sql_mode() {
     let server = MariaDb::start(&[
         "--max-prepared-stmt-count=8".into(),
         "--sql-mode=".into(),
@@ -504,9 +504,9 @@ fn neither_few_statements_nor_a_lax_server_do_harm() {
     );
 }
 
-/// A connection that ends while it commits leaves open what became of the edits.
+/// If a connection ends during the commit, nobody knows whether the edits were kept.
 #[test]
-fn whether_edits_are_kept_may_not_be_known_and_is_said_so() {
+fn if_the_connection_ends_during_the_commit_the_outcome_is_reported_as_unknown() {
     let database = mariadb().database();
     let tables = Tables::of(database.all());
     let proxy = Proxy::to(mariadb().port);
@@ -520,7 +520,7 @@ fn whether_edits_are_kept_may_not_be_known_and_is_said_so() {
 }
 
 #[test]
-fn edits_wait_for_others_and_do_not_overwrite_what_they_lock() {
+fn edits_wait_for_locked_rows_and_do_not_overwrite_them() {
     let database = mariadb().database();
     let tables = Tables::of(database.all());
     database.script("INSERT INTO user_auth (id, username, domain) VALUES (7, 'alice', 'a.org')");
@@ -538,10 +538,10 @@ fn edits_wait_for_others_and_do_not_overwrite_what_they_lock() {
     assert!(matches!(failed, SourceError::Gone { id: 7, .. }), "{failed}");
 }
 
-/// Of a small table a server would rather look at every row than ask for many by
-/// their ids, and lock them all.
+/// For a small table, a server prefers to scan and lock all rows instead of looking up many by
+/// their ids.
 #[test]
-fn many_edits_neither_wait_for_nor_lock_rows_that_they_are_not_of() {
+fn many_edits_neither_wait_for_nor_lock_other_rows() {
     let database = mariadb().database();
     let tables = Tables::of(database.all());
     let source = source_of(&tables.args);
@@ -559,7 +559,8 @@ fn many_edits_neither_wait_for_nor_lock_rows_that_they_are_not_of() {
         for batch in batches {
             sender.send(batch).await.expect("it waits for no row");
         }
-        // The first is made, and not yet kept. Others wait for none of their rows either.
+        // The first batch is executed but not committed. Other sessions do not wait for its rows
+        // either.
         session.execute("UPDATE user_auth SET password = 'held' WHERE id > 900; COMMIT");
         drop(sender);
         let _ = all.send(());
@@ -570,7 +571,7 @@ fn many_edits_neither_wait_for_nor_lock_rows_that_they_are_not_of() {
 }
 
 #[test]
-fn rows_that_others_hold_for_too_long_are_said_to_be_edited() {
+fn rows_that_stay_locked_for_too_long_are_reported_as_busy() {
     let server = MariaDb::start(&["--innodb-lock-wait-timeout=1".into()]);
     let database = server.database();
     let source = source_of(&Tables::of(database.all()).args);

@@ -19,14 +19,14 @@ use support::{PATIENCE, md5_hex, texts, wait_for};
 const HEADS: &str = "username,domain,password\n";
 const RULE_HEADS: &str = "domain,subject,spriority,ppriority,key,value\n";
 
-/// A database of a test, whichever it is.
+/// A database of a test, of either kind.
 enum Tables {
     Sqlite(SqliteFile),
     MariaDb(Database<'static>),
 }
 
 impl Tables {
-    /// One of each, as `--setup` leaves them, without the default properties.
+    /// One of each kind, as `--setup` creates it, without the default properties.
     fn both() -> [Tables; 2] {
         let database = mariadb().database();
         let options = database.all();
@@ -61,7 +61,7 @@ impl Tables {
         run(&[args, &texts(&self.options())].concat())
     }
 
-    /// Runs what must end well, and returns what it wrote.
+    /// Runs a command that must succeed, and returns its output.
     fn well(&self, args: &[&str]) -> Vec<u8> {
         let output = self.run(args);
         assert!(output.status.success(), "{args:?}: {}", stderr(&output));
@@ -73,7 +73,7 @@ impl Tables {
     }
 }
 
-/// Runs the binary to its end, however much it writes.
+/// Runs the binary to its end. Its output may be larger than a pipe holds.
 fn run(args: &[&str]) -> Output {
     let mut written = [(); 2].map(|()| tempfile::tempfile().expect("a file"));
     let [stdout, stderr] = written.each_ref().map(|file| file.try_clone().expect("a file"));
@@ -106,7 +106,7 @@ impl Files {
     }
 }
 
-/// Users in the order in which they are exported.
+/// Users in the order of an export.
 fn users(count: usize) -> String {
     let hash = md5_hex("secret");
     let mut text = String::from(HEADS);
@@ -131,8 +131,8 @@ fn a_jitsis_properties_come_back_byte_for_byte_and_java_reads_the_same() {
         let said = tables.text(&["import", "properties", &path, "--domain", "a.org", "--subject", "alice"]);
         assert_eq!(said, "rules: 1500 added, 0 changed, 0 removed, 0 as they were\n");
         let written = tables.text(&["export", "properties", "--domain", "a.org", "--subject", "alice"]);
-        assert!(written == expected, "it comes back otherwise");
-        // Nothing is for anybody else, and doing it again does nothing.
+        assert!(written == expected, "the export differs from the import");
+        // No rule was added for other subjects, and another import changes nothing.
         assert_eq!(tables.text(&["export", "properties"]), "");
         let said = tables.text(&[
             "import",
@@ -149,7 +149,7 @@ fn a_jitsis_properties_come_back_byte_for_byte_and_java_reads_the_same() {
             said.ends_with("rules: 0 to add, 1500 to change, 0 to remove, 0 as they should be\n"),
             "{said}"
         );
-        // And what is there as rules comes back as rules.
+        // Rules survive an export and an import too.
         for content in ["rules", "rules-json"] {
             let rules = tables.well(&["export", content]);
             let path = files.write(content, &rules);
@@ -163,12 +163,12 @@ fn a_jitsis_properties_come_back_byte_for_byte_and_java_reads_the_same() {
 }
 
 #[test]
-fn whatever_java_reads_in_a_file_it_reads_in_what_was_imported() {
+fn java_reads_the_same_from_a_file_and_from_its_import() {
     let mut java = Java::start();
     let file = SqliteFile::empty();
     let options = ["--db-path", file.path.to_str().expect("UTF-8")];
     let files = Files::new();
-    // Many small files in one: a start of the binary for each would take long.
+    // Many small files are joined into one, because starting the binary for each would take long.
     let pieces = prop::sample::select(vec![
         "\\", "\\\n", "\n", "\r", "\r\n", "=", ":", " ", "\t", "#", "!", "\u{e9}", "\\u00e9", "a", "b",
         "\x0c", "$", "\\ ", "c=",
@@ -196,7 +196,7 @@ fn whatever_java_reads_in_a_file_it_reads_in_what_was_imported() {
 }
 
 #[test]
-fn users_come_back_byte_for_byte_and_only_what_differs_is_written() {
+fn users_come_back_byte_for_byte_and_only_differences_are_written() {
     let files = Files::new();
     let all = users(20_000);
     let path = files.write("users.csv", &all);
@@ -238,7 +238,7 @@ fn users_come_back_byte_for_byte_and_only_what_differs_is_written() {
         assert_eq!(told, json!({ "users": users, "rules": null }));
         assert_eq!(tables.count("jitsiprovs_change"), changes);
         assert_eq!(tables.text(&args), "users: 1 added, 1 changed, 1 removed, 19998 as they were\n");
-        // Those who are the same tell no server anything.
+        // Users who stay the same cause no changes for servers.
         assert_eq!(tables.count("jitsiprovs_change"), changes + 3);
         assert_eq!(
             tables.text(&["export", "users", "--domain", "TENANT199.example.org"]).lines().count(),
@@ -247,7 +247,7 @@ fn users_come_back_byte_for_byte_and_only_what_differs_is_written() {
     }
 }
 
-/// A user whose password cannot be read is one all the same.
+/// A user whose password cannot be read still counts as a user.
 #[test]
 fn a_user_with_an_unreadable_password_is_not_added_again() {
     let files = Files::new();
@@ -318,7 +318,7 @@ fn a_bad_line_is_named_and_nothing_is_changed() {
             assert!(said.contains(words) && said.lines().count() == 1 && !said.contains("hunter2"), "{said}");
             assert_eq!(tables.count("user_auth") + tables.count("jitsi_property"), 0);
         }
-        // The database itself may refuse a line: then none of them is kept.
+        // The database itself may refuse a line. Then no line is imported.
         let long = format!("{HEADS}a,a.org,x\nb,b.org,{}\n", "x".repeat(70_000));
         let path = files.write("long", long);
         if let Tables::MariaDb(_) = tables {
@@ -369,14 +369,15 @@ fn values_of_one_account_become_placeholders() {
     let said =
         file.text(&["import", "properties", &path, "--templates", "--domain", "example.org", "--replace"]);
     assert_eq!(said, "rules: 0 added, 0 changed, 0 removed, 3 as they were\n");
-    // Without --templatize, what is stored for one account is for all, and it says so.
+    // Without --templatize, values of one account are stored for all accounts, and the command
+    // warns about it.
     let path = files.write("p", text);
     let output = file.run(&["import", "properties", &path, "--dry-run"]);
     assert!(stderr(&output).contains("--templatize"), "{}", stderr(&output));
 }
 
 #[test]
-fn a_database_of_the_original_or_of_a_kamailio_comes_in_whole() {
+fn a_whole_database_of_the_original_or_of_a_kamailio_can_be_imported() {
     let folder = tempfile::tempdir().expect("a folder");
     let original = folder.path().join("original.db");
     let connection = rusqlite::Connection::open(&original).expect("opens");
@@ -426,7 +427,7 @@ fn a_database_of_the_original_or_of_a_kamailio_comes_in_whole() {
         assert_eq!(tables.text(&kamailio), "users: 1 added, 0 changed, 0 removed, 0 as they were\n");
         let carol = "carol,sip.org,0123456789abcdef0123456789abcdef";
         assert!(tables.text(&["export", "users"]).contains(carol));
-        // The whole of ours comes over, too, tenants and all.
+        // A whole database of ours can be imported too, including its tenants.
         if let Tables::MariaDb(database) = &tables {
             tables.execute("UPDATE jitsi_property SET domain = 'a.org' WHERE property_key = 'first'");
             let url =
@@ -441,14 +442,14 @@ fn a_database_of_the_original_or_of_a_kamailio_comes_in_whole() {
     assert!(std::fs::read(&original).expect("a file") == before, "it was written to");
 }
 
-/// Imports, and kills it when its transaction is seen to be under way. False if it
-/// was done before.
+/// Starts an import, and kills it while its transaction runs. Returns false if the import ended
+/// before.
 fn kill_in_the_middle(tables: &Tables, path: &str) -> bool {
-    // What one row waits for is not over before it can be seen.
+    // The transaction waits for a locked row, so that it cannot end before it is seen.
     let _holder = match tables {
         Tables::Sqlite(_) => None,
         Tables::MariaDb(database) => {
-            // Found out before, or looking for it would hold every row.
+            // Read before the lock, because a query for it after would lock every row.
             let first = database.script("SELECT min(id) FROM user_auth");
             let mut holder = Session::open(database);
             holder.execute(&format!(
@@ -464,7 +465,7 @@ fn kill_in_the_middle(tables: &Tables, path: &str) -> bool {
             std::fs::metadata(wal).is_ok_and(|file| file.len() > 1_000_000)
         }
         Tables::MariaDb(database) => {
-            // Asked for more often, the server says again what it said before.
+            // If asked more often, the server repeats its last result.
             std::thread::sleep(Duration::from_millis(200));
             let account = format!("{}_all", database.name);
             let sql = format!(
@@ -493,11 +494,11 @@ fn kill_in_the_middle(tables: &Tables, path: &str) -> bool {
 }
 
 #[test]
-fn killed_in_the_middle_it_leaves_the_database_as_it_was() {
+fn an_import_that_is_killed_halfway_changes_nothing() {
     let files = Files::new();
     let before = users(1000);
     let first = files.write("before.csv", &before);
-    // The first row differs, the others go, and all the rest is new.
+    // The first row differs, the other old rows are removed, and all other rows are new.
     let many = users(60_000).replacen(&md5_hex("secret"), &md5_hex("other"), 1);
     let path = files.write("many.csv", &many);
     for tables in Tables::both() {
@@ -505,7 +506,7 @@ fn killed_in_the_middle_it_leaves_the_database_as_it_was() {
             tables.well(&["import", "users", &first, "--replace"]);
             let changes = tables.count("jitsiprovs_change");
             if let Tables::Sqlite(file) = &tables {
-                // What is in the log from before must not look like the transaction.
+                // Earlier content of the write-ahead log must not look like the transaction.
                 file.execute("PRAGMA wal_checkpoint(TRUNCATE)");
             }
             kill_in_the_middle(&tables, &path).then_some(changes)
@@ -513,19 +514,19 @@ fn killed_in_the_middle_it_leaves_the_database_as_it_was() {
         let changes = changes.expect("one of ten can be killed before it is done");
         assert!(tables.text(&["export", "users"]) == before, "something is left of it");
         assert_eq!(tables.count("jitsiprovs_change"), changes);
-        // And nothing is in the way of doing it again.
+        // The same import succeeds afterwards.
         tables.well(&["import", "users", &path, "--replace"]);
         assert!(tables.text(&["export", "users"]) == many, "they come back otherwise");
     }
 }
 
 #[test]
-fn a_backup_with_its_log_is_read_and_left_as_it_is() {
+fn a_backup_with_a_write_ahead_log_is_read_and_not_changed() {
     let live = SqliteFile::seeded();
     let folder = tempfile::tempdir().expect("a folder");
     let copy = folder.path().join("a backup?.db");
     let log = |of: &PathBuf| PathBuf::from(format!("{}-wal", of.display()));
-    // As long as it is open, what is written stays in the log.
+    // While this connection is open, new rows stay in the write-ahead log.
     let open = rusqlite::Connection::open(&live.path).expect("opens");
     open.execute_batch(
         "PRAGMA wal_autocheckpoint = 0; INSERT INTO user_auth (username, domain) VALUES ('zoe', 'a.org')",
@@ -569,7 +570,7 @@ fn files_that_end_too_soon_remove_nothing() {
 }
 
 #[test]
-fn rules_that_lose_are_left_out_of_properties_and_own_passwords_are_no_stored_ones() {
+fn exported_properties_lack_losing_rules_and_placeholder_passwords_are_not_secrets() {
     let tables = Tables::Sqlite(SqliteFile::empty());
     for (property, spriority) in [("k=own", "9"), ("k=seed", "10"), ("a.PASSWORD=${password}", "10")] {
         tables.well(&["rule", "add", property, "--spriority", spriority]);
@@ -584,7 +585,7 @@ fn rules_that_lose_are_left_out_of_properties_and_own_passwords_are_no_stored_on
 }
 
 #[test]
-fn standard_input_is_read_without_a_file() {
+fn import_reads_standard_input_if_no_file_is_given() {
     let tables = Tables::Sqlite(SqliteFile::empty());
     for args in [&["import", "users"][..], &["import", "users", "-"]] {
         let options = tables.options();

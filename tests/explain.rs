@@ -1,4 +1,4 @@
-//! `jitsiprovs explain`, beside a server of the same database.
+//! `jitsiprovs explain`, next to a server on the same database.
 
 use std::io::Write;
 use std::path::Path;
@@ -15,7 +15,7 @@ fn with_password(args: &[&str], password: &str) -> Output {
     let mut command = jitsiprovs(&[&["explain", "--password-stdin"], args].concat());
     let streams = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = streams.spawn().expect("the binary starts");
-    // It may have ended already, for want of an option.
+    // The process may have ended already because an option is missing.
     let _ = writeln!(child.stdin.take().expect("a pipe"), "{password}");
     child.wait_with_output().expect("its output")
 }
@@ -29,7 +29,7 @@ fn text(path: &Path) -> &str {
 }
 
 #[test]
-fn fifty_random_databases_are_explained_byte_for_byte_as_they_are_served() {
+fn fifty_random_databases_are_explained_exactly_as_they_are_served() {
     const NAMES: [&str; 7] = ["alice", "Bob", "Linux", "default", "osname=linux", "mac=x", "branch=a b"];
     const DOMAINS: [Option<&str>; 4] = [None, Some("a.org"), Some("B.org"), Some("")];
     const KEYS: [&str; 8] =
@@ -74,7 +74,7 @@ fn fifty_random_databases_are_explained_byte_for_byte_as_they_are_served() {
 }
 
 fn office() -> SqliteFile {
-    // Ids go on after those of the 59 default properties.
+    // The ids continue after those of the 59 default properties.
     let file = SqliteFile::empty();
     file.user("example.org", "alice", "wonderland").user("example.org", "bob", "builder");
     file.rule(None, "default", 100, "acc.PASSWORD", "${password}")
@@ -86,7 +86,7 @@ fn office() -> SqliteFile {
 }
 
 #[test]
-fn a_table_has_the_winner_of_each_key_and_who_lost_to_it() {
+fn the_table_shows_the_winning_rule_of_each_key_and_the_losing_ones() {
     let file = office();
     let explain = |args: &[&str]| {
         let output = run(&[&["explain", "--db-path", text(&file.path)], args].concat());
@@ -140,7 +140,7 @@ fn a_table_has_the_winner_of_each_key_and_who_lost_to_it() {
 }
 
 #[test]
-fn errors_name_the_thing_and_hold_no_password() {
+fn errors_name_the_cause_and_contain_no_password() {
     let file = office();
     let path = ["--db-path", text(&file.path)];
     for (args, password, code, expected) in [

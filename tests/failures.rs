@@ -1,5 +1,5 @@
-//! What cannot work says so in one line that names the thing and the fix, and
-//! ends with the right code in good time.
+//! Each failure is reported in one line that names the cause and the fix, with the right exit code
+//! and in good time.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -13,7 +13,7 @@ use support::server::{jitsiprovs, run, run_command, send_signal};
 use support::sqlite::SqliteFile;
 use support::{texts, wait_for};
 
-/// Fails with code 1 and one line that has all of `parts`.
+/// Expects code 1 and one line that contains all of `parts`.
 fn fails(output: &Output, parts: &[&str]) {
     let stderr = String::from_utf8_lossy(&output.stderr);
     let errors: Vec<&str> = stderr.lines().filter(|line| !line.contains(" INFO ")).collect();
@@ -25,7 +25,7 @@ fn fails(output: &Output, parts: &[&str]) {
 }
 
 #[test]
-fn a_database_that_cannot_be_reached_is_named_with_its_options() {
+fn a_database_that_cannot_be_reached_is_reported_with_its_options() {
     let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port");
     let port = free.port().to_string();
     fails(
@@ -37,17 +37,17 @@ fn a_database_that_cannot_be_reached_is_named_with_its_options() {
 }
 
 #[test]
-fn a_database_that_does_not_answer_is_given_up_in_under_ten_seconds() {
+fn a_database_that_does_not_answer_is_given_up_within_ten_seconds() {
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = silent.local_addr().expect("an address").port().to_string();
     let begun = Instant::now();
     fails(&run(&["-n", "--db-ip", "127.0.0.1", "--db-port", &port]), &["no answer", "--db-ip"]);
-    // The only time that is asserted: it is what the contract promises.
+    // The only duration that is asserted, because the documentation promises it.
     assert!(begun.elapsed() < Duration::from_secs(10));
 }
 
 #[test]
-fn what_the_database_refuses_is_told_apart() {
+fn different_refusals_of_the_database_have_different_messages() {
     let database = mariadb().database();
     let with = |option: &str, value: &str| {
         let mut args = database.read();
@@ -67,7 +67,7 @@ fn what_the_database_refuses_is_told_apart() {
     let args = [&["-n"], &texts(&args)[..]].concat();
     let query = ["--auth-query", "SELECT 1, 2, 3\nFROM\nno_such_table"];
     fails(&run(&[&args[..], &query].concat()), &["--auth-query", "failed", "no_such_table"]);
-    // What the account may not do names the account.
+    // A missing permission is reported with the name of the account.
     let args = database.read();
     let args = [&["--setup"], &texts(&args)[..]].concat();
     fails(&run(&args), &["denied", "_read", "--db-user"]);
@@ -79,7 +79,7 @@ fn what_the_database_refuses_is_told_apart() {
 }
 
 #[test]
-fn a_table_that_somebody_holds_is_given_up_in_under_ten_seconds() {
+fn a_locked_table_is_given_up_within_ten_seconds() {
     let database = mariadb().database();
     database.script("CREATE TABLE user_auth (id INT, username TEXT, domain TEXT, password TEXT)");
     let holder = database.hold("user_auth", 9);
@@ -92,7 +92,7 @@ fn a_table_that_somebody_holds_is_given_up_in_under_ten_seconds() {
 }
 
 #[test]
-fn a_log_that_nobody_reads_stops_nothing() {
+fn the_server_keeps_answering_while_nobody_reads_its_log() {
     let file = SqliteFile::empty();
     let path = file.path.to_str().expect("UTF-8");
     let mut child = jitsiprovs(&["-n", "--http-ip", "127.0.0.1", "--http-port", "0", "--db-path", path])
@@ -118,7 +118,7 @@ fn a_log_that_nobody_reads_stops_nothing() {
 }
 
 #[test]
-fn signals_are_heeded_from_the_first_moment_on() {
+fn signals_end_the_server_even_while_it_starts() {
     // A database that does not answer keeps it from serving.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = silent.local_addr().expect("an address").port().to_string();
@@ -134,7 +134,7 @@ fn signals_are_heeded_from_the_first_moment_on() {
 }
 
 #[test]
-fn passwords_show_neither_in_errors_nor_in_the_process_list() {
+fn passwords_appear_neither_in_errors_nor_in_the_process_list() {
     let database = mariadb().database();
     let mut args = database.read();
     args.retain(|arg| arg != "read" && arg != "--db-pwd");
@@ -156,7 +156,7 @@ fn passwords_show_neither_in_errors_nor_in_the_process_list() {
             .stderr(std::process::Stdio::null())
             .spawn()
             .expect("starts");
-        // Kept, or the command would end before it is looked at.
+        // Keeps the pipe open, because otherwise the command would end before it is inspected.
         let _connection = wait_for("it to connect", || silent.accept().ok());
         let title = std::fs::read_to_string(format!("/proc/{}/cmdline", child.id())).expect("a process");
         child.kill().and_then(|()| child.wait()).expect("it ends");
@@ -165,7 +165,7 @@ fn passwords_show_neither_in_errors_nor_in_the_process_list() {
 }
 
 #[test]
-fn a_port_in_use_is_named_before_the_database_is_read() {
+fn a_port_in_use_is_reported_before_the_database_is_read() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("an address").port().to_string();
     let args = ["-n", "--http-ip", "127.0.0.1", "--http-port", &port, "--db-path", "/no/such/file"];
@@ -176,7 +176,7 @@ fn a_port_in_use_is_named_before_the_database_is_read() {
 }
 
 #[test]
-fn a_sqlite_file_that_cannot_be_used_is_named_with_its_option() {
+fn an_unusable_sqlite_file_is_reported_with_its_option() {
     let file = SqliteFile::empty();
     let missing = file.folder.path().join("missing.db");
     let missing = missing.to_str().expect("UTF-8");
@@ -209,12 +209,12 @@ fn a_sqlite_file_that_cannot_be_used_is_named_with_its_option() {
 }
 
 #[test]
-fn a_path_that_may_not_be_written_is_named_with_its_option() {
+fn a_path_that_cannot_be_written_is_reported_with_its_option() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o555)).expect("permissions");
     let path = folder.path().join("x.db");
     if std::fs::write(&path, "").is_ok() {
-        // Root may write anywhere but here.
+        // Root can write everywhere except here.
         fails(&run(&["--setup", "--db-path", "/sys/x.db"]), &["/sys/x.db", "--db-path"]);
     } else {
         let path = path.to_str().expect("UTF-8");
@@ -223,7 +223,7 @@ fn a_path_that_may_not_be_written_is_named_with_its_option() {
 }
 
 #[test]
-fn wrong_usage_ends_with_code_two() {
+fn wrong_usage_exits_with_code_2() {
     for (args, named) in [
         (&["--no-such-option"][..], "--no-such-option"),
         (&["-n", "--http-port", "x"], "--http-port"),
@@ -232,7 +232,7 @@ fn wrong_usage_ends_with_code_two() {
         (&["-n", "--user", "no-such-user"], "--user no-such-user"),
         (&["-n", "--group", "no-such-group"], "--group no-such-group"),
         (&["-n", "--syslog-facility", "kern"], "--syslog-facility"),
-        // These wait for their issues, and must not be taken silently.
+        // TLS options must not be accepted silently if one of the two is missing.
         (&["-n", "--ssl-keyfile", "x"], "--ssl-keyfile"),
     ] {
         let output = run(args);

@@ -1,5 +1,5 @@
-//! The seeds of the fuzz targets, run through the same checks without a fuzzer:
-//! what was found once stays found.
+//! Runs the seeds of the fuzz targets through the same checks without a fuzzer, so that fixed
+//! defects do not return.
 
 use std::panic::catch_unwind;
 
@@ -17,21 +17,21 @@ fn run_seeds(target: &str, run: fn(&[u8])) {
 }
 
 #[test]
-fn every_seed_of_a_request_is_read_as_it_was_sent() {
+fn every_seed_of_request_is_read_as_it_was_sent() {
     run_seeds("request", fuzz_targets::request::run);
 }
 
 #[test]
-fn every_seed_of_a_template_is_one_property_as_it_was_meant() {
+fn every_seed_of_template_gives_one_property_with_the_intended_value() {
     run_seeds("template", fuzz_targets::template::run);
 }
 
 #[test]
-fn every_seed_of_an_answer_is_what_the_spec_gives() {
+fn every_seed_of_answer_gives_the_answer_of_the_specification() {
     run_seeds("answer", fuzz_targets::answer::run);
 }
 
 #[test]
-fn every_seed_of_a_state_file_is_refused_or_gives_a_state_that_was() {
+fn every_seed_of_state_file_is_refused_or_gives_a_past_state() {
     run_seeds("state_file", fuzz_targets::state_file::run);
 }

@@ -1,4 +1,4 @@
-//! Files that never answer: a pipe that nobody writes to, in the place of each.
+//! Files that never answer: each is replaced by a pipe that nobody writes to.
 
 use std::io::Write;
 use std::path::Path;
@@ -19,7 +19,7 @@ fn database() -> SqliteFile {
     file
 }
 
-/// Everything that the thread of signals and reloads does still works.
+/// Checks that the thread for signals and reloads still does all its work.
 pub fn goes_on(server: &Server, is_readable: bool) {
     let loads = |server: &Server| {
         let ends = |line: &&String| line.contains("cause=\"SIGHUP\"");
@@ -27,7 +27,7 @@ pub fn goes_on(server: &Server, is_readable: bool) {
     };
     let before = loads(server);
     wait_for("SIGHUP to be obeyed", || {
-        // A load that is to begin for another reason is one for this, too.
+        // A load for another reason may be pending, which then covers this signal too.
         server.signal("HUP");
         std::thread::sleep(Duration::from_millis(200));
         (loads(server) > before).then_some(())
@@ -43,7 +43,7 @@ fn ends(server: Server) {
 }
 
 #[test]
-fn a_pipe_in_place_of_the_state_file_stops_nothing() {
+fn a_pipe_in_place_of_the_state_file_does_not_block_the_server() {
     let file = database();
     let state = file.folder.path().join("state");
     put_pipe(&state);
@@ -65,7 +65,7 @@ fn a_pipe_in_place_of_the_state_file_stops_nothing() {
     goes_on(&server, true);
     ends(server);
 
-    // While it runs, the next one that is written takes its place.
+    // While the server runs, a pipe takes the place of the next state file.
     std::fs::remove_file(&state).expect("removed");
     let server = Server::on_sqlite(&file.path, &args);
     wait_for("the state file", || state.exists().then_some(()));
@@ -79,7 +79,7 @@ fn a_pipe_in_place_of_the_state_file_stops_nothing() {
 }
 
 #[test]
-fn a_pipe_in_place_of_the_database_stops_nothing() {
+fn a_pipe_in_place_of_the_database_does_not_block_the_server() {
     let file = database();
     let server = Server::on_sqlite(&file.path, &["--admin-port", "0"]);
     let away = file.folder.path().join("away");
@@ -94,7 +94,7 @@ fn a_pipe_in_place_of_the_database_stops_nothing() {
 }
 
 #[test]
-fn a_poll_that_waits_for_the_database_stops_nothing() {
+fn a_poll_that_waits_for_the_database_does_not_block_the_server() {
     let database = mariadb().database();
     assert!(run(&[&["--setup"], &texts(&database.all())[..]].concat()).status.success());
     let args = ["--admin-port", "0", "--poll-interval", "0.05"];
@@ -108,7 +108,7 @@ fn a_poll_that_waits_for_the_database_stops_nothing() {
     assert!(!holder.is_finished());
     let has_failed = |line: &String| line.contains("asking for changes failed");
     assert!(!server.log().iter().any(has_failed), "the poll has ended: {:#?}", server.log());
-    // What it missed meanwhile is found.
+    // After the poll, the changes made during the wait are served.
     holder.join().expect("no panic");
     database
         .script("INSERT INTO user_auth (username, domain, password) VALUES ('alice', 'a.org', md5('pw'))");
@@ -116,9 +116,10 @@ fn a_poll_that_waits_for_the_database_stops_nothing() {
     ends(server);
 }
 
-/// What is read at a start is waited for, but not for ever, and a signal ends it.
+/// The server waits for the files that it reads at a start, but not without a limit, and a signal
+/// ends the wait.
 #[test]
-fn a_pipe_in_place_of_what_a_start_reads_ends_it_with_one_line() {
+fn a_pipe_in_place_of_a_file_read_at_start_ends_the_start_with_one_line() {
     let folder = tempfile::tempdir().expect("a folder");
     let pipe = folder.path().join("file");
     put_pipe(&pipe);
@@ -152,7 +153,7 @@ fn is_waiting(pid: u32) -> bool {
 }
 
 #[test]
-fn a_secret_may_come_through_a_pipe_that_somebody_writes_to() {
+fn a_secret_can_be_read_from_a_pipe_that_has_a_writer() {
     let file = database();
     let (reader, mut writer) = std::io::pipe().expect("a pipe");
     writer.write_all(&std::fs::read(ADMIN_SECRET).expect("readable")).expect("written");

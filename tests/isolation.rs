@@ -1,11 +1,11 @@
-//! No client reaches what is another user's or tenant's.
+//! No client gets data of another user or tenant.
 //!
-//! Random databases and requests, full of names that are spelled oddly, go through
-//! the real code: parameters, sign-in, answer. A model that shares no code with it
-//! says which rules each answer must hold, and a second, simpler check says which
-//! it must not. Users come and go in between.
+//! Random databases and requests, with many oddly spelled names, go through the real code:
+//! parameters, sign-in, answer. A model that shares no code with it says which rules each answer
+//! must contain, and a second, simpler check says which it must not contain. Users are added and
+//! removed between requests.
 //!
-//! `JITSIPROVS_ISOLATION_REQUESTS` makes more requests than the suite has time for.
+//! `JITSIPROVS_ISOLATION_REQUESTS` sets a larger number of requests than the suite has time for.
 
 use std::fmt::Write as _;
 
@@ -22,7 +22,7 @@ const REQUESTS: usize = 200_000;
 const THREADS: u64 = 2;
 
 const DOMAINS: [&str; 6] = ["a.org", "A.ORG", "a.org ", "b.org", "bob", "sk"];
-/// Names that mean something else in some place, or are nearly the same.
+/// Names that have another meaning somewhere, or differ only slightly from each other.
 const NAMES: [&str; 22] = [
     "bob",
     "sk",
@@ -89,7 +89,8 @@ const SENT: [&str; 17] = [
     "default",
 ];
 
-/// The same name to Unicode's simple folding: another case, or blanks at its end.
+/// A spelling that equals `name` under Unicode's simple case folding: other case, or trailing
+/// spaces.
 fn respelled(name: &str, rng: &mut Rng) -> String {
     let mut out = String::new();
     for c in name.chars() {
@@ -110,7 +111,7 @@ fn respelled(name: &str, rng: &mut Rng) -> String {
     out
 }
 
-/// What is compared, by the model's own table.
+/// The form in which names are compared, with the model's own folding table.
 fn folded(text: &str, is_exact: bool) -> String {
     if is_exact {
         return text.to_owned();
@@ -145,12 +146,12 @@ struct ModelRule {
     meant: Meant,
 }
 
-/// What a rule means, worked out once.
+/// The parsed form of a rule.
 #[derive(Debug, Clone)]
 struct Meant {
     domain: String,
     subject: String,
-    /// A parameter and its value.
+    /// The parameter and the value, if the subject names a parameter.
     typed: Option<(String, String)>,
 }
 
@@ -160,7 +161,7 @@ struct World {
     aliases: Vec<(&'static str, &'static str)>,
     users: Vec<ModelUser>,
     rules: Vec<ModelRule>,
-    /// Names that were users' at any time, with their domains.
+    /// All names that users have had so far, with their domains.
     ever: Vec<(String, String)>,
 }
 
@@ -285,8 +286,8 @@ impl World {
         }
     }
 
-    /// Whether a rule is nothing to whoever asks, in the plainest words: it is
-    /// another tenant's, or was written for somebody else.
+    /// Whether a rule must not reach the client, in the simplest terms: it belongs to another
+    /// tenant, or was written for another user.
     fn is_anothers(&self, rule: &ModelRule, sent: &Sent) -> bool {
         let fold = |text: &str| folded(text, self.is_exact);
         let own = (fold(sent.known("username").expect("signed in")), fold(&sent.domain));
@@ -304,7 +305,7 @@ impl World {
     }
 }
 
-/// A request, as the protocol says it is to be understood.
+/// A request, with the meaning that the protocol gives it.
 #[derive(Debug)]
 struct Sent {
     form: Vec<(String, String)>,
@@ -422,7 +423,7 @@ fn ask(world: &World, snapshot: &Snapshot, options: &Conventions, rng: &mut Rng,
     assert!(leaked.is_none(), "leaked {leaked:?}\n{}", tell());
 }
 
-/// One database over several states, and requests to each.
+/// Runs one database through several states, with requests to each state.
 fn run(seed: u64) -> usize {
     const STATES: usize = 4;
     const OF_STATE: usize = 50;
@@ -440,7 +441,7 @@ fn run(seed: u64) -> usize {
         for _ in 0..OF_STATE {
             ask(&world, &snapshot, &options, &mut rng, seed);
         }
-        // A user goes, is renamed, cannot be read any more, or comes.
+        // A user is removed, renamed, made unreadable, or added.
         let at = rng.usize(..world.users.len());
         match rng.u8(..4) {
             0 if world.users.len() > 1 => {
@@ -467,7 +468,7 @@ fn run(seed: u64) -> usize {
 }
 
 #[test]
-fn no_answer_holds_what_is_another_users_or_tenants() {
+fn no_answer_contains_data_of_another_user_or_tenant() {
     let wanted = std::env::var("JITSIPROVS_ISOLATION_REQUESTS").ok();
     let wanted = wanted.map_or(REQUESTS, |count| count.parse().expect("a number"));
     let share = wanted / THREADS as usize;

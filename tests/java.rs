@@ -42,7 +42,7 @@ fn rules(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
-/// Texts that are likely to hurt.
+/// Texts that are likely to cause trouble.
 fn nasty() -> impl Strategy<Value = String> {
     let pieces = prop::sample::select(vec![
         "\\", "\n", "\r", "=", ":", " ", "\t", "#", "!", "é", "€", "😀", "\0", "\u{7f}", "\\u", "u0041",
@@ -55,7 +55,7 @@ fn nasty() -> impl Strategy<Value = String> {
 }
 
 #[test]
-fn parameters_come_out_exactly_and_nothing_else_changes() {
+fn parameters_arrive_exactly_and_no_other_property_changes() {
     let java = RefCell::new(Java::start());
     let rules = rules(&[
         ("first", "1"),
@@ -72,7 +72,7 @@ fn parameters_come_out_exactly_and_nothing_else_changes() {
     let mut runner = TestRunner::new(ProptestConfig::with_cases(CASES));
     let parameters = (nasty(), nasty(), nasty(), nasty());
     let result = runner.run(&parameters, |(username, password, osname, hwaddr)| {
-        // These two would be fixed keys of the rules, and win or lose there.
+        // These values would equal fixed keys of the rules, and compete with them.
         prop_assume!(
             !["first", "pw", "user", "two", "escaped:", "backslash", "unicode", "last"]
                 .contains(&hwaddr.as_str())
@@ -86,7 +86,7 @@ fn parameters_come_out_exactly_and_nothing_else_changes() {
             ("osname", &*osname),
             ("hwaddr", &*hwaddr),
         ];
-        // A password that looks like a hash is a hash.
+        // A stored password that looks like a hash is treated as a hash.
         prop_assume!(!password.starts_with('$'));
         let answer = answer(&snapshot, &params).expect("the password is right");
         prop_assert!(answer.is_ascii());
@@ -124,7 +124,7 @@ fn stored_text_never_adds_drops_or_breaks_a_property() {
         let params = [("username", "alice"), ("domain", "a.org"), ("password", "pw"), ("osname", &*osname)];
         let answer = answer(&snapshot, &params).expect("the password is right");
         let loaded = java.borrow_mut().load(&answer).map_err(TestCaseError::fail)?;
-        // A rule whose own template lacks a parameter is left out.
+        // A rule is left out if its own template lacks a parameter.
         let lines = answer.iter().filter(|&&byte| byte == b'\n').count();
         prop_assert_eq!(loaded.len(), lines);
         prop_assert_eq!(&loaded[0], &("first".to_owned(), "1".to_owned()));
@@ -138,7 +138,7 @@ fn stored_text_never_adds_drops_or_breaks_a_property() {
     result.unwrap_or_else(|failure| panic!("{failure}"));
 }
 
-/// The fuzz targets judge by a reader of their own, since Java is too slow.
+/// The fuzz targets use their own reader as a judge, because Java is too slow.
 #[test]
 fn the_reader_of_the_fuzz_targets_reads_as_java_does() {
     let java = RefCell::new(Java::start());

@@ -1,16 +1,16 @@
-//! The layers of `src`, as the sources' own paths show them.
+//! The layers of `src`, read from the paths in the source files.
 //!
 //! Three rules, for all code but unit tests:
 //!
 //! - A layer uses only the layers that [`MAY_USE`] names.
-//! - Modules with the same parent do not use each other in a circle. A module counts with
-//!   all that is in it. A parent and its own children may use each other: a child is a
-//!   part of its parent that has a file of its own.
-//! - `core`, `snapshot` and `source` name no command-line option in a string. They say
-//!   what is wrong; `cli` says which option changes it.
+//! - Modules with the same parent do not use each other in a circle. A module includes its
+//!   children. A parent and its own children may use each other: a child is a part of its parent in
+//!   a separate file.
+//! - `core`, `snapshot` and `source` name no command-line option in a string. They say what is
+//!   wrong; `cli` says which option changes it.
 //!
-//! Sources are read as tokens. An item that a module imports and its children take from
-//! there counts as a use of the module that defines it.
+//! Sources are read as tokens. If children use an item that their parent imports, this counts as a
+//! use of the module that defines the item.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -35,7 +35,7 @@ const MAY_USE: [(&str, &[&str]); 10] = [
 const WITHOUT_OPTIONS: [&str; 3] = ["core", "snapshot", "source"];
 
 #[test]
-fn arrows_between_layers_point_down_and_none_goes_in_a_circle() {
+fn layers_use_only_allowed_layers_and_modules_do_not_use_each_other_in_circles() {
     let tree = Tree::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
     let found = [tree.wrong_arrows(), tree.circles(), tree.options()].concat();
     let found: BTreeSet<String> = found.into_iter().collect();
@@ -45,12 +45,12 @@ fn arrows_between_layers_point_down_and_none_goes_in_a_circle() {
 /// The names that lead to a module or an item, from the root of the crate.
 type Names = Vec<String>;
 
-/// What one file has that matters here.
+/// The relevant content of one file.
 #[derive(Default)]
 struct Module {
     /// Paths in its code.
     uses: BTreeSet<Names>,
-    /// Names that it imports, and where they come from.
+    /// Names that it imports, and their paths.
     imports: BTreeMap<String, Names>,
     names_option: bool,
 }
@@ -90,7 +90,7 @@ impl Tree {
         self.0.iter().flat_map(move |(from, module)| module.uses.iter().map(move |to| (from, self.home(to))))
     }
 
-    /// The module that defines what a path leads to.
+    /// The module that defines the item at the end of a path.
     fn home(&self, path: &[String]) -> Names {
         let is_module = |len: &usize| self.0.contains_key(&path[..*len]);
         let len = (0..=path.len()).rev().find(is_module).expect("the root is a module");
@@ -122,7 +122,7 @@ impl Tree {
                 arrows.entry(one.clone()).or_default().insert(other.clone());
             }
         }
-        // The layers themselves are the business of `wrong_arrows`.
+        // `wrong_arrows` checks the layers themselves.
         siblings.remove(&Names::new());
         let circles = siblings.iter().map(|(parent, arrows)| (parent, in_circles(arrows)));
         let circles = circles.filter(|(_, modules)| !modules.is_empty());
@@ -136,7 +136,7 @@ impl Tree {
     }
 }
 
-/// Those from which a way leads back to them.
+/// The modules from which a path of arrows leads back to them.
 fn in_circles(arrows: &BTreeMap<String, BTreeSet<String>>) -> Vec<&String> {
     let leads_back = |start: &&String| {
         let (mut seen, mut open) = (BTreeSet::new(), vec![*start]);
@@ -157,7 +157,7 @@ impl Module {
                 TokenTree::Punct(punct) if punct.as_char() == '#' => {
                     at += self.scan_attribute(&tokens[at..], own);
                 }
-                // In `impl Trait + use<'a>` it imports nothing.
+                // In `impl Trait + use<'a>`, `use` imports nothing.
                 TokenTree::Ident(ident) if ident == "use" && !is(&tokens[at + 1], '<') => {
                     let end = tokens[at..].iter().position(|token| is(token, ';')).expect("`use` ends");
                     self.scan_use(&tokens[at + 1..at + end], &[], own);
@@ -169,7 +169,7 @@ impl Module {
                     at += len;
                 }
                 TokenTree::Ident(ident) if ident == "mod" => {
-                    // One without a file of its own.
+                    // A module without a file of its own.
                     if let Some(inner) = tokens.get(at + 2).and_then(body) {
                         self.scan(inner, &[own, &[tokens[at + 1].to_string()]].concat());
                         at += 2;
@@ -189,7 +189,7 @@ impl Module {
         }
     }
 
-    /// Returns how many tokens are done with: of a unit test, all of it.
+    /// Returns how many tokens are done. For a unit test these are all its tokens.
     fn scan_attribute(&mut self, tokens: &[TokenTree], own: &[String]) -> usize {
         let Some(TokenTree::Group(attribute)) = tokens.get(1) else { return 1 };
         let text = attribute.stream().to_string().replace(' ', "");
@@ -203,7 +203,7 @@ impl Module {
         2
     }
 
-    /// Takes a tree of imports that stands after `prefix`.
+    /// Reads a tree of imports that follows `prefix`.
     fn scan_use(&mut self, tokens: &[TokenTree], prefix: &[String], own: &[String]) {
         for tree in tokens.split(|token| is(token, ',')).filter(|tree| !tree.is_empty()) {
             let (names, len) = path_at(tree);
@@ -218,7 +218,7 @@ impl Module {
             let name = renamed.map(ToString::to_string).or_else(|| path.last().cloned());
             let target = absolute(&path, own);
             self.uses.extend(target.clone());
-            // Without `crate` or `super` it is a module of its own, or another crate.
+            // Without `crate` or `super` the path leads to a child module or another crate.
             let target = target.unwrap_or_else(|| [own, &path].concat());
             self.imports.extend(name.map(|name| (name, target)));
         }

@@ -1,4 +1,4 @@
-//! What clients cannot use up: connections, descriptors, time.
+//! Clients cannot exhaust connections, descriptors or time.
 
 use std::path::Path;
 use std::process::Command;
@@ -18,7 +18,7 @@ fn file() -> SqliteFile {
     file
 }
 
-/// A connection over which a request was answered, and another may follow.
+/// A connection that has served one request and is open for another.
 fn connected(server: &Server) -> Connection {
     let mut connection = Connection::open(server.address);
     assert_signs_in(&mut connection);
@@ -41,7 +41,7 @@ fn count(server: &Server, text: &str) -> usize {
 }
 
 #[test]
-fn one_connection_too_many_waits_for_another_to_close() {
+fn a_connection_over_the_limit_waits_until_another_one_closes() {
     let file = file();
     let args = ["--max-connections", "5", "--admin-port", "0", "--poll-interval", "0"];
     let server = Server::on_sqlite(&file.path, &args);
@@ -54,7 +54,7 @@ fn one_connection_too_many_waits_for_another_to_close() {
     server.wait_for_log(full);
     assert!(!sixth.has_news());
 
-    // Those who are in are served, and so are operators.
+    // Connected clients are served, and so are operators.
     held.iter_mut().for_each(assert_signs_in);
     let mut admin = Connection::open(server.admin());
     assert_eq!(admin.ask(&request("GET", "/readyz", &[], b"")).status, 200);
@@ -67,7 +67,7 @@ fn one_connection_too_many_waits_for_another_to_close() {
 
     held.pop();
     assert_eq!(sixth.receive().expect("an answer").status, 200);
-    // Full again at once is nothing new.
+    // The limit is reached again at once, which is not logged again.
     let mut seventh = Connection::open(server.address);
     seventh.send(&form_request(&ALICE));
     drop(sixth);
@@ -80,7 +80,7 @@ fn one_connection_too_many_waits_for_another_to_close() {
     assert!(server.wait().success());
 }
 
-/// How many files the process may open; `limit` is how many it may from now on.
+/// Returns the limit of open files of the process, and sets it to `limit`.
 fn descriptors(server: &Server, limit: Option<&str>) -> String {
     let mut command = Command::new("prlimit");
     command.args(["--pid", &server.pid().to_string()]);
@@ -94,7 +94,7 @@ fn descriptors(server: &Server, limit: Option<&str>) -> String {
 }
 
 #[test]
-fn a_server_out_of_descriptors_rests_says_so_once_and_recovers_by_itself() {
+fn a_server_out_of_descriptors_pauses_logs_it_once_and_recovers() {
     let file = file();
     let args = ["--admin-port", "0", "--no-access-log"];
     let server = Server::on_sqlite(&file.path, &args);
@@ -111,11 +111,11 @@ fn a_server_out_of_descriptors_rests_says_so_once_and_recovers_by_itself() {
         let errors = metric(&mut admin, "jitsiprovs_accept_errors_total");
         (errors >= 10).then_some(errors)
     });
-    // Each worker tries ten times a second at most, however long this took.
+    // Each worker tries at most ten times a second, regardless of the time that this took.
     let workers = std::thread::available_parallelism().map_or(1, usize::from) as u128;
     let most = workers * (begun.elapsed().as_millis() / 100 + 2);
     assert!(u128::from(errors) <= most, "{errors} errors are more than {most}");
-    // Those who are in notice nothing.
+    // Connected clients notice nothing.
     assert_signs_in(&mut held);
     assert!(waiting.iter().all(|connection| !connection.has_news()));
     let said = server.log_from(lines);
@@ -129,13 +129,13 @@ fn a_server_out_of_descriptors_rests_says_so_once_and_recovers_by_itself() {
     server.wait_for_log("connections are accepted again");
     connected(&server);
     assert_eq!(Connection::open(server.admin()).ask(&request("GET", "/readyz", &[], b"")).status, 200);
-    // Its file of users is as open to it as before.
+    // The server can still open its database file.
     file.execute("UPDATE jitsi_property SET property_value = '2'");
     wait_for("the edit", || (post(server.address, &ALICE).text() == "v=2\n").then_some(()));
 }
 
 #[test]
-fn a_server_that_may_open_few_files_takes_no_more_connections_than_that() {
+fn a_low_limit_of_open_files_limits_the_connections() {
     let file = file();
     let path = file.path.to_str().expect("UTF-8");
     let own = jitsiprovs(&["-n", "--http-ip", "127.0.0.1", "--http-port", "0", "--db-path", path]);
@@ -147,7 +147,7 @@ fn a_server_that_may_open_few_files_takes_no_more_connections_than_that() {
         .args(["--admin-port", "0"])
         .env_clear();
     let server = Server::spawn(command);
-    // It needs some for other things, and for each of its threads.
+    // The server needs some descriptors for other purposes, and some for each of its threads.
     let most = 64 - 8 * std::thread::available_parallelism().map_or(1, usize::from);
     let said = server.wait_for_log(&format!("at most {most} connections instead of 50000"));
     assert!(said.contains("may open 128 files") && said.contains("LimitNOFILE"), "{said}");
@@ -156,7 +156,7 @@ fn a_server_that_may_open_few_files_takes_no_more_connections_than_that() {
     let mut waiting: Vec<Connection> = (0..20).map(|_| Connection::open(server.address)).collect();
     waiting.iter_mut().for_each(|connection| connection.send(&form_request(&ALICE)));
     server.wait_for_log(&format!("all {most} connections are in use"));
-    // There are descriptors left for everything else.
+    // Descriptors are left for all other purposes.
     let mut admin = Connection::open(server.admin());
     assert_eq!(metric(&mut admin, "jitsiprovs_connections_limit"), most as u64);
     file.execute("UPDATE jitsi_property SET property_value = '2'");
@@ -168,7 +168,7 @@ fn a_server_that_may_open_few_files_takes_no_more_connections_than_that() {
     assert_eq!(count(&server, "cannot accept"), 0);
 }
 
-/// The parts of a request whose answer shows that both have arrived.
+/// Splits a request at `at`. An answer shows that both parts have arrived.
 fn halves(at: usize) -> (Vec<u8>, Vec<u8>) {
     let mut whole = form_request(&ALICE);
     let rest = whole.split_off(at);
@@ -194,7 +194,7 @@ fn serve(path: &Path, header: &str, body: &str, idle: &str) -> Server {
 }
 
 #[test]
-fn a_head_that_takes_too_long_ends_its_connection_and_no_other() {
+fn a_head_that_takes_too_long_closes_only_its_own_connection() {
     let file = file();
     let server = serve(&file.path, "1", "60", "60");
     let mut honest = connected(&server);
@@ -204,7 +204,7 @@ fn a_head_that_takes_too_long_ends_its_connection_and_no_other() {
 
     let mut half = Connection::open(server.address);
     half.send(&halves(IN_HEAD).0);
-    // A byte now and then gains nothing.
+    // A byte now and then does not extend the time limit.
     let mut trickling = Connection::open(server.address);
     trickling.send(b"POST /jitsiprovs/ HTTP/1.1\r\nx: ");
     let mut again = connected(&server);
@@ -225,7 +225,7 @@ fn a_head_that_takes_too_long_ends_its_connection_and_no_other() {
 }
 
 #[test]
-fn a_body_that_takes_too_long_ends_its_connection_and_no_other() {
+fn a_body_that_takes_too_long_closes_only_its_own_connection() {
     let file = file();
     let server = serve(&file.path, "60", "1", "60");
     let mut honest = connected(&server);
@@ -256,18 +256,18 @@ fn a_body_that_takes_too_long_ends_its_connection_and_no_other() {
 }
 
 #[test]
-fn a_connection_that_never_says_anything_ends_as_soon_as_one_that_begins_to() {
+fn a_connection_that_sends_nothing_is_closed_after_the_header_timeout() {
     let file = file();
     let server = serve(&file.path, "1", "60", "60");
     let mut silent = Connection::open(server.address);
     let mut after_an_answer = connected(&server);
     assert!(silent.is_closed());
-    // That one has the time of an idle connection.
+    // After an answer, the time limit of idle connections applies.
     assert_signs_in(&mut after_an_answer);
 }
 
 #[test]
-fn an_idle_connection_ends_without_a_word_and_one_at_work_does_not() {
+fn idle_connections_are_closed_silently_and_requests_in_progress_are_not() {
     let file = file();
     let server = serve(&file.path, "60", "60", "1");
     let mut in_head = Connection::open(server.address);
@@ -276,7 +276,7 @@ fn an_idle_connection_ends_without_a_word_and_one_at_work_does_not() {
     in_body_.send(&halves(in_body()).0);
     let mut after_an_answer = connected(&server);
     assert!(after_an_answer.is_closed());
-    // Long after that, too.
+    // Requests in progress are still answered long after the idle limit.
     std::thread::sleep(Duration::from_millis(1500));
     in_head.send(&halves(IN_HEAD).1);
     assert_eq!(in_head.receive().expect("an answer").status, 200);

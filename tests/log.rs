@@ -1,4 +1,4 @@
-//! Where the log goes, and that nobody waits for it.
+//! The destinations of the log. Nothing waits for the log.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -13,8 +13,8 @@ use support::server::{Running, Server, jitsiprovs, run, send_signal};
 use support::sqlite::SqliteFile;
 use support::{PATIENCE, uninterrupted, wait_for};
 
-/// A server, its log, of which the test reads as much as it likes, and the
-/// addresses for clients and for operators.
+/// A server, its log, which the test may read or not, and the addresses for clients and for
+/// operators.
 fn serve(file: &SqliteFile, more: &[&str]) -> (Running, BufReader<ChildStderr>, [SocketAddr; 2]) {
     let path = file.path.to_str().expect("UTF-8");
     let own = ["-n", "--http-ip", "127.0.0.1", "--http-port", "0", "--admin-port", "0", "--db-path", path];
@@ -33,10 +33,10 @@ fn serve(file: &SqliteFile, more: &[&str]) -> (Running, BufReader<ChildStderr>, 
     (child, log, addresses)
 }
 
-/// A server that has logged more than anybody has read, and its log.
+/// A server that has logged more than anyone has read, and its log.
 fn flooded(file: &SqliteFile, requests: usize) -> (Running, BufReader<ChildStderr>) {
     file.user("a.org", "alice", "pw");
-    // Each of these is a line of the log, since nobody sends that.
+    // Each of these rules causes a log line, because clients do not send that parameter.
     for number in 0..50 {
         file.rule(None, "default", number, &format!("key{number}"), "$unsent");
     }
@@ -50,7 +50,7 @@ fn flooded(file: &SqliteFile, requests: usize) -> (Running, BufReader<ChildStder
 }
 
 #[test]
-fn a_stalled_reader_of_the_log_stops_nothing_and_is_told_what_is_lost() {
+fn a_stalled_log_reader_does_not_block_the_server_and_sees_how_many_lines_were_lost() {
     let file = SqliteFile::empty();
     let (mut child, log) = flooded(&file, 400);
     let lost = log.lines().map_while(Result::ok).find(|line| line.contains("lines are lost"));
@@ -60,7 +60,7 @@ fn a_stalled_reader_of_the_log_stops_nothing_and_is_told_what_is_lost() {
     assert!(status.success(), "{status}");
 }
 
-/// Sends so many requests for what is not there, each a line of the log.
+/// Sends this many requests for a path that does not exist; each causes a log line.
 fn flood(connection: &mut Connection, requests: usize) {
     const AT_ONCE: usize = 100;
     let request = request("GET", "/elsewhere", &[], b"");
@@ -74,10 +74,10 @@ fn flood(connection: &mut Connection, requests: usize) {
 
 const FAILURES: usize = 300;
 
-/// Fails to sign in, among many requests for what is not there.
+/// Makes failed sign-ins among many requests for a path that does not exist.
 fn fail_in_a_flood(address: SocketAddr) {
     let mut connection = Connection::open(address);
-    // More than wait for a reader.
+    // More lines than the log buffers for its reader.
     flood(&mut connection, 10_000);
     for number in 0..FAILURES {
         flood(&mut connection, 10);
@@ -87,11 +87,11 @@ fn fail_in_a_flood(address: SocketAddr) {
     }
 }
 
-/// What fail2ban counts.
+/// The part of a line that fail2ban counts.
 const FAILURE: &str = "authentication failed address=127.0.0.1 domain=\"a.org\" username=\"alice\"";
 
 #[test]
-fn failed_sign_ins_are_logged_though_a_flood_of_requests_is_not() {
+fn failed_sign_ins_are_logged_even_if_request_lines_are_dropped_in_a_flood() {
     let file = SqliteFile::empty();
     file.user("a.org", "alice", "pw");
     let (_child, log, [address, admin]) = serve(&file, &["--auth-fail-limit", "0"]);
@@ -115,7 +115,7 @@ fn failed_sign_ins_are_logged_though_a_flood_of_requests_is_not() {
 }
 
 #[test]
-fn what_clients_send_begins_no_line_of_the_log_and_does_not_act() {
+fn client_input_cannot_begin_a_log_line_or_control_a_terminal() {
     let username = "x\n2026-01-01T00:00:00Z  WARN authentication failed \u{202e}\x1b[2J\r\u{2028}";
     for format in ["human", "json"] {
         let server = Server::on_sqlite(&SqliteFile::empty().path, &["--log-format", format]);
@@ -123,7 +123,7 @@ fn what_clients_send_begins_no_line_of_the_log_and_does_not_act() {
         assert_eq!(post(server.address, &pairs).status, 401);
         server.wait_for_log("denied");
         let lines: Vec<String> = server.log().into_iter().filter(|line| line.contains("202e")).collect();
-        // The failure and the request.
+        // One line for the failed sign-in, and one for the request.
         assert_eq!(lines.len(), 2, "{lines:?}");
         for line in lines {
             assert!(line.chars().all(|c| (' '..='~').contains(&c)), "{line:?}");
@@ -136,7 +136,7 @@ fn what_clients_send_begins_no_line_of_the_log_and_does_not_act() {
 }
 
 #[test]
-fn the_end_does_not_wait_for_a_stalled_reader() {
+fn shutdown_does_not_wait_for_a_stalled_log_reader() {
     let file = SqliteFile::empty();
     let (mut child, _log) = flooded(&file, 50);
     send_signal(child.0.id(), "TERM");
@@ -145,14 +145,14 @@ fn the_end_does_not_wait_for_a_stalled_reader() {
 }
 
 #[test]
-fn the_last_lines_are_out_before_the_error() {
+fn the_last_log_lines_are_written_before_the_error_message() {
     let output = run(&["-n", "--http-port", "0", "--db-path", "/no/such/file"]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("reading the SQLite database"), "{said}");
     assert!(said.lines().last().is_some_and(|line| line.starts_with("jitsiprovs: ")), "{said}");
 }
 
-/// Syslog's socket, for as long as a test listens to it.
+/// Syslog's socket, which exists only while a test listens to it.
 struct Syslog(UnixDatagram);
 
 const SYSLOG: &str = "/dev/log";
@@ -171,10 +171,10 @@ impl Drop for Syslog {
     }
 }
 
-/// Where a syslog runs already, or the test may not play one, all there is to
-/// see is that the server serves.
+/// If a syslog runs already or the test may not create its socket, the test only checks that the
+/// server serves.
 #[test]
-fn in_the_background_the_log_goes_to_syslog() {
+fn in_the_background_the_server_logs_to_syslog() {
     let syslog = match Path::new(SYSLOG).symlink_metadata() {
         Ok(_) => None,
         Err(_) => Syslog::listen().ok(),
@@ -191,7 +191,7 @@ fn in_the_background_the_log_goes_to_syslog() {
             let mut message = [0; 4096];
             let length = uninterrupted(|| socket.recv(&mut message)).expect("a message");
             let said = String::from_utf8_lossy(&message[..length]).into_owned();
-            // Others may log, too.
+            // Other processes may log, too.
             (said.contains(&format!("jitsiprovs[{}]: ", daemon.pid)) && said.contains(text)).then_some(said)
         })
     };
@@ -203,14 +203,14 @@ fn in_the_background_the_log_goes_to_syslog() {
     assert!(!line.contains('\n') && !line.contains('\u{1b}') && !line.contains("INFO"), "{line}");
     hear("serving http://");
 
-    // One that does not read what it is sent stops nothing either.
+    // A syslog that does not read its messages does not block the server either.
     for _ in 0..200 {
         send_signal(daemon.pid, "HUP");
         let mut connection = Connection::open(daemon.address);
         connection.send(&form_request(&[("username", "x")]));
         assert_eq!(connection.receive().expect("an answer").status, 401);
     }
-    // Nor does it lose what fail2ban counts.
+    // Nor does the server lose the lines that fail2ban counts.
     fail_in_a_flood(daemon.address);
     for _ in 0..FAILURES {
         hear(FAILURE);

@@ -1,5 +1,4 @@
-//! Drives the public interface: the real binary over real sockets, with real
-//! servers beside it.
+//! Tests the public interface: the real binary over real sockets, with real databases and proxies.
 
 #![allow(clippy::disallowed_methods, reason = "tests may wait for files and for each other")]
 

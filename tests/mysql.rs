@@ -7,7 +7,7 @@ use support::mariadb::{Database, MariaDb, ROOT_PASSWORD, mariadb};
 use support::server::{Server, jitsiprovs, run, run_command};
 use support::{md5_hex, texts, wait_for};
 
-/// Runs `--setup` and returns what it says it did.
+/// Runs `--setup` and returns its output.
 fn setup(args: &[&str]) -> String {
     let output = run(&[&["--setup"], args].concat());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -58,7 +58,7 @@ fn setup_makes_database_account_tables_and_defaults_once() {
 }
 
 #[test]
-fn setup_that_was_cut_off_is_finished_by_the_next() {
+fn an_interrupted_setup_is_finished_by_the_next_one() {
     let database = mariadb().database();
     database.script(
         "CREATE TABLE jitsi_property (id INT PRIMARY KEY AUTO_INCREMENT, subject VARCHAR(50), spriority INT,
@@ -72,9 +72,9 @@ fn setup_that_was_cut_off_is_finished_by_the_next() {
 }
 
 #[test]
-fn setup_takes_tables_of_old_servers_as_they_are() {
+fn setup_accepts_tables_of_old_servers() {
     let database = mariadb().database();
-    // Row formats whose indexes are short, and another character set.
+    // Row formats that allow only short indexes, and another character set.
     database.script(
         "CREATE TABLE user_auth (id INT PRIMARY KEY AUTO_INCREMENT, username TEXT, domain TEXT, password TEXT)
              ROW_FORMAT=COMPACT CHARACTER SET utf8mb4;
@@ -104,7 +104,7 @@ fn two_setups_at_once_do_the_work_once() {
 }
 
 #[test]
-fn what_was_seeded_and_deleted_does_not_come_back() {
+fn deleted_default_properties_are_not_added_again() {
     let database = set_up();
     database.script("DELETE FROM jitsi_property");
     setup(&texts(&database.all()));
@@ -131,7 +131,7 @@ fn edits_leave_a_line_in_the_change_table() {
 }
 
 #[test]
-fn sighup_brings_the_edited_database() {
+fn after_sighup_the_edited_database_is_served() {
     let database = set_up();
     database.script(&format!(
         "DELETE FROM jitsi_property;
@@ -148,7 +148,7 @@ fn sighup_brings_the_edited_database() {
 }
 
 #[test]
-fn a_database_that_does_not_answer_stops_a_reload_but_no_request() {
+fn a_database_that_does_not_answer_delays_reloads_but_no_requests() {
     let database = set_up();
     database.script(&format!(
         "INSERT INTO user_auth (username, domain, password) VALUES ('alice', 'a.org', '{}')",
@@ -169,7 +169,7 @@ fn a_database_that_does_not_answer_stops_a_reload_but_no_request() {
 }
 
 #[test]
-fn a_kamailio_table_is_read_with_a_query_of_the_operators() {
+fn a_kamailio_table_is_read_with_the_operators_query() {
     let database = set_up();
     let ha1 = md5_hex("alice:a.org:pw");
     database.script(&format!(
@@ -241,7 +241,7 @@ fn tls_is_off_required_or_verified_as_asked() {
     let own = database.read();
     let try_with = |more: &[&str]| {
         let args = [&["-n", "--http-ip", "127.0.0.1", "--http-port", "0"], &texts(&own)[..], more].concat();
-        // What serves is not wanted here: it is stopped at once.
+        // The command that would serve is not run to its end: it is stopped at once.
         let mut command = jitsiprovs(&[]);
         command.args(args);
         command

@@ -1,4 +1,4 @@
-//! What several servers of one database say of themselves.
+//! What several servers on one database report about themselves.
 
 use support::client::{Reply, post};
 use support::server::{ADMIN_SECRET, Server, run};
@@ -26,7 +26,7 @@ fn newest_change(file: &SqliteFile) -> i64 {
     file.connection.query_row("SELECT max(id) FROM jitsiprovs_change", [], |row| row.get(0)).expect("a line")
 }
 
-/// `jitsiprovs status` of the servers: its code and what it prints.
+/// Runs `jitsiprovs status` for the servers; returns its exit code and output.
 fn status(servers: &[&Server], more: &[&str]) -> (Option<i32>, String) {
     let urls: Vec<String> = servers.iter().map(|server| format!("http://{}", server.admin())).collect();
     let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
@@ -36,7 +36,7 @@ fn status(servers: &[&Server], more: &[&str]) -> (Option<i32>, String) {
 }
 
 #[test]
-fn answers_say_as_of_which_change_they_are_and_nodes_say_the_same() {
+fn answers_name_the_change_they_include_and_nodes_agree_about_it() {
     let file = database();
     let nodes = [node(&file, &[]), node(&file, &[])];
     let before = newest_change(&file);
@@ -50,13 +50,13 @@ fn answers_say_as_of_which_change_they_are_and_nodes_say_the_same() {
         wait_for("the change", || (snapshot(&post(node.address, &ALICE)) == Some(after)).then_some(()));
         assert_eq!(post(node.address, &ALICE).text(), "k=w\n");
     }
-    // Refusals are all alike, and say nothing of what there is.
+    // All refusals are alike, and reveal nothing about the snapshot.
     assert_eq!(snapshot(&post(nodes[0].address, &[("username", "alice@a.org"), ("password", "no")])), None);
     assert_eq!(snapshot(&post(nodes[0].address, &[])), None);
 }
 
 #[test]
-fn a_change_that_changes_nothing_counts_as_well() {
+fn a_change_that_leaves_rows_the_same_still_counts() {
     let file = database();
     let nodes = [node(&file, &[]), node(&file, &[])];
     file.execute("UPDATE jitsi_property SET property_value = property_value");
@@ -70,10 +70,10 @@ fn a_change_that_changes_nothing_counts_as_well() {
 }
 
 #[test]
-fn without_a_table_of_changes_rows_are_compared_and_answers_say_nothing() {
+fn without_a_table_of_changes_rows_are_compared_and_answers_name_no_change() {
     let (file, other) = (database(), database());
     for file in [&file, &other] {
-        // As the original's tables are: without a trigger there is no line.
+        // Like the original's tables: without triggers, no line is added to the table of changes.
         for trigger in
             ["user_insert", "user_update", "user_delete", "rule_insert", "rule_update", "rule_delete"]
         {
@@ -91,7 +91,7 @@ fn without_a_table_of_changes_rows_are_compared_and_answers_say_nothing() {
 }
 
 #[test]
-fn a_start_from_the_state_file_says_as_of_when_it_is() {
+fn after_a_start_from_the_state_file_the_age_of_the_data_is_reported() {
     let file = database();
     let state = file.folder.path().join("state");
     let options = ["--state-file", state.to_str().expect("UTF-8")];
@@ -104,7 +104,7 @@ fn a_start_from_the_state_file_says_as_of_when_it_is() {
 
     let elsewhere = file.folder.path().join("elsewhere");
     std::fs::rename(&file.path, &elsewhere).expect("renamed");
-    // How old it is counts, not how long it has been served.
+    // The age of the data counts, not how long it has been served.
     let hour_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
     std::fs::File::options()
         .write(true)
@@ -122,7 +122,7 @@ fn a_start_from_the_state_file_says_as_of_when_it_is() {
 }
 
 #[test]
-fn status_shows_who_is_behind_and_who_does_not_answer() {
+fn status_shows_nodes_that_are_behind_or_do_not_answer() {
     let file = database();
     let good = node(&file, &[]);
     let other = database();
@@ -153,7 +153,7 @@ fn status_shows_who_is_behind_and_who_does_not_answer() {
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     assert_eq!(output.status.code(), Some(1));
     assert!(text.contains("no answer") && text.contains("cannot connect"), "{text}");
-    // The public listener is no admin listener.
+    // The public listener does not serve admin requests.
     let output = run(&["status", "--max-lag", "0", &format!("http://{}", good.address)]);
     assert!(String::from_utf8_lossy(&output.stdout).contains("404 Not Found for /status"));
 }
@@ -170,7 +170,7 @@ fn status_waits_for_a_node_that_is_just_behind() {
 }
 
 #[test]
-fn what_is_no_url_of_a_node_is_refused_and_shows_no_secret() {
+fn an_invalid_node_url_is_refused_without_printing_its_secret() {
     for url in ["https://127.0.0.1:1", "http://user:secret@127.0.0.1:1", "http://127.0.0.1"] {
         let output = run(&["status", url]);
         let text = String::from_utf8_lossy(&output.stderr);

@@ -1,5 +1,5 @@
-//! What operators see: health, readiness, metrics, reloads that are asked for,
-//! and a line of log for each request.
+//! The operators' interface: health, readiness, metrics, requested reloads, and a log line for each
+//! request.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -22,7 +22,7 @@ fn get(address: SocketAddr, path: &str) -> Reply {
     exchange(address, &request("GET", path, &[], b""))
 }
 
-/// The value of a metric, labels and all.
+/// The value of the metric with this name and these labels.
 fn metric(server: &Server, name: &str) -> Option<f64> {
     let reply = get(server.admin(), "/metrics");
     assert_eq!(reply.status, 200);
@@ -32,13 +32,13 @@ fn metric(server: &Server, name: &str) -> Option<f64> {
 }
 
 #[test]
-fn health_is_told_on_both_listeners_and_the_rest_on_one() {
+fn health_is_on_both_listeners_and_the_rest_only_on_the_admin_listener() {
     let (_file, server) = server(&[]);
     for address in [server.address, server.admin()] {
         let reply = get(address, "/healthz");
         assert_eq!((reply.status, reply.text()), (200, "ok\n"));
         assert_eq!(reply.header("cache-control"), Some("no-store"));
-        // Some load balancers want no body.
+        // Some load balancers send HEAD.
         let mut connection = Connection::open(address);
         connection.send(b"HEAD /healthz HTTP/1.1\r\nhost: x\r\n\r\n");
         assert_eq!(connection.receive_head().status, 200);
@@ -55,7 +55,7 @@ fn health_is_told_on_both_listeners_and_the_rest_on_one() {
 }
 
 #[test]
-fn metrics_count_what_happened_and_name_nobody() {
+fn metrics_count_events_and_contain_no_user_names() {
     let (_file, server) = server(&[]);
     for (pairs, status) in [
         (&ALICE[..], 200),
@@ -71,7 +71,7 @@ fn metrics_count_what_happened_and_name_nobody() {
         ("jitsiprovs_requests_total{result=\"denied\"}", 2.0),
         ("jitsiprovs_requests_total{result=\"not_found\"}", 1.0),
         ("jitsiprovs_requests_total{result=\"health\"}", 1.0),
-        // Not that of the health check.
+        // The request of the health check does not count.
         ("jitsiprovs_request_duration_seconds_count", 4.0),
         ("jitsiprovs_auth_failures_total", 2.0),
         ("jitsiprovs_snapshot_version", 1.0),
@@ -102,7 +102,7 @@ fn tenants_are_counted_on_request_but_only_those_that_exist() {
     post(server.address, &ALICE);
     post(server.address, &[("username", "alice@a.org"), ("password", "wrong")]);
     post(server.address, &[("username", "x@made-up.org"), ("password", "wrong")]);
-    // However it is spelled, a tenant is one.
+    // All spellings of a tenant's name are counted as one tenant.
     for domain in ["A.org", "a.ORG", "a.org ", "a.org   "] {
         post(server.address, &[("username", "alice"), ("domain", domain), ("password", "wrong")]);
     }
@@ -115,7 +115,7 @@ fn tenants_are_counted_on_request_but_only_those_that_exist() {
 }
 
 #[test]
-fn a_reload_that_is_asked_for_says_what_it_came_to() {
+fn a_requested_reload_reports_its_outcome() {
     let (file, server) = server(&["--poll-interval", "0", "--reload-interval", "0"]);
     let reload = || {
         let reply = exchange(server.admin(), &request("POST", "/reload", &[], b""));
@@ -123,11 +123,11 @@ fn a_reload_that_is_asked_for_says_what_it_came_to() {
     };
     assert_eq!(reload(), (200, "loaded: nothing has changed\n".into()));
     file.rule(None, "default", 1, "l", "w");
-    // The file is watched too, and may have been faster.
+    // The file is watched too, so the watcher may have loaded the change first.
     let (status, said) = reload();
     assert_eq!(status, 200, "{said}");
     assert_eq!(post(server.address, &ALICE).text(), "k=v\nl=w\n");
-    // By an answer that is there as soon as the load is over, for all who ask.
+    // All clients that ask get an answer as soon as the load is over.
     std::thread::scope(|scope| {
         let askers: Vec<_> = (0..8).map(|_| scope.spawn(reload)).collect();
         for asker in askers {
@@ -135,7 +135,7 @@ fn a_reload_that_is_asked_for_says_what_it_came_to() {
         }
     });
     assert!(metric(&server, "jitsiprovs_reloads_total{cause=\"admin\",outcome=\"unchanged\"}") >= Some(1.0));
-    // Without its tables it cannot be read.
+    // Without its tables the database cannot be read.
     file.execute("ALTER TABLE user_auth RENAME TO hidden");
     let (status, said) = reload();
     assert!(status == 503 && said.starts_with("failed: "), "{status} {said}");
@@ -144,7 +144,7 @@ fn a_reload_that_is_asked_for_says_what_it_came_to() {
     assert!(get(server.admin(), "/readyz").text().contains("the database cannot be read"));
 }
 
-/// Loads that an admin asked for.
+/// The number of loads that were requested through the admin listener.
 fn asked_loads(server: &Server) -> f64 {
     let outcomes = ["unchanged", "swapped"].map(|outcome| {
         metric(server, &format!("jitsiprovs_reloads_total{{cause=\"admin\",outcome=\"{outcome}\"}}"))
@@ -153,7 +153,7 @@ fn asked_loads(server: &Server) -> f64 {
 }
 
 #[test]
-fn whoever_asks_for_reloads_all_the_time_does_not_keep_the_database_busy() {
+fn constant_requests_for_reloads_do_not_keep_the_database_busy() {
     let (_file, server) = server(&["--poll-interval", "0", "--reload-interval", "0"]);
     let begun = Instant::now();
     std::thread::scope(|scope| {
@@ -171,7 +171,7 @@ fn whoever_asks_for_reloads_all_the_time_does_not_keep_the_database_busy() {
 }
 
 #[test]
-fn a_web_page_is_not_answered() {
+fn requests_from_web_pages_are_refused() {
     let (_file, server) = server(&["--admin-host", "node1.example.org,node2", "--poll-interval", "0"]);
     let address = server.admin();
     let ask = |method: &str, path: &str, host: &str, origin: &str| {
@@ -186,7 +186,7 @@ fn a_web_page_is_not_answered() {
         [("GET", "/metrics"), ("GET", "/readyz"), ("GET", "/status"), ("POST", "/reload"), ("GET", "/x")]
     {
         let answered = if path == "/x" { 404 } else { 200 };
-        // A name of its own that leads here, and one that it only posts to.
+        // A page whose own host name leads here, and a page that only posts here.
         assert_eq!(ask(method, path, &format!("evil.org:{}", address.port()), ""), 403, "{path}");
         assert_eq!(ask(method, path, &address.to_string(), "http://evil.org"), 403, "{path}");
         assert_eq!(ask(method, path, &address.to_string(), "null"), 403, "{path}");
@@ -196,7 +196,7 @@ fn a_web_page_is_not_answered() {
         }
     }
     assert_eq!(ask("GET", "/rows?user_auth=0", "evil.org", ""), 403);
-    // What load balancers ask tells nothing, and those that name no host are no browsers.
+    // Health checks reveal nothing, and browsers always send a host.
     assert_eq!(ask("GET", "/healthz", "lb.example.org", ""), 200);
     let mut old = Connection::open(address);
     assert_eq!(old.ask(b"GET /readyz HTTP/1.0\r\n\r\n").status, 200);
@@ -204,7 +204,7 @@ fn a_web_page_is_not_answered() {
 }
 
 #[test]
-fn a_reload_that_is_held_back_is_a_conflict() {
+fn a_reload_that_is_held_back_gets_a_409() {
     let (file, server) = server(&["--poll-interval", "0", "--reload-interval", "0"]);
     for number in 0..40 {
         file.user("a.org", &format!("user{number}"), "pw");
@@ -218,7 +218,7 @@ fn a_reload_that_is_held_back_is_a_conflict() {
 }
 
 #[test]
-fn each_request_is_a_line_of_the_log_unless_it_is_not_wanted() {
+fn each_request_is_logged_unless_the_access_log_is_off() {
     let (_file, server) = server(&[]);
     post(server.address, &[ALICE[0], ALICE[1], ("x", "secret-parameter")]);
     post(server.address, &[("username", "mallory\n FAKE"), ("password", "secret-password")]);
@@ -242,9 +242,9 @@ fn each_request_is_a_line_of_the_log_unless_it_is_not_wanted() {
 }
 
 #[test]
-fn a_server_that_is_about_to_end_is_not_ready_but_answers_operators() {
+fn a_server_that_is_shutting_down_is_not_ready_but_answers_operators() {
     let (_file, server) = server(&["--drain-timeout", "60"]);
-    // A request under way keeps it from ending.
+    // A request in progress keeps the server from ending.
     let mut connection = Connection::open(server.address);
     let sent = form_request(&ALICE);
     let (first, last) = sent.split_at(sent.len() - 1);

@@ -1,4 +1,4 @@
-//! The original's database, served as it is.
+//! The original's database, served without changes.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -15,7 +15,7 @@ use support::texts;
 
 type Params = BTreeMap<&'static str, String>;
 
-/// A database of the original, with the properties that it seeds.
+/// A database of the original, with its default properties.
 fn original() -> Database<'static> {
     let database = mariadb().database();
     database.script(include_str!("fixtures/original.sql"));
@@ -34,7 +34,7 @@ fn serve(database: &Database<'_>) -> Server {
     Server::start(&texts(&args))
 }
 
-/// Every combination of what clients of a small service send.
+/// Every combination of parameters that the clients of a small service send.
 fn requests() -> Vec<Params> {
     let users = [
         ("alice", "localdomain", "pw"),
@@ -67,8 +67,7 @@ fn requests() -> Vec<Params> {
                     if !value.is_empty() {
                         params.insert(name, (*value).to_owned());
                     }
-                    // Needed by a rule of one client, as a URL of the
-                    // operator's own would send it.
+                    // A rule of one client needs it; the operator's own URL would send it.
                     params.insert("custom", "from the URL".into());
                     params.insert("build", "5.10.5550".into());
                     params
@@ -79,7 +78,7 @@ fn requests() -> Vec<Params> {
     requests
 }
 
-/// What the original answers, by its own query and Python's own templates.
+/// The original's answers, from its own query and Python's own templates.
 fn originals_answers(database: &Database<'_>, requests: &[Params]) -> Vec<Option<String>> {
     let quote = |text: &str| format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"));
     let filters = ["username", "password", "osname", "ipaddr", "hwaddr", "build", "uuid", "arch"];
@@ -89,8 +88,8 @@ fn originals_answers(database: &Database<'_>, requests: &[Params]) -> Vec<Option
         for name in filters {
             subjects.extend(params.get(name).map(|value| format!("subject = {}", quote(value))));
         }
-        // Ties are left to the id here: the original leaves them to the
-        // server's way of sorting. Bare words are usernames here.
+        // Here the id decides ties; in the original they depend on how the server sorts. Bare words
+        // are usernames here.
         script.push_str(&format!(
             "SELECT hex(property_key), hex(property_value) FROM jitsi_property WHERE ({})
              AND subject NOT IN ('pw', 'trailing') AND property_key IS NOT NULL AND property_value IS NOT NULL
@@ -129,7 +128,7 @@ fn originals_answers(database: &Database<'_>, requests: &[Params]) -> Vec<Option
 }
 
 #[test]
-fn every_request_gets_the_properties_the_original_gives_from_an_account_that_may_only_select() {
+fn every_request_gets_the_originals_properties_with_a_read_only_account() {
     let database = original();
     let server = serve(&database);
     let requests = requests();
@@ -156,7 +155,7 @@ fn every_request_gets_the_properties_the_original_gives_from_an_account_that_may
 }
 
 #[test]
-fn nothing_is_written_and_bad_rows_are_named() {
+fn the_database_is_not_changed_and_bad_rows_are_named() {
     let database = original();
     let before = database.script("CHECKSUM TABLE user_auth, jitsi_property; SHOW TABLES");
     let server = serve(&database);
@@ -181,7 +180,7 @@ fn nothing_is_written_and_bad_rows_are_named() {
 }
 
 #[test]
-fn setup_keeps_every_row_of_the_originals_database_and_brings_tenants() {
+fn setup_keeps_every_row_of_the_originals_database_and_adds_tenants() {
     let database = original();
     let rows = "SELECT * FROM user_auth ORDER BY id;
                 SELECT id, subject, spriority, ppriority, property_key, property_value FROM jitsi_property ORDER BY id";
@@ -193,7 +192,7 @@ fn setup_keeps_every_row_of_the_originals_database_and_brings_tenants() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(database.script(rows), before);
     }
-    // The original's own INSERT, which knows no domain, still works.
+    // The original's own INSERT, which sets no domain, still works.
     database.script(
         "INSERT INTO jitsi_property (subject, spriority, ppriority, property_key, property_value)
              VALUES ('default', 1, 1, 'for.all', '1');
@@ -208,9 +207,9 @@ fn setup_keeps_every_row_of_the_originals_database_and_brings_tenants() {
     assert!(others.contains("for.all=1\n") && !others.contains("for.tenant"));
 }
 
-/// Where the answer differs on purpose; docs/differences.md lists each with its reason.
+/// The answers that differ on purpose; docs/differences.md lists each difference with its reason.
 #[test]
-fn the_differences_are_those_of_the_readme() {
+fn the_differences_are_those_of_the_documentation() {
     let database = mariadb().database();
     database.script(include_str!("fixtures/original.sql"));
     database.script(
@@ -230,23 +229,23 @@ fn the_differences_are_those_of_the_readme() {
     let alice = [("username", "alice"), ("password", "pw")];
     let all = "tie=200\nos=unknown\nstray=5$\nname=<alice>\n";
     let text = |pairs: &[(&str, &str)]| ask(pairs).text().to_owned();
-    // Ties go to the lowest id; a missing parameter costs one rule, not the
-    // answer; a stray dollar is itself; users equal by case are one user.
+    // The lowest id wins a tie; a missing parameter costs one rule, not the answer; a stray dollar
+    // stands for itself; usernames that differ only in case are one user.
     assert_eq!(text(&alice), all);
-    // Nothing is left over from one request to the next.
+    // No parameter is kept from one request to the next.
     assert_eq!(ask(&[]).status, 401);
     assert_eq!(ask(&[("default", "bob"), ("null", "x"), ("username", "x@evil.org")]).status, 401);
     assert_eq!(text(&alice), all);
     // No parameter reaches another user's rules.
     assert_eq!(text(&[alice[0], alice[1], ("hwaddr", "bob")]), all);
-    // Missing credentials are refused, whoever the user is.
+    // Missing credentials are refused for every user.
     assert_eq!(ask(&[("username", "alice")]).status, 401);
     // Upper-case md5 matches.
     assert_eq!(ask(&[("username", "bob"), ("password", "pw")]).status, 200);
-    // Names and values beyond ASCII work, and come out as escapes.
+    // Names and values beyond ASCII work, and are written as escapes.
     let emile = text(&[("username", "émile"), ("password", "pä")]);
     assert!(emile.ends_with("name=<\\u00E9mile>\n\\u00E9=\\u00FC\n"), "{emile}");
-    // Two @ are no error: the last one divides.
+    // Two @ are no error: the last one separates user and domain.
     assert_eq!(ask(&[("username", "a@b@localdomain"), ("password", "pw")]).status, 401);
     // A line break in a parameter stays inside its property.
     let broken = text(&[alice[0], alice[1], ("osname", "x\ninjected=1")]);

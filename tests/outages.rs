@@ -1,5 +1,5 @@
-//! The database goes away, in every way it can: no request fails, and what was
-//! missed is served soon after it is back.
+//! Outages of the database of every kind: no request fails, and missed changes are served soon
+//! after the database is back.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -17,10 +17,10 @@ use support::{texts, wait_for};
 
 const POLLING: [&str; 4] = ["--poll-interval", "0.1", "--reload-interval", "0"];
 
-/// What was committed is there after a kill.
+/// Committed rows survive a kill.
 const DURABLE: &str = "--innodb-flush-log-at-trx-commit=1";
 
-/// Alice, and `users` more.
+/// Alice, and `users` others.
 fn set_up(server: &MariaDb, users: usize) -> Database<'_> {
     let database = server.database();
     let output = run(&[&["--setup"], &texts(&database.all())[..]].concat());
@@ -51,7 +51,7 @@ fn wait_served(server: &Server, version: u32) {
     });
 }
 
-/// Clients that ask all the time and let nothing but whole answers pass.
+/// Clients that send requests all the time, and accept only complete answers.
 struct Load {
     stop: Arc<AtomicBool>,
     asked: Arc<AtomicU64>,
@@ -98,7 +98,7 @@ impl Load {
 }
 
 #[test]
-fn killed_and_restarted_under_load_it_costs_no_request_and_is_followed_soon() {
+fn killing_and_restarting_the_database_fails_no_request_and_edits_follow_soon() {
     let mariadb = MariaDb::start(&[DURABLE.to_owned()]);
     let database = set_up(&mariadb, 1000);
     let server = Server::start(&[&texts(&database.read())[..], &POLLING].concat());
@@ -112,7 +112,7 @@ fn killed_and_restarted_under_load_it_costs_no_request_and_is_followed_soon() {
         load.go_on();
         mariadb.kill();
         wait_again("asking for changes failed");
-        // A load that is asked for now fails, and says so, and nothing else.
+        // A requested load fails now and is reported as failed, without other effects.
         server.signal("HUP");
         wait_again("reload failed");
         load.go_on();
@@ -127,13 +127,13 @@ fn killed_and_restarted_under_load_it_costs_no_request_and_is_followed_soon() {
 }
 
 #[test]
-fn killed_in_the_middle_of_a_load_it_costs_nothing_and_the_load_is_made_up_for() {
+fn killing_the_database_during_a_load_fails_no_request_and_the_load_is_repeated() {
     let mariadb = MariaDb::start(&[DURABLE.to_owned()]);
     let database = set_up(&mariadb, 20_000);
     let proxy = Proxy::to(mariadb.port);
     let server = Server::start(&[&texts(&proxy.options(&database))[..], &POLLING].concat());
     let load = Load::on(server.address);
-    // Slow results are waited for, and stop nobody.
+    // Slow results are waited for, and block no request.
     proxy.delay.store(5_000, Ordering::Relaxed);
     server.signal("HUP");
     std::thread::sleep(Duration::from_millis(300));
@@ -156,13 +156,13 @@ fn killed_in_the_middle_of_a_load_it_costs_nothing_and_the_load_is_made_up_for()
 }
 
 #[test]
-fn a_connection_that_goes_dead_is_noticed_and_another_is_made() {
+fn a_dead_database_connection_is_noticed_and_replaced() {
     let database = set_up(mariadb(), 5000);
     let proxy = Proxy::to(database.server.port);
     let server = Server::start(&[&texts(&proxy.options(&database))[..], &POLLING].concat());
     let load = Load::on(server.address);
     proxy.is_silent.store(true, Ordering::Relaxed);
-    // One load hangs with it.
+    // One load hangs with the connection.
     server.signal("HUP");
     let line = server.wait_for_log("asking for changes failed");
     assert!(line.contains("no answer"), "{line}");
@@ -175,7 +175,7 @@ fn a_connection_that_goes_dead_is_noticed_and_another_is_made() {
 }
 
 #[test]
-fn a_table_that_is_dropped_and_restored_costs_nothing() {
+fn dropping_and_restoring_a_table_fails_no_request() {
     let database = set_up(mariadb(), 100);
     let server = Server::start(&[&texts(&database.read())[..], &POLLING].concat());
     wait_served(&server, 1);
@@ -199,7 +199,7 @@ fn a_server_starts_from_its_state_file_while_the_database_is_down() {
     let own = database.read();
     let args = [&texts(&own)[..], &POLLING, &["--state-file", state.to_str().expect("UTF-8")]].concat();
     let first = Server::start(&args);
-    // The changes of polls are kept too.
+    // The state file also contains changes found by polls.
     set_version(&database, 2);
     wait_served(&first, 2);
     first.signal("TERM");
@@ -217,7 +217,7 @@ fn a_server_starts_from_its_state_file_while_the_database_is_down() {
     wait_for("the database to be read", || {
         second.log().iter().any(|line| line.contains("the database can be read again")).then_some(())
     });
-    // It is the same there, so nothing is swapped but what changes now.
+    // The database has the same rows, so only later changes cause a swap.
     second.wait_for_log("nothing has changed");
     set_version(&database, 3);
     wait_served(&second, 3);
@@ -245,12 +245,12 @@ fn a_database_that_does_not_answer_delays_a_start_with_a_state_file_by_half_a_se
 }
 
 #[test]
-fn a_state_file_that_is_damaged_or_not_ours_is_reported_and_does_no_harm() {
+fn a_damaged_or_foreign_state_file_is_reported_and_not_used() {
     let folder = tempfile::tempdir().expect("a folder");
     let state = folder.path().join("state");
     let nowhere = folder.path().join("nowhere.db");
     let start = |db: &Path| Server::on_sqlite(db, &["--state-file", state.to_str().expect("UTF-8")]);
-    // No database and nothing to start from: requests are told to come again.
+    // Without a database and a usable state file, clients are asked to try again.
     std::fs::write(&state, "jitsiprovs state 2\nand then something else").expect("written");
     let server = start(&nowhere);
     server.wait_for_log("is damaged");
@@ -259,7 +259,7 @@ fn a_state_file_that_is_damaged_or_not_ours_is_reported_and_does_no_harm() {
     assert!(reply.text().starts_with("# ") && reply.header("www-authenticate").is_none());
     drop(server);
 
-    // What is not ours is never overwritten.
+    // A file that is not a state file of ours is never overwritten.
     let file = SqliteFile::empty();
     file.user("a.org", "alice", "pw").rule(None, "default", 1, "v", "1").rule(None, "default", 1, "w", "1");
     std::fs::write(&state, "precious").expect("written");
@@ -270,7 +270,7 @@ fn a_state_file_that_is_damaged_or_not_ours_is_reported_and_does_no_harm() {
     assert!(server.wait().success());
     assert_eq!(std::fs::read_to_string(&state).expect("readable"), "precious");
 
-    // The file of another database is not served.
+    // The state file of another database is not served.
     std::fs::remove_file(&state).expect("removed");
     let server = start(&file.path);
     wait_served(&server, 1);
@@ -285,7 +285,7 @@ fn status_of(address: SocketAddr, username: &str) -> u16 {
     post(address, &[("username", username), ("password", "pw")]).status
 }
 
-/// The database of a file, out of the way and back.
+/// Moves the database of a file away, or back.
 fn move_database(file: &SqliteFile, from: &str, to: &str) {
     for ending in ["", "-wal", "-shm"] {
         let at = |name: &str| file.folder.path().join(format!("{name}{ending}"));
@@ -296,7 +296,7 @@ fn move_database(file: &SqliteFile, from: &str, to: &str) {
 }
 
 #[test]
-fn whatever_is_in_place_of_the_state_file_a_server_starts_without_the_database() {
+fn without_the_database_a_server_starts_with_any_content_of_the_state_file() {
     let file = SqliteFile::empty();
     file.user("a.org", "alice", "pw");
     let state = file.folder.path().join("state");
@@ -316,7 +316,7 @@ fn whatever_is_in_place_of_the_state_file_a_server_starts_without_the_database()
         assert!(reported <= 1, "{:#?}", server.log());
         server.signal("TERM");
         assert!(server.wait().success());
-        // What is ours is written again; what is not is left alone.
+        // A state file of ours is written again; any other file is left alone.
         let is_ours = magic.as_bytes().starts_with(&content);
         let now = std::fs::read(&state).expect("readable");
         assert_eq!(now.starts_with(magic.as_bytes()), is_ours, "{content:?}");
@@ -325,7 +325,7 @@ fn whatever_is_in_place_of_the_state_file_a_server_starts_without_the_database()
 }
 
 #[test]
-fn users_behind_a_damaged_place_of_the_state_file_are_not_refused() {
+fn users_after_the_damage_in_a_state_file_are_not_refused() {
     let file = SqliteFile::empty();
     file.user("a.org", "alice", "pw");
     let state = file.folder.path().join("state");
@@ -362,9 +362,9 @@ fn users_behind_a_damaged_place_of_the_state_file_are_not_refused() {
     damaged(&|bytes| bytes.extend([0; 512]), 503);
 }
 
-/// `ulimit -f` makes writing fail as a full disk does, in whole blocks.
+/// `ulimit -f` makes writes fail like a full disk, in whole blocks.
 #[test]
-fn a_disk_that_is_full_is_reported_and_costs_nothing_but_the_state_file() {
+fn a_full_disk_is_reported_and_affects_only_the_state_file() {
     let folder = tempfile::tempdir().expect("a folder");
     let state = folder.path().join("state");
     let database = set_up(mariadb(), 5000);

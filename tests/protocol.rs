@@ -1,5 +1,5 @@
-//! The protocol as seen from a socket: what is understood, what is refused,
-//! and in which words.
+//! The protocol as seen from a socket: which requests are understood, which are refused, and with
+//! which text.
 
 use support::client::{Connection, exchange, form_request, post, request};
 use support::server::Server;
@@ -10,7 +10,7 @@ const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded")
 const JSON: (&str, &str) = ("content-type", "application/json; charset=utf-8");
 const ALICE: [(&str, &str); 2] = [("username", "alice@a.org"), ("password", "pw")];
 
-/// One user, and a rule that shows what arrived as `osname`.
+/// A server with one user, and a rule that shows the `osname` that arrived.
 fn server() -> (SqliteFile, Server) {
     let file = SqliteFile::empty();
     file.user("a.org", "alice", "pw").rule(None, "default", 1, "os", "[${osname:-none}]");
@@ -19,7 +19,7 @@ fn server() -> (SqliteFile, Server) {
 }
 
 #[test]
-fn an_answer_is_plain_text_that_nothing_stores_or_compresses() {
+fn an_answer_is_plain_text_without_caching_or_compression() {
     let (_file, server) = server();
     let encodings = [FORM, ("accept-encoding", "gzip, br")];
     let body = b"username=alice@a.org&password=pw&osname=Linux";
@@ -60,7 +60,7 @@ fn get_post_and_json_are_understood_alike_with_and_without_the_slash() {
 }
 
 #[test]
-fn each_refusal_is_one_comment_line_and_shows_nothing_that_was_sent() {
+fn each_refusal_is_one_comment_line_without_any_input_of_the_client() {
     let (_file, server) = server();
     let many = vec!["secret=secret"; 65].join("&");
     let large = format!("secret={}", "s".repeat(16 * 1024));
@@ -88,7 +88,7 @@ fn each_refusal_is_one_comment_line_and_shows_nothing_that_was_sent() {
 }
 
 #[test]
-fn a_head_that_cannot_be_read_is_refused_in_words_too() {
+fn an_unreadable_head_is_refused_with_a_text_too() {
     let (_file, server) = server();
     let long = format!("GET /jitsiprovs/?x={} HTTP/1.1\r\n\r\n", "x".repeat(100_000));
     let many = format!("GET /jitsiprovs/ HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(150));
@@ -109,7 +109,7 @@ fn a_head_that_cannot_be_read_is_refused_in_words_too() {
 }
 
 #[test]
-fn a_line_break_too_many_does_not_begin_a_request() {
+fn an_extra_line_break_after_a_request_is_ignored() {
     let (_file, server) = server();
     let mut connection = Connection::open(server.address);
     connection.send(&[&form_request(&ALICE)[..], b"\r\n"].concat());
@@ -173,7 +173,7 @@ fn unknown_user_wrong_password_and_no_password_are_refused_alike() {
 }
 
 #[test]
-fn basic_credentials_are_asked_for_and_taken_where_no_username_is_sent() {
+fn basic_credentials_are_requested_and_accepted_if_no_username_is_sent() {
     let (_file, server) = server();
     let challenge = Some("Basic realm=\"jitsiprovs\", charset=\"UTF-8\"");
     // alice@a.org:pw, and alice@a.org:no
@@ -194,7 +194,7 @@ fn basic_credentials_are_asked_for_and_taken_where_no_username_is_sent() {
 }
 
 #[test]
-fn a_connection_carries_many_requests_and_forgets_each() {
+fn a_connection_carries_many_requests_and_keeps_nothing_between_them() {
     let (_file, server) = server();
     let mut connection = Connection::open(server.address);
     for (pairs, status) in [
@@ -233,7 +233,7 @@ fn a_head_or_body_that_trickles_in_is_a_408_and_the_connection_closes() {
         whole.truncate(whole.len() - 3);
         whole
     }];
-    // Both wait for the same ten seconds.
+    // Both have the same limit of ten seconds.
     let threads = slow.map(|part| {
         let address = server.address;
         std::thread::spawn(move || {
@@ -252,13 +252,13 @@ fn a_head_or_body_that_trickles_in_is_a_408_and_the_connection_closes() {
         assert!(reply.text().starts_with("# ") && closed);
         assert_eq!(reply.header("connection"), Some("close"));
     }
-    // The client's own connection, idle for as long, is still there.
+    // The client's own connection, which was idle for as long, is still open.
     idle.send(&form_request(&ALICE));
     assert_eq!(idle.receive().expect("an answer").status, 200);
 }
 
 #[test]
-fn aliases_and_the_default_domain_are_the_operators_to_choose() {
+fn aliases_and_the_default_domain_can_be_configured() {
     let file = SqliteFile::empty();
     file.user("home", "alice", "pw").rule(None, "default", 1, "hw", "${hwaddr:-none} ${mac:-none}");
     let server = Server::on_sqlite(&file.path, &["--default-domain", "home", "--param-alias", "mac=hwaddr"]);
@@ -267,7 +267,7 @@ fn aliases_and_the_default_domain_are_the_operators_to_choose() {
 }
 
 #[test]
-fn without_throttling_every_wrong_password_is_still_in_the_log_for_others_to_count() {
+fn without_throttling_every_wrong_password_is_still_logged() {
     let file = SqliteFile::empty();
     file.user("a.org", "alice", "pw");
     let server = Server::on_sqlite(&file.path, &["--auth-fail-limit", "0"]);

@@ -13,7 +13,7 @@ fn get(server: &Server, username: &str, more: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn users_are_kept_apart_from_each_other_and_from_other_tenants() {
+fn users_do_not_get_properties_of_other_users_or_tenants() {
     let file = SqliteFile::empty();
     file.user("a.org", "alice", "pw").user("a.org", "bob", "pw").user("b.org", "alice", "pw");
     file.rule(Some("a.org"), "bob", 1, "bobs", "1")
@@ -31,7 +31,7 @@ fn users_are_kept_apart_from_each_other_and_from_other_tenants() {
 }
 
 #[test]
-fn texts_that_hurt_come_out_of_java_exactly_over_the_wire() {
+fn difficult_texts_are_read_exactly_by_java_over_the_wire() {
     let hurting = [
         "a\nb=c",
         "\\",
@@ -78,8 +78,8 @@ fn the_default_properties_are_served_after_setup() {
 }
 
 #[test]
-fn every_stored_format_signs_in_over_the_wire_and_slow_ones_again() {
-    // Of the password `pw`, made with htpasswd and mkpasswd.
+fn every_password_format_signs_in_over_the_wire_and_slow_ones_repeatedly() {
+    // Hashes of the password `pw`, made with htpasswd and mkpasswd.
     let bcrypt = "$2y$04$ePxY/R.XNg4puUJsZNgmIOLHUrFSFlNZj.jrFWTX8keDpRqHYPCQK";
     let sha512 = "$6$rounds=1000$4rtBg6xnmgJ4Hk6K$HGpme3MEe3khedbEq/VagRgENW1VCR4G90OhjK9zyp8FgkCtfwVx0XZ8jTkojwEhcI2YNmzqVfrmBeQ2ry1my1";
     let file = SqliteFile::empty();
@@ -101,7 +101,7 @@ fn every_stored_format_signs_in_over_the_wire_and_slow_ones_again() {
 }
 
 #[test]
-fn sighup_brings_the_edited_database_and_a_failed_reload_keeps_what_there_is() {
+fn sighup_loads_the_edited_database_and_a_failed_reload_keeps_the_old_snapshot() {
     let file = SqliteFile::empty();
     file.user("a.org", "alice", "pw").rule(None, "default", 1, "version", "1");
     let server = Server::on_sqlite(&file.path, &[]);
@@ -151,7 +151,7 @@ fn bad_rows_are_named_in_the_log_up_to_twenty_and_the_rest_is_served() {
 }
 
 #[test]
-fn a_rule_without_its_parameter_is_told_at_debug_with_its_id() {
+fn a_rule_whose_parameter_is_missing_is_logged_at_debug_with_its_id() {
     let file = SqliteFile::empty();
     file.user("a.org", "alice", "pw")
         .rule(None, "default", 1, "os", "${osname}")
@@ -163,7 +163,7 @@ fn a_rule_without_its_parameter_is_told_at_debug_with_its_id() {
 }
 
 #[test]
-fn the_log_speaks_json_to_machines() {
+fn the_log_can_be_written_as_json() {
     let file = SqliteFile::empty();
     let server = Server::on_sqlite(&file.path, &["--log-format", "json"]);
     for line in server.log() {
@@ -182,7 +182,7 @@ fn options_come_from_the_environment_too_and_arguments_win() {
         .env("JITSIPROVS_HTTP_PORT", "1")
         .env("JITSIPROVS_FOREGROUND", "1")
         .env("JITSIPROVS_SETUP", "0")
-        // Empty, as in files of service managers: not given.
+        // An empty value, as in files of service managers, means that the option is not given.
         .env("JITSIPROVS_DB_PWD", "")
         .env("JITSIPROVS_PARAM_ALIAS", "")
         .env("JITSIPROVS_DB_PATH", &file.path)
@@ -192,7 +192,7 @@ fn options_come_from_the_environment_too_and_arguments_win() {
 }
 
 #[test]
-fn sigterm_finishes_what_is_under_way_and_ends_with_success() {
+fn sigterm_finishes_the_requests_in_progress_and_exits_with_0() {
     let file = SqliteFile::empty();
     file.user("a.org", "alice", "pw").rule(None, "default", 1, "in", "1");
     let server = Server::on_sqlite(&file.path, &[]);
@@ -213,13 +213,13 @@ fn sigterm_finishes_what_is_under_way_and_ends_with_success() {
 }
 
 #[test]
-fn who_had_connected_when_the_end_came_is_answered() {
+fn clients_that_connected_before_sigterm_are_answered() {
     let file = SqliteFile::empty();
     file.user("a.org", "alice", "pw").rule(None, "default", 1, "in", "1");
     let server = Server::on_sqlite(&file.path, &[]);
     let whole = form_request(&[("username", "alice@a.org"), ("password", "pw")]);
     let mut accepted = Connection::open(server.address);
-    // These are connected as far as the system goes, and not accepted.
+    // The kernel has completed these connections, but the server has not accepted them.
     server.signal("STOP");
     let mut queued: Vec<Connection> = (0..100).map(|_| Connection::open(server.address)).collect();
     queued.iter_mut().for_each(|connection| connection.send(&whole));
@@ -228,7 +228,7 @@ fn who_had_connected_when_the_end_came_is_answered() {
     for connection in &mut queued {
         assert_eq!(connection.receive().expect("an answer").text(), "in=1\n");
     }
-    // Whose request comes right after, too.
+    // The same holds for a request that arrives right afterwards.
     accepted.send(&whole);
     assert_eq!(accepted.receive().expect("an answer").text(), "in=1\n");
     assert!(server.wait().success());
@@ -279,7 +279,7 @@ fn edits_leave_a_line_in_the_change_table() {
 }
 
 #[test]
-fn the_operators_own_tables_are_read_with_queries() {
+fn the_operators_own_tables_are_read_with_their_queries() {
     let file = SqliteFile::empty();
     file.execute(&format!(
         "CREATE TABLE subscriber (username, domain, ha1); CREATE TABLE rule (who, k, v);

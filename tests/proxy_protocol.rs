@@ -1,6 +1,5 @@
-//! Proxies that hand on bytes say whose they are in a PROXY header; only those
-//! that are trusted are listened to. Every address of 127.0.0.0/8 is ours to
-//! call from: 127.0.0.1 is the proxy here.
+//! Proxies that pass bytes through name the client in a PROXY header; the server believes only
+//! trusted ones. A test may connect from every address in 127.0.0.0/8: 127.0.0.1 is the proxy here.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -30,7 +29,7 @@ fn server(args: &[&str]) -> (SqliteFile, Server) {
     (file, server)
 }
 
-/// A server as [`server`], with TLS.
+/// The same as [`server`], but with TLS.
 fn tls_server(args: &[&str]) -> (SqliteFile, TempDir, Server) {
     let folder = tempfile::tempdir().expect("a folder");
     let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
@@ -42,7 +41,7 @@ fn tls_server(args: &[&str]) -> (SqliteFile, TempDir, Server) {
     (file, folder, server)
 }
 
-/// Calls from 127.0.0.`last`, beginning with `header`.
+/// Connects from 127.0.0.`last`, and sends `header` first.
 fn caller(server: &Server, last: u8, header: &[u8]) -> Connection {
     let mut connection = Connection::open_from(Ipv4Addr::new(127, 0, 0, last), server.address);
     connection.send(header);
@@ -68,7 +67,7 @@ fn v2_of(source: &str, tlvs: &[u8]) -> Vec<u8> {
     }
 }
 
-/// One of each kind, and whom it names.
+/// A header of each kind, and the client that it names.
 fn headers() -> Vec<(Vec<u8>, &'static str)> {
     let tlvs = [&[0x02, 0, 9][..], b"localhost", &[0x04, 0x0b, 0xb8], &[0; 3000]].concat();
     vec![
@@ -86,7 +85,7 @@ fn assert_signs_in(connection: &mut Connection) {
     assert_eq!((reply.status, reply.text()), (200, "k=v\n"));
 }
 
-/// Whose requests the log has, once there are `count`.
+/// The clients of all requests in the log, once there are `count`.
 fn clients(server: &Server, count: usize) -> Vec<String> {
     wait_for("the requests in the log", || {
         let log = server.log();
@@ -103,24 +102,24 @@ fn metric(server: &Server, name: &str) -> u64 {
     value.expect(name).parse().expect("a number")
 }
 
-/// How many headers were taken, and how many refused.
+/// How many headers were accepted, and how many refused.
 fn counted(server: &Server) -> (u64, u64) {
     let of = |outcome| metric(server, &format!("jitsiprovs_proxy_headers_total{{outcome={outcome:?}}}"));
     (of("ok"), of("failed"))
 }
 
 #[test]
-fn a_header_says_whose_all_requests_of_the_connection_are() {
+fn a_header_names_the_client_of_all_requests_on_the_connection() {
     let (_file, server) = server(&[]);
     let mut expected = Vec::new();
     for (header, source) in headers() {
         let mut connection = caller(&server, 1, &header);
         assert_signs_in(&mut connection);
         assert_signs_in(&mut connection);
-        // Once a connection: now it would be a request.
+        // A connection has one header: a second one is read as a request.
         assert_eq!(connection.ask(&v1("203.0.113.66")).status, 400);
         assert!(connection.is_closed());
-        // With the request in one go.
+        // The same with header and request in one piece.
         assert_signs_in_at_once(&server, &header);
         expected.extend([source; 3]);
     }
@@ -148,7 +147,7 @@ fn a_header_may_come_in_pieces() {
                 let last = header.len() - 1;
                 for cut in [1, 5, 12, 15, last.min(30), last, last + 2, all.len()] {
                     connection.send(&all[from..cut]);
-                    // Nothing depends on it, but without it there are no pieces.
+                    // Without the pause, the pieces would arrive as one; the result is the same.
                     sleep(Duration::from_millis(30));
                     from = cut;
                 }
@@ -162,7 +161,7 @@ fn a_header_may_come_in_pieces() {
 }
 
 #[test]
-fn where_the_proxy_speaks_for_itself_its_own_address_counts() {
+fn a_header_without_a_client_address_means_the_proxy_itself() {
     let (_file, server) = server(&[]);
     let without = [
         b"PROXY UNKNOWN\r\n".to_vec(),
@@ -171,7 +170,7 @@ fn where_the_proxy_speaks_for_itself_its_own_address_counts() {
         v2(0x20, 0x11, &[9; 12]),
         v2(0x21, 0x00, &[9; 20]),
         v2(0x21, 0x31, &[9; 216]),
-        // Nor is one needed.
+        // No header is needed, either.
         Vec::new(),
     ];
     for header in &without {
@@ -182,9 +181,9 @@ fn where_the_proxy_speaks_for_itself_its_own_address_counts() {
 }
 
 #[test]
-fn a_header_that_cannot_be_read_ends_the_connection_and_nothing_else() {
+fn an_unreadable_header_closes_only_its_own_connection() {
     let (_file, server) = server(&["--header-timeout", "1"]);
-    // Before its first byte a connection has the time that it has without TLS.
+    // Before its first byte, a connection has the same time limit as without TLS.
     let mut early = caller(&server, 1, b"");
     let long = [b"PROXY UNKNOWN ".as_slice(), &[b'x'; 200]].concat();
     let refused = [
@@ -200,7 +199,7 @@ fn a_header_that_cannot_be_read_ends_the_connection_and_nothing_else() {
         (b"P".to_vec(), "took too long"),
         (v1(V4)[..20].to_vec(), "took too long"),
         (v2_of(V4, &[])[..27].to_vec(), "took too long"),
-        // All of it but the last of what is skipped.
+        // Complete except for the end of the part that is skipped.
         (v2_of(V4, &[9; 1000])[..1000].to_vec(), "took too long"),
     ];
     for (number, (header, why)) in refused.iter().enumerate() {
@@ -212,7 +211,7 @@ fn a_header_that_cannot_be_read_ends_the_connection_and_nothing_else() {
         assert!(refusal.contains(" DEBUG ") && refusal.contains(why), "{refusal}");
         assert_eq!(counted(&server), (0, number as u64 + 1));
     }
-    // One that breaks off is not waited for.
+    // The server does not wait for the rest of a header when the client has closed.
     let known = server.log().len();
     let mut half = TcpStream::connect(server.address).expect("connects");
     half.write_all(&v1(V4)[..20]).expect("sends");
@@ -226,7 +225,7 @@ fn a_header_that_cannot_be_read_ends_the_connection_and_nothing_else() {
 }
 
 #[test]
-fn from_anybody_else_a_header_is_no_request() {
+fn a_header_from_an_untrusted_address_is_refused_as_a_bad_request() {
     let (_file, server) = server(&[]);
     let kinds = headers();
     for (header, _) in &kinds {
@@ -244,7 +243,7 @@ fn from_anybody_else_a_header_is_no_request() {
         socket.write_all(header).expect("sends");
         let mut answer = Vec::new();
         let _ = socket.read_to_end(&mut answer);
-        // An alert at most.
+        // At most a TLS alert.
         assert!(answer.len() < 16 && !answer.starts_with(b"HTTP"), "{answer:?}");
     }
     wait_for("the handshakes to fail", || {
@@ -255,7 +254,7 @@ fn from_anybody_else_a_header_is_no_request() {
 }
 
 #[test]
-fn the_client_in_the_header_is_held_up_and_not_the_proxy() {
+fn the_client_in_the_header_is_throttled_and_not_the_proxy() {
     let (_file, server) = server(&["--auth-fail-window", "3600"]);
     let wrong = |number: usize| form_request(&[ALICE[0], ("password", &format!("wrong {number}"))]);
     for number in 0..10 {
@@ -268,7 +267,7 @@ fn the_client_in_the_header_is_held_up_and_not_the_proxy() {
     for header in [v1("203.0.113.6"), v2_of(V6, &[]), v2(0x20, 0x00, &[]), Vec::new()] {
         assert_signs_in(&mut caller(&server, 1, &header));
     }
-    // The lines of failures come before those of their requests.
+    // The lines of failures come before the lines of their requests.
     assert_eq!(clients(&server, 17).len(), 17);
     let mut failures = server.log();
     failures.retain(|line| line.contains("WARN authentication failed "));
@@ -277,7 +276,7 @@ fn the_client_in_the_header_is_held_up_and_not_the_proxy() {
 }
 
 #[test]
-fn forwarded_headers_are_believed_only_if_the_address_in_the_header_is_a_trusted_proxys() {
+fn forwarded_headers_are_believed_only_if_the_proxy_header_names_a_trusted_proxy() {
     let (_file, server) = server(&[]);
     let form = ("content-type", "application/x-www-form-urlencoded");
     let sent = [form, ("x-forwarded-for", "198.51.100.7, 10.0.0.2"), ("x-request-id", "given")];
@@ -307,7 +306,7 @@ fn through(last: u8, address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// A proxy of one connection, which begins with `header`.
+/// A proxy for one connection, which begins with `header`.
 fn proxy(behind: SocketAddr, header: Vec<u8>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -350,7 +349,7 @@ fn with_tls_the_header_comes_before_the_handshake() {
 }
 
 #[test]
-fn at_the_end_nobody_is_waited_for_who_has_sent_nothing() {
+fn shutdown_does_not_wait_for_connections_that_have_sent_no_request() {
     let long = ["--header-timeout", "3600", "--idle-timeout", "3600", "--drain-timeout", "3600"];
     let held = |server: &Server| {
         let header = v1(V4);
@@ -378,7 +377,7 @@ fn at_the_end_nobody_is_waited_for_who_has_sent_nothing() {
 }
 
 #[test]
-fn behind_nginx_that_hands_on_bytes_each_client_is_known_by_its_own_address() {
+fn behind_nginx_with_the_proxy_protocol_each_client_has_its_own_address() {
     let (_file, server) = server(&["--auth-fail-window", "3600"]);
     let nginx = Nginx::start_stream(server.address);
     let from = |last| Connection::open_from(Ipv4Addr::new(127, 0, 0, last), nginx.address);

@@ -1,5 +1,4 @@
-//! What is edited is served, whatever way it was edited in, and nothing that
-//! was committed is missed.
+//! All edits are served, no matter how they were made, and no committed change is missed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,7 +12,7 @@ use support::server::{Server, run};
 use support::sqlite::SqliteFile;
 use support::{md5_hex, source_of, texts, wait_for};
 
-/// Polls often, and never loads everything by itself.
+/// Polls often, and never loads everything without a request.
 const POLLING: [&str; 4] = ["--poll-interval", "0.1", "--reload-interval", "0"];
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -50,7 +49,7 @@ fn wait_served(server: &Server, expected: &str) {
 }
 
 #[test]
-fn an_edit_is_noticed_by_a_poll_and_only_what_changed_is_read() {
+fn a_poll_notices_an_edit_and_reads_only_the_changed_rows() {
     let database = set_up();
     let server = serve(&database, &POLLING);
     wait_served(&server, "v=1\nw=1\n");
@@ -67,12 +66,12 @@ fn an_edit_is_noticed_by_a_poll_and_only_what_changed_is_read() {
     assert!(get(&server, "bob@a.org").starts_with('#'));
 }
 
-/// A poll for `id > last seen` fails here. The first transaction is given its
-/// change id before the second, but commits after it: when it does, its id is
-/// below the highest one seen, and `id > last` never returns it. (Tried: with
-/// `Cursor::ask` reduced to its last range, this test waits in vain.)
+/// A poll for `id > last seen` fails here. The first transaction gets its change id before the
+/// second, but commits after it. When it commits, its id is below the highest one seen, so `id >
+/// last` never returns it. (Tried: with `Cursor::ask` reduced to its last range, this test waits in
+/// vain.)
 #[test]
-fn a_transaction_that_commits_late_is_noticed_though_its_change_id_is_low() {
+fn a_transaction_that_commits_late_is_noticed_despite_its_low_change_id() {
     let database = set_up();
     let server = serve(&database, &POLLING);
     let (mut late, mut early) = (Session::open(&database), Session::open(&database));
@@ -80,13 +79,13 @@ fn a_transaction_that_commits_late_is_noticed_though_its_change_id_is_low() {
     early.execute("START TRANSACTION; UPDATE jitsi_property SET property_value = 'early' WHERE id = 2");
     early.execute("COMMIT");
     wait_served(&server, "v=1\nw=early\n");
-    // The poll has gone on several times since.
+    // Several polls have run since.
     std::thread::sleep(Duration::from_millis(500));
     late.execute("COMMIT");
     wait_served(&server, "v=late\nw=early\n");
     assert!(server.log().iter().all(|line| !line.contains("cause=\"timer\"")));
 
-    // The same when the load came between.
+    // The same with a load in between.
     late.execute("START TRANSACTION; UPDATE jitsi_property SET property_value = 'later' WHERE id = 1");
     early.execute("UPDATE jitsi_property SET property_value = 'between' WHERE id = 2");
     server.signal("HUP");
@@ -99,7 +98,7 @@ fn a_transaction_that_commits_late_is_noticed_though_its_change_id_is_low() {
 }
 
 #[test]
-fn a_rolled_back_transaction_changes_nothing_and_stops_nothing() {
+fn a_rolled_back_transaction_changes_nothing_and_does_not_stop_polls() {
     let database = set_up();
     let server = serve(&database, &POLLING);
     let mut session = Session::open(&database);
@@ -114,7 +113,7 @@ fn a_rolled_back_transaction_changes_nothing_and_stops_nothing() {
 }
 
 #[test]
-fn a_server_that_begins_a_transaction_with_any_statement_is_polled_all_the_same() {
+fn polls_work_on_a_database_server_without_autocommit() {
     let mariadb = MariaDb::start(&["--autocommit=0".into()]);
     let database = mariadb.database();
     let output = run(&[&["--setup"], &texts(&database.all())[..]].concat());
@@ -145,7 +144,7 @@ fn a_transaction_of_very_many_rows_is_served_as_a_whole() {
 }
 
 #[test]
-fn truncate_fires_no_trigger_and_is_caught_by_the_timer_which_says_so() {
+fn truncate_fires_no_trigger_but_the_timer_notices_and_logs_it() {
     let database = set_up();
     let server = serve(&database, &["--poll-interval", "0.1", "--reload-interval", "0.5"]);
     wait_served(&server, "v=1\nw=1\n");
@@ -156,7 +155,7 @@ fn truncate_fires_no_trigger_and_is_caught_by_the_timer_which_says_so() {
 }
 
 #[test]
-fn dropped_triggers_are_noticed_by_the_timer_and_made_again_by_setup() {
+fn dropped_triggers_are_noticed_by_the_timer_and_created_again_by_setup() {
     let database = set_up();
     database.script("DROP TRIGGER jitsiprovs_rule_update; DROP TRIGGER jitsiprovs_user_insert");
     let server = serve(&database, &["--poll-interval", "0.1", "--reload-interval", "0.5"]);
@@ -172,7 +171,7 @@ fn dropped_triggers_are_noticed_by_the_timer_and_made_again_by_setup() {
 }
 
 #[test]
-fn a_restored_backup_is_noticed_though_its_change_ids_go_backwards() {
+fn a_restored_backup_is_noticed_although_its_change_ids_go_back() {
     let database = set_up();
     database.script("CREATE TABLE backup SELECT * FROM jitsiprovs_change");
     let server = serve(&database, &POLLING);
@@ -180,7 +179,7 @@ fn a_restored_backup_is_noticed_though_its_change_ids_go_backwards() {
         database.script(&format!("UPDATE jitsi_property SET property_value = '{value}' WHERE id = 1"));
     }
     wait_served(&server, "v=4\nw=1\n");
-    // As mysqldump restores: the tables as they were, no trigger in between.
+    // A restore with mysqldump: the tables as they were, without running triggers.
     database.script(
         "DROP TRIGGER jitsiprovs_rule_update;
          UPDATE jitsi_property SET property_value = '1' WHERE id = 1;
@@ -203,7 +202,7 @@ fn a_node_that_missed_a_prune_loads_everything() {
     );
     let before: usize = count(&database);
     let pruned = runtime.block_on(source.prune()).expect("it may");
-    // The newest stays, and so does whatever is of today.
+    // The newest change stays, and so do the changes of today.
     assert_eq!(pruned as usize, before - 1);
     assert_eq!(count(&database), 1);
     let found = runtime.block_on(source.changes(Some(&cursor))).expect("an answer");
@@ -218,7 +217,7 @@ fn count(database: &Database<'_>) -> usize {
     database.script("SELECT count(*) FROM jitsiprovs_change").trim().parse().expect("a number")
 }
 
-/// Everything, as a fresh server would see it.
+/// Loads all rows, as a server does that has just started.
 async fn load(source: &dyn Source) -> (std::sync::Arc<Snapshot>, Option<Cursor>) {
     let (sender, mut batches) = tokio::sync::mpsc::channel(8);
     let (loaded, rows) = tokio::join!(source.load(Which::All, sender, true), async {
@@ -231,10 +230,10 @@ async fn load(source: &dyn Source) -> (std::sync::Arc<Snapshot>, Option<Cursor>)
     (Writer::build(Conventions::default(), rows).0, loaded.expect("readable"))
 }
 
-/// Thousands of edits by several connections at once, half of them in
-/// transactions that take their time or are rolled back, while polls follow.
+/// Makes thousands of edits on several connections at once while a node polls. Half of the edits
+/// are in transactions that take long or are rolled back.
 #[test]
-fn after_any_edits_polls_have_come_to_what_a_full_load_gives() {
+fn after_random_edits_polls_give_the_same_rows_as_a_full_load() {
     let database = set_up();
     let source = source_of(&database.read());
     let runtime = runtime();
@@ -334,13 +333,13 @@ fn a_large_loss_is_held_back_until_it_is_confirmed() {
     let line = server.wait_for_log("confirming the loss");
     assert!(line.contains("users=1 ") && line.contains("removed=50"), "{line}");
     assert!(get(&server, "user120@a.org").starts_with('#'));
-    // And polls go on from there.
+    // Polls continue from there.
     database.script("UPDATE jitsi_property SET property_value = '2' WHERE id = 1");
     wait_served(&server, "v=2\nw=1\n");
 }
 
 #[test]
-fn a_loss_that_is_mended_needs_no_confirmation_and_one_that_is_allowed_neither() {
+fn a_loss_that_is_fixed_or_allowed_needs_no_confirmation() {
     let database = set_up();
     let values: Vec<String> =
         (100..150).map(|id| format!("({id}, 'user{id}', 'a.org', md5('pw'))")).collect();
@@ -358,7 +357,7 @@ fn a_loss_that_is_mended_needs_no_confirmation_and_one_that_is_allowed_neither()
 }
 
 #[test]
-fn without_a_table_of_changes_the_timer_sees_edits_and_a_line_says_how_to_get_more() {
+fn without_a_table_of_changes_the_timer_notices_edits_and_the_log_advises_setup() {
     let database = set_up();
     database.script("DROP TABLE jitsiprovs_change; DROP TRIGGER jitsiprovs_rule_update");
     let server = serve(&database, &["--poll-interval", "0.1", "--reload-interval", "0.3"]);
@@ -391,7 +390,7 @@ fn a_write_to_the_sqlite_file_is_noticed_without_any_poll() {
         file.execute(&format!("UPDATE jitsi_property SET property_value = '{value}'"));
         wait_served(&server, &format!("v={value}\n"));
     }
-    // Without our triggers too: then everything is read again.
+    // Without our triggers, everything is read again.
     file.execute("DROP TABLE jitsiprovs_change; DROP TRIGGER jitsiprovs_rule_update");
     let other = Server::on_sqlite(&file.path, &never);
     file.execute("UPDATE jitsi_property SET property_value = '5'");
@@ -399,10 +398,10 @@ fn a_write_to_the_sqlite_file_is_noticed_without_any_poll() {
 }
 
 #[test]
-fn reading_a_sqlite_file_that_nobody_else_has_open_is_no_change_of_it() {
+fn reading_a_sqlite_file_that_only_the_server_has_open_does_not_count_as_a_change() {
     let file = SqliteFile::empty();
     file.user("a.org", "alice", "pw").rule(None, "default", 1, "v", "1");
-    // Without a table of changes every change of the file is a load.
+    // Without a table of changes, every change of the file causes a load.
     file.execute("DROP TABLE jitsiprovs_change; DROP TRIGGER jitsiprovs_rule_update");
     let SqliteFile { folder, path, connection } = file;
     connection.close().expect("closes");
@@ -429,7 +428,7 @@ fn a_sqlite_file_that_is_replaced_by_another_is_noticed() {
     wait_served(&server, "v=2\n");
     let SqliteFile { folder, path, connection } = other;
     connection.close().expect("closes");
-    // Whoever wrote to the old file has closed it, too.
+    // The program that wrote to the old file has closed it, too.
     let SqliteFile { folder: old_folder, path: old_path, connection } = file;
     connection.close().expect("closes");
     wait_for("the log of the old file to go", || (!old_path.with_extension("db-wal").exists()).then_some(()));
@@ -443,9 +442,9 @@ fn a_sqlite_file_that_is_replaced_by_another_is_noticed() {
 }
 
 #[test]
-fn a_sqlite_file_that_a_writer_has_locked_stops_no_request() {
+fn a_sqlite_file_locked_by_a_writer_blocks_no_request() {
     let file = SqliteFile::empty();
-    // Without a write-ahead log, a writer keeps readers out.
+    // Without a write-ahead log, a writer blocks readers.
     file.execute("PRAGMA journal_mode = DELETE");
     file.user("a.org", "alice", "pw").rule(None, "default", 1, "v", "1");
     let server = Server::on_sqlite(&file.path, &["--poll-interval", "0.1"]);
@@ -461,7 +460,7 @@ fn a_sqlite_file_that_a_writer_has_locked_stops_no_request() {
 }
 
 #[test]
-fn a_sqlite_source_tells_changes_row_by_row() {
+fn a_sqlite_source_reports_changes_row_by_row() {
     let file = SqliteFile::empty();
     file.user("a.org", "alice", "pw").rule(None, "default", 1, "v", "1");
     let source = sqlite(&file.path, Default::default());
@@ -478,7 +477,7 @@ fn a_sqlite_source_tells_changes_row_by_row() {
 }
 
 #[test]
-fn what_reloads_gives_way_to_what_answers() {
+fn threads_that_reload_have_a_lower_priority_than_those_that_answer() {
     let file = SqliteFile::seeded();
     let server = Server::on_sqlite(&file.path, &[]);
     let nice = |wanted: &str| {
@@ -486,13 +485,13 @@ fn what_reloads_gives_way_to_what_answers() {
         let stats = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok());
         let of = |stat: String| {
             let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
-            // The 19th field; the second ends here.
+            // `nice` is the 19th field; `rest` begins after the second.
             Some((name.to_owned(), rest.split_whitespace().nth(16)?.to_owned()))
         };
         let wanted = |(name, _): &(String, String)| name.starts_with(wanted);
         stats.filter_map(of).filter(wanted).map(|(_, nice)| nice).collect::<Vec<_>>()
     };
-    // Those of the first load, too.
+    // This includes the threads of the first load.
     let writing = nice("tokio");
     assert!(!writing.is_empty() && writing.iter().all(|nice| nice == "10"), "{writing:?}");
     assert!(nice("worker").iter().all(|nice| nice == "0") && !nice("worker").is_empty());

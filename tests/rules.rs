@@ -11,7 +11,7 @@ fn ids(tables: &Tables, args: &[&str]) -> Vec<i64> {
 }
 
 #[test]
-fn rules_are_listed_in_the_order_in_which_they_count() {
+fn rules_are_listed_in_order_of_precedence() {
     let database = mariadb().database();
     let tables = Tables::of(database.all());
     database.script(
@@ -37,7 +37,7 @@ fn rules_are_listed_in_the_order_in_which_they_count() {
 }
 
 #[test]
-fn what_looks_like_a_secret_is_hidden_wherever_values_are_shown() {
+fn values_that_look_like_secrets_are_hidden_in_all_output() {
     let tables = Tables::sqlite();
     tables.user("alice@a.org", "pw");
     for key in ["x.API_TOKEN", "x.userPwd", "x.private_key", "x.voicemailPin", "x.ENCRYPTED_PASSWORD"] {
@@ -85,7 +85,7 @@ fn passwords_in_rules_are_shown_only_when_asked_for() {
 }
 
 #[test]
-fn a_property_is_divided_as_java_does_and_what_is_odd_is_said() {
+fn a_property_is_split_as_java_does_and_oddities_cause_warnings() {
     for tables in Tables::both() {
         for (property, key, value, warned) in [
             ("a.b = c = d ", "a.b", "c = d ", ""),
@@ -110,7 +110,7 @@ fn a_property_is_divided_as_java_does_and_what_is_odd_is_said() {
 }
 
 #[test]
-fn what_the_server_would_not_use_is_not_written() {
+fn rules_that_the_server_could_not_use_are_refused() {
     for tables in Tables::both() {
         tables.done(&["rule", "add", "k=v"]);
         let id = ids(&tables, &[])[0].to_string();
@@ -137,7 +137,7 @@ fn what_the_server_would_not_use_is_not_written() {
 }
 
 #[test]
-fn what_check_would_say_of_a_rule_by_itself_is_said_when_it_is_written() {
+fn adding_a_rule_gives_the_warnings_that_check_would_give_for_it() {
     let tables = Tables::sqlite();
     let provisioning = "net.java.sip.communicator.plugin.provisioning.MANDATORY";
     for (property, subject, warned) in [
@@ -147,7 +147,7 @@ fn what_check_would_say_of_a_rule_by_itself_is_said_when_it_is_written() {
         (&format!("{provisioning}=true"), "default", "MANDATORY"),
         ("provisioning.ENFORCE_PREFIX=acc", "default", "UUID"),
         ("acc.SECRET=$password", "default", "log"),
-        // Who else there is takes more than the rule to tell.
+        // The rule alone does not show whether these are mistakes: that depends on other rows.
         ("k=$username", "username=bob", ""),
         ("k=$branch", "default", ""),
     ] {
@@ -168,7 +168,7 @@ fn what_check_would_say_of_a_rule_by_itself_is_said_when_it_is_written() {
 }
 
 #[test]
-fn set_changes_what_is_given_and_remove_takes_several() {
+fn set_changes_only_the_given_columns_and_remove_accepts_several_rules() {
     for tables in Tables::both() {
         for value in ["a", "b", "c"] {
             tables.done(&["rule", "add", &format!("k={value}"), "--domain", "a.org", "--spriority", "-3"]);
@@ -189,7 +189,7 @@ fn set_changes_what_is_given_and_remove_takes_several() {
 }
 
 #[test]
-fn a_rule_says_whom_it_is_for() {
+fn list_and_add_say_for_which_users_a_rule_is() {
     for tables in Tables::both() {
         tables.user("alice@a.org", "pw");
         for (args, whom) in [

@@ -1,4 +1,4 @@
-//! What a service manager is told: a socket of the test's own plays systemd's.
+//! Messages to a service manager: a socket of the test takes the place of systemd's.
 
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
@@ -13,7 +13,7 @@ use support::server::{Running, Server, jitsiprovs, run, send_signal};
 use support::sqlite::SqliteFile;
 use support::{PATIENCE, texts, uninterrupted, wait_for};
 
-/// Where the manager listens.
+/// The socket on which the manager listens.
 struct Manager {
     folder: TempDir,
     socket: UnixDatagram,
@@ -27,7 +27,7 @@ impl Manager {
         Manager { folder, socket }
     }
 
-    /// A server as the manager would start it.
+    /// A server as the manager starts it.
     fn command(&self, args: &[&str]) -> Command {
         let mut command = jitsiprovs(&[&["-n", "--http-ip", "127.0.0.1"], args].concat());
         command.env("NOTIFY_SOCKET", self.folder.path().join("notify")).env("WATCHDOG_USEC", "100000");
@@ -48,7 +48,7 @@ impl Manager {
 }
 
 #[test]
-fn ready_is_told_when_requests_are_answered_and_not_before() {
+fn ready_is_reported_when_requests_are_answered_and_not_before() {
     let manager = Manager::start();
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let (database, port) = (silent.local_addr().expect("an address").port().to_string(), free_port());
@@ -74,7 +74,7 @@ fn ready_is_told_when_requests_are_answered_and_not_before() {
 }
 
 #[test]
-fn reloads_signs_of_life_and_the_end_are_told() {
+fn reloads_watchdog_messages_and_the_end_are_reported() {
     let manager = Manager::start();
     let file = SqliteFile::empty();
     let path = file.path.to_str().expect("UTF-8");
@@ -92,7 +92,7 @@ fn reloads_signs_of_life_and_the_end_are_told() {
         assert!(moment.is_some_and(|moment| moment.parse::<u64>().is_ok()), "{reloading}");
         manager.hear_of("READY=1");
     }
-    // A reload that fails has ended too.
+    // A failed reload is reported as finished, too.
     file.execute("ALTER TABLE user_auth RENAME TO elsewhere");
     server.signal("HUP");
     manager.hear_of("RELOADING=1");
@@ -105,7 +105,7 @@ fn reloads_signs_of_life_and_the_end_are_told() {
 }
 
 #[test]
-fn signs_of_life_and_reloads_go_on_while_a_poll_hangs() {
+fn watchdog_messages_and_reloads_continue_while_a_poll_hangs() {
     let manager = Manager::start();
     let database = mariadb().database();
     assert!(run(&[&["--setup"], &texts(&database.all())[..]].concat()).status.success());
@@ -115,7 +115,7 @@ fn signs_of_life_and_reloads_go_on_while_a_poll_hangs() {
     manager.hear_of("WATCHDOG=1");
     let holder = database.hold("jitsiprovs_change", 4);
     database.wait_for_waiting();
-    // Those that were sent before do not count.
+    // Messages sent before do not count.
     manager.socket.set_nonblocking(true).expect("a socket");
     while manager.socket.recv(&mut [0; 1024]).is_ok() {}
     manager.socket.set_nonblocking(false).expect("a socket");
@@ -130,7 +130,7 @@ fn signs_of_life_and_reloads_go_on_while_a_poll_hangs() {
 }
 
 #[test]
-fn a_manager_that_has_gone_changes_nothing() {
+fn the_server_keeps_running_when_the_manager_has_gone() {
     let manager = Manager::start();
     let file = SqliteFile::empty();
     let path = file.path.to_str().expect("UTF-8");

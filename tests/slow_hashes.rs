@@ -1,6 +1,6 @@
-//! What a sign-in with a slow hash costs, counted in hashes and not in time: an
-//! attacker must not make the server compute one again and again, nor keep others
-//! from theirs. Every address of 127.0.0.0/8 is ours to call from.
+//! The cost of a sign-in with a slow hash, counted in hashes and not in time. Attackers must not
+//! make the server compute a hash again and again, nor delay other users. A test may connect from
+//! every address in 127.0.0.0/8.
 
 use std::net::Ipv4Addr;
 
@@ -12,7 +12,7 @@ use support::server::Server;
 use support::sqlite::SqliteFile;
 use support::wait_for;
 
-/// A server whose only user is Alice, with a hash of that cost.
+/// A server whose only user is Alice, with a hash of this cost.
 fn server(cost: u32, args: &[&str]) -> (SqliteFile, Server) {
     let file = SqliteFile::empty();
     file.stored_user("a.org", "alice", &bcrypt::hash("pw", cost).expect("a hash"));
@@ -39,7 +39,7 @@ fn computed(server: &Server) -> u64 {
 }
 
 #[test]
-fn a_request_without_a_username_or_a_password_costs_no_hash_whoever_it_is_for() {
+fn a_request_without_a_username_or_a_password_costs_no_hash() {
     let (_file, server) = server(4, &[]);
     let mut here = caller(&server, 2);
     let mut answers = Vec::new();
@@ -54,7 +54,7 @@ fn a_request_without_a_username_or_a_password_costs_no_hash_whoever_it_is_for() 
     assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
     let anonymous = here.ask(&request("GET", "/jitsiprovs/", &[], b""));
     assert!(anonymous.status == 401 && anonymous.header("www-authenticate").is_some(), "{anonymous:?}");
-    // Without a username it is no guess either, so it must not cost one.
+    // Without a username it does not count as a guess either, so it must cost no hash.
     for pairs in [&[("password", "wrong")][..], &[("password", "pw"), ("username", "@a.org")]] {
         assert_eq!(here.ask(&form_request(pairs)).status, 401, "{pairs:?}");
     }
@@ -87,7 +87,7 @@ fn the_same_wrong_password_again_costs_no_hash_whether_the_user_exists_or_not() 
 }
 
 #[test]
-fn a_wrong_password_that_many_send_at_once_is_computed_once_for_each_turn() {
+fn the_same_wrong_password_sent_many_times_at_once_costs_few_hashes() {
     let (_file, server) = server(9, &[]);
     for username in ["alice", "nobody"] {
         let before = computed(&server);
@@ -103,7 +103,7 @@ fn a_wrong_password_that_many_send_at_once_is_computed_once_for_each_turn() {
 }
 
 #[test]
-fn what_was_wrong_is_forgotten_with_the_row() {
+fn a_password_that_was_wrong_is_accepted_after_the_row_changes() {
     let (file, server) = server(4, &[]);
     let mut here = caller(&server, 2);
     for username in ["alice", "bob"] {
@@ -119,14 +119,14 @@ fn what_was_wrong_is_forgotten_with_the_row() {
 }
 
 #[test]
-fn whoever_sends_many_wrong_passwords_waits_and_nobody_else() {
-    // Nothing is throttled, and each hash takes long.
+fn many_wrong_passwords_from_one_address_do_not_delay_other_addresses() {
+    // The throttle is off, and each hash takes long.
     let (_file, server) = server(10, &["--auth-fail-limit", "0"]);
     let mut attackers: Vec<Connection> = (0..400).map(|_| caller(&server, 2)).collect();
     for (number, attacker) in attackers.iter_mut().enumerate() {
         attacker.send(&sign_in("alice", &format!("wrong {number}")));
     }
-    // More than may wait for one address.
+    // More requests than may wait for one address.
     wait_for("a full line", || {
         (metric(&server, "jitsiprovs_requests_total{result=\"busy\"}") >= 100).then_some(())
     });
@@ -138,7 +138,7 @@ fn whoever_sends_many_wrong_passwords_waits_and_nobody_else() {
     assert!(refused.text().starts_with("# "), "{refused:?}");
     let before = computed(&server);
     drop(attackers);
-    // Whoever hangs up leaves the line, so that the server has nothing left to do.
+    // Clients that hang up leave the queue, so that the server has no work left.
     assert_eq!(caller(&server, 2).ask(&sign_in("alice", "one more")).status, 401);
     let after = computed(&server) - before;
     assert!(after < 100, "{after} hashes for clients that are gone");

@@ -1,5 +1,5 @@
-//! A 401 makes a client forget its password. So there is none while the server may
-//! not know the user or the password yet.
+//! A 401 makes a client forget its password. So the server sends none while it may not know the
+//! user or the password yet.
 
 use std::sync::atomic::Ordering;
 
@@ -35,7 +35,8 @@ fn database_of_alice() -> Database<'static> {
     database
 }
 
-/// Only who is known to be right is let in, and who is not is told to come again.
+/// Checks that only known credentials are accepted, and that all other clients are asked to try
+/// again.
 fn is_stale(server: &Server) {
     assert_eq!(status(server, "alice", "pw"), 200);
     for (name, password) in [("alice", "rotated"), ("new", "pw")] {
@@ -44,13 +45,13 @@ fn is_stale(server: &Server) {
         assert!(reply.text().starts_with("# ") && reply.header("www-authenticate").is_none(), "{reply:?}");
     }
     server.wait_for_log("result=stale");
-    // What has no credentials is refused by no data at all.
+    // A request without credentials gets a 401, because no newer data could change that.
     let reply = exchange(server.address, &request("GET", "/jitsiprovs/", &[], b""));
     assert_eq!((reply.status, reply.header("www-authenticate").is_some()), (401, true), "{reply:?}");
 }
 
 #[test]
-fn a_start_from_the_state_file_refuses_nobody_until_the_database_is_read() {
+fn after_a_start_from_the_state_file_failed_sign_ins_get_503_until_the_database_is_read() {
     let folder = tempfile::tempdir().expect("a folder");
     let state = folder.path().join("state");
     let sqlite = SqliteFile::empty();
@@ -89,7 +90,7 @@ fn a_start_from_the_state_file_refuses_nobody_until_the_database_is_read() {
 }
 
 #[test]
-fn an_outage_refuses_nobody_once_it_lasts() {
+fn during_a_long_outage_failed_sign_ins_get_503() {
     let sqlite = SqliteFile::empty();
     sqlite.user("a.org", "alice", "pw");
     let database = database_of_alice();
@@ -115,7 +116,7 @@ fn an_outage_refuses_nobody_once_it_lasts() {
 }
 
 #[test]
-fn guesses_count_all_the_same() {
+fn wrong_passwords_are_throttled_while_the_data_is_stale() {
     let folder = tempfile::tempdir().expect("a folder");
     let state = folder.path().join("state");
     let file = SqliteFile::empty();
@@ -133,7 +134,7 @@ fn guesses_count_all_the_same() {
 }
 
 #[test]
-fn a_loss_that_is_held_back_holds_back_new_users_too_and_refuses_none_of_them() {
+fn while_a_loss_is_held_back_new_users_get_503_and_not_401() {
     let file = SqliteFile::empty();
     file.user("a.org", "alice", "pw");
     for at in 0..40 {
@@ -148,6 +149,6 @@ fn a_loss_that_is_held_back_holds_back_new_users_too_and_refuses_none_of_them() 
     );
     server.wait_for_log("is held back");
     assert_eq!((status(&server, "new", "pw"), status(&server, "user1", "pw")), (503, 200));
-    // What has no password is refused by no data at all.
+    // A request without a password gets a 401, because no newer data could change that.
     assert_eq!(post(server.address, &[("username", "new@a.org")]).status, 401);
 }

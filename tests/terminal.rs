@@ -1,4 +1,4 @@
-//! Text of the database that would act on a terminal, or would not be seen.
+//! Text from the database that would control a terminal or would be invisible.
 
 use std::process::Command;
 
@@ -8,9 +8,9 @@ use support::server::{jitsiprovs, run, run_command};
 use support::sqlite::SqliteFile;
 use support::terminal::run_at_terminal;
 
-/// Turns the order of text, clears the screen, rings, begins a line, is not seen.
+/// Reverses the order of text, clears the screen, rings the bell, begins a line, is invisible.
 const NASTY: &str = "x\u{202e}\x1b[2J\x07\r\n\u{200b}\u{2028}\u{9b}\u{e000}\u{ad}\u{fe0f}y";
-/// The same as people see it.
+/// The same text as it is shown to people.
 const SHOWN: &str = "x\\u{202e}\\u{1b}[2J\\u{7}\\r\\n\\u{200b}\\u{2028}\\u{9b}\\u{e000}\\u{ad}\\u{fe0f}y";
 
 /// A user, a tenant and a rule with such names.
@@ -28,13 +28,13 @@ fn command(file: &SqliteFile, args: &[&str]) -> Command {
 }
 
 fn is_plain(text: &str) -> bool {
-    // A terminal is sent a return with each line break.
+    // A terminal receives a carriage return with each line break.
     let acts = |c: char| c.is_control() && c != '\n' && c != '\r';
     !text.contains(|c| acts(c) || (NASTY.contains(c) && !c.is_ascii()))
 }
 
 #[test]
-fn names_do_not_act_where_people_read_them() {
+fn names_cannot_control_the_terminal_in_output_for_people() {
     let file = nasty();
     let user = format!("{NASTY}@{NASTY}");
     let id = file.connection.last_insert_rowid().to_string();
@@ -65,14 +65,14 @@ fn names_do_not_act_where_people_read_them() {
         for said in [at_terminal, piped] {
             let said = String::from_utf8(said).expect("UTF-8");
             assert!(is_plain(&said) && (!shown || said.contains(SHOWN)), "{args:?}: {said:?}");
-            // None of them begins a line.
+            // No name begins a line of its own.
             assert!(said.lines().all(|line| !line.starts_with('y')), "{args:?}: {said:?}");
         }
     }
 }
 
 #[test]
-fn what_programs_read_is_exact_unless_it_is_for_a_terminal() {
+fn output_for_programs_is_exact_unless_it_goes_to_a_terminal() {
     let file = nasty();
     let user = format!("{NASTY}@{NASTY}");
     for args in [
@@ -104,7 +104,7 @@ fn what_programs_read_is_exact_unless_it_is_for_a_terminal() {
 }
 
 #[test]
-fn json_is_the_same_everywhere_and_does_not_act() {
+fn json_is_the_same_everywhere_and_cannot_control_the_terminal() {
     let file = nasty();
     for args in [&["user", "list"][..], &["tenant", "list"], &["rule", "list"]] {
         let args = [args, &["--format", "json"]].concat();
@@ -120,9 +120,9 @@ fn json_is_the_same_everywhere_and_does_not_act() {
 }
 
 #[test]
-fn the_log_is_a_line_for_each_event_whatever_is_in_it() {
+fn the_log_has_one_line_for_each_event_with_any_content() {
     let file = SqliteFile::empty();
-    // The database's own words for a table that is not there.
+    // The database's own message about a missing table.
     let query = "SELECT * FROM \"x\u{202e}\nFAKE\x1b[2J\"";
     let path = file.path.to_str().expect("UTF-8");
     for format in ["human", "json"] {

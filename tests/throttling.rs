@@ -1,5 +1,5 @@
-//! Who guesses passwords is held up, and nobody else; and what the log and the
-//! metrics say of it. Every address of 127.0.0.0/8 is ours to call from.
+//! Clients that guess passwords are throttled, and no others; the log and the metrics report it. A
+//! test may connect from every address in 127.0.0.0/8.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -16,10 +16,10 @@ use support::wait_for;
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 const JSON: (&str, &str) = ("content-type", "application/json");
 
-/// So long that none of what is counted is forgotten during a test.
+/// A window that is long enough to forget no failure during a test.
 const LONG: [&str; 2] = ["--auth-fail-window", "3600"];
 
-/// Alice, Bob and a hundred more, whose password is `pw`.
+/// Alice, Bob and a hundred other users, all with the password `pw`.
 fn server(args: &[&str]) -> (SqliteFile, Server) {
     let file = SqliteFile::empty();
     file.execute("BEGIN");
@@ -32,7 +32,7 @@ fn server(args: &[&str]) -> (SqliteFile, Server) {
     (file, server)
 }
 
-/// Calls from 127.0.0.`last`.
+/// Connects from 127.0.0.`last`.
 fn caller(server: &Server, last: u8) -> Connection {
     Connection::open_from(Ipv4Addr::new(127, 0, 0, last), server.address)
 }
@@ -41,7 +41,7 @@ fn sign_in(username: &str, password: &str) -> Vec<u8> {
     form_request(&[("username", username), ("domain", "a.org"), ("password", password)])
 }
 
-/// Tries that many wrong passwords, none of them twice, and expects to hear so.
+/// Sends this many wrong passwords, all different, and expects a 401 for each.
 fn guess(connection: &mut Connection, username: &str, times: usize) {
     for number in 0..times {
         let reply = connection.ask(&sign_in(username, &format!("wrong {number}")));
@@ -54,12 +54,12 @@ fn assert_let_in(connection: &mut Connection, username: &str) {
     assert_eq!(reply.status, 200, "{username}: {reply:?}");
 }
 
-/// With the right password.
+/// Checks that even the right password is refused.
 fn assert_throttled(connection: &mut Connection, username: &str) {
     is_throttled(&connection.ask(&sign_in(username, "pw")));
 }
 
-/// Returns after how many seconds to come again.
+/// Checks the refusal, and returns the seconds in `Retry-After`.
 fn is_throttled(reply: &Reply) -> u64 {
     assert_eq!(reply.status, 429, "{reply:?}");
     let text = reply.text();
@@ -78,8 +78,7 @@ fn metric(server: &Server, name: &str) -> u64 {
     value.map_or(0, |value| value.parse().expect("a number"))
 }
 
-/// What the log says of failures, without the time: all of them once one for
-/// `last` is there.
+/// The log's lines about failures, without the time, once there is one about `last`.
 fn failures(server: &Server, last: &str) -> Vec<String> {
     let last = format!("username={last:?}");
     wait_for("the last failure", || {
@@ -95,7 +94,7 @@ fn failures(server: &Server, last: &str) -> Vec<String> {
     })
 }
 
-/// As fail2ban would see it: by how the line begins, not by what is in it.
+/// Whether fail2ban would count the line: by its beginning, not by its content.
 fn is_failure(line: &str) -> bool {
     after_time(line).starts_with("WARN authentication failed ")
 }
@@ -104,7 +103,7 @@ fn after_time(line: &str) -> &str {
     line.split_once(' ').map_or("", |(_, rest)| rest.trim_start())
 }
 
-/// The requests in the log, once there are that many.
+/// The log lines of requests, once there are `count`.
 fn requests(server: &Server, count: usize) -> Vec<String> {
     wait_for("the requests in the log", || {
         let is_request = |line: &String| after_time(line).starts_with("INFO request ");
@@ -114,7 +113,7 @@ fn requests(server: &Server, count: usize) -> Vec<String> {
 }
 
 #[test]
-fn ten_wrong_passwords_hold_up_the_account_from_that_address_and_nobody_else() {
+fn ten_wrong_passwords_throttle_the_account_only_from_that_address() {
     let (_file, server) = server(&["--admin-port", "0"]);
     let mut here = caller(&server, 2);
     guess(&mut here, "alice", 10);
@@ -135,7 +134,7 @@ fn ten_wrong_passwords_hold_up_the_account_from_that_address_and_nobody_else() {
 }
 
 #[test]
-fn a_stale_password_repeated_all_day_is_one_failure() {
+fn an_old_password_that_is_repeated_all_day_counts_as_one_failure() {
     let (_file, server) = server(&["--admin-port", "0"]);
     let mut here = caller(&server, 2);
     for _ in 0..50 {
@@ -154,7 +153,7 @@ fn a_stale_password_repeated_all_day_is_one_failure() {
 }
 
 #[test]
-fn a_hundred_failures_over_many_accounts_hold_up_the_whole_address() {
+fn a_hundred_failures_on_many_accounts_throttle_the_whole_address() {
     let (_file, server) = server(&["--admin-port", "0"]);
     let mut here = caller(&server, 2);
     for number in 0..99 {
@@ -172,7 +171,7 @@ fn a_hundred_failures_over_many_accounts_hold_up_the_whole_address() {
 }
 
 #[test]
-fn a_hundred_failures_from_many_addresses_hold_up_the_account_everywhere() {
+fn a_hundred_failures_from_many_addresses_throttle_the_account_everywhere() {
     let (_file, server) = server(&["--admin-port", "0"]);
     for last in 11..20 {
         guess(&mut caller(&server, last), "alice", 10);
@@ -185,20 +184,19 @@ fn a_hundred_failures_from_many_addresses_hold_up_the_account_everywhere() {
         assert_throttled(&mut from, "alice");
         assert_let_in(&mut from, "bob");
     }
-    // One of the five lasts no longer by one count than by the other.
+    // One of the five exceeds two limits, which end at about the same time; either may be counted.
     let by_account = metric(&server, "jitsiprovs_throttled_total{by=\"account\"}");
     assert!((4..=5).contains(&by_account), "{by_account}");
 }
 
 #[test]
-fn users_that_there_are_not_are_held_up_as_those_that_there_are() {
+fn unknown_users_are_throttled_like_existing_ones() {
     let (_file, server) = server(&[]);
     let heard = |last, username: &str| {
         let mut from = caller(&server, last);
         let mut heard = Vec::new();
         for number in 0..13 {
-            // The seconds left pass from one to the other; their number of
-            // digits does not.
+            // The seconds that remain can differ between the two; their number of digits does not.
             let mut reply = from.ask(&sign_in(username, &format!("wrong {number}")));
             reply.headers.retain(|(name, _)| name != "date");
             let plain = |text: &str| text.replace(|c: char| c.is_ascii_digit(), "0");
@@ -222,7 +220,7 @@ fn users_that_there_are_not_are_held_up_as_those_that_there_are() {
 }
 
 #[test]
-fn no_password_and_refusals_of_the_throttle_count_nothing() {
+fn missing_passwords_and_throttled_requests_do_not_count_as_failures() {
     let (_file, server) = server(&["--admin-port", "0"]);
     let mut here = caller(&server, 2);
     for pairs in [
@@ -237,7 +235,7 @@ fn no_password_and_refusals_of_the_throttle_count_nothing() {
     }
     assert_eq!(metric(&server, "jitsiprovs_auth_failures_total"), 0);
     guess(&mut here, "alice", 10);
-    // Far more than the address may have in all.
+    // Far more requests than the failures that one address may have in total.
     for number in 10..150 {
         is_throttled(&here.ask(&sign_in("alice", &format!("wrong {number}"))));
     }
@@ -285,7 +283,7 @@ fn other_spellings_of_an_account_are_the_same_account() {
 }
 
 #[test]
-fn where_names_are_told_apart_exactly_so_are_their_failures() {
+fn with_case_sensitive_names_failures_are_counted_per_exact_name() {
     let file = SqliteFile::empty();
     file.user("a.org", "alice", "pw").user("a.org", "ALICE", "pw");
     let server = Server::on_sqlite(&file.path, &[&LONG[..], &["--case-sensitive"]].concat());
@@ -296,7 +294,7 @@ fn where_names_are_told_apart_exactly_so_are_their_failures() {
 }
 
 #[test]
-fn a_limit_of_none_holds_up_nobody() {
+fn without_a_limit_nobody_is_throttled() {
     let (_file, server) = server(&["--auth-fail-limit", "0"]);
     let mut here = caller(&server, 2);
     guess(&mut here, "alice", 150);
@@ -304,13 +302,13 @@ fn a_limit_of_none_holds_up_nobody() {
 }
 
 #[test]
-fn who_comes_again_when_told_to_is_let_in() {
+fn a_client_that_waits_for_retry_after_is_let_in() {
     let file = SqliteFile::empty();
     file.user("a.org", "alice", "pw");
     let server = Server::on_sqlite(&file.path, &["--auth-fail-limit", "1", "--auth-fail-window", "1"]);
     let mut here = caller(&server, 2);
     let mut number = 0;
-    // Where the machine is slow, the second may come after the window.
+    // On a slow machine, the second request may arrive after the window.
     let reply = wait_for("a refusal", || {
         number += 1;
         let first = here.ask(&sign_in("alice", &format!("wrong {number}"))).status;
@@ -325,7 +323,7 @@ fn who_comes_again_when_told_to_is_let_in() {
 }
 
 #[test]
-fn forms_json_queries_and_basic_credentials_count_alike() {
+fn failures_in_forms_json_queries_and_basic_credentials_count_alike() {
     let (_file, server) = server(&[]);
     let basic = |password: &str| {
         let credentials = BASE64.encode(format!("alice@a.org:{password}"));
@@ -345,7 +343,7 @@ fn forms_json_queries_and_basic_credentials_count_alike() {
     for (number, way) in ways.iter().cycle().take(10).enumerate() {
         let guess = format!("wrong{number}");
         assert_eq!(here.ask(&way(&guess)).status, 401, "{guess}");
-        // A repeat is known as one whichever way it comes.
+        // A repeated password is recognized in every kind of request.
         let repeated = if number < 9 { 401 } else { 429 };
         assert_eq!(here.ask(&form(&guess)).status, repeated, "{guess} again");
     }
@@ -356,7 +354,7 @@ fn forms_json_queries_and_basic_credentials_count_alike() {
 }
 
 #[test]
-fn hostile_names_stay_in_the_quotes_of_their_own_line() {
+fn hostile_names_stay_inside_the_quotes_of_one_log_line() {
     let (_file, server) = server(&[]);
     let forged =
         "2026-01-01T00:00:00Z  WARN authentication failed address=6.6.6.6 domain=\"a.org\" username=\"bob\"";
@@ -400,11 +398,11 @@ fn hostile_names_stay_in_the_quotes_of_their_own_line() {
         assert_eq!(rest, "", "{line}");
         assert!(domain.len() + username.len() < 2048, "{line}");
     }
-    // One line each, and after it that of the guess which came next.
+    // One line each, followed by the line of the next guess.
     for (number, pair) in log.chunks(2).take(names.len()).enumerate() {
         assert!(pair[1].ends_with(&format!("username=\"after {number}\"")), "{pair:#?}");
     }
-    // The lines of requests have them too.
+    // The lines of requests contain the names, too.
     requests(&server, 2 * names.len() + 3);
     for line in server.log() {
         let strange = |c: char| c.is_control() || "\u{2028}\u{202e}\u{2066}\u{200f}".contains(c);
@@ -414,7 +412,7 @@ fn hostile_names_stay_in_the_quotes_of_their_own_line() {
     }
 }
 
-/// What stands before the first quote that is not escaped, and after it.
+/// The text before the first quote that is not escaped, and the text after it.
 fn quoted(text: &str) -> (&str, &str) {
     let mut is_escaped = false;
     let end = text.find(|c| {
@@ -426,7 +424,7 @@ fn quoted(text: &str) -> (&str, &str) {
     (&text[..end], &text[end + 1..])
 }
 
-/// A request as a proxy would pass it on.
+/// A request as a proxy forwards it.
 fn forwarded(hops: &[&str], username: &str, password: &str) -> Vec<u8> {
     let headers: Vec<(&str, &str)> = hops.iter().map(|hop| ("x-forwarded-for", *hop)).collect();
     let body = format!("username={username}&domain=a.org&password={password}");
@@ -434,7 +432,7 @@ fn forwarded(hops: &[&str], username: &str, password: &str) -> Vec<u8> {
 }
 
 #[test]
-fn behind_a_trusted_proxy_the_client_it_names_is_held_up_and_not_the_proxy() {
+fn behind_a_trusted_proxy_the_client_it_names_is_throttled_and_not_the_proxy() {
     let (_file, server) = server(&["--trusted-proxy", "127.0.0.1,10.0.0.0/8"]);
     let mut proxy = caller(&server, 1);
     let many = (0..500).map(|number| format!("6.6.{}.{}", number / 250, number % 250));
@@ -457,7 +455,7 @@ fn behind_a_trusted_proxy_the_client_it_names_is_held_up_and_not_the_proxy() {
     for hops in [&["203.0.113.6"][..], &["203.0.113.5, 203.0.113.6"], &[], &["203.0.113.5, nonsense"]] {
         assert_eq!(proxy.ask(&forwarded(hops, "alice", "pw")).status, 200, "{hops:?}");
     }
-    // All of a network that one client has is one client.
+    // All addresses in a network of one client count as one client.
     for number in 0..10 {
         let own = format!("2001:db8:1:2::{number}");
         assert_eq!(proxy.ask(&forwarded(&[&own], "bob", &format!("wrong{number}"))).status, 401);
@@ -475,7 +473,7 @@ fn behind_a_trusted_proxy_the_client_it_names_is_held_up_and_not_the_proxy() {
 }
 
 #[test]
-fn what_an_untrusted_caller_says_of_itself_changes_nothing() {
+fn forwarded_headers_of_untrusted_clients_are_ignored() {
     let (_file, server) = server(&["--trusted-proxy", "127.0.0.1"]);
     let mut here = caller(&server, 2);
     for number in 0..10 {
@@ -485,7 +483,7 @@ fn what_an_untrusted_caller_says_of_itself_changes_nothing() {
     for hops in [&[][..], &["6.6.6.66"], &["127.0.0.1"], &["127.0.0.3, 127.0.0.1"]] {
         is_throttled(&here.ask(&forwarded(hops, "alice", "pw")));
     }
-    // Nor does it hold up the one it names.
+    // Nor is the client that it names throttled.
     assert_eq!(caller(&server, 1).ask(&forwarded(&["6.6.6.1"], "alice", "pw")).status, 200);
     assert_let_in(&mut caller(&server, 3), "alice");
     guess(&mut here, "last", 1);
@@ -494,7 +492,7 @@ fn what_an_untrusted_caller_says_of_itself_changes_nothing() {
 }
 
 #[test]
-fn a_request_has_the_name_that_a_trusted_proxy_gave_it() {
+fn a_request_is_logged_with_the_id_from_a_trusted_proxy() {
     let (_file, server) = server(&["--trusted-proxy", "127.0.0.1"]);
     let ask = |last, id: &str| {
         let body = b"username=alice@a.org&password=pw";
@@ -530,7 +528,7 @@ fn behind_nginx_each_client_is_known_by_its_own_address() {
     is_throttled(&from(2).ask(&sign_in("alice", "pw")));
     assert_let_in(&mut here, "bob");
     assert_let_in(&mut from(3), "alice");
-    // Nginx itself has failed at nothing.
+    // nginx itself has no failures.
     assert_let_in(&mut caller(&server, 1), "alice");
 
     guess(&mut here, "last", 1);
@@ -540,7 +538,7 @@ fn behind_nginx_each_client_is_known_by_its_own_address() {
 }
 
 #[test]
-fn the_name_that_nginx_gives_a_request_is_in_the_log_only_if_nginx_is_trusted() {
+fn the_request_id_of_nginx_is_logged_only_if_nginx_is_trusted() {
     for is_trusted in [true, false] {
         let trusted = if is_trusted { "127.0.0.1" } else { "127.0.0.9" };
         let (_file, server) = server(&["--trusted-proxy", trusted]);
@@ -570,12 +568,12 @@ fn slow_server() -> (SqliteFile, Server) {
 }
 
 #[test]
-fn a_guess_counts_though_who_made_it_hangs_up() {
+fn a_guess_counts_even_if_the_client_hangs_up() {
     let (_file, server) = slow_server();
     for number in 0..10 {
         let guess = |line: &&String| is_failure(line) && line.contains("username=\"alice\"");
-        // One who hangs up before it is their turn has not tried, and the same
-        // guess again counts once: so it is made until it is counted.
+        // A client that hangs up while it waits has made no guess, and a repeated guess counts
+        // once. So the guess is repeated until it is counted.
         let mut patience = Duration::ZERO;
         wait_for("the guess to be counted", || {
             let mut connection = Connection::open(server.address);
@@ -596,7 +594,7 @@ fn a_guess_counts_though_who_made_it_hangs_up() {
 }
 
 #[test]
-fn guesses_that_wait_for_their_turn_together_do_not_all_get_one() {
+fn many_guesses_at_once_exceed_the_limit_by_less_than_the_number_of_cores() {
     let (_file, server) = slow_server();
     let mut connections: Vec<_> = (0..60).map(|_| Connection::open(server.address)).collect();
     for (number, connection) in connections.iter_mut().enumerate() {
@@ -604,7 +602,7 @@ fn guesses_that_wait_for_their_turn_together_do_not_all_get_one() {
     }
     let denied = connections.iter_mut().map(|one| one.receive().expect("an answer").status);
     let denied = denied.filter(|&status| status == 401).count();
-    // Ten, and those who had their turn already when the tenth was counted.
+    // Ten, and those that were already being checked when the tenth was counted.
     let at_once = std::thread::available_parallelism().expect("a number").get();
     assert!((10..10 + at_once).contains(&denied), "{denied} were tried");
 }

@@ -1,4 +1,4 @@
-//! HTTPS: who can connect, and certificates that are replaced.
+//! HTTPS: which clients can connect, and how certificates are replaced.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -19,7 +19,7 @@ use support::server::{Server, run};
 use support::sqlite::SqliteFile;
 use support::{PATIENCE, put_pipe, wait_for};
 
-/// Who signs the certificates, and whom clients trust.
+/// The authority that signs the certificates, and that clients trust.
 struct Authority {
     issuer: Issuer<'static, KeyPair>,
     root: CertificateDer<'static>,
@@ -49,7 +49,7 @@ impl Authority {
     }
 }
 
-/// What a handshake came to.
+/// The result of a handshake.
 struct Shaken {
     stream: StreamOwned<ClientConnection, TcpStream>,
     certificate: Vec<u8>,
@@ -108,7 +108,7 @@ impl Shaken {
     }
 }
 
-/// A server with a pair in files of its own.
+/// A server with its own key and certificate files.
 struct Secured {
     _file: SqliteFile,
     folder: TempDir,
@@ -144,7 +144,7 @@ fn both_versions_are_spoken_with_and_without_a_server_name() {
     let pair = authority.pair();
     let secured = Secured::start(&pair, &[]);
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
-        // Clients send no name in place of an address.
+        // Clients send no server name if they connect to an address.
         for name in ["localhost", "127.0.0.1"] {
             let client = Client::speaking(secured.server.address, &authority, &[version], &[]);
             let shaken = Client { name, ..client }.shake().expect("a handshake");
@@ -157,7 +157,7 @@ fn both_versions_are_spoken_with_and_without_a_server_name() {
 }
 
 #[test]
-fn h2_is_offered_and_spoken_to_those_who_ask() {
+fn h2_is_used_with_clients_that_offer_it() {
     let authority = Authority::new();
     let secured = Secured::start(&authority.pair(), &[]);
     for (asked, chosen) in
@@ -179,11 +179,11 @@ fn h2_is_offered_and_spoken_to_those_who_ask() {
 }
 
 #[test]
-fn java_connects_also_with_what_old_versions_offer() {
+fn java_connects_also_with_the_settings_of_old_versions() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name).display().to_string();
     let (key, chain) = (path("key"), path("chain"));
-    // Old clients know RSA certificates only.
+    // Old clients support only RSA certificates.
     let made = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"])
         .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", &key, "-out", &chain])
@@ -224,7 +224,7 @@ fn java_connects_also_with_what_old_versions_offer() {
 }
 
 #[test]
-fn what_is_no_tls_or_breaks_off_hurts_nobody() {
+fn connections_without_tls_or_without_a_complete_handshake_affect_no_other() {
     let authority = Authority::new();
     let secured = Secured::start(&authority.pair(), &["--header-timeout", "1", "--admin-port", "0"]);
     let address = secured.server.address;
@@ -235,7 +235,7 @@ fn what_is_no_tls_or_breaks_off_hurts_nobody() {
     silent.set_read_timeout(Some(PATIENCE)).expect("a time limit");
     let client = Client::new(address, &authority);
     assert!(client.shake().expect("a handshake").post().ends_with("k=v\n"));
-    // An alert at most, and the end.
+    // The server sends at most an alert, and closes.
     let mut rest = Vec::new();
     let _ = plain.read_to_end(&mut rest);
     assert!(!rest.starts_with(b"HTTP"), "{rest:?}");
@@ -243,19 +243,19 @@ fn what_is_no_tls_or_breaks_off_hurts_nobody() {
     assert!(client.shake().expect("a handshake").post().ends_with("k=v\n"));
 }
 
-/// How a pair comes to be where the server looks for it.
+/// The way in which a pair is put into the server's files.
 #[derive(Debug, Clone, Copy)]
 enum Replacement {
     Rename,
     InPlace,
-    /// A link of each file.
+    /// A symbolic link for each file.
     FileLink,
-    /// A link of the folder.
+    /// A symbolic link for the folder.
     FolderLink,
 }
 
 impl Replacement {
-    /// Puts `pair` below `folder` as its `number`th.
+    /// Installs `pair` in `folder` as version `number`.
     fn put(self, folder: &Path, pair: &Pair, number: usize) {
         let fresh = folder.join(format!("v{number}"));
         std::fs::create_dir(&fresh).expect("a folder");
@@ -285,8 +285,8 @@ impl Replacement {
     }
 }
 
-/// Replaces the certificate `rounds` times while clients connect; none of them
-/// must fail, and each new one must come into use.
+/// Replaces the certificate `rounds` times while clients connect. No connection may fail, and each
+/// certificate must come into use.
 fn replace(replacement: Replacement, rounds: usize) {
     let authority = Authority::new();
     let folder = tempfile::tempdir().expect("a folder");
@@ -301,7 +301,7 @@ fn replace(replacement: Replacement, rounds: usize) {
     let (stop, shaken) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         let load = || {
-            // Without sessions to resume: each is a handshake of its own.
+            // Without session resumption, so each connection makes a full handshake.
             let client = Client::new(secured.server.address, &authority);
             while !stop.load(Ordering::Relaxed) {
                 let answer = client.shake().expect("a handshake").post();
@@ -314,7 +314,7 @@ fn replace(replacement: Replacement, rounds: usize) {
             let pair = authority.pair();
             replacement.put(&at, &pair, round);
             wait_for("the new certificate", || {
-                // One that resumes nothing, and so is shown the certificate.
+                // A client that resumes no session, so the server sends its certificate.
                 let fresh = Client::new(client.address, &authority);
                 (fresh.shake().expect("a handshake").certificate == pair.der).then_some(())
             });
@@ -342,7 +342,7 @@ fn a_certificate_written_in_place_comes_into_use_without_a_failed_handshake() {
 }
 
 #[test]
-fn certificates_behind_links_that_flip_come_into_use_without_a_failed_handshake() {
+fn a_certificate_replaced_by_a_symbolic_link_comes_into_use_without_a_failed_handshake() {
     replace(Replacement::FileLink, 25);
     replace(Replacement::FolderLink, 25);
 }
@@ -372,7 +372,7 @@ fn a_broken_pair_is_reported_and_the_old_one_stays() {
 }
 
 #[test]
-fn a_pipe_in_place_of_key_or_certificate_stops_nothing() {
+fn a_pipe_in_place_of_key_or_certificate_does_not_block_the_server() {
     let authority = Authority::new();
     let mut pair = authority.pair();
     let secured = Secured::start(&pair, &["--admin-port", "0"]);
@@ -401,7 +401,7 @@ fn a_pipe_in_place_of_key_or_certificate_stops_nothing() {
 }
 
 #[test]
-fn sighup_reads_the_certificate_too_and_an_expired_one_is_complained_of() {
+fn sighup_reads_the_certificate_too_and_an_expired_one_is_reported() {
     let authority = Authority::new();
     let secured = Secured::start(&authority.pair(), &["--admin-port", "0"]);
     let key = KeyPair::generate().expect("a key");
@@ -417,7 +417,7 @@ fn sighup_reads_the_certificate_too_and_an_expired_one_is_complained_of() {
 }
 
 #[test]
-fn a_pair_that_cannot_be_used_ends_the_start_with_one_line() {
+fn an_unusable_pair_ends_the_start_with_one_line() {
     let authority = Authority::new();
     let folder = tempfile::tempdir().expect("a folder");
     let (one, other) = (authority.pair(), authority.pair());

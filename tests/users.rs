@@ -21,7 +21,7 @@ fn ask(server: &Server, username: &str, password: &str) -> Reply {
 }
 
 #[test]
-fn what_commands_edit_is_served_moments_later() {
+fn edits_by_commands_are_served_moments_later() {
     for tables in Tables::both() {
         let server = tables.serve();
         let until = |what: &str, password: &str, is_it: &dyn Fn(&Reply) -> bool| {
@@ -59,7 +59,7 @@ fn what_commands_edit_is_served_moments_later() {
 }
 
 #[test]
-fn passwords_are_stored_as_asked_and_never_shown() {
+fn passwords_are_stored_in_the_requested_format_and_never_shown() {
     for (format, expected) in
         [("md5", "argon2id"), ("plain", "argon2id"), ("ha1", "ha1"), ("ha1_sha256", "ha1_sha256")]
     {
@@ -89,8 +89,8 @@ fn passwords_are_stored_as_asked_and_never_shown() {
     }
 }
 
-/// Runs the commands at once, each with the same on its standard input; how
-/// many of them succeeded.
+/// Runs the commands at the same time, each with `input` on its standard input. Returns how many
+/// succeeded.
 fn at_once(tables: &Tables, commands: &[&[&str]], input: &str) -> usize {
     std::thread::scope(|scope| {
         let run = |command| {
@@ -103,7 +103,7 @@ fn at_once(tables: &Tables, commands: &[&[&str]], input: &str) -> usize {
 }
 
 #[test]
-fn of_those_who_add_a_user_at_once_one_succeeds() {
+fn if_several_commands_add_the_same_user_at_once_one_succeeds() {
     for tables in Tables::both() {
         let add = &["user", "add", "alice@a.org", "--hash", "md5", "--password-stdin"][..];
         assert_eq!(at_once(&tables, &[add; 6], "pw"), 1);
@@ -112,7 +112,7 @@ fn of_those_who_add_a_user_at_once_one_succeeds() {
 }
 
 #[test]
-fn what_is_changed_at_once_in_different_columns_is_all_changed() {
+fn simultaneous_changes_of_different_columns_are_all_kept() {
     for tables in Tables::both() {
         tables.done(&["rule", "add", "k=v"]);
         let id = tables.json(&["rule", "list"])[0]["id"].to_string();
@@ -150,7 +150,7 @@ fn a_command_that_waits_for_others_says_so() {
 }
 
 #[test]
-fn users_that_cannot_be_added_are_refused_in_words() {
+fn users_that_cannot_be_added_are_refused_with_a_reason() {
     for tables in Tables::both() {
         tables.user("Alice@a.org", "pw");
         let add = |user, more: &[&'static str]| [&["user", "add", user, "--password-stdin"], more].concat();
@@ -183,7 +183,7 @@ fn users_that_cannot_be_added_are_refused_in_words() {
 }
 
 #[test]
-fn a_new_user_takes_over_subjects_of_that_name_and_the_command_says_so() {
+fn a_new_user_gets_existing_rules_for_that_name_and_the_command_says_so() {
     for tables in Tables::both() {
         tables.done(&["rule", "add", "k=v", "--subject", "linux"]);
         tables.done(&["rule", "add", "k=v", "--subject", "osname=linux"]);
@@ -199,7 +199,7 @@ fn a_new_user_takes_over_subjects_of_that_name_and_the_command_says_so() {
 }
 
 #[test]
-fn lists_are_filtered_as_names_are_compared_and_stable_for_programs() {
+fn lists_are_filtered_by_the_rules_for_names_and_have_a_stable_format() {
     for tables in Tables::both() {
         for user in ["alice@a.org", "Alina@A.org", "bob@b.org"] {
             tables.user(user, "pw");
@@ -243,7 +243,7 @@ fn lists_are_filtered_as_names_are_compared_and_stable_for_programs() {
 }
 
 #[test]
-fn of_several_users_of_one_name_all_or_one_is_removed_as_told() {
+fn of_several_users_with_one_name_all_or_one_can_be_removed() {
     let database = mariadb().database();
     let tables = Tables::of(database.all());
     database.script(
@@ -272,7 +272,7 @@ fn of_several_users_of_one_name_all_or_one_is_removed_as_told() {
     let warned = String::from_utf8_lossy(&output.stderr);
     assert!(warned.contains("rule 13 stays") && warned.contains("all tenants"), "{warned}");
     assert_eq!(database.script("SELECT group_concat(id ORDER BY id) FROM jitsi_property").trim(), "13,14");
-    // Nobody else has the name then.
+    // No other user has this name then.
     let output = tables.say(&["user", "remove", "alice@b.org"], "");
     let warned = String::from_utf8_lossy(&output.stderr);
     assert!(
@@ -283,7 +283,7 @@ fn of_several_users_of_one_name_all_or_one_is_removed_as_told() {
 }
 
 #[test]
-fn the_originals_tables_are_edited_as_they_are() {
+fn the_originals_tables_can_be_edited_without_setup() {
     let database = mariadb().database();
     database.script(include_str!("fixtures/original.sql"));
     let tables = Tables::on(database.all());
@@ -299,9 +299,9 @@ fn the_originals_tables_are_edited_as_they_are() {
 /// A command with a terminal as its standard input.
 struct AtTerminal {
     child: Running,
-    /// Where people type, and see what is shown.
+    /// The end at which people type and read.
     typing: File,
-    /// The command's end, kept so that it stays a terminal after the command.
+    /// The command's end, kept open so that the terminal outlives the command.
     end: File,
     prompts: BufReader<ChildStderr>,
     said: Vec<u8>,
@@ -311,7 +311,7 @@ impl AtTerminal {
     fn start(args: &[&str]) -> AtTerminal {
         let (typing, end) = terminal();
         let mut command = jitsiprovs(args);
-        // What ends a loop of a shell must not end the tests.
+        // A new process group: a signal that ends the command must not end the tests.
         command.process_group(0);
         command.stdin(end.try_clone().expect("a handle")).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("starts");
@@ -330,7 +330,7 @@ impl AtTerminal {
         tcgetattr(&self.end).expect("a terminal").local_modes.contains(LocalModes::ECHO)
     }
 
-    /// Waits until it has ended, and returns its code, as a shell says it.
+    /// Waits until the command has ended, and returns its exit code as a shell reports it.
     fn wait(&mut self) -> i32 {
         self.prompts.read_to_end(&mut self.said).expect("the rest");
         let status = self.child.0.wait().expect("ends");
@@ -338,8 +338,8 @@ impl AtTerminal {
     }
 }
 
-/// Types at a command's terminal each answer once its prompt is there. Returns
-/// how it ended, and what the terminal showed.
+/// Types each answer when its prompt has appeared. Returns the exit code, and what the terminal
+/// showed.
 fn type_at(args: &[&str], answers: &[(&str, &str)]) -> (i32, String, String) {
     let mut command = AtTerminal::start(args);
     for (prompt, answer) in answers {
@@ -347,7 +347,7 @@ fn type_at(args: &[&str], answers: &[(&str, &str)]) -> (i32, String, String) {
         command.typing.write_all(answer.as_bytes()).expect("typed");
     }
     let code = command.wait();
-    // The terminal shows again what is typed: this is the last of it.
+    // The terminal echoes what is typed: this marks the end.
     let mut shown = Vec::new();
     command.typing.write_all(b"the end\n").expect("typed");
     let mut buffer = [0; 256];
@@ -360,7 +360,7 @@ fn type_at(args: &[&str], answers: &[(&str, &str)]) -> (i32, String, String) {
 }
 
 #[test]
-fn a_password_is_asked_for_twice_and_not_shown() {
+fn a_password_is_prompted_for_twice_and_not_shown() {
     let tables = Tables::sqlite();
     let args: Vec<&str> = ["user", "add", "alice@a.org", "--hash", "md5"]
         .into_iter()
@@ -383,7 +383,7 @@ fn a_password_is_asked_for_twice_and_not_shown() {
 }
 
 #[test]
-fn a_signal_at_the_prompt_ends_it_and_brings_the_terminal_back() {
+fn a_signal_at_the_prompt_ends_the_command_and_restores_the_terminal() {
     let tables = Tables::sqlite();
     tables.user("alice@a.org", "pw");
     let args = [&["user", "passwd", "alice@a.org"], &support::texts(&tables.args)[..]].concat();

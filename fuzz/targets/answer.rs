@@ -1,12 +1,12 @@
-//! Users, rules and a request: the answer is what the spec says, as written down
-//! here without any index, and Java can read it; and a snapshot is the same
-//! however its rows came.
+//! Users, rules and a request. The answer must be the one of the specification, which is written
+//! here again without any index, and Java must be able to read it. A snapshot must not depend on
+//! the way in which its rows arrived.
 //!
-//! Input, one thing a line, fields between `|`: `u|domain|username|password`,
-//! `r|domain|subject|spriority|ppriority|key|value`, anything else a parameter
-//! `name=value` of the request. A row's id is the number of its line, or stands
-//! before it: `7u|…`. `\N` is `NULL`. Or a zero byte, then what the
-//! `arbitrary` crate makes rows of in which names meet more often.
+//! Input: one item a line, with fields separated by `|`: `u|domain|username|password`,
+//! `r|domain|subject|spriority|ppriority|key|value`; any other line is a parameter `name=value` of
+//! the request. A row's id is the number of its line, or a number in front of it: `7u|…`. `\N` is
+//! `NULL`. Or a zero byte, followed by bytes from which the `arbitrary` crate makes rows whose
+//! names are equal more often.
 
 use std::collections::BTreeMap;
 
@@ -21,13 +21,13 @@ use jitsiprovs::snapshot::{SignIn, Snapshot, Writer};
 
 use crate::{java, text};
 
-/// More rows are only slower.
+/// More rows would only be slower.
 const MOST: usize = 50;
 
-/// See the module.
+/// Runs the target on one input; panics at a defect.
 pub fn run(data: &[u8]) {
     let Case { rows, params } = match data.split_first() {
-        Some((0, rest)) => arbitrary(&mut Unstructured::new(rest)).expect("it makes do with no bytes at all"),
+        Some((0, rest)) => arbitrary(&mut Unstructured::new(rest)).expect("any input is valid"),
         _ => read(data),
     };
     let latest: BTreeMap<(Table, i64), Row> =
@@ -72,18 +72,18 @@ fn client_key(line: &[u8]) -> Option<Vec<u16>> {
 
 fn one_by_one_comes_to_the_same(rows: &[Row], latest: &BTreeMap<(Table, i64), Row>, fresh: &Snapshot) {
     let mut writer = Writer::new(options());
-    // Of many rows a few at once, which is faster and as likely to go wrong.
+    // If there are many rows, each edit adds several, which is faster and finds as many defects.
     for some in rows.chunks(1 + rows.len() / 16) {
         let mut draft = writer.draft();
         some.iter().for_each(|row| draft.apply(Change::Put(row.clone())));
         draft.commit();
     }
-    assert!(*writer.current() == *fresh, "one by one");
+    assert!(*writer.current() == *fresh, "edits one by one give the same snapshot");
     assert_eq!(writer.current().counts().bytes, fresh.counts().bytes);
     let (backwards, _) = Writer::build(options(), latest.values().rev().cloned());
     assert!(*backwards == *fresh, "backwards");
 
-    // Half of them go again, then a load finds them all.
+    // Half of the rows are removed; then a load restores them all.
     let going: Vec<(Table, i64)> = latest.keys().step_by(2).copied().collect();
     for some in going.chunks(1 + going.len() / 8) {
         let mut draft = writer.draft();
@@ -91,7 +91,7 @@ fn one_by_one_comes_to_the_same(rows: &[Row], latest: &BTreeMap<(Table, i64), Ro
         draft.commit();
     }
     let (half, _) = Writer::build(options(), latest.values().skip(1).step_by(2).cloned());
-    assert!(*writer.current() == *half, "half of them");
+    assert!(*writer.current() == *half, "removals give the same snapshot");
     writer.begin_load();
     let news: Vec<Row> = latest.values().filter(|row| writer.is_news(row)).cloned().collect();
     let mut draft = writer.draft_of_load();
@@ -211,10 +211,10 @@ fn arbitrary(source: &mut Unstructured<'_>) -> Result<Case> {
     Ok(Case { rows, params })
 }
 
-/// The rows and a request as the spec understands them. Of names that are all
-/// ASCII only, so that nobody's table of cases is needed.
+/// The rows and a request as the specification understands them. Names are all ASCII, so that no
+/// table for case folding is needed.
 struct World<'a> {
-    /// Tenant, name and password of each user, the lowest id first.
+    /// The tenant, name and password of each user, in order of id.
     users: Vec<(String, String, Option<String>)>,
     rules: Vec<Rule>,
     params: &'a Params,
@@ -245,7 +245,7 @@ impl<'a> World<'a> {
                         continue;
                     };
                     if !name.is_empty() && !domain.is_empty() {
-                        // Whatever looks like a hash is none of this model's business.
+                        // This model does not handle passwords that look like a hash.
                         let password = text(&row.password).filter(|password| !password.is_empty());
                         if password.as_ref().is_some_and(|password| password.starts_with(['$', '{'])) {
                             return None;
@@ -306,7 +306,7 @@ impl<'a> World<'a> {
             key.whole().render(self.params, &mut line);
             let comment = line.clone();
             line.push(b'=');
-            // Two comments are the same if they begin the same.
+            // Two comments are the same if their beginnings are the same.
             let seen = client_key(&line).ok_or(comment);
             if taken.contains(&seen) {
                 continue;
@@ -357,7 +357,7 @@ fn typed_subject(subject: &str) -> Option<(&str, &str)> {
     (!param.is_empty() && param.bytes().enumerate().all(is_name)).then_some((param, value))
 }
 
-/// The parameter that may lead to the rules of a bare word.
+/// The parameter that a bare word as a subject is compared with.
 fn machine_word(word: &str) -> Option<Known> {
     let systems = ["linux", "mac os x", "freebsd", "openbsd", "netbsd", "sunos"];
     let processors = ["amd64", "x86_64", "i386", "i686", "x86", "aarch64", "arm", "ppc64le", "riscv64"];
@@ -393,7 +393,7 @@ fn text(cell: &Cell) -> Option<String> {
     cell.text().ok().flatten().map(|text| text.into_owned())
 }
 
-/// `None` if this model cannot tell, `Some(None)` if there is no such name.
+/// `None` if this model cannot decide, `Some(None)` if the name does not exist.
 fn fold(cell: &Cell) -> Option<Option<String>> {
     match text(cell) {
         Some(text) if !text.is_ascii() => None,

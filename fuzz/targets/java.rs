@@ -1,24 +1,23 @@
-//! A second reader of `.properties`: `java.util.Properties.load(InputStream)`,
-//! written after its documentation and knowing nothing of the library, so that
-//! the two can be compared.
+//! A second reader of `.properties`: `java.util.Properties.load(InputStream)`, written from its
+//! documentation and independent of the library, so that the two can be compared.
 
 /// A key and a value in UTF-16, as Java keeps them.
 pub type Property = (Vec<u16>, Vec<u16>);
 
-/// Every property in the order in which Java puts it, doubles included. What
-/// versions of Java make of a lone backslash in the very last line is left out.
+/// Every property in the order in which Java puts it, duplicates included. A lone backslash in the
+/// very last line is not covered, because versions of Java differ.
 ///
 /// # Errors
-/// Where Java throws.
+/// If Java throws an exception.
 pub fn load(bytes: &[u8]) -> Result<Vec<Property>, String> {
     logical_lines(bytes).iter().map(|line| property(line)).collect()
 }
 
-/// Natural lines that a backslash continues are joined; blank ones and comments
-/// are left out.
+/// Joins natural lines that a backslash continues; leaves out blank lines and comments.
 fn logical_lines(bytes: &[u8]) -> Vec<Vec<u8>> {
     let mut natural: Vec<&[u8]> = bytes.split_inclusive(|byte| matches!(byte, b'\n' | b'\r')).collect();
-    // The second half of `\r\n` ends no line of its own.
+    // The second half of `\r
+    // ` does not end a line of its own.
     for at in (1..natural.len()).rev() {
         if natural[at] == b"\n" && natural[at - 1].ends_with(b"\r") {
             natural.remove(at);
@@ -37,7 +36,7 @@ fn logical_lines(bytes: &[u8]) -> Vec<Vec<u8>> {
         let backslashes = line.iter().rev().take_while(|&&byte| byte == b'\\').count();
         if backslashes % 2 == 1 {
             whole.pop();
-            // A backslash alone has begun nothing.
+            // A lone backslash does not begin a logical line.
             open = Some(whole).filter(|whole| !whole.is_empty());
         } else {
             lines.push(whole);
@@ -70,7 +69,7 @@ fn unescaped(text: &[u8]) -> Result<Vec<u16>, String> {
                 Some(b'u') => {
                     let digits: Vec<u8> = bytes.by_ref().take(4).collect();
                     let digits = String::from_utf8_lossy(&digits).into_owned();
-                    // `from_str_radix` takes a sign, Java does not.
+                    // `from_str_radix` accepts a sign, Java does not.
                     let is_hex = digits.len() == 4 && !digits.starts_with('+');
                     let unit = u16::from_str_radix(&digits, 16).ok().filter(|_| is_hex);
                     units.push(unit.ok_or_else(|| format!("malformed \\u{digits}"))?);

@@ -1,5 +1,5 @@
-//! What is fuzzed: each target is a function of bytes that panics at a defect.
-//! The test suite includes these files too, and runs the seeds through them.
+//! The fuzz targets: each is a function of bytes that panics at a defect. The test suite uses this
+//! crate too, and runs the seeds through it.
 
 #![allow(clippy::disallowed_methods, reason = "tests may wait for files and for each other")]
 

@@ -1,15 +1,15 @@
-//! What clients send: the parameters made of it are what was sent, and nothing
-//! else.
+//! Requests of clients: the parameters that are read must be the ones that were sent, and no
+//! others.
 //!
-//! Input: `form`, `json` or `none`; the query; the `Authorization` header, or
-//! `=user:password` for a good one; the body.
+//! Input: `form`, `json` or `none`; the query; the `Authorization` header, or `=user:password` for
+//! a valid one; the body.
 
 use jitsiprovs::core::params::{Known, Params};
 use jitsiprovs::core::request::{Body, MAX_PARAMS, Malformed, ParamSettings, UsernameOrigin, read};
 
 use crate::text;
 
-/// See the module.
+/// Runs the target on one input; panics at a defect.
 pub fn run(data: &[u8]) {
     let (kind, rest) = text::line(data);
     let (query, rest) = text::line(rest);
@@ -51,7 +51,7 @@ pub fn run(data: &[u8]) {
                 given.or(domain).or_else(|| Some(settings.default_domain.clone()));
             expected.0[Known::Password as usize] = Some(password.to_owned());
         }
-        // What is in it is not known here: only that it fills these three.
+        // The content of the header is unknown here, except that it sets these three parameters.
         (UsernameOrigin::Header, None, Some(_)) => {
             for known in [Known::Username, Known::Password, Known::Domain] {
                 expected.0[known as usize] = params.known(known).map(str::to_owned);
@@ -61,7 +61,7 @@ pub fn run(data: &[u8]) {
     }
     assert_eq!((sent(&(params, origin)).0, origin), (expected.clone(), expected_origin));
 
-    // The same pairs mean the same whatever carries them.
+    // The same pairs have the same meaning in each encoding.
     let encoded = |pairs: &[(String, String)]| {
         let percent = |side: &str| {
             let mut encoded = String::new();
@@ -86,7 +86,7 @@ pub fn run(data: &[u8]) {
     }
 }
 
-/// The known parameters and the others: all there is to [`Params`].
+/// The known parameters and the others: the complete content of [`Params`].
 type Sent = (Vec<Option<String>>, Vec<(String, String)>);
 
 fn sent((params, origin): &(Params, UsernameOrigin)) -> (Sent, UsernameOrigin) {
@@ -95,7 +95,7 @@ fn sent((params, origin): &(Params, UsernameOrigin)) -> (Sent, UsernameOrigin) {
     ((known, others.collect()), *origin)
 }
 
-/// What is true of all parameters, however they came.
+/// Checks what holds for all parameters in each encoding.
 fn check(params: &Params, settings: &ParamSettings) {
     let others: Vec<(&str, &str)> = params.others().collect();
     assert!(others.len() <= MAX_PARAMS);
@@ -107,14 +107,14 @@ fn check(params: &Params, settings: &ParamSettings) {
         assert!(!is_unfilled(name, value, settings));
         assert!(others[..at].iter().all(|(other, _)| other != name));
     }
-    // These may come of a Basic header, or of a part of a text.
+    // These may come from a Basic header, or from a part of a text.
     let split = [Known::Username, Known::Domain, Known::Password];
     for known in Known::ALL.into_iter().filter(|known| !split.contains(known)) {
         assert!(!params.known(known).is_some_and(is_placeholder));
     }
 }
 
-/// The spec, without regard to a header.
+/// The specification, without the header.
 fn expected(pairs: &[(String, String)], settings: &ParamSettings) -> (Sent, UsernameOrigin) {
     let mut known = Known::ALL.map(|known| given(pairs, known, settings)).to_vec();
     let (username, domain) = split(known[Known::Username as usize].as_deref().unwrap_or_default());
@@ -131,7 +131,7 @@ fn expected(pairs: &[(String, String)], settings: &ParamSettings) -> (Sent, User
     ((known, others), origin)
 }
 
-/// The first value of it that is one, under its own name or else under another.
+/// The first valid value of the parameter, under its own name or else under an alias.
 fn given(pairs: &[(String, String)], known: Known, settings: &ParamSettings) -> Option<String> {
     let is_given = |value: &str| match known {
         Known::Username | Known::Domain if value.is_empty() => false,
@@ -150,8 +150,8 @@ fn split(username: &str) -> (String, Option<String>) {
     (username[..at].to_owned(), Some(username[at + 1..].to_owned()).filter(|domain| !domain.is_empty()))
 }
 
-/// Whether the client could not fill a parameter that has no name of its own. A
-/// password, by any name, may look like other placeholders.
+/// Whether the client could not fill in a parameter, which therefore has no value. A password may
+/// look like other placeholders, under each of its names.
 fn is_unfilled(name: &str, value: &str, settings: &ParamSettings) -> bool {
     match settings.aliases.contains(&(name.to_owned(), Known::Password)) {
         true => value == "${password}",
@@ -165,7 +165,7 @@ fn is_placeholder(value: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.'))
 }
 
-/// A form, read by another hand than the library's.
+/// Reads a form, independently of the library.
 fn pairs(form: &[u8]) -> Vec<(String, String)> {
     let side = |side: &[u8]| {
         let spaced: Vec<u8> = side.iter().map(|&byte| if byte == b'+' { b' ' } else { byte }).collect();

@@ -1,11 +1,9 @@
-//! Bytes as a state file: reading them neither panics nor takes memory without
-//! bound; and a good file that was damaged is refused, or gives what the
-//! database held at some time.
+//! Bytes as a state file. Reading them must neither panic nor take unlimited memory. A valid file
+//! that was damaged must be refused, or give a state that the database had at some time.
 //!
-//! Input: `raw`, then the file; or `frames`, then one stretch a line, which gets
-//! its right length and checksums; or `damage` and the number of a history, then
-//! what is done to its file, one a line: `cut 100`, `flip 57 %01%ff`, `hole 40
-//! 20`, `add junk`.
+//! Input: `raw`, then the file; or `frames`, then one stretch a line, which gets its right length
+//! and checksums; or `damage` and the number of a history, then the changes to its file, one a
+//! line: `cut 100`, `flip 57 %01%ff`, `hole 40 20`, `add junk`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,11 +19,11 @@ use twox_hash::XxHash3_64;
 
 use crate::text;
 
-/// Bytes of a stretch before what is in it.
+/// The number of bytes in a stretch before its content.
 const HEAD: usize = 20;
 const SOURCE: &str = "sqlite:/var/lib/jitsiprovs/db";
 
-/// See the module.
+/// Runs the target on one input; panics at a defect.
 pub fn run(data: &[u8]) {
     let (kind, rest) = text::line(data);
     match kind.first() {
@@ -41,7 +39,7 @@ pub fn run(data: &[u8]) {
     }
 }
 
-/// What is in it, and how it ends.
+/// The content of the file, and how it ends.
 fn read(file: &[u8]) -> Result<(Vec<Change>, End), StateFileError> {
     let mut result = None;
     let counted = allocation_counter::measure(|| {
@@ -50,13 +48,13 @@ fn read(file: &[u8]) -> Result<(Vec<Change>, End), StateFileError> {
             read_from(file, file.len() as u64, Path::new("state"), SOURCE, |change| changes.push(change));
         result = Some(read.map(|end| (changes, end)));
     });
-    // A change takes three bytes at least, and is held here and there, twice
-    // while a list grows.
+    // A change takes at least three bytes. It is held here and in the reader, and twice while a
+    // list grows.
     let most = file.len() as u64 * 400 + (16 << 10);
     assert!(counted.bytes_max <= most, "{} bytes for {}", counted.bytes_max, file.len());
-    let result = result.expect("it was set");
+    let result = result.expect("the result is set");
     if let Ok((changes, _)) = &result {
-        // Whatever was read is made a snapshot of at the start.
+        // At a start, everything that was read goes into a snapshot.
         let mut writer = Writer::new(Conventions { pwd_fmt: PwdFmt::Plain, ..Conventions::default() });
         let mut draft = writer.draft();
         changes.iter().cloned().for_each(|change| draft.apply(change));
@@ -66,7 +64,7 @@ fn read(file: &[u8]) -> Result<(Vec<Change>, End), StateFileError> {
     result
 }
 
-/// A file of stretches, as its format has it, written once more.
+/// Writes a file of stretches, independently of the library.
 fn sealed(stretches: impl Iterator<Item = Vec<u8>>) -> Vec<u8> {
     let sum = XxHash3_64::oneshot_with_seed;
     let mut file = b"jitsiprovs state 2\nany salt".to_vec();
@@ -93,8 +91,8 @@ fn note(state: &State, changes: &[Change]) -> State {
     state
 }
 
-/// A file as the library wrote it, and the states that were served meanwhile,
-/// with the number of changes that had led to each.
+/// A file as the library wrote it, and the states that were served while it was written, each with
+/// the number of changes before it.
 struct History {
     file: Vec<u8>,
     states: Vec<(State, Option<i64>)>,
@@ -115,7 +113,7 @@ fn history(number: u64) -> History {
     let mut state_writer = StateWriter::new(path.clone(), SOURCE.into());
     for load in 0..2 {
         state_writer.begin_load();
-        // What the load sees, and what the database has become meanwhile.
+        // The rows that the load sees, and the rows of the database after it.
         let (seen, mut touched) = (state.clone(), Vec::new());
         for _ in 0..=random.below(3) {
             let change = random.change();
@@ -129,7 +127,7 @@ fn history(number: u64) -> History {
         }
         state_writer.commit(Some(cursor), true);
         if load == 0 {
-            // The first load has begun the file; another has no need to.
+            // The first load began the file; another load does not need to.
             states.clear();
         }
         states.push((state.clone(), Some(cursor)));
@@ -141,9 +139,9 @@ fn history(number: u64) -> History {
     }
     state_writer.close();
     let file = std::fs::read(&path).expect("it was written");
-    let (changes, end) = read(&file).expect("it is as it was written");
+    let (changes, end) = read(&file).expect("the file is undamaged");
     assert_eq!(end, End { is_torn: false, cursor: Some(cursor) });
-    assert!(note(&State::new(), &changes) == state, "history {number} is not what was written");
+    assert!(note(&State::new(), &changes) == state, "history {number} differs from the file");
     History { file, states }
 }
 
@@ -194,11 +192,11 @@ fn damage(history: &History, mut steps: &[u8]) {
     let rows = state.len();
     let was_served = history.states.contains(&(state, end.cursor));
     assert!(was_served, "{rows} rows were never served together, or not as {:?}", end.cursor);
-    // What is not the beginning of what was written is a stretch that has only
-    // begun: a head at most, or one whose end is cut off.
+    // If the rest is no beginning of the original file, it is an incomplete stretch: at most a
+    // head, or a stretch whose end is missing.
     assert!(end.is_torn || history.file.starts_with(&file));
     let same = history.file.iter().zip(&file).take_while(|(was, is)| was == is).count();
-    assert!(same == file.len() || file.len() <= history.file.len() + HEAD, "what follows is no damage");
+    assert!(same == file.len() || file.len() <= history.file.len() + HEAD, "the rest is too long");
 }
 
 /// Numbers that are the same in every run.

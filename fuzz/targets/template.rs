@@ -1,8 +1,7 @@
-//! A key or value as the operator wrote it, and a client's parameters: whatever
-//! they hold, the answer stays the lines it should be.
+//! A key or value as the operator wrote it, and a client's parameters. With any content, the lines
+//! of the answer must be the intended ones.
 //!
-//! Input: `key` or `value`; parameters, one `name=value` a line; an empty line;
-//! the template.
+//! Input: `key` or `value`; parameters, one `name=value` a line; an empty line; the template.
 
 use jitsiprovs::core::params::{ParamName, Params};
 use jitsiprovs::core::properties::Side;
@@ -10,13 +9,13 @@ use jitsiprovs::core::template::Template;
 
 use crate::{java, text};
 
-/// See the module.
+/// Runs the target on one input; panics at a defect.
 pub fn run(data: &[u8]) {
     let (place, rest) = text::line(data);
     let place = if place.first() == Some(&b'k') { Side::Key } else { Side::Value };
     let (pairs, rest) = text::params(rest);
     let stored = text::text(rest.to_vec());
-    // What an authenticated request always has.
+    // The parameters that an authenticated request always has.
     let always = [("username", "alice"), ("password", "pw"), ("domain", "a.org")];
     let params: Params =
         pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).chain(always).collect();
@@ -32,7 +31,7 @@ fn render(stored: &str, place: Side, params: &Params) -> Option<Vec<u8>> {
     let whole = template.whole();
     let mut rendered = Vec::new();
     whole.render(params, &mut rendered);
-    assert_eq!(rendered.len(), whole.len(params), "the length was foretold");
+    assert_eq!(rendered.len(), whole.len(params), "the length was predicted");
     assert!(rendered.is_ascii());
     assert!(!rendered.iter().any(|byte| matches!(byte, b'\r' | b'\n')));
     let is_missing = whole.missing(params).is_some();
@@ -72,18 +71,18 @@ fn any_text_is_one_property_at_most(stored: &str, place: Side, params: &Params) 
     match place {
         Side::Value => {
             assert_eq!(properties.len(), 1);
-            assert_eq!(properties[0].0, [u16::from(b'k')], "the key is another");
+            assert_eq!(properties[0].0, [u16::from(b'k')], "the key has changed");
         }
-        // A key may begin with `#`, and then is a comment to Java.
+        // A key may begin with `#`, which Java reads as a comment.
         Side::Key => assert!(properties.len() <= 1),
     }
 }
 
-/// Dollars and backslashes doubled, any text is a template of itself.
+/// With dollars and backslashes doubled, any text is a template for itself.
 fn escaped_text_comes_out_as_it_was(plain: &str) {
     let stored = plain.replace('\\', "\\\\").replace('$', "$$");
     let rendered = render(&stored, Side::Value, &Params::new()).expect("there is nothing to fill in");
-    // Stored blanks at the beginning are Java's to leave out.
+    // Java leaves out stored blanks at the beginning.
     let expected = plain.trim_start_matches([' ', '\t', '\x0c']);
     assert_eq!(load(&as_line(&rendered, Side::Value)), [(vec![u16::from(b'k')], utf16(expected))]);
 }
@@ -92,19 +91,19 @@ fn utf16(text: &str) -> Vec<u16> {
     text.encode_utf16().collect()
 }
 
-/// Makes a template of which it is known what must come out: the text is cut at
-/// every `|`; a piece that begins with `$`, `{` or `?` becomes a placeholder,
-/// one that begins with `=` is stored as it is, any other in escapes.
+/// Builds a template whose result is known. The text is cut at every `|`: a piece that begins with
+/// `$`, `{` or `?` becomes a placeholder, one that begins with `=` is stored unchanged, and any
+/// other is escaped.
 fn pieces_come_out_in_order(text: &str, place: Side, params: &Params) {
     let mut stored = String::new();
-    // What Java must read, `None` once a parameter is missing.
+    // The text that Java must read, or `None` once a parameter is missing.
     let mut expected = Some(Vec::new());
-    // The text since the last hole, placeholders of the client's in it.
+    // The text since the last placeholder of ours, which may contain placeholders of the input.
     let mut between = String::new();
     for piece in text.split('|') {
         let Some(kind @ ('$' | '{' | '?')) = piece.chars().next() else {
             let literal = match piece.strip_prefix('=').filter(|_| place == Side::Value) {
-                // The first in an escape, or it would go on with a `$name`.
+                // The first character is escaped, because otherwise it could continue a `$name`.
                 Some(raw) if raw.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_') => {
                     escape(&raw[..1]) + &raw[1..]
                 }
@@ -154,8 +153,8 @@ fn pieces_come_out_in_order(text: &str, place: Side, params: &Params) {
     assert_eq!(load(&as_line(&rendered, place)), [property], "{stored:?}");
 }
 
-/// What stored text means to Java, mended as the spec says; with each unit,
-/// whether it is a blank that Java leaves out at the beginning.
+/// The meaning of stored text for Java, with the corrections of the specification. For each unit it
+/// says whether it is a blank that Java leaves out at the beginning.
 fn meant(stored: &str, is_before_hole: bool, out: &mut Vec<(u16, bool)>) {
     let (mut rest, mut text) = (stored, String::new());
     let put = |text: &mut String, out: &mut Vec<(u16, bool)>| {
@@ -183,7 +182,7 @@ fn meant(stored: &str, is_before_hole: bool, out: &mut Vec<(u16, bool)>) {
                 rest = &rest[5..];
                 continue;
             }
-            // To be read as it stands, since Java would throw.
+            // Taken literally, because Java would throw an exception.
             ('u', None) => {
                 text.push_str("\\u");
                 rest = &rest[1..];
@@ -206,12 +205,12 @@ fn meant(stored: &str, is_before_hole: bool, out: &mut Vec<(u16, bool)>) {
     put(&mut text, out);
 }
 
-/// A text in a form that means itself to Java and to the template.
+/// Escapes a text so that Java and the template read it unchanged.
 fn escape(plain: &str) -> String {
     let mut escaped = String::new();
     for (at, c) in plain.chars().enumerate() {
         match c {
-            // Not at the beginning, where it would go on with a `$name`.
+            // Needs no escape, except at the beginning, where it could continue a `$name`.
             _ if at > 0 && c.is_ascii_alphanumeric() => escaped.push(c),
             _ => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| {
                 escaped.push_str("\\u");

@@ -1,12 +1,12 @@
-//! Inputs are lines of text, so that a seed can be read and written by hand. Any
-//! bytes are an input: what a line lacks is empty.
+//! Inputs are lines of text, so that a seed can be read and written by hand. Any bytes are a valid
+//! input: missing parts of a line are empty.
 
-/// The first line, and what follows it.
+/// The first line, and the rest after it.
 pub fn line(data: &[u8]) -> (&[u8], &[u8]) {
     cut(data, b'\n')
 }
 
-/// What stands before the first `at`, and what after it.
+/// The text before the first `at`, and the text after it.
 pub fn cut(data: &[u8], at: u8) -> (&[u8], &[u8]) {
     match data.iter().position(|&byte| byte == at) {
         Some(found) => (&data[..found], &data[found + 1..]),
@@ -14,7 +14,8 @@ pub fn cut(data: &[u8], at: u8) -> (&[u8], &[u8]) {
     }
 }
 
-/// Undoes `%XX`, for what would end a line or field. Anything else stays.
+/// Decodes `%XX`, which is needed for bytes that would end a line or field. Other text stays
+/// unchanged.
 pub fn unescape(field: &[u8]) -> Vec<u8> {
     let digit = |at: usize| field.get(at).and_then(|&byte| char::from(byte).to_digit(16));
     let (mut bytes, mut at) = (Vec::new(), 0);
@@ -33,19 +34,19 @@ pub fn unescape(field: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Appends `unit` in hexadecimal digits, `digits` of them.
+/// Appends `unit` with `digits` hexadecimal digits.
 pub fn hex(unit: u16, digits: u32, out: &mut String) {
     let digit = |at| char::from_digit(u32::from(unit) >> (4 * at) & 15, 16);
     out.extend((0..digits).rev().filter_map(digit));
 }
 
-/// UTF-8, or ISO-8859-1.
+/// Decodes UTF-8, or ISO-8859-1 if it is invalid.
 pub fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes)
         .unwrap_or_else(|not_utf8| not_utf8.into_bytes().into_iter().map(char::from).collect())
 }
 
-/// Parameters, one `name=value` a line, up to an empty line; and what follows.
+/// Parameters, one `name=value` a line, up to an empty line; and the rest after it.
 pub fn params(mut data: &[u8]) -> (Vec<(String, String)>, &[u8]) {
     let mut params = Vec::new();
     while !data.is_empty() {

@@ -9,7 +9,7 @@ import javax.net.ssl.HttpsURLConnection;
 import javax.net.ssl.SSLContext;
 import javax.net.ssl.TrustManagerFactory;
 
-/** Posts a form over HTTPS as a Java client does: certificate, URL, form. */
+/** Posts a form over HTTPS as a Java client does. Arguments: certificate, URL, form. */
 public class Fetch {
     public static void main(String[] args) throws Exception {
         KeyStore trusted = KeyStore.getInstance(KeyStore.getDefaultType());

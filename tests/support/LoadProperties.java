@@ -8,9 +8,9 @@ import java.util.List;
 import java.util.Properties;
 
 /**
- * Reads answers from standard input, each after its length, and writes what
- * Properties.load makes of them: how many, then key and value of each in the
- * order in which they were put; or -1 and what it threw.
+ * Reads answers from standard input, each after its length, and writes the
+ * properties that Properties.load reads from them: their number, then each key
+ * and value in the order in which they were put; or -1 and the exception.
  */
 public class LoadProperties {
     public static void main(String[] args) throws IOException {

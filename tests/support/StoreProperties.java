@@ -4,8 +4,8 @@ import java.util.Properties;
 import java.util.Random;
 
 /**
- * Writes what a Jitsi of some years leaves behind: accounts, contacts, windows,
- * as its own Properties.store does. The argument is how many properties.
+ * Writes properties like those of a Jitsi that was used for years (accounts,
+ * contacts, windows) with Properties.store. The argument is their number.
  */
 public class StoreProperties {
     private static final String ROOT = "net.java.sip.communicator.";

@@ -1,4 +1,4 @@
-"""How JitsiProvS 0.10 makes an answer of the rows its query gives it.
+"""Builds answers as JitsiProvS 0.10 does from the rows of its query.
 
 Reads a JSON list of cases {"params": {...}, "rows": [[key, value], ...]} and
 writes a JSON list of answers: a text, or null where the original fails with a
@@ -11,7 +11,7 @@ from string import Template
 
 
 def answer(params, rows):
-    # Its dictionary of parameters begins with these.
+    # The original adds these parameters first.
     known = {"null": "${null}", "default": "default", "domain": "localdomain"}
     known.update(params)
     winners = {}

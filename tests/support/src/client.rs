@@ -1,4 +1,4 @@
-//! A client that does just what it is told: HTTP/1.1 over a socket.
+//! A plain client that sends exactly the given bytes: HTTP/1.1 over a socket.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -25,8 +25,8 @@ impl Reply {
         std::str::from_utf8(&self.body).expect("the body is ASCII")
     }
 
-    /// The next answer of a stream; `None` when it has ended instead. `ahead` is
-    /// what has arrived and is not part of an answer yet.
+    /// Reads the next answer of a stream; `None` if the stream has ended instead. `ahead` holds
+    /// bytes that were received but belong to no answer yet.
     pub fn read(stream: &mut impl Read, ahead: &mut Vec<u8>) -> std::io::Result<Option<Reply>> {
         let cut = |what: &str| std::io::Error::other(format!("closed in the middle of a {what}"));
         let mut more = |ahead: &mut Vec<u8>| {
@@ -67,7 +67,7 @@ impl Reply {
 /// A connection, which may carry several requests.
 pub struct Connection {
     stream: TcpStream,
-    /// What has arrived and is not part of an answer yet.
+    /// Bytes that were received but belong to no answer yet.
     ahead: Vec<u8>,
 }
 
@@ -76,7 +76,7 @@ impl Connection {
         Connection::on(TcpStream::connect_timeout(&address, PATIENCE).expect("connects"))
     }
 
-    /// From an address of our own: all of 127.0.0.0/8 is.
+    /// Connects from the address `source`, which may be any in 127.0.0.0/8.
     pub fn open_from(source: impl Into<IpAddr>, address: SocketAddr) -> Connection {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
         socket.bind(&SocketAddr::new(source.into(), 0).into()).expect("an address of this machine");
@@ -100,7 +100,7 @@ impl Connection {
         self.receive().expect("an answer")
     }
 
-    /// Whether there is something to receive now, be it the end.
+    /// Whether there is something to receive now, which includes the end of the stream.
     pub fn has_news(&self) -> bool {
         self.stream.set_nonblocking(true).expect("a mode");
         let peeked = self.stream.peek(&mut [0]);
@@ -108,12 +108,12 @@ impl Connection {
         !peeked.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
     }
 
-    /// The next answer; `None` when the connection was closed instead.
+    /// The next answer; `None` if the server closed the connection instead.
     pub fn receive(&mut self) -> Option<Reply> {
         Reply::read(&mut self.stream, &mut self.ahead).expect("an answer in time")
     }
 
-    /// The next answer, to a request that wants no body.
+    /// The next answer, to a HEAD request, which has no body.
     pub fn receive_head(&mut self) -> Reply {
         let mut lines = Vec::new();
         while !lines.ends_with(b"\r\n\r\n") {
@@ -125,7 +125,7 @@ impl Connection {
         Reply { status: status.expect("a number"), headers: Vec::new(), body: Vec::new() }
     }
 
-    /// Whether the server closed the connection, with no more to say.
+    /// Whether the server closed the connection without sending anything more.
     pub fn is_closed(&mut self) -> bool {
         self.ahead.is_empty()
             && match uninterrupted(|| self.stream.read(&mut [0])) {
@@ -135,7 +135,7 @@ impl Connection {
     }
 }
 
-/// One request on a connection of its own.
+/// Sends one request on a new connection.
 pub fn exchange(address: SocketAddr, request: &[u8]) -> Reply {
     Connection::open(address).ask(request)
 }
@@ -154,7 +154,7 @@ pub fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]
     bytes
 }
 
-/// What the client posts.
+/// The request that the client posts.
 pub fn form_request(pairs: &[(&str, &str)]) -> Vec<u8> {
     let kind = [("content-type", "application/x-www-form-urlencoded")];
     request("POST", "/jitsiprovs/", &kind, encode(pairs).as_bytes())

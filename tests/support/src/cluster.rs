@@ -1,5 +1,5 @@
-//! Several nodes as operators run them: a MariaDB and its replica, nodes on
-//! both, and nginx in front with the configuration that is in `contrib`.
+//! Several nodes as operators run them: a MariaDB and its replica, nodes on both, and nginx in
+//! front with the configuration in `contrib`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use crate::nginx::{Nginx, http_with};
 use crate::server::{Server, jitsiprovs, run};
 use crate::texts;
 
-/// What the certificate is for, and clients ask for.
+/// The name in the certificate, which clients request.
 pub const NAME: &str = "provisioning.example.org";
 
 const HTTP: &str = include_str!("../../../contrib/nginx/jitsiprovs.conf");
@@ -30,8 +30,8 @@ pub struct Pair {
 impl Pair {
     pub fn start() -> Pair {
         let own = |args: &[&str]| args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>();
-        // What makes them two, and what --setup asks for where there is a binary
-        // log; all else as it is unless told otherwise.
+        // The options for replication, and the one that --setup needs if there is a binary log. All
+        // other options have their defaults.
         let primary = own(&["--server-id=1", "--log-bin=log", "--log-bin-trust-function-creators=1"]);
         let replica = own(&["--server-id=2", "--relay-log=relay", "--read-only"]);
         let (primary, replica) = std::thread::scope(|scope| {
@@ -56,8 +56,7 @@ impl Pair {
         Pair { primary, replica }
     }
 
-    /// A new database on the primary, with tables and nothing in them, and the
-    /// same on the replica.
+    /// A new database with empty tables on the primary, and the same database on the replica.
     pub fn database(&self) -> (Database<'_>, Database<'_>) {
         let database = self.primary.database();
         let output = run(&[&["--setup"], &texts(&database.all())[..]].concat());
@@ -68,7 +67,7 @@ impl Pair {
         (database, copy)
     }
 
-    /// Waits until the replica has all that was committed before.
+    /// Waits until the replica has everything that the primary has committed so far.
     pub fn wait_replicated(&self) {
         let at = self.primary.script("", "SELECT @@gtid_binlog_pos");
         let waited = self.replica.script("", &format!("SELECT MASTER_GTID_WAIT('{}', 60)", at.trim()));
@@ -76,10 +75,10 @@ impl Pair {
     }
 }
 
-/// A server that can be started again at its address.
+/// A server that can be restarted at its address.
 pub struct Node {
     pub address: SocketAddr,
-    /// What is started: another program, or one before it.
+    /// The command that starts the server. Another program may come first.
     pub program: Vec<PathBuf>,
     args: Vec<String>,
     server: Option<Server>,
@@ -108,7 +107,7 @@ impl Node {
         self.server.as_ref().expect("it runs")
     }
 
-    /// Ends it as operators do.
+    /// Ends the server with SIGTERM, as operators do.
     pub fn stop(&mut self) {
         let server = self.server.take().expect("it runs");
         server.signal("TERM");
@@ -117,12 +116,12 @@ impl Node {
         assert!(status.success(), "{status}: {log:#?}");
     }
 
-    /// Kills it.
+    /// Kills the server.
     pub fn kill(&mut self) {
         drop(self.server.take().expect("it runs"));
     }
 
-    /// The value of a metric, 0 when it has none yet.
+    /// The value of a metric, or 0 if it has none yet.
     pub fn metric(&self, name: &str) -> u64 {
         let reply = Connection::open(self.server().admin()).ask(&request("GET", "/metrics", &[], b""));
         let value = reply.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -130,11 +129,11 @@ impl Node {
     }
 }
 
-/// The nodes and what is in front of them.
+/// The nodes, and nginx in front of them.
 pub struct Cluster {
     pub nodes: Vec<Node>,
     pub nginx: Nginx,
-    /// Where each node's health is told.
+    /// The address at which nginx reports the health of each node.
     pub monitor: SocketAddr,
     /// Clients that trust the certificate.
     pub tls: Arc<ClientConfig>,
@@ -142,15 +141,16 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// A node, at most three, for each of the lists of options.
+    /// Starts a node for each list of options, and at most three.
     pub fn start(nodes: &[Vec<String>]) -> Cluster {
         let program = vec![PathBuf::from(jitsiprovs(&[]).get_program())];
         Cluster::of(&program, nodes)
     }
 
-    /// The same with another program.
+    /// The same as [`Cluster::start`], with another program.
     pub fn of(program: &[PathBuf], nodes: &[Vec<String>]) -> Cluster {
-        // While a node is down nobody else takes its port: the network is ours.
+        // These addresses are used only here, so no other process takes a port while its node is
+        // down.
         let any = || fastrand::u8(1..=254);
         let (a, b) = (any(), any());
         let ip = |last| IpAddr::V4(Ipv4Addr::new(127, a, b, last));
@@ -174,7 +174,7 @@ impl Cluster {
     }
 }
 
-/// `text` with the addresses of these nodes, and without the lines of others.
+/// `text` with the addresses of these nodes, and without the lines for other nodes.
 pub fn at(text: &str, port: &str, nodes: &[SocketAddr]) -> String {
     let mut text = text.to_owned();
     for number in 0..3 {
@@ -187,7 +187,7 @@ pub fn at(text: &str, port: &str, nodes: &[SocketAddr]) -> String {
     text
 }
 
-/// What is replaced must be there, or something else is tested.
+/// Replaces `from`, which must exist, because otherwise the tests would test something else.
 pub fn replaced(text: &str, from: &str, to: &str) -> String {
     assert!(text.contains(from), "the configuration has no `{from}`");
     text.replace(from, to)

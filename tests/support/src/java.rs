@@ -5,7 +5,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use tempfile::TempDir;
 
-/// `java.util.Properties.load(InputStream)`, as often as wanted.
+/// Runs `java.util.Properties.load(InputStream)` any number of times.
 pub struct Java {
     _folder: TempDir,
     child: Child,
@@ -14,7 +14,7 @@ pub struct Java {
 }
 
 impl Java {
-    /// Compiles the program beside this file and starts it.
+    /// Compiles the program in this folder, and starts it.
     pub fn start() -> Java {
         let folder = compiled("LoadProperties");
         let mut child = Command::new("java")
@@ -30,10 +30,10 @@ impl Java {
         Java { _folder: folder, child, input, output }
     }
 
-    /// Every property in the order in which Java puts it, doubles included.
+    /// Every property in the order in which Java puts it, duplicates included.
     ///
     /// # Errors
-    /// What Java threw.
+    /// The exception that Java threw.
     pub fn load(&mut self, answer: &[u8]) -> Result<Vec<(String, String)>, String> {
         let length = u32::try_from(answer.len()).expect("a small answer");
         self.input.write_all(&length.to_be_bytes()).expect("Java reads");
@@ -60,8 +60,7 @@ impl Java {
     }
 }
 
-/// What `java.util.Properties.store` writes of `count` properties such as a
-/// Jitsi has.
+/// Writes `count` properties like those of a Jitsi with `java.util.Properties.store`.
 pub fn stored_properties(count: usize) -> Vec<u8> {
     let folder = compiled("StoreProperties");
     let mut java = Command::new("java");
@@ -71,7 +70,7 @@ pub fn stored_properties(count: usize) -> Vec<u8> {
     output.stdout
 }
 
-/// Compiles the program of this name beside this file.
+/// Compiles the program with this name in the folder of `support`.
 fn compiled(name: &str) -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let source = format!("{}/{name}.java", env!("CARGO_MANIFEST_DIR"));

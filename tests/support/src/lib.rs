@@ -23,10 +23,10 @@ use clap::Parser;
 use jitsiprovs::cli::config::{Config, Task};
 use jitsiprovs::source::Source;
 
-/// The longest any wait of a test may take.
+/// The longest time that a test may wait for anything.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Waits until `done` returns something.
+/// Waits until `done` returns a value.
 pub fn wait_for<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
@@ -38,7 +38,7 @@ pub fn wait_for<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Reads, however often a signal or a machine that stood still interrupts it.
+/// Reads, and tries again if a signal or a suspended machine interrupts it.
 pub fn uninterrupted<T>(mut read: impl FnMut() -> std::io::Result<T>) -> std::io::Result<T> {
     loop {
         match read() {
@@ -48,7 +48,7 @@ pub fn uninterrupted<T>(mut read: impl FnMut() -> std::io::Result<T>) -> std::io
     }
 }
 
-/// Options as the binary takes them.
+/// The given options, as the binary parses them.
 pub fn texts(args: &[String]) -> Vec<&str> {
     args.iter().map(String::as_str).collect()
 }
@@ -63,12 +63,12 @@ pub fn source_of(args: &[String]) -> Arc<dyn Source> {
     }
 }
 
-/// Hexadecimal md5, as the original stores passwords.
+/// Hexadecimal md5, which is how the original stores passwords.
 pub fn md5_hex(password: &str) -> String {
     format!("{:x}", md5::compute(password))
 }
 
-/// Puts a pipe that nobody writes to in a file's place.
+/// Replaces a file with a pipe that nobody writes to.
 pub fn put_pipe(path: &std::path::Path) {
     let pipe = path.with_extension("pipe");
     let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo");

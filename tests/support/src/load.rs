@@ -1,5 +1,5 @@
-//! Clients of nodes behind nginx that ask all the time, as Jitsi does it: over
-//! TLS, and with its patience.
+//! Clients of nodes behind nginx that send requests all the time over TLS, and wait as long as
+//! Jitsi does.
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -16,18 +16,18 @@ use crate::client::{Reply, request};
 use crate::cluster::{Cluster, NAME};
 use crate::wait_for;
 
-/// How long a client waits for anything, as Jitsi does. nginx gives up a node
+/// How long a client waits for anything, which is as long as in Jitsi. nginx gives up on a node
 /// after 6 s and asks the next one.
 pub const BOUND: Duration = Duration::from_secs(10);
 
-/// A connection over TLS, of which nothing is taken for granted.
+/// A connection over TLS. Its operations return errors and do not panic.
 pub struct Secure {
     stream: StreamOwned<ClientConnection, TcpStream>,
     ahead: Vec<u8>,
 }
 
 impl Secure {
-    /// From an address of our own: all of 127.0.0.0/8 is.
+    /// Connects from the address `source`, which may be any in 127.0.0.0/8.
     pub fn open(
         source: impl Into<IpAddr>,
         address: SocketAddr,
@@ -44,7 +44,7 @@ impl Secure {
         Ok(Secure { stream: StreamOwned::new(connection, stream), ahead: Vec::new() })
     }
 
-    /// To what is in front of the nodes.
+    /// Connects to nginx in front of the nodes.
     pub fn to(cluster: &Cluster) -> Secure {
         Secure::open([127, 0, 0, 1], cluster.nginx.address, &cluster.tls).expect("connects")
     }
@@ -57,14 +57,14 @@ impl Secure {
     }
 }
 
-/// What a client posts.
+/// The request that a client posts.
 pub fn sign_in(username: &str, password: &str) -> Vec<u8> {
     let headers = [("content-type", "application/x-www-form-urlencoded")];
     let body = format!("username={username}&password={password}");
     request("POST", "/jitsiprovs/", &headers, body.as_bytes())
 }
 
-/// Clients at work.
+/// Running clients.
 pub struct Load {
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
@@ -72,17 +72,17 @@ pub struct Load {
     clients: Vec<JoinHandle<()>>,
 }
 
-/// What they have seen.
+/// The results of the clients.
 #[derive(Default)]
 pub struct Seen {
-    /// From when a request was begun to its answer, those that failed too.
+    /// The time from the start of each request to its answer, including requests that failed.
     pub micros: Vec<u64>,
     pub failures: Vec<String>,
 }
 
 impl Load {
-    /// `clients` that post `request`, rest for `pause` after an answer, and let
-    /// nothing pass but 200 and what `is_right`.
+    /// Starts `clients` that post `request` and pause for `pause` after each answer. An answer
+    /// counts as failed unless it has status 200 and `is_right` returns true.
     pub fn on(
         cluster: &Cluster,
         clients: usize,
@@ -99,8 +99,8 @@ impl Load {
                 let mut asked = number;
                 while !stop.load(Ordering::Relaxed) {
                     asked += 1;
-                    // Some keep their connection, as Jitsi does; all come anew
-                    // some time.
+                    // Some clients keep their connection, as Jitsi does. All of them reconnect now
+                    // and then.
                     if asked % 50 == 0 {
                         connection = None;
                     }
@@ -128,7 +128,7 @@ impl Load {
         Load { stop, answered, seen, clients }
     }
 
-    /// Waits for that many more answers.
+    /// Waits for this many more answers.
     pub fn go_on(&self, count: u64) {
         let before = self.answered.load(Ordering::Relaxed);
         wait_for("requests to be answered", || {
@@ -136,7 +136,7 @@ impl Load {
         });
     }
 
-    /// The longest that an answer took.
+    /// The longest time that an answer took.
     pub fn longest(&self) -> Duration {
         let most = self.seen.lock().expect("what is seen").micros.iter().copied().max();
         Duration::from_micros(most.unwrap_or_default())
@@ -151,8 +151,8 @@ impl Load {
     }
 }
 
-/// A request on a connection that is open, or on another one. nginx closes after
-/// an answer that says so; then the next request is on a new connection.
+/// Sends a request on an open connection, or on a new one. nginx closes the connection after an
+/// answer that says so; the next request then needs a new connection.
 fn ask(
     connection: &mut Option<Secure>,
     address: SocketAddr,

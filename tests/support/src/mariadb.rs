@@ -1,4 +1,4 @@
-//! A MariaDB of the tests' own: private data, socket and port.
+//! A MariaDB server for the tests, with its own data, socket and port.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -14,18 +14,17 @@ use crate::wait_for;
 /// The administrator's password.
 pub const ROOT_PASSWORD: &str = "root's \"own\" \\ password";
 
-/// A running server. It ends, and its folder goes, with the process that
-/// started it, however that ends: a shell that heeds no signal waits for our end
-/// of a pipe to close.
+/// A running server. It ends, and its folder is removed, when the process that started it ends for
+/// any reason: a shell that ignores signals waits until our end of a pipe is closed.
 pub struct MariaDb {
     folder: PathBuf,
     pub port: u16,
     keeper: Child,
-    /// What the keeper says to orders.
+    /// The keeper's replies to orders.
     replies: Mutex<ChildStdout>,
 }
 
-/// What the keeper runs: the folder and the server's command are its arguments.
+/// The keeper's script. Its arguments are the folder and the server's command.
 const KEEPER: &str = r#"
     trap '' INT HUP TERM
     exec 3<&0
@@ -45,17 +44,16 @@ const KEEPER: &str = r#"
     rm -rf "$folder"
 "#;
 
-/// The server that all tests of this process share, each in a database of its
-/// own.
+/// The server that all tests of this process share. Each test uses its own database.
 pub fn mariadb() -> &'static MariaDb {
     static SHARED: OnceLock<MariaDb> = OnceLock::new();
     SHARED.get_or_init(|| MariaDb::start(&[]))
 }
 
 impl MariaDb {
-    /// Starts one with more options.
+    /// Starts a server with additional options.
     pub fn start(options: &[String]) -> MariaDb {
-        // The port is free when it is chosen; somebody may be faster.
+        // The port is free when it is chosen, but another process may take it first.
         let mut started = (0..3).filter_map(|_| MariaDb::try_start(options));
         let server = started.next().expect("MariaDB starts; its log is above");
         let password = ROOT_PASSWORD.replace('\\', "\\\\").replace('\'', "''");
@@ -76,12 +74,12 @@ impl MariaDb {
             tempfile::Builder::new().prefix("jitsiprovs-mariadb-").tempdir().expect("a folder").keep();
         std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o755)).expect("permissions");
         let (data, log, socket) = (folder.join("data"), folder.join("log"), folder.join("socket"));
-        // Each its own: a server that starts clears away the temporary tables it
-        // finds, those of another one too.
+        // Each server needs its own folder, because at its start a server removes all temporary
+        // tables that it finds, including those of other servers.
         let temporary = folder.join("tmp");
         std::fs::create_dir(&data).expect("a folder");
         std::fs::create_dir(&temporary).expect("a folder");
-        // It refuses to be root, and then has a user of its own.
+        // The server refuses to run as root, so it gets its own user.
         let is_root = stdout(Command::new("id").arg("-u")).trim() == "0";
         let user: &[&str] = if is_root { &["--user=mysql"] } else { &[] };
         if is_root {
@@ -113,7 +111,7 @@ impl MariaDb {
             .stderr(std::fs::File::create(&log).expect("a log"))
             .spawn()
             .expect("sh starts");
-        // Made now, so that it ends even if the wait below does not end well.
+        // Created now, so that the server also ends if the wait below fails.
         let replies = Mutex::new(keeper.stdout.take().expect("a pipe"));
         let server = MariaDb { folder, port, keeper, replies };
         let answers = wait_for("MariaDB to start", || {
@@ -127,19 +125,19 @@ impl MariaDb {
         answers.then_some(server)
     }
 
-    /// Kills it with SIGKILL.
+    /// Kills the server with SIGKILL.
     pub fn kill(&self) {
         self.order("kill");
     }
 
-    /// Starts it again after [`MariaDb::kill`].
+    /// Starts the server again after [`MariaDb::kill`].
     pub fn restart(&self) {
         self.order("start");
         wait_for("MariaDB to start again", || std::os::unix::net::UnixStream::connect(self.socket()).ok());
     }
 
-    /// Lets it, and connections made from now on, give way to whatever else this
-    /// machine does, as if it were on another.
+    /// Lowers the priority of the server and of new connections, as if the server ran on another
+    /// machine.
     pub fn step_back(&self) {
         let pid = std::fs::read_to_string(self.folder.join("pid")).expect("a file");
         stdout(Command::new("chrt").args(["--idle", "-p", "0", pid.trim()]));
@@ -155,8 +153,8 @@ impl MariaDb {
         self.folder.join("socket")
     }
 
-    /// Runs statements as the administrator, and returns what they select:
-    /// tab-separated, a line a row, without heads.
+    /// Runs statements as the administrator, and returns the rows that they select: a line for each
+    /// row, separated by tabs, without headers.
     pub fn script(&self, database: &str, sql: &str) -> String {
         self.script_as(database, ROOT_PASSWORD, sql)
     }
@@ -173,7 +171,7 @@ impl MariaDb {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the mariadb client starts");
-        // Written beside reading: either pipe may fill.
+        // Written by another thread while this one reads, because either pipe may be full.
         let mut input = client.stdin.take().expect("a pipe");
         let output = std::thread::scope(|scope| {
             scope.spawn(move || input.write_all(sql.as_bytes()));
@@ -183,8 +181,8 @@ impl MariaDb {
         String::from_utf8(output.stdout).expect("UTF-8")
     }
 
-    /// A new database with two accounts: one that may do anything there, and
-    /// one that may only SELECT.
+    /// A new database with two accounts: one with all privileges there, and one that may only
+    /// SELECT.
     pub fn database(&self) -> Database<'_> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
@@ -209,7 +207,7 @@ impl Drop for MariaDb {
     }
 }
 
-/// A database of one test.
+/// The database of one test.
 pub struct Database<'s> {
     pub server: &'s MariaDb,
     pub name: String,
@@ -220,12 +218,12 @@ impl Database<'_> {
         self.server.script(&self.name, sql)
     }
 
-    /// Options to reach it over TCP as the account that may do anything.
+    /// Options to connect over TCP with the account that has all privileges.
     pub fn all(&self) -> Vec<String> {
         self.options("all")
     }
 
-    /// Options to reach it over TCP as the account that may only SELECT.
+    /// Options to connect over TCP with the account that may only SELECT.
     pub fn read(&self) -> Vec<String> {
         self.options("read")
     }
@@ -250,8 +248,8 @@ impl Database<'_> {
 }
 
 impl Database<'static> {
-    /// Keeps everybody from reading a table for some seconds, from when this
-    /// returns; the handle ends with the lock.
+    /// Locks a table against reads for some seconds, beginning when this returns. The handle ends
+    /// with the lock.
     pub fn hold(&self, table: &str, seconds: u32) -> JoinHandle<()> {
         let (server, name) = (self.server, self.name.clone());
         let sql = format!("LOCK TABLES {table} WRITE; SELECT SLEEP({seconds})");
@@ -263,7 +261,7 @@ impl Database<'static> {
         holder
     }
 
-    /// Waits until somebody waits for a table that is locked.
+    /// Waits until a session waits for a locked table.
     pub fn wait_for_waiting(&self) {
         wait_for("somebody to wait for the lock", || {
             self.script("SHOW FULL PROCESSLIST").contains("Waiting for table").then_some(())
@@ -271,8 +269,7 @@ impl Database<'static> {
     }
 }
 
-/// A connection of its own, which keeps its transaction open as long as it is
-/// told to.
+/// A separate connection, whose transaction stays open until it is ended.
 pub struct Session {
     client: Child,
     replies: BufReader<ChildStdout>,
@@ -301,13 +298,13 @@ impl Session {
         Session { client, replies }
     }
 
-    /// Runs statements that select nothing, and waits until they are done.
-    /// One that fails, as of two that deadlock one does, changes nothing.
+    /// Runs statements that select nothing, and waits until they are done. Errors are ignored, for
+    /// example in a deadlock.
     pub fn execute(&mut self, sql: &str) {
         self.ask(sql);
     }
 
-    /// Runs statements, and returns the lines that they select.
+    /// Runs statements, and returns the selected lines.
     pub fn ask(&mut self, sql: &str) -> String {
         let input = self.client.stdin.as_mut().expect("a pipe");
         writeln!(input, "{sql}; SELECT 'done';").expect("it listens");

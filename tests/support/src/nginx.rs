@@ -1,4 +1,4 @@
-//! An nginx in front of the server, as operators put one.
+//! An nginx in front of the server, in the way that operators use it.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -6,16 +6,16 @@ use std::process::{Child, Command, Stdio};
 
 use crate::wait_for;
 
-/// A running proxy. It ends, and its folder goes, with the process that started
-/// it, however that ends: a shell waits for our end of a pipe to close.
+/// A running proxy. It ends, and its folder is removed, when the process that started it ends for
+/// any reason: a shell waits until our end of a pipe is closed.
 pub struct Nginx {
-    /// Where clients reach it.
+    /// The address for clients.
     pub address: SocketAddr,
     folder: PathBuf,
     keeper: Child,
 }
 
-/// What the keeper runs: the folder and the proxy's command are its arguments.
+/// The keeper's script. Its arguments are the folder and the proxy's command.
 const KEEPER: &str = r#"
     trap '' INT HUP TERM
     exec 3<&0
@@ -30,8 +30,8 @@ const KEEPER: &str = r#"
 "#;
 
 impl Nginx {
-    /// Starts one that says to the server at `behind` who its clients are, and
-    /// to them the name it gave their request.
+    /// Starts a proxy that sends the client's address and a request id to the server at `behind`,
+    /// and the request id to the client.
     pub fn start(behind: SocketAddr) -> Nginx {
         Nginx::with(|address, folder| {
             let http = format!(
@@ -53,8 +53,8 @@ impl Nginx {
         })
     }
 
-    /// Starts one that hands on bytes to the server at `behind`, and says first
-    /// whose they are.
+    /// Starts a proxy that passes bytes through to the server at `behind`, after a header with the
+    /// client's address.
     pub fn start_stream(behind: SocketAddr) -> Nginx {
         Nginx::with(|address, _| {
             format!(
@@ -64,9 +64,9 @@ impl Nginx {
         })
     }
 
-    /// Starts one whose configuration is made for an address and a folder.
+    /// Starts a proxy whose configuration is generated for an address and a folder.
     pub fn with(text: impl Fn(SocketAddr, &Path) -> String) -> Nginx {
-        // The port is free when it is chosen; somebody may be faster.
+        // The port is free when it is chosen, but another process may take it first.
         let mut started = (0..3).filter_map(|_| Nginx::try_start(&text));
         started.next().expect("nginx starts; its log is above")
     }
@@ -76,7 +76,7 @@ impl Nginx {
         let address =
             TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("an address");
         let (own, log, config) = (folder.display(), folder.join("log"), folder.join("conf"));
-        // A single process, so that it needs no user of its own, and ends whole.
+        // A single process needs no user of its own, and ends as a whole.
         let main = format!(
             "daemon off;
              master_process off;
@@ -93,7 +93,7 @@ impl Nginx {
             .arg(&folder)
             .arg("-c")
             .arg(&config)
-            // Until it has read the other.
+            // Until nginx has read the other configuration.
             .arg("-e")
             .arg(&log)
             .env("PATH", format!("{path}:/usr/local/sbin:/usr/sbin:/sbin"))
@@ -101,7 +101,7 @@ impl Nginx {
             .stderr(std::fs::File::create(&log).expect("a log"))
             .spawn()
             .expect("sh starts");
-        // Made now, so that it ends even if the wait below does not end well.
+        // Created now, so that nginx also ends if the wait below fails.
         let nginx = Nginx { address, folder: folder.clone(), keeper };
         let answers = wait_for("nginx to start; see tests/run", || {
             let log = std::fs::read_to_string(&log).unwrap_or_default();
@@ -114,14 +114,14 @@ impl Nginx {
         answers.then_some(nginx)
     }
 
-    /// Its only process.
+    /// The id of nginx's only process.
     pub fn pid(&self) -> u32 {
         let pid = std::fs::read_to_string(self.folder.join("pid")).expect("a file");
         pid.trim().parse().expect("a number")
     }
 }
 
-/// The part for HTTP, which keeps its files in `folder`.
+/// The `http` section, which keeps its files in `folder`.
 pub fn http_with(folder: &Path, text: &str) -> String {
     let own = folder.display();
     format!(

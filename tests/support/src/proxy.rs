@@ -1,4 +1,4 @@
-//! What may go wrong between a server and its database.
+//! Faults between a server and its database.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use crate::mariadb::Database;
 
-/// Stands between server and database, and forwards, or does not.
+/// A proxy between server and database, which can delay, drop or cut the traffic.
 pub struct Proxy {
     port: u16,
     pub is_silent: Arc<AtomicBool>,
-    /// Microseconds between pieces.
+    /// The delay between pieces, in microseconds.
     pub delay: Arc<AtomicU64>,
-    /// The connection that sends this ends once it is on its way; empty for none.
+    /// A connection that sends this text is closed after the text has been forwarded. An empty text
+    /// matches nothing.
     pub last_words: Arc<Mutex<&'static str>>,
 }
 
@@ -39,13 +40,12 @@ impl Proxy {
         Proxy { port: own, is_silent, delay, last_words }
     }
 
-    /// Options to reach the database through it, as the account that may only
-    /// SELECT.
+    /// Options to connect through the proxy with the account that may only SELECT.
     pub fn options(&self, database: &Database<'_>) -> Vec<String> {
         self.through(database.read())
     }
 
-    /// The same of other options.
+    /// The given options, changed to connect through the proxy.
     pub fn through(&self, mut options: Vec<String>) -> Vec<String> {
         let port = options.iter().position(|option| option == "--db-port").expect("it is given") + 1;
         options[port] = self.port.to_string();
@@ -62,8 +62,8 @@ fn forward(
 ) {
     let mut piece = [0; 4096];
     while let Ok(read @ 1..) = from.read(&mut piece) {
-        // What was sent while it was silent is lost, as behind a firewall that
-        // has forgotten the connection.
+        // Data sent while the proxy was silent is lost, as behind a firewall that has forgotten the
+        // connection.
         if is_silent.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_secs(60));
             return;
@@ -73,7 +73,7 @@ fn forward(
         let has_said =
             !words.is_empty() && piece[..read].windows(words.len()).any(|part| part == words.as_bytes());
         if has_said {
-            // Before it is answered.
+            // The connection is closed before the answer.
             let _ = from.shutdown(std::net::Shutdown::Both);
         }
         if to.write_all(&piece[..read]).is_err() || has_said {

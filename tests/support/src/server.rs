@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex};
 
 use crate::{PATIENCE, wait_for};
 
-/// The binary with `args` and none of the environment's own settings.
+/// A command for the binary with `args`, without the environment's settings.
 pub fn jitsiprovs(args: &[&str]) -> Command {
-    // Set by `cargo test` and `cargo bench` for tests of the package; a macro would not
-    // know it here.
+    // `cargo test` and `cargo bench` set this variable for the tests of the package; a macro would
+    // not know it here.
     let program = std::env::var_os("CARGO_BIN_EXE_jitsiprovs").expect("run by cargo");
     let mut command = Command::new(program);
     command.args(args).env_clear().stdin(Stdio::null());
@@ -27,7 +27,7 @@ pub fn run_command(mut command: Command) -> Output {
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
     let pid = child.id();
     let (sender, ended) = std::sync::mpsc::channel();
-    // It may print more than a pipe holds.
+    // The output may be larger than a pipe holds.
     std::thread::spawn(move || sender.send(child.wait_with_output()));
     match ended.recv_timeout(PATIENCE) {
         Ok(output) => output.expect("its output"),
@@ -38,7 +38,7 @@ pub fn run_command(mut command: Command) -> Output {
     }
 }
 
-/// Sends a signal by name.
+/// Sends a signal, given by its name.
 pub fn send_signal(pid: u32, name: &str) {
     let status = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &pid.to_string()]).status();
     assert!(status.expect("sh").success());
@@ -54,7 +54,7 @@ impl Drop for Running {
     }
 }
 
-/// A server on a port of its own; it ends with the test.
+/// A server on its own port, which ends with the test.
 pub struct Server {
     pub address: SocketAddr,
     child: Child,
@@ -62,13 +62,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves with `args` besides foreground, loopback and a free port.
+    /// Starts a server in the foreground with `args`, on loopback and a free port.
     pub fn start(args: &[&str]) -> Server {
         let own = ["-n", "--http-ip", "127.0.0.1", "--http-port", "0"];
         Server::spawn(jitsiprovs(&[&own, args].concat()))
     }
 
-    /// Serves the SQLite file at `path`.
+    /// Starts a server for the SQLite file at `path`.
     pub fn on_sqlite(path: &Path, args: &[&str]) -> Server {
         let own = ["--db-path", path.to_str().expect("UTF-8")];
         Server::start(&[&own, args].concat())
@@ -100,24 +100,24 @@ impl Server {
         self.log_from(0)
     }
 
-    /// The lines of the log from the `first` on.
+    /// The lines of the log, beginning with line `first`.
     pub fn log_from(&self, first: usize) -> Vec<String> {
         self.log.lock().expect("the log")[first..].to_vec()
     }
 
-    /// The address for operators; the server needs `--admin-port`.
+    /// The address of the admin listener; the server needs `--admin-port`.
     pub fn admin(&self) -> SocketAddr {
         let line = self.wait_for_log("for operators http://");
         let address = line.split("://").nth(1).and_then(|rest| rest.split('/').next());
         address.and_then(|address| address.parse().ok()).expect("an address")
     }
 
-    /// Forgets the log so far, of which there may be millions of lines.
+    /// Clears the log so far, which may have millions of lines.
     pub fn forget_log(&self) {
         self.log.lock().expect("the log").clear();
     }
 
-    /// Waits for a line of the log, and returns it.
+    /// Waits for a log line that contains the text, and returns the line.
     pub fn wait_for_log(&self, text: &str) -> String {
         wait_for(text, || self.log().into_iter().find(|line| line.contains(text)))
     }
@@ -126,12 +126,12 @@ impl Server {
         self.child.id()
     }
 
-    /// Sends a signal by name.
+    /// Sends a signal, given by its name.
     pub fn signal(&self, name: &str) {
         send_signal(self.pid(), name);
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until the server has ended by itself.
     pub fn wait(mut self) -> ExitStatus {
         wait_for("the server to end", || self.child.try_wait().expect("a child"))
     }
@@ -144,5 +144,5 @@ impl Drop for Server {
     }
 }
 
-/// For `--admin-secret-file`.
+/// The file for `--admin-secret-file`.
 pub const ADMIN_SECRET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/admin-secret");

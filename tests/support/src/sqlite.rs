@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use crate::md5_hex;
 use crate::server::run;
 
-/// A file that `--setup` made, in a folder that goes with the test.
+/// A file that `--setup` created, in a folder that is removed with the test.
 pub struct SqliteFile {
     pub folder: TempDir,
     pub path: PathBuf,
@@ -15,14 +15,14 @@ pub struct SqliteFile {
 }
 
 impl SqliteFile {
-    /// Only our schema: no users, and none of the default properties.
+    /// Only our tables, without users and default properties.
     pub fn empty() -> SqliteFile {
         let file = SqliteFile::seeded();
         file.execute("DELETE FROM jitsi_property");
         file
     }
 
-    /// As `--setup` leaves it.
+    /// The file as `--setup` creates it.
     pub fn seeded() -> SqliteFile {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("test.db");

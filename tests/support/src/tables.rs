@@ -1,4 +1,4 @@
-//! The tables of either database, as commands are told of them.
+//! The tables of either kind of database, and commands that run on them.
 
 use std::io::{Seek, Write};
 use std::process::Output;
@@ -8,9 +8,9 @@ use crate::server::{Server, jitsiprovs, run_command};
 use crate::sqlite::SqliteFile;
 use crate::texts;
 
-/// Tables that `--setup` made, without the default properties.
+/// Tables that `--setup` created, without the default properties.
 pub struct Tables {
-    /// The options that name them.
+    /// The options that select the database.
     pub args: Vec<String>,
     _file: Option<SqliteFile>,
 }
@@ -29,14 +29,14 @@ impl Tables {
         tables
     }
 
-    /// Sets up what the options name.
+    /// Runs `--setup` on the database of these options.
     pub fn of(args: Vec<String>) -> Tables {
         let tables = Tables::on(args);
         tables.done(&["--setup"]);
         tables
     }
 
-    /// What the options name, as it is.
+    /// The database of these options, without changes.
     pub fn on(args: Vec<String>) -> Tables {
         Tables { args, _file: None }
     }
@@ -65,7 +65,7 @@ impl Tables {
         String::from_utf8(output.stdout).expect("UTF-8")
     }
 
-    /// Runs a command that must fail with a `code`, in one line; returns that.
+    /// Runs a command that must fail with `code` and a message of one line. Returns this line.
     pub fn refused(&self, args: &[&str], input: &str, code: i32) -> String {
         let output = self.say(args, input);
         let stderr = String::from_utf8(output.stderr).expect("UTF-8");
@@ -75,7 +75,7 @@ impl Tables {
         stderr
     }
 
-    /// What a command prints for programs.
+    /// The output of a command in its format for programs.
     pub fn json(&self, args: &[&str]) -> serde_json::Value {
         serde_json::from_str(&self.done(&[args, &["--format", "json"]].concat())).expect("JSON")
     }

@@ -1,4 +1,4 @@
-//! Terminals for commands to run at.
+//! Terminals for running commands.
 
 use std::fs::File;
 use std::io::Read;
@@ -10,7 +10,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use crate::PATIENCE;
 use crate::server::Running;
 
-/// A terminal: the end of who looks at it, and the end of the command.
+/// Opens a terminal: returns the user's end and the command's end.
 pub fn terminal() -> (File, File) {
     let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
     grantpt(&terminal).and_then(|()| unlockpt(&terminal)).expect("ours");
@@ -19,18 +19,18 @@ pub fn terminal() -> (File, File) {
     (terminal.into(), end)
 }
 
-/// Runs a command whose standard output and error are a terminal. Returns how it
-/// ended, and what it wrote there.
+/// Runs a command whose standard output and error are a terminal. Returns its exit status, and its
+/// output on the terminal.
 pub fn run_at_terminal(mut command: Command) -> (ExitStatus, Vec<u8>) {
     let (mut terminal, end) = terminal();
     command.stdout(end.try_clone().expect("a handle")).stderr(end);
     let mut child = Running(command.spawn().expect("starts"));
-    // What it holds of the terminal, so that reading comes to an end.
+    // Closes the command's handles of the terminal, so that reading comes to an end.
     drop(command);
     let (sender, shown) = mpsc::channel();
     std::thread::spawn(move || {
         let mut shown = Vec::new();
-        // Once nobody writes any more, reading fails.
+        // Reading fails once no process has the terminal open for writing.
         let _ = terminal.read_to_end(&mut shown);
         sender.send(shown)
     });
