@@ -112,7 +112,8 @@ pub enum UnknownChanges {
     OtherFile,
     /// More rows have changed than a poll reads.
     Many,
-    /// The line of changes that was read last no longer exists.
+    /// The line of changes that was read last no longer exists or has changed: a backup was
+    /// restored, another server has taken over, or lines were pruned.
     Other,
     /// A table has changed that the operator's own query may read.
     OwnQuery,
@@ -124,7 +125,7 @@ impl UnknownChanges {
         match self {
             UnknownChanges::OtherFile => "another file",
             UnknownChanges::Many => "many changes",
-            UnknownChanges::Other => "other changes",
+            UnknownChanges::Other => "the last line read from jitsiprovs_change is gone or different",
             UnknownChanges::OwnQuery => "changes of a table that your own query may read",
         }
     }

@@ -118,7 +118,7 @@ fn after_a_start_from_the_state_file_the_age_of_the_data_is_reported() {
     assert!(report["nodes"][0]["age"].as_f64() > Some(3599.0), "{text}");
     let (code, text) = status(&[&server], &[]);
     assert_eq!(code, Some(0), "{text}");
-    assert!(text.contains("database down") && text.contains("cannot be read for"), "{text}");
+    assert!(text.contains("database down") && text.contains("has been unreadable for"), "{text}");
 }
 
 #[test]

@@ -184,7 +184,8 @@ pub struct SetupOptions {
     /// MySQL: file whose first line is the administrator's password
     #[arg(long, env = "JITSIPROVS_DB_APWD_FILE", value_name = "FILE")]
     pub db_apwd_file: Option<PathBuf>,
-    /// MySQL: address that the account connects from [default: the address that the server sees]
+    /// MySQL: client address from which the new account may connect [default: the address of this machine
+    /// as the MySQL server sees it during --setup]
     #[arg(long, alias = "db_from", env = "JITSIPROVS_DB_FROM", value_name = "HOST")]
     pub db_from: Option<String>,
 }

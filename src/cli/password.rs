@@ -74,7 +74,7 @@ pub fn ask(whose: &str, from_stdin: bool) -> anyhow::Result<Secret> {
 #[allow(clippy::disallowed_methods, reason = "a thread of its own")]
 fn interrupt() {
     if kill_current_process_group(rustix::process::Signal::INT).is_ok() {
-        // Until then, the thread for signals has ended the program.
+        // Normally the thread for signals ends the program during this sleep.
         thread::sleep(PATIENCE);
     }
 }

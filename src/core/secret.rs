@@ -77,8 +77,9 @@ const ABOUT: &str = "\
     min minimum mode needed path policy port prompt provider required retries saved size \
     timeout ttl type uri url version";
 
-/// If the last part of a name has one of these words, the name may ask a question. Its value is
-/// then no secret if it is a switch or a small number.
+/// If the part of a key after its last dot has one of these words (as in `SAVE_PASSWORD`), the
+/// property may be a setting about a secret and not the secret itself. Then `true`, `no` and the
+/// like, and numbers of up to three digits, are no secrets; any other value is one.
 const ASKS: &str = "\
     allow ask check disable enable forget has hide is max min need needs no remember require \
     requires save show skip use";

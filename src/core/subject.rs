@@ -52,8 +52,9 @@ pub enum Means {
 }
 
 impl Subject {
-    /// How the rules of this subject name the user with this folded name, in the tenants to which
-    /// the rule applies. `None` if they do not.
+    /// How this subject names the user with this folded name: as a bare word or as
+    /// `username=name`. `None` if the subject means everyone or something else. The caller checks
+    /// that the rule applies in the user's tenant.
     pub fn means(&self, username: &Folded) -> Option<Means> {
         match self {
             Subject::Word(name) => (name == username).then_some(Means::Name),

@@ -37,8 +37,9 @@ struct Sides {
 }
 
 impl Sides {
-    /// Whether the node has not followed since `first`. If both sides have changed, the node has
-    /// followed, even if it is slightly behind again.
+    /// Whether the row still differs, and at least one side still has the hash that it had in
+    /// `first`. If both sides have changed since then, the node has taken over an edit and is only
+    /// behind a later one, which is not reported.
     fn is_stuck_since(self, first: Sides) -> bool {
         let is_same = self.database == self.node;
         !is_same && (self.database == first.database || self.node == first.node)

@@ -157,7 +157,8 @@ impl Publisher {
             state_file::read(path, source, |change| draft.apply(change))?;
         let (summary, rows) = (draft.summary(), draft.rows());
         let (snapshot, problems) = draft.commit();
-        // A load may have begun. Its rows are newer than those of the file.
+        // If a load is already running, the commit has noted the file's rows as changed during
+        // the load, so they would win over the load's newer rows. `begin_load` clears the notes.
         writer.begin_load();
         let revision = Revision { version, cursor, next };
         Ok(Some((self.swap(revision, snapshot, rows, summary, problems, Vec::new()), is_torn)))

@@ -46,8 +46,10 @@ impl Status {
         self.origin != SnapshotOrigin::Nowhere
     }
 
-    /// Whether the snapshot agrees with the database, or did less than `stale_after` ago.
-    /// If not, it may lack a new user or a changed password.
+    /// Whether a refusal by this snapshot is certain. If not, the snapshot may lack a new user
+    /// or a changed password. It is certain if the snapshot came from the source and not from
+    /// the state file, if no newer one is held back, and, while the source cannot be read, if
+    /// the snapshot was known to agree with it at most `stale_after` ago.
     pub fn is_current(&self, stale_after: Duration) -> bool {
         let is_overdue = self.failing.is_some() && self.age() > stale_after;
         self.origin == SnapshotOrigin::Source && !self.is_held_back && !is_overdue

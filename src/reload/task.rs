@@ -67,8 +67,9 @@ pub struct Reloader {
     /// Rows that a load found changed. The next poll must find them too: if it does not,
     /// triggers are missing.
     unannounced: Vec<(Table, i64)>,
-    /// Why one more load must follow the running one, and whether an operator has confirmed
-    /// its loss.
+    /// The cause of the load that must follow the running one. The flag is true if a second
+    /// SIGHUP confirmed that users or rules may disappear: then the guard does not hold back
+    /// what that load has read.
     again: Option<(Cause, bool)>,
     backoff: Backoff,
     next_load: Option<Instant>,

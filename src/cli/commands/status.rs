@@ -100,11 +100,11 @@ fn notes(answer: &NodeAnswer) -> Vec<String> {
         return answer.error.iter().map(|error| format!("{name}: {error}")).collect();
     };
     let failing = node.failing.as_ref().map(|failing| {
-        format!("{name}: the database cannot be read for {:.0} s: {}", failing.seconds, failing.why)
+        format!("{name}: the database has been unreadable for {:.0} s: {}", failing.seconds, failing.why)
     });
     let held_back = node
         .is_held_back
-        .then(|| format!("{name}: a newer snapshot is held back, because it would remove too much"));
+        .then(|| format!("{name}: a newer snapshot is held back because it would drop too much"));
     let left_out = (node.left_out > 0).then(|| format!("{name}: {} rows are not in use", node.left_out));
     [failing, held_back, left_out].into_iter().flatten().collect()
 }
@@ -149,7 +149,10 @@ mod tests {
         assert!(lines[0].starts_with("NODE"), "{text}");
         assert!(lines[1].contains("ready") && lines[2].contains("database down"), "{text}");
         assert!(lines[3].contains("no answer"), "{text}");
-        assert!(text.contains("10.0.0.1:9090: the database cannot be read for 12 s: it is gone\n"), "{text}");
+        assert!(
+            text.contains("10.0.0.1:9090: the database has been unreadable for 12 s: it is gone\n"),
+            "{text}"
+        );
         assert!(text.ends_with("10.0.0.1:9090: cannot connect\n1 of 3 nodes do not answer\n"), "{text}");
     }
 }

@@ -281,7 +281,11 @@ async fn remove(
     let gone = chosen(user, &known, all, id)?;
     let is_last = gone.len() == known.len();
     if with_rules && !is_last {
-        bail!("other rows of this user stay, and the rules belong to them too: remove all with --all");
+        bail!(
+            "--with-rules cannot be used with --id here: other rows with this name would remain, and the \
+             rules are theirs too; use --all to remove all rows and the rules, or leave out --with-rules; \
+             nothing was changed"
+        );
     }
     // If another user with this name stays, the rules stay too.
     found.rules.retain(|_| is_last);

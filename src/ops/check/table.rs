@@ -189,8 +189,9 @@ impl<'s> RuleTable<'s> {
         &self.properties[fact.property as usize].text
     }
 
-    /// Whether some request can certainly match both subjects. Two bare words may be values of
-    /// the same parameter, so this assumes that no request matches both.
+    /// Whether one request may match both subjects. Two different subjects of the same parameter
+    /// (`osname=Mac OS X` and the bare word `Linux`) need different values of it, so they count
+    /// as never matching together. So do two usernames.
     pub fn may_meet(&self, one: &Fact, other: &Fact) -> bool {
         let [one, other] = [one, other].map(|fact| (fact.subject, self.subject(fact)));
         let is_of = |(number, _): (u32, RuleSubject), tenant: u32| match self.users.get(&number) {

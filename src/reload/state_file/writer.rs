@@ -165,7 +165,8 @@ impl StateWriter {
         }
         match self.anew.take_if(|_| is_load) {
             Some(Anew { rows, since }) => {
-                // They come before the mark, because the rows are complete only with them.
+                // `since` comes before the mark, because the rows are complete only with it: `read`
+                // skipped every row that a poll changed during the load.
                 let since = (!since.is_empty()).then(|| stretch(CHANGES, &since));
                 let rest = [Some(rows), since, Some(stretch(COMPLETE, &[]))];
                 let mut orders =

@@ -109,8 +109,9 @@ impl Reloader {
 
     /// Continues from the position that a poll has reached.
     fn go_on_from(&mut self, cursor: Option<Cursor>, rows: HashSet<(Table, i64)>) {
-        // A position that was lost during the poll stays lost. If a load has found a position
-        // during the poll, it is too new: the rows of the poll may be older.
+        // If the position was lost during the poll, only a load may find a new one. If a load has
+        // found a newer position during the poll, go back to that of the poll: the poll may have
+        // published rows older than the load's, so the next poll must read these changes again.
         if self.cursor.is_some() {
             self.cursor = cursor;
         }

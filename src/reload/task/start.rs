@@ -155,8 +155,9 @@ async fn usable(path: Option<PathBuf>) -> Option<PathBuf> {
     }
 }
 
-/// Reading a database opens and locks files, and creates and removes an empty log. None of
-/// these events is a change. Writing to a new file is one.
+/// Whether a file event means that the database has changed. Merely reading a SQLite database
+/// opens and locks files, and creates and removes an empty `-wal` file. So opening, creating
+/// and removing a file do not count as changes; writing to a file and renaming one do.
 fn is_change(kind: EventKind) -> bool {
     use notify::event::ModifyKind as Modify;
     matches!(

@@ -18,7 +18,8 @@ pub(super) async fn rows(state: &ServerState, key: &AdminKey, query: &str) -> Op
     let table =
         [Table::UserAuth, Table::JitsiProperty].into_iter().find(|known| known.to_string() == table)?;
     let rows = state.reload.contents(table, id.parse().ok()?, ROWS).await;
-    // This runs on another thread, because other clients of this one must not wait for it.
+    // The keyed hashes are computed on another thread, so that other connections of this worker
+    // do not wait for them.
     let key = key.clone();
     let line = move |(id, content)| format!("{id} {:016x}\n", key.row(table, id, content));
     tokio::task::spawn_blocking(move || rows.into_iter().map(line).collect()).await.ok()

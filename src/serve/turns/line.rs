@@ -16,8 +16,9 @@ pub(super) const MOST_OF_TENANT: usize = 768;
 /// The most that may wait from one address, which may be that of a whole office.
 pub(super) const MOST_OF_ADDRESS: usize = 256;
 
-/// How many places remember the latest turns of addresses, and as many those of tenants.
-/// Two that share a place by chance count as one, which is rare.
+/// The length of each of two arrays: one holds the latest turns of addresses, the other
+/// the latest turns of tenants. Addresses that share a place by chance count as one, and so
+/// do tenants, which is rare.
 const REMEMBERED: usize = 4096;
 
 /// The address and tenant of a request, as keyed hashes.
