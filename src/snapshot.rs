@@ -111,10 +111,12 @@ type SharedEntry = triomphe::Arc<Entry>;
 
 impl Entry {
     /// Whether a word is a user's name. Then its rules do not match other parameters.
+    #[inline]
     fn is_user(&self) -> bool {
         !self.users.is_empty() || self.namesakes > 0
     }
 
+    #[inline]
     fn is(&self, tenant: u32, kind: SubjectKind, name: &[u8]) -> bool {
         (self.tenant, self.kind) == (tenant, kind) && *self.name == *name
     }
@@ -158,6 +160,7 @@ struct Subjects {
 
 impl Subjects {
     /// Whether any rule depends on parameters that clients send.
+    #[inline]
     fn are_sent(&self) -> bool {
         self.open > 0 || !self.typed.is_empty()
     }

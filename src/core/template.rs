@@ -136,11 +136,13 @@ impl Template {
     }
 
     /// The whole template, as a piece to render.
+    #[inline]
     pub fn whole(&self) -> TemplatePiece<'_> {
         TemplatePiece { start: 0, text: &self.text, holes: &self.holes }
     }
 
     /// The part of a joined template in these ranges of the text and the holes.
+    #[inline]
     pub(crate) fn piece(&self, text: Range<u32>, holes: Range<u32>) -> TemplatePiece<'_> {
         TemplatePiece::of(&self.text, &self.holes, text, holes)
     }
@@ -208,6 +210,7 @@ fn offset(len: usize) -> u32 {
 }
 
 impl Hole {
+    #[inline]
     fn is_conditional(&self) -> bool {
         let always = matches!(&self.name, ParamName::Known(known) if known.always_given());
         !always && self.fallback.is_none()
@@ -304,12 +307,14 @@ impl<'a> TemplatePiece<'a> {
     }
 
     /// The first parameter that it needs and the request did not send.
+    #[inline]
     pub fn missing(&self, params: &Params) -> Option<&'a ParamName> {
         let missing = |hole: &&Hole| matches!(hole.fill(params), Filling::Missing);
         self.holes.iter().find(missing).map(|hole| &hole.name)
     }
 
     /// The number of bytes that [`TemplatePiece::render`] appends.
+    #[inline]
     pub fn len(&self, params: &Params) -> usize {
         let filled = self.holes.iter().map(|hole| match hole.fill(params) {
             Filling::Written(text) => text.len(),

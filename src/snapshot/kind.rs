@@ -26,6 +26,7 @@ impl SubjectKind {
     pub const WORD: SubjectKind = SubjectKind(1);
 
     /// The value of a parameter that clients fill in themselves.
+    #[inline]
     pub fn known(known: Known) -> SubjectKind {
         SubjectKind(FIRST_KNOWN + known as u16)
     }
@@ -36,6 +37,7 @@ impl SubjectKind {
     }
 
     /// The parameter, if this is the kind of a parameter's value.
+    #[inline]
     pub fn param(self) -> Option<SubjectParam> {
         let number = usize::from(self.0.checked_sub(FIRST_KNOWN)?);
         Some(match Known::ALL.get(number) {

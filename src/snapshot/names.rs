@@ -16,6 +16,7 @@ pub(super) type StoredName = SmallVec<[u8; 16]>;
 /// process knows. Its upper half is never 0.
 ///
 /// [`Trie`]: super::trie::Trie
+#[inline]
 pub(super) fn place(tenant: u32, kind: SubjectKind, name: &[u8]) -> u64 {
     static KEYED: LazyLock<RandomState> = LazyLock::new(RandomState::default);
     let hash = KEYED.hash_one((tenant, kind, name));
@@ -23,6 +24,7 @@ pub(super) fn place(tenant: u32, kind: SubjectKind, name: &[u8]) -> u64 {
 }
 
 /// The upper half of a [`place`], which is enough to find the name again.
+#[inline]
 pub(super) fn prefix(place: u64) -> u32 {
     (place >> 32) as u32
 }

@@ -235,6 +235,7 @@ impl KeyClaims {
     }
 
     /// Whether the next rule in order wins the key `id`. The key must be in this list.
+    #[inline]
     pub(super) fn wins<'a>(
         &mut self,
         id: KeyId,

@@ -75,6 +75,7 @@ impl CompiledKey {
         KeyIdentity(key_read, names.zip(fallbacks).collect())
     }
 
+    #[inline]
     pub(super) fn id(&self, params: &Params) -> KeyId {
         self.id.unwrap_or_else(|| KeyId::of(&self.template, params))
     }

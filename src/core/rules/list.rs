@@ -68,16 +68,19 @@ impl Rules {
     }
 
     /// The rules, in order.
+    #[inline]
     pub fn iter(&self) -> impl Iterator<Item = RuleRef<'_>> {
         (0..self.stored.len()).map(|at| RuleRef { rules: self, at })
     }
 
     /// The number of rules.
+    #[inline]
     pub fn len(&self) -> usize {
         self.stored.len()
     }
 
     /// Whether the list is empty.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.stored.is_empty()
     }
@@ -96,15 +99,18 @@ impl std::fmt::Debug for Rules {
 
 impl<'a> RuleRef<'a> {
     /// Its position among all rules.
+    #[inline]
     pub fn order(self) -> RuleOrder {
         self.stored().order
     }
 
     /// Whether both are the same rule of the same list.
+    #[inline]
     pub fn is(self, other: RuleRef<'_>) -> bool {
         std::ptr::eq(self.stored(), other.stored())
     }
 
+    #[inline]
     pub(super) fn stored(self) -> &'a StoredRule {
         &self.rules.stored[self.at]
     }
@@ -116,26 +122,31 @@ impl<'a> RuleRef<'a> {
     }
 
     /// The address of its key, which is equal for rules that share the key.
+    #[inline]
     pub(crate) fn key_address(self) -> usize {
         Arc::as_ptr(&self.stored().key).addr()
     }
 
     /// The template of its key.
+    #[inline]
     pub(crate) fn key(self) -> TemplatePiece<'a> {
         self.stored().key.template.whole()
     }
 
     /// The template of its value.
+    #[inline]
     pub(crate) fn value(self) -> TemplatePiece<'a> {
         let start = self.at.checked_sub(1).map_or((0, 0), |before| self.rules.stored[before].end);
         let end = self.stored().end;
         self.rules.values.piece(start.0..end.0, start.1..end.1)
     }
 
+    #[inline]
     pub(super) fn missing(self, params: &Params) -> Option<&'a ParamName> {
         self.key().missing(params).or_else(|| self.value().missing(params))
     }
 
+    #[inline]
     pub(super) fn is_conditional(self) -> bool {
         self.key().is_conditional() || self.value().is_conditional()
     }
