@@ -185,7 +185,7 @@ pub struct SetupOptions {
     #[arg(long, env = "JITSIPROVS_DB_APWD_FILE", value_name = "FILE")]
     pub db_apwd_file: Option<PathBuf>,
     /// MySQL: client address from which the new account may connect [default: the address of this machine
-    /// as the MySQL server sees it during --setup]
+    /// as the MySQL server sees it]
     #[arg(long, alias = "db_from", env = "JITSIPROVS_DB_FROM", value_name = "HOST")]
     pub db_from: Option<String>,
 }

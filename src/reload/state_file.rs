@@ -66,7 +66,7 @@ pub enum StateFileError {
     OtherVersion(PathBuf),
     /// It belongs to another database.
     #[error(
-        "the state file {} is of {of}, which is not the database in use: it is ignored, and written \
+        "the state file {} is of {of}, which is not the one in use: it is ignored, and written \
          again after the next load", .path.display()
     )]
     OtherSource {

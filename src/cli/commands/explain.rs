@@ -37,8 +37,8 @@ pub async fn explain(options: args::ExplainArgs) -> anyhow::Result<ExitCode> {
     if let ids @ [_, ..] = &*report.without_password {
         let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
         print::note(format_args!(
-            "the password is not known, so it is left empty in rules that use it or have it as their subject \
-             (rule ids: {}): give it with --password-stdin",
+            "the password is not known, so it is left empty in the rules that use it or have it as their subject \
+             ({}): give it with --password-stdin",
             ids.join(", ")
         ));
     }

@@ -105,7 +105,7 @@ impl Disk {
                         let path = self.path.display();
                         tracing::error!(
                             "cannot write the state file {path} ({why}): the old file stays, and the next \
-                             full load tries again; check the free space and the permissions of its folder"
+                             full load tries again; check the space and the permissions of its folder"
                         );
                     }
                 }
