@@ -53,7 +53,7 @@ fn flooded(file: &SqliteFile, requests: usize) -> (Running, BufReader<ChildStder
 fn a_stalled_log_reader_does_not_block_the_server_and_sees_how_many_lines_were_lost() {
     let file = SqliteFile::empty();
     let (mut child, log) = flooded(&file, 400);
-    let lost = log.lines().map_while(Result::ok).find(|line| line.contains("lines are lost"));
+    let lost = log.lines().map_while(Result::ok).find(|line| line.contains("lines were lost"));
     assert!(lost.is_some_and(|line| line.contains("lost=")));
     send_signal(child.0.id(), "TERM");
     let status = wait_for("it to end", || child.0.try_wait().expect("a child"));
