@@ -64,6 +64,14 @@ pub trait Item: Clone + Send + Sized {
     fn order(&self) -> (Option<i64>, Option<i64>);
     /// Its name for people. It never contains a password or a value.
     fn label(&self, options: &Conventions) -> String;
+    /// Its values, in the order of the columns of its table.
+    fn cells(&self) -> impl Iterator<Item = &Cell>;
+    /// The columns in which two records differ.
+    fn differing(&self, other: &Self) -> ColumnSet {
+        ColumnSet::of(self.cells().zip(other.cells()).map(|(one, other)| one != other))
+    }
+    /// The id of its row.
+    fn id(&self) -> i64;
     /// The row of this record.
     fn to_row(&self) -> Row;
     /// The record of a row; `None` if the row belongs to the other table.
@@ -148,6 +156,14 @@ impl Item for UserRow {
         format!("{}@{}", self.username.shown(), self.domain.shown())
     }
 
+    fn cells(&self) -> impl Iterator<Item = &Cell> {
+        UserRow::cells(self).into_iter()
+    }
+
+    fn id(&self) -> i64 {
+        self.id
+    }
+
     fn to_row(&self) -> Row {
         Row::User(self.clone())
     }
@@ -175,6 +191,14 @@ impl Item for RuleRow {
         let (subject, domain) = (self.subject.shown(), self.domain.shown());
         let domain = if domain.is_empty() { "all tenants" } else { &*domain };
         format!("{} of {domain}: {}", options.shown_subject(&subject), self.key.shown())
+    }
+
+    fn cells(&self) -> impl Iterator<Item = &Cell> {
+        RuleRow::cells(self).into_iter()
+    }
+
+    fn id(&self) -> i64 {
+        self.id
     }
 
     fn to_row(&self) -> Row {

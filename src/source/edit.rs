@@ -154,13 +154,14 @@ impl Statement {
         }
         let ids: Vec<i64> = edits.iter().filter_map(Edit::id).collect();
         let names = |set: ColumnSet| set.pick(table.columns()).map(|column| column.name).collect::<Vec<_>>();
-        let cells = |set: ColumnSet, row: &Row| set.pick(row.cells()).cloned().collect::<Vec<_>>();
-        let (mut params, where_ids) = (Vec::new(), of_ids(&ids));
+        // With marks for the ids too, one prepared statement serves all batches of a size.
+        let marks = |count: usize| vec!["?"; count].join(", ");
+        let (mut params, where_ids) = (Vec::new(), format!(" WHERE id IN ({})", marks(ids.len())));
         let sql = match &edits[0] {
             Edit::Add(_) => {
-                params.extend(rows.iter().flat_map(|row| cells(existing, row)));
+                params.extend(rows.iter().flat_map(|row| existing.pick(row.cells())).cloned());
                 let names = names(existing);
-                let row = format!("({})", vec!["?"; names.len()].join(", "));
+                let row = format!("({})", marks(names.len()));
                 format!(
                     "INSERT INTO {table} ({}) VALUES {}",
                     names.join(", "),
@@ -173,7 +174,7 @@ impl Statement {
             }
             Edit::Set(_, set) => {
                 let set = set.and(existing);
-                let rows: Vec<Vec<Cell>> = rows.iter().map(|row| cells(set, row)).collect();
+                let rows: Vec<Vec<&Cell>> = rows.iter().map(|row| set.pick(row.cells()).collect()).collect();
                 let names = names(set);
                 for column in 0..names.len() {
                     let cases = ids.iter().zip(&rows);
@@ -185,6 +186,7 @@ impl Statement {
             }
             Edit::Remove(..) => format!("DELETE FROM {table}{where_ids}"),
         };
+        params.extend(ids.iter().copied().map(Cell::Int));
         Ok(Statement { sql, params, ids })
     }
 }

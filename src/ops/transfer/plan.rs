@@ -21,7 +21,7 @@ use crate::core::names::Comparison;
 pub fn usable<T: Item>(rows: Vec<T>, options: &Conventions) -> (Vec<T>, Vec<String>) {
     let (mut usable, mut left_out) = (Vec::with_capacity(rows.len()), Vec::new());
     for row in rows {
-        let id = row.to_row().id();
+        let id = row.id();
         match row.canonical(options) {
             Ok(item) => usable.push((id, item)),
             Err(why) => left_out.push(format!("{} id {id}: {why}", T::TABLE)),
@@ -135,7 +135,7 @@ impl<T: Item> Plan<T> {
                 None => PlanStep::Add,
                 Some((at, id, old)) => {
                     is_left[at] = false;
-                    match item.to_row().differing(&old.to_row()) {
+                    match item.differing(old) {
                         columns if columns.is_empty() => PlanStep::Keep(id),
                         columns => PlanStep::Set(id, columns),
                     }
@@ -269,7 +269,7 @@ fn matched<T: Item>(
         return Ok(found);
     }
     for ((_, item), found) in wanted.iter().zip(&mut found) {
-        *found = find(item, &|old| item.to_row().differing(&old.to_row()).is_empty());
+        *found = find(item, &|old| item.differing(old).is_empty());
     }
     for ((_, item), found) in wanted.iter().zip(&mut found).filter(|(_, found)| found.is_none()) {
         *found = find(item, &|old| item.order() == old.order());
