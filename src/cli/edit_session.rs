@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use super::print;
 use super::progress::Progress;
-use crate::core::model::{Cell, Edit, Row, RuleRow, UserRow};
+use crate::core::model::{Edit, Row, RuleRow, UserRow};
 use crate::source::{self, Boxed, Source, Transaction, Which};
 
 /// Batches that may wait in a channel.
@@ -151,13 +151,4 @@ pub fn name(user: &str) -> anyhow::Result<(&str, &str)> {
         bail!("{user:?}: write user@domain");
     }
     Ok((name, domain))
-}
-
-/// A cell as text. Bytes that are not UTF-8 become replacement characters.
-pub fn shown(cell: &Cell) -> String {
-    match cell {
-        Cell::Null => String::new(),
-        Cell::Int(number) => number.to_string(),
-        Cell::Text(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-    }
 }

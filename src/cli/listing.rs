@@ -93,7 +93,7 @@ pub fn order(row: &RuleRow) -> impl Ord + use<> {
 
 /// The text of a cell; `None` for NULL.
 pub fn text(cell: &Cell) -> Option<String> {
-    (*cell != Cell::Null).then(|| crate::cli::edit_session::shown(cell))
+    (*cell != Cell::Null).then(|| cell.shown().into_owned())
 }
 
 /// Whether `part` occurs in `text`. Both are folded.

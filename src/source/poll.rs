@@ -109,12 +109,15 @@ impl<B: Backend> Database<B> {
         let rows: BTreeSet<(Table, i64)> = lines.iter().filter_map(ChangeLine::row).collect();
         let mut changes = Vec::new();
         for table in Table::ALL {
-            let existing = existing_columns(session, B::DIALECT.list_columns, table).await?;
-            let query = self.queries.of(table, existing);
             let ids: Vec<i64> = rows.iter().filter(|(of, _)| *of == table).map(|(_, id)| *id).collect();
-            if query.is_own && !ids.is_empty() {
+            if ids.is_empty() {
+                continue;
+            }
+            if self.queries.is_own(table) {
                 return Ok(Changes::Unknown(UnknownChanges::OwnQuery));
             }
+            let existing = existing_columns(session, B::DIALECT.list_columns, table).await?;
+            let query = self.queries.of(table, existing);
             for ids in ids.chunks(IDS) {
                 let fetched = fetch(session, &query, ids, &mut changes).await;
                 fetched.map_err(|failure| self.explain(table, failure))?;

@@ -9,7 +9,6 @@ use tokio::time::{Instant, sleep};
 use crate::cli::args::{self, ListFormat};
 use crate::cli::config::{self, TableAccess};
 use crate::cli::edit_session;
-use crate::cli::edit_session::shown;
 use crate::cli::print::{self, Text, number, text};
 use crate::core::conventions::Conventions;
 use crate::core::model::{Row, Table};
@@ -82,8 +81,12 @@ async fn look(
 
 fn name(row: &Row, options: &Conventions) -> String {
     match row {
-        Row::User(row) => format!("{}@{}", shown(&row.username), shown(&row.domain)),
-        Row::Rule(row) => format!("{} {}", options.shown_subject(&shown(&row.subject)), shown(&row.key)),
+        Row::User(row) => {
+            format!("{}@{}", row.username.shown(), row.domain.shown())
+        }
+        Row::Rule(row) => {
+            format!("{} {}", options.shown_subject(&row.subject.shown()), row.key.shown().into_owned())
+        }
     }
 }
 

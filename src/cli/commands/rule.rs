@@ -30,8 +30,7 @@ pub async fn rule(options: args::RuleCommand) -> anyhow::Result<ExitCode> {
             let tables = TableAccess::new(tables)?;
             let (key, value) = template::split(&property).context("this is not a property")?;
             let domain = of_tenant(domain.as_deref().unwrap_or_default(), &tables);
-            let spriority =
-                spriority.unwrap_or_else(|| default_spriority(&subject, &edit_session::shown(&domain)));
+            let spriority = spriority.unwrap_or_else(|| default_spriority(&subject, &domain.shown()));
             let row = RuleRow::from_cells(
                 0,
                 [

@@ -61,7 +61,7 @@ pub async fn tenant(options: args::TenantCommand) -> anyhow::Result<ExitCode> {
             return;
         }
         let counted = tenants.entry(folded).or_default();
-        let seen = (is_rule, id, edit_session::shown(domain));
+        let seen = (is_rule, id, domain.shown().into_owned());
         if counted.first.as_ref().is_none_or(|first| seen < *first) {
             counted.first = Some(seen);
         }

@@ -90,7 +90,7 @@ async fn passwd(user: &str, typed: &args::PasswordArgs, tables: &TableAccess) ->
     found.must_be_there(user)?;
     let before = found.users.remove(0);
     // Digests are computed from the names as stored.
-    let (name, domain) = (edit_session::shown(&before.username), edit_session::shown(&before.domain));
+    let (name, domain) = (before.username.shown().into_owned(), before.domain.shown().into_owned());
     let (id, shown) = (before.id, lookup::name(&before));
     let password = hash(&shown, typed, storage, &name, &domain, tables)?;
     let mut editing = EditSession::new(&*tables.source, Which::One(Table::UserAuth, id));

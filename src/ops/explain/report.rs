@@ -195,11 +195,7 @@ impl Traced<'_> {
 
 fn rule(traced: &Traced<'_>, shown: &Params, options: &Conventions) -> RuleReport {
     let Traced { row, rule, fate } = traced;
-    let stored = |cell: &Cell| match cell {
-        Cell::Null => String::new(),
-        Cell::Int(number) => number.to_string(),
-        Cell::Text(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-    };
+    let stored = |cell: &Cell| cell.shown().into_owned();
     let rendered = |written| String::from_utf8(written).expect("rendered text is ASCII");
     let usable =
         |is_whole: fn(&Compiled, &Params) -> bool| rule.as_ref().filter(|rule| is_whole(rule, shown));

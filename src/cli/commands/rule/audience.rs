@@ -27,7 +27,7 @@ pub(super) async fn audience(
     mut look: impl FnMut(&RuleRow),
 ) -> anyhow::Result<String> {
     let options = &tables.snapshot;
-    let stored = edit_session::shown(&row.subject);
+    let stored = row.subject.shown();
     let written = options.written_subject(&stored);
     let domain = options.fold(&row.domain).unwrap_or_default();
     let mut facts = SubjectFacts::default();

@@ -94,7 +94,7 @@ impl<'o> UserLookup<'o> {
 
 /// `user@domain`, as stored.
 pub fn name(row: &UserRow) -> String {
-    format!("{}@{}", edit_session::shown(&row.username), edit_session::shown(&row.domain))
+    format!("{}@{}", row.username.shown(), row.domain.shown())
 }
 
 impl UserRecords {
