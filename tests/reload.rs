@@ -97,6 +97,45 @@ fn a_transaction_that_commits_late_is_noticed_despite_its_low_change_id() {
     wait_served(&other, "v=later\nw=between\n");
 }
 
+/// Clusters with several writers count in steps, so that there is a gap beside each id.
+#[test]
+fn late_changes_between_thousands_of_ids_in_steps_are_found_by_the_next_poll() {
+    let database = set_up();
+    let source = source_of(&database.read());
+    let runtime = runtime();
+    let (_, cursor) = runtime.block_on(load(&*source));
+    let mut cursor = cursor.expect("a table of changes");
+    let mut poll = || {
+        let found = runtime.block_on(source.changes(Some(&cursor))).expect("an answer");
+        let Changes::Rows { changes, cursor: next, .. } = found else { panic!("{found:?}") };
+        cursor = next.expect("a table of changes");
+        changes.len()
+    };
+    let in_steps = "SET SESSION auto_increment_increment = 3";
+    let mut late = Session::open(&database);
+    late.execute(&format!(
+        "{in_steps}; START TRANSACTION; UPDATE jitsi_property SET property_value = 'late' WHERE id = 1"
+    ));
+    let ids = "SELECT concat('subject', seq), 1, 1, 'k', '1' FROM seq_1_to_3000";
+    database.script(&format!(
+        "{in_steps};
+         INSERT INTO jitsi_property (subject, spriority, ppriority, property_key, property_value) {ids}"
+    ));
+    assert_eq!(poll(), 3000);
+    assert_eq!(poll(), 0);
+    late.execute("COMMIT");
+    assert_eq!(poll(), 1);
+    // Thousands of late lines, as another node of the cluster writes them.
+    database.script(
+        "INSERT INTO jitsiprovs_change (id, changed_table, changed_id)
+         SELECT id + 1, changed_table, changed_id FROM jitsiprovs_change WHERE id > 1000 AND id % 9 < 6",
+    );
+    assert!(poll() > 1500);
+    assert_eq!(poll(), 0);
+    late.execute("DELETE FROM jitsi_property WHERE id = 1");
+    assert_eq!(poll(), 1);
+}
+
 #[test]
 fn a_rolled_back_transaction_changes_nothing_and_does_not_stop_polls() {
     let database = set_up();

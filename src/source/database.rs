@@ -6,7 +6,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::timeout;
 
 use super::backend::{Backend, PRUNED, Purpose, Session};
-use super::cursor::{ChangeLine, Cursor, NEWEST, WINDOW};
+use super::cursor::{ChangeLine, Cursor, NEWEST, window_before};
 use super::error::{Failure, FailureKind};
 use super::query::Queries;
 use super::{SourceError, Which};
@@ -16,7 +16,7 @@ use crate::core::model::{Cell, Row, Table};
 /// How long closing a connection may take.
 const CLOSING: Duration = Duration::from_secs(3);
 
-const READING_CHANGES: &str = "reading `jitsiprovs_change`";
+pub(super) const READING_CHANGES: &str = "reading `jitsiprovs_change`";
 
 /// A database of users and rules.
 pub(super) struct Database<B: Backend> {
@@ -101,10 +101,10 @@ impl<B: Backend> Database<B> {
             Err(SourceError::Denied { .. }) => return Ok(None),
             lines => lines?.pop(),
         };
-        let first = newest.as_ref().map_or(0, |line| line.id) - WINDOW;
+        let first = window_before(newest.as_ref().map_or(0, |line| line.id));
         let ids = format!("SELECT id FROM jitsiprovs_change WHERE id >= {first} ORDER BY id");
-        let ids = session.query(READING_CHANGES, ids).await?;
-        Ok(Some(Cursor::new(newest, ids.iter().filter_map(|row| row.first()?.int().ok().flatten()))))
+        let ids = numbers(session, READING_CHANGES, ids).await?;
+        Ok(Some(Cursor::new(newest, ids)))
     }
 
     /// Reads lines of `jitsiprovs_change`. `clause` is the end of the query.
@@ -177,6 +177,16 @@ pub(super) async fn count(session: &mut impl Session, what: &str, sql: &str) -> 
     let rows = session.query(what, sql.to_owned()).await?;
     let cell = rows.into_iter().next().and_then(|row| row.into_iter().next());
     Ok(cell.as_ref().map_or(Ok(None), Cell::int).ok().flatten().unwrap_or_default())
+}
+
+/// The numbers that a query returns, one a row.
+pub(super) async fn numbers(
+    session: &mut impl Session,
+    what: &str,
+    sql: String,
+) -> Result<Vec<i64>, Failure> {
+    let rows = session.query(what, sql).await?;
+    Ok(rows.iter().filter_map(|row| row.first()?.int().ok().flatten()).collect())
 }
 
 /// Ends a connection. If it does not end cleanly, the server will notice and clean up.

@@ -7,16 +7,14 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::backend::{Backend, Purpose, Session};
-use super::cursor::{ChangeLine, Cursor, MANY, clause};
-use super::database::{Database, begin, close, count, end, existing_columns};
+use super::cursor::{ChangeLine, Cursor, GapWindow, MANY, clause};
+use super::database::{Database, READING_CHANGES, begin, close, count, end, existing_columns, numbers};
 use super::query::Query;
 use super::{Changes, SourceError, UnknownChanges};
 use crate::core::model::{Change, Table};
 
-/// How many rows one statement asks for.
+/// How many rows or lines one statement asks for.
 const IDS: usize = 500;
-/// How many gaps one statement asks for.
-const RANGES: usize = 2000;
 /// How long a poll that found changes may take to read them.
 const READING: Duration = Duration::from_secs(10);
 
@@ -57,7 +55,7 @@ impl<B: Backend> Database<B> {
         cursor: Option<&Cursor>,
         is_reconnected: bool,
     ) -> Result<Changes, SourceError> {
-        let Some(mut cursor) = cursor.cloned() else {
+        let Some(cursor) = cursor.cloned() else {
             let what = "checking the connection";
             self.soon(what, count(session, what, "SELECT 1")).await??;
             return Ok(Changes::Rows { changes: Vec::new(), cursor: None, is_reconnected });
@@ -70,8 +68,11 @@ impl<B: Backend> Database<B> {
         let mut seen = cursor.clone();
         match seen.advance(found) {
             Err(_) => return Ok(Changes::Unknown(UnknownChanges::Other)),
-            Ok((lines, _)) if lines.is_empty() => {
-                return Ok(Changes::Rows { changes: Vec::new(), cursor: Some(seen), is_reconnected });
+            Ok(lines) if lines.is_empty() => {
+                let looking = self.filled(session, &cursor);
+                if self.soon("looking for late changes", looking).await??.is_none() {
+                    return Ok(Changes::Rows { changes: Vec::new(), cursor: Some(seen), is_reconnected });
+                }
             }
             Ok(_) => {}
         }
@@ -95,15 +96,17 @@ impl<B: Backend> Database<B> {
         if found.len() > MANY {
             return Ok(Changes::Unknown(UnknownChanges::Many));
         }
-        let Ok((mut lines, is_partial)) = cursor.advance(found) else {
+        let Ok(mut lines) = cursor.advance(found) else {
             return Ok(Changes::Unknown(UnknownChanges::Other));
         };
-        if is_partial {
-            let rest = cursor.ask_all_gaps();
-            for ranges in rest.chunks(RANGES) {
-                let found = self.lines(session, &clause(ranges)).await?;
-                cursor.fill(&found);
-                lines.extend(found);
+        if let Some(window) = self.filled(session, &cursor).await? {
+            let late = cursor.look_over(window, numbers(session, READING_CHANGES, window.ids()).await?);
+            if late.len() > MANY {
+                return Ok(Changes::Unknown(UnknownChanges::Many));
+            }
+            for ids in late.chunks(IDS) {
+                let ranges: Vec<_> = ids.iter().map(|id| (*id, *id)).collect();
+                lines.extend(self.lines(session, &clause(&ranges)).await?);
             }
         }
         let rows: BTreeSet<(Table, i64)> = lines.iter().filter_map(ChangeLine::row).collect();
@@ -125,6 +128,17 @@ impl<B: Backend> Database<B> {
         }
         end(session).await?;
         Ok(Changes::Rows { changes, cursor: Some(cursor), is_reconnected })
+    }
+
+    /// The window of many gaps, if a line has appeared there or has been removed.
+    async fn filled(
+        &self,
+        session: &mut B::Session,
+        cursor: &Cursor,
+    ) -> Result<Option<GapWindow>, SourceError> {
+        let Some(window) = cursor.window() else { return Ok(None) };
+        let sum = count(session, READING_CHANGES, &window.sum()).await?;
+        Ok((sum != window.expected).then_some(window))
     }
 
     async fn soon<T>(&self, what: &str, work: impl Future<Output = T>) -> Result<T, SourceError> {
