@@ -117,6 +117,12 @@ pub enum UnknownChanges {
     Other,
     /// A table has changed that the operator's own query may read.
     OwnQuery,
+    /// A table or a trigger was created, changed or removed.
+    Schema,
+    /// The triggers are missing that note changes of a table.
+    NoTriggers,
+    /// Rows were removed that no trigger has noted, as SQLite's `REPLACE` does.
+    Replaced,
 }
 
 impl UnknownChanges {
@@ -127,6 +133,9 @@ impl UnknownChanges {
             UnknownChanges::Many => "many changes",
             UnknownChanges::Other => "the last line read from jitsiprovs_change is gone or different",
             UnknownChanges::OwnQuery => "changes of a table that your own query may read",
+            UnknownChanges::Schema => "the tables were changed",
+            UnknownChanges::NoTriggers => "missing triggers",
+            UnknownChanges::Replaced => "rows were replaced, which no trigger noted",
         }
     }
 }

@@ -436,6 +436,55 @@ fn a_write_to_the_sqlite_file_is_noticed_without_any_poll() {
     wait_served(&other, "v=5\n");
 }
 
+/// No timer is set, so only the file itself says that something has changed.
+#[test]
+fn edits_of_a_sqlite_file_that_fire_no_trigger_are_served() {
+    let file = SqliteFile::empty();
+    file.user("a.org", "alice", "old").user("a.org", "bob", "pw").rule(None, "default", 1, "v", "1");
+    file.execute("CREATE UNIQUE INDEX own ON user_auth (username, domain)");
+    let server = Server::on_sqlite(&file.path, &["--reload-interval", "0", "--verbose"]);
+    let status =
+        |password| post(server.address, &[("username", "alice@a.org"), ("password", password)]).status;
+    assert_eq!(status("old"), 200);
+    let replace = |name: &str, password: &str| {
+        let hash = md5_hex(password);
+        format!("REPLACE INTO user_auth (username, domain, password) VALUES ('{name}', 'a.org', '{hash}')")
+    };
+    file.execute(&replace("alice", "pw"));
+    wait_served(&server, "v=1\n");
+    assert_eq!(status("old"), 401);
+    server.wait_for_log("cause=\"rows were replaced, which no trigger noted\"");
+    // Noted and other edits in one commit.
+    file.execute(&format!(
+        "BEGIN; {}; UPDATE jitsi_property SET property_value = '2'; COMMIT",
+        replace("alice", "new")
+    ));
+    wait_for("the new password", || (status("new") == 200).then_some(()));
+    assert_eq!(get(&server, "bob@a.org"), "v=2\n");
+
+    // Polls go on as usual.
+    file.execute("UPDATE user_auth SET password = password || ' ' WHERE username = 'bob'");
+    let line = server.wait_for_log("added=0 changed=1 removed=0");
+    assert!(line.contains("cause=\"file\""), "{line}");
+
+    // A table that was built again has no triggers. Setup creates them again.
+    file.execute(
+        "BEGIN; CREATE TABLE new AS SELECT * FROM user_auth; DROP TABLE user_auth;
+         ALTER TABLE new RENAME TO user_auth; COMMIT",
+    );
+    server.wait_for_log("`jitsiprovs --setup` creates them again");
+    for password in ["a", "b"] {
+        file.execute(&format!(
+            "UPDATE user_auth SET password = '{}' WHERE username = 'alice'",
+            md5_hex(password)
+        ));
+        wait_for("an edit without triggers", || (status(password) == 200).then_some(()));
+    }
+    let output = run(&["--setup", "--db-path", file.path.to_str().expect("UTF-8")]);
+    assert!(output.status.success());
+    server.wait_for_log("cause=\"the tables were changed\"");
+}
+
 #[test]
 fn reading_a_sqlite_file_that_only_the_server_has_open_does_not_count_as_a_change() {
     let file = SqliteFile::empty();

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::SourceError;
 use super::error::Failure;
 use super::query::Query;
 use super::schema::SchemaStep;
-use crate::core::model::{Cell, Row};
+use super::{SourceError, UnknownChanges};
+use crate::core::model::{Cell, Change, Row};
 
 /// The differences between databases that constants can express.
 pub(super) struct Dialect {
@@ -104,8 +104,32 @@ pub(super) trait Backend: Send + Sync + 'static {
         false
     }
 
-    /// Notes that all rows were read over this connection.
-    fn note_loaded(&self, _session: &Self::Session) {}
+    /// Whether the database may have been written since it was last read. If no line of
+    /// changes says so, [`Backend::unnoted`] is asked.
+    fn is_touched(&self, _session: &Self::Session) -> bool {
+        false
+    }
+
+    /// Notes that all rows were read in this transaction. `noted` says which tables are read
+    /// themselves, not with the operator's own query.
+    fn note_loaded(
+        &self,
+        _session: &mut Self::Session,
+        _noted: [bool; 2],
+    ) -> impl Future<Output = Result<(), Failure>> + Send {
+        std::future::ready(Ok(()))
+    }
+
+    /// Why rows may have changed that are not among `changes`, which a poll has read in this
+    /// transaction. `None` if the changes are all.
+    fn unnoted(
+        &self,
+        _session: &mut Self::Session,
+        _noted: [bool; 2],
+        _changes: &[Change],
+    ) -> impl Future<Output = Result<Option<UnknownChanges>, Failure>> + Send {
+        std::future::ready(Ok(None))
+    }
 }
 
 /// A connection to a database.

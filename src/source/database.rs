@@ -41,8 +41,8 @@ impl<B: Backend> Database<B> {
         begin(&mut session, B::DIALECT.begin_read).await?;
         let cursor = if wants_cursor { self.cursor(&mut session).await? } else { None };
         self.send(&mut session, which, &rows).await?;
+        self.backend.note_loaded(&mut session, self.queries.noted()).await?;
         end(&mut session).await?;
-        self.backend.note_loaded(&session);
         self.keep(session).await;
         Ok(cursor)
     }

@@ -70,7 +70,8 @@ impl<B: Backend> Database<B> {
             Err(_) => return Ok(Changes::Unknown(UnknownChanges::Other)),
             Ok(lines) if lines.is_empty() => {
                 let looking = self.filled(session, &cursor);
-                if self.soon("looking for late changes", looking).await??.is_none() {
+                let is_late = self.soon("looking for late changes", looking).await??.is_some();
+                if !is_late && !self.backend.is_touched(session) {
                     return Ok(Changes::Rows { changes: Vec::new(), cursor: Some(seen), is_reconnected });
                 }
             }
@@ -125,6 +126,9 @@ impl<B: Backend> Database<B> {
                 let fetched = fetch(session, &query, ids, &mut changes).await;
                 fetched.map_err(|failure| self.explain(table, failure))?;
             }
+        }
+        if let Some(why) = self.backend.unnoted(session, self.queries.noted(), &changes).await? {
+            return Ok(Changes::Unknown(why));
         }
         end(session).await?;
         Ok(Changes::Rows { changes, cursor: Some(cursor), is_reconnected })

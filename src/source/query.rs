@@ -40,6 +40,12 @@ impl Queries {
         self.own(table).is_some()
     }
 
+    /// For each of [`Table::ALL`], whether the table itself is read. If so, our triggers note
+    /// its changes.
+    pub(super) fn noted(&self) -> [bool; 2] {
+        Table::ALL.map(|table| !self.is_own(table))
+    }
+
     /// The query for a table that has the `existing` columns. The others are read as
     /// `NULL`.
     pub(super) fn of(&self, table: Table, existing: ColumnSet) -> Query<'_> {
