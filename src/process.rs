@@ -2,6 +2,7 @@
 
 pub mod background;
 pub mod files;
+pub mod memory;
 pub mod pidfile;
 pub mod privileges;
 pub mod service;

@@ -3,6 +3,7 @@
 //! the small interface in [`backend`].
 
 mod backend;
+mod batches;
 mod cursor;
 mod database;
 mod edit;

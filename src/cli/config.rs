@@ -14,8 +14,8 @@ use crate::core::names::Comparison;
 use crate::core::params::{Aliases, Known, built_in_aliases};
 use crate::core::request;
 use crate::core::secret::Secret;
-use crate::process::pidfile;
 use crate::process::privileges::Identity;
+use crate::process::{memory, pidfile};
 use crate::reload;
 use crate::serve::app::Serve;
 use crate::serve::http;
@@ -103,7 +103,8 @@ impl Config {
         let syslog = in_background.then_some(syslog_facility);
         let log = telemetry::LogOptions { format: log_format, verbose, syslog };
         let identity = Identity::find(user.as_deref(), group.as_deref()).map_err(ConfigError::Usage)?;
-        let source = source::open(database, setup)?;
+        let max_bytes = reload.max_load.map_or_else(memory::half, |mib| Some(mib << 20));
+        let source = source::open(database, setup, max_bytes)?;
         if is_setup {
             return Ok(Config { log, identity, task: Task::Setup(source) });
         }
@@ -141,7 +142,7 @@ impl TableAccess {
     /// See [`ConfigError`].
     pub fn new(options: args::TableArgs) -> Result<TableAccess, ConfigError> {
         let args::TableArgs { database, rows, requests } = options;
-        let source = source::open(database, options::SetupOptions::default())?;
+        let source = source::open(database, options::SetupOptions::default(), None)?;
         let params = request_settings(requests)?;
         Ok(TableAccess { source, snapshot: snapshot_options(rows, params.aliases.clone()), params })
     }
@@ -238,6 +239,7 @@ fn reload_settings(reload: options::ReloadOptions) -> Result<reload::ReloadSetti
         allow_shrink,
         state_file,
         stale_after,
+        max_load: _,
     } = reload;
     let stale_after = match Duration::try_from_secs_f64(stale_after) {
         Ok(time) if time <= LONGEST => time,

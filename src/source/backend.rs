@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::batches::Budget;
 use super::error::Failure;
 use super::query::Query;
 use super::schema::SchemaStep;
@@ -153,12 +154,14 @@ pub(super) trait Session: Send {
         sql: String,
     ) -> impl Future<Output = Result<Vec<Vec<Cell>>, Failure>> + Send;
 
-    /// Sends the rows of a table in batches, as they arrive.
+    /// Sends the rows of a table in batches, as they arrive. Returns what is left of the
+    /// budget.
     fn send(
         &mut self,
         query: &Query<'_>,
+        budget: Budget,
         rows: &mpsc::Sender<Vec<Row>>,
-    ) -> impl Future<Output = Result<(), Failure>> + Send;
+    ) -> impl Future<Output = Result<Budget, Failure>> + Send;
 
     /// Ends the connection.
     fn close(self) -> impl Future<Output = ()> + Send;

@@ -6,6 +6,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::timeout;
 
 use super::backend::{Backend, PRUNED, Purpose, Session};
+use super::batches::Budget;
 use super::cursor::{ChangeLine, Cursor, NEWEST, window_before};
 use super::error::{Failure, FailureKind};
 use super::query::Queries;
@@ -66,10 +67,12 @@ impl<B: Backend> Database<B> {
         which: Which,
         rows: &mpsc::Sender<Vec<Row>>,
     ) -> Result<(), SourceError> {
+        let mut budget = Budget::new(self.queries.max_bytes);
         for table in Table::ALL {
             let existing = existing_columns(session, B::DIALECT.list_columns, table).await?;
             if let Some(query) = self.queries.of(table, existing).narrowed(which) {
-                session.send(&query, rows).await.map_err(|failure| self.explain(table, failure))?;
+                let sent = session.send(&query, budget, rows).await;
+                budget = sent.map_err(|failure| self.explain(table, failure))?;
             }
         }
         Ok(())

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::backend::{Backend, Purpose, Session};
+use super::batches::Budget;
 use super::cursor::{ChangeLine, Cursor, GapWindow, MANY, clause};
 use super::database::{Database, READING_CHANGES, begin, close, count, end, existing_columns, numbers};
 use super::query::Query;
@@ -111,7 +112,7 @@ impl<B: Backend> Database<B> {
             }
         }
         let rows: BTreeSet<(Table, i64)> = lines.iter().filter_map(ChangeLine::row).collect();
-        let mut changes = Vec::new();
+        let (mut changes, mut budget) = (Vec::new(), Budget::new(self.queries.max_bytes));
         for table in Table::ALL {
             let ids: Vec<i64> = rows.iter().filter(|(of, _)| *of == table).map(|(_, id)| *id).collect();
             if ids.is_empty() {
@@ -123,7 +124,7 @@ impl<B: Backend> Database<B> {
             let existing = existing_columns(session, B::DIALECT.list_columns, table).await?;
             let query = self.queries.of(table, existing);
             for ids in ids.chunks(IDS) {
-                let fetched = fetch(session, &query, ids, &mut changes).await;
+                let fetched = fetch(session, &query, ids, &mut budget, &mut changes).await;
                 fetched.map_err(|failure| self.explain(table, failure))?;
             }
         }
@@ -159,10 +160,12 @@ async fn fetch(
     session: &mut impl Session,
     query: &Query<'_>,
     ids: &[i64],
+    budget: &mut Budget,
     changes: &mut Vec<Change>,
 ) -> Result<(), super::error::Failure> {
     let mut gone: BTreeSet<i64> = ids.iter().copied().collect();
-    for cells in session.query(&query.reading(), query.of_ids(ids)).await? {
+    for mut cells in session.query(&query.reading(), query.of_ids(ids)).await? {
+        budget.count(query, &mut cells)?;
         let row = query.row(cells, 0);
         gone.remove(&row.id());
         changes.push(Change::Put(row));

@@ -17,9 +17,10 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, params_from_iter};
 use tokio::sync::mpsc;
 
 use super::backend::{Backend, Dialect, Purpose, Session};
+use super::batches::{Batches, Budget};
 use super::database::Database;
 use super::error::{Failure, FailureKind, one_line};
-use super::query::{BATCH, Queries, Query};
+use super::query::{Queries, Query};
 use super::{Source, SourceError, UnknownChanges, schema};
 use crate::core::model::{Cell, Change, Row};
 use crate::process::files::{self, Aside};
@@ -361,7 +362,12 @@ impl Session for SqliteSession {
         .await
     }
 
-    async fn send(&mut self, query: &Query<'_>, rows: &mpsc::Sender<Vec<Row>>) -> Result<(), Failure> {
+    async fn send(
+        &mut self,
+        query: &Query<'_>,
+        budget: Budget,
+        rows: &mpsc::Sender<Vec<Row>>,
+    ) -> Result<Budget, Failure> {
         let (what, rows) = (query.reading(), rows.clone());
         let query = Query { sql: query.sql.clone().into_owned().into(), ..*query };
         self.work(&what, move |connection| {
@@ -369,17 +375,16 @@ impl Session for SqliteSession {
             let columns = statement.column_count();
             query.check(columns).map_err(Stop::Source)?;
             let mut found = statement.query([])?;
-            let (mut batch, mut place) = (Vec::with_capacity(BATCH), 0);
+            let mut batches = Batches::new(&query, budget);
+            let send = |batch| rows.blocking_send(batch).map_err(|_| Stop::Source(SourceError::Cancelled));
             while let Some(row) = found.next()? {
-                place += 1;
                 let cells = (0..columns).map(|at| row.get_ref(at).map_or(Cell::Null, cell));
-                batch.push(query.row(cells, place));
-                if batch.len() == BATCH {
-                    let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
-                    rows.blocking_send(full).map_err(|_| Stop::Source(SourceError::Cancelled))?;
+                if batches.push(cells.collect()).map_err(Stop::Source)? {
+                    send(batches.take())?;
                 }
             }
-            rows.blocking_send(batch).map_err(|_| Stop::Source(SourceError::Cancelled))
+            send(batches.take())?;
+            Ok(batches.budget)
         })
         .await
     }
