@@ -7,6 +7,7 @@
 //! snapshot and puts it into use.
 
 mod cause;
+mod fitness;
 mod guard;
 mod handle;
 mod load;

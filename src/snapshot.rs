@@ -9,6 +9,7 @@ mod decoys;
 mod equality;
 mod inspect;
 mod kind;
+mod misfits;
 mod names;
 mod resolve;
 mod row_index;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 pub(crate) use inspect::{ALL_TENANTS, Audience, NameEntry};
+pub use misfits::MisfitTenant;
 pub use resolve::{Pending, Session, SignIn};
 pub use row_index::content;
 pub use trace::{Fate, Mismatch, Traced};

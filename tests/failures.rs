@@ -297,3 +297,37 @@ fn a_row_of_many_mebibytes_is_left_out_and_the_others_are_served() {
     assert_eq!((status("user7@a.org"), status("user8@a.org")), (200, 401));
     assert!(peak(&server) < 300, "{} MiB", peak(&server));
 }
+
+#[test]
+fn a_start_with_another_format_than_that_of_the_rows_is_refused_with_the_option() {
+    let file = SqliteFile::empty();
+    file.rule(None, "default", 1, "v", "1");
+    for name in ["alice", "bob", "carol"] {
+        file.user("a.org", name, "pw");
+    }
+    let start = |args: &[&str]| Server::on_sqlite(&file.path, args);
+    let refused = |args: &[&str]| {
+        let own = [
+            "-n",
+            "--http-ip",
+            "127.0.0.1",
+            "--http-port",
+            "0",
+            "--db-path",
+            file.path.to_str().expect("UTF-8"),
+        ];
+        run(&[&own, args].concat())
+    };
+    drop(start(&[]));
+    fails(
+        &refused(&["--pwd-fmt", "plain"]),
+        &["of 3 stored passwords of a.org, 3 do not fit --pwd-fmt plain", "--pwd-fmt md5", "--accept-rows"],
+    );
+    start(&["--pwd-fmt", "plain", "--accept-rows"]).wait_for_log("do not fit --pwd-fmt plain");
+    start(&["--pwd-fmt", "ha1", "--realm", "r"]).wait_for_log("the server uses \"r\"");
+    file.execute("UPDATE user_auth SET password = 'secret'");
+    let stderr = String::from_utf8(refused(&[]).stderr).expect("UTF-8");
+    let last = stderr.lines().last().unwrap_or_default();
+    assert!(last.contains("look like no hash") && last.contains("--pwd-fmt plain"), "{stderr}");
+    start(&["--pwd-fmt", "plain"]).wait_for_log("the only tenant is `a.org`");
+}

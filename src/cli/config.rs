@@ -122,7 +122,10 @@ impl Config {
             limits: connection_limits(limits, drain_timeout)?,
             source,
             snapshot: snapshot_options(rows, params.aliases.clone()),
-            reload: reload_settings(reload)?,
+            reload: reload::ReloadSettings {
+                default_domain: Some(params.default_domain.clone()),
+                ..reload_settings(reload)?
+            },
             params,
             access_log: !no_access_log,
             metrics_tenants,
@@ -237,6 +240,7 @@ fn reload_settings(reload: options::ReloadOptions) -> Result<reload::ReloadSetti
         poll_interval,
         max_shrink,
         allow_shrink,
+        accept_rows,
         state_file,
         stale_after,
         max_load: _,
@@ -259,6 +263,8 @@ fn reload_settings(reload: options::ReloadOptions) -> Result<reload::ReloadSetti
         max_shrink: if allow_shrink { 100 } else { max_shrink },
         state_file: state_file.map(absolute),
         stale_after,
+        default_domain: None,
+        accept_rows,
         advice: crate::cli::advice::of_source,
     })
 }

@@ -227,6 +227,9 @@ pub struct ReloadOptions {
     /// Never hold back a reload
     #[arg(long, env = "JITSIPROVS_ALLOW_SHRINK", value_parser = flag())]
     pub allow_shrink: bool,
+    /// Start even if most stored passwords of a tenant look like another format
+    #[arg(long, env = "JITSIPROVS_ACCEPT_ROWS", value_parser = flag())]
+    pub accept_rows: bool,
     /// MiB of rows that a load may read, with 128 bytes for each row in addition to its text
     /// [default: half of the memory of the machine or the control group]
     #[arg(

@@ -119,9 +119,10 @@ pub(super) fn user(
             Credential::NEVER
         }
         Ok(stored) => {
-            Credential::parse(&stored.unwrap_or_default(), options.pwd_fmt, owner).unwrap_or_else(|why| {
+            let stored = stored.unwrap_or_default();
+            Credential::parse(&stored, options.pwd_fmt, owner).unwrap_or_else(|why| {
                 problem(why.code(), why.to_string());
-                Credential::NEVER
+                Credential::unusable(&stored, why)
             })
         }
         Err(_) => {

@@ -75,7 +75,9 @@ impl Reloader {
                 self.request(why);
             }
             Err(LoadError::Source(error)) => self.poll_failed(&error),
-            Err(LoadError::Build | LoadError::NoThread(_)) => self.poll_broke(polling.cause),
+            Err(LoadError::Build | LoadError::NoThread(_) | LoadError::Misfit(_)) => {
+                self.poll_broke(polling.cause)
+            }
         }
     }
 

@@ -14,6 +14,7 @@ use crate::metrics::Metrics;
 use crate::process::files::Aside;
 use crate::process::service::Reports;
 use crate::reload::cause::Cause;
+use crate::reload::fitness::Meaning;
 use crate::reload::handle::{Handle, ReloadOutcome};
 use crate::reload::load::{self, LoadError};
 use crate::reload::publisher::Publisher;
@@ -36,7 +37,8 @@ impl Reloader {
     /// the file cannot be used.
     ///
     /// # Errors
-    /// [`LoadError`] if the source cannot be read and there is no `--state-file`.
+    /// [`LoadError`] if there is no `--state-file`, and the source cannot be read or its rows
+    /// cannot mean what the options say.
     pub async fn start(
         source: Arc<dyn Source>,
         options: Conventions,
@@ -49,6 +51,12 @@ impl Reloader {
         let state_writer = state_file.clone().map(|path| StateWriter::new(path, source.name()));
         let status = channel::Sender::new(Status::new());
         let (askers, asked) = mpsc::channel(16);
+        let meaning = Meaning {
+            pwd_fmt: options.pwd_fmt,
+            realm: options.realm.clone(),
+            default_domain: settings.default_domain.clone(),
+            accepts_all: settings.accept_rows,
+        };
         let publisher = Arc::new(Publisher::new(options, state_writer));
         let mut reloader = Reloader {
             handle: Handle {
@@ -88,6 +96,9 @@ impl Reloader {
         if !is_patient {
             let loaded = load::finished(&mut reloader.loading).await?;
             reloader.conclude(Ok(loaded));
+            if let Some(served) = &*reloader.publisher.current().load() {
+                meaning.check(&served.snapshot)?;
+            }
             return Ok(reloader);
         }
         let waiting = async {
