@@ -21,7 +21,7 @@ use std::pin::Pin;
 
 use tokio::sync::mpsc;
 
-use crate::core::model::{Change, Row, Table};
+use crate::core::model::{Behind, Change, Row, Table};
 use backend::Backend;
 use database::Database;
 
@@ -67,6 +67,10 @@ pub trait Source: Send + Sync {
     /// The rows that changed since `cursor`, as they are at one moment. Without a cursor, it
     /// only finds out whether the source can be reached.
     fn changes<'s>(&'s self, cursor: Option<&'s Cursor>) -> Boxed<'s, Result<Changes, SourceError>>;
+
+    /// What has changed after the line `id` of the table of changes. `None` if there is no such
+    /// table.
+    fn changes_after(&self, id: i64) -> Boxed<'_, Result<Option<Behind>, SourceError>>;
 
     /// Removes lines of the table of changes that are older than a day by the database's
     /// clock. Returns how many lines were removed.
@@ -157,6 +161,10 @@ impl<B: Backend> Source for Database<B> {
 
     fn changes<'s>(&'s self, cursor: Option<&'s Cursor>) -> Boxed<'s, Result<Changes, SourceError>> {
         Box::pin(self.poll(cursor))
+    }
+
+    fn changes_after(&self, id: i64) -> Boxed<'_, Result<Option<Behind>, SourceError>> {
+        Box::pin(self.behind(id))
     }
 
     fn prune(&self) -> Boxed<'_, Result<u64, SourceError>> {

@@ -33,6 +33,15 @@ pub fn open(
     }
 }
 
+/// Whether options name a database.
+pub fn is_named(database: &DatabaseOptions) -> bool {
+    let DatabaseOptions { db_type, db_path, db_ip, db_port, db_socket, db_name, .. } = database;
+    db_type.is_some()
+        || [db_path, db_socket].iter().any(|path| path.is_some())
+        || [db_ip, db_name].iter().any(|name| name.is_some())
+        || db_port.is_some()
+}
+
 /// The kind of database: given by `--db-type`, or by an option that only one kind has.
 fn kind(database: &DatabaseOptions, setup: &SetupOptions) -> Result<DbType, ConfigError> {
     let mysql_only = [

@@ -29,6 +29,8 @@ pub(super) struct Dialect {
     /// The time of a line of changes, as text or number. It must not depend on the
     /// session.
     pub changed_at: &'static str,
+    /// The age of a line of changes in whole seconds, by the database's clock.
+    pub age: &'static str,
     /// The time a day ago, by the database's clock.
     pub day_ago: &'static str,
     /// The end of a DELETE that removes at most [`PRUNED`] lines. Empty if the database

@@ -12,7 +12,7 @@ use super::error::{Failure, FailureKind};
 use super::query::Queries;
 use super::{SourceError, Which};
 use crate::core::columns::ColumnSet;
-use crate::core::model::{Cell, Row, Table};
+use crate::core::model::{Behind, Cell, Row, Table};
 
 /// How long closing a connection may take.
 const CLOSING: Duration = Duration::from_secs(3);
@@ -120,6 +120,22 @@ impl<B: Backend> Database<B> {
         let sql = format!("SELECT id, changed_table, changed_id, {at} FROM jitsiprovs_change {clause}");
         let lines = session.query(READING_CHANGES, sql).await?;
         Ok(lines.into_iter().filter_map(ChangeLine::from_cells).collect())
+    }
+
+    pub async fn behind(&self, id: i64) -> Result<Option<Behind>, SourceError> {
+        let mut session = self.backend.connect(Purpose::Read).await?;
+        if count(&mut session, "reading the schema", B::DIALECT.count_change_tables).await? == 0 {
+            return Ok(None);
+        }
+        let age = B::DIALECT.age;
+        let what = ["count(*)".to_owned(), format!("max({age})")];
+        let [mut changes, mut seconds] = [0; 2];
+        for (what, number) in what.iter().zip([&mut changes, &mut seconds]) {
+            let sql = format!("SELECT {what} FROM jitsiprovs_change WHERE id > {id}");
+            *number = count(&mut session, READING_CHANGES, &sql).await?;
+        }
+        close(session).await;
+        Ok(Some(Behind { changes, seconds }))
     }
 
     pub async fn prune_all(&self) -> Result<u64, SourceError> {

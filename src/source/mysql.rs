@@ -120,6 +120,7 @@ impl Backend for MysqlBackend {
              WHERE trigger_schema = DATABASE() AND trigger_name =",
         // As a number, because the text would depend on the session's time zone.
         changed_at: "CAST(unix_timestamp(changed_at) AS CHAR)",
+        age: "unix_timestamp() - unix_timestamp(changed_at)",
         day_ago: "now() - INTERVAL 1 DAY",
         delete_some: " ORDER BY id LIMIT 10000",
         steps: schema::MYSQL,

@@ -208,6 +208,7 @@ impl Backend for Sqlite {
         count_change_tables: "SELECT count(*) FROM sqlite_master WHERE name = 'jitsiprovs_change'",
         count_triggers: "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND name =",
         changed_at: "changed_at",
+        age: "strftime('%s', 'now') - strftime('%s', changed_at)",
         day_ago: "datetime('now', '-1 day')",
         delete_some: "",
         steps: schema::SQLITE,
