@@ -132,7 +132,8 @@ pub struct Metrics {
 struct Gauges {
     ready: Gauge,
     source_up: Gauge,
-    held_back: Gauge,
+    withheld_users: Gauge,
+    withheld_rules: Gauge,
     version: Gauge,
     age: Gauge<f64, AtomicU64>,
     tenants: Gauge,
@@ -149,8 +150,10 @@ pub struct Scrape {
     pub is_ready: bool,
     /// Whether the source could be read the last time.
     pub is_source_up: bool,
-    /// Whether a new snapshot is held back.
-    pub is_held_back: bool,
+    /// Users that the database has lost and that are served until the loss is confirmed.
+    pub withheld_users: usize,
+    /// The same for rules.
+    pub withheld_rules: usize,
     /// The snapshot in use; 0 if there is none.
     pub version: u64,
     /// For how many seconds the snapshot may have been out of date.
@@ -193,9 +196,13 @@ impl Metrics {
         let state = Gauges {
             ready: add_gauge("ready", "Whether requests can be answered"),
             source_up: add_gauge("source_up", "Whether the database could be read the last time"),
-            held_back: add_gauge(
-                "reload_held_back",
-                "Whether a reload that would lose too much is held back",
+            withheld_users: add_gauge(
+                "withheld_users",
+                "Users that the database has lost and that are served until the loss is confirmed",
+            ),
+            withheld_rules: add_gauge(
+                "withheld_rules",
+                "Rules that the database has lost and that are served until the loss is confirmed",
             ),
             version: add_gauge("snapshot_version", "Number of the snapshot in this process"),
             tenants: add_gauge("snapshot_tenants", "Tenants that have users"),
@@ -322,7 +329,8 @@ impl Metrics {
         for (gauge, value) in [
             (&state.ready, scrape.is_ready.into()),
             (&state.source_up, scrape.is_source_up.into()),
-            (&state.held_back, scrape.is_held_back.into()),
+            (&state.withheld_users, number(scrape.withheld_users)),
+            (&state.withheld_rules, number(scrape.withheld_rules)),
             (&state.version, scrape.version as i64),
             (&state.tenants, number(scrape.tenants)),
             (&state.users, number(scrape.users)),

@@ -7,7 +7,6 @@
 //! snapshot and puts it into use.
 
 mod cause;
-mod guard;
 mod handle;
 mod load;
 mod poll;
@@ -24,5 +23,5 @@ pub mod watch;
 pub use handle::{Handle, ReloadOutcome};
 pub use load::LoadError;
 pub use settings::ReloadSettings;
-pub use status::{NodeState, NodeStatus, SourceFailure};
+pub use status::{NodeState, NodeStatus, SourceFailure, TenantLoss};
 pub use task::Reloader;

@@ -236,12 +236,13 @@ fn reload_settings(reload: options::ReloadOptions) -> Result<reload::ReloadSetti
         poll_interval,
         max_shrink,
         allow_shrink,
+        settle,
         state_file,
         stale_after,
     } = reload;
-    let stale_after = match Duration::try_from_secs_f64(stale_after) {
-        Ok(time) if time <= LONGEST => time,
-        _ => return usage(format!("--stale-after {stale_after}: seconds, at most {}", LONGEST.as_secs())),
+    let time = |seconds: f64, option: &str| match Duration::try_from_secs_f64(seconds) {
+        Ok(time) if time <= LONGEST => Ok(time),
+        _ => usage(format!("{option} {seconds}: seconds, at most {}", LONGEST.as_secs())),
     };
     let interval = |seconds: f64, option: &str| match Duration::try_from_secs_f64(seconds) {
         Ok(interval) if interval.is_zero() => Ok(None),
@@ -255,8 +256,9 @@ fn reload_settings(reload: options::ReloadOptions) -> Result<reload::ReloadSetti
         reload_interval: interval(reload_interval, "--reload-interval")?,
         poll_interval: interval(poll_interval, "--poll-interval")?,
         max_shrink: if allow_shrink { 100 } else { max_shrink },
+        settle: time(settle, "--settle")?,
         state_file: state_file.map(absolute),
-        stale_after,
+        stale_after: time(stale_after, "--stale-after")?,
         advice: crate::cli::advice::of_source,
     })
 }

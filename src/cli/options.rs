@@ -215,7 +215,7 @@ pub struct ReloadOptions {
     /// Seconds between polls for changes, if --setup has created the table of changes; 0 for never
     #[arg(long, env = "JITSIPROVS_POLL_INTERVAL", value_name = "SECONDS", default_value_t = 1.0)]
     pub poll_interval: f64,
-    /// Hold back a reload that would remove more than this share of the users or of the rules
+    /// Withhold the loss of more than this share of the users or rules, of a tenant or of all
     #[arg(
         long,
         env = "JITSIPROVS_MAX_SHRINK",
@@ -224,9 +224,13 @@ pub struct ReloadOptions {
         value_parser = clap::value_parser!(u8).range(0..=100)
     )]
     pub max_shrink: u8,
-    /// Never hold back a reload
+    /// Never withhold a loss
     #[arg(long, env = "JITSIPROVS_ALLOW_SHRINK", value_parser = flag())]
     pub allow_shrink: bool,
+    /// Seconds for which a row that is gone or changed may come back; until then, its user's failed
+    /// sign-ins get 503
+    #[arg(long, env = "JITSIPROVS_SETTLE", value_name = "SECONDS", default_value_t = 10.0)]
+    pub settle: f64,
     /// Also keep what is served in this file, and start from it while the database is down
     #[arg(long, env = "JITSIPROVS_STATE_FILE", value_name = "FILE")]
     pub state_file: Option<PathBuf>,

@@ -5,15 +5,17 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::core::conventions::Conventions;
 use crate::core::model::{Change, Row, Table};
-use crate::reload::guard::{Guard, Shrunk};
 use crate::reload::state_file::{self, StateWriter};
-use crate::snapshot::{ChangeSummary, Counts, Draft, Problems, Served, Snapshot, Writer};
+use crate::snapshot::{
+    ChangeSummary, Committed, Counts, Draft, LossLimits, Problems, Served, Withheld, Writer,
+};
 
 /// How many new or changed rows of a load are collected before the draft begins. The rest
 /// go into the draft as they arrive.
@@ -23,6 +25,8 @@ const NEWS: usize = 50_000;
 pub(super) struct Publisher {
     current: Arc<ArcSwapOption<Served>>,
     options: Conventions,
+    limits: LossLimits,
+    withheld: ArcSwap<Withheld>,
     inner: Mutex<Inner>,
 }
 
@@ -53,8 +57,6 @@ pub(super) enum DraftOutcome {
     Unchanged,
     /// It is in use.
     Swapped(Box<Swapped>),
-    /// It would lose too many users or rules.
-    HeldBack(Shrunk),
     /// It cannot be used: the source did not send all rows, or the writer had to start again.
     Abandoned,
 }
@@ -77,10 +79,27 @@ pub(super) struct Swapped {
 const SAMPLE: usize = 1000;
 
 impl Publisher {
-    pub fn new(options: Conventions, state_writer: Option<StateWriter>) -> Publisher {
+    /// Snapshots lose at most as much as `limits` says.
+    pub fn new(options: Conventions, limits: LossLimits, state_writer: Option<StateWriter>) -> Publisher {
         let writer = Writer::new(options.clone());
         let inner = Mutex::new(Inner { writer, state_writer, epoch: 0, version: 0, cursor: None });
-        Publisher { current: Arc::new(ArcSwapOption::empty()), options, inner }
+        let (current, withheld) = (Arc::new(ArcSwapOption::empty()), ArcSwap::default());
+        Publisher { current, options, limits, withheld, inner }
+    }
+
+    /// What the snapshot in use withholds.
+    pub fn withheld(&self) -> Arc<Withheld> {
+        self.withheld.load_full()
+    }
+
+    /// Accepts the losses that are withheld, and publishes a snapshot without them.
+    pub fn confirm(&self) -> DraftOutcome {
+        let mut inner = self.open();
+        let Inner { writer, state_writer, version, cursor, .. } = &mut *inner;
+        let committed = writer.draft().commit_losses();
+        let next = *cursor;
+        let revision = Revision { version, cursor, next };
+        self.finish(committed, writer, state_writer, revision, Vec::new(), false)
     }
 
     pub fn current(&self) -> Arc<ArcSwapOption<Served>> {
@@ -110,7 +129,7 @@ impl Publisher {
     }
 
     /// Publishes some changes: all up to the line `cursor` of the table of changes.
-    pub fn update(&self, changes: Vec<Change>, cursor: Option<i64>, guard: Guard) -> DraftOutcome {
+    pub fn update(&self, changes: Vec<Change>, cursor: Option<i64>) -> DraftOutcome {
         let mut inner = self.open();
         let Inner { writer, state_writer, version, cursor: place, .. } = &mut *inner;
         let has_rows = |served: &Arc<Served>| {
@@ -137,7 +156,8 @@ impl Publisher {
             draft.apply(change);
         }
         let revision = Revision { version, cursor: place, next: cursor };
-        self.finish(draft, state_writer, revision, changed, guard, false)
+        let committed = draft.commit_within(&self.limits, Instant::now());
+        self.finish(committed, writer, state_writer, revision, changed, false)
     }
 
     /// Publishes the rows of the state file. Returns whether the end of the file is torn
@@ -155,13 +175,14 @@ impl Publisher {
         let mut draft = writer.draft();
         let state_file::End { is_torn, cursor: next } =
             state_file::read(path, source, |change| draft.apply(change))?;
-        let (summary, rows) = (draft.summary(), draft.rows());
+        let summary = draft.summary();
         let (snapshot, problems) = draft.commit();
         // If a load is already running, the commit has noted the file's rows as changed during
         // the load, so they would win over the load's newer rows. `begin_load` clears the notes.
         writer.begin_load();
+        let committed = Committed { snapshot, problems, summary };
         let revision = Revision { version, cursor, next };
-        Ok(Some((self.swap(revision, snapshot, rows, summary, problems, Vec::new()), is_torn)))
+        Ok(Some((self.swap(revision, committed, writer.left_out(), Vec::new()), is_torn)))
     }
 
     /// Publishes all rows of a load. The load is complete when `done` resolves, with the
@@ -174,7 +195,6 @@ impl Publisher {
         progress: &AtomicU64,
         begun: oneshot::Sender<()>,
         done: oneshot::Receiver<Option<Option<i64>>>,
-        guard: Guard,
     ) -> DraftOutcome {
         let mut next = rows.blocking_recv();
         if next.is_some() {
@@ -246,36 +266,23 @@ impl Publisher {
         });
         // Without a position of its own, the load keeps the one that polls have reached.
         let next = found.unwrap_or(*cursor);
-        self.finish(draft, state_writer, Revision { version, cursor, next }, changed, guard, true)
+        let committed = draft.commit_within(&self.limits, Instant::now());
+        self.finish(committed, writer, state_writer, Revision { version, cursor, next }, changed, true)
     }
 
     fn finish(
         &self,
-        mut draft: Draft<'_>,
+        committed: Committed,
+        writer: &Writer,
         state_writer: &mut Option<StateWriter>,
         revision: Revision<'_>,
         changed: Vec<(Table, i64)>,
-        guard: Guard,
         is_load: bool,
     ) -> DraftOutcome {
-        let summary = draft.summary();
-        let (_, after) = draft.counts();
-        let served = self.current.load_full();
-        let before = served.as_ref().map(|served| served.snapshot.counts());
-        if let Err(shrunk) = guard.check(before.unwrap_or_default(), after) {
-            let writer = draft.give_up();
-            if is_load {
-                writer.abandon_load();
-                state_writer.iter_mut().for_each(StateWriter::abandon_load);
-            } else {
-                state_writer.iter_mut().for_each(StateWriter::forget_changes);
-            }
-            return DraftOutcome::HeldBack(shrunk);
-        }
-        let rows = draft.rows();
-        let (snapshot, problems) = draft.commit();
+        self.withheld.store(Arc::new(writer.withheld()));
         state_writer.iter_mut().for_each(|state_writer| state_writer.commit(revision.next, is_load));
-        if let Some(served) = served.filter(|_| summary.is_empty()) {
+        let served = self.current.load_full();
+        if let Some(served) = served.filter(|_| committed.summary.is_empty()) {
             *revision.cursor = revision.next;
             if served.cursor != revision.next {
                 // The snapshot also agrees with the newer position in the changes.
@@ -290,23 +297,20 @@ impl Publisher {
             }
             return DraftOutcome::Unchanged;
         }
-        DraftOutcome::Swapped(Box::new(self.swap(revision, snapshot, rows, summary, problems, changed)))
+        DraftOutcome::Swapped(Box::new(self.swap(revision, committed, writer.left_out(), changed)))
     }
 
-    /// Puts a snapshot of `rows` rows into use.
+    /// Puts a snapshot into use.
     fn swap(
         &self,
         Revision { version, cursor, next }: Revision<'_>,
-        snapshot: Arc<Snapshot>,
-        rows: usize,
-        summary: ChangeSummary,
-        problems: Problems,
+        Committed { snapshot, problems, summary }: Committed,
+        left_out: usize,
         changed: Vec<(Table, i64)>,
     ) -> Swapped {
         *version += 1;
         *cursor = next;
         let counts = snapshot.counts();
-        let left_out = rows - counts.users - counts.rules;
         let old =
             self.current.swap(Some(Arc::new(Served { version: *version, snapshot, left_out, cursor: next })));
         Swapped { version: *version, counts, summary, problems, left_out, changed, old }

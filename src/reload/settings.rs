@@ -14,6 +14,8 @@ pub struct ReloadSettings {
     pub poll_interval: Option<Duration>,
     /// `--max-shrink`, in percent; 100 with `--allow-shrink`.
     pub max_shrink: u8,
+    /// `--settle`: how long a user whose row was lost or changed may be about to come back.
+    pub settle: Duration,
     /// `--state-file`
     pub state_file: Option<PathBuf>,
     /// `--stale-after`: if the source cannot be read for longer than this, a sign-in may
@@ -30,6 +32,7 @@ impl Default for ReloadSettings {
             reload_interval: Some(Duration::from_secs(300)),
             poll_interval: Some(Duration::from_secs(1)),
             max_shrink: 50,
+            settle: Duration::from_secs(10),
             state_file: None,
             stale_after: Duration::from_secs(60),
             advice: |_| String::new(),

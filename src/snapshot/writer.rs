@@ -6,6 +6,7 @@
 //! work. All changes go through a [`Draft`], and take effect when it is committed.
 
 mod draft;
+mod losses;
 mod numbers;
 mod problems;
 
@@ -13,7 +14,8 @@ use std::sync::Arc;
 
 use hashbrown::HashSet;
 
-pub use draft::{ChangeSummary, Draft};
+pub use draft::{ChangeSummary, Committed, Draft};
+pub use losses::{LOSS_WINDOW, LossLimits, Withheld};
 pub use problems::Problems;
 
 use super::decoys::{self, DecoyKey, Decoys};
@@ -23,6 +25,7 @@ use super::{Counts, EVERYWHERE, Snapshot, Tenant, Trie, UserEntry};
 use crate::core::conventions::Conventions;
 use crate::core::model::{Row, Table};
 use crate::core::rules::RuleSet;
+use losses::Losses;
 use numbers::{Domains, Others};
 
 /// Builds snapshots.
@@ -34,6 +37,8 @@ pub struct Writer {
     keys: Keys,
     domains: Domains,
     others: Others,
+    /// What was lost lately.
+    losses: Losses,
     /// The number of the latest load. The rows that it has seen are marked with it.
     load: u8,
     /// Rows that polls put or removed since the running load began. They are newer than the
@@ -55,6 +60,7 @@ impl Writer {
             decoy_key: DecoyKey::new(std::iter::empty()),
             counts: Counts::default(),
             digest: 0,
+            doubts: Trie::default(),
         };
         Writer {
             options,
@@ -63,6 +69,7 @@ impl Writer {
             keys: Keys::default(),
             domains: Domains::new(),
             others: Others::default(),
+            losses: Losses::default(),
             load: 0,
             since: None,
         }
@@ -86,6 +93,17 @@ impl Writer {
     /// How many rows there are, used or not.
     pub fn rows(&self) -> usize {
         self.row_index.len()
+    }
+
+    /// What is withheld.
+    pub fn withheld(&self) -> Withheld {
+        self.losses.withheld(|number| String::from_utf8_lossy(self.domains.name(number)).into_owned())
+    }
+
+    /// How many rows of the source are not used, for any reason.
+    pub fn left_out(&self) -> usize {
+        let Counts { users, rules, rowless, .. } = self.current.counts;
+        self.rows() + rowless + self.losses.kept_by_all().rules - users - rules
     }
 
     /// At most `most` rows of a table with ids above `id`, used or not: their ids and their

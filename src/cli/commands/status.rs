@@ -89,6 +89,7 @@ fn state(node: &NodeStatus) -> &'static str {
     match node.state {
         NodeState::Ready if node.failing.is_some() => "database down",
         NodeState::Ready if node.is_from_state_file => "state file",
+        NodeState::Ready if node.is_held_back => "loss withheld",
         state => state.name(),
     }
 }
@@ -102,9 +103,13 @@ fn notes(answer: &NodeAnswer) -> Vec<String> {
     let failing = node.failing.as_ref().map(|failing| {
         format!("{name}: the database has been unreadable for {:.0} s: {}", failing.seconds, failing.why)
     });
-    let held_back = node
-        .is_held_back
-        .then(|| format!("{name}: a newer snapshot is held back because it would drop too much"));
+    let held_back = node.is_held_back.then(|| {
+        let (users, rules) = (node.withheld_users, node.withheld_rules);
+        format!(
+            "{name}: {users} users and {rules} rules are gone from the database and served as before: restore \
+             them, or confirm the loss with `jitsiprovs confirm`"
+        )
+    });
     let left_out = (node.left_out > 0).then(|| format!("{name}: {} rows are not in use", node.left_out));
     [failing, held_back, left_out].into_iter().flatten().collect()
 }

@@ -23,6 +23,7 @@ use crate::reload::settings::ReloadSettings;
 use crate::reload::state_file::{self, StateFileError, StateWriter};
 use crate::reload::status::{SnapshotOrigin, Status};
 use crate::reload::watch::Watch;
+use crate::snapshot::LossLimits;
 use crate::source::Source;
 
 /// The consequence of a start without the source and without a state file.
@@ -49,13 +50,15 @@ impl Reloader {
         let state_writer = state_file.clone().map(|path| StateWriter::new(path, source.name()));
         let status = channel::Sender::new(Status::new());
         let (askers, asked) = mpsc::channel(16);
-        let publisher = Arc::new(Publisher::new(options, state_writer));
+        let limits = LossLimits { max_shrink: settings.max_shrink, settle: settings.settle };
+        let publisher = Arc::new(Publisher::new(options, limits, state_writer));
         let mut reloader = Reloader {
             handle: Handle {
                 status: status.subscribe(),
                 askers,
                 publisher: publisher.clone(),
                 stale_after: settings.stale_after,
+                settle: settings.settle,
             },
             asked,
             waiting: Vec::new(),
@@ -77,6 +80,7 @@ impl Reloader {
             next_poll: None,
             file_settles: None,
             look_again: None,
+            settled: None,
             next_prune: Instant::now() + PRUNE.mul_f64(fastrand::f64()),
             failing: Failures::default(),
             hung_up: None,
@@ -84,7 +88,7 @@ impl Reloader {
             reports: Reports::new(),
             settings,
         };
-        let has_begun = reloader.begin(Cause::Start, false);
+        let has_begun = reloader.begin(Cause::Start);
         if !is_patient {
             let loaded = load::finished(&mut reloader.loading).await?;
             reloader.conclude(Ok(loaded));
