@@ -109,6 +109,7 @@ impl Config {
         }
         let default = in_background.then(|| pidfile::DEFAULT.into());
         let place = Daemon { in_background, pidfile: pidfile.map(absolute).or(default) };
+        let meaning = meaning(&rows, &requests);
         let params = request_settings(requests)?;
         let serve = Serve {
             listen: SocketAddr::new(http_ip, http_port),
@@ -121,7 +122,7 @@ impl Config {
             limits: connection_limits(limits, drain_timeout)?,
             source,
             snapshot: snapshot_options(rows, params.aliases.clone()),
-            reload: reload_settings(reload)?,
+            reload: reload_settings(reload, meaning)?,
             params,
             access_log: !no_access_log,
             metrics_tenants,
@@ -230,7 +231,23 @@ fn snapshot_options(rows: options::RowOptions, aliases: Aliases) -> Conventions 
     }
 }
 
-fn reload_settings(reload: options::ReloadOptions) -> Result<reload::ReloadSettings, ConfigError> {
+/// The options that decide what rows and requests mean, as they would be typed.
+fn meaning(rows: &options::RowOptions, requests: &options::RequestOptions) -> String {
+    let options::RowOptions { pwd_fmt, realm, case_sensitive } = rows;
+    let options::RequestOptions { default_domain, param_alias } = requests;
+    let pwd_fmt = clap::ValueEnum::to_possible_value(pwd_fmt).map(|value| value.get_name().to_owned());
+    let mut typed = vec![format!("--pwd-fmt {}", pwd_fmt.unwrap_or_default())];
+    typed.extend(realm.iter().map(|realm| format!("--realm {realm}")));
+    typed.extend(case_sensitive.then(|| "--case-sensitive".to_owned()));
+    typed.push(format!("--default-domain {default_domain}"));
+    typed.extend(param_alias.iter().map(|alias| format!("--param-alias {alias}")));
+    typed.join(" ")
+}
+
+fn reload_settings(
+    reload: options::ReloadOptions,
+    meaning: String,
+) -> Result<reload::ReloadSettings, ConfigError> {
     let options::ReloadOptions {
         reload_interval,
         poll_interval,
@@ -258,6 +275,7 @@ fn reload_settings(reload: options::ReloadOptions) -> Result<reload::ReloadSetti
         max_shrink: if allow_shrink { 100 } else { max_shrink },
         settle: time(settle, "--settle")?,
         state_file: state_file.map(absolute),
+        meaning,
         stale_after: time(stale_after, "--stale-after")?,
         advice: crate::cli::advice::of_source,
     })

@@ -160,6 +160,7 @@ mod tests {
             rules: 3,
             left_out: 0,
             is_held_back: false,
+            doubt: None,
             withheld_users: 0,
             withheld_rules: 0,
             withheld_tenants: Vec::new(),

@@ -18,6 +18,9 @@ pub struct ReloadSettings {
     pub settle: Duration,
     /// `--state-file`
     pub state_file: Option<PathBuf>,
+    /// What decides whether a right password is accepted, besides the rows: options that say
+    /// how rows and requests are read, for the state file and for people.
+    pub meaning: String,
     /// `--stale-after`: if the source cannot be read for longer than this, a sign-in may
     /// fail only because the snapshot is out of date.
     pub stale_after: Duration,
@@ -34,6 +37,7 @@ impl Default for ReloadSettings {
             max_shrink: 50,
             settle: Duration::from_secs(10),
             state_file: None,
+            meaning: String::new(),
             stale_after: Duration::from_secs(60),
             advice: |_| String::new(),
         }

@@ -33,12 +33,21 @@ pub(super) struct Status {
     pub failing: Option<(Instant, String)>,
     /// What the source has lost and the snapshot still serves.
     pub withheld: Arc<Withheld>,
+    /// Why no refusal is certain, in words, until an operator confirms.
+    pub doubt: Option<String>,
 }
 
 impl Status {
     pub fn new() -> Status {
         let as_of = Instant::now();
-        Status { version: 0, origin: SnapshotOrigin::Nowhere, as_of, failing: None, withheld: Arc::default() }
+        Status {
+            version: 0,
+            origin: SnapshotOrigin::Nowhere,
+            as_of,
+            failing: None,
+            withheld: Arc::default(),
+            doubt: None,
+        }
     }
 
     /// Whether requests can be answered: a node with an old snapshot is ready, a node
@@ -52,7 +61,7 @@ impl Status {
     /// the state file and, while the source cannot be read, if the snapshot was known to agree with it at most `stale_after` ago.
     pub fn is_current(&self, stale_after: Duration) -> bool {
         let is_overdue = self.failing.is_some() && self.age() > stale_after;
-        self.origin == SnapshotOrigin::Source && !is_overdue
+        self.origin == SnapshotOrigin::Source && self.doubt.is_none() && !is_overdue
     }
 
     /// For how long the snapshot may have been out of date.
@@ -119,6 +128,9 @@ pub struct NodeStatus {
     /// Whether a loss is withheld: too many users or rules are gone from the source, and are
     /// served until an operator confirms the loss.
     pub is_held_back: bool,
+    /// Why no failed sign-in gets 401 until an operator confirms, in words. `None` if they do.
+    #[serde(default)]
+    pub doubt: Option<String>,
     /// The users of that loss.
     pub withheld_users: usize,
     /// The rules of that loss.
@@ -179,6 +191,7 @@ impl NodeStatus {
             rules: counts.rules,
             left_out: served.map_or(0, |served| served.left_out),
             is_held_back: status.withheld.is_loss(),
+            doubt: status.doubt.clone(),
             withheld_users: status.withheld.users,
             withheld_rules: status.withheld.rules,
             withheld_tenants: tenants.collect(),
@@ -201,6 +214,9 @@ impl fmt::Display for NodeStatus {
         if self.is_held_back {
             let (users, rules) = (self.withheld_users, self.withheld_rules);
             write!(f, ", a loss of {users} users and {rules} rules is withheld")?;
+        }
+        if let Some(doubt) = &self.doubt {
+            write!(f, ", {doubt}")?;
         }
         if let Some(SourceFailure { seconds, why }) = &self.failing {
             write!(f, ", the database cannot be read for {} s: {why}", seconds.floor())?;
@@ -228,6 +244,7 @@ mod tests {
             (Status { as_of: ago(61), ..read.clone() }, true),
             (failing(0), true),
             (failing(61), false),
+            (Status { doubt: Some("other options".into()), ..read.clone() }, false),
             (Status { origin: SnapshotOrigin::StateFile, ..read.clone() }, false),
             (Status::new(), false),
         ] {

@@ -187,7 +187,10 @@ impl Reloader {
         self.reports.reloading();
         let before = self.hung_up.replace(Instant::now());
         let is_second = before.is_some_and(|before| before.elapsed() < CONFIRM);
-        match is_second && self.status.borrow().withheld.is_loss() {
+        let status = self.status.borrow();
+        let has_reason = status.withheld.is_loss() || status.doubt.is_some();
+        drop(status);
+        match is_second && has_reason {
             true => self.request(Cause::ConfirmedLoss),
             false => self.request(Cause::Hangup),
         }

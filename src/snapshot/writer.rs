@@ -11,6 +11,7 @@ mod numbers;
 mod problems;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use hashbrown::HashSet;
 
@@ -98,6 +99,16 @@ impl Writer {
     /// What is withheld.
     pub fn withheld(&self) -> Withheld {
         self.losses.withheld(|number| String::from_utf8_lossy(self.domains.name(number)).into_owned())
+    }
+
+    /// When the oldest loss that is remembered began, or earlier. `None` if there is none.
+    pub fn oldest_loss(&self) -> Option<Instant> {
+        self.losses.oldest()
+    }
+
+    /// The [`content`](super::content) of the rows that had what is lost.
+    pub fn lost_contents(&self) -> HashSet<u64> {
+        self.losses.contents()
     }
 
     /// How many rows of the source are not used, for any reason.

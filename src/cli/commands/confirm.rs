@@ -27,17 +27,19 @@ pub async fn confirm(options: args::ConfirmArgs) -> anyhow::Result<ExitCode> {
     for url in &urls {
         let authority = nodes::authority(url)?;
         let node = nodes::fetch(&authority).await.with_context(|| url.clone())?;
-        if node.is_held_back {
+        if node.is_held_back || node.doubt.is_some() {
             losses.push((url, authority, node));
         }
     }
     if losses.is_empty() {
-        print::write(Text::lines(["no loss is withheld"]))?;
+        print::write(Text::lines(["nothing to confirm: no loss is withheld"]))?;
         return Ok(ExitCode::SUCCESS);
     }
     let columns = [text("NODE"), text("TENANT"), number("USERS"), number("RULES")];
     let rows: Vec<_> = losses.iter().flat_map(|(url, _, node)| rows(url, node)).collect();
     print::write(Text::table(&columns, rows))?;
+    let doubts = losses.iter().filter_map(|(url, _, node)| Some(format!("{url}: {}", node.doubt.as_ref()?)));
+    print::write(Text::lines(doubts))?;
     if !yes && !is_intended()? {
         print::write(Text::lines(["nothing is confirmed"]))?;
         return Ok(ExitCode::FAILURE);

@@ -90,6 +90,7 @@ fn state(node: &NodeStatus) -> &'static str {
         NodeState::Ready if node.failing.is_some() => "database down",
         NodeState::Ready if node.is_from_state_file => "state file",
         NodeState::Ready if node.is_held_back => "loss withheld",
+        NodeState::Ready if node.doubt.is_some() => "in doubt",
         state => state.name(),
     }
 }
@@ -110,8 +111,12 @@ fn notes(answer: &NodeAnswer) -> Vec<String> {
              them, or confirm the loss with `jitsiprovs confirm`"
         )
     });
+    let doubt = node
+        .doubt
+        .as_ref()
+        .map(|doubt| format!("{name}: {doubt}: correct them, or confirm them with `jitsiprovs confirm`"));
     let left_out = (node.left_out > 0).then(|| format!("{name}: {} rows are not in use", node.left_out));
-    [failing, held_back, left_out].into_iter().flatten().collect()
+    [failing, held_back, doubt, left_out].into_iter().flatten().collect()
 }
 
 fn verdict(report: &ClusterReport, max_lag: u64) -> String {

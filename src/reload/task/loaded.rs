@@ -54,6 +54,9 @@ impl Reloader {
             Ok(done) => done,
             Err(error) => return self.load_failed(cause, &error),
         };
+        if confirmed.is_some() {
+            self.end_doubt();
+        }
         if let Some(DraftOutcome::Swapped(swapped)) = confirmed {
             self.swapped(cause, begun, self.cursor.clone().as_ref(), *swapped, SnapshotOrigin::Source);
         }

@@ -50,6 +50,17 @@ impl Reloader {
         self.settle(&now);
     }
 
+    /// Notes that an operator has confirmed the options.
+    pub(super) fn end_doubt(&mut self) {
+        if self.status.borrow().doubt.is_some() {
+            self.status.send_modify(|status| status.doubt = None);
+            self.publisher.set_settings(&self.settings.meaning);
+            tracing::info!("the options are confirmed");
+            // It writes a state file with them.
+            self.again.get_or_insert(Cause::Settled);
+        }
+    }
+
     /// Plans a load that finds out whether missing rows have come back.
     fn settle(&mut self, withheld: &Withheld) {
         match withheld.unsettled > 0 {

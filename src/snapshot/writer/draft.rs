@@ -51,6 +51,17 @@ pub struct Committed {
 }
 
 impl ChangeSummary {
+    /// The numbers of both.
+    pub fn and(self, other: ChangeSummary) -> ChangeSummary {
+        ChangeSummary {
+            added: self.added + other.added,
+            changed: self.changed + other.changed,
+            removed: self.removed + other.removed,
+            withheld: self.withheld + other.withheld,
+            released: self.released + other.released,
+        }
+    }
+
     /// Whether no row changes.
     pub fn is_empty(&self) -> bool {
         *self == ChangeSummary::default()

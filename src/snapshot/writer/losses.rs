@@ -82,7 +82,11 @@ impl Hold {
 #[derive(Debug)]
 struct LostAccount {
     credential: Credential,
+    /// The [`content`](crate::snapshot::content) of the row that had it.
+    content: u64,
     fate: Fate,
+    /// When it was first lost.
+    first: Instant,
     since: Instant,
     hold: Hold,
 }
@@ -90,6 +94,7 @@ struct LostAccount {
 #[derive(Debug)]
 struct LostRule {
     compiled: Compiled,
+    content: u64,
     since: Instant,
     hold: Hold,
 }
@@ -168,6 +173,8 @@ pub(super) struct Losses {
     /// When a load last found rows that no poll had announced.
     moved: Option<Instant>,
     reviewed: Option<Instant>,
+    /// When the oldest loss that is remembered began, or earlier.
+    oldest: Option<Instant>,
     /// Whether the users, and the rules, of all tenants together were too large a loss.
     is_whole: [bool; 2],
 }
@@ -242,6 +249,7 @@ impl Losses {
     /// `base` is what the tenant and all tenants had before.
     fn tenant(&mut self, number: u32, base: Option<[Stock; 2]>, now: Instant) -> &mut TenantLosses {
         self.dirty.insert(number);
+        self.oldest.get_or_insert(now);
         if let Some([own, all]) = base {
             let lost_by_all = self.tenants.values().map(|losses| losses.unable).sum();
             self.whole.begin(all, lost_by_all, now);
@@ -251,12 +259,12 @@ impl Losses {
         self.tenants.entry(number).or_default()
     }
 
-    /// Notes the change of an account: the usable credential that it had, and what it has
-    /// now. `base` is needed if [`Losses::wants_base`]. Returns whether it is in doubt now.
+    /// Notes the change of an account: the usable credential that it had, with the content of
+    /// its row, and what it has now. `base` is needed if [`Losses::wants_base`]. Returns whether it is in doubt now.
     pub fn note_account(
         &mut self,
         key: &IndexKey,
-        had: Option<&Credential>,
+        had: Option<(&Credential, u64)>,
         has: Option<(&Credential, bool)>,
         base: Option<[Stock; 2]>,
         note: Note,
@@ -266,11 +274,13 @@ impl Losses {
         let is_served = known.is_some_and(|known| known.hold.is_served());
         // What was served last: what is withheld, or else what the source had.
         let served = match known {
-            Some(known) if is_served => Some(&known.credential),
-            Some(known) => had.or(Some(&known.credential)),
+            Some(known) if is_served => Some((&known.credential, known.content)),
+            Some(known) => had.or(Some((&known.credential, known.content))),
             None => had,
         };
-        let Some(served) = served.cloned() else { return false };
+        let Some((served, content)) = served.map(|(served, content)| (served.clone(), content)) else {
+            return false;
+        };
         let fate = match has {
             Some((has, _)) if *has == served => {
                 self.forget_account(key);
@@ -283,7 +293,9 @@ impl Losses {
         let losses = self.tenant(key.tenant, base, now);
         let lost = losses.accounts.entry(key.name.clone()).or_insert_with(|| LostAccount {
             credential: served.clone(),
+            content,
             fate,
+            first: now,
             since: now,
             hold: Hold::Released,
         });
@@ -292,7 +304,7 @@ impl Losses {
             lost.hold = Hold::Released;
             changes.push(HoldChange::DropAccount(key.clone()));
         }
-        (lost.credential, lost.fate, lost.since) = (served.clone(), fate, now);
+        (lost.credential, lost.content, lost.fate, lost.since) = (served, content, fate, now);
         if is_unsettled && fate == Fate::Unable && !is_served {
             lost.hold = Hold::Missed;
         }
@@ -315,13 +327,13 @@ impl Losses {
     pub fn note_rule(
         &mut self,
         key: IndexKey,
-        compiled: Compiled,
+        (compiled, content): (Compiled, u64),
         base: Option<[Stock; 2]>,
         Note { is_unsettled, now }: Note,
     ) {
         let hold = if is_unsettled { Hold::Missed } else { Hold::Released };
         let IndexKey { tenant, kind, name } = key;
-        let lost = LostRule { compiled, since: now, hold };
+        let lost = LostRule { compiled, content, since: now, hold };
         let id = lost.compiled.order.id;
         self.tenant(tenant, base, now).rules.insert((kind, name, id), lost);
     }
@@ -390,6 +402,24 @@ impl Losses {
             losses.count_unable();
         }
         self.tenants.retain(|_, losses| !losses.is_empty());
+        let accounts = |losses: &TenantLosses| losses.accounts.values().map(|lost| lost.first).min();
+        let rules = |losses: &TenantLosses| losses.rules.values().map(|lost| lost.since).min();
+        let first = |losses: &TenantLosses| accounts(losses).into_iter().chain(rules(losses)).min();
+        self.oldest = self.tenants.values().filter_map(first).min();
+    }
+
+    /// When the oldest loss that is remembered began, or earlier. `None` if there is none.
+    pub fn oldest(&self) -> Option<Instant> {
+        self.oldest.filter(|_| !self.tenants.is_empty())
+    }
+
+    /// The contents of the rows that had what is lost.
+    pub fn contents(&self) -> HashSet<u64> {
+        let of = |losses: &TenantLosses| {
+            let accounts = losses.accounts.values().map(|lost| lost.content);
+            accounts.chain(losses.rules.values().map(|lost| lost.content)).collect::<Vec<u64>>()
+        };
+        self.tenants.values().flat_map(of).collect()
     }
 
     /// Decides what is withheld. `stock` is what a tenant has according to the source;
@@ -453,7 +483,7 @@ impl Losses {
         self.dirty.clear();
         self.tenants.retain(|_, losses| !losses.is_empty());
         if self.tenants.is_empty() {
-            self.whole = Base::default();
+            (self.whole, self.oldest) = (Base::default(), None);
         }
         (std::mem::take(&mut self.changes), std::mem::take(&mut self.forgotten))
     }

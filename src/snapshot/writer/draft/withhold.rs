@@ -9,6 +9,7 @@ use super::{Draft, Snapshot};
 use crate::core::model::Table;
 use crate::core::rules::Compiled;
 use crate::snapshot::names::{self, IndexKey};
+use crate::snapshot::row_index::RowRecord;
 use crate::snapshot::writer::Writer;
 use crate::snapshot::writer::losses::{HoldChange, LossLimits, Losses, Note, Stock};
 use crate::snapshot::writer::numbers::Domains;
@@ -104,8 +105,12 @@ impl Draft<'_> {
     fn note_accounts(&mut self, note: Note) {
         for key in std::mem::take(&mut self.accounts) {
             let base = self.base(key.tenant, note.now);
-            let Writer { current, losses, .. } = &mut *self.writer;
-            let had = current.entry(key.tenant, key.kind, &key.name).and_then(Entry::able);
+            let Writer { current, losses, row_index, .. } = &mut *self.writer;
+            let content =
+                |user: &UserEntry| row_index.table(Table::UserAuth).get(user.id).map(RowRecord::content);
+            let had = current.entry(key.tenant, key.kind, &key.name).filter(|entry| entry.able().is_some());
+            let had = had.and_then(Entry::in_source);
+            let had = had.map(|user| (&user.credential, content(user).unwrap_or_default()));
             let has = self.next.entry(key.tenant, key.kind, &key.name).and_then(Entry::able);
             let has = has.map(|has| (has, self.hashed.contains(&key)));
             if losses.note_account(&key, had, has, base, note) {
@@ -117,10 +122,10 @@ impl Draft<'_> {
     fn note_rules(&mut self, note: Note) {
         for ((key, id), compiled) in std::mem::take(&mut self.dropped) {
             let record = self.writer.row_index.table(Table::JitsiProperty).get(id);
-            let had = record.is_some_and(|record| record.prefix == names::prefix(key.hash()));
-            if had && !self.has_rule(&key, id) {
+            let had = record.filter(|record| record.prefix == names::prefix(key.hash()));
+            if let Some(record) = had.filter(|_| !self.has_rule(&key, id)) {
                 let base = self.base(key.tenant, note.now);
-                self.writer.losses.note_rule(key, compiled, base, note);
+                self.writer.losses.note_rule(key, (compiled, record.content()), base, note);
             }
         }
     }
