@@ -163,16 +163,20 @@ fn connection_limits(
     // Without `..`: an option that is forgotten here does not compile.
     let options::LimitOptions {
         max_connections,
+        max_connections_per_address,
         header_timeout,
         idle_timeout,
+        client_idle_timeout,
         body_timeout: _,
         auth_fail_limit: _,
         auth_fail_window: _,
     } = limits;
     Ok(ConnectionLimits {
         connections: max_connections as usize,
+        per_address: max_connections_per_address.map(|most| most as usize),
         header: seconds(header_timeout, "--header-timeout")?,
         idle: seconds(idle_timeout, "--idle-timeout")?,
+        client_idle: seconds(client_idle_timeout, "--client-idle-timeout")?,
         drain: Duration::from_secs(drain_timeout),
     })
 }
