@@ -16,6 +16,7 @@ use crate::core::request;
 use crate::core::secret::Secret;
 use crate::process::pidfile;
 use crate::process::privileges::Identity;
+use crate::process::sockets::PassedSockets;
 use crate::reload;
 use crate::serve::app::Serve;
 use crate::serve::http;
@@ -107,12 +108,17 @@ impl Config {
         if is_setup {
             return Ok(Config { log, identity, task: Task::Setup(source) });
         }
+        let sockets = PassedSockets::take().or_else(usage)?;
+        if in_background && !sockets.is_empty() {
+            return usage("a service manager has passed sockets (LISTEN_FDS): -n is missing");
+        }
         let default = in_background.then(|| pidfile::DEFAULT.into());
         let place = Daemon { in_background, pidfile: pidfile.map(absolute).or(default) };
         let params = request_settings(requests)?;
         let serve = Serve {
             listen: SocketAddr::new(http_ip, http_port),
             admin: admin_port.map(|port| SocketAddr::new(admin_ip, port)),
+            sockets,
             tls: tls_files(ssl_keyfile, ssl_certfile)?,
             proxies: TrustedProxies::parse(&trusted_proxy)
                 .or_else(|why| usage(format!("--trusted-proxy {why}")))?,

@@ -88,6 +88,8 @@ pub(super) struct Connection {
     /// have their own settings.
     pub keep_alive: Option<KeepAlive>,
     pub signals: Signals,
+    /// How long after its beginning its first byte is waited for when the server stops.
+    pub first: Duration,
     /// `None` for operators.
     pub seat: Option<Seat>,
 }
@@ -112,11 +114,11 @@ impl Connection {
     pub async fn run(self, mut stream: TcpStream, listener: Listener, tls: Option<Arc<ServerConfig>>) {
         // Answers are written whole; waiting to fill packets only delays them.
         let _ = stream.set_nodelay(true);
-        let Connection { state, limits, peer, keep_alive, signals, seat } = self;
+        let Connection { state, limits, peer, keep_alive, signals, first, seat } = self;
         let is_proxy = keep_alive.is_none();
         let kept = if is_proxy { limits.idle } else { limits.client_kept() };
         let phase = Rc::new(PhaseCell::new(seat));
-        let mut carrier = Carrier { state, limits, peer, signals, phase, kept, keep_alive, first: BRIEF };
+        let mut carrier = Carrier { state, limits, peer, signals, phase, kept, keep_alive, first };
         let meets = is_proxy && listener == Listener::Public;
         if meets && carrier.meet(&mut stream, tls.is_some()).await.is_none() {
             return;
@@ -140,7 +142,7 @@ impl Carrier {
     async fn meet(&mut self, stream: &mut TcpStream, has_tls: bool) -> Option<()> {
         // Proxies may connect before they have a request.
         let first = if has_tls { self.limits.header } else { self.limits.idle };
-        self.signals.unless_received(BRIEF, timeout(first, stream.peek(&mut [0]))).await?.ok()?.ok()?;
+        self.signals.unless_received(self.first, timeout(first, stream.peek(&mut [0]))).await?.ok()?.ok()?;
         self.phase.set(Phase::Busy);
         let header = proxy_protocol::read(stream, self.limits.header);
         match self.signals.unless_received(GRACE, header).await? {
@@ -173,7 +175,7 @@ impl Carrier {
         // The handshake has the rest of this time.
         let mut byte = [0];
         let first = stream.peek(&mut byte);
-        self.signals.unless_received(BRIEF, timeout_at(deadline, first)).await?.ok()?.ok()?;
+        self.signals.unless_received(self.first, timeout_at(deadline, first)).await?.ok()?.ok()?;
         self.phase.set(Phase::Busy);
         let done = timeout_at(deadline, TlsAcceptor::from(config).accept(stream)).await;
         self.state.metrics.handshake(matches!(done, Ok(Ok(_))));

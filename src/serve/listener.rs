@@ -51,6 +51,7 @@ impl Server {
         workers: usize,
         limits: ConnectionLimits,
     ) -> anyhow::Result<Server> {
+        let is_passed = public.is_passed();
         let (public, address) = public.listen(Listener::Public)?;
         let admin = admin.map(|bound| bound.listen(Listener::Admin)).transpose()?;
         let limits = ConnectionLimits { connections: affordable(limits.connections, workers), ..limits };
@@ -63,6 +64,7 @@ impl Server {
             tls,
             permits: Arc::new(Semaphore::new(limits.connections)),
             roster,
+            is_passed,
             keep_alive: KeepAlive::of(limits.client_kept()),
             is_failing: AtomicBool::new(false),
             is_full: AtomicBool::new(false),

@@ -15,10 +15,10 @@ use super::phase::{Phase, PhaseCell};
 
 /// How long a connection stays open for bytes that have arrived or are bound to come: the
 /// client has begun to speak.
-pub(super) const GRACE: Duration = Duration::from_secs(1);
+pub(in crate::serve) const GRACE: Duration = Duration::from_secs(1);
 /// How long a client may take that has not begun to speak when the server stops. Its first
 /// bytes may be right behind its connection.
-pub(super) const BRIEF: Duration = Duration::from_millis(30);
+pub(in crate::serve) const BRIEF: Duration = Duration::from_millis(30);
 
 /// Says when a connection should end.
 pub(in crate::serve) struct Signals {

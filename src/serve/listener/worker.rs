@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 
-use crate::serve::connection::deadlines::Signals;
+use crate::serve::connection::deadlines::{BRIEF, GRACE, Signals};
 use crate::serve::connection::keep_alive::KeepAlive;
 use crate::serve::connection::roster::{Roster, Seat};
 use crate::serve::connection::{Connection, ConnectionLimits};
@@ -34,6 +34,8 @@ pub(super) struct WorkerShared {
     pub permits: Arc<Semaphore>,
     pub roster: Arc<Roster>,
     pub keep_alive: KeepAlive,
+    /// Whether a service manager keeps the listener open when the server ends.
+    pub is_passed: bool,
     /// Whether accepting fails, so that it is logged only once.
     pub is_failing: AtomicBool,
     pub is_full: AtomicBool,
@@ -66,7 +68,11 @@ pub(super) async fn work(
             let keep_alive = (!is_proxy).then(|| shared.keep_alive.clone());
             let (state, limits) = (shared.state.clone(), shared.limits);
             let signals = Signals::new(stopping, Some(asked));
-            let connection = Connection { state, limits, peer, keep_alive, signals, seat: Some(seat) };
+            let seat = Some(seat);
+            // When the listener stays open, no client is refused while the server stops, so
+            // there is time.
+            let first = if shared.is_passed { GRACE } else { BRIEF };
+            let connection = Connection { state, limits, peer, keep_alive, signals, first, seat };
             connection.run(stream, Listener::Public, shared.tls.clone()).await;
             shared.state.metrics.connections.dec();
             drop((permit, open));
@@ -78,9 +84,11 @@ pub(super) async fn work(
             _ = stopping.wait_for(|stop| *stop) => break,
         }
     }
-    // Connections that the system has accepted by now would be cut when the listener closes.
+    // Connections that the system has accepted by now would be cut when the listener closes. If
+    // it stays open, the next process accepts them.
     let public = public.into_std()?;
-    while let Ok((stream, peer)) = public.accept()
+    while !shared.is_passed
+        && let Ok((stream, peer)) = public.accept()
         && let Ok(permit) = shared.permits.clone().try_acquire_owned()
     {
         stream.set_nonblocking(true)?;
@@ -187,7 +195,8 @@ async fn administer(listener: TcpListener, shared: Arc<WorkerShared>) {
         let (never, unstopped) = watch::channel(false);
         let (state, limits, peer) = (shared.state.clone(), shared.limits, peer.ip());
         let signals = Signals::new(unstopped, None);
-        let connection = Connection { state, limits, peer, keep_alive: None, signals, seat: None };
+        let connection =
+            Connection { state, limits, peer, keep_alive: None, signals, first: BRIEF, seat: None };
         tokio::task::spawn_local(async move {
             connection.run(stream, Listener::Admin, None).await;
             drop((never, permit));
