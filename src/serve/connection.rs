@@ -1,6 +1,7 @@
 //! One connection: its client, TLS, HTTP/1.1 or h2, time limits, and a clean end.
 
 pub(super) mod deadlines;
+mod frames;
 pub(super) mod keep_alive;
 mod phase;
 pub(super) mod roster;
@@ -29,6 +30,7 @@ use tokio_rustls::server::TlsStream;
 use super::proxy_protocol;
 use crate::serve::http::{self, Listener, ServerState};
 use deadlines::{BRIEF, GRACE, Quiet, Signals, serve};
+use frames::{Allowance, FrameStream};
 use keep_alive::{KeepAlive, is_kept};
 use phase::{Busy, Phase, PhaseCell, PhaseStream};
 use roster::Seat;
@@ -229,9 +231,13 @@ impl Carrier {
     /// Many requests may be under way at once: the connection is busy while any of them is.
     async fn http2<S: Stream>(mut self, stream: S) {
         let phase = self.phase.clone();
+        let stream = Rc::new(RefCell::new(stream));
+        let allowance = Rc::new(Allowance::new());
+        let io = FrameStream::new(stream.clone(), allowance.clone(), self.state.metrics.clone());
         let (answering, under_way) = (phase.clone(), Rc::new(Cell::new(0_usize)));
         let (state, peer) = (self.state.clone(), self.peer);
         let service = service_fn(move |request| {
+            allowance.request();
             let busy = Busy::begin(answering.clone(), under_way.clone());
             let state = state.clone();
             async move {
@@ -245,8 +251,8 @@ impl Carrier {
             .max_header_list_size(MAX_HEAD as u32)
             .initial_stream_window_size(WINDOWS.0)
             .initial_connection_window_size(WINDOWS.1)
-            .serve_connection(TokioIo::new(stream), service);
-        let quiet = self.quiet(FAREWELL, || false);
+            .serve_connection(TokioIo::new(io), service);
+        let quiet = self.quiet(FAREWELL, || has_bytes(stream.borrow().socket()));
         serve(connection, &phase, &mut self.signals, quiet).await;
     }
 
