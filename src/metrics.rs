@@ -109,6 +109,7 @@ pub struct Metrics {
     handshakes: Family<Labels<1>, Counter>,
     proxy_headers: Family<Labels<1>, Counter>,
     certificate_reloads: Family<Labels<1>, Counter>,
+    connections_closed: Family<Labels<1>, Counter>,
     log_lines_dropped: Family<Labels<1>, Counter>,
     /// Wrong passwords that were counted as failures.
     pub auth_failures: Counter,
@@ -237,6 +238,7 @@ impl Metrics {
             handshakes: add(r, "tls_handshakes", "TLS handshakes", Family::default()),
             proxy_headers: add(r, "proxy_headers", "PROXY headers of trusted proxies", Family::default()),
             certificate_reloads: add(r, "certificate_reloads", "Certificate reloads", Family::default()),
+            connections_closed: add(r, "connections_closed", "Connections closed early", Family::default()),
             log_lines_dropped: add(r, "log_lines_dropped", "Log lines that were lost", Family::default()),
             auth_failures: add(r, "auth_failures", "Wrong passwords", Counter::default()),
             slow_hashes: add(r, "slow_hashes", "Slow hashes computed", Counter::default()),
@@ -255,6 +257,9 @@ impl Metrics {
     fn at_zero(self) -> Metrics {
         for by in ["account_from_address", "address", "account"] {
             drop(self.throttled.get_or_create(&[("by", by)]));
+        }
+        for reason in ["max_connections", "max_connections_per_address", "h2_frames"] {
+            drop(self.connections_closed.get_or_create(&[("reason", reason)]));
         }
         for family in [&self.handshakes, &self.proxy_headers, &self.certificate_reloads] {
             for outcome in ["ok", "failed"] {
@@ -305,6 +310,11 @@ impl Metrics {
     /// Counts a request that the throttle refused.
     pub fn throttled(&self, by: &'static str) {
         self.throttled.get_or_create(&[("by", by)]).inc();
+    }
+
+    /// Counts a connection that was closed early.
+    pub fn connections_closed(&self, reason: &'static str) {
+        self.connections_closed.get_or_create(&[("reason", reason)]).inc();
     }
 
     /// Counts a TLS handshake.

@@ -5,6 +5,7 @@ pub mod files;
 pub mod pidfile;
 pub mod privileges;
 pub mod service;
+pub mod sockets;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;

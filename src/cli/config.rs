@@ -16,6 +16,7 @@ use crate::core::request;
 use crate::core::secret::Secret;
 use crate::process::pidfile;
 use crate::process::privileges::Identity;
+use crate::process::sockets::PassedSockets;
 use crate::reload;
 use crate::serve::app::Serve;
 use crate::serve::http;
@@ -107,6 +108,10 @@ impl Config {
         if is_setup {
             return Ok(Config { log, identity, task: Task::Setup(source) });
         }
+        let sockets = PassedSockets::take().or_else(usage)?;
+        if in_background && !sockets.is_empty() {
+            return usage("a service manager has passed sockets (LISTEN_FDS): -n is missing");
+        }
         let default = in_background.then(|| pidfile::DEFAULT.into());
         let place = Daemon { in_background, pidfile: pidfile.map(absolute).or(default) };
         let meaning = meaning(&rows, &requests);
@@ -114,6 +119,7 @@ impl Config {
         let serve = Serve {
             listen: SocketAddr::new(http_ip, http_port),
             admin: admin_port.map(|port| SocketAddr::new(admin_ip, port)),
+            sockets,
             tls: tls_files(ssl_keyfile, ssl_certfile)?,
             proxies: TrustedProxies::parse(&trusted_proxy)
                 .or_else(|why| usage(format!("--trusted-proxy {why}")))?,
@@ -164,16 +170,20 @@ fn connection_limits(
     // Without `..`: an option that is forgotten here does not compile.
     let options::LimitOptions {
         max_connections,
+        max_connections_per_address,
         header_timeout,
         idle_timeout,
+        client_idle_timeout,
         body_timeout: _,
         auth_fail_limit: _,
         auth_fail_window: _,
     } = limits;
     Ok(ConnectionLimits {
         connections: max_connections as usize,
+        per_address: max_connections_per_address.map(|most| most as usize),
         header: seconds(header_timeout, "--header-timeout")?,
         idle: seconds(idle_timeout, "--idle-timeout")?,
+        client_idle: seconds(client_idle_timeout, "--client-idle-timeout")?,
         drain: Duration::from_secs(drain_timeout),
     })
 }
