@@ -109,6 +109,7 @@ pub struct Metrics {
     handshakes: Family<Labels<1>, Counter>,
     proxy_headers: Family<Labels<1>, Counter>,
     certificate_reloads: Family<Labels<1>, Counter>,
+    connections_closed: Family<Labels<1>, Counter>,
     log_lines_dropped: Family<Labels<1>, Counter>,
     /// Wrong passwords that were counted as failures.
     pub auth_failures: Counter,
@@ -132,7 +133,8 @@ pub struct Metrics {
 struct Gauges {
     ready: Gauge,
     source_up: Gauge,
-    held_back: Gauge,
+    withheld_users: Gauge,
+    withheld_rules: Gauge,
     version: Gauge,
     age: Gauge<f64, AtomicU64>,
     tenants: Gauge,
@@ -149,8 +151,10 @@ pub struct Scrape {
     pub is_ready: bool,
     /// Whether the source could be read the last time.
     pub is_source_up: bool,
-    /// Whether a new snapshot is held back.
-    pub is_held_back: bool,
+    /// Users that the database has lost and that are served until the loss is confirmed.
+    pub withheld_users: usize,
+    /// The same for rules.
+    pub withheld_rules: usize,
     /// The snapshot in use; 0 if there is none.
     pub version: u64,
     /// For how many seconds the snapshot may have been out of date.
@@ -193,9 +197,13 @@ impl Metrics {
         let state = Gauges {
             ready: add_gauge("ready", "Whether requests can be answered"),
             source_up: add_gauge("source_up", "Whether the database could be read the last time"),
-            held_back: add_gauge(
-                "reload_held_back",
-                "Whether a reload that would lose too much is held back",
+            withheld_users: add_gauge(
+                "withheld_users",
+                "Users that the database has lost and that are served until the loss is confirmed",
+            ),
+            withheld_rules: add_gauge(
+                "withheld_rules",
+                "Rules that the database has lost and that are served until the loss is confirmed",
             ),
             version: add_gauge("snapshot_version", "Number of the snapshot in this process"),
             tenants: add_gauge("snapshot_tenants", "Tenants that have users"),
@@ -230,6 +238,7 @@ impl Metrics {
             handshakes: add(r, "tls_handshakes", "TLS handshakes", Family::default()),
             proxy_headers: add(r, "proxy_headers", "PROXY headers of trusted proxies", Family::default()),
             certificate_reloads: add(r, "certificate_reloads", "Certificate reloads", Family::default()),
+            connections_closed: add(r, "connections_closed", "Connections closed early", Family::default()),
             log_lines_dropped: add(r, "log_lines_dropped", "Log lines that were lost", Family::default()),
             auth_failures: add(r, "auth_failures", "Wrong passwords", Counter::default()),
             slow_hashes: add(r, "slow_hashes", "Slow hashes computed", Counter::default()),
@@ -248,6 +257,9 @@ impl Metrics {
     fn at_zero(self) -> Metrics {
         for by in ["account_from_address", "address", "account"] {
             drop(self.throttled.get_or_create(&[("by", by)]));
+        }
+        for reason in ["max_connections", "max_connections_per_address", "h2_frames"] {
+            drop(self.connections_closed.get_or_create(&[("reason", reason)]));
         }
         for family in [&self.handshakes, &self.proxy_headers, &self.certificate_reloads] {
             for outcome in ["ok", "failed"] {
@@ -300,6 +312,11 @@ impl Metrics {
         self.throttled.get_or_create(&[("by", by)]).inc();
     }
 
+    /// Counts a connection that was closed early.
+    pub fn connections_closed(&self, reason: &'static str) {
+        self.connections_closed.get_or_create(&[("reason", reason)]).inc();
+    }
+
     /// Counts a TLS handshake.
     pub fn handshake(&self, is_ok: bool) {
         self.handshakes.get_or_create(&[("outcome", ok(is_ok))]).inc();
@@ -322,7 +339,8 @@ impl Metrics {
         for (gauge, value) in [
             (&state.ready, scrape.is_ready.into()),
             (&state.source_up, scrape.is_source_up.into()),
-            (&state.held_back, scrape.is_held_back.into()),
+            (&state.withheld_users, number(scrape.withheld_users)),
+            (&state.withheld_rules, number(scrape.withheld_rules)),
             (&state.version, scrape.version as i64),
             (&state.tenants, number(scrape.tenants)),
             (&state.users, number(scrape.users)),

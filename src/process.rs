@@ -6,6 +6,7 @@ pub mod memory;
 pub mod pidfile;
 pub mod privileges;
 pub mod service;
+pub mod sockets;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;

@@ -8,7 +8,6 @@
 
 mod cause;
 mod fitness;
-mod guard;
 mod handle;
 mod load;
 mod poll;
@@ -25,5 +24,5 @@ pub mod watch;
 pub use handle::{Handle, ReloadOutcome};
 pub use load::LoadError;
 pub use settings::ReloadSettings;
-pub use status::{NodeState, NodeStatus, SourceFailure};
+pub use status::{NodeState, NodeStatus, SourceFailure, TenantLoss};
 pub use task::Reloader;

@@ -19,6 +19,7 @@ mod trie;
 mod writer;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
@@ -27,7 +28,7 @@ pub use misfits::MisfitTenant;
 pub use resolve::{Pending, Session, SignIn};
 pub use row_index::content;
 pub use trace::{Fate, Mismatch, Traced};
-pub use writer::{ChangeSummary, Draft, Problems, Writer};
+pub use writer::{ChangeSummary, Committed, Draft, LOSS_WINDOW, LossLimits, Problems, Withheld, Writer};
 
 use crate::core::credential::Credential;
 use crate::core::names::{Comparison, Folded};
@@ -58,6 +59,27 @@ pub struct Snapshot {
     decoy_key: decoys::DecoyKey,
     counts: Counts,
     digest: u64,
+    /// Accounts that were lost or changed lately.
+    doubts: Trie<triomphe::Arc<Doubt>>,
+}
+
+/// An account that was lost or changed lately.
+#[derive(Debug)]
+struct Doubt {
+    /// Its folded domain, which may have no other user.
+    domain: StoredName,
+    name: StoredName,
+    since: Instant,
+}
+
+impl Doubt {
+    fn place(domain: &[u8], name: &[u8]) -> u64 {
+        names::place(EVERYWHERE, SubjectKind::WORD, &[domain, b"\0", name].concat())
+    }
+
+    fn is(&self, domain: &[u8], name: &[u8]) -> bool {
+        *self.domain == *domain && *self.name == *name
+    }
 }
 
 /// A snapshot in use.
@@ -83,6 +105,12 @@ pub struct Counts {
     pub users: usize,
     /// Rules in use.
     pub rules: usize,
+    /// Of the rules in use, those for everyone.
+    pub defaults: usize,
+    /// Users who can sign in by what the source says: not those who are withheld.
+    pub able: usize,
+    /// Users who are served although the source has no row for them.
+    pub rowless: usize,
     /// Memory in bytes, without the allocator's overhead.
     pub bytes: usize,
 }
@@ -118,6 +146,17 @@ impl Entry {
         !self.users.is_empty() || self.namesakes > 0
     }
 
+    /// The user that the source has for this name.
+    #[inline]
+    fn in_source(&self) -> Option<&UserEntry> {
+        self.users.iter().find(|user| !user.is_withheld())
+    }
+
+    /// The credential that the source has for this name, if somebody can sign in with it.
+    fn able(&self) -> Option<&Credential> {
+        self.in_source().map(|user| &user.credential).filter(|credential| credential.is_usable())
+    }
+
     #[inline]
     fn is(&self, tenant: u32, kind: SubjectKind, name: &[u8]) -> bool {
         (self.tenant, self.kind) == (tenant, kind) && *self.name == *name
@@ -130,12 +169,23 @@ struct UserEntry {
     credential: Credential,
 }
 
+/// The id of a user who is served although the source has lost the row. No row may have it.
+const WITHHELD: i64 = i64::MIN;
+
+impl UserEntry {
+    fn is_withheld(&self) -> bool {
+        self.id == WITHHELD
+    }
+}
+
 #[derive(Debug, Clone, Default)]
 struct Tenant {
     number: u32,
     /// The folded domain.
     name: StoredName,
     users: usize,
+    /// [`Counts::able`] of this tenant.
+    able: usize,
     /// How many rules the tenant has, by kind of subject.
     subjects: Subjects,
     /// Its rules for everyone, if it has any.
@@ -188,6 +238,19 @@ impl Snapshot {
     /// The size of the snapshot.
     pub fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// Whether a refusal of this account is certain. It is not while the account is withheld,
+    /// for `settle` after its row was lost or got another password, and while the source has
+    /// nobody who can sign in, which is more likely a mistake than the truth. The names are
+    /// folded.
+    pub fn is_certain(&self, domain: &[u8], username: &[u8], settle: Duration, now: Instant) -> bool {
+        let entry =
+            self.tenant(domain).and_then(|tenant| self.entry(tenant.number, SubjectKind::WORD, username));
+        let is_withheld = entry.is_some_and(|entry| entry.users.iter().any(UserEntry::is_withheld));
+        let doubt = self.doubts.get(Doubt::place(domain, username), |doubt| doubt.is(domain, username));
+        let is_recent = doubt.is_some_and(|doubt| now.duration_since(doubt.since) < settle);
+        self.counts.able > 0 && !is_withheld && !is_recent
     }
 
     /// Like [`sent_for`], for a folded word. A word with a dot counts as a domain only if

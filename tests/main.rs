@@ -19,6 +19,7 @@ mod java;
 mod layers;
 mod limits;
 mod log;
+mod losses;
 mod mistakes;
 mod mysql;
 mod nodes;

@@ -20,7 +20,9 @@ use support::{md5_hex, texts};
 const AT_ONCE: usize = 8;
 /// How long an edit may take to be served. It usually takes far less than 2 s.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// How long users keep signing in after a mistake.
+/// After so many seconds, a user who is gone and whose loss is not withheld gets 401.
+const SETTLE: &str = "1";
+/// How long users keep signing in after a mistake. Longer than [`SETTLE`].
 const AFTERWARDS: Duration = Duration::from_millis(2500);
 /// How long a mistake takes that is made row by row.
 const SLOWLY: Duration = Duration::from_millis(1500);
@@ -281,7 +283,8 @@ impl Cell {
             Timer => ["--poll-interval", "0", "--reload-interval", "0.3"],
             Hangup => ["--poll-interval", "0", "--reload-interval", "0"],
         };
-        let server = Server::start(&[&intervals, &texts(&base.args())[..]].concat());
+        let settle = ["--settle", SETTLE];
+        let server = Server::start(&[&intervals[..], &settle, &texts(&base.args())].concat());
         let (address, is_over) = (server.address, AtomicBool::new(false));
         std::thread::scope(|scope| {
             let signing_in = scope.spawn(|| {

@@ -81,7 +81,8 @@ fn metrics_count_events_and_contain_no_user_names() {
         ("jitsiprovs_bad_rows", 0.0),
         ("jitsiprovs_ready", 1.0),
         ("jitsiprovs_source_up", 1.0),
-        ("jitsiprovs_reload_held_back", 0.0),
+        ("jitsiprovs_withheld_users", 0.0),
+        ("jitsiprovs_withheld_rules", 0.0),
         ("jitsiprovs_reloads_total{cause=\"start\",outcome=\"swapped\"}", 1.0),
     ] {
         assert_eq!(metric(&server, name), Some(value), "{name}");
@@ -204,7 +205,7 @@ fn requests_from_web_pages_are_refused() {
 }
 
 #[test]
-fn a_reload_that_is_held_back_gets_a_409() {
+fn a_reload_with_a_loss_gets_a_409_until_it_is_confirmed() {
     let (file, server) = server(&["--poll-interval", "0", "--reload-interval", "0"]);
     for number in 0..40 {
         file.user("a.org", &format!("user{number}"), "pw");
@@ -213,8 +214,12 @@ fn a_reload_that_is_held_back_gets_a_409() {
     assert_eq!(reload(), 200);
     file.execute("DELETE FROM user_auth WHERE username LIKE 'user%'");
     assert_eq!(reload(), 409);
-    assert_eq!(metric(&server, "jitsiprovs_reload_held_back"), Some(1.0));
+    assert_eq!(metric(&server, "jitsiprovs_withheld_users"), Some(40.0));
     assert_eq!(metric(&server, "jitsiprovs_snapshot_users"), Some(41.0));
+    let confirm = || exchange(server.admin(), &request("POST", "/reload?confirm", &[], b"")).status;
+    assert_eq!(confirm(), 200);
+    assert_eq!(metric(&server, "jitsiprovs_withheld_users"), Some(0.0));
+    assert_eq!(metric(&server, "jitsiprovs_snapshot_users"), Some(1.0));
 }
 
 #[test]

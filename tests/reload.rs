@@ -13,7 +13,7 @@ use support::sqlite::SqliteFile;
 use support::{md5_hex, source_of, texts, wait_for};
 
 /// Polls often, and never loads everything without a request.
-const POLLING: [&str; 4] = ["--poll-interval", "0.1", "--reload-interval", "0"];
+const POLLING: [&str; 6] = ["--poll-interval", "0.1", "--reload-interval", "0", "--settle", "0"];
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
@@ -185,7 +185,8 @@ fn a_transaction_of_very_many_rows_is_served_as_a_whole() {
 #[test]
 fn truncate_fires_no_trigger_but_the_timer_notices_and_logs_it() {
     let database = set_up();
-    let server = serve(&database, &["--poll-interval", "0.1", "--reload-interval", "0.5"]);
+    let timer = ["--poll-interval", "0.1", "--reload-interval", "0.5", "--allow-shrink"];
+    let server = serve(&database, &timer);
     wait_served(&server, "v=1\nw=1\n");
     database.script("TRUNCATE jitsi_property");
     wait_served(&server, "");
@@ -353,28 +354,40 @@ fn edit(mut session: Session, random: &mut fastrand::Rng, times: usize) {
 }
 
 #[test]
-fn a_large_loss_is_held_back_until_it_is_confirmed() {
+fn a_large_loss_is_withheld_until_it_is_confirmed_and_all_else_is_served() {
     let database = set_up();
     let values: Vec<String> =
         (100..150).map(|id| format!("({id}, 'user{id}', 'a.org', md5('pw'))")).collect();
     database.script(&format!("INSERT INTO user_auth VALUES {}", values.join(",")));
     let server = serve(&database, &POLLING);
+    // This SIGHUP is no confirmation of what comes later.
+    server.signal("HUP");
+    server.wait_for_log("cause=\"SIGHUP\"");
     database.script("DELETE FROM user_auth WHERE id >= 100");
-    let line = server.wait_for_log("held back");
-    assert!(line.contains("of 51 users it has 1") && line.contains("SIGHUP twice"), "{line}");
+    let line = server.wait_for_log("a loss is withheld");
+    assert!(line.contains("users=50 rules=0 tenants=\"a.org (50 users, 0 rules)\""), "{line}");
+    assert!(line.contains("jitsiprovs confirm") && line.contains("SIGHUP twice"), "{line}");
     assert_eq!(get(&server, "user120@a.org"), "v=1\nw=1\n");
-    server.signal("HUP");
-    wait_for("the second line", || {
-        (server.log().iter().filter(|line| line.contains("held back")).count() > 1).then_some(())
-    });
-    assert_eq!(get(&server, "user120@a.org"), "v=1\nw=1\n");
-    server.signal("HUP");
-    let line = server.wait_for_log("confirming the loss");
-    assert!(line.contains("users=1 ") && line.contains("removed=50"), "{line}");
-    assert!(get(&server, "user120@a.org").starts_with('#'));
-    // Polls continue from there.
-    database.script("UPDATE jitsi_property SET property_value = '2' WHERE id = 1");
+    database.script(
+        "UPDATE jitsi_property SET property_value = '2' WHERE id = 1;
+         INSERT INTO user_auth VALUES (200, 'new', 'a.org', md5('pw'))",
+    );
     wait_served(&server, "v=2\nw=1\n");
+    wait_for("the new user", || (get(&server, "new@a.org") == "v=2\nw=1\n").then_some(()));
+
+    let loads = || server.log().iter().filter(|line| line.contains("cause=\"SIGHUP\"")).count();
+    server.signal("HUP");
+    wait_for("the load", || (loads() == 2).then_some(()));
+    assert_eq!(get(&server, "user120@a.org"), "v=2\nw=1\n");
+    server.signal("HUP");
+    let line = server.wait_for_log("cause=\"confirmed loss\"");
+    assert!(line.contains("users=2 ") && line.contains("released=50"), "{line}");
+    server.wait_for_log("no loss is withheld any more");
+    assert!(get(&server, "user120@a.org").starts_with('#'));
+    // Polls continue.
+    database.script("UPDATE jitsi_property SET property_value = '3' WHERE id = 1");
+    wait_served(&server, "v=3\nw=1\n");
+    assert_eq!(server.log().iter().filter(|line| line.contains("a loss is withheld")).count(), 1);
 }
 
 #[test]
@@ -387,11 +400,12 @@ fn a_loss_that_is_fixed_or_allowed_needs_no_confirmation() {
     let (careful, bold) =
         (serve(&database, &POLLING), serve(&database, &[&POLLING[..], &["--allow-shrink"]].concat()));
     database.script("DELETE FROM user_auth WHERE id >= 100");
-    careful.wait_for_log("held back");
+    careful.wait_for_log("a loss is withheld");
     wait_for("the loss", || get(&bold, "user120@a.org").starts_with('#').then_some(()));
     database.script(&insert);
     database.script("UPDATE jitsi_property SET property_value = '2' WHERE id = 1");
     wait_served(&careful, "v=2\nw=1\n");
+    careful.wait_for_log("no loss is withheld any more");
     assert_eq!(get(&careful, "user120@a.org"), "v=2\nw=1\n");
 }
 

@@ -3,13 +3,14 @@
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tempfile::TempDir;
 
 use support::client::post;
 use support::daemon::free_port;
 use support::mariadb::mariadb;
-use support::server::{Running, Server, jitsiprovs, run, send_signal};
+use support::server::{Running, Server, jitsiprovs, run, send_signal, with_sockets};
 use support::sqlite::SqliteFile;
 use support::{PATIENCE, texts, uninterrupted, wait_for};
 
@@ -127,6 +128,90 @@ fn watchdog_messages_and_reloads_continue_while_a_poll_hangs() {
     let has_failed = |line: &String| line.contains("asking for changes failed");
     assert!(!server.log().iter().any(has_failed), "{:#?}", server.log());
     holder.join().expect("no panic");
+}
+
+fn loopback() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").expect("a port")
+}
+
+#[test]
+fn sockets_of_the_manager_take_the_place_of_the_addresses() {
+    let file = SqliteFile::empty();
+    let (public, admin) = (loopback(), loopback());
+    let address = |socket: &TcpListener| socket.local_addr().expect("an address");
+    // This machine does not have the addresses of the options.
+    let path = file.path.to_str().expect("UTF-8");
+    let args = ["-n", "--http-ip", "192.0.2.1", "--db-path", path];
+    let server = Server::spawn(with_sockets([&public, &admin], "http:admin", &args));
+    assert_eq!(server.address, address(&public));
+    assert_eq!(server.admin(), address(&admin));
+    assert_eq!(post(server.address, &[("username", "x")]).status, 401);
+    let said = server.wait_for_log(&format!("socket for {}", address(&public)));
+    assert!(said.contains("--http-ip and --http-port are ignored"), "{said}");
+    drop(server);
+
+    let server = Server::spawn(with_sockets(
+        [&admin, &public],
+        "admin",
+        &["-n", "--http-ip", "127.0.0.1", "--http-port", "0", "--db-path", path],
+    ));
+    assert_ne!(server.address, address(&public));
+    assert_eq!(server.admin(), address(&admin));
+}
+
+#[test]
+fn sockets_that_cannot_be_used_are_reported() {
+    let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let refused = |command: Command, expected: &str| {
+        let mut command = command;
+        let output = command.stderr(Stdio::piped()).output().expect("the binary starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(expected), "{said}");
+    };
+    refused(
+        with_sockets([&datagrams; 2], "http", &["-n"]),
+        "socket 1 of the service manager (LISTEN_FDS) is not",
+    );
+    let listener = loopback();
+    refused(
+        with_sockets([&listener; 2], "http:http", &["-n"]),
+        "socket 2 of the service manager (LISTEN_FDS)",
+    );
+    refused(with_sockets([&listener; 2], "http", &[]), "-n is missing");
+    let client = TcpStream::connect(listener.local_addr().expect("an address")).expect("connects");
+    refused(with_sockets([&client; 2], "http", &["-n"]), "does not listen");
+}
+
+#[test]
+fn restarts_with_a_socket_of_the_manager_refuse_no_connection() {
+    let file = SqliteFile::empty();
+    file.user("a.org", "alice", "pw").rule(None, "default", 1, "k", "v");
+    let path = file.path.to_str().expect("UTF-8");
+    let socket = loopback();
+    let address = socket.local_addr().expect("an address");
+    let start = || Server::spawn(with_sockets([&socket; 2], "jitsiprovs.socket", &["-n", "--db-path", path]));
+    let (stop, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let client = || {
+        while !stop.load(Ordering::Relaxed) {
+            let reply = post(address, &[("username", "alice@a.org"), ("password", "pw")]);
+            assert_eq!((reply.status, reply.text()), (200, "k=v\n"));
+            answered.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..4).map(|_| scope.spawn(client)).collect();
+        let mut server = start();
+        for _ in 0..5 {
+            let before = answered.load(Ordering::Relaxed);
+            wait_for("answers", || (answered.load(Ordering::Relaxed) > before + 20).then_some(()));
+            server.signal("TERM");
+            assert!(server.wait().success());
+            server = start();
+        }
+        stop.store(true, Ordering::Relaxed);
+        clients.into_iter().for_each(|client| client.join().expect("no connection was refused"));
+    });
 }
 
 #[test]

@@ -134,21 +134,33 @@ fn wrong_passwords_are_throttled_while_the_data_is_stale() {
 }
 
 #[test]
-fn while_a_loss_is_held_back_new_users_get_503_and_not_401() {
+fn a_refusal_is_no_401_while_the_account_is_withheld_or_was_changed_a_moment_ago() {
     let file = SqliteFile::empty();
-    file.user("a.org", "alice", "pw");
     for at in 0..40 {
         file.user("a.org", &format!("user{at}"), "pw");
     }
     let path = file.path.to_str().expect("UTF-8");
-    let server = Server::start(&["--db-path", path, "--poll-interval", "0.1"]);
-    assert_eq!(status(&server, "new", "pw"), 401);
-    file.execute(
-        "BEGIN; DELETE FROM user_auth WHERE username LIKE 'user%';
-         INSERT INTO user_auth (username, domain, password) SELECT 'new', domain, password FROM user_auth; COMMIT",
-    );
-    server.wait_for_log("is held back");
-    assert_eq!((status(&server, "new", "pw"), status(&server, "user1", "pw")), (503, 200));
+    let server = Server::start(&["--db-path", path, "--poll-interval", "0.1", "--settle", "1"]);
+    assert_eq!(status(&server, "user1", "wrong"), 401);
+    file.execute("DELETE FROM user_auth WHERE username = 'user39'");
+    wait_for("the deletion", || (status(&server, "user39", "pw") != 200).then_some(()));
+    wait_for("a certain refusal", || (status(&server, "user39", "pw") == 401).then_some(()));
+
+    file.execute("DELETE FROM user_auth WHERE username <> 'user0'");
+    server.wait_for_log("a loss is withheld");
+    file.user("a.org", "new", "pw");
+    wait_for("the new user", || (status(&server, "new", "pw") == 200).then_some(()));
+    assert_eq!((status(&server, "user1", "pw"), status(&server, "user1", "wrong")), (200, 503));
+    assert_eq!((status(&server, "user0", "wrong"), status(&server, "nobody", "pw")), (401, 401));
     // A request without a password gets a 401, because no newer data could change that.
     assert_eq!(post(server.address, &[("username", "new@a.org")]).status, 401);
+}
+
+#[test]
+fn while_nobody_can_sign_in_no_refusal_is_certain() {
+    let file = SqliteFile::empty();
+    let server = Server::on_sqlite(&file.path, &["--poll-interval", "0.1"]);
+    assert_eq!(status(&server, "alice", "pw"), 503);
+    file.user("a.org", "bob", "pw");
+    wait_for("the user", || (status(&server, "alice", "pw") == 401).then_some(()));
 }

@@ -14,7 +14,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tempfile::TempDir;
 
 use crate::hanging::goes_on;
-use support::client::form_request;
+use support::client::{exchange, form_request, request};
 use support::server::{Server, run};
 use support::sqlite::SqliteFile;
 use support::{PATIENCE, put_pipe, wait_for};
@@ -176,6 +176,42 @@ fn h2_is_used_with_clients_that_offer_it() {
             .expect("curl; see tests/run");
         assert_eq!(String::from_utf8_lossy(&output.stdout), format!("k=v\n{version}k=v\n{version}"));
     }
+}
+
+#[test]
+fn an_h2_connection_that_sends_frames_and_no_requests_is_closed() {
+    let authority = Authority::new();
+    let secured = Secured::start(&authority.pair(), &["--admin-port", "0", "-v"]);
+    let tls13 = [&rustls::version::TLS13];
+    let client = Client::speaking(secured.server.address, &authority, &tls13, &[b"h2"]);
+    let frame = |kind: u8, stream: u8, payload: &[u8]| {
+        let length = u8::try_from(payload.len()).expect("a short frame");
+        [&[0, 0, length, kind, 0, 0, 0, 0, stream], payload].concat()
+    };
+    let settings = frame(4, 0, &[]);
+    let opening = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &settings].concat();
+    let closed = |count: usize| {
+        let metric = format!("jitsiprovs_connections_closed_total{{reason=\"h2_frames\"}} {count}");
+        let reply = exchange(secured.server.admin(), &request("GET", "/metrics", &[], b""));
+        reply.text().lines().any(|line| line == metric)
+    };
+    // WINDOW_UPDATE, PING, SETTINGS and PRIORITY.
+    let floods = [frame(8, 0, &[0, 0, 0, 1]), frame(6, 0, &[7; 8]), settings, frame(2, 1, &[0; 5])];
+    for (number, flood) in floods.iter().enumerate() {
+        let mut shaken = client.shake().expect("a handshake");
+        shaken.stream.write_all(&opening).expect("sends");
+        // A few are normal.
+        shaken.stream.write_all(&flood.repeat(100)).expect("sends");
+        assert!(closed(number));
+        let flood = flood.repeat(500);
+        let sent = (0..10_000).take_while(|_| shaken.stream.write_all(&flood).is_ok()).count();
+        assert!(sent < 10_000, "flood {number} was read");
+        wait_for("the count", || closed(number + 1).then_some(()));
+    }
+    assert_eq!(
+        Client::new(client.address, &authority).shake().expect("a handshake").post().lines().next(),
+        Some("HTTP/1.1 200 OK")
+    );
 }
 
 #[test]

@@ -12,7 +12,9 @@ use std::sync::LazyLock;
 use jitsiprovs::core::conventions::Conventions;
 use jitsiprovs::core::credential::PwdFmt;
 use jitsiprovs::core::model::{Cell, Change, Row, RuleRow, Table, UserRow};
-use jitsiprovs::reload::state_file::{End, StateFileError, StateWriter, read_from};
+use jitsiprovs::reload::state_file::{
+    Commit, End, StateChange, StateFileError, StateWriter, Times, read_from,
+};
 use jitsiprovs::snapshot::Writer;
 
 use twox_hash::XxHash3_64;
@@ -44,8 +46,9 @@ fn read(file: &[u8]) -> Result<(Vec<Change>, End), StateFileError> {
     let mut result = None;
     let counted = allocation_counter::measure(|| {
         let mut changes = Vec::new();
-        let read =
-            read_from(file, file.len() as u64, Path::new("state"), SOURCE, |change| changes.push(change));
+        let open = || Ok((file, file.len() as u64));
+        let take = |StateChange { change, .. }| changes.push(change);
+        let read = read_from(open, Path::new("state"), SOURCE, take);
         result = Some(read.map(|end| (changes, end)));
     });
     // A change takes at least three bytes. It is held here and in the reader, and twice while a
@@ -125,7 +128,7 @@ fn history(number: u64) -> History {
         for (key, row) in &seen {
             state_writer.read(row, !touched.contains(key));
         }
-        state_writer.commit(Some(cursor), true);
+        state_writer.commit(as_of(cursor, true));
         if load == 0 {
             // The first load began the file; another load does not need to.
             states.clear();
@@ -140,9 +143,14 @@ fn history(number: u64) -> History {
     state_writer.close();
     let file = std::fs::read(&path).expect("it was written");
     let (changes, end) = read(&file).expect("the file is undamaged");
-    assert_eq!(end, End { is_torn: false, cursor: Some(cursor) });
+    assert_eq!((end.is_torn, end.cursor), (false, Some(cursor)));
     assert!(note(&State::new(), &changes) == state, "history {number} differs from the file");
     History { file, states }
+}
+
+fn as_of(cursor: i64, is_load: bool) -> Commit {
+    let times = Times { at: cursor as u64, lost_since: u64::MAX, is_withheld: false };
+    Commit { cursor: Some(cursor), is_load, times, lost: Default::default() }
 }
 
 fn key(change: &Change) -> (Table, i64) {
@@ -157,7 +165,7 @@ fn commit(state_writer: &mut StateWriter, state: &mut State, change: Change, cur
         Change::Put(row) => state_writer.put(row),
         Change::Gone(table, id) => state_writer.gone(*table, *id),
     }
-    state_writer.commit(Some(cursor), false);
+    state_writer.commit(as_of(cursor, false));
     *state = note(state, &[change]);
 }
 

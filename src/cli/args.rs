@@ -42,6 +42,8 @@ pub enum Command {
     Diff(DiffArgs),
     /// Ask the admin listeners of all nodes for their state, and show whether they agree
     Status(StatusArgs),
+    /// Show the losses that nodes withhold, and confirm that they are intended
+    Confirm(ConfirmArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
     /// Write the manual pages to a folder
@@ -145,6 +147,17 @@ pub struct StatusArgs {
     pub database: DatabaseOptions,
     #[command(flatten)]
     pub listed: Listed,
+}
+
+/// Options of `confirm`.
+#[derive(Debug, Args)]
+pub struct ConfirmArgs {
+    /// The nodes' admin listeners, such as http://10.0.0.1:8090
+    #[arg(required = true, value_name = "URL")]
+    pub urls: Vec<String>,
+    /// Confirm without asking
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// Options of `completions`.

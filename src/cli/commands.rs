@@ -1,6 +1,7 @@
 //! The commands. Each is a thin layer that calls the other modules.
 
 mod check;
+mod confirm;
 mod demo;
 mod diff;
 mod explain;
@@ -35,6 +36,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Export(options) => export::export(options).await,
         Command::Diff(options) => diff::diff(options).await,
         Command::Status(options) => status::status(options).await,
+        Command::Confirm(options) => confirm::confirm(options).await,
         Command::Completions(options) => generate::completions(options),
         Command::Man(options) => generate::man(options),
     }

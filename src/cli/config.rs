@@ -15,6 +15,7 @@ use crate::core::params::{Aliases, Known, built_in_aliases};
 use crate::core::request;
 use crate::core::secret::Secret;
 use crate::process::privileges::Identity;
+use crate::process::sockets::PassedSockets;
 use crate::process::{memory, pidfile};
 use crate::reload;
 use crate::serve::app::Serve;
@@ -108,12 +109,18 @@ impl Config {
         if is_setup {
             return Ok(Config { log, identity, task: Task::Setup(source) });
         }
+        let sockets = PassedSockets::take().or_else(usage)?;
+        if in_background && !sockets.is_empty() {
+            return usage("a service manager has passed sockets (LISTEN_FDS): -n is missing");
+        }
         let default = in_background.then(|| pidfile::DEFAULT.into());
         let place = Daemon { in_background, pidfile: pidfile.map(absolute).or(default) };
+        let meaning = meaning(&rows, &requests);
         let params = request_settings(requests)?;
         let serve = Serve {
             listen: SocketAddr::new(http_ip, http_port),
             admin: admin_port.map(|port| SocketAddr::new(admin_ip, port)),
+            sockets,
             tls: tls_files(ssl_keyfile, ssl_certfile)?,
             proxies: TrustedProxies::parse(&trusted_proxy)
                 .or_else(|why| usage(format!("--trusted-proxy {why}")))?,
@@ -124,7 +131,7 @@ impl Config {
             snapshot: snapshot_options(rows, params.aliases.clone()),
             reload: reload::ReloadSettings {
                 default_domain: Some(params.default_domain.clone()),
-                ..reload_settings(reload)?
+                ..reload_settings(reload, meaning)?
             },
             params,
             access_log: !no_access_log,
@@ -167,16 +174,20 @@ fn connection_limits(
     // Without `..`: an option that is forgotten here does not compile.
     let options::LimitOptions {
         max_connections,
+        max_connections_per_address,
         header_timeout,
         idle_timeout,
+        client_idle_timeout,
         body_timeout: _,
         auth_fail_limit: _,
         auth_fail_window: _,
     } = limits;
     Ok(ConnectionLimits {
         connections: max_connections as usize,
+        per_address: max_connections_per_address.map(|most| most as usize),
         header: seconds(header_timeout, "--header-timeout")?,
         idle: seconds(idle_timeout, "--idle-timeout")?,
+        client_idle: seconds(client_idle_timeout, "--client-idle-timeout")?,
         drain: Duration::from_secs(drain_timeout),
     })
 }
@@ -234,20 +245,37 @@ fn snapshot_options(rows: options::RowOptions, aliases: Aliases) -> Conventions 
     }
 }
 
-fn reload_settings(reload: options::ReloadOptions) -> Result<reload::ReloadSettings, ConfigError> {
+/// The options that decide what rows and requests mean, as they would be typed.
+fn meaning(rows: &options::RowOptions, requests: &options::RequestOptions) -> String {
+    let options::RowOptions { pwd_fmt, realm, case_sensitive } = rows;
+    let options::RequestOptions { default_domain, param_alias } = requests;
+    let pwd_fmt = clap::ValueEnum::to_possible_value(pwd_fmt).map(|value| value.get_name().to_owned());
+    let mut typed = vec![format!("--pwd-fmt {}", pwd_fmt.unwrap_or_default())];
+    typed.extend(realm.iter().map(|realm| format!("--realm {realm}")));
+    typed.extend(case_sensitive.then(|| "--case-sensitive".to_owned()));
+    typed.push(format!("--default-domain {default_domain}"));
+    typed.extend(param_alias.iter().map(|alias| format!("--param-alias {alias}")));
+    typed.join(" ")
+}
+
+fn reload_settings(
+    reload: options::ReloadOptions,
+    meaning: String,
+) -> Result<reload::ReloadSettings, ConfigError> {
     let options::ReloadOptions {
         reload_interval,
         poll_interval,
         max_shrink,
         allow_shrink,
         accept_rows,
+        settle,
         state_file,
         stale_after,
         max_load: _,
     } = reload;
-    let stale_after = match Duration::try_from_secs_f64(stale_after) {
-        Ok(time) if time <= LONGEST => time,
-        _ => return usage(format!("--stale-after {stale_after}: seconds, at most {}", LONGEST.as_secs())),
+    let time = |seconds: f64, option: &str| match Duration::try_from_secs_f64(seconds) {
+        Ok(time) if time <= LONGEST => Ok(time),
+        _ => usage(format!("{option} {seconds}: seconds, at most {}", LONGEST.as_secs())),
     };
     let interval = |seconds: f64, option: &str| match Duration::try_from_secs_f64(seconds) {
         Ok(interval) if interval.is_zero() => Ok(None),
@@ -261,8 +289,10 @@ fn reload_settings(reload: options::ReloadOptions) -> Result<reload::ReloadSetti
         reload_interval: interval(reload_interval, "--reload-interval")?,
         poll_interval: interval(poll_interval, "--poll-interval")?,
         max_shrink: if allow_shrink { 100 } else { max_shrink },
+        settle: time(settle, "--settle")?,
         state_file: state_file.map(absolute),
-        stale_after,
+        meaning,
+        stale_after: time(stale_after, "--stale-after")?,
         default_domain: None,
         accept_rows,
         advice: crate::cli::advice::of_source,

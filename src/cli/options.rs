@@ -82,7 +82,7 @@ pub struct ListenOptions {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitOptions {
-    /// Maximum number of connections at once; further connections wait
+    /// Maximum number of connections at once; for further ones, those idle for longest are closed
     #[arg(
         long,
         env = "JITSIPROVS_MAX_CONNECTIONS",
@@ -91,15 +91,27 @@ pub struct LimitOptions {
         value_parser = clap::value_parser!(u32).range(1..)
     )]
     pub max_connections: u32,
+    /// Maximum number of connections of one address, or of one IPv6 /64 network; trusted proxies have no
+    /// such limit [default: a fifth of all]
+    #[arg(
+        long,
+        env = "JITSIPROVS_MAX_CONNECTIONS_PER_ADDRESS",
+        value_name = "NUMBER",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    pub max_connections_per_address: Option<u32>,
     /// Seconds for a PROXY header, for a TLS handshake and for the head of a request
     #[arg(long, env = "JITSIPROVS_HEADER_TIMEOUT", value_name = "SECONDS", default_value_t = 10.0)]
     pub header_timeout: f64,
     /// Seconds for the body of a request
     #[arg(long, env = "JITSIPROVS_BODY_TIMEOUT", value_name = "SECONDS", default_value_t = 10.0)]
     pub body_timeout: f64,
-    /// Seconds between two requests of a connection, and for a client to read an answer
+    /// Seconds between two requests of a trusted proxy's connection, and for a client to read an answer
     #[arg(long, env = "JITSIPROVS_IDLE_TIMEOUT", value_name = "SECONDS", default_value_t = 75.0)]
     pub idle_timeout: f64,
+    /// Seconds between two requests of any other connection; under 2, it is closed after each answer
+    #[arg(long, env = "JITSIPROVS_CLIENT_IDLE_TIMEOUT", value_name = "SECONDS", default_value_t = 5.0)]
+    pub client_idle_timeout: f64,
     /// Wrong passwords for one account from one address until the answer is 429; the limit is ten times
     /// as high for all accounts from one address, and for one account from all addresses; 0 for no limit
     #[arg(long, env = "JITSIPROVS_AUTH_FAIL_LIMIT", value_name = "NUMBER", default_value_t = 10)]
@@ -215,7 +227,7 @@ pub struct ReloadOptions {
     /// Seconds between polls for changes, if --setup has created the table of changes; 0 for never
     #[arg(long, env = "JITSIPROVS_POLL_INTERVAL", value_name = "SECONDS", default_value_t = 1.0)]
     pub poll_interval: f64,
-    /// Hold back a reload that would remove more than this share of the users or of the rules
+    /// Withhold the loss of more than this share of the users or rules, of a tenant or of all
     #[arg(
         long,
         env = "JITSIPROVS_MAX_SHRINK",
@@ -224,7 +236,7 @@ pub struct ReloadOptions {
         value_parser = clap::value_parser!(u8).range(0..=100)
     )]
     pub max_shrink: u8,
-    /// Never hold back a reload
+    /// Never withhold a loss
     #[arg(long, env = "JITSIPROVS_ALLOW_SHRINK", value_parser = flag())]
     pub allow_shrink: bool,
     /// Start even if most stored passwords of a tenant look like another format
@@ -239,6 +251,10 @@ pub struct ReloadOptions {
         value_parser = clap::value_parser!(u64).range(1..=1 << 30)
     )]
     pub max_load: Option<u64>,
+    /// Seconds for which a row that is gone or changed may come back; until then, its user's failed
+    /// sign-ins get 503
+    #[arg(long, env = "JITSIPROVS_SETTLE", value_name = "SECONDS", default_value_t = 10.0)]
+    pub settle: f64,
     /// Also keep what is served in this file, and start from it while the database is down
     #[arg(long, env = "JITSIPROVS_STATE_FILE", value_name = "FILE")]
     pub state_file: Option<PathBuf>,

@@ -210,6 +210,13 @@ impl Credential {
         if right { Verdict::Right } else { Verdict::Wrong }
     }
 
+    /// Whether a stored plain password looks like a digest: it is most likely one, written
+    /// by a program that expects another format.
+    pub fn looks_hashed(stored: &str, format: PwdFmt) -> bool {
+        let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        format == PwdFmt::Plain && matches!(stored.len(), 32 | 40 | 64) && is_hex(stored)
+    }
+
     /// Whether any password can match it.
     pub fn is_usable(&self) -> bool {
         !matches!(self.0, Form::Never(_))
@@ -234,6 +241,21 @@ impl Credential {
             Form::Ha1(ha1) if matches!(ha1.digest, Ha1Digest::Md5(_)) => HashKind(3, String::new()),
             Form::Ha1(_) => HashKind(4, String::new()),
             Form::Slow(slow) => HashKind(5, slow.cost().to_owned()),
+        }
+    }
+
+    /// The bytes of the stored password, or of a keyed digest of it: equal for users whose
+    /// stored passwords are equal.
+    pub fn stored(&self) -> &[u8] {
+        match &self.0 {
+            Form::Never(_) => &[],
+            Form::Plain(tag, _) => tag,
+            Form::Md5(digest) => digest,
+            Form::Ha1(ha1) => match &ha1.digest {
+                Ha1Digest::Md5(digest) => digest,
+                Ha1Digest::Sha256(digest) => digest,
+            },
+            Form::Slow(slow) => slow.hash.as_bytes(),
         }
     }
 

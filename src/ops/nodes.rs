@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use crate::core::model::Behind;
 use crate::reload::NodeStatus;
 
-pub use client::{authority, get};
+pub use client::{authority, get, post};
 
 /// The interval between requests to nodes that differ.
 const AGAIN: Duration = Duration::from_millis(250);
@@ -135,7 +135,11 @@ async fn ask(targets: &[Target]) -> Vec<NodeAnswer> {
     answers.collect()
 }
 
-async fn fetch(authority: &str) -> anyhow::Result<NodeStatus> {
+/// The state of the node at `authority`.
+///
+/// # Errors
+/// When it does not answer, or is no node.
+pub async fn fetch(authority: &str) -> anyhow::Result<NodeStatus> {
     let body = get(authority, "/status", None).await?;
     serde_json::from_slice(&body).context("its answer is not that of a jitsiprovs node")
 }
@@ -159,6 +163,10 @@ mod tests {
             rules: 3,
             left_out: 0,
             is_held_back: false,
+            doubt: None,
+            withheld_users: 0,
+            withheld_rules: 0,
+            withheld_tenants: Vec::new(),
             failing: None,
         };
         NodeAnswer {

@@ -11,7 +11,7 @@ pub enum Cause {
     Timer,
     /// SIGHUP.
     Hangup,
-    /// A second SIGHUP, which confirms that the reported loss is intended.
+    /// An operator has confirmed that the reported loss is intended.
     ConfirmedLoss,
     /// An operator asked over HTTP.
     Admin,
@@ -29,6 +29,8 @@ pub enum Cause {
     DatabaseBack,
     /// During a load, the position in the table of changes was lost.
     PlaceLost,
+    /// Rows were missing, and may have come back.
+    Settled,
     /// A defect of this program stopped the code that writes snapshots.
     Defect,
     /// The server started from the state file, because it could not read the source.
@@ -46,7 +48,7 @@ impl Cause {
             Cause::Start => "start",
             Cause::Timer => "timer",
             Cause::Hangup => "SIGHUP",
-            Cause::ConfirmedLoss => "SIGHUP, confirming the loss",
+            Cause::ConfirmedLoss => "confirmed loss",
             Cause::Admin => "admin",
             Cause::Poll => "poll",
             Cause::File => "file",
@@ -55,6 +57,7 @@ impl Cause {
             Cause::NewConnection => "new connection",
             Cause::DatabaseBack => "database back",
             Cause::PlaceLost => "place in the changes",
+            Cause::Settled => "missing rows",
             Cause::Defect => "defect",
             Cause::StateFile => "state file",
         }
@@ -71,6 +74,7 @@ impl Cause {
             | Cause::NewConnection
             | Cause::DatabaseBack
             | Cause::PlaceLost
+            | Cause::Settled
             | Cause::Defect
             | Cause::StateFile => "other",
         }

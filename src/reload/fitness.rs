@@ -6,7 +6,7 @@ use crate::snapshot::{MisfitTenant, Snapshot};
 
 /// The options that say what rows mean.
 #[derive(Debug, Clone)]
-pub(super) struct Meaning {
+pub(super) struct RowCheck {
     /// `--pwd-fmt`
     pub pwd_fmt: PwdFmt,
     /// `--realm`
@@ -17,7 +17,7 @@ pub(super) struct Meaning {
     pub accepts_all: bool,
 }
 
-impl Meaning {
+impl RowCheck {
     /// Checks the rows of the first load, and logs what cannot be known or is only odd.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! How requests and operators ask for the node's status or for a reload.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -17,29 +17,34 @@ pub enum ReloadOutcome {
     Swapped(u64),
     /// The snapshot in use already agrees with the source.
     Unchanged,
-    /// The new snapshot would lose too many users or rules.
-    HeldBack,
+    /// The rows are in use, but for a loss that is withheld.
+    LossWithheld,
     /// The source could not be read, for this reason.
     Failed(String),
 }
 
 impl ReloadOutcome {
     /// Every name that [`ReloadOutcome::name`] returns.
-    pub(super) const NAMES: [&'static str; 4] = ["swapped", "unchanged", "failed", "held_back"];
+    pub(super) const NAMES: [&'static str; 4] = ["swapped", "unchanged", "failed", "loss_withheld"];
 
     /// The name for metrics.
     pub(super) fn name(&self) -> &'static str {
         match self {
             ReloadOutcome::Swapped(_) => "swapped",
             ReloadOutcome::Unchanged => "unchanged",
-            ReloadOutcome::HeldBack => "held_back",
+            ReloadOutcome::LossWithheld => "loss_withheld",
             ReloadOutcome::Failed(_) => "failed",
         }
     }
 }
 
-/// Receives the result of a load for somebody who asked for one.
-pub(super) type Asker = oneshot::Sender<ReloadOutcome>;
+/// Somebody who asked for a load.
+pub(super) struct Asker {
+    /// Whether the loss that is withheld is intended.
+    pub confirms: bool,
+    /// Receives the result of the load.
+    pub result: oneshot::Sender<ReloadOutcome>,
+}
 
 /// Asks the task that reloads.
 #[derive(Clone)]
@@ -48,6 +53,7 @@ pub struct Handle {
     pub(super) askers: mpsc::Sender<Asker>,
     pub(super) publisher: Arc<Publisher>,
     pub(super) stale_after: Duration,
+    pub(super) settle: Duration,
 }
 
 impl Handle {
@@ -71,11 +77,22 @@ impl Handle {
         tokio::task::spawn_blocking(move || publisher.contents(table, id, most)).await.unwrap_or_default()
     }
 
-    /// Loads everything, and waits for the result.
-    pub async fn ask(&self) -> ReloadOutcome {
+    /// Whether a refusal of an account by the newest snapshot is certain. A refusal makes the
+    /// client forget its password, so it must not come from data that may be wrong. The
+    /// names are folded.
+    pub fn is_certain(&self, domain: &[u8], username: &[u8]) -> bool {
+        let served = self.publisher.current().load_full();
+        let is_known =
+            |served: Arc<Served>| served.snapshot.is_certain(domain, username, self.settle, Instant::now());
+        self.is_current() && served.is_some_and(is_known)
+    }
+
+    /// Loads everything, and waits for the result. If `confirms`, the loss that is withheld
+    /// is accepted first.
+    pub async fn ask(&self, confirms: bool) -> ReloadOutcome {
         let ended = || ReloadOutcome::Failed("the server is about to end".into());
-        let (asker, verdict) = oneshot::channel();
-        if self.askers.send(asker).await.is_err() {
+        let (result, verdict) = oneshot::channel();
+        if self.askers.send(Asker { confirms, result }).await.is_err() {
             return ended();
         }
         verdict.await.unwrap_or_else(|_| ended())

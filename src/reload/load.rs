@@ -9,7 +9,6 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::cause::Cause;
-use super::guard::Guard;
 use super::publisher::{DraftOutcome, Publisher};
 use super::reader::Reader;
 use crate::core::model::Table;
@@ -49,8 +48,18 @@ impl LoadError {
     }
 }
 
-/// The result of a load, and the position in the table of changes if that was wanted.
-pub(super) type Loaded = Result<(Option<Cursor>, DraftOutcome), LoadError>;
+/// A load that has read everything.
+pub(super) struct LoadDone {
+    /// The position in the table of changes, if that was wanted.
+    pub cursor: Option<Cursor>,
+    /// Whether the rows are in use.
+    pub outcome: DraftOutcome,
+    /// What became of the losses that were confirmed before the load.
+    pub confirmed: Option<DraftOutcome>,
+}
+
+/// The result of a load.
+pub(super) type Loaded = Result<LoadDone, LoadError>;
 
 /// A load that is running.
 pub(super) struct Loading {
@@ -68,12 +77,12 @@ pub(super) struct Loading {
 
 impl Loading {
     /// Begins a load. The receiver resolves when the first rows have arrived. It fails if
-    /// none will arrive.
+    /// none will arrive. If the cause is [`Cause::ConfirmedLoss`], the losses that are
+    /// withheld are accepted first.
     pub fn begin(
         reader: &Reader,
         source: Arc<dyn Source>,
         publisher: Arc<Publisher>,
-        guard: Guard,
         cause: Cause,
         wants_cursor: bool,
     ) -> (Loading, oneshot::Receiver<()>) {
@@ -84,11 +93,12 @@ impl Loading {
         let (stopped, counted) = (stop.clone(), progress.clone());
         let task = reader.spawn(async move {
             let beginning = publisher.clone();
-            let epoch = tokio::task::spawn_blocking(move || beginning.begin_load()).await;
-            let epoch = epoch.map_err(|_| LoadError::Build)?;
-            let writing = tokio::task::spawn_blocking(move || {
-                publisher.load(epoch, rows, &counted, begun, is_done, guard)
-            });
+            let is_confirmed = cause == Cause::ConfirmedLoss;
+            let begin = move || (is_confirmed.then(|| beginning.confirm()), beginning.begin_load());
+            let begin = tokio::task::spawn_blocking(begin).await;
+            let (confirmed, epoch) = begin.map_err(|_| LoadError::Build)?;
+            let writing =
+                tokio::task::spawn_blocking(move || publisher.load(epoch, rows, &counted, begun, is_done));
             let loaded = tokio::select! {
                 loaded = source.load(Which::All, sender, wants_cursor) => loaded,
                 () = stopped.notified() => Err(SourceError::Cancelled),
@@ -100,7 +110,7 @@ impl Loading {
             }
             // If the publisher fails, the channel closes, and the source ends too.
             let outcome = writing.await.map_err(|_| LoadError::Build)?;
-            Ok((loaded?, outcome))
+            Ok(LoadDone { cursor: loaded?, outcome, confirmed })
         });
         let (begun, announced) = (Instant::now(), HashSet::new());
         (Loading { cause, begun, wants_cursor, announced, task, progress, stop }, has_begun)

@@ -7,7 +7,6 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::cause::Cause;
-use super::guard::Guard;
 use super::load::LoadError;
 use super::publisher::{DraftOutcome, Publisher};
 use super::reader::Reader;
@@ -58,12 +57,11 @@ impl Polling {
         reader: &Reader,
         source: Arc<dyn Source>,
         publisher: Arc<Publisher>,
-        guard: Guard,
         cause: Cause,
         cursor: Option<Cursor>,
     ) -> Polling {
         let has_place = cursor.is_some();
-        let task = reader.spawn(poll(source, publisher, guard, cursor));
+        let task = reader.spawn(poll(source, publisher, cursor));
         Polling {
             cause,
             begun: Instant::now(),
@@ -87,7 +85,6 @@ pub(super) async fn finished(polling: &mut Option<Polling>) -> Result<Polled, Lo
 async fn poll(
     source: Arc<dyn Source>,
     publisher: Arc<Publisher>,
-    guard: Guard,
     cursor: Option<Cursor>,
 ) -> Result<Polled, LoadError> {
     let (changes, cursor, is_reconnected) = match source.changes(cursor.as_ref()).await? {
@@ -99,7 +96,7 @@ async fn poll(
     let served = publisher.current().load().as_ref().and_then(|served| served.cursor);
     let is_news = place.is_some() && (!changes.is_empty() || place != served);
     let outcome = match is_news {
-        true => tokio::task::spawn_blocking(move || publisher.update(changes, place, guard))
+        true => tokio::task::spawn_blocking(move || publisher.update(changes, place))
             .await
             .map_err(|_| LoadError::Build)?,
         false => DraftOutcome::Unchanged,

@@ -5,15 +5,18 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use hashbrown::HashSet;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::core::conventions::Conventions;
 use crate::core::model::{Change, Row, Table};
-use crate::reload::guard::{Guard, Shrunk};
-use crate::reload::state_file::{self, StateWriter};
-use crate::snapshot::{ChangeSummary, Counts, Draft, Problems, Served, Snapshot, Writer};
+use crate::reload::state_file::{self, Commit, StateChange, StateWriter, Times};
+use crate::snapshot::{
+    ChangeSummary, Committed, Counts, Draft, LossLimits, Problems, Served, Withheld, Writer,
+};
 
 /// How many new or changed rows of a load are collected before the draft begins. The rest
 /// go into the draft as they arrive.
@@ -23,12 +26,16 @@ const NEWS: usize = 50_000;
 pub(super) struct Publisher {
     current: Arc<ArcSwapOption<Served>>,
     options: Conventions,
+    limits: LossLimits,
+    withheld: ArcSwap<Withheld>,
     inner: Mutex<Inner>,
 }
 
 struct Inner {
     writer: Writer,
     state_writer: Option<StateWriter>,
+    /// The rows of the state file, until they or those of the source are in use.
+    restored: Option<Committed>,
     /// How often the writer had to start again from nothing.
     epoch: u64,
     /// The version of the snapshot in use, counted from 1.
@@ -53,8 +60,6 @@ pub(super) enum DraftOutcome {
     Unchanged,
     /// It is in use.
     Swapped(Box<Swapped>),
-    /// It would lose too many users or rules.
-    HeldBack(Shrunk),
     /// It cannot be used: the source did not send all rows, or the writer had to start again.
     Abandoned,
 }
@@ -77,10 +82,26 @@ pub(super) struct Swapped {
 const SAMPLE: usize = 1000;
 
 impl Publisher {
-    pub fn new(options: Conventions, state_writer: Option<StateWriter>) -> Publisher {
+    /// Snapshots lose at most as much as `limits` says.
+    pub fn new(options: Conventions, limits: LossLimits, state_writer: Option<StateWriter>) -> Publisher {
         let writer = Writer::new(options.clone());
-        let inner = Mutex::new(Inner { writer, state_writer, epoch: 0, version: 0, cursor: None });
-        Publisher { current: Arc::new(ArcSwapOption::empty()), options, inner }
+        let inner =
+            Mutex::new(Inner { writer, state_writer, restored: None, epoch: 0, version: 0, cursor: None });
+        let (current, withheld) = (Arc::new(ArcSwapOption::empty()), ArcSwap::default());
+        Publisher { current, options, limits, withheld, inner }
+    }
+
+    /// What the snapshot in use withholds.
+    pub fn withheld(&self) -> Arc<Withheld> {
+        self.withheld.load_full()
+    }
+
+    /// Accepts the losses that are withheld, and publishes a snapshot without them.
+    pub fn confirm(&self) -> DraftOutcome {
+        let mut inner = self.open();
+        let committed = inner.writer.draft().commit_losses();
+        let next = inner.cursor;
+        self.finish(&mut inner, committed, next, Vec::new(), false)
     }
 
     pub fn current(&self) -> Arc<ArcSwapOption<Served>> {
@@ -102,6 +123,7 @@ impl Publisher {
         self.inner.lock().unwrap_or_else(|poisoned| {
             let mut inner = poisoned.into_inner();
             inner.writer = Writer::new(self.options.clone());
+            inner.restored = None;
             inner.epoch += 1;
             inner.state_writer.iter_mut().for_each(StateWriter::lose);
             self.inner.clear_poison();
@@ -110,9 +132,9 @@ impl Publisher {
     }
 
     /// Publishes some changes: all up to the line `cursor` of the table of changes.
-    pub fn update(&self, changes: Vec<Change>, cursor: Option<i64>, guard: Guard) -> DraftOutcome {
+    pub fn update(&self, changes: Vec<Change>, cursor: Option<i64>) -> DraftOutcome {
         let mut inner = self.open();
-        let Inner { writer, state_writer, version, cursor: place, .. } = &mut *inner;
+        let Inner { writer, state_writer, .. } = &mut *inner;
         let has_rows = |served: &Arc<Served>| {
             let counts = served.snapshot.counts();
             counts.users + counts.rules > 0
@@ -136,32 +158,49 @@ impl Publisher {
             }
             draft.apply(change);
         }
-        let revision = Revision { version, cursor: place, next: cursor };
-        self.finish(draft, state_writer, revision, changed, guard, false)
+        let committed = draft.commit_within(&self.limits, Instant::now());
+        self.finish(&mut inner, committed, cursor, changed, false)
     }
 
-    /// Publishes the rows of the state file. Returns whether the end of the file is torn
-    /// off, or `None` if rows of the source were published first.
-    pub fn restore(
-        &self,
-        path: &Path,
-        source: &str,
-    ) -> Result<Option<(Swapped, bool)>, state_file::StateFileError> {
+    /// Reads the rows of the state file, so that the first load is compared with them. They
+    /// are not in use until [`Publisher::serve_restored`]. No load may be running.
+    ///
+    /// # Errors
+    /// [`state_file::StateFileError`]. Then it is as if there were no file.
+    pub fn restore(&self, path: &Path, source: &str) -> Result<state_file::End, state_file::StateFileError> {
         let mut inner = self.open();
-        let Inner { writer, version, cursor, .. } = &mut *inner;
-        if writer.rows() > 0 {
-            return Ok(None);
-        }
+        let Inner { writer, restored, .. } = &mut *inner;
+        let (mut draft, mut recent) = (writer.draft(), Vec::new());
+        let end = state_file::read(path, source, |StateChange { change, is_recent }| match is_recent {
+            true => recent.push(change),
+            false => draft.apply(change),
+        })?;
+        let summary = draft.summary();
+        let (_, mut problems) = draft.commit();
+        // What was lost lately counts together with what the load will miss.
         let mut draft = writer.draft();
-        let state_file::End { is_torn, cursor: next } =
-            state_file::read(path, source, |change| draft.apply(change))?;
-        let (summary, rows) = (draft.summary(), draft.rows());
-        let (snapshot, problems) = draft.commit();
-        // If a load is already running, the commit has noted the file's rows as changed during
-        // the load, so they would win over the load's newer rows. `begin_load` clears the notes.
-        writer.begin_load();
+        recent.into_iter().for_each(|change| draft.apply(change));
+        let committed = draft.commit_within(&self.limits, Instant::now());
+        problems.append(committed.problems);
+        let summary = summary.and(committed.summary);
+        *restored = Some(Committed { snapshot: committed.snapshot, problems, summary });
+        self.withheld.store(Arc::new(writer.withheld()));
+        Ok(end)
+    }
+
+    /// Puts the rows of the state file into use, as of the line `next` of the table of
+    /// changes. Returns `None` if there are none, or if rows of the source came first.
+    pub fn serve_restored(&self, next: Option<i64>) -> Option<Swapped> {
+        let mut inner = self.open();
+        let Inner { writer, restored, version, cursor, .. } = &mut *inner;
+        let restored = restored.take()?;
         let revision = Revision { version, cursor, next };
-        Ok(Some((self.swap(revision, snapshot, rows, summary, problems, Vec::new()), is_torn)))
+        Some(self.swap(revision, restored, writer.left_out(), Vec::new()))
+    }
+
+    /// Notes with which settings rows are served, for the state file.
+    pub fn set_settings(&self, settings: &str) {
+        self.open().state_writer.iter_mut().for_each(|state_writer| state_writer.set_settings(settings));
     }
 
     /// Publishes all rows of a load. The load is complete when `done` resolves, with the
@@ -174,7 +213,6 @@ impl Publisher {
         progress: &AtomicU64,
         begun: oneshot::Sender<()>,
         done: oneshot::Receiver<Option<Option<i64>>>,
-        guard: Guard,
     ) -> DraftOutcome {
         let mut next = rows.blocking_recv();
         if next.is_some() {
@@ -208,7 +246,7 @@ impl Publisher {
         if inner.epoch != epoch {
             return DraftOutcome::Abandoned;
         }
-        let Inner { writer, state_writer, version, cursor, .. } = &mut *inner;
+        let Inner { writer, state_writer, cursor, .. } = &mut *inner;
         let mut draft = writer.draft_of_load();
         let mut changed = Vec::new();
         let mut put = |draft: &mut Draft<'_>, state_writer: &mut Option<StateWriter>, row: &Row| {
@@ -246,36 +284,38 @@ impl Publisher {
         });
         // Without a position of its own, the load keeps the one that polls have reached.
         let next = found.unwrap_or(*cursor);
-        self.finish(draft, state_writer, Revision { version, cursor, next }, changed, guard, true)
+        let committed = draft.commit_within(&self.limits, Instant::now());
+        self.finish(&mut inner, committed, next, changed, true)
     }
 
+    /// Records a commit, and puts its snapshot into use. `next` is its place in the table of
+    /// changes.
     fn finish(
         &self,
-        mut draft: Draft<'_>,
-        state_writer: &mut Option<StateWriter>,
-        revision: Revision<'_>,
+        inner: &mut Inner,
+        mut committed: Committed,
+        next: Option<i64>,
         changed: Vec<(Table, i64)>,
-        guard: Guard,
         is_load: bool,
     ) -> DraftOutcome {
-        let summary = draft.summary();
-        let (_, after) = draft.counts();
-        let served = self.current.load_full();
-        let before = served.as_ref().map(|served| served.snapshot.counts());
-        if let Err(shrunk) = guard.check(before.unwrap_or_default(), after) {
-            let writer = draft.give_up();
-            if is_load {
-                writer.abandon_load();
-                state_writer.iter_mut().for_each(StateWriter::abandon_load);
-            } else {
-                state_writer.iter_mut().for_each(StateWriter::forget_changes);
-            }
-            return DraftOutcome::HeldBack(shrunk);
+        let Inner { writer, state_writer, restored, version, cursor, .. } = inner;
+        let withheld = writer.withheld();
+        if let Some(state_writer) = state_writer {
+            let lost = if is_load { writer.lost_contents() } else { HashSet::new() };
+            let times = times(writer, withheld.is_loss());
+            state_writer.commit(Commit { cursor: next, is_load, times, lost });
         }
-        let rows = draft.rows();
-        let (snapshot, problems) = draft.commit();
-        state_writer.iter_mut().for_each(|state_writer| state_writer.commit(revision.next, is_load));
-        if let Some(served) = served.filter(|_| summary.is_empty()) {
+        self.withheld.store(Arc::new(withheld));
+        if let Some(mut restored) = restored.take() {
+            // Its rows are new to those who read the log.
+            restored.problems.forget(&changed);
+            restored.problems.append(committed.problems);
+            (committed.problems, committed.summary) =
+                (restored.problems, restored.summary.and(committed.summary));
+        }
+        let revision = Revision { version, cursor, next };
+        let served = self.current.load_full();
+        if let Some(served) = served.filter(|_| committed.summary.is_empty()) {
             *revision.cursor = revision.next;
             if served.cursor != revision.next {
                 // The snapshot also agrees with the newer position in the changes.
@@ -290,23 +330,20 @@ impl Publisher {
             }
             return DraftOutcome::Unchanged;
         }
-        DraftOutcome::Swapped(Box::new(self.swap(revision, snapshot, rows, summary, problems, changed)))
+        DraftOutcome::Swapped(Box::new(self.swap(revision, committed, writer.left_out(), changed)))
     }
 
-    /// Puts a snapshot of `rows` rows into use.
+    /// Puts a snapshot into use.
     fn swap(
         &self,
         Revision { version, cursor, next }: Revision<'_>,
-        snapshot: Arc<Snapshot>,
-        rows: usize,
-        summary: ChangeSummary,
-        problems: Problems,
+        Committed { snapshot, problems, summary }: Committed,
+        left_out: usize,
         changed: Vec<(Table, i64)>,
     ) -> Swapped {
         *version += 1;
         *cursor = next;
         let counts = snapshot.counts();
-        let left_out = rows - counts.users - counts.rules;
         let old =
             self.current.swap(Some(Arc::new(Served { version: *version, snapshot, left_out, cursor: next })));
         Swapped { version: *version, counts, summary, problems, left_out, changed, old }
@@ -326,6 +363,13 @@ impl Publisher {
     pub fn close(&self) -> Option<StateWriter> {
         self.open().state_writer.take()
     }
+}
+
+/// The times of a commit, for the state file.
+fn times(writer: &Writer, is_withheld: bool) -> Times {
+    let at = state_file::unix_now();
+    let ago = |loss: Instant| at.saturating_sub(loss.elapsed().as_secs() + 1);
+    Times { at, lost_since: writer.oldest_loss().map_or(u64::MAX, ago), is_withheld }
 }
 
 fn note(changed: &mut Vec<(Table, i64)>, table: Table, id: i64) {

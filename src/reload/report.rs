@@ -28,6 +28,8 @@ pub(super) fn swapped(cause: Cause, begun: Instant, cursor: Option<&Cursor>, swa
         added = summary.added,
         changed = summary.changed,
         removed = summary.removed,
+        withheld = summary.withheld,
+        released = summary.released,
         reported = problems.total,
         left_out,
         cursor = cursor.map(Cursor::id),

@@ -14,8 +14,13 @@ pub struct ReloadSettings {
     pub poll_interval: Option<Duration>,
     /// `--max-shrink`, in percent; 100 with `--allow-shrink`.
     pub max_shrink: u8,
+    /// `--settle`: how long a user whose row was lost or changed may be about to come back.
+    pub settle: Duration,
     /// `--state-file`
     pub state_file: Option<PathBuf>,
+    /// What decides whether a right password is accepted, besides the rows: options that say
+    /// how rows and requests are read, for the state file and for people.
+    pub meaning: String,
     /// `--stale-after`: if the source cannot be read for longer than this, a sign-in may
     /// fail only because the snapshot is out of date.
     pub stale_after: Duration,
@@ -34,7 +39,9 @@ impl Default for ReloadSettings {
             reload_interval: Some(Duration::from_secs(300)),
             poll_interval: Some(Duration::from_secs(1)),
             max_shrink: 50,
+            settle: Duration::from_secs(10),
             state_file: None,
+            meaning: String::new(),
             stale_after: Duration::from_secs(60),
             default_domain: None,
             accept_rows: false,

@@ -4,7 +4,9 @@
 //! The file is a log. It begins with all rows of one load, the changes that polls found
 //! during that load, and a mark that the rows are complete. The changes of each later
 //! snapshot follow. The mark and the changes contain the position in the source's table of
-//! changes. A load writes a new log under another name if there is none yet, if the log
+//! changes. Before changes stands the time at which they were read, and the time since
+//! which losses are remembered ([`Times`]): a start applies the changes since then as one,
+//! so that it withholds what was withheld before. A load writes a new log under another name if there is none yet, if the log
 //! has grown to twice its size, or if it lacks something. The complete new log is then
 //! renamed into place.
 //!
@@ -20,16 +22,19 @@ mod disk;
 mod format;
 mod writer;
 
-use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
 
 use crate::core::model::{Change, Row};
 use crate::process::files;
+use crate::snapshot::LOSS_WINDOW;
 use format::{Bad, NextPart, Opener};
 
-pub use writer::StateWriter;
+pub use writer::{Commit, StateWriter};
 
 /// Rows are written in stretches of about this many bytes.
 const STRETCH: usize = 1 << 20;
@@ -40,6 +45,20 @@ const AHEAD: usize = 2;
 const ROWS: u8 = 0;
 const COMPLETE: u8 = 1;
 const CHANGES: u8 = 2;
+const TIMES: u8 = 3;
+const SETTINGS: u8 = 4;
+
+/// The times of the changes that follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Times {
+    /// When they were read, in seconds since 1970.
+    pub at: u64,
+    /// When the oldest loss began that is remembered, in seconds since 1970. `u64::MAX` if
+    /// there is none.
+    pub lost_since: u64,
+    /// Whether a loss is withheld, so that it stays remembered however old it is.
+    pub is_withheld: bool,
+}
 
 /// Why a state file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -84,12 +103,23 @@ pub enum StateFileError {
 }
 
 /// How a state file ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct End {
     /// Whether its end is torn off. Then only the latest changes are missing.
     pub is_torn: bool,
     /// The newest line of the source's table of changes that it contains.
     pub cursor: Option<i64>,
+    /// The settings with which its rows were last served. `None` in files of older programs.
+    pub settings: Option<String>,
+}
+
+/// A change in a state file.
+#[derive(Debug, PartialEq, Eq)]
+pub struct StateChange {
+    /// The change.
+    pub change: Change,
+    /// Whether it is so recent that its losses are still remembered.
+    pub is_recent: bool,
 }
 
 /// Reads the file at `path`, which must belong to the source called `source`. Passes each
@@ -99,7 +129,7 @@ pub struct End {
 ///
 /// # Errors
 /// [`StateFileError`]. Then the changes that were passed to `take` must not be used.
-pub fn read(path: &Path, source: &str, mut take: impl FnMut(Change)) -> Result<End, StateFileError> {
+pub fn read(path: &Path, source: &str, mut take: impl FnMut(StateChange)) -> Result<End, StateFileError> {
     let unreadable = |why| StateFileError::Unreadable { path: path.to_owned(), why };
     let pieces = pieces(path.to_owned(), source.to_owned()).map_err(unreadable)?;
     loop {
@@ -114,7 +144,7 @@ pub fn read(path: &Path, source: &str, mut take: impl FnMut(Change)) -> Result<E
 
 /// A message of the thread that reads.
 enum ReadPiece {
-    Changes(Vec<Change>),
+    Changes(Vec<StateChange>),
     Over(Result<End, StateFileError>),
 }
 
@@ -122,29 +152,30 @@ fn pieces(path: PathBuf, source: String) -> io::Result<Receiver<ReadPiece>> {
     let (sender, pieces) = sync_channel(AHEAD);
     files::thread(move || {
         let take = |changes| drop(sender.send(ReadPiece::Changes(changes)));
-        let opened = files::open(&path).and_then(|file: File| Ok((file.metadata()?.len(), file)));
-        let read = match opened {
-            Ok((len, file)) => parse(BufReader::with_capacity(STRETCH, file), len, &source, take),
-            Err(why) => Err(Bad::Io(why)),
+        let open = || {
+            let file = files::open(&path)?;
+            let len = file.metadata()?.len();
+            Ok((BufReader::with_capacity(STRETCH, file), len))
         };
+        let read = parse_twice(open, &source, take);
         let _ = sender.send(ReadPiece::Over(read.map_err(|bad| bad.of(&path))));
     })?;
     Ok(pieces)
 }
 
-/// Like [`read`], for an open file of `len` bytes. `path` is only for the error.
+/// Like [`read`], on this thread. `open` opens the file, twice, and returns its length in
+/// bytes. `path` is only for the error.
 ///
 /// # Errors
 /// The same as [`read`].
-pub fn read_from(
-    file: impl Read,
-    len: u64,
+pub fn read_from<R: Read>(
+    open: impl Fn() -> io::Result<(R, u64)>,
     path: &Path,
     source: &str,
-    mut take: impl FnMut(Change),
+    mut take: impl FnMut(StateChange),
 ) -> Result<End, StateFileError> {
-    let take = |changes: Vec<Change>| changes.into_iter().for_each(&mut take);
-    parse(file, len, source, take).map_err(|bad| bad.of(path))
+    let take = |changes: Vec<StateChange>| changes.into_iter().for_each(&mut take);
+    parse_twice(open, source, take).map_err(|bad| bad.of(path))
 }
 
 /// Checks that the file at `path` may be overwritten: it does not exist, or it is a state
@@ -177,39 +208,109 @@ impl Bad {
     }
 }
 
-fn parse(file: impl Read, len: u64, source: &str, mut take: impl FnMut(Vec<Change>)) -> Result<End, Bad> {
+/// Reads the times at the end first, because they say which changes are recent.
+fn parse_twice<R: Read>(
+    open: impl Fn() -> io::Result<(R, u64)>,
+    source: &str,
+    mut take: impl FnMut(Vec<StateChange>),
+) -> Result<End, Bad> {
+    let (file, len) = open()?;
+    let mut times = None;
+    parse(file, len, source, |stretch| {
+        if let StateStretch::Times(newest) = stretch {
+            times = Some(newest);
+        }
+        Ok(())
+    })?;
+    let since = times.map_or(u64::MAX, |times| times.recent_since(unix_now()));
+    let (file, len) = open()?;
+    let mut is_recent = false;
+    parse(file, len, source, |stretch| {
+        let changes = match stretch {
+            StateStretch::Times(times) => {
+                is_recent |= times.at >= since;
+                return Ok(());
+            }
+            StateStretch::Rows(rows) => all(rows, |change: Row| Change::Put(change)),
+            StateStretch::Changes(changes) => all(changes, |change: Change| change),
+        };
+        let changes = changes.map_err(|_| Bad::Damaged)?;
+        take(changes.into_iter().map(|change| StateChange { change, is_recent }).collect());
+        Ok(())
+    })
+}
+
+/// Seconds since 1970.
+pub(super) fn unix_now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+impl Times {
+    /// Changes since this time are recent.
+    fn recent_since(self, now: u64) -> u64 {
+        match self.is_withheld {
+            true => self.lost_since,
+            false => self.lost_since.max(now.saturating_sub(LOSS_WINDOW.as_secs())),
+        }
+    }
+}
+
+/// A stretch that has something to take.
+enum StateStretch<'a> {
+    Rows(&'a [u8]),
+    Changes(&'a [u8]),
+    Times(Times),
+}
+
+fn parse(
+    file: impl Read,
+    len: u64,
+    source: &str,
+    mut take: impl FnMut(StateStretch<'_>) -> Result<(), Bad>,
+) -> Result<End, Bad> {
     let mut file = Opener::begin(file, len)?;
     let NextPart::Stretch(name) = file.next()? else { return Err(Bad::Damaged) };
     if name != source.as_bytes() {
         return Err(Bad::Other(String::from_utf8_lossy(&name).into_owned()));
     }
     let mut is_complete = false;
-    let mut cursor = None;
+    let mut end = End::default();
     loop {
         let stretch = match file.next()? {
             NextPart::Stretch(stretch) => stretch,
             // A file without the mark that its rows are complete was never moved into place.
             NextPart::End | NextPart::Torn if !is_complete => return Err(Bad::Damaged),
-            NextPart::End => return Ok(End { is_torn: false, cursor }),
-            NextPart::Torn => return Ok(End { is_torn: true, cursor }),
+            NextPart::End => return Ok(end),
+            NextPart::Torn => return Ok(End { is_torn: true, ..end }),
         };
         match (stretch.split_first(), is_complete) {
-            (Some((&ROWS, rows)), false) => {
-                take(all(rows, |row: Row| Change::Put(row)).map_err(|_| Bad::Damaged)?);
-            }
+            (Some((&ROWS, rows)), false) => take(StateStretch::Rows(rows))?,
             (Some((&COMPLETE, mark)), false) => {
-                cursor = postcard::from_bytes(mark).map_err(|_| Bad::Damaged)?;
+                end.cursor = postcard::from_bytes(mark).map_err(|_| Bad::Damaged)?;
                 is_complete = true;
             }
             (Some((&CHANGES, stretch)), _) => {
                 let (as_of, changes) = postcard::take_from_bytes(stretch).map_err(|_| Bad::Damaged)?;
-                cursor = as_of;
-                take(all(changes, |change: Change| change).map_err(|_| Bad::Damaged)?);
+                end.cursor = as_of;
+                take(StateStretch::Changes(changes))?;
+            }
+            (Some((&TIMES, times)), true) => {
+                take(StateStretch::Times(postcard::from_bytes(times).map_err(|_| Bad::Damaged)?))?;
+            }
+            (Some((&SETTINGS, settings)), _) => {
+                let settings = String::from_utf8(settings.to_vec()).map_err(|_| Bad::Damaged)?;
+                end.settings = Some(settings);
             }
             // The checksum is right but the contents are not, so this program did not write it.
             _ => return Err(Bad::Damaged),
         }
     }
+}
+
+/// Appends a record. This cannot fail: records are plain data, and memory is not limited.
+fn encode<T: serde::Serialize>(record: &T, stretch: &mut Vec<u8>) {
+    let taken = std::mem::take(stretch);
+    *stretch = postcard::to_extend(record, taken).expect("rows are plain data");
 }
 
 /// All changes in a stretch, each encoded as a `T`.

@@ -2,11 +2,12 @@
 //! whether the source can be read.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::snapshot::Served;
+use crate::snapshot::{Served, Withheld};
 
 /// Where the snapshot in use came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,14 +31,23 @@ pub(super) struct Status {
     pub as_of: Instant,
     /// Since when the source cannot be read, and why.
     pub failing: Option<(Instant, String)>,
-    /// Whether a new snapshot is held back because it would lose too many users or rules.
-    pub is_held_back: bool,
+    /// What the source has lost and the snapshot still serves.
+    pub withheld: Arc<Withheld>,
+    /// Why no refusal is certain, in words, until an operator confirms.
+    pub doubt: Option<String>,
 }
 
 impl Status {
     pub fn new() -> Status {
         let as_of = Instant::now();
-        Status { version: 0, origin: SnapshotOrigin::Nowhere, as_of, failing: None, is_held_back: false }
+        Status {
+            version: 0,
+            origin: SnapshotOrigin::Nowhere,
+            as_of,
+            failing: None,
+            withheld: Arc::default(),
+            doubt: None,
+        }
     }
 
     /// Whether requests can be answered: a node with an old snapshot is ready, a node
@@ -48,11 +58,10 @@ impl Status {
 
     /// Whether a refusal by this snapshot is certain. If not, the snapshot may lack a new user
     /// or a changed password. It is certain if the snapshot came from the source and not from
-    /// the state file, if no newer one is held back, and, while the source cannot be read, if
-    /// the snapshot was known to agree with it at most `stale_after` ago.
+    /// the state file and, while the source cannot be read, if the snapshot was known to agree with it at most `stale_after` ago.
     pub fn is_current(&self, stale_after: Duration) -> bool {
         let is_overdue = self.failing.is_some() && self.age() > stale_after;
-        self.origin == SnapshotOrigin::Source && !self.is_held_back && !is_overdue
+        self.origin == SnapshotOrigin::Source && self.doubt.is_none() && !is_overdue
     }
 
     /// For how long the snapshot may have been out of date.
@@ -116,10 +125,31 @@ pub struct NodeStatus {
     pub rules: usize,
     /// Rows of both tables that are not used.
     pub left_out: usize,
-    /// Whether a newer snapshot is held back because it would lose too many users or rules.
+    /// Whether a loss is withheld: too many users or rules are gone from the source, and are
+    /// served until an operator confirms the loss.
     pub is_held_back: bool,
+    /// Why no failed sign-in gets 401 until an operator confirms, in words. `None` if they do.
+    #[serde(default)]
+    pub doubt: Option<String>,
+    /// The users of that loss.
+    pub withheld_users: usize,
+    /// The rules of that loss.
+    pub withheld_rules: usize,
+    /// The tenants of that loss, the largest first, at most [`Withheld::NAMED`].
+    pub withheld_tenants: Vec<TenantLoss>,
     /// Since when and why the source cannot be read. `None` if it can.
     pub failing: Option<SourceFailure>,
+}
+
+/// What is withheld of one tenant.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TenantLoss {
+    /// Its domain, as it is compared. Empty for rules for all tenants.
+    pub domain: String,
+    /// Users who could sign in and no longer can.
+    pub users: usize,
+    /// Rules that are gone.
+    pub rules: usize,
 }
 
 /// A source that cannot be read.
@@ -139,6 +169,11 @@ impl NodeStatus {
             .failing
             .as_ref()
             .map(|(since, why)| SourceFailure { seconds: since.elapsed().as_secs_f64(), why: why.clone() });
+        let tenants = status.withheld.tenants.iter().map(|(domain, users, rules)| TenantLoss {
+            domain: domain.clone(),
+            users: *users,
+            rules: *rules,
+        });
         NodeStatus {
             program: env!("CARGO_PKG_VERSION").into(),
             state: match status.is_ready() {
@@ -155,7 +190,11 @@ impl NodeStatus {
             users: counts.users,
             rules: counts.rules,
             left_out: served.map_or(0, |served| served.left_out),
-            is_held_back: status.is_held_back,
+            is_held_back: status.withheld.is_loss(),
+            doubt: status.doubt.clone(),
+            withheld_users: status.withheld.users,
+            withheld_rules: status.withheld.rules,
+            withheld_tenants: tenants.collect(),
             failing,
         }
     }
@@ -173,7 +212,11 @@ impl fmt::Display for NodeStatus {
             write!(f, " from the state file")?;
         }
         if self.is_held_back {
-            write!(f, ", a newer one is held back because it would drop too much")?;
+            let (users, rules) = (self.withheld_users, self.withheld_rules);
+            write!(f, ", a loss of {users} users and {rules} rules is withheld")?;
+        }
+        if let Some(doubt) = &self.doubt {
+            write!(f, ", {doubt}")?;
         }
         if let Some(SourceFailure { seconds, why }) = &self.failing {
             write!(f, ", the database cannot be read for {} s: {why}", seconds.floor())?;
@@ -201,7 +244,7 @@ mod tests {
             (Status { as_of: ago(61), ..read.clone() }, true),
             (failing(0), true),
             (failing(61), false),
-            (Status { is_held_back: true, ..read.clone() }, false),
+            (Status { doubt: Some("other options".into()), ..read.clone() }, false),
             (Status { origin: SnapshotOrigin::StateFile, ..read.clone() }, false),
             (Status::new(), false),
         ] {

@@ -1,6 +1,7 @@
 //! The task that keeps the snapshot up to date. It decides when the source is read.
 
 mod loaded;
+mod losses;
 mod polled;
 mod start;
 
@@ -14,7 +15,6 @@ use tokio::sync::{mpsc, oneshot, watch as channel};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::cause::Cause;
-use super::guard::Guard;
 use super::handle::{Asker, Handle};
 use super::load::{self, Loading};
 use super::poll::{self, Polling};
@@ -67,10 +67,8 @@ pub struct Reloader {
     /// Rows that a load found changed. The next poll must find them too: if it does not,
     /// triggers are missing.
     unannounced: Vec<(Table, i64)>,
-    /// The cause of the load that must follow the running one. The flag is true if a second
-    /// SIGHUP confirmed that users or rules may disappear: then the guard does not hold back
-    /// what that load has read.
-    again: Option<(Cause, bool)>,
+    /// The cause of the load that must follow the running one.
+    again: Option<Cause>,
     backoff: Backoff,
     next_load: Option<Instant>,
     next_poll: Option<Instant>,
@@ -78,10 +76,12 @@ pub struct Reloader {
     file_settles: Option<Instant>,
     /// When to read the file once more, after [`FILE_LOOK_AGAIN`].
     look_again: Option<Instant>,
+    /// When to load again, because rows are missing and may be about to come back.
+    settled: Option<Instant>,
     next_prune: Instant,
     /// Whether the latest poll and the latest load failed.
     failing: Failures,
-    /// The time of the latest SIGHUP.
+    /// The time of the latest SIGHUP that may be the first of two that confirm a loss.
     hung_up: Option<Instant>,
     /// Snapshots that requests may still use.
     retired: Vec<Arc<Served>>,
@@ -138,7 +138,7 @@ impl Reloader {
                 () = self.reports.due() => self.reports.alive(),
                 _ = hangup.recv() => self.hang_up(),
                 Some(asker) = self.asked.recv() => self.asking.push(asker),
-                () = at(asked), if self.loading.is_none() => drop(self.begin(Cause::Admin, false)),
+                () = at(asked), if self.loading.is_none() => self.begin_for_operators(),
                 loaded = load::finished(&mut self.loading) => self.conclude(loaded),
                 polled = poll::finished(&mut self.polling) => self.polled(polled),
                 () = self.watch.changed() => {
@@ -151,8 +151,9 @@ impl Reloader {
                 }
                 () = at(self.next_poll), if can_poll => self.poll(Cause::Poll),
                 () = at(self.next_load), if self.loading.is_none() => {
-                    self.begin(if self.failing.loads { Cause::Retry } else { Cause::Timer }, false);
+                    self.begin(if self.failing.loads { Cause::Retry } else { Cause::Timer });
                 }
+                () = at(self.settled), if self.loading.is_none() => drop(self.begin(Cause::Settled)),
                 () = sleep_until(self.next_prune), if self.cursor.is_some() => self.prune(),
                 () = sleep(RETIRE), if !self.retired.is_empty() => {}
             }
@@ -161,19 +162,12 @@ impl Reloader {
 
     /// Begins a load. The receiver resolves when the first rows have arrived. It fails if
     /// none will arrive.
-    fn begin(&mut self, cause: Cause, is_confirmed: bool) -> oneshot::Receiver<()> {
-        let guard = Guard { max_shrink: if is_confirmed { 100 } else { self.settings.max_shrink } };
+    fn begin(&mut self, cause: Cause) -> oneshot::Receiver<()> {
         // If polls fail while loads succeed, they need a new position, or must stop.
         let wants_cursor = self.cursor.is_none() || self.failing.polls.is_some();
-        let (loading, has_begun) = Loading::begin(
-            &self.reader,
-            self.source.clone(),
-            self.publisher.clone(),
-            guard,
-            cause,
-            wants_cursor,
-        );
-        self.next_load = None;
+        let (loading, has_begun) =
+            Loading::begin(&self.reader, self.source.clone(), self.publisher.clone(), cause, wants_cursor);
+        (self.next_load, self.settled) = (None, None);
         self.waiting.append(&mut self.asking);
         self.loading = Some(loading);
         has_begun
@@ -187,30 +181,34 @@ impl Reloader {
         let _ = tokio::task::spawn_blocking(closing).await;
     }
 
-    /// Handles SIGHUP with a load. A second SIGHUP within a minute confirms a loss that was
-    /// reported.
+    /// Handles SIGHUP with a load. A second SIGHUP within a minute confirms a loss if that was
+    /// reported before the first one, or because of it.
     fn hang_up(&mut self) {
         self.reports.reloading();
         let before = self.hung_up.replace(Instant::now());
         let is_second = before.is_some_and(|before| before.elapsed() < CONFIRM);
-        if is_second && self.status.borrow().is_held_back {
-            self.demand(Cause::ConfirmedLoss, true);
-        } else {
-            self.demand(Cause::Hangup, false);
+        let status = self.status.borrow();
+        let has_reason = status.withheld.is_loss() || status.doubt.is_some();
+        drop(status);
+        match is_second && has_reason {
+            true => self.request(Cause::ConfirmedLoss),
+            false => self.request(Cause::Hangup),
         }
     }
 
     /// Loads everything now, or after the running load.
     fn request(&mut self, cause: Cause) {
-        self.demand(cause, false);
+        if self.loading.is_none() {
+            self.begin(cause);
+        } else if cause == Cause::ConfirmedLoss || self.again.is_none() {
+            self.again = Some(cause);
+        }
     }
 
-    fn demand(&mut self, cause: Cause, is_confirmed: bool) {
-        if self.loading.is_none() {
-            self.begin(cause, is_confirmed);
-        } else if is_confirmed || self.again.is_none() {
-            self.again = Some((cause, is_confirmed));
-        }
+    /// Begins the load that operators have asked for.
+    fn begin_for_operators(&mut self) {
+        let confirms = self.asking.iter().any(|asker| asker.confirms);
+        self.begin(if confirms { Cause::ConfirmedLoss } else { Cause::Admin });
     }
 
     /// Notes and logs that a new snapshot is in use. Returns some of the changed rows.

@@ -1,17 +1,19 @@
 //! Assembles a configured server: listeners, certificate, source, snapshot,
 //! signals.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::core::conventions::Conventions;
 use crate::core::credential::WrongPasswords;
 use crate::core::request::ParamSettings;
 use crate::metrics::Metrics;
+use crate::process::sockets::PassedSockets;
 use crate::process::{self, service};
 use crate::reload::{ReloadSettings, Reloader};
 use crate::serve::http::client_address::TrustedProxies;
@@ -28,6 +30,8 @@ pub struct Serve {
     pub listen: SocketAddr,
     /// `--admin-ip` and `--admin-port`
     pub admin: Option<SocketAddr>,
+    /// What a service manager has passed; these replace the addresses.
+    pub sockets: PassedSockets,
     /// `--ssl-keyfile` and `--ssl-certfile`
     pub tls: Option<tls::Files>,
     /// `--trusted-proxy`
@@ -68,9 +72,16 @@ impl Prepared {
     /// # Errors
     /// When an address cannot be listened on or the certificate cannot be used;
     /// each error is one line that names the thing and says what to do.
-    pub fn new(config: Serve) -> anyhow::Result<Prepared> {
-        let public = Bound::new(config.listen, Listener::Public)?;
-        let admin = config.admin.map(|address| Bound::new(address, Listener::Admin)).transpose()?;
+    pub fn new(mut config: Serve) -> anyhow::Result<Prepared> {
+        let PassedSockets { public, admin } = std::mem::take(&mut config.sockets);
+        let public = match public {
+            Some(listener) => passed(listener, "--http-ip and --http-port")?,
+            None => Bound::new(config.listen, Listener::Public)?,
+        };
+        let admin = match (admin, config.admin) {
+            (Some(listener), _) => Some(passed(listener, "--admin-ip and --admin-port")?),
+            (None, address) => address.map(|address| Bound::new(address, Listener::Admin)).transpose()?,
+        };
         let certificate = config.tls.clone().map(Certificate::load).transpose()?;
         Ok(Prepared { config, public, admin, certificate })
     }
@@ -142,6 +153,13 @@ impl Prepared {
         tracing::info!("{how}");
         Ok(())
     }
+}
+
+/// A socket that a service manager has passed, in place of the address of these options.
+fn passed(listener: TcpListener, options: &str) -> anyhow::Result<Bound> {
+    let bound = Bound::passed(listener).context("cannot use the socket of the service manager")?;
+    tracing::info!("using the service manager's socket for {}: {options} are ignored", bound.address());
+    Ok(bound)
 }
 
 fn log_addresses(server: &Server, has_tls: bool) {

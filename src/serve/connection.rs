@@ -1,12 +1,16 @@
 //! One connection: its client, TLS, HTTP/1.1 or h2, time limits, and a clean end.
 
-mod deadlines;
+pub(super) mod deadlines;
+mod frames;
+pub(super) mod keep_alive;
 mod phase;
+pub(super) mod roster;
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,16 +20,20 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::proxy_protocol;
 use crate::serve::http::{self, Listener, ServerState};
-use deadlines::serve;
-use phase::{Busy, Phase, PhaseStream};
+use deadlines::{BRIEF, GRACE, Quiet, Signals, serve};
+use frames::{Allowance, FrameStream};
+use keep_alive::{KeepAlive, is_kept};
+use phase::{Busy, Phase, PhaseCell, PhaseStream};
+use roster::Seat;
 
 /// The longest request line and headers in bytes; a longer head is answered with 431.
 const MAX_HEAD: usize = 32 * 1024;
@@ -34,31 +42,41 @@ const MAX_STREAMS: u32 = 32;
 /// How many bytes a client may send before they are read, for one request and for the whole
 /// h2 connection. A body has at most a quarter of the first.
 const WINDOWS: (u32, u32) = (64 * 1024, 256 * 1024);
-/// How long a connection without a request under way stays open when it is to end: a request
-/// may be on its way.
-const GRACE: Duration = Duration::from_secs(1);
 /// How long, and how many bytes, a client may still send after the last answer before its
 /// connection is cut. If it were cut at once, the client might lose the answer.
 const LINGER: (Duration, usize) = (Duration::from_secs(1), 256 * 1024);
+/// How long the client of an h2 connection may take to end after it was told to.
+const FAREWELL: Duration = Duration::from_millis(100);
 
 /// How many connections there may be, and how long they may take.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionLimits {
-    /// `--max-connections` on the public listener; the next ones wait.
+    /// `--max-connections` on the public listener; for further ones, idle ones are closed.
     pub connections: usize,
+    /// `--max-connections-per-address`; if not given, a fifth of all.
+    pub per_address: Option<usize>,
     /// `--header-timeout`, for a proxy's header, a TLS handshake, and a
     /// request's head.
     pub header: Duration,
-    /// `--idle-timeout`, between requests, and for an answer to be read.
+    /// `--idle-timeout`, between requests of a trusted proxy, and for an answer to be read.
     pub idle: Duration,
+    /// `--client-idle-timeout`, between requests of other clients.
+    pub client_idle: Duration,
     /// `--drain-timeout`, for requests under way at the end.
     pub drain: Duration,
 }
 
 impl Default for ConnectionLimits {
     fn default() -> Self {
-        let [header, idle, drain] = [10, 75, 10].map(Duration::from_secs);
-        ConnectionLimits { connections: 50_000, header, idle, drain }
+        let [header, idle, client_idle, drain] = [10, 75, 5, 10].map(Duration::from_secs);
+        ConnectionLimits { connections: 50_000, per_address: None, header, idle, client_idle, drain }
+    }
+}
+
+impl ConnectionLimits {
+    /// How long a client's connection stays open after an answer.
+    pub(super) fn client_kept(&self) -> Duration {
+        self.client_idle.min(self.idle)
     }
 }
 
@@ -68,54 +86,76 @@ pub(super) struct Connection {
     pub limits: ConnectionLimits,
     /// The client's address: that of the other end, or the one that a trusted proxy sends.
     pub peer: IpAddr,
-    pub stopping: watch::Receiver<bool>,
+    /// What answers say about the connection; `None` for trusted proxies and operators, who
+    /// have their own settings.
+    pub keep_alive: Option<KeepAlive>,
+    pub signals: Signals,
+    /// How long after its beginning its first byte is waited for when the server stops.
+    pub first: Duration,
+    /// `None` for operators.
+    pub seat: Option<Seat>,
+}
+
+/// A connection of which the client is known, and that carries requests next.
+struct Carrier {
+    state: Arc<ServerState>,
+    limits: ConnectionLimits,
+    peer: IpAddr,
+    signals: Signals,
+    phase: Rc<PhaseCell>,
+    /// How long it is kept after an answer.
+    kept: Duration,
+    /// What answers say about that, if anything.
+    keep_alive: Option<KeepAlive>,
+    /// How long after its beginning its first request is waited for when the server stops.
+    first: Duration,
 }
 
 impl Connection {
     /// Answers requests until the connection ends.
-    pub async fn run(mut self, mut stream: TcpStream, listener: Listener, tls: Option<Arc<ServerConfig>>) {
+    pub async fn run(self, mut stream: TcpStream, listener: Listener, tls: Option<Arc<ServerConfig>>) {
         // Answers are written whole; waiting to fill packets only delays them.
         let _ = stream.set_nodelay(true);
-        let is_proxy = listener == Listener::Public && self.state.proxies.is_trusted(self.peer);
-        if is_proxy && self.meet(&mut stream, tls.is_some()).await.is_none() {
+        let Connection { state, limits, peer, keep_alive, signals, first, seat } = self;
+        let is_proxy = keep_alive.is_none();
+        let kept = if is_proxy { limits.idle } else { limits.client_kept() };
+        let phase = Rc::new(PhaseCell::new(seat));
+        let mut carrier = Carrier { state, limits, peer, signals, phase, kept, keep_alive, first };
+        let meets = is_proxy && listener == Listener::Public;
+        if meets && carrier.meet(&mut stream, tls.is_some()).await.is_none() {
             return;
         }
         let Some(config) = tls else {
-            return Box::pin(self.http1(stream, listener)).await;
+            return Box::pin(carrier.http1(stream, listener)).await;
         };
-        let deadline = Instant::now() + self.limits.header;
-        // The handshake has the rest of this time.
-        if self.unless_stopped(timeout_at(deadline, stream.peek(&mut [0]))).await.is_none() {
-            return;
-        }
-        let done = timeout_at(deadline, TlsAcceptor::from(config).accept(stream)).await;
-        let metrics = &self.state.metrics;
-        metrics.handshake(matches!(done, Ok(Ok(_))));
-        let stream = match done {
-            Ok(Ok(stream)) => stream,
-            // Scans of the network must not fill the log.
-            Ok(Err(why)) => return tracing::debug!(address = %self.peer, "TLS handshake failed: {why}"),
-            Err(_) => return tracing::debug!(address = %self.peer, "TLS handshake took too long"),
-        };
+        let Some(stream) = carrier.shake_hands(stream, config).await else { return };
         // Boxed, so that a connection takes the memory of its own protocol, not of the
         // largest one.
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-            Box::pin(self.http2(stream)).await;
+            Box::pin(carrier.http2(stream)).await;
         } else {
-            Box::pin(self.http1(stream, listener)).await;
+            Box::pin(carrier.http1(stream, listener)).await;
         }
     }
+}
 
+impl Carrier {
     /// Reads the client's address from a trusted proxy. `None` if there will be no request.
     async fn meet(&mut self, stream: &mut TcpStream, has_tls: bool) -> Option<()> {
         // Proxies may connect before they have a request.
         let first = if has_tls { self.limits.header } else { self.limits.idle };
-        self.unless_stopped(timeout(first, stream.peek(&mut [0]))).await?.ok()?.ok()?;
-        match self.unless_stopped(proxy_protocol::read(stream, self.limits.header)).await? {
+        self.signals.unless_received(self.first, timeout(first, stream.peek(&mut [0]))).await?.ok()?.ok()?;
+        self.phase.set(Phase::Busy);
+        let header = proxy_protocol::read(stream, self.limits.header);
+        match self.signals.unless_received(GRACE, header).await? {
             Ok(None) => {}
             Ok(Some(header)) => {
                 self.state.metrics.proxy_header(true);
+                self.first = GRACE;
                 self.peer = header.source.unwrap_or(self.peer);
+                if !self.state.proxies.is_trusted(self.peer) && !self.phase.claim(self.peer) {
+                    return None;
+                }
             }
             Err(why) => {
                 self.state.metrics.proxy_header(false);
@@ -123,55 +163,81 @@ impl Connection {
                 return None;
             }
         }
+        self.phase.set(Phase::New(Instant::now()));
         Some(())
     }
 
-    /// The result of `waiting`. `None` if the server stops and the result does not come soon
-    /// after. Only for the time before a request, when there is nothing to finish.
-    async fn unless_stopped<T>(&self, waiting: impl Future<Output = T>) -> Option<T> {
-        let mut stopping = self.stopping.clone();
-        let stopped = async {
-            let _ = stopping.wait_for(|stop| *stop).await;
-            sleep(GRACE).await;
-        };
-        tokio::select! {
-            done = waiting => Some(done),
-            () = stopped => None,
+    /// `None` if there will be no request.
+    async fn shake_hands(
+        &mut self,
+        stream: TcpStream,
+        config: Arc<ServerConfig>,
+    ) -> Option<TlsStream<TcpStream>> {
+        let deadline = Instant::now() + self.limits.header;
+        // The handshake has the rest of this time.
+        let mut byte = [0];
+        let first = stream.peek(&mut byte);
+        self.signals.unless_received(self.first, timeout_at(deadline, first)).await?.ok()?.ok()?;
+        self.phase.set(Phase::Busy);
+        let done = timeout_at(deadline, TlsAcceptor::from(config).accept(stream)).await;
+        self.state.metrics.handshake(matches!(done, Ok(Ok(_))));
+        match done {
+            Ok(Ok(stream)) => {
+                self.first = GRACE;
+                self.phase.set(Phase::New(Instant::now()));
+                return Some(stream);
+            }
+            // Scans of the network must not fill the log.
+            Ok(Err(why)) => tracing::debug!(address = %self.peer, "TLS handshake failed: {why}"),
+            Err(_) => tracing::debug!(address = %self.peer, "TLS handshake took too long"),
         }
+        None
     }
 
-    async fn http1<S: AsyncRead + AsyncWrite + Unpin + 'static>(self, stream: S, listener: Listener) {
-        let phase = Rc::new(Cell::new(Phase::New(Instant::now())));
+    async fn http1<S: Stream>(mut self, stream: S, listener: Listener) {
+        let phase = self.phase.clone();
         let stream = Rc::new(RefCell::new(stream));
         let io = TokioIo::new(PhaseStream { stream: stream.clone(), phase: phase.clone() });
+        let (state, peer, keep_alive) = (self.state.clone(), self.peer, self.keep_alive.take());
         let answering = phase.clone();
-        let (state, peer) = (self.state.clone(), self.peer);
         let service = service_fn(move |request| {
             answering.set(Phase::Busy);
-            let (state, phase) = (state.clone(), answering.clone());
+            let (state, phase, keep_alive) = (state.clone(), answering.clone(), keep_alive.clone());
             async move {
-                let response = http::respond(&state, listener, peer, request).await;
+                let keep_alive = keep_alive.filter(|_| is_kept(&request));
+                let mut response = http::respond(&state, listener, peer, request).await;
+                if let Some(keep_alive) = keep_alive {
+                    keep_alive.tell(phase.is_ending(), response.headers_mut());
+                }
                 phase.set(Phase::Sending(Instant::now()));
                 Ok::<_, Infallible>(response)
             }
         });
         let connection = http1::Builder::new().max_buf_size(MAX_HEAD).serve_connection(io, service);
-        serve(connection, &phase, self.limits, self.stopping).await;
+        let quiet = self.quiet(Duration::ZERO, || has_bytes(stream.borrow().socket()));
+        let was_quiet = serve(connection, &phase, &mut self.signals, quiet).await;
         if let Phase::Refused(status) = phase.get() {
             self.state.metrics.refused(http::refused_head(status));
         }
         if let Some(stream) = Rc::into_inner(stream) {
+            let linger = if was_quiet { None } else { Some(LINGER) };
+            let closing = finish(stream.into_inner(), phase.get(), linger);
+            phase.set(Phase::Idle(Instant::now()));
             // This fails only if the client has gone, and then there is nothing to do.
-            let _ = finish(stream.into_inner(), phase.get()).await;
+            let _ = self.signals.unless_received(BRIEF, closing).await;
         }
     }
 
     /// Many requests may be under way at once: the connection is busy while any of them is.
-    async fn http2<S: AsyncRead + AsyncWrite + Unpin + 'static>(self, stream: S) {
-        let phase = Rc::new(Cell::new(Phase::New(Instant::now())));
+    async fn http2<S: Stream>(mut self, stream: S) {
+        let phase = self.phase.clone();
+        let stream = Rc::new(RefCell::new(stream));
+        let allowance = Rc::new(Allowance::new());
+        let io = FrameStream::new(stream.clone(), allowance.clone(), self.state.metrics.clone());
         let (answering, under_way) = (phase.clone(), Rc::new(Cell::new(0_usize)));
         let (state, peer) = (self.state.clone(), self.peer);
         let service = service_fn(move |request| {
+            allowance.request();
             let busy = Busy::begin(answering.clone(), under_way.clone());
             let state = state.clone();
             async move {
@@ -185,9 +251,36 @@ impl Connection {
             .max_header_list_size(MAX_HEAD as u32)
             .initial_stream_window_size(WINDOWS.0)
             .initial_connection_window_size(WINDOWS.1)
-            .serve_connection(TokioIo::new(stream), service);
-        serve(connection, &phase, self.limits, self.stopping).await;
+            .serve_connection(TokioIo::new(io), service);
+        let quiet = self.quiet(FAREWELL, || has_bytes(stream.borrow().socket()));
+        serve(connection, &phase, &mut self.signals, quiet).await;
     }
+
+    fn quiet<F: Fn() -> bool>(&self, farewell: Duration, has_bytes: F) -> Quiet<F> {
+        Quiet { limits: self.limits, kept: self.kept, first: self.first, farewell, has_bytes }
+    }
+}
+
+/// A connection as the HTTP library uses it.
+trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {
+    fn socket(&self) -> &TcpStream;
+}
+
+impl Stream for TcpStream {
+    fn socket(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl Stream for TlsStream<TcpStream> {
+    fn socket(&self) -> &TcpStream {
+        self.get_ref().0
+    }
+}
+
+/// Whether the system has bytes of the client that nobody has read yet.
+fn has_bytes(socket: &TcpStream) -> bool {
+    SockRef::from(socket).peek(&mut [MaybeUninit::uninit()]).is_ok_and(|read| read > 0)
 }
 
 /// Runs tasks of the HTTP library on the connection's own thread.
@@ -203,13 +296,16 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for Local {
 }
 
 /// Answers a refused request with the reason, and closes so that the last answer arrives.
-async fn finish<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, last: Phase) -> io::Result<()> {
-    let (time, mut allowance) = LINGER;
+async fn finish<S: Stream>(mut stream: S, last: Phase, linger: Option<(Duration, usize)>) -> io::Result<()> {
+    let (time, mut allowance) = linger.unwrap_or((LINGER.0, 0));
     let closing = async {
         if let Phase::Refused(status) = last {
             stream.write_all(&http::refuse_head(status)).await?;
         }
         stream.shutdown().await?;
+        if allowance == 0 {
+            return Ok(());
+        }
         let mut dropped = vec![0; 4096];
         while allowance > 0 {
             match stream.read(&mut dropped).await? {

@@ -18,6 +18,8 @@ use tokio::sync::{Semaphore, mpsc, watch};
 pub use super::connection::ConnectionLimits;
 pub use bound::{BindError, Bound};
 
+use crate::serve::connection::keep_alive::KeepAlive;
+use crate::serve::connection::roster::Roster;
 use crate::serve::http::{Listener, ServerState};
 use worker::{WorkerShared, work};
 
@@ -49,15 +51,21 @@ impl Server {
         workers: usize,
         limits: ConnectionLimits,
     ) -> anyhow::Result<Server> {
+        let is_passed = public.is_passed();
         let (public, address) = public.listen(Listener::Public)?;
         let admin = admin.map(|bound| bound.listen(Listener::Admin)).transpose()?;
         let limits = ConnectionLimits { connections: affordable(limits.connections, workers), ..limits };
         state.metrics.connections_limit.set(limits.connections as i64);
+        let per_address = limits.per_address.unwrap_or((limits.connections / 5).max(1));
+        let roster = Arc::new(Roster::new(per_address, state.metrics.clone()));
         let shared = Arc::new(WorkerShared {
             state,
             limits,
             tls,
             permits: Arc::new(Semaphore::new(limits.connections)),
+            roster,
+            is_passed,
+            keep_alive: KeepAlive::of(limits.client_kept()),
             is_failing: AtomicBool::new(false),
             is_full: AtomicBool::new(false),
         });

@@ -1,5 +1,7 @@
 //! Tests from rows to answers.
 
+mod losses;
+
 use proptest::prelude::*;
 
 use super::*;

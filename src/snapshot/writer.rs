@@ -6,14 +6,17 @@
 //! work. All changes go through a [`Draft`], and take effect when it is committed.
 
 mod draft;
+mod losses;
 mod numbers;
 mod problems;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use hashbrown::HashSet;
 
-pub use draft::{ChangeSummary, Draft};
+pub use draft::{ChangeSummary, Committed, Draft};
+pub use losses::{LOSS_WINDOW, LossLimits, Withheld};
 pub use problems::Problems;
 
 use super::decoys::{self, DecoyKey, Decoys};
@@ -23,6 +26,7 @@ use super::{Counts, EVERYWHERE, Snapshot, Tenant, Trie, UserEntry};
 use crate::core::conventions::Conventions;
 use crate::core::model::{Row, Table};
 use crate::core::rules::RuleSet;
+use losses::Losses;
 use numbers::{Domains, Others};
 
 /// Builds snapshots.
@@ -34,6 +38,8 @@ pub struct Writer {
     keys: Keys,
     domains: Domains,
     others: Others,
+    /// What was lost lately.
+    losses: Losses,
     /// The number of the latest load. The rows that it has seen are marked with it.
     load: u8,
     /// Rows that polls put or removed since the running load began. They are newer than the
@@ -55,6 +61,7 @@ impl Writer {
             decoy_key: DecoyKey::new(std::iter::empty()),
             counts: Counts::default(),
             digest: 0,
+            doubts: Trie::default(),
         };
         Writer {
             options,
@@ -63,6 +70,7 @@ impl Writer {
             keys: Keys::default(),
             domains: Domains::new(),
             others: Others::default(),
+            losses: Losses::default(),
             load: 0,
             since: None,
         }
@@ -86,6 +94,27 @@ impl Writer {
     /// How many rows there are, used or not.
     pub fn rows(&self) -> usize {
         self.row_index.len()
+    }
+
+    /// What is withheld.
+    pub fn withheld(&self) -> Withheld {
+        self.losses.withheld(|number| String::from_utf8_lossy(self.domains.name(number)).into_owned())
+    }
+
+    /// When the oldest loss that is remembered began, or earlier. `None` if there is none.
+    pub fn oldest_loss(&self) -> Option<Instant> {
+        self.losses.oldest()
+    }
+
+    /// The [`content`](super::content) of the rows that had what is lost.
+    pub fn lost_contents(&self) -> HashSet<u64> {
+        self.losses.contents()
+    }
+
+    /// How many rows of the source are not used, for any reason.
+    pub fn left_out(&self) -> usize {
+        let Counts { users, rules, rowless, .. } = self.current.counts;
+        self.rows() + rowless + self.losses.kept_by_all().rules - users - rules
     }
 
     /// At most `most` rows of a table with ids above `id`, used or not: their ids and their

@@ -12,6 +12,7 @@ use crate::cli::args;
 use crate::cli::print;
 use crate::core::conventions::Conventions;
 use crate::core::request;
+use crate::process::sockets::PassedSockets;
 use crate::reload;
 use crate::serve::app::{Prepared, Serve};
 use crate::serve::http;
@@ -50,6 +51,7 @@ pub async fn demo(options: args::DemoArgs) -> anyhow::Result<()> {
     let serve = Serve {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, http_port)),
         admin: None,
+        sockets: PassedSockets::default(),
         tls: None,
         proxies: TrustedProxies::default(),
         limits: ConnectionLimits { drain: Duration::from_secs(1), ..ConnectionLimits::default() },

@@ -113,6 +113,8 @@ fn state(node: &NodeStatus) -> &'static str {
     match node.state {
         NodeState::Ready if node.failing.is_some() => "database down",
         NodeState::Ready if node.is_from_state_file => "state file",
+        NodeState::Ready if node.is_held_back => "loss withheld",
+        NodeState::Ready if node.doubt.is_some() => "in doubt",
         state => state.name(),
     }
 }
@@ -126,14 +128,22 @@ fn notes(answer: &NodeAnswer) -> Vec<String> {
     let failing = node.failing.as_ref().map(|failing| {
         format!("{name}: the database has been unreadable for {:.0} s: {}", failing.seconds, failing.why)
     });
-    let held_back = node
-        .is_held_back
-        .then(|| format!("{name}: a newer snapshot is held back because it would drop too much"));
+    let held_back = node.is_held_back.then(|| {
+        let (users, rules) = (node.withheld_users, node.withheld_rules);
+        format!(
+            "{name}: {users} users and {rules} rules are gone from the database and served as before: restore \
+             them, or confirm the loss with `jitsiprovs confirm`"
+        )
+    });
+    let doubt = node
+        .doubt
+        .as_ref()
+        .map(|doubt| format!("{name}: {doubt}: correct them, or confirm them with `jitsiprovs confirm`"));
     let behind = answer.behind.filter(|behind| behind.changes > 0).map(|Behind { changes, seconds }| {
         format!("{name}: behind the database by {changes} changes, for {seconds} s")
     });
     let left_out = (node.left_out > 0).then(|| format!("{name}: {} rows are not in use", node.left_out));
-    [failing, held_back, behind, left_out].into_iter().flatten().collect()
+    [failing, held_back, doubt, behind, left_out].into_iter().flatten().collect()
 }
 
 fn verdict(report: &ClusterReport, max_lag: u64) -> String {

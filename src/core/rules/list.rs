@@ -104,6 +104,13 @@ impl<'a> RuleRef<'a> {
         self.stored().order
     }
 
+    /// A copy of the rule, which can be put into another list.
+    pub fn compiled(self) -> Compiled {
+        let mut value = Template::builder();
+        value.push(self.value());
+        Compiled { order: self.order(), key: self.stored().key.clone(), value: value.finish() }
+    }
+
     /// Whether both are the same rule of the same list.
     #[inline]
     pub fn is(self, other: RuleRef<'_>) -> bool {

@@ -7,7 +7,7 @@ use anyhow::{Context, anyhow, bail};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, HOST};
-use hyper::{Request, StatusCode, Uri};
+use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -46,17 +46,50 @@ fn parse(url: &str) -> anyhow::Result<String> {
 /// # Errors
 /// When the node does not answer within [`PATIENCE`], or answers with another status than 200.
 pub async fn get(authority: &str, path: &str, proof: Option<&str>) -> anyhow::Result<Bytes> {
-    let answer = timeout(PATIENCE, exchange(authority, path, proof)).await;
-    answer.unwrap_or_else(|_| bail!("no answer within {} s", PATIENCE.as_secs()))
+    let (status, body) = ask(authority, Method::GET, path, proof, PATIENCE).await?;
+    if status != StatusCode::OK {
+        bail!("{status} for {path} ({}): is this an admin listener?", first_line(&body));
+    }
+    Ok(body)
 }
 
-async fn exchange(authority: &str, path: &str, proof: Option<&str>) -> anyhow::Result<Bytes> {
+/// Sends a POST without a body for `path` to the node at `authority`. Returns the status and
+/// the first line of the answer.
+///
+/// # Errors
+/// When the node does not answer within `patience`.
+pub async fn post(authority: &str, path: &str, patience: Duration) -> anyhow::Result<(StatusCode, String)> {
+    let (status, body) = ask(authority, Method::POST, path, None, patience).await?;
+    Ok((status, first_line(&body)))
+}
+
+fn first_line(body: &[u8]) -> String {
+    String::from_utf8_lossy(body).lines().next().unwrap_or_default().chars().take(SHOWN).collect()
+}
+
+async fn ask(
+    authority: &str,
+    method: Method,
+    path: &str,
+    proof: Option<&str>,
+    patience: Duration,
+) -> anyhow::Result<(StatusCode, Bytes)> {
+    let answer = timeout(patience, exchange(authority, method, path, proof)).await;
+    answer.unwrap_or_else(|_| bail!("no answer within {} s", patience.as_secs()))
+}
+
+async fn exchange(
+    authority: &str,
+    method: Method,
+    path: &str,
+    proof: Option<&str>,
+) -> anyhow::Result<(StatusCode, Bytes)> {
     let stream = TcpStream::connect(authority).await.context("cannot connect")?;
     // Nodes accept IP addresses as the host, but not always their names.
     let host = stream.peer_addr().context("cannot connect")?.to_string();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let reply = async {
-        let mut request = Request::get(path).header(HOST, host);
+        let mut request = Request::builder().method(method).uri(path).header(HOST, host);
         if let Some(proof) = proof {
             request = request.header(AUTHORIZATION, proof);
         }
@@ -64,12 +97,7 @@ async fn exchange(authority: &str, path: &str, proof: Option<&str>) -> anyhow::R
         let status = reply.status();
         let body = Limited::new(reply.into_body(), LONGEST).collect().await;
         let body = body.map_err(|_| anyhow!("its answer is incomplete or too long"))?.to_bytes();
-        if status != StatusCode::OK {
-            let why = String::from_utf8_lossy(&body);
-            let why: String = why.lines().next().unwrap_or_default().chars().take(SHOWN).collect();
-            bail!("{status} for {path} ({why}): is this an admin listener?");
-        }
-        Ok(body)
+        Ok((status, body))
     };
     let (mut reply, mut connection) = (pin!(reply), pin!(connection));
     tokio::select! {

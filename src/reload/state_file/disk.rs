@@ -1,15 +1,20 @@
 //! The thread that writes the file.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, BufReader};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
 
-use super::STRETCH;
+use hashbrown::HashSet;
+
 use super::format::Sealer;
+use super::{ROWS, STRETCH, StateChange, encode, read_from};
+use crate::core::model::{Change, Row, Table};
+use crate::process::files;
+use crate::snapshot;
 
 /// What the thread reports to those who send it orders.
 #[derive(Debug, Default)]
@@ -28,6 +33,12 @@ pub(super) enum DiskCommand {
     Begin,
     /// Write a stretch to the new log.
     Write(Vec<u8>),
+    /// Write the rows of these contents to the new log, taken from the old one. They get ids
+    /// that no row of the source has.
+    Keep(HashSet<u64>),
+    /// Write to the new log that the rows that were kept are gone: a stretch with the times,
+    /// and the beginning of a stretch of changes.
+    Lose { times: Vec<u8>, lost: Vec<u8> },
     /// Replace the old log by the new one.
     Finish,
     /// Delete the new log.
@@ -49,7 +60,13 @@ pub(super) struct Disk {
 struct LogFile {
     file: File,
     sealer: Sealer,
+    /// The rows that it has from the log before it.
+    kept: Vec<(Table, i64)>,
 }
+
+/// The ids of rows that were kept begin here. So such a row comes before the one that the
+/// source has for the same user.
+const KEPT: i64 = i64::MIN + 1;
 
 /// The log that is in place.
 struct CurrentFile {
@@ -73,7 +90,7 @@ impl LogFile {
         // Only the owner may read it, because it contains the rows of the database.
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         let sealer = Sealer::begin(&mut file)?;
-        Ok(LogFile { file, sealer })
+        Ok(LogFile { file, sealer, kept: Vec::new() })
     }
 
     fn append(&mut self, stretch: &[u8]) -> io::Result<u64> {
@@ -114,6 +131,26 @@ impl Disk {
         }
     }
 
+    /// The rows in the log that is in place that have these contents.
+    fn rows_of(&self, mut contents: HashSet<u64>) -> Vec<Row> {
+        let mut rows = Vec::new();
+        let open = || {
+            let file = files::open(&self.path)?;
+            let len = file.metadata()?.len();
+            Ok((BufReader::with_capacity(STRETCH, file), len))
+        };
+        // Without the old log, a restart does not know what was lost.
+        let _ = read_from(open, &self.path, &self.source, |StateChange { change, .. }| {
+            if let Change::Put(row) = change
+                && contents.remove(&snapshot::content(&row))
+            {
+                let id = KEPT + rows.len() as i64;
+                rows.push(row.with_id(id));
+            }
+        });
+        rows
+    }
+
     fn forget(&mut self) {
         self.begun = None;
         let _ = fs::remove_file(beside(&self.path));
@@ -130,6 +167,25 @@ impl Disk {
             DiskCommand::Write(stretch) => {
                 if let Some(begun) = &mut self.begun {
                     begun.append(&stretch)?;
+                }
+            }
+            DiskCommand::Keep(contents) if contents.is_empty() => {}
+            DiskCommand::Keep(contents) => {
+                let rows = self.rows_of(contents);
+                if let Some(begun) = &mut self.begun {
+                    begun.kept = rows.iter().map(|row| (row.table(), row.id())).collect();
+                    let mut stretch = vec![ROWS];
+                    rows.iter().for_each(|row| encode(row, &mut stretch));
+                    begun.append(&stretch)?;
+                }
+            }
+            DiskCommand::Lose { times, mut lost } => {
+                if let Some(begun) = &mut self.begun {
+                    begun.append(&times)?;
+                    for (table, id) in std::mem::take(&mut begun.kept) {
+                        encode(&Change::Gone(table, id), &mut lost);
+                    }
+                    begun.append(&lost)?;
                 }
             }
             DiskCommand::Forget => self.forget(),

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use hashbrown::HashSet;
 use proptest::prelude::*;
 
 use super::format::Sealer;
@@ -21,6 +22,12 @@ fn the_format_gets_a_new_version_when_a_table_gets_a_column() {
     assert_eq!((format::MAGIC, columns), (&b"jitsiprovs state 2\n"[..], (3, 6)), "raise the version");
 }
 
+/// A commit of long ago, after which no loss is remembered.
+fn commit(cursor: i64, is_load: bool) -> Commit {
+    let times = Times { at: 1, lost_since: u64::MAX, is_withheld: false };
+    Commit { cursor: Some(cursor), is_load, times, lost: HashSet::new() }
+}
+
 /// Writes the rows of a load, and then the changes of two snapshots.
 fn written(path: &Path) {
     let mut state_writer = StateWriter::new(path.to_owned(), SOURCE.into());
@@ -29,18 +36,18 @@ fn written(path: &Path) {
     state_writer.read(&user(2, "two"), true);
     state_writer.read(&user(3, "changed since, as others have said"), false);
     state_writer.put(&user(3, "three"));
-    state_writer.commit(Some(3), false);
-    state_writer.commit(Some(3), true);
+    state_writer.commit(commit(3, false));
+    state_writer.commit(commit(3, true));
     state_writer.gone(Table::UserAuth, 1);
-    state_writer.commit(Some(4), false);
-    state_writer.commit(Some(5), false);
-    state_writer.commit(Some(5), false);
+    state_writer.commit(commit(4, false));
+    state_writer.commit(commit(5, false));
+    state_writer.commit(commit(5, false));
     state_writer.close();
 }
 
 fn all(path: &Path) -> (Vec<Change>, Result<End, StateFileError>) {
     let mut changes = Vec::new();
-    let read = read(path, SOURCE, |change| changes.push(change));
+    let read = read(path, SOURCE, |StateChange { change, .. }| changes.push(change));
     (changes, read)
 }
 
@@ -50,7 +57,8 @@ fn what_was_written_is_read_in_order() {
     let path = folder.path().join("state");
     written(&path);
     let (changes, read) = all(&path);
-    assert_eq!(read.expect("readable"), End { is_torn: false, cursor: Some(5) });
+    let settings = Some(String::new());
+    assert_eq!(read.expect("readable"), End { is_torn: false, cursor: Some(5), settings });
     let expected = [
         Change::Put(user(1, "one")),
         Change::Put(user(2, "two")),
@@ -66,8 +74,8 @@ fn what_was_written_is_read_in_order() {
 /// The changes in a file of these bytes, and the result of reading it.
 fn outcome(bytes: &[u8]) -> (Vec<Change>, Result<End, StateFileError>) {
     let mut changes = Vec::new();
-    let read =
-        read_from(bytes, bytes.len() as u64, Path::new("state"), SOURCE, |change| changes.push(change));
+    let open = || Ok((bytes, bytes.len() as u64));
+    let read = read_from(open, Path::new("state"), SOURCE, |StateChange { change, .. }| changes.push(change));
     (changes, read)
 }
 
@@ -149,7 +157,7 @@ impl Pieces {
 }
 
 /// Whether `changes` are a state of [`Pieces`] that was served: all rows up to the cursor.
-fn is_served(changes: &[Change], end: End) -> bool {
+fn is_served(changes: &[Change], end: &End) -> bool {
     end.cursor.is_some_and(|cursor| cursor >= LOADED.1 && cursor == changes.len() as i64)
         && (1..).zip(changes).all(|(id, change)| *change == Change::Put(row(id)))
 }
@@ -180,8 +188,8 @@ fn a_file_that_is_cut_off_gives_the_last_state_that_is_whole() {
         };
         let end = read.unwrap_or_else(|error| panic!("{len} bytes: {error}"));
         let cursor = Some(LOADED.1 + state as i64);
-        assert_eq!(end, End { is_torn: !ends.contains(&len), cursor }, "{len} bytes");
-        assert!(is_served(&changes, end), "{len} bytes");
+        assert_eq!(end, End { is_torn: !ends.contains(&len), cursor, settings: None }, "{len} bytes");
+        assert!(is_served(&changes, &end), "{len} bytes");
     }
 }
 
@@ -202,7 +210,7 @@ fn a_file_that_ends_in_zeros_is_refused() {
             let (changes, read) = outcome(&[&file[..end], &vec![0; zeros]].concat());
             // Fewer than 20 zeros are shorter than the checksums of a stretch: a cut-off end.
             match read {
-                Ok(end) => assert!(zeros < 20 && end.is_torn && is_served(&changes, end), "{zeros}"),
+                Ok(end) => assert!(zeros < 20 && end.is_torn && is_served(&changes, &end), "{zeros}"),
                 Err(_) => assert!(zeros >= 20, "{zeros}"),
             }
         }
@@ -274,6 +282,42 @@ fn files_of_others_are_told_apart() {
     written(&path);
     let other = read(&path, "another database", |_| panic!("nothing is taken"));
     assert!(matches!(other, Err(StateFileError::OtherSource { .. })));
+}
+
+#[test]
+fn a_new_log_keeps_the_rows_that_were_lost_lately_and_says_that_they_are_gone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("state");
+    written(&path);
+    let lost = user(2, "two");
+    for (at, is_withheld, is_recent) in [(unix_now(), false, true), (1, false, false), (1, true, true)] {
+        let mut state_writer = StateWriter::new(path.clone(), SOURCE.into());
+        state_writer.begin_load();
+        state_writer.read(&user(3, "three"), true);
+        let times = Times { at, lost_since: at, is_withheld };
+        let lost = HashSet::from([crate::snapshot::content(&lost)]);
+        state_writer.commit(Commit { times, lost, ..commit(6, true) });
+        state_writer.close();
+        let (mut kept, mut changes) = (i64::MAX, Vec::new());
+        read(&path, SOURCE, |StateChange { change, is_recent }| {
+            if let Change::Put(row) = &change {
+                kept = kept.min(row.id());
+            }
+            changes.push((change, is_recent));
+        })
+        .expect("readable");
+        assert!(kept < -1_000_000_000, "no row of the source has this id");
+        let expected = [
+            (Change::Put(user(3, "three")), false),
+            (Change::Put(lost_as(kept)), false),
+            (Change::Gone(Table::UserAuth, kept), is_recent),
+        ];
+        assert!(changes == expected, "{changes:?}");
+    }
+}
+
+fn lost_as(id: i64) -> Row {
+    user(2, "two").with_id(id)
 }
 
 #[test]

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 
+use hashbrown::HashSet;
+
 use super::disk::{Disk, DiskCommand, DiskProgress};
-use super::{CHANGES, COMPLETE, ROWS, STRETCH};
+use super::{CHANGES, COMPLETE, ROWS, SETTINGS, STRETCH, TIMES, Times, encode};
 use crate::core::model::{Row, Table};
 use crate::process::files;
 
@@ -14,12 +16,6 @@ use crate::process::files;
 const MOST: usize = 64 << 20;
 /// How many orders may wait for the disk.
 const WAITING: usize = 64;
-
-/// Appends a record. This cannot fail: records are plain data, and memory is not limited.
-fn encode<T: serde::Serialize>(record: &T, stretch: &mut Vec<u8>) {
-    let taken = std::mem::take(stretch);
-    *stretch = postcard::to_extend(record, taken).expect("rows are plain data");
-}
 
 /// A [`Change`] to be written.
 #[derive(serde::Serialize)]
@@ -41,8 +37,26 @@ pub struct StateWriter {
     changes: Vec<u8>,
     /// The newest line of changes that the log contains.
     cursor: Option<i64>,
+    /// The times that the log contains.
+    times: Option<Times>,
+    /// The settings with which the rows are served.
+    settings: String,
     /// The new log that is being written, if there is one.
     anew: Option<Anew>,
+}
+
+/// What a commit says besides the changes.
+#[derive(Debug)]
+pub struct Commit {
+    /// The newest line of changes that the snapshot contains.
+    pub cursor: Option<i64>,
+    /// Whether the running load built the snapshot.
+    pub is_load: bool,
+    /// The times to be noted.
+    pub times: Times,
+    /// The contents of the rows that had what is lost. A new log takes these rows from the
+    /// old one.
+    pub lost: HashSet<u64>,
 }
 
 /// A new log, of the running load.
@@ -71,14 +85,34 @@ impl StateWriter {
             tracing::error!("there will be no state file: {why}");
         }
         let (disk, changes) = (Some(disk), Vec::new());
-        StateWriter { disk, ended, shared, is_behind: true, changes, cursor: None, anew: None }
+        StateWriter {
+            disk,
+            ended,
+            shared,
+            is_behind: true,
+            changes,
+            cursor: None,
+            times: None,
+            settings: String::new(),
+            anew: None,
+        }
+    }
+
+    /// Notes with which settings the rows are served from now on. The next load writes a new
+    /// log.
+    pub fn set_settings(&mut self, settings: &str) {
+        if self.settings != settings {
+            settings.clone_into(&mut self.settings);
+            self.is_behind = true;
+        }
     }
 
     /// Notes that a load begins.
     pub fn begin_load(&mut self) {
         self.is_behind |= self.shared.has_failed.swap(false, Ordering::Relaxed);
         let is_wanted = self.is_behind || self.shared.is_long.load(Ordering::Relaxed);
-        if is_wanted && self.send(DiskCommand::Begin) {
+        let settings = [&[SETTINGS], self.settings.as_bytes()].concat();
+        if is_wanted && self.send(DiskCommand::Begin) && self.send(DiskCommand::Write(settings)) {
             self.anew = Some(Anew { rows: vec![ROWS], since: Vec::new() });
         }
     }
@@ -149,17 +183,23 @@ impl StateWriter {
         self.changes.clear();
     }
 
-    /// Notes that the snapshot that was being built is in use, and contains all changes up
-    /// to `cursor`. `is_load` says whether the running load built it.
-    pub fn commit(&mut self, cursor: Option<i64>, is_load: bool) {
+    /// Notes that the snapshot that was being built is in use.
+    pub fn commit(&mut self, commit: Commit) {
+        let Commit { cursor, is_load, times, lost } = commit;
         let changes = std::mem::take(&mut self.changes);
-        let is_news = std::mem::replace(&mut self.cursor, cursor) != cursor || !changes.is_empty();
+        let is_other = std::mem::replace(&mut self.cursor, cursor) != cursor || !changes.is_empty();
+        let known = self
+            .times
+            .filter(|known| (known.lost_since, known.is_withheld) == (times.lost_since, times.is_withheld));
+        let is_news = is_other || known.is_none();
         let stretch = |kind, changes: &[u8]| {
             let mut stretch = vec![kind];
             encode(&cursor, &mut stretch);
             stretch.extend_from_slice(changes);
             stretch
         };
+        let mut times_stretch = vec![TIMES];
+        encode(&times, &mut times_stretch);
         if let Some(anew) = self.anew.as_mut().filter(|_| !is_load) {
             anew.since.extend_from_slice(&changes);
         }
@@ -167,15 +207,24 @@ impl StateWriter {
             Some(Anew { rows, since }) => {
                 // `since` comes before the mark, because the rows are complete only with it: `read`
                 // skipped every row that a poll changed during the load.
-                let since = (!since.is_empty()).then(|| stretch(CHANGES, &since));
-                let rest = [Some(rows), since, Some(stretch(COMPLETE, &[]))];
-                let mut orders =
-                    rest.into_iter().flatten().map(DiskCommand::Write).chain([DiskCommand::Finish]);
-                self.is_behind = !orders.all(|order| self.send(order));
+                let since = (!since.is_empty()).then(|| DiskCommand::Write(stretch(CHANGES, &since)));
+                let mut orders = vec![DiskCommand::Write(rows)];
+                orders.extend(since);
+                orders.push(DiskCommand::Keep(lost));
+                orders.push(DiskCommand::Write(stretch(COMPLETE, &[])));
+                orders.push(DiskCommand::Lose { times: times_stretch, lost: stretch(CHANGES, &[]) });
+                orders.push(DiskCommand::Finish);
+                self.is_behind = !orders.into_iter().all(|order| self.send(order));
+                self.times = Some(times);
             }
             None if !is_news || self.is_behind => {}
             None => {
-                self.send(DiskCommand::Append(stretch(CHANGES, &changes)));
+                if self.times.replace(times) != Some(times) {
+                    self.send(DiskCommand::Append(times_stretch));
+                }
+                if is_other {
+                    self.send(DiskCommand::Append(stretch(CHANGES, &changes)));
+                }
             }
         }
     }

@@ -7,9 +7,8 @@ use tokio::time::Instant;
 use super::{Failures, REST, Reloader};
 use crate::core::model::Table;
 use crate::reload::cause::Cause;
-use crate::reload::guard::Shrunk;
 use crate::reload::handle::ReloadOutcome;
-use crate::reload::load::{LoadError, Loaded, Loading};
+use crate::reload::load::{LoadDone, LoadError, Loaded, Loading};
 use crate::reload::publisher::DraftOutcome;
 use crate::reload::report::ms;
 use crate::reload::schedule::{self, Backoff};
@@ -33,15 +32,15 @@ impl Reloader {
             }
             for asker in self.waiting.drain(..) {
                 // Sending fails if the asker has stopped waiting.
-                let _ = asker.send(verdict.clone());
+                let _ = asker.result.send(verdict.clone());
             }
             if self.cursor.is_none() && !wants_cursor && !self.failing.loads {
                 // The position in the changes was lost during the load.
-                self.again.get_or_insert((Cause::PlaceLost, false));
+                self.again.get_or_insert(Cause::PlaceLost);
             }
         }
-        if let Some((cause, is_confirmed)) = self.again.take() {
-            self.demand(cause, is_confirmed);
+        if let Some(cause) = self.again.take() {
+            self.request(cause);
         }
         if self.loading.is_none() {
             self.reports.reloaded();
@@ -51,13 +50,18 @@ impl Reloader {
     fn loaded(&mut self, loading: Loading, loaded: Loaded) -> ReloadOutcome {
         let Loading { cause, begun, wants_cursor, announced, .. } = loading;
         let is_first = self.status.borrow().origin != SnapshotOrigin::Source;
-        let (cursor, outcome) = match loaded {
-            Ok(loaded) => loaded,
+        let LoadDone { cursor, outcome, confirmed } = match loaded {
+            Ok(done) => done,
             Err(error) => return self.load_failed(cause, &error),
         };
+        if confirmed.is_some() {
+            self.end_doubt();
+        }
+        if let Some(DraftOutcome::Swapped(swapped)) = confirmed {
+            self.swapped(cause, begun, self.cursor.clone().as_ref(), *swapped, SnapshotOrigin::Source);
+        }
         let (verdict, changed) = match outcome {
             DraftOutcome::Abandoned => return self.load_failed(cause, &LoadError::Build),
-            DraftOutcome::HeldBack(shrunk) => return self.hold_back(cause, shrunk),
             DraftOutcome::Unchanged => {
                 log_unchanged(cause, begun);
                 (ReloadOutcome::Unchanged, Vec::new())
@@ -69,7 +73,7 @@ impl Reloader {
                 (ReloadOutcome::Swapped(version), changed)
             }
         };
-        self.status.send_modify(|status| status.is_held_back = false);
+        self.note_withheld(cause);
         self.backoff = Backoff::new();
         self.next_load = self.settings.reload_interval.map(schedule::after);
         if std::mem::take(&mut self.failing) != Failures::default() {
@@ -85,7 +89,7 @@ impl Reloader {
         if is_first && self.cursor.is_none() && self.source.files().is_empty() {
             self.log_no_changes();
         }
-        verdict
+        self.with_loss(verdict)
     }
 
     /// Polls continue from the position that a load has found.
@@ -146,31 +150,6 @@ impl Reloader {
             false => tracing::error!(cause = cause.name(), "load failed: {message}"),
         }
         verdict
-    }
-
-    /// Holds back a snapshot that would lose too many users or rules. Loads try again.
-    pub(super) fn hold_back(&mut self, cause: Cause, shrunk: Shrunk) -> ReloadOutcome {
-        let Shrunk { what, before, after } = shrunk;
-        self.lose_place();
-        self.next_load = Some(self.backoff.next());
-        let was_held_back = self.status.borrow().is_held_back;
-        // The source could be read, although its rows are not used.
-        self.failing = Failures::default();
-        self.status.send_modify(|status| {
-            (status.is_held_back, status.failing) = (true, None);
-        });
-        if was_held_back && !cause.is_signal() {
-            tracing::debug!(cause = cause.name(), what, before, after, "still held back");
-            return ReloadOutcome::HeldBack;
-        }
-        tracing::error!(
-            cause = cause.name(),
-            before,
-            after,
-            "the new snapshot is held back: of {before} {what} it has {after}; if that is intended, \
-             send SIGHUP twice within 60 s, or start with --allow-shrink; the old snapshot stays in use"
-        );
-        ReloadOutcome::HeldBack
     }
 }
 

@@ -7,7 +7,6 @@ use tokio::time::Instant;
 use super::{FILE_LOOK_AGAIN, Reloader, UNLOADED};
 use crate::core::model::Table;
 use crate::reload::cause::Cause;
-use crate::reload::guard::Guard;
 use crate::reload::handle::ReloadOutcome;
 use crate::reload::load::{LoadError, Loading};
 use crate::reload::poll::{Changed, Polled, Polling};
@@ -19,12 +18,10 @@ use crate::source::{Cursor, SourceError, UnknownChanges};
 impl Reloader {
     /// Begins a poll. No other poll may be running.
     pub(super) fn poll(&mut self, cause: Cause) {
-        let guard = Guard { max_shrink: self.settings.max_shrink };
         let mut polling = Polling::begin(
             &self.reader,
             self.source.clone(),
             self.publisher.clone(),
-            guard,
             cause,
             self.cursor.clone(),
         );
@@ -91,12 +88,9 @@ impl Reloader {
                 self.swapped(cause, begun, cursor.as_ref(), *swapped, SnapshotOrigin::Source);
             }
             DraftOutcome::Unchanged => {}
-            DraftOutcome::HeldBack(shrunk) => {
-                let verdict = self.hold_back(cause, shrunk);
-                return self.metrics.reload(cause.label(), verdict.name(), begun.elapsed());
-            }
             DraftOutcome::Abandoned => return self.poll_broke(cause),
         }
+        self.note_withheld(cause);
         if self.next_load.is_none() && self.loading.is_none() && self.publisher.wants_load() {
             self.next_load = Some(schedule::after(UNLOADED));
         }

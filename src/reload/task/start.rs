@@ -1,5 +1,6 @@
 //! The start: the first load, or the state file instead of it.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use crate::metrics::Metrics;
 use crate::process::files::Aside;
 use crate::process::service::Reports;
 use crate::reload::cause::Cause;
-use crate::reload::fitness::Meaning;
+use crate::reload::fitness::RowCheck;
 use crate::reload::handle::{Handle, ReloadOutcome};
 use crate::reload::load::{self, LoadError};
 use crate::reload::publisher::Publisher;
@@ -24,6 +25,7 @@ use crate::reload::settings::ReloadSettings;
 use crate::reload::state_file::{self, StateFileError, StateWriter};
 use crate::reload::status::{SnapshotOrigin, Status};
 use crate::reload::watch::Watch;
+use crate::snapshot::LossLimits;
 use crate::source::Source;
 
 /// The consequence of a start without the source and without a state file.
@@ -51,19 +53,22 @@ impl Reloader {
         let state_writer = state_file.clone().map(|path| StateWriter::new(path, source.name()));
         let status = channel::Sender::new(Status::new());
         let (askers, asked) = mpsc::channel(16);
-        let meaning = Meaning {
+        let row_check = RowCheck {
             pwd_fmt: options.pwd_fmt,
             realm: options.realm.clone(),
             default_domain: settings.default_domain.clone(),
             accepts_all: settings.accept_rows,
         };
-        let publisher = Arc::new(Publisher::new(options, state_writer));
+        let limits = LossLimits { max_shrink: settings.max_shrink, settle: settings.settle };
+        let publisher = Arc::new(Publisher::new(options, limits, state_writer));
+        publisher.set_settings(&settings.meaning);
         let mut reloader = Reloader {
             handle: Handle {
                 status: status.subscribe(),
                 askers,
                 publisher: publisher.clone(),
                 stale_after: settings.stale_after,
+                settle: settings.settle,
             },
             asked,
             waiting: Vec::new(),
@@ -85,6 +90,7 @@ impl Reloader {
             next_poll: None,
             file_settles: None,
             look_again: None,
+            settled: None,
             next_prune: Instant::now() + PRUNE.mul_f64(fastrand::f64()),
             failing: Failures::default(),
             hung_up: None,
@@ -92,12 +98,16 @@ impl Reloader {
             reports: Reports::new(),
             settings,
         };
-        let has_begun = reloader.begin(Cause::Start, false);
+        let restored = match state_file {
+            Some(path) => reloader.restore(path).await,
+            None => None,
+        };
+        let has_begun = reloader.begin(Cause::Start);
         if !is_patient {
             let loaded = load::finished(&mut reloader.loading).await?;
             reloader.conclude(Ok(loaded));
             if let Some(served) = &*reloader.publisher.current().load() {
-                meaning.check(&served.snapshot)?;
+                row_check.check(&served.snapshot)?;
             }
             return Ok(reloader);
         }
@@ -114,17 +124,18 @@ impl Reloader {
         };
         loaded.into_iter().for_each(|loaded| reloader.conclude(loaded));
         if !reloader.status.borrow().is_ready() {
-            match state_file {
-                Some(path) => reloader.restore(path).await,
+            match restored {
+                Some(restored) => reloader.serve_restored(restored).await,
                 None => tracing::warn!("{UNTIL_READ}"),
             }
         }
         Ok(reloader)
     }
 
-    /// Serves the rows of the state file.
+    /// Reads the rows of the state file. The first load is compared with them, so that what
+    /// the source lost while this server was not running is withheld too.
     #[allow(clippy::disallowed_methods, reason = "read on a thread of its own")]
-    async fn restore(&mut self, path: PathBuf) {
+    async fn restore(&mut self, path: PathBuf) -> Option<Restored> {
         let begun = Instant::now();
         let (publisher, name) = (self.publisher.clone(), self.source.name());
         let at = path.clone();
@@ -133,22 +144,63 @@ impl Reloader {
         let now = std::time::Instant::now();
         let as_of = now.checked_sub(age).unwrap_or(now);
         let restored = tokio::task::spawn_blocking(move || publisher.restore(&path, &name)).await;
-        match restored {
-            Ok(Ok(None)) => {}
-            Ok(Ok(Some((swapped, is_torn)))) => {
-                if is_torn {
-                    tracing::warn!("the end of the state file is torn off: the latest changes are missing");
-                }
-                self.status.send_modify(|status| status.as_of = as_of);
-                self.swapped(Cause::StateFile, begun, None, swapped, SnapshotOrigin::StateFile);
-                tracing::warn!("{}", self.node_status());
+        let state_file::End { is_torn, cursor, settings } = match restored {
+            Ok(Ok(end)) => end,
+            Ok(Err(StateFileError::Unreadable { why, .. })) if why.kind() == io::ErrorKind::NotFound => {
+                tracing::info!("there is no state file yet: it is written after the first load");
+                return None;
             }
             Ok(Err(error)) => {
-                tracing::error!("{error}; {UNTIL_READ}")
+                tracing::error!("{error}");
+                return None;
             }
-            Err(_) => tracing::error!("{}", LoadError::Build),
+            Err(_) => {
+                tracing::error!("{}", LoadError::Build);
+                return None;
+            }
+        };
+        if is_torn {
+            tracing::warn!("the end of the state file is torn off: the latest changes are missing");
         }
+        self.compare_meaning(settings);
+        Some(Restored { begun, as_of, cursor })
     }
+
+    /// Notes if the options that say how rows and requests are read are others than when the
+    /// state file was written. They may be wrong, so no refusal is certain until an operator
+    /// confirms them.
+    fn compare_meaning(&mut self, before: Option<String>) {
+        let now = &self.settings.meaning;
+        let Some(before) = before.filter(|before| !before.is_empty() && before != now) else { return };
+        tracing::error!(
+            "this server was started with other options than before, by which rows and requests mean \
+             something else: `{now}` instead of `{before}`; if that is intended, run `jitsiprovs confirm`, or \
+             send SIGHUP twice within 60 s; until then failed sign-ins get 503"
+        );
+        // The file keeps the settings that were right for sure.
+        self.publisher.set_settings(&before);
+        let doubt = format!("the options were `{before}` and are `{now}`");
+        self.status.send_modify(|status| status.doubt = Some(doubt));
+    }
+
+    /// Serves the rows of the state file.
+    async fn serve_restored(&mut self, Restored { begun, as_of, cursor }: Restored) {
+        let publisher = self.publisher.clone();
+        let served = tokio::task::spawn_blocking(move || publisher.serve_restored(cursor)).await;
+        let Ok(Some(swapped)) = served else { return };
+        self.status.send_modify(|status| status.as_of = as_of);
+        self.swapped(Cause::StateFile, begun, None, swapped, SnapshotOrigin::StateFile);
+        self.note_withheld(Cause::StateFile);
+        tracing::warn!("{}", self.node_status());
+    }
+}
+
+/// Rows of a state file that were read.
+struct Restored {
+    begun: Instant,
+    /// When they were last known to agree with the source.
+    as_of: std::time::Instant,
+    cursor: Option<i64>,
 }
 
 /// The path of the state file, if it may be read and overwritten.

@@ -2,15 +2,18 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use hyper::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::ConnectionLimits;
+use super::roster::Seat;
 
 /// What a connection is doing, and since when.
 #[derive(Debug, Clone, Copy)]
@@ -35,13 +38,63 @@ impl Phase {
         matches!(self, Phase::New(_) | Phase::Idle(_))
     }
 
-    /// When the phase has taken too long; `None` if it has no limit here.
-    pub(super) fn deadline(self, limits: ConnectionLimits) -> Option<Instant> {
+    /// When the phase has taken too long; `None` if it has no limit here. An idle connection
+    /// has `kept`.
+    pub(super) fn deadline(self, limits: ConnectionLimits, kept: Duration) -> Option<Instant> {
         match self {
-            Phase::Idle(since) | Phase::Sending(since) => Some(since + limits.idle),
+            Phase::Idle(since) => Some(since + kept),
+            Phase::Sending(since) => Some(since + limits.idle),
             Phase::New(since) | Phase::Head(since) => Some(since + limits.header),
             Phase::Busy | Phase::Refused(_) => None,
         }
+    }
+}
+
+/// The phase of a connection, of which its seat in the roster learns.
+#[derive(Debug)]
+pub(super) struct PhaseCell {
+    phase: Cell<Phase>,
+    seat: Option<Seat>,
+    /// Whether the connection ends after its next answer.
+    is_ending: Cell<bool>,
+}
+
+impl PhaseCell {
+    /// The phase of a new connection. Operators' connections have no seat.
+    pub(super) fn new(seat: Option<Seat>) -> PhaseCell {
+        let new = Phase::New(Instant::now());
+        let cell = PhaseCell { phase: Cell::new(new), seat, is_ending: Cell::new(false) };
+        cell.set(new);
+        cell
+    }
+
+    pub(super) fn get(&self) -> Phase {
+        self.phase.get()
+    }
+
+    pub(super) fn set(&self, phase: Phase) {
+        self.phase.set(phase);
+        let Some(seat) = &self.seat else { return };
+        match phase {
+            Phase::New(since) => seat.new_since(since.into_std()),
+            Phase::Idle(since) => seat.idle_since(since.into_std()),
+            _ => seat.busy(),
+        }
+    }
+
+    /// Counts the connection for its client's address. Returns whether it may stay.
+    pub(super) fn claim(&self, address: IpAddr) -> bool {
+        self.seat.as_ref().is_none_or(|seat| seat.claim(address))
+    }
+
+    /// Ends the connection after its next answer.
+    pub(super) fn end(&self) {
+        self.is_ending.set(true);
+    }
+
+    /// Whether the connection ends after its next answer.
+    pub(super) fn is_ending(&self) -> bool {
+        self.is_ending.get() || self.seat.as_ref().is_some_and(Seat::is_crowded)
     }
 }
 
@@ -49,7 +102,7 @@ impl Phase {
 /// It is still there when the HTTP library has finished with it.
 pub(super) struct PhaseStream<S> {
     pub(super) stream: Rc<RefCell<S>>,
-    pub(super) phase: Rc<Cell<Phase>>,
+    pub(super) phase: Rc<PhaseCell>,
 }
 
 impl<S> PhaseStream<S> {
@@ -119,12 +172,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for PhaseStream<S> {
 
 /// A request under way on an h2 connection, which may be cancelled at any time.
 pub(super) struct Busy {
-    phase: Rc<Cell<Phase>>,
+    phase: Rc<PhaseCell>,
     under_way: Rc<Cell<usize>>,
 }
 
 impl Busy {
-    pub(super) fn begin(phase: Rc<Cell<Phase>>, under_way: Rc<Cell<usize>>) -> Busy {
+    pub(super) fn begin(phase: Rc<PhaseCell>, under_way: Rc<Cell<usize>>) -> Busy {
         phase.set(Phase::Busy);
         under_way.set(under_way.get() + 1);
         Busy { phase, under_way }

@@ -41,12 +41,16 @@ pub(super) async fn respond(state: &ServerState, request: Request<Incoming>) -> 
             response
         }
         "/rows" if is_read => rows(state, &request).await,
-        "/reload" if request.method() == Method::POST => match state.reload.ask().await {
+        "/reload" if request.method() == Method::POST && is_another_loss(state, &request) => {
+            say(StatusCode::CONFLICT, "not confirmed: the loss is another one by now: see /status")
+        }
+        "/reload" if request.method() == Method::POST => match state.reload.ask(confirms(&request)).await {
             ReloadOutcome::Swapped(version) => say(StatusCode::OK, &format!("reloaded: snapshot {version}")),
             ReloadOutcome::Unchanged => say(StatusCode::OK, "loaded: nothing has changed"),
-            ReloadOutcome::HeldBack => say(
+            ReloadOutcome::LossWithheld => say(
                 StatusCode::CONFLICT,
-                "held back, because too much would be lost: see the log; to confirm, send SIGHUP twice",
+                "loaded, but a loss is withheld: see /status; to confirm it, use `jitsiprovs confirm`, or \
+                 POST /reload?confirm",
             ),
             ReloadOutcome::Failed(why) => say(StatusCode::SERVICE_UNAVAILABLE, &format!("failed: {why}")),
         },
@@ -61,6 +65,20 @@ pub(super) async fn respond(state: &ServerState, request: Request<Incoming>) -> 
             "not found; there are /healthz, /readyz, /metrics, /status, /rows and POST /reload",
         ),
     }
+}
+
+/// Whether a reload confirms the loss that is withheld: `POST /reload?confirm`.
+fn confirms(request: &Request<Incoming>) -> bool {
+    request.uri().query().is_some_and(|query| query == "confirm" || query.starts_with("confirm="))
+}
+
+/// Whether a reload confirms a loss of other numbers of users and rules than is withheld:
+/// `POST /reload?confirm=USERS,RULES`.
+fn is_another_loss(state: &ServerState, request: &Request<Incoming>) -> bool {
+    let status = node::status(state, None);
+    let now = format!("{},{}", status.withheld_users, status.withheld_rules);
+    let seen = request.uri().query().and_then(|query| query.strip_prefix("confirm="));
+    seen.is_some_and(|seen| seen != now)
 }
 
 /// Answers `/rows`, which `jitsiprovs diff` reads.
@@ -87,7 +105,8 @@ fn scrape(state: &ServerState) -> Scrape {
     Scrape {
         is_ready: status.state == NodeState::Ready,
         is_source_up: status.failing.is_none(),
-        is_held_back: status.is_held_back,
+        withheld_users: status.withheld_users,
+        withheld_rules: status.withheld_rules,
         version: status.version,
         age: status.age,
         tenants: status.tenants,

@@ -51,7 +51,7 @@ impl Attempt {
             return;
         }
         state.turns.fail(*address);
-        if state.reload.is_current() {
+        if state.reload.is_certain(tenant, account) {
             state.metrics.auth_failures.inc();
             let domain = shown(params.known(Known::Domain).unwrap_or_default());
             tracing::warn!(%address, domain, username = shown(username), "authentication failed");

@@ -68,7 +68,9 @@ pub(super) async fn provision(
     };
     match session {
         Some(session) => Ok(answer(state, served, session, &params)),
-        None if has_credentials(&params) && !is_current(state, served) => Err(Refusal::Stale),
+        None if has_credentials(&params) && !is_certain(state, address, served, &params) => {
+            Err(Refusal::Stale)
+        }
         None => Err(Refusal::Credentials { challenge: origin == UsernameOrigin::Header }),
     }
 }
@@ -81,10 +83,11 @@ fn has_credentials(params: &Params) -> bool {
 }
 
 /// Whether a refusal by `served` is certain. A refusal makes the client forget its password,
-/// so it must not come from data that may be old.
-fn is_current(state: &ServerState, served: &Served) -> bool {
+/// so it must not come from data that may be old, or that may be wrong about this account.
+fn is_certain(state: &ServerState, address: IpAddr, served: &Served, params: &Params) -> bool {
     let newest = state.snapshot.load().as_ref().map(|newest| newest.version);
-    state.reload.is_current() && newest == Some(served.version)
+    let Attempt { domain, username, .. } = Attempt::new(address, served, params);
+    newest == Some(served.version) && state.reload.is_certain(&domain, &username)
 }
 
 fn answer(

@@ -1,7 +1,7 @@
 //! Sockets that are bound before the server is ready to answer.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Socket, Type};
 
@@ -11,9 +11,13 @@ use crate::serve::http::Listener;
 const BACKLOG: i32 = 4096;
 
 /// A bound socket that does not listen yet. So a port in use is found before the rows are
-/// loaded, and no client connects before there is an answer.
+/// loaded, and no client connects before there is an answer. Or a socket that a service manager
+/// has passed: it listens all the time, and clients wait until there is an answer.
 #[derive(Debug)]
-pub struct Bound(Socket);
+pub struct Bound {
+    socket: Socket,
+    is_passed: bool,
+}
 
 /// Why there is no listener, in one line with the address and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -55,16 +59,34 @@ impl Bound {
             socket.set_reuse_address(true)?;
             socket.set_nonblocking(true)?;
             socket.bind(&address.into())?;
-            Ok(Bound(socket))
+            Ok(Bound { socket, is_passed: false })
         };
         bind().map_err(|why| BindError { address, options: listener, why })
     }
 
-    pub(super) fn listen(self, options: Listener) -> Result<(std::net::TcpListener, SocketAddr), BindError> {
-        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
-        let address = self.0.local_addr().ok().and_then(|address| address.as_socket());
-        let address = address.unwrap_or(unknown);
-        self.0.listen(BACKLOG).map_err(|why| BindError { address, options, why })?;
-        Ok((self.0.into(), address))
+    /// A socket that a service manager has passed.
+    ///
+    /// # Errors
+    /// When the system does not allow to use it.
+    pub fn passed(listener: TcpListener) -> io::Result<Bound> {
+        listener.set_nonblocking(true)?;
+        Ok(Bound { socket: listener.into(), is_passed: true })
+    }
+
+    /// Whether a service manager keeps the socket open when the server ends.
+    pub(super) fn is_passed(&self) -> bool {
+        self.is_passed
+    }
+
+    /// The address of the socket.
+    pub fn address(&self) -> SocketAddr {
+        let address = self.socket.local_addr().ok().and_then(|address| address.as_socket());
+        address.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)))
+    }
+
+    pub(super) fn listen(self, options: Listener) -> Result<(TcpListener, SocketAddr), BindError> {
+        let address = self.address();
+        self.socket.listen(BACKLOG).map_err(|why| BindError { address, options, why })?;
+        Ok((self.socket.into(), address))
     }
 }

@@ -4,12 +4,14 @@ mod defaults;
 mod namesakes;
 mod reports;
 mod totals;
+mod withhold;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::{Problems, Writer};
+use super::{LossLimits, Problems, Writer};
 use crate::core::model::{Change, Row, RuleRow, Table, UserRow};
 use crate::core::problem::Code;
 use crate::core::rules::Compiled;
@@ -18,7 +20,7 @@ use crate::snapshot::kind::SubjectKind;
 use crate::snapshot::names::{self, IndexKey, StoredName};
 use crate::snapshot::row_index::{self, RowIndex, RowRecord, UNUSED};
 use crate::snapshot::rows::{self, UnusableRow};
-use crate::snapshot::{Counts, DEFAULT, SharedEntry, Snapshot, UserEntry};
+use crate::snapshot::{DEFAULT, SharedEntry, Snapshot, UserEntry, WITHHELD};
 
 /// How many lists of rules are staged at most. This limits the memory of a first load.
 const STAGED: usize = 1 << 13;
@@ -32,9 +34,34 @@ pub struct ChangeSummary {
     pub changed: usize,
     /// Rows that are no longer there.
     pub removed: usize,
+    /// Users and rules that are served from now on although the source has lost them.
+    pub withheld: usize,
+    /// Users and rules of which that is over.
+    pub released: usize,
+}
+
+/// A draft that was applied.
+pub struct Committed {
+    /// The new snapshot.
+    pub snapshot: Arc<Snapshot>,
+    /// The problems of the rows that changed.
+    pub problems: Problems,
+    /// What changed.
+    pub summary: ChangeSummary,
 }
 
 impl ChangeSummary {
+    /// The numbers of both.
+    pub fn and(self, other: ChangeSummary) -> ChangeSummary {
+        ChangeSummary {
+            added: self.added + other.added,
+            changed: self.changed + other.changed,
+            removed: self.removed + other.removed,
+            withheld: self.withheld + other.withheld,
+            released: self.released + other.released,
+        }
+    }
+
     /// Whether no row changes.
     pub fn is_empty(&self) -> bool {
         *self == ChangeSummary::default()
@@ -66,6 +93,14 @@ pub struct Draft<'w> {
     /// Words that are new subjects of rules for all tenants. The commit finds out whether
     /// they are users' names.
     new_names: Vec<StoredName>,
+    /// Accounts that somebody could sign in with before an edit.
+    accounts: HashSet<IndexKey>,
+    /// Rules that were taken from their subjects.
+    dropped: HashMap<(IndexKey, i64), Compiled>,
+    /// Rules that were put where others were lost.
+    found: Vec<(IndexKey, i64)>,
+    /// Users whose plain passwords look like digests.
+    hashed: HashSet<IndexKey>,
     problems: Problems,
     summary: ChangeSummary,
 }
@@ -91,6 +126,10 @@ impl<'w> Draft<'w> {
             new_defaults: HashSet::new(),
             suspects: Vec::new(),
             new_names: Vec::new(),
+            accounts: HashSet::new(),
+            dropped: HashMap::new(),
+            found: Vec::new(),
+            hashed: HashSet::new(),
             problems: Problems::default(),
             summary: ChangeSummary::default(),
             writer,
@@ -208,13 +247,27 @@ impl<'w> Draft<'w> {
         self.summary
     }
 
-    /// The size of the snapshot before the draft, and with it.
-    pub fn counts(&mut self) -> (Counts, Counts) {
+    /// Applies the draft, except for losses beyond `limits`.
+    pub fn commit_within(mut self, limits: &LossLimits, now: Instant) -> Committed {
         self.unstage();
-        (self.writer.current.counts, self.next.counts)
+        self.withhold(limits, now);
+        self.committed()
     }
 
-    /// Applies the draft. Returns the new snapshot and the problems of rows.
+    /// Ends a draft without changes of rows: all that was lost before it is served no longer.
+    pub fn commit_losses(mut self) -> Committed {
+        self.accept_losses();
+        self.committed()
+    }
+
+    fn committed(self) -> Committed {
+        let summary = self.summary;
+        let (snapshot, problems) = self.commit();
+        Committed { snapshot, problems, summary }
+    }
+
+    /// Applies the draft, however much is lost. Returns the new snapshot and the problems
+    /// of rows.
     pub fn commit(mut self) -> (Arc<Snapshot>, Problems) {
         self.unstage();
         self.find_namesakes();
@@ -245,8 +298,11 @@ impl<'w> Draft<'w> {
 
     fn put_user(&mut self, row: &UserRow) -> Result<u32, UnusableRow> {
         let mut problem = |code, what: String| self.problems.add(code, Table::UserAuth, row.id, what);
-        let rows::ParsedUser { domain, username, mut credential } =
+        let rows::ParsedUser { domain, username, mut credential, looks_hashed } =
             rows::user(row, &self.writer.options, &mut problem)?;
+        if row.id == WITHHELD {
+            return Err(UnusableRow("the id is the lowest of all numbers, which no row may have".into()));
+        }
         let tenant = self.writer.domains.number(&domain);
         // If the hash has not changed, a password that was found to be right stays known.
         let previous = self
@@ -254,15 +310,18 @@ impl<'w> Draft<'w> {
             .current
             .entry(tenant, SubjectKind::WORD, &username)
             .and_then(|entry| entry.users.first());
+        let place = IndexKey::new(tenant, SubjectKind::WORD, &username);
         if let Some(previous) = previous {
             credential.inherit(&previous.credential);
+            if looks_hashed {
+                self.hashed.insert(place.clone());
+            }
         }
         let user = UserEntry { id: row.id, credential };
-        let place = IndexKey::new(tenant, SubjectKind::WORD, &username);
         let is_collision = self.edit(&place, |entry| {
             let at = entry.users.partition_point(|known| known.id < user.id);
             entry.users.insert(at, user);
-            entry.users.len() > 1
+            entry.users.iter().filter(|user| !user.is_withheld()).count() > 1
         });
         if is_collision {
             self.collisions.push((tenant, place.name.clone()));
@@ -330,7 +389,8 @@ impl<'w> Draft<'w> {
             if place.kind == SubjectKind::EVERYONE {
                 self.new_defaults.insert(place.tenant);
             }
-            let gone: HashSet<i64> = gone.into_iter().collect();
+            let mut gone: HashSet<i64> = gone.into_iter().collect();
+            self.note_dropped(&place, &put, &mut gone);
             self.edit(&place, |entry| entry.rules = entry.rules.with(|id| gone.contains(&id), put));
         }
     }

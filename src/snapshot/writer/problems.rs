@@ -17,6 +17,20 @@ impl Problems {
     /// How many problems are kept at most. The log shows fewer.
     const KEPT: usize = 1000;
 
+    /// Adds the problems of later rows.
+    pub fn append(&mut self, later: Problems) {
+        let room = Self::KEPT.saturating_sub(self.first.len());
+        self.total += later.total;
+        self.first.extend(later.first.into_iter().take(room));
+    }
+
+    /// Removes the problems of rows that are other rows now.
+    pub fn forget(&mut self, changed: &[(Table, i64)]) {
+        let known = self.first.len();
+        self.first.retain(|problem| !changed.contains(&(problem.table, problem.id)));
+        self.total -= known - self.first.len();
+    }
+
     pub(super) fn add(&mut self, code: Code, table: Table, id: i64, what: impl Into<String>) {
         self.total += 1;
         if self.first.len() < Self::KEPT || self.keeps_all {

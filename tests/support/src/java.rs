@@ -1,6 +1,7 @@
 //! A Java virtual machine that reads answers as the client does.
 
-use std::io::{BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use tempfile::TempDir;
@@ -70,12 +71,65 @@ pub fn stored_properties(count: usize) -> Vec<u8> {
     output.stdout
 }
 
+/// Clients that post with Apache's HttpClient, which is the client's library, and that stay
+/// connected.
+pub struct Apache {
+    _folder: TempDir,
+    child: Child,
+    output: BufReader<ChildStdout>,
+    answers: usize,
+}
+
+impl Apache {
+    /// Starts `clients` for each of `pauses`, in milliseconds, and returns once all have posted. Each
+    /// pauses, and posts again.
+    pub fn post(address: SocketAddr, clients: usize, pauses: &[u64]) -> (Apache, Vec<String>) {
+        let folder = compiled("PostAgain");
+        let path = format!("{}:{APACHE}", folder.path().display());
+        let mut command = Command::new("java");
+        command.args(["-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", &path, "PostAgain"]);
+        command.arg(format!("http://{address}/jitsiprovs/")).arg("username=alice@a.org&password=pw");
+        command.arg(clients.to_string()).args(pauses.iter().map(u64::to_string));
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("java starts");
+        let output = BufReader::new(child.stdout.take().expect("a pipe"));
+        let answers = clients * pauses.len();
+        let mut apache = Apache { _folder: folder, child, output, answers };
+        let first = apache.lines();
+        let mut line = String::new();
+        apache.output.read_line(&mut line).expect("a line");
+        assert_eq!(line, "posted\n");
+        (apache, first)
+    }
+
+    /// The results of the second requests.
+    pub fn again(mut self) -> Vec<String> {
+        self.lines()
+    }
+
+    fn lines(&mut self) -> Vec<String> {
+        let lines = self.output.by_ref().lines().take(self.answers);
+        lines.map(|line| line.expect("a line")).collect()
+    }
+}
+
+impl Drop for Apache {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Debian's package libhttpclient-java.
+const APACHE: &str = "/usr/share/java/httpclient.jar:/usr/share/java/httpcore.jar:\
+                      /usr/share/java/commons-logging.jar:/usr/share/java/commons-codec.jar";
+
 /// Compiles the program with this name in the folder of `support`.
 fn compiled(name: &str) -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let source = format!("{}/{name}.java", env!("CARGO_MANIFEST_DIR"));
-    let compiled =
-        Command::new("javac").args(["-encoding", "UTF-8", "-d"]).arg(folder.path()).arg(source).output();
+    let mut javac = Command::new("javac");
+    javac.args(["-encoding", "UTF-8", "-cp", APACHE, "-d"]).arg(folder.path()).arg(source);
+    let compiled = javac.output();
     let compiled = compiled.unwrap_or_else(|error| panic!("javac: {error}; see tests/run"));
     assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
     folder

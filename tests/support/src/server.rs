@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -15,6 +16,21 @@ pub fn jitsiprovs(args: &[&str]) -> Command {
     let program = std::env::var_os("CARGO_BIN_EXE_jitsiprovs").expect("run by cargo");
     let mut command = Command::new(program);
     command.args(args).env_clear().stdin(Stdio::null());
+    command
+}
+
+/// A command for the binary with `args`, to which these sockets are passed as a service manager
+/// passes them. `names` are separated by colons.
+pub fn with_sockets<S: AsFd>(sockets: [&S; 2], names: &str, args: &[&str]) -> Command {
+    let own = jitsiprovs(args);
+    let mut command = Command::new("/bin/sh");
+    // The process id stays the same when the shell becomes the server.
+    let script = "exec 3<&0 4<&1 </dev/null >/dev/null; export LISTEN_PID=$$; exec \"$0\" \"$@\"";
+    command.args(["-c", script]).arg(own.get_program()).args(own.get_args()).env_clear();
+    let count = names.split(':').count().to_string();
+    command.envs([("LISTEN_FDS", &count[..]), ("LISTEN_FDNAMES", names)]);
+    let [stdin, stdout] = sockets.map(|socket| socket.as_fd().try_clone_to_owned().expect("a socket"));
+    command.stdin(stdin).stdout(stdout);
     command
 }
 

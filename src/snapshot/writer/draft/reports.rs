@@ -13,9 +13,11 @@ impl Draft<'_> {
         self.collisions.sort_unstable();
         self.collisions.dedup();
         for (tenant, name) in std::mem::take(&mut self.collisions) {
-            let users = self.next.entry(tenant, SubjectKind::WORD, &name).map(|entry| &*entry.users);
-            let Some([kept, dropped @ ..]) = users else { continue };
-            for user in dropped {
+            let entry = self.next.entry(tenant, SubjectKind::WORD, &name);
+            let mut users =
+                entry.into_iter().flat_map(|entry| &entry.users).filter(|user| !user.is_withheld());
+            let Some(kept) = users.next() else { continue };
+            for user in users {
                 let what = format!(
                     "the same user as id {} by the way names are compared; only the lowest id counts: remove the others, or rename them",
                     kept.id

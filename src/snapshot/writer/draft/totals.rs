@@ -16,6 +16,8 @@ struct Tally {
     users: usize,
     rules: usize,
     open: usize,
+    able: usize,
+    rowless: usize,
     bytes: usize,
 }
 
@@ -28,6 +30,8 @@ impl Tally {
         Tally {
             users: usize::from(!entry.users.is_empty()),
             rules: entry.rules.len(),
+            able: usize::from(entry.able().is_some()),
+            rowless: usize::from(!entry.users.is_empty() && entry.in_source().is_none()),
             open: if !entry.rules.is_empty() && is_open() { entry.rules.len() } else { 0 },
             // Includes the counter of its Arc (8 bytes) and its slot in a leaf of the trie (16).
             bytes: size_of::<Entry>() + 8 + 16 + spilled + users + entry.rules.heap_bytes(),
@@ -58,10 +62,15 @@ impl Draft<'_> {
         let (was_user, had_rules) = (entry.is_user(), entry.rules.len());
         let credential = |entry: &Entry| entry.users.first().map(|user| user.credential.clone());
         let old_credential = credential(entry);
+        let was_able = entry.able().cloned();
 
         let done = change(entry);
 
         let mut after = Tally::of(entry);
+        let is_remembered = was_able.is_some() || self.writer.losses.knows(tenant);
+        if is_remembered && was_able.as_ref() != entry.able() {
+            self.accounts.insert(place.clone());
+        }
         let new_credential = credential(entry);
         let is_other = (was_user, had_rules) != (entry.is_user(), entry.rules.len());
         if kind == SubjectKind::WORD && is_other && !entry.rules.is_empty() {
@@ -99,13 +108,21 @@ impl Draft<'_> {
         change(&mut counts.users, before.users, after.users);
         change(&mut counts.rules, before.rules, after.rules);
         change(&mut counts.bytes, before.bytes, after.bytes);
-        if (before.users, before.rules, before.open) == (after.users, after.rules, after.open) {
+        change(&mut counts.able, before.able, after.able);
+        change(&mut counts.rowless, before.rowless, after.rowless);
+        if *kind == SubjectKind::EVERYONE {
+            change(&mut counts.defaults, before.rules, after.rules);
+        }
+        let totals = |tally: Tally| (tally.users, tally.rules, tally.open, tally.able);
+        if totals(before) == totals(after) {
             return;
         }
+        self.writer.losses.touch(*tenant);
         let is_typed = kind.param().is_some() && before.rules != after.rules;
         let (had_users, has_users) = self.edit_tenant(*tenant, |tenant, _| {
             let had_users = tenant.users > 0;
             change(&mut tenant.users, before.users, after.users);
+            change(&mut tenant.able, before.able, after.able);
             let subjects = &mut tenant.subjects;
             change(&mut subjects.all, before.rules, after.rules);
             change(&mut subjects.open, before.open, after.open);

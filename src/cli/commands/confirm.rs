@@ -1,0 +1,78 @@
+//! `jitsiprovs confirm`: shows the losses that nodes withhold, and confirms them.
+
+use std::io::{self, BufRead, IsTerminal};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use hyper::StatusCode;
+
+use crate::cli::args;
+use crate::cli::print::{self, Text, number, text};
+use crate::ops::nodes;
+use crate::reload::NodeStatus;
+
+/// How long a node may take to load all rows.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Shows what would be lost, by node and tenant, asks whether that is intended, and tells
+/// the nodes. The exit code is 1 if the answer is no.
+///
+/// # Errors
+/// When a node does not answer, when its loss has changed meanwhile, or when there is nobody
+/// to ask.
+pub async fn confirm(options: args::ConfirmArgs) -> anyhow::Result<ExitCode> {
+    let args::ConfirmArgs { urls, yes } = options;
+    let mut losses = Vec::new();
+    for url in &urls {
+        let authority = nodes::authority(url)?;
+        let node = nodes::fetch(&authority).await.with_context(|| url.clone())?;
+        if node.is_held_back || node.doubt.is_some() {
+            losses.push((url, authority, node));
+        }
+    }
+    if losses.is_empty() {
+        print::write(Text::lines(["nothing to confirm: no loss is withheld"]))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let columns = [text("NODE"), text("TENANT"), number("USERS"), number("RULES")];
+    let rows: Vec<_> = losses.iter().flat_map(|(url, _, node)| rows(url, node)).collect();
+    print::write(Text::table(&columns, rows))?;
+    let doubts = losses.iter().filter_map(|(url, _, node)| Some(format!("{url}: {}", node.doubt.as_ref()?)));
+    print::write(Text::lines(doubts))?;
+    if !yes && !is_intended()? {
+        print::write(Text::lines(["nothing is confirmed"]))?;
+        return Ok(ExitCode::FAILURE);
+    }
+    for (url, authority, node) in losses {
+        // The node refuses if its loss is another one by now.
+        let path = format!("/reload?confirm={},{}", node.withheld_users, node.withheld_rules);
+        let (status, answer) = nodes::post(&authority, &path, PATIENCE).await.with_context(|| url.clone())?;
+        if status != StatusCode::OK {
+            bail!("{url}: {answer}");
+        }
+        print::write(Text::lines([format!("{url}: {answer}")]))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn rows(url: &str, node: &NodeStatus) -> Vec<Vec<String>> {
+    let row = |tenant: &str, users: usize, rules: usize| {
+        vec![url.to_owned(), tenant.to_owned(), users.to_string(), rules.to_string()]
+    };
+    let tenants = node.withheld_tenants.iter().map(|loss| {
+        let tenant = if loss.domain.is_empty() { "all" } else { &*loss.domain };
+        row(tenant, loss.users, loss.rules)
+    });
+    tenants.chain([row("total", node.withheld_users, node.withheld_rules)]).collect()
+}
+
+fn is_intended() -> anyhow::Result<bool> {
+    if !io::stdin().is_terminal() {
+        bail!("standard input is no terminal, so nobody can be asked: give --yes to confirm this loss");
+    }
+    print::write(Text::lines(["These users can no longer sign in once you confirm. Type yes to confirm:"]))?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(answer.trim() == "yes")
+}

@@ -1,0 +1,569 @@
+//! What was served and is gone from the source: users who could sign in, and rules.
+//!
+//! A mistake in the database must not make clients forget their passwords. So everything
+//! that was lost lately is remembered, and each commit looks at the sum of it. A loss that
+//! is too large is withheld: what was lost is served as it was, until it comes back or an
+//! operator confirms the loss. See [`LossLimits`] for what is too large.
+
+use std::hash::BuildHasher;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use hashbrown::{HashMap, HashSet};
+
+use crate::core::credential::Credential;
+use crate::core::rules::Compiled;
+use crate::snapshot::EVERYWHERE;
+use crate::snapshot::kind::SubjectKind;
+use crate::snapshot::names::{IndexKey, StoredName};
+
+/// Losing fewer users or rules than this is no large loss, unless it is all of them.
+const FEW: usize = 3;
+/// How long a loss is remembered. The limits apply to all that was lost within this time.
+pub const LOSS_WINDOW: Duration = Duration::from_secs(3600);
+/// How long a table may be in motion before its losses count all the same.
+const LONGEST_MOTION: Duration = Duration::from_secs(600);
+/// How often losses are looked at that no commit touches, to forget the old ones.
+const REVIEW: Duration = Duration::from_secs(60);
+
+/// How much may be lost within [`LOSS_WINDOW`] without being withheld.
+///
+/// A loss is too large if it is more than `max_shrink` percent, and at least three, of the
+/// users or rules of one tenant or of all; every user of a tenant; or every rule for
+/// everyone. Users are lost if they could sign in and no longer can: their rows are gone or
+/// have another name or domain, or their passwords cannot be used. If the passwords of that
+/// many users of a tenant change to one and the same value, that is too large a loss too.
+#[derive(Debug, Clone, Copy)]
+pub struct LossLimits {
+    /// In percent. With 100, nothing is withheld.
+    pub max_shrink: u8,
+    /// A load that misses rows may have read a table that is being restored. So what it
+    /// misses is served until a load after this time finds the same rows.
+    pub settle: Duration,
+}
+
+/// What the source has, or had: users who can sign in, and rules.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Stock {
+    pub users: usize,
+    pub rules: usize,
+    /// Of the rules, those for everyone.
+    pub defaults: usize,
+}
+
+/// Whether something lost is still served, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    /// It is not served any more.
+    Released,
+    /// A load has just missed it. The next decision makes it unsettled.
+    Missed,
+    /// A load missed it, and no later load has confirmed that yet.
+    Unsettled,
+    /// The loss is too large.
+    Withheld,
+}
+
+/// What the source says of an account now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Fate {
+    /// Nobody can sign in with it.
+    Unable,
+    /// It has another password. The number is equal for equal stored passwords.
+    Changed(u64),
+}
+
+impl Hold {
+    fn is_served(self) -> bool {
+        matches!(self, Hold::Unsettled | Hold::Withheld)
+    }
+}
+
+#[derive(Debug)]
+struct LostAccount {
+    credential: Credential,
+    /// The [`content`](crate::snapshot::content) of the row that had it.
+    content: u64,
+    fate: Fate,
+    /// When it was first lost.
+    first: Instant,
+    since: Instant,
+    hold: Hold,
+}
+
+#[derive(Debug)]
+struct LostRule {
+    compiled: Compiled,
+    content: u64,
+    since: Instant,
+    hold: Hold,
+}
+
+/// What one tenant has lost.
+#[derive(Debug, Default)]
+struct TenantLosses {
+    base: Base,
+    accounts: HashMap<StoredName, LostAccount>,
+    rules: HashMap<(SubjectKind, StoredName, i64), LostRule>,
+    /// How many accounts nobody can sign in with any more.
+    unable: usize,
+    /// Rules that are served although the source has lost them.
+    kept: Stock,
+}
+
+/// What there was before the first loss within the window.
+#[derive(Debug, Clone, Copy, Default)]
+struct Base {
+    stock: Stock,
+    since: Option<Instant>,
+}
+
+/// A change of what is served, which a draft must carry out.
+#[derive(Debug)]
+pub(super) enum HoldChange {
+    ServeAccount(IndexKey, Credential),
+    DropAccount(IndexKey),
+    ServeRule(IndexKey, Compiled),
+    DropRule(IndexKey, i64),
+}
+
+/// What a commit withholds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Withheld {
+    /// Users who could sign in and no longer can.
+    pub users: usize,
+    /// Rules that are gone.
+    pub rules: usize,
+    /// Users and rules that the latest loads missed. They are served until a load confirms
+    /// that they are gone.
+    pub unsettled: usize,
+    /// By tenant, at most [`Withheld::NAMED`]: the folded domain, empty for rules for all
+    /// tenants; users; rules.
+    pub tenants: Vec<(String, usize, usize)>,
+}
+
+impl Withheld {
+    /// How many tenants are named.
+    pub const NAMED: usize = 100;
+
+    /// Whether a loss is withheld.
+    pub fn is_loss(&self) -> bool {
+        self.users + self.rules > 0
+    }
+}
+
+/// How a loss was noticed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Note {
+    /// Whether only another load can tell that it is no table that is being restored.
+    pub is_unsettled: bool,
+    pub now: Instant,
+}
+
+/// Everything that was lost lately.
+#[derive(Debug, Default)]
+pub(super) struct Losses {
+    tenants: HashMap<u32, TenantLosses>,
+    whole: Base,
+    /// Tenants to look at in the next decision.
+    dirty: HashSet<u32>,
+    changes: Vec<HoldChange>,
+    /// Accounts about which nothing is remembered any more.
+    forgotten: Vec<IndexKey>,
+    /// When a load last found rows that no poll had announced.
+    moved: Option<Instant>,
+    reviewed: Option<Instant>,
+    /// When the oldest loss that is remembered began, or earlier.
+    oldest: Option<Instant>,
+    /// Whether the users, and the rules, of all tenants together were too large a loss.
+    is_whole: [bool; 2],
+}
+
+/// A number for a stored password, equal for equal ones, that tells nothing about it.
+pub(super) fn fate_of(credential: &Credential, looks_hashed: bool) -> Fate {
+    static KEYED: LazyLock<foldhash::quality::RandomState> = LazyLock::new(Default::default);
+    // Plain passwords that look like digests are the mistake of a program that hashes.
+    Fate::Changed(if looks_hashed { 0 } else { KEYED.hash_one(credential.stored()) | 1 })
+}
+
+fn is_over(lost: usize, of: usize, limits: &LossLimits) -> bool {
+    limits.max_shrink < 100 && lost >= FEW && lost * 100 > of * usize::from(limits.max_shrink)
+}
+
+impl Base {
+    /// Takes `stock` as the base if there is none, or if the base is too old.
+    fn begin(&mut self, stock: Stock, lost: usize, now: Instant) {
+        if self.since.is_none_or(|since| now.duration_since(since) > LOSS_WINDOW) {
+            // What is still remembered was there too.
+            *self = Base { stock: Stock { users: stock.users + lost, ..stock }, since: Some(now) };
+        }
+    }
+}
+
+impl TenantLosses {
+    fn is_empty(&self) -> bool {
+        self.accounts.is_empty() && self.rules.is_empty()
+    }
+
+    fn count_unable(&mut self) {
+        self.unable = self.accounts.values().filter(|lost| lost.fate == Fate::Unable).count();
+    }
+
+    /// The stored passwords that too many users were given.
+    fn common(&self, limits: &LossLimits) -> HashSet<Fate> {
+        let mut counts: HashMap<Fate, usize> = HashMap::new();
+        for account in self.accounts.values().filter(|account| account.fate != Fate::Unable) {
+            *counts.entry(account.fate).or_default() += 1;
+        }
+        let of = self.base.stock.users;
+        let is_common =
+            |count: usize| is_over(count, of, limits) || limits.max_shrink < 100 && count >= 2 && count >= of;
+        counts.into_iter().filter(|(_, count)| is_common(*count)).map(|(fate, _)| fate).collect()
+    }
+}
+
+impl Losses {
+    /// Whether anything is remembered of this tenant.
+    pub fn knows(&self, tenant: u32) -> bool {
+        self.tenants.contains_key(&tenant)
+    }
+
+    /// Notes that the number of a tenant's users or rules has changed.
+    pub fn touch(&mut self, tenant: u32) {
+        if self.knows(tenant) {
+            self.dirty.insert(tenant);
+        }
+    }
+
+    /// The tenants of which something is remembered.
+    pub fn numbers(&self) -> impl Iterator<Item = u32> {
+        self.tenants.keys().copied()
+    }
+
+    /// Whether the next note about a tenant needs to know what there was before.
+    pub fn wants_base(&self, tenant: u32, now: Instant) -> bool {
+        let is_old = |base: &Base| base.since.is_none_or(|since| now.duration_since(since) > LOSS_WINDOW);
+        is_old(&self.whole) || self.tenants.get(&tenant).is_none_or(|losses| is_old(&losses.base))
+    }
+
+    /// `base` is what the tenant and all tenants had before.
+    fn tenant(&mut self, number: u32, base: Option<[Stock; 2]>, now: Instant) -> &mut TenantLosses {
+        self.dirty.insert(number);
+        self.oldest.get_or_insert(now);
+        if let Some([own, all]) = base {
+            let lost_by_all = self.tenants.values().map(|losses| losses.unable).sum();
+            self.whole.begin(all, lost_by_all, now);
+            let losses = self.tenants.entry(number).or_default();
+            losses.base.begin(own, losses.unable, now);
+        }
+        self.tenants.entry(number).or_default()
+    }
+
+    /// Notes the change of an account: the usable credential that it had, with the content of
+    /// its row, and what it has now. `base` is needed if [`Losses::wants_base`]. Returns whether it is in doubt now.
+    pub fn note_account(
+        &mut self,
+        key: &IndexKey,
+        had: Option<(&Credential, u64)>,
+        has: Option<(&Credential, bool)>,
+        base: Option<[Stock; 2]>,
+        note: Note,
+    ) -> bool {
+        let Note { is_unsettled, now } = note;
+        let known = self.tenants.get(&key.tenant).and_then(|losses| losses.accounts.get(&key.name));
+        let is_served = known.is_some_and(|known| known.hold.is_served());
+        // What was served last: what is withheld, or else what the source had.
+        let served = match known {
+            Some(known) if is_served => Some((&known.credential, known.content)),
+            Some(known) => had.or(Some((&known.credential, known.content))),
+            None => had,
+        };
+        let Some((served, content)) = served.map(|(served, content)| (served.clone(), content)) else {
+            return false;
+        };
+        let fate = match has {
+            Some((has, _)) if *has == served => {
+                self.forget_account(key);
+                return false;
+            }
+            Some((has, looks_hashed)) => fate_of(has, looks_hashed),
+            None => Fate::Unable,
+        };
+        let mut changes = std::mem::take(&mut self.changes);
+        let losses = self.tenant(key.tenant, base, now);
+        let lost = losses.accounts.entry(key.name.clone()).or_insert_with(|| LostAccount {
+            credential: served.clone(),
+            content,
+            fate,
+            first: now,
+            since: now,
+            hold: Hold::Released,
+        });
+        if is_served && fate != Fate::Unable && fate != lost.fate {
+            // Somebody can sign in again. If too many got this password, it is withheld again.
+            lost.hold = Hold::Released;
+            changes.push(HoldChange::DropAccount(key.clone()));
+        }
+        (lost.credential, lost.content, lost.fate, lost.since) = (served, content, fate, now);
+        if is_unsettled && fate == Fate::Unable && !is_served {
+            lost.hold = Hold::Missed;
+        }
+        self.changes = changes;
+        true
+    }
+
+    fn forget_account(&mut self, key: &IndexKey) {
+        let Some(losses) = self.tenants.get_mut(&key.tenant) else { return };
+        if let Some(lost) = losses.accounts.remove(&key.name) {
+            self.dirty.insert(key.tenant);
+            self.forgotten.push(key.clone());
+            if lost.hold.is_served() {
+                self.changes.push(HoldChange::DropAccount(key.clone()));
+            }
+        }
+    }
+
+    /// Notes that a rule is gone from its subject.
+    pub fn note_rule(
+        &mut self,
+        key: IndexKey,
+        (compiled, content): (Compiled, u64),
+        base: Option<[Stock; 2]>,
+        Note { is_unsettled, now }: Note,
+    ) {
+        let hold = if is_unsettled { Hold::Missed } else { Hold::Released };
+        let IndexKey { tenant, kind, name } = key;
+        let lost = LostRule { compiled, content, since: now, hold };
+        let id = lost.compiled.order.id;
+        self.tenant(tenant, base, now).rules.insert((kind, name, id), lost);
+    }
+
+    /// Notes that the source has a rule again. It has taken the place of the one that was
+    /// served meanwhile.
+    pub fn found_rule(&mut self, key: IndexKey, id: i64) {
+        let Some(losses) = self.tenants.get_mut(&key.tenant) else { return };
+        let Some(lost) = losses.rules.remove(&(key.kind, key.name, id)) else { return };
+        self.dirty.insert(key.tenant);
+        if lost.hold.is_served() {
+            losses.kept.rules -= 1;
+            losses.kept.defaults -= usize::from(key.kind == SubjectKind::EVERYONE);
+        }
+    }
+
+    /// Notes that a rule that may be served although it is lost was taken from its subject.
+    pub fn put_back_rule(&mut self, key: IndexKey, id: i64) {
+        let losses = self.tenants.get(&key.tenant);
+        let lost = losses.and_then(|losses| losses.rules.get(&(key.kind, key.name.clone(), id)));
+        if let Some(lost) = lost.filter(|lost| lost.hold.is_served()) {
+            self.changes.push(HoldChange::ServeRule(key, lost.compiled.clone()));
+        }
+    }
+
+    /// The rules of a tenant that are served although they are lost.
+    pub fn kept(&self, tenant: u32) -> Stock {
+        self.tenants.get(&tenant).map(|losses| losses.kept).unwrap_or_default()
+    }
+
+    /// The rules of all tenants that are served although they are lost.
+    pub fn kept_by_all(&self) -> Stock {
+        self.tenants.values().fold(Stock::default(), |sum, losses| Stock {
+            rules: sum.rules + losses.kept.rules,
+            defaults: sum.defaults + losses.kept.defaults,
+            ..sum
+        })
+    }
+
+    /// Notes that a load is over. Returns whether the rows are quiet: neither this load nor
+    /// one within `settle` before it has found rows that no poll had announced.
+    pub fn end_load(&mut self, has_moved: bool, settle: Duration, now: Instant) -> bool {
+        let is_quiet = !has_moved && self.moved.is_none_or(|moved| now.duration_since(moved) >= settle);
+        if has_moved {
+            self.moved = Some(now);
+        }
+        is_quiet
+    }
+
+    /// Forgets losses that are older than [`LOSS_WINDOW`] and not served.
+    pub fn expire(&mut self, now: Instant) {
+        let is_due = self.reviewed.is_none_or(|reviewed| now.duration_since(reviewed) > REVIEW);
+        if self.tenants.is_empty() || !is_due {
+            return;
+        }
+        self.reviewed = Some(now);
+        let is_kept = |hold: Hold, since| hold.is_served() || now.duration_since(since) < LOSS_WINDOW;
+        for (&number, losses) in &mut self.tenants {
+            losses.rules.retain(|_, lost| is_kept(lost.hold, lost.since));
+            losses.accounts.retain(|name, lost| {
+                let is_kept = is_kept(lost.hold, lost.since);
+                let key = || IndexKey::new(number, SubjectKind::WORD, name);
+                self.forgotten.extend((!is_kept).then(key));
+                is_kept
+            });
+            losses.count_unable();
+        }
+        self.tenants.retain(|_, losses| !losses.is_empty());
+        let accounts = |losses: &TenantLosses| losses.accounts.values().map(|lost| lost.first).min();
+        let rules = |losses: &TenantLosses| losses.rules.values().map(|lost| lost.since).min();
+        let first = |losses: &TenantLosses| accounts(losses).into_iter().chain(rules(losses)).min();
+        self.oldest = self.tenants.values().filter_map(first).min();
+    }
+
+    /// When the oldest loss that is remembered began, or earlier. `None` if there is none.
+    pub fn oldest(&self) -> Option<Instant> {
+        self.oldest.filter(|_| !self.tenants.is_empty())
+    }
+
+    /// The contents of the rows that had what is lost.
+    pub fn contents(&self) -> HashSet<u64> {
+        let of = |losses: &TenantLosses| {
+            let accounts = losses.accounts.values().map(|lost| lost.content);
+            accounts.chain(losses.rules.values().map(|lost| lost.content)).collect::<Vec<u64>>()
+        };
+        self.tenants.values().flat_map(of).collect()
+    }
+
+    /// Decides what is withheld. `stock` is what a tenant has according to the source;
+    /// `whole` is what all have.
+    pub fn decide(
+        &mut self,
+        stock: impl Fn(u32) -> Stock,
+        whole: Stock,
+        limits: &LossLimits,
+        is_quiet: bool,
+        now: Instant,
+    ) -> (Vec<HoldChange>, Vec<IndexKey>) {
+        if self.tenants.is_empty() {
+            self.dirty.clear();
+            return (std::mem::take(&mut self.changes), std::mem::take(&mut self.forgotten));
+        }
+        for number in &self.dirty {
+            if let Some(losses) = self.tenants.get_mut(number) {
+                losses.count_unable();
+            }
+        }
+        let of_all = self.whole.stock;
+        let lost: usize = self.tenants.values().map(|losses| losses.unable).sum();
+        let is_guarded = limits.max_shrink < 100;
+        let all_users = is_over(lost, of_all.users, limits);
+        let all_rules = is_over(of_all.rules.saturating_sub(whole.rules), of_all.rules, limits)
+            || is_guarded && of_all.defaults > 0 && whole.defaults == 0;
+        let was_whole = std::mem::replace(&mut self.is_whole, [all_users, all_rules]);
+        let looks_at_all = is_quiet || was_whole != self.is_whole;
+        let mut decision = Decision { limits, is_quiet, now, changes: &mut self.changes };
+        let looked_at = |number: &u32| looks_at_all || self.dirty.contains(number);
+        for (&number, losses) in self.tenants.iter_mut().filter(|(number, _)| looked_at(number)) {
+            let has = stock(number);
+            let of = losses.base.stock;
+            let users = all_users
+                || is_over(losses.unable, of.users, limits)
+                || is_guarded && losses.unable > 0 && losses.unable >= of.users;
+            let rules = all_rules || is_over(of.rules.saturating_sub(has.rules), of.rules, limits);
+            let common = losses.common(limits);
+            for (name, lost) in &mut losses.accounts {
+                let is_over = match lost.fate {
+                    Fate::Unable => users,
+                    common_fate => common.contains(&common_fate),
+                };
+                let key = || IndexKey::new(number, SubjectKind::WORD, name);
+                let serve = || HoldChange::ServeAccount(key(), lost.credential.clone());
+                let drop = || HoldChange::DropAccount(key());
+                lost.hold = decision.hold(lost.hold, lost.since, is_over, serve, drop);
+            }
+            losses.kept = Stock::default();
+            for ((kind, name, id), lost) in &mut losses.rules {
+                let key = || IndexKey::new(number, *kind, name);
+                let serve = || HoldChange::ServeRule(key(), lost.compiled.clone());
+                let drop = || HoldChange::DropRule(key(), *id);
+                lost.hold = decision.hold(lost.hold, lost.since, rules, serve, drop);
+                let is_kept = lost.hold.is_served();
+                losses.kept.rules += usize::from(is_kept);
+                losses.kept.defaults += usize::from(is_kept && *kind == SubjectKind::EVERYONE);
+            }
+        }
+        self.dirty.clear();
+        self.tenants.retain(|_, losses| !losses.is_empty());
+        if self.tenants.is_empty() {
+            (self.whole, self.oldest) = (Base::default(), None);
+        }
+        (std::mem::take(&mut self.changes), std::mem::take(&mut self.forgotten))
+    }
+
+    /// Accepts every loss so far: nothing that was lost is served any more.
+    pub fn confirm(&mut self) -> (Vec<HoldChange>, Vec<IndexKey>) {
+        let (mut changes, mut forgotten) = (Vec::new(), Vec::new());
+        for (number, losses) in self.tenants.drain() {
+            for (name, lost) in losses.accounts {
+                let key = IndexKey { tenant: number, kind: SubjectKind::WORD, name };
+                if lost.hold.is_served() {
+                    changes.push(HoldChange::DropAccount(key.clone()));
+                }
+                forgotten.push(key);
+            }
+            let served = losses.rules.into_iter().filter(|(_, lost)| lost.hold.is_served());
+            changes.extend(served.map(|((kind, name, id), _)| {
+                HoldChange::DropRule(IndexKey { tenant: number, kind, name }, id)
+            }));
+        }
+        *self = Losses { moved: self.moved, ..Losses::default() };
+        (changes, forgotten)
+    }
+
+    /// What is withheld. `name` is the folded domain of a tenant.
+    pub fn withheld(&self, name: impl Fn(u32) -> String) -> Withheld {
+        let mut withheld = Withheld::default();
+        for (&number, losses) in &self.tenants {
+            let holds = |hold| {
+                let users = losses.accounts.values().filter(|lost| lost.hold == hold).count();
+                (users, losses.rules.values().filter(|lost| lost.hold == hold).count())
+            };
+            let (users, rules) = holds(Hold::Withheld);
+            let (unsettled_users, unsettled_rules) = holds(Hold::Unsettled);
+            withheld.unsettled += unsettled_users + unsettled_rules;
+            if users + rules > 0 {
+                withheld.users += users;
+                withheld.rules += rules;
+                let domain = if number == EVERYWHERE { String::new() } else { name(number) };
+                withheld.tenants.push((domain, users, rules));
+            }
+        }
+        withheld.tenants.sort_by(|one, other| (other.1, other.2, &one.0).cmp(&(one.1, one.2, &other.0)));
+        withheld.tenants.truncate(Withheld::NAMED);
+        withheld
+    }
+}
+
+/// What decides about everything that one commit looks at.
+struct Decision<'a> {
+    limits: &'a LossLimits,
+    is_quiet: bool,
+    now: Instant,
+    changes: &'a mut Vec<HoldChange>,
+}
+
+impl Decision<'_> {
+    /// Whether something lost is served from now on, and why.
+    fn hold(
+        &mut self,
+        hold: Hold,
+        since: Instant,
+        is_over: bool,
+        serve: impl FnOnce() -> HoldChange,
+        drop: impl FnOnce() -> HoldChange,
+    ) -> Hold {
+        let waits = !self.limits.settle.is_zero();
+        let is_old = || self.now.duration_since(since) > LONGEST_MOTION;
+        let next = match hold {
+            _ if is_over => Hold::Withheld,
+            // What has come back so far may be the first part of a restore.
+            Hold::Withheld | Hold::Missed if waits => Hold::Unsettled,
+            Hold::Unsettled if waits && !self.is_quiet && !is_old() => Hold::Unsettled,
+            Hold::Withheld | Hold::Missed | Hold::Unsettled | Hold::Released => Hold::Released,
+        };
+        match (hold.is_served(), next.is_served()) {
+            (false, true) => self.changes.push(serve()),
+            (true, false) => self.changes.push(drop()),
+            _ => {}
+        }
+        next
+    }
+}
