@@ -21,9 +21,9 @@ const AT_ONCE: usize = 8;
 /// How long an edit may take to be served. It usually takes far less than 2 s.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// After so many seconds, a user who is gone and whose loss is not withheld gets 401.
-const SETTLE: &str = "1";
+const SETTLE: &str = "3";
 /// How long users keep signing in after a mistake. Longer than [`SETTLE`].
-const AFTERWARDS: Duration = Duration::from_millis(2500);
+const AFTERWARDS: Duration = Duration::from_millis(4500);
 /// How long a mistake takes that is made row by row.
 const SLOWLY: Duration = Duration::from_millis(1500);
 
