@@ -17,7 +17,7 @@ const PASSWORDS: [(&[&str], &str); 2] =
     [(&["--db-pwd", "--db_pwd"], "JITSIPROVS_DB_PWD"), (&["--db-apwd", "--db_apwd"], "JITSIPROVS_DB_APWD")];
 
 /// Commands that take none of these options.
-const WITHOUT_PASSWORDS: [&str; 4] = ["demo", "status", "completions", "man"];
+const WITHOUT_PASSWORDS: [&str; 5] = ["demo", "status", "lock", "completions", "man"];
 
 /// Starts this program again with the passwords moved from its arguments to its
 /// environment, which only the same user can read. Also removes our variables

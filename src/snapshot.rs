@@ -22,7 +22,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 pub(crate) use inspect::{ALL_TENANTS, Audience, NameEntry};
-pub use resolve::{Pending, Session, SignIn};
+pub use resolve::{Candidate, Pending, Session, SignIn};
 pub use row_index::content;
 pub use trace::{Fate, Mismatch, Traced};
 pub use writer::{ChangeSummary, Draft, Problems, Writer};

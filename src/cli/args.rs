@@ -1,6 +1,7 @@
 //! The commands and their arguments.
 
 mod edits;
+mod lock;
 mod shared;
 mod transfer;
 
@@ -12,6 +13,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use crate::core::problem::Code;
 
 pub use edits::{Hash, PasswordArgs, RuleCommand, RuleFilter, TenantCommand, UserCommand};
+pub use lock::{LockClearArgs, LockCommand, LockListArgs};
 pub use shared::{ListFormat, Listed, TableArgs};
 pub use transfer::{Content, ExportArgs, Exported, ImportArgs};
 
@@ -41,6 +43,9 @@ pub enum Command {
     Diff(DiffArgs),
     /// Ask the admin listeners of all nodes for their state, and show whether they agree
     Status(StatusArgs),
+    /// Show and lift the locks after too many wrong passwords
+    #[command(subcommand)]
+    Lock(LockCommand),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
     /// Write the manual pages to a folder

@@ -7,6 +7,7 @@ mod explain;
 mod export;
 mod generate;
 mod import;
+mod lock;
 mod rule;
 mod setup;
 mod status;
@@ -35,6 +36,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Export(options) => export::export(options).await,
         Command::Diff(options) => diff::diff(options).await,
         Command::Status(options) => status::status(options).await,
+        Command::Lock(command) => lock::lock(command).await,
         Command::Completions(options) => generate::completions(options),
         Command::Man(options) => generate::man(options),
     }

@@ -80,10 +80,10 @@ impl UnusableHash {
 }
 
 /// A parsed password that can be compared. Its `Debug` shows only the form.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Credential(Form);
 
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 enum Form {
     Never,
     /// A keyed digest, so that the password itself is not kept in memory.
@@ -93,14 +93,14 @@ enum Form {
     Slow(Arc<SlowHash>),
 }
 
-#[derive(PartialEq, Eq)]
+#[derive(PartialEq, Eq, Hash)]
 struct Ha1 {
     /// `username:realm:`
     prefix: Box<str>,
     digest: Ha1Digest,
 }
 
-#[derive(PartialEq, Eq)]
+#[derive(PartialEq, Eq, Hash)]
 enum Ha1Digest {
     Md5([u8; 16]),
     Sha256([u8; 32]),

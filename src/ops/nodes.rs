@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::reload::NodeStatus;
 
-pub use client::{authority, get};
+pub use client::{authority, get, post};
 
 /// The interval between requests to nodes that differ.
 const AGAIN: Duration = Duration::from_millis(250);

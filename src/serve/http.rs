@@ -5,6 +5,7 @@ pub mod admin_key;
 mod asker;
 mod attempt;
 pub mod client_address;
+pub mod locks;
 pub mod node;
 mod provision;
 mod slow;
@@ -150,8 +151,8 @@ pub async fn respond(
         return admin::respond(state, request).await;
     }
     let begun = Instant::now();
-    let forwarded = request.headers().get_all("x-forwarded-for");
-    let address = state.proxies.client(peer, forwarded.iter().map(HeaderValue::as_bytes));
+    let origin = state.proxies.origin(peer, request.headers());
+    let address = origin.address;
     let id = state.access_log.then(|| request_id(state, peer, &request));
     let mut exchange =
         Exchange { state, begun, address, id, record: AccessRecord::default(), is_over: false };
@@ -164,7 +165,7 @@ pub async fn respond(
     } else if request.method() != Method::GET && request.method() != Method::POST {
         Err(Refusal::Method)
     } else {
-        provision::provision(state, address, request, &mut exchange.record).await
+        provision::provision(state, origin, request, &mut exchange.record).await
     };
     let outcome = match &answered {
         Ok(_) if is_health => RequestOutcome::Health,

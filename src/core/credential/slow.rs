@@ -1,5 +1,6 @@
 //! Hashes that are slow by design: argon2id, bcrypt and SHA-crypt.
 
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 use std::sync::OnceLock;
 
@@ -25,6 +26,12 @@ impl PartialEq for SlowHash {
 }
 
 impl Eq for SlowHash {}
+
+impl Hash for SlowHash {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.hash.hash(state);
+    }
+}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scheme {

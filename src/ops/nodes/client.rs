@@ -7,7 +7,7 @@ use anyhow::{Context, anyhow, bail};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, HOST};
-use hyper::{Request, StatusCode, Uri};
+use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -40,27 +40,47 @@ fn parse(url: &str) -> anyhow::Result<String> {
     Ok(authority.to_string())
 }
 
-/// Sends a GET for `path` to the node at `authority` and returns the body. `proof` is the value
-/// of the `Authorization` header, which is needed to read rows.
+/// Sends a GET for `path` to the node at `authority` and returns the body. `authorization` is the
+/// value of the header of this name, for listeners and paths that want one.
 ///
 /// # Errors
 /// When the node does not answer within [`PATIENCE`], or answers with another status than 200.
-pub async fn get(authority: &str, path: &str, proof: Option<&str>) -> anyhow::Result<Bytes> {
-    let answer = timeout(PATIENCE, exchange(authority, path, proof)).await;
+pub async fn get(authority: &str, path: &str, authorization: Option<&str>) -> anyhow::Result<Bytes> {
+    send(Method::GET, authority, path, authorization).await
+}
+
+/// Like [`get`], but sends an empty POST.
+///
+/// # Errors
+/// As [`get`].
+pub async fn post(authority: &str, path: &str, authorization: Option<&str>) -> anyhow::Result<Bytes> {
+    send(Method::POST, authority, path, authorization).await
+}
+
+async fn send(
+    method: Method,
+    authority: &str,
+    path: &str,
+    authorization: Option<&str>,
+) -> anyhow::Result<Bytes> {
+    let request = Request::builder().method(method).uri(path);
+    let request = match authorization {
+        Some(value) => request.header(AUTHORIZATION, value),
+        None => request,
+    };
+    let answer = timeout(PATIENCE, exchange(authority, request.body(Empty::new())?)).await;
     answer.unwrap_or_else(|_| bail!("no answer within {} s", PATIENCE.as_secs()))
 }
 
-async fn exchange(authority: &str, path: &str, proof: Option<&str>) -> anyhow::Result<Bytes> {
+async fn exchange(authority: &str, mut request: Request<Empty<Bytes>>) -> anyhow::Result<Bytes> {
     let stream = TcpStream::connect(authority).await.context("cannot connect")?;
     // Nodes accept IP addresses as the host, but not always their names.
     let host = stream.peer_addr().context("cannot connect")?.to_string();
+    request.headers_mut().insert(HOST, host.parse()?);
+    let path = request.uri().path().to_owned();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let reply = async {
-        let mut request = Request::get(path).header(HOST, host);
-        if let Some(proof) = proof {
-            request = request.header(AUTHORIZATION, proof);
-        }
-        let reply = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
+        let reply = sender.send_request(request).await?;
         let status = reply.status();
         let body = Limited::new(reply.into_body(), LONGEST).collect().await;
         let body = body.map_err(|_| anyhow!("its answer is incomplete or too long"))?.to_bytes();

@@ -5,7 +5,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
-use super::{HEALTH, ServerState, asker, node, text};
+use super::{HEALTH, ServerState, asker, locks, node, text};
 use crate::metrics::{self, Scrape};
 use crate::reload::{NodeState, ReloadOutcome};
 use crate::telemetry;
@@ -41,6 +41,10 @@ pub(super) async fn respond(state: &ServerState, request: Request<Incoming>) -> 
             response
         }
         "/rows" if is_read => rows(state, &request).await,
+        "/locks" if is_read => locks::list(state),
+        "/locks/clear" if request.method() == Method::POST => {
+            locks::clear(state, request.uri().query().unwrap_or_default())
+        }
         "/reload" if request.method() == Method::POST => match state.reload.ask().await {
             ReloadOutcome::Swapped(version) => say(StatusCode::OK, &format!("reloaded: snapshot {version}")),
             ReloadOutcome::Unchanged => say(StatusCode::OK, "loaded: nothing has changed"),
@@ -50,15 +54,17 @@ pub(super) async fn respond(state: &ServerState, request: Request<Incoming>) -> 
             ),
             ReloadOutcome::Failed(why) => say(StatusCode::SERVICE_UNAVAILABLE, &format!("failed: {why}")),
         },
-        path @ (HEALTH | "/readyz" | "/metrics" | "/status" | "/rows" | "/reload") => {
-            let allowed = if path == "/reload" { "POST" } else { "GET, HEAD" };
+        path @ (HEALTH | "/readyz" | "/metrics" | "/status" | "/rows" | "/locks" | "/locks/clear"
+        | "/reload") => {
+            let allowed = if matches!(path, "/reload" | "/locks/clear") { "POST" } else { "GET, HEAD" };
             let mut response = say(StatusCode::METHOD_NOT_ALLOWED, &format!("use {allowed} here"));
             response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
             response
         }
         _ => say(
             StatusCode::NOT_FOUND,
-            "not found; there are /healthz, /readyz, /metrics, /status, /rows and POST /reload",
+            "not found; there are /healthz, /readyz, /metrics, /status, /rows, /locks, POST /locks/clear and \
+             POST /reload",
         ),
     }
 }

@@ -2,7 +2,7 @@
 //! sign-ins wait for their turn.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::time::timeout;
 
@@ -32,15 +32,16 @@ pub(super) async fn verify(
         attempt.failed(state, params);
         return Ok(false);
     }
-    let has_failed = state.throttle.has_failed(attempt.address, Instant::now());
+    let has_failed = attempt.has_failed(state);
     let tenant = is_tenant.then_some(&*attempt.domain);
-    let turn = match timeout(WAIT, state.turns.wait(attempt.address, tenant, has_failed)).await {
+    let turn = match timeout(WAIT, state.turns.wait(attempt.origin.address, tenant, has_failed)).await {
         Ok(Ok(turn)) => turn,
         Ok(Err(_)) | Err(_) => return Err(Refusal::Busy),
     };
     // Others may have failed while this one waited, or tried the same password.
     attempt.check(state)?;
     if pending.is_proven(password) {
+        attempt.succeeded(state);
         return Ok(true);
     }
     if state.wrong.knows(guess) {
@@ -55,7 +56,9 @@ pub(super) async fn verify(
         let _turn = turn;
         state.metrics.slow_hashes.inc();
         let right = work();
-        if !right {
+        if right {
+            attempt.succeeded(&state);
+        } else {
             state.wrong.remember(guess);
             attempt.failed(&state, &params);
         }
