@@ -121,8 +121,9 @@ fn a_password_that_was_wrong_is_accepted_after_the_row_changes() {
 #[test]
 fn many_wrong_passwords_from_one_address_do_not_delay_other_addresses() {
     // The throttle is off, and each hash takes long.
+    jitsiprovs::process::raise_descriptors();
     let (_file, server) = server(10, &["--auth-fail-limit", "0"]);
-    let mut attackers: Vec<Connection> = (0..400).map(|_| caller(&server, 2)).collect();
+    let mut attackers: Vec<Connection> = (0..1000).map(|_| caller(&server, 2)).collect();
     for (number, attacker) in attackers.iter_mut().enumerate() {
         attacker.send(&sign_in("alice", &format!("wrong {number}")));
     }
@@ -142,6 +143,37 @@ fn many_wrong_passwords_from_one_address_do_not_delay_other_addresses() {
     assert_eq!(caller(&server, 2).ask(&sign_in("alice", "one more")).status, 401);
     let after = computed(&server) - before;
     assert!(after < 100, "{after} hashes for clients that are gone");
+}
+
+/// Fails if there is no 200.
+fn let_in(connections: &mut [Connection]) {
+    for (number, connection) in connections.iter_mut().enumerate() {
+        assert_eq!(connection.receive().expect("an answer").status, 200, "user{number}");
+    }
+}
+
+#[test]
+fn six_hundred_users_who_start_at_once_are_all_let_in_even_behind_one_address() {
+    const USERS: u8 = 200;
+    let file = SqliteFile::empty();
+    // Cheap, because other tests run at the same time.
+    let hash = bcrypt::hash("pw", 4).expect("a hash");
+    file.execute("BEGIN");
+    for tenant in ["a.org", "b.org", "c.org"] {
+        (0..USERS).for_each(|user| _ = file.stored_user(tenant, &format!("user{user}"), &hash));
+    }
+    file.execute("COMMIT");
+    let server = Server::on_sqlite(&file.path, &["--admin-port", "0"]);
+    jitsiprovs::process::raise_descriptors();
+    let mut connections: Vec<Connection> = (0..600).map(|_| caller(&server, 2)).collect();
+    for (number, connection) in connections.iter_mut().enumerate() {
+        let (user, tenant) = (number / 3, ["a.org", "b.org", "c.org"][number % 3]);
+        let user = format!("user{user}@{tenant}");
+        connection.send(&form_request(&[("username", &user), ("password", "pw")]));
+    }
+    let_in(&mut connections);
+    assert_eq!(computed(&server), 600);
+    assert_eq!(metric(&server, "jitsiprovs_requests_total{result=\"busy\"}"), 0);
 }
 
 #[test]

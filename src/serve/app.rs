@@ -105,8 +105,8 @@ impl Prepared {
             body_timeout: config.body_timeout,
             proxies: config.proxies,
             throttle: Throttle::new(config.throttle, Instant::now()),
-            // Slow hashes must leave processor time for other requests.
-            turns: Turns::new((cores / 2).max(1)),
+            // Their threads step back, so that other requests have processor time.
+            turns: Turns::new(cores),
             wrong: WrongPasswords::default(),
             metrics: metrics.clone(),
             access_log: config.access_log,

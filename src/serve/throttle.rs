@@ -263,11 +263,13 @@ impl Throttle {
         }
     }
 
-    /// Whether the address has failed within the window. Always false if nothing is
-    /// throttled.
+    /// Whether the address has failed within the window, and the account has not signed in from
+    /// there within a month. Always false if nothing is throttled.
     pub fn has_failed(&self, attempted: &Attempted<'_>, now: Instant) -> bool {
-        self.at(now)
-            .is_some_and(|(tables, now)| tables.address.count(self.places(attempted).address, now) > 0)
+        self.at(now).is_some_and(|(tables, now)| {
+            let has_failed = tables.address.count(self.places(attempted).address, now) > 0;
+            has_failed && !self.knows(tables, attempted, now)
+        })
     }
 
     /// Remembers that the account signed in from the address, for a month.

@@ -33,7 +33,7 @@ impl Attempt {
     }
 
     fn attempted(&self) -> Attempted<'_> {
-        let Attempt { origin: Origin { address, is_forwarded }, domain, username, stamp } = self;
+        let Attempt { origin: Origin { address, is_forwarded, .. }, domain, username, stamp } = self;
         let account = Account { domain, username, stamp: *stamp };
         Attempted { address: *address, is_forwarded: *is_forwarded, account }
     }

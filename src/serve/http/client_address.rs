@@ -27,6 +27,8 @@ pub struct Origin {
     /// Whether the peer is not trusted, but says that it is a proxy. Then `address` may be
     /// that of many clients.
     pub is_forwarded: bool,
+    /// Whether the peer is a proxy, trusted or not.
+    pub is_proxied: bool,
 }
 
 /// A text that is neither an address nor a network.
@@ -57,11 +59,10 @@ impl TrustedProxies {
     /// Where a request from `peer` with these headers comes from.
     pub fn origin(&self, peer: IpAddr, headers: &HeaderMap) -> Origin {
         let forwarded = headers.get_all(FORWARDING[0]).iter().map(HeaderValue::as_bytes);
-        let is_forwarded = || FORWARDING.iter().any(|name| headers.contains_key(*name));
-        Origin {
-            address: self.client(peer, forwarded),
-            is_forwarded: !self.is_trusted(peer) && is_forwarded(),
-        }
+        let is_trusted = self.is_trusted(peer);
+        let is_forwarded = !is_trusted && FORWARDING.iter().any(|name| headers.contains_key(*name));
+        let address = if is_trusted { self.client(peer, forwarded) } else { peer.to_canonical() };
+        Origin { address, is_forwarded, is_proxied: is_trusted || is_forwarded }
     }
 
     /// The client's address, for a request from `peer` with these `X-Forwarded-For`

@@ -9,11 +9,14 @@ use tokio::time::timeout;
 use super::attempt::Attempt;
 use super::{Refusal, ServerState};
 use crate::core::params::{Known, Params};
+use crate::process;
 use crate::snapshot::Pending;
 
-/// How long a sign-in may wait for its turn: the client gives up after 10 seconds without
-/// an answer.
-const WAIT: Duration = Duration::from_secs(5);
+/// How long a sign-in may wait for its turn. The client gives up after 10 seconds without
+/// an answer, and repeats no request that was answered with 503.
+const WAIT: Duration = Duration::from_secs(8);
+/// How long it may wait behind a proxy, which may ask another node after a while.
+const WAIT_BEHIND_PROXY: Duration = Duration::from_secs(5);
 
 /// Whether the password is right. A wrong one is counted as a failure.
 ///
@@ -33,8 +36,10 @@ pub(super) async fn verify(
         return Ok(false);
     }
     let has_failed = attempt.has_failed(state);
-    let tenant = is_tenant.then_some(&*attempt.domain);
-    let turn = match timeout(WAIT, state.turns.wait(attempt.origin.address, tenant, has_failed)).await {
+    let wait = if attempt.origin.is_proxied { WAIT_BEHIND_PROXY } else { WAIT };
+    let account: [&[u8]; 2] = [&attempt.domain, &attempt.username];
+    let turn = state.turns.wait(attempt.origin.address, account, is_tenant, has_failed);
+    let turn = match timeout(wait, turn).await {
         Ok(Ok(turn)) => turn,
         Ok(Err(_)) | Err(_) => return Err(Refusal::Busy),
     };
@@ -54,6 +59,8 @@ pub(super) async fn verify(
     // would be free. The turn ends with the work.
     let work = move || {
         let _turn = turn;
+        // All cores may compute hashes, so the threads that answer requests go first.
+        process::step_back();
         state.metrics.slow_hashes.inc();
         let right = work();
         if right {
