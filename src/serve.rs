@@ -5,6 +5,7 @@ mod connection;
 pub mod http;
 pub mod listener;
 mod proxy_protocol;
+pub mod sign_ins;
 pub mod throttle;
 pub mod tls;
 pub mod turns;

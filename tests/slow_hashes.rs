@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use support::client::{Connection, form_request, request};
-use support::server::Server;
+use support::server::{ADMIN_SECRET, Server};
 use support::sqlite::SqliteFile;
 use support::wait_for;
 
@@ -174,6 +174,58 @@ fn six_hundred_users_who_start_at_once_are_all_let_in_even_behind_one_address() 
     let_in(&mut connections);
     assert_eq!(computed(&server), 600);
     assert_eq!(metric(&server, "jitsiprovs_requests_total{result=\"busy\"}"), 0);
+}
+
+#[test]
+fn with_remembered_sign_ins_a_restart_computes_no_hash_again() {
+    let file = SqliteFile::empty();
+    let hash = bcrypt::hash("pw", 4).expect("a hash");
+    (0..20).for_each(|user| _ = file.stored_user("a.org", &format!("user{user}"), &hash));
+    let state = file.folder.path().join("state");
+    let records = file.folder.path().join("state.sign-ins");
+    let state = state.to_str().expect("UTF-8");
+    let all = ["--admin-port", "0", "--state-file", state, "--admin-secret-file", ADMIN_SECRET];
+    let start = || Server::on_sqlite(&file.path, &[&all[..], &["--remember-sign-ins"]].concat());
+    let sign_all_in = |server: &Server| {
+        let before = computed(server);
+        let mut here = caller(server, 2);
+        for user in 0..20 {
+            assert_eq!(here.ask(&sign_in(&format!("user{user}"), "pw")).status, 200);
+        }
+        assert_eq!(here.ask(&sign_in("user0", "wrong")).status, 401);
+        assert_eq!(here.ask(&sign_in("nobody", "pw")).status, 401);
+        computed(server) - before
+    };
+    let stop = |server: Server| {
+        server.signal("TERM");
+        assert!(server.wait().success());
+    };
+    let first = start();
+    assert_eq!(sign_all_in(&first), 22);
+    stop(first);
+    let mode = std::os::unix::fs::PermissionsExt::mode(&records.metadata().expect("written").permissions());
+    assert_eq!(mode & 0o777, 0o600);
+
+    // One row changes meanwhile.
+    let other = bcrypt::hash("pw", 4).expect("a hash");
+    file.execute(&format!("UPDATE user_auth SET password = '{other}' WHERE username = 'user7'"));
+    let second = start();
+    second.wait_for_log("sign-ins of earlier processes are known count=20");
+    assert_eq!(sign_all_in(&second), 3, "user7, the wrong password and the unknown user");
+    stop(second);
+    let third = start();
+    assert_eq!(sign_all_in(&third), 2);
+    stop(third);
+
+    let kept = std::fs::read(&records).expect("the records");
+    std::fs::write(&records, &kept[..kept.len() - 1]).expect("written");
+    let damaged = start();
+    damaged.wait_for_log("of earlier sign-ins is ignored (it is damaged");
+    assert_eq!(sign_all_in(&damaged), 22);
+    stop(damaged);
+    // Without the option nothing is read.
+    let without = Server::on_sqlite(&file.path, &all);
+    assert_eq!(sign_all_in(&without), 22);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::cli::error::{ConfigError, usage};
 use crate::cli::option_files::{absolute, read};
 use crate::cli::{args, options, source};
 use crate::core::conventions::Conventions;
-use crate::core::credential;
+use crate::core::credential::{self, SignInRecords};
 use crate::core::names::Comparison;
 use crate::core::params::{Aliases, Known, built_in_aliases};
 use crate::core::request;
@@ -22,6 +22,7 @@ use crate::serve::http;
 use crate::serve::http::admin_key::{self, AdminKey};
 use crate::serve::http::client_address::TrustedProxies;
 use crate::serve::listener::ConnectionLimits;
+use crate::serve::sign_ins::SignInFile;
 use crate::serve::throttle;
 use crate::serve::tls;
 use crate::source::Source;
@@ -110,6 +111,8 @@ impl Config {
         let default = in_background.then(|| pidfile::DEFAULT.into());
         let place = Daemon { in_background, pidfile: pidfile.map(absolute).or(default) };
         let params = request_settings(requests)?;
+        let key = admin_secret_file.map(|path| admin_key(&path)).transpose()?;
+        let sign_ins = sign_in_file(&reload, key.as_ref())?;
         let serve = Serve {
             listen: SocketAddr::new(http_ip, http_port),
             admin: admin_port.map(|port| SocketAddr::new(admin_ip, port)),
@@ -125,10 +128,8 @@ impl Config {
             params,
             access_log: !no_access_log,
             metrics_tenants,
-            operators: http::Admin {
-                hosts: admin_host,
-                key: admin_secret_file.map(|path| admin_key(&path)).transpose()?,
-            },
+            operators: http::Admin { hosts: admin_host, key },
+            sign_ins,
         };
         Ok(Config { log, identity, task: Task::Serve(place, Box::new(serve)) })
     }
@@ -215,6 +216,28 @@ pub fn admin_key(path: &Path) -> Result<AdminKey, ConfigError> {
     Ok(AdminKey::new(&Secret::new(secret)))
 }
 
+/// The file of `--remember-sign-ins`, next to the state file.
+fn sign_in_file(
+    reload: &options::ReloadOptions,
+    key: Option<&AdminKey>,
+) -> Result<Option<SignInFile>, ConfigError> {
+    let (path, key) = match (reload.remember_sign_ins, &reload.state_file, key) {
+        (false, ..) => return Ok(None),
+        (true, Some(path), Some(key)) => (path.clone(), key),
+        (true, None, _) => {
+            return usage("--remember-sign-ins without --state-file: the file is kept next to that one");
+        }
+        (true, _, None) => {
+            return usage(
+                "--remember-sign-ins without --admin-secret-file: its secret is the key of the file",
+            );
+        }
+    };
+    let mut path = absolute(path).into_os_string();
+    path.push(".sign-ins");
+    Ok(Some(SignInFile::new(path.into(), SignInRecords::new(key.of_sign_ins()))))
+}
+
 fn snapshot_options(rows: options::RowOptions, aliases: Aliases) -> Conventions {
     let options::RowOptions { pwd_fmt, realm, case_sensitive } = rows;
     Conventions {
@@ -237,6 +260,7 @@ fn reload_settings(reload: options::ReloadOptions) -> Result<reload::ReloadSetti
         max_shrink,
         allow_shrink,
         state_file,
+        remember_sign_ins: _,
         stale_after,
     } = reload;
     let stale_after = match Duration::try_from_secs_f64(stale_after) {

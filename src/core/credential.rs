@@ -6,6 +6,7 @@
 
 mod foreign;
 mod making;
+mod records;
 mod slow;
 mod weakness;
 mod wrong;
@@ -19,6 +20,7 @@ use subtle::ConstantTimeEq;
 use crate::core::problem::Code;
 
 pub use making::{Storage, UnstorablePassword, hash, stored_as};
+pub use records::{NotRecords, SignInRecord, SignInRecords};
 pub use slow::SlowHash;
 pub use weakness::Weakness;
 pub use wrong::{Guess, WrongPasswords};

@@ -17,6 +17,7 @@ use crate::reload::{ReloadSettings, Reloader};
 use crate::serve::http::client_address::TrustedProxies;
 use crate::serve::http::{self, Listener, ServerState};
 use crate::serve::listener::{Bound, ConnectionLimits, Server};
+use crate::serve::sign_ins::SignInFile;
 use crate::serve::throttle::{Throttle, ThrottleSettings};
 use crate::serve::tls::{self, Certificate};
 use crate::serve::turns::Turns;
@@ -52,6 +53,8 @@ pub struct Serve {
     pub metrics_tenants: bool,
     /// What the admin listener answers, and who may ask.
     pub operators: http::Admin,
+    /// `--remember-sign-ins`
+    pub sign_ins: Option<SignInFile>,
 }
 
 /// A server that has opened everything for which it needs privileges.
@@ -98,6 +101,10 @@ impl Prepared {
                 return Ok(());
             }
         };
+        if let Some(file) = &config.sign_ins {
+            file.load().await;
+            tokio::spawn(file.clone().keep(reloader.current()));
+        }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let state = Arc::new(ServerState {
             snapshot: reloader.current(),
@@ -108,6 +115,7 @@ impl Prepared {
             // Their threads step back, so that other requests have processor time.
             turns: Turns::new(cores),
             wrong: WrongPasswords::default(),
+            sign_ins: config.sign_ins.clone(),
             metrics: metrics.clone(),
             access_log: config.access_log,
             admin: config.operators,
@@ -136,7 +144,7 @@ impl Prepared {
         state.is_draining.store(true, Ordering::Relaxed);
         service::stopping();
         let how = tokio::select! {
-            done = finish(server, reloader) => done?,
+            done = finish(server, reloader, config.sign_ins) => done?,
             _ = stop.caught() => "stopped by the second signal: requests under way are cut",
         };
         tracing::info!("{how}");
@@ -153,8 +161,15 @@ fn log_addresses(server: &Server, has_tls: bool) {
 }
 
 /// Finishes the requests under way, then what reloads still have to write.
-async fn finish(server: Server, reloader: Reloader) -> anyhow::Result<&'static str> {
+async fn finish(
+    server: Server,
+    reloader: Reloader,
+    sign_ins: Option<SignInFile>,
+) -> anyhow::Result<&'static str> {
     tokio::task::spawn_blocking(move || server.stop()).await?;
+    if let Some(file) = sign_ins {
+        file.close(&reloader.current()).await;
+    }
     reloader.close().await;
     Ok("stopped")
 }

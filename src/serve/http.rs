@@ -25,6 +25,7 @@ use crate::core::credential::WrongPasswords;
 use crate::core::request;
 use crate::metrics::{Metrics, RequestOutcome};
 use crate::reload;
+use crate::serve::sign_ins::SignInFile;
 use crate::serve::throttle::Throttle;
 use crate::serve::turns::Turns;
 use crate::snapshot::Served;
@@ -65,6 +66,8 @@ pub struct ServerState {
     pub turns: Arc<Turns>,
     /// Wrong passwords whose slow hashes were computed lately.
     pub wrong: WrongPasswords,
+    /// Right passwords of earlier processes (`--remember-sign-ins`).
+    pub sign_ins: Option<SignInFile>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// Whether each request is logged; false with `--no-access-log`.

@@ -8,7 +8,9 @@ use smallvec::SmallVec;
 use super::decoys::Decoys;
 use super::kind::{SubjectKind, SubjectParam};
 use super::{EVERYWHERE, Entry, Snapshot, Tenant, names};
-use crate::core::credential::{Credential, Guess, SlowHash, Verdict, WrongPasswords};
+use crate::core::credential::{
+    Credential, Guess, SignInRecord, SignInRecords, SlowHash, Verdict, WrongPasswords,
+};
 use crate::core::names::Folded;
 use crate::core::params::{Known, Params};
 use crate::core::rules::{self, Answer, RuleRef};
@@ -78,6 +80,19 @@ impl<'s> Pending<'s> {
     /// username.
     pub fn guess(&self, wrong: &WrongPasswords, account: [&[u8]; 2], password: &str) -> Guess {
         wrong.guess(account, &self.slow, self.session.is_some(), password)
+    }
+
+    /// The form in which a right password is remembered beyond this process. `account` is the
+    /// folded domain and username.
+    pub fn record(&self, records: &SignInRecords, account: [&[u8]; 2], password: &str) -> SignInRecord {
+        records.record(account, &self.slow, self.session.is_some(), password)
+    }
+
+    /// Remembers that `password` is right, as a record says.
+    pub fn prove(&self, password: &str) {
+        if self.session.is_some() {
+            self.slow.remember(password);
+        }
     }
 
     /// Whether another request has found in the meantime that `password` is right.

@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 use super::attempt::Attempt;
 use super::{Refusal, ServerState};
+use crate::core::credential::SignInRecord;
 use crate::core::params::{Known, Params};
 use crate::process;
 use crate::snapshot::Pending;
@@ -35,9 +36,15 @@ pub(super) async fn verify(
         attempt.failed(state, params);
         return Ok(false);
     }
+    let account: [&[u8]; 2] = [&attempt.domain, &attempt.username];
+    let record = state.sign_ins.as_ref().map(|file| pending.record(file.records(), account, password));
+    if record.is_some_and(|record| knows(state, record)) {
+        pending.prove(password);
+        attempt.succeeded(state);
+        return Ok(true);
+    }
     let has_failed = attempt.has_failed(state);
     let wait = if attempt.origin.is_proxied { WAIT_BEHIND_PROXY } else { WAIT };
-    let account: [&[u8]; 2] = [&attempt.domain, &attempt.username];
     let turn = state.turns.wait(attempt.origin.address, account, is_tenant, has_failed);
     let turn = match timeout(wait, turn).await {
         Ok(Ok(turn)) => turn,
@@ -65,6 +72,9 @@ pub(super) async fn verify(
         let right = work();
         if right {
             attempt.succeeded(&state);
+            if let (Some(file), Some(record)) = (&state.sign_ins, record) {
+                file.records().note(record);
+            }
         } else {
             state.wrong.remember(guess);
             attempt.failed(&state, &params);
@@ -72,4 +82,9 @@ pub(super) async fn verify(
         right
     };
     tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::Busy)
+}
+
+/// Whether the password was right in an earlier process.
+fn knows(state: &ServerState, record: SignInRecord) -> bool {
+    state.sign_ins.as_ref().is_some_and(|file| file.records().knows(record))
 }
