@@ -10,6 +10,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::time::Duration;
 
 /// Options whose value everyone on the machine could read in the list of
 /// processes, and the environment variables that replace them.
@@ -52,6 +53,17 @@ pub fn step_back() {
     const NICE: i32 = 10;
     // If this fails, for example because the priority is lower already, it stays as it is.
     let _ = rustix::process::setpriority_process(None, NICE);
+}
+
+/// The processor time that this thread has used.
+pub fn thread_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.try_into().unwrap_or_default()
+}
+
+/// How many cores this process may use.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Raises the limit of open files to the most that the system allows, because each

@@ -1,6 +1,7 @@
 //! The server: listeners, connections and the answers to requests.
 
 pub mod app;
+pub mod cold_sign_ins;
 mod connection;
 pub mod http;
 pub mod listener;

@@ -27,7 +27,7 @@ pub use row_index::content;
 pub use trace::{Fate, Mismatch, Traced};
 pub use writer::{ChangeSummary, Draft, Problems, Writer};
 
-use crate::core::credential::Credential;
+use crate::core::credential::{Credential, SlowHash};
 use crate::core::names::{Comparison, Folded};
 use crate::core::params::Known;
 use crate::core::rules::{RuleSet, Rules};
@@ -83,6 +83,15 @@ pub struct Counts {
     pub rules: usize,
     /// Memory in bytes, without the allocator's overhead.
     pub bytes: usize,
+}
+
+/// Users whose stored password is a slow hash.
+#[derive(Clone)]
+pub struct SlowUsers {
+    /// A hash of the kind that most of them have.
+    pub hash: Arc<SlowHash>,
+    /// How many they are.
+    pub users: usize,
 }
 
 /// The number that stands for all tenants.
@@ -181,6 +190,11 @@ impl Snapshot {
     /// on the order of the rows or on settings.
     pub fn digest(&self) -> u64 {
         self.digest
+    }
+
+    /// The users whose stored password is a slow hash; `None` if there are none.
+    pub fn slow_users(&self) -> Option<SlowUsers> {
+        self.decoys.slow().map(|(hash, users)| SlowUsers { hash: hash.clone(), users })
     }
 
     /// The size of the snapshot.

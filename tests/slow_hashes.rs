@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use support::client::{Connection, form_request, request};
-use support::server::{ADMIN_SECRET, Server};
+use support::server::{ADMIN_SECRET, Server, run};
 use support::sqlite::SqliteFile;
 use support::wait_for;
 
@@ -226,6 +226,27 @@ fn with_remembered_sign_ins_a_restart_computes_no_hash_again() {
     // Without the option nothing is read.
     let without = Server::on_sqlite(&file.path, &all);
     assert_eq!(sign_all_in(&without), 22);
+}
+
+#[test]
+fn status_and_check_say_how_many_first_sign_ins_a_second_are_possible() {
+    let (file, server) = server(4, &[]);
+    file.user("a.org", "bob", "pw");
+    let node = format!("http://{}", server.admin());
+    let status = wait_for("the measurement", || {
+        let text = String::from_utf8(run(&["status", &node]).stdout).expect("UTF-8");
+        text.contains("first sign-ins a second").then_some(text)
+    });
+    assert!(status.contains("all nodes agree"), "{status}");
+    let check = |more: &[&str]| {
+        let args = [&["check", "--db-path", file.path.to_str().expect("UTF-8")], more].concat();
+        String::from_utf8(run(&args).stdout).expect("UTF-8")
+    };
+    let text = check(&[]);
+    assert!(text.contains("slow hashes: 1 user of 2; on this machine, "), "{text}");
+    let json: serde_json::Value = serde_json::from_str(&check(&["--format", "json"])).expect("JSON");
+    assert_eq!(json["summary"]["slow_users"], 1);
+    assert!(json["summary"]["cold_sign_ins"].as_f64() > Some(0.0), "{json}");
 }
 
 #[test]

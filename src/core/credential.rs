@@ -217,6 +217,14 @@ impl Credential {
         }
     }
 
+    /// The slow hash, if it is one.
+    pub fn slow(&self) -> Option<&Arc<SlowHash>> {
+        match &self.0 {
+            Form::Slow(slow) => Some(slow),
+            _ => None,
+        }
+    }
+
     /// The kind of the form. Forms of the same kind take the same time to verify.
     pub fn kind(&self) -> HashKind {
         match &self.0 {

@@ -120,6 +120,10 @@ pub struct NodeStatus {
     pub is_held_back: bool,
     /// Since when and why the source cannot be read. `None` if it can.
     pub failing: Option<SourceFailure>,
+    /// How many first sign-ins a second the machine can answer, which compute a slow hash. `None`
+    /// if no user has one, or while that is not measured.
+    #[serde(default)]
+    pub cold_sign_ins: Option<f64>,
 }
 
 /// A source that cannot be read.
@@ -157,6 +161,7 @@ impl NodeStatus {
             left_out: served.map_or(0, |served| served.left_out),
             is_held_back: status.is_held_back,
             failing,
+            cold_sign_ins: None,
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::core::request::ParamSettings;
 use crate::metrics::Metrics;
 use crate::process::{self, service};
 use crate::reload::{ReloadSettings, Reloader};
+use crate::serve::cold_sign_ins::ColdSignIns;
 use crate::serve::http::client_address::TrustedProxies;
 use crate::serve::http::{self, Listener, ServerState};
 use crate::serve::listener::{Bound, ConnectionLimits, Server};
@@ -105,7 +106,9 @@ impl Prepared {
             file.load().await;
             tokio::spawn(file.clone().keep(reloader.current()));
         }
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let cores = process::cores();
+        let cold_sign_ins = Arc::new(ColdSignIns::default());
+        tokio::spawn(cold_sign_ins.clone().keep(reloader.current()));
         let state = Arc::new(ServerState {
             snapshot: reloader.current(),
             params: config.params,
@@ -116,6 +119,7 @@ impl Prepared {
             turns: Turns::new(cores),
             wrong: WrongPasswords::default(),
             sign_ins: config.sign_ins.clone(),
+            cold_sign_ins,
             metrics: metrics.clone(),
             access_log: config.access_log,
             admin: config.operators,

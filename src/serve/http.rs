@@ -25,6 +25,7 @@ use crate::core::credential::WrongPasswords;
 use crate::core::request;
 use crate::metrics::{Metrics, RequestOutcome};
 use crate::reload;
+use crate::serve::cold_sign_ins::ColdSignIns;
 use crate::serve::sign_ins::SignInFile;
 use crate::serve::throttle::Throttle;
 use crate::serve::turns::Turns;
@@ -68,6 +69,8 @@ pub struct ServerState {
     pub wrong: WrongPasswords,
     /// Right passwords of earlier processes (`--remember-sign-ins`).
     pub sign_ins: Option<SignInFile>,
+    /// How many slow hashes this machine can compute.
+    pub cold_sign_ins: Arc<ColdSignIns>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// Whether each request is logged; false with `--no-access-log`.

@@ -80,7 +80,7 @@ impl SlowHash {
     }
 
     /// The part of the hash that decides how long verification takes.
-    pub(super) fn cost(&self) -> &str {
+    pub fn cost(&self) -> &str {
         let fields = match self.scheme {
             // $argon2id$v=19$m=…,t=…,p=…$salt$hash
             Scheme::Argon2id => 3,
