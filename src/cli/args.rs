@@ -14,7 +14,7 @@ use crate::core::problem::Code;
 
 pub use edits::{Hash, PasswordArgs, RuleCommand, RuleFilter, TenantCommand, UserCommand};
 pub use lock::{LockClearArgs, LockCommand, LockListArgs};
-pub use shared::{ListFormat, Listed, TableArgs};
+pub use shared::{AdminAccess, ListFormat, Listed, TableArgs};
 pub use transfer::{Content, ExportArgs, Exported, ImportArgs};
 
 /// A command. Without one, the program serves.
@@ -144,6 +144,8 @@ pub struct StatusArgs {
     /// Seconds for which nodes may differ; if they still differ after that, the exit code is 1
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     pub max_lag: u64,
+    #[command(flatten)]
+    pub access: AdminAccess,
     #[command(flatten)]
     pub listed: Listed,
 }

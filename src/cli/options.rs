@@ -76,6 +76,12 @@ pub struct ListenOptions {
     /// rows
     #[arg(long, env = "JITSIPROVS_ADMIN_SECRET_FILE", value_name = "FILE")]
     pub admin_secret_file: Option<PathBuf>,
+    /// File whose first line is a token that admin requests must carry, except /healthz
+    #[arg(long, env = "JITSIPROVS_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    pub admin_token_file: Option<PathBuf>,
+    /// Let everybody who reaches --admin-ip read and reload, although it is not a loopback address
+    #[arg(long, env = "JITSIPROVS_ADMIN_INSECURE", value_parser = flag())]
+    pub admin_insecure: bool,
 }
 
 /// Limits on what clients may do.

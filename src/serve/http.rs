@@ -2,6 +2,7 @@
 
 mod admin;
 pub mod admin_key;
+pub mod admin_token;
 mod asker;
 mod attempt;
 pub mod client_address;
@@ -32,6 +33,7 @@ use crate::serve::turns::Turns;
 use crate::snapshot::Served;
 use crate::telemetry::ACCESS;
 use admin_key::AdminKey;
+use admin_token::AdminToken;
 use client_address::TrustedProxies;
 
 /// The only resource; the client's URL may end with a slash.
@@ -90,6 +92,8 @@ pub struct Admin {
     pub hosts: Vec<String>,
     /// `--admin-secret-file`; without it nothing about rows is reported.
     pub key: Option<AdminKey>,
+    /// `--admin-token-file`: what requests must carry.
+    pub token: Option<AdminToken>,
 }
 
 /// What is logged and counted about a request when it is over.

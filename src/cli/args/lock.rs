@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::shared::Listed;
+use super::shared::{AdminAccess, Listed};
 
 /// `lock`
 #[derive(Debug, Subcommand)]
@@ -21,11 +21,14 @@ pub struct LockListArgs {
     #[arg(required = true, value_name = "URL")]
     pub urls: Vec<String>,
     #[command(flatten)]
+    pub access: AdminAccess,
+    #[command(flatten)]
     pub listed: Listed,
 }
 
 /// Options of `lock clear`.
 #[derive(Debug, Args)]
+#[expect(missing_docs, reason = "the help texts")]
 pub struct LockClearArgs {
     /// The account as USER@DOMAIN, an address, or both for this account from this address; then the
     /// nodes' admin listeners, such as http://10.0.0.1:8090
@@ -34,4 +37,6 @@ pub struct LockClearArgs {
     /// Forget all wrong passwords of all accounts
     #[arg(long)]
     pub all: bool,
+    #[command(flatten)]
+    pub access: AdminAccess,
 }

@@ -32,10 +32,11 @@ pub async fn lock(command: LockCommand) -> anyhow::Result<ExitCode> {
     .map(|()| ExitCode::SUCCESS)
 }
 
-async fn list(LockListArgs { urls, listed }: LockListArgs) -> anyhow::Result<()> {
+async fn list(LockListArgs { urls, access, listed }: LockListArgs) -> anyhow::Result<()> {
+    let authorization = access.authorization()?;
     let mut locks = Vec::new();
     for url in urls {
-        let body = nodes::get(&nodes::authority(&url)?, "/locks", None).await;
+        let body = nodes::get(&nodes::authority(&url)?, "/locks", authorization.as_deref()).await;
         let body = body.with_context(|| format!("asking {url}"))?;
         let of_node: Vec<LockListing> = serde_json::from_slice(&body).with_context(|| not_a_node(&url))?;
         locks.extend(of_node.into_iter().map(|lock| NodeLock { url: url.clone(), lock }));
@@ -55,7 +56,8 @@ async fn list(LockListArgs { urls, listed }: LockListArgs) -> anyhow::Result<()>
     })
 }
 
-async fn clear(LockClearArgs { words, all }: LockClearArgs) -> anyhow::Result<()> {
+async fn clear(LockClearArgs { words, all, access }: LockClearArgs) -> anyhow::Result<()> {
+    let authorization = access.authorization()?;
     let (urls, whats): (Vec<String>, Vec<String>) = words.into_iter().partition(|word| word.contains("://"));
     let (addresses, users): (Vec<&str>, Vec<&str>) =
         whats.iter().map(String::as_str).partition(|word| word.parse::<IpAddr>().is_ok());
@@ -74,7 +76,7 @@ async fn clear(LockClearArgs { words, all }: LockClearArgs) -> anyhow::Result<()
     }
     let path = format!("/locks/clear?{}", query.finish());
     for (url, authority) in urls.iter().zip(authorities) {
-        let body = nodes::post(&authority, &path, None).await;
+        let body = nodes::post(&authority, &path, authorization.as_deref()).await;
         let body = body.with_context(|| format!("asking {url}"))?;
         let ClearedLocks { lifted } = serde_json::from_slice(&body).with_context(|| not_a_node(url))?;
         print::write(Text::line(format_args!("{url}: {} lifted", counted(lifted, "lock"))))?;

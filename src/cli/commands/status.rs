@@ -18,8 +18,9 @@ use crate::telemetry::visible::{EscapeStyle, escape};
 /// # Errors
 /// When a URL is not a node's URL.
 pub async fn status(options: args::StatusArgs) -> anyhow::Result<ExitCode> {
-    let args::StatusArgs { urls, max_lag, listed } = options;
-    let report = nodes::compare(urls, Duration::from_secs(max_lag)).await?;
+    let args::StatusArgs { urls, max_lag, access, listed } = options;
+    let authorization = access.authorization()?;
+    let report = nodes::compare(urls, Duration::from_secs(max_lag), authorization.as_deref()).await?;
     match listed.format {
         ListFormat::Table => print::write(render(&report, max_lag)?)?,
         ListFormat::Json => print::write(Text::json(&report)?)?,

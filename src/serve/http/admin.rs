@@ -2,7 +2,7 @@
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::{HEALTH, ServerState, asker, locks, node, text};
@@ -17,6 +17,13 @@ pub(super) async fn respond(state: &ServerState, request: Request<Incoming>) -> 
     let is_health = is_read && request.uri().path() == HEALTH;
     if let Some(why) = asker::refuse(&request, &state.admin.hosts).filter(|_| !is_health) {
         return say(StatusCode::FORBIDDEN, &why);
+    }
+    // `/rows` wants a proof of another secret in the same header.
+    let is_open = is_health || request.uri().path() == "/rows";
+    if state.admin.token.as_ref().is_some_and(|token| !is_open && !token.is_in(&request)) {
+        let mut response = say(StatusCode::UNAUTHORIZED, "show the token in this node's --admin-token-file");
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        return response;
     }
     match request.uri().path() {
         HEALTH if is_read => say(StatusCode::OK, "ok"),
