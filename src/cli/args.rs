@@ -1,6 +1,7 @@
 //! The commands and their arguments.
 
 mod edits;
+mod lock;
 mod shared;
 mod transfer;
 
@@ -12,7 +13,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use crate::core::problem::Code;
 
 pub use edits::{Hash, PasswordArgs, RuleCommand, RuleFilter, TenantCommand, UserCommand};
-pub use shared::{ListFormat, Listed, TableArgs};
+pub use lock::{LockClearArgs, LockCommand, LockListArgs};
+pub use shared::{AdminAccess, ListFormat, Listed, TableArgs};
 pub use transfer::{Content, ExportArgs, Exported, ImportArgs};
 
 /// A command. Without one, the program serves.
@@ -43,6 +45,9 @@ pub enum Command {
     Status(StatusArgs),
     /// Show the losses that nodes withhold, and confirm that they are intended
     Confirm(ConfirmArgs),
+    /// Show and lift the locks after too many wrong passwords
+    #[command(subcommand)]
+    Lock(LockCommand),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
     /// Write the manual pages to a folder
@@ -142,6 +147,8 @@ pub struct StatusArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     pub max_lag: u64,
     #[command(flatten)]
+    pub access: AdminAccess,
+    #[command(flatten)]
     pub listed: Listed,
 }
 
@@ -154,6 +161,9 @@ pub struct ConfirmArgs {
     /// Confirm without asking
     #[arg(long)]
     pub yes: bool,
+    /// How to get past the admin listeners' token
+    #[command(flatten)]
+    pub access: AdminAccess,
 }
 
 /// Options of `completions`.

@@ -6,6 +6,7 @@
 
 mod foreign;
 mod making;
+mod records;
 mod slow;
 mod weakness;
 mod wrong;
@@ -19,6 +20,7 @@ use subtle::ConstantTimeEq;
 use crate::core::problem::Code;
 
 pub use making::{Storage, UnstorablePassword, hash, stored_as};
+pub use records::{NotRecords, SignInRecord, SignInRecords};
 pub use slow::SlowHash;
 pub use weakness::Weakness;
 pub use wrong::{Guess, WrongPasswords};
@@ -80,10 +82,10 @@ impl UnusableHash {
 }
 
 /// A parsed password that can be compared. Its `Debug` shows only the form.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Credential(Form);
 
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 enum Form {
     Never,
     /// A keyed digest, so that the password itself is not kept in memory.
@@ -93,14 +95,14 @@ enum Form {
     Slow(Arc<SlowHash>),
 }
 
-#[derive(PartialEq, Eq)]
+#[derive(PartialEq, Eq, Hash)]
 struct Ha1 {
     /// `username:realm:`
     prefix: Box<str>,
     digest: Ha1Digest,
 }
 
-#[derive(PartialEq, Eq)]
+#[derive(PartialEq, Eq, Hash)]
 enum Ha1Digest {
     Md5([u8; 16]),
     Sha256([u8; 32]),
@@ -219,6 +221,14 @@ impl Credential {
         match &self.0 {
             Form::Slow(slow) => Credential(Form::Slow(Arc::new(slow.unproven()))),
             _ => self.clone(),
+        }
+    }
+
+    /// The slow hash, if it is one.
+    pub fn slow(&self) -> Option<&Arc<SlowHash>> {
+        match &self.0 {
+            Form::Slow(slow) => Some(slow),
+            _ => None,
         }
     }
 

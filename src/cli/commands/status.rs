@@ -18,8 +18,9 @@ use crate::telemetry::visible::{EscapeStyle, escape};
 /// # Errors
 /// When a URL is not a node's URL.
 pub async fn status(options: args::StatusArgs) -> anyhow::Result<ExitCode> {
-    let args::StatusArgs { urls, max_lag, listed } = options;
-    let report = nodes::compare(urls, Duration::from_secs(max_lag)).await?;
+    let args::StatusArgs { urls, max_lag, access, listed } = options;
+    let authorization = access.authorization()?;
+    let report = nodes::compare(urls, Duration::from_secs(max_lag), authorization.as_deref()).await?;
     match listed.format {
         ListFormat::Table => print::write(render(&report, max_lag)?)?,
         ListFormat::Json => print::write(Text::json(&report)?)?,
@@ -116,7 +117,10 @@ fn notes(answer: &NodeAnswer) -> Vec<String> {
         .as_ref()
         .map(|doubt| format!("{name}: {doubt}: correct them, or confirm them with `jitsiprovs confirm`"));
     let left_out = (node.left_out > 0).then(|| format!("{name}: {} rows are not in use", node.left_out));
-    [failing, held_back, doubt, left_out].into_iter().flatten().collect()
+    let cold = node.cold_sign_ins.map(|cold| {
+        format!("{name}: {cold:.0} first sign-ins a second are possible, because their hashes are slow")
+    });
+    [failing, held_back, doubt, left_out, cold].into_iter().flatten().collect()
 }
 
 fn verdict(report: &ClusterReport, max_lag: u64) -> String {
