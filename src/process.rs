@@ -2,6 +2,7 @@
 
 pub mod background;
 pub mod files;
+pub mod memory;
 pub mod pidfile;
 pub mod privileges;
 pub mod service;
@@ -19,7 +20,7 @@ const PASSWORDS: [(&[&str], &str); 2] =
     [(&["--db-pwd", "--db_pwd"], "JITSIPROVS_DB_PWD"), (&["--db-apwd", "--db_apwd"], "JITSIPROVS_DB_APWD")];
 
 /// Commands that take none of these options.
-const WITHOUT_PASSWORDS: [&str; 5] = ["demo", "status", "lock", "completions", "man"];
+const WITHOUT_PASSWORDS: [&str; 5] = ["demo", "lock", "confirm", "completions", "man"];
 
 /// Starts this program again with the passwords moved from its arguments to its
 /// environment, which only the same user can read. Also removes our variables

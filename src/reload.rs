@@ -7,6 +7,7 @@
 //! snapshot and puts it into use.
 
 mod cause;
+mod fitness;
 mod handle;
 mod load;
 mod poll;

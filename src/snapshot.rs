@@ -9,6 +9,7 @@ mod decoys;
 mod equality;
 mod inspect;
 mod kind;
+mod misfits;
 mod names;
 mod resolve;
 mod row_index;
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 
 pub(crate) use inspect::{ALL_TENANTS, Audience, NameEntry};
+pub use misfits::MisfitTenant;
 pub use resolve::{Candidate, Pending, Session, SignIn};
 pub use row_index::content;
 pub use trace::{Fate, Mismatch, Traced};

@@ -3,6 +3,7 @@
 //! the small interface in [`backend`].
 
 mod backend;
+mod batches;
 mod cursor;
 mod database;
 mod edit;
@@ -20,7 +21,7 @@ use std::pin::Pin;
 
 use tokio::sync::mpsc;
 
-use crate::core::model::{Change, Row, Table};
+use crate::core::model::{Behind, Change, Row, Table};
 use backend::Backend;
 use database::Database;
 
@@ -66,6 +67,10 @@ pub trait Source: Send + Sync {
     /// The rows that changed since `cursor`, as they are at one moment. Without a cursor, it
     /// only finds out whether the source can be reached.
     fn changes<'s>(&'s self, cursor: Option<&'s Cursor>) -> Boxed<'s, Result<Changes, SourceError>>;
+
+    /// What has changed after the line `id` of the table of changes. `None` if there is no such
+    /// table.
+    fn changes_after(&self, id: i64) -> Boxed<'_, Result<Option<Behind>, SourceError>>;
 
     /// Removes lines of the table of changes that are older than a day by the database's
     /// clock. Returns how many lines were removed.
@@ -117,6 +122,12 @@ pub enum UnknownChanges {
     Other,
     /// A table has changed that the operator's own query may read.
     OwnQuery,
+    /// A table or a trigger was created, changed or removed.
+    Schema,
+    /// The triggers are missing that note changes of a table.
+    NoTriggers,
+    /// Rows were removed that no trigger has noted, as SQLite's `REPLACE` does.
+    Replaced,
 }
 
 impl UnknownChanges {
@@ -127,6 +138,9 @@ impl UnknownChanges {
             UnknownChanges::Many => "many changes",
             UnknownChanges::Other => "the last line read from jitsiprovs_change is gone or different",
             UnknownChanges::OwnQuery => "changes of a table that your own query may read",
+            UnknownChanges::Schema => "the tables were changed",
+            UnknownChanges::NoTriggers => "missing triggers",
+            UnknownChanges::Replaced => "rows were replaced, which no trigger noted",
         }
     }
 }
@@ -147,6 +161,10 @@ impl<B: Backend> Source for Database<B> {
 
     fn changes<'s>(&'s self, cursor: Option<&'s Cursor>) -> Boxed<'s, Result<Changes, SourceError>> {
         Box::pin(self.poll(cursor))
+    }
+
+    fn changes_after(&self, id: i64) -> Boxed<'_, Result<Option<Behind>, SourceError>> {
+        Box::pin(self.behind(id))
     }
 
     fn prune(&self) -> Boxed<'_, Result<u64, SourceError>> {

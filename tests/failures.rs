@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use support::client::post;
 use support::mariadb::mariadb;
-use support::server::{jitsiprovs, run, run_command, send_signal};
+use support::server::{Server, jitsiprovs, run, run_command, send_signal};
 use support::sqlite::SqliteFile;
 use support::{texts, wait_for};
 
@@ -240,4 +240,94 @@ fn wrong_usage_exits_with_code_2() {
         assert_eq!(output.status.code(), Some(2), "{args:?} {stderr}");
         assert!(stderr.contains(named), "{args:?} {stderr}");
     }
+}
+
+/// The most memory that a process has had, in MiB.
+fn peak(server: &Server) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("Linux");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line");
+    peak.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1024
+}
+
+#[test]
+fn a_query_without_end_is_refused_and_the_old_rows_stay_in_use() {
+    let file = SqliteFile::empty();
+    file.user("a.org", "alice", "pw").rule(None, "default", 1, "v", "1");
+    file.execute("CREATE TABLE flood (id INTEGER)");
+    // Without end if the table has a row.
+    let query = "SELECT username, domain, password FROM user_auth UNION ALL SELECT * FROM (
+        WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s, flood)
+        SELECT 'user' || n, 'b.org', '' FROM s)";
+    let args = ["--auth-query", query, "--max-load", "8", "--reload-interval", "0"];
+    let server = Server::on_sqlite(&file.path, &args);
+    file.execute("INSERT INTO flood VALUES (1)");
+    server.signal("HUP");
+    let line = server.wait_for_log("reload failed, the old snapshot stays in use");
+    assert!(line.contains("`user_auth`") && line.contains(" 8 MiB") && line.contains("--max-load"), "{line}");
+    assert_eq!(post(server.address, &[("username", "alice@a.org"), ("password", "pw")]).text(), "v=1\n");
+    assert!(peak(&server) < 200, "{} MiB", peak(&server));
+
+    let path = file.path.to_str().expect("UTF-8");
+    fails(&run(&[&["-n", "--db-path", path], &args[..]].concat()), &[" 8 MiB", "--max-load"]);
+    file.execute("DELETE FROM flood");
+    server.signal("HUP");
+    server.wait_for_log("the database can be read again");
+}
+
+#[test]
+fn a_row_of_many_mebibytes_is_left_out_and_the_others_are_served() {
+    let database = mariadb().database();
+    let output = run(&[&["--setup"], &texts(&database.all())[..]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    database.script(
+        "DELETE FROM jitsi_property;
+         INSERT INTO jitsi_property VALUES (1, 'default', 1, 1, 'v', '1', NULL);
+         INSERT INTO user_auth (username, domain, password)
+             SELECT concat('user', seq), 'a.org', md5('pw') FROM seq_1_to_40",
+    );
+    // 39 of 40 users have a password of 15 MiB.
+    let query = "SELECT username, domain, IF(username = 'user7', password, repeat('x', 15 * 1024 * 1024))
+        FROM user_auth";
+    let read = database.read();
+    let args = [&["--auth-query", query][..], &texts(&read)].concat();
+    let server = Server::start(&args);
+    let line = server.wait_for_log("password is longer than 65535 bytes");
+    assert!(line.contains("user_auth id"), "{line}");
+    let status = |name| post(server.address, &[("username", name), ("password", "pw")]).status;
+    assert_eq!((status("user7@a.org"), status("user8@a.org")), (200, 401));
+    assert!(peak(&server) < 300, "{} MiB", peak(&server));
+}
+
+#[test]
+fn a_start_with_another_format_than_that_of_the_rows_is_refused_with_the_option() {
+    let file = SqliteFile::empty();
+    file.rule(None, "default", 1, "v", "1");
+    for name in ["alice", "bob", "carol"] {
+        file.user("a.org", name, "pw");
+    }
+    let start = |args: &[&str]| Server::on_sqlite(&file.path, args);
+    let refused = |args: &[&str]| {
+        let own = [
+            "-n",
+            "--http-ip",
+            "127.0.0.1",
+            "--http-port",
+            "0",
+            "--db-path",
+            file.path.to_str().expect("UTF-8"),
+        ];
+        run(&[&own, args].concat())
+    };
+    drop(start(&[]));
+    fails(
+        &refused(&["--pwd-fmt", "plain"]),
+        &["of 3 stored passwords of a.org, 3 do not fit --pwd-fmt plain", "--pwd-fmt md5", "--accept-rows"],
+    );
+    start(&["--pwd-fmt", "plain", "--accept-rows"]).wait_for_log("do not fit --pwd-fmt plain");
+    start(&["--pwd-fmt", "ha1", "--realm", "r"]).wait_for_log("the server uses \"r\"");
+    file.execute("UPDATE user_auth SET password = 'secret'");
+    let stderr = String::from_utf8(refused(&[]).stderr).expect("UTF-8");
+    let last = stderr.lines().last().unwrap_or_default();
+    assert!(last.contains("look like no hash") && last.contains("--pwd-fmt plain"), "{stderr}");
+    start(&["--pwd-fmt", "plain"]).wait_for_log("the only tenant is `a.org`");
 }

@@ -20,6 +20,7 @@ mod layers;
 mod limits;
 mod log;
 mod losses;
+mod mistakes;
 mod mysql;
 mod nodes;
 mod operators;

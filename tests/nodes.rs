@@ -1,9 +1,10 @@
 //! What several servers on one database report about themselves.
 
 use support::client::{Reply, post};
+use support::mariadb::mariadb;
 use support::server::{ADMIN_SECRET, Server, run};
 use support::sqlite::SqliteFile;
-use support::wait_for;
+use support::{texts, wait_for};
 
 const ALICE: [(&str, &str); 2] = [("username", "alice@a.org"), ("password", "pw")];
 
@@ -177,4 +178,44 @@ fn an_invalid_node_url_is_refused_without_printing_its_secret() {
         assert_eq!(output.status.code(), Some(1), "{text}");
         assert!(text.starts_with("jitsiprovs: not a node's URL: ") && !text.contains("secret"), "{text}");
     }
+}
+
+#[test]
+fn status_compares_a_single_node_with_the_database() {
+    let database = mariadb().database();
+    let output = run(&[&["--setup"], &texts(&database.all())[..]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let read = database.read();
+    let never = ["--admin-port", "0", "--poll-interval", "0", "--reload-interval", "0"];
+    let server = Server::start(&[&never, &texts(&read)[..]].concat());
+    assert_eq!(status(&[&server], &texts(&read)).0, Some(0));
+    database.script(
+        "UPDATE jitsi_property SET property_value = 'x' ORDER BY id LIMIT 2;
+         UPDATE jitsiprovs_change SET changed_at = now() - INTERVAL 1 MINUTE",
+    );
+    let (code, text) = status(&[&server], &texts(&read));
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("behind the database by 2 changes, for 6"), "{text}");
+    assert!(text.contains("1 of 1 nodes are behind for more than 5 s"), "{text}");
+    let (code, text) = status(&[&server], &[&["--format", "json"], &texts(&read)[..]].concat());
+    assert!(code == Some(1) && text.contains("\"changes\": 2"), "{text}");
+    // Not yet too long, or not asked.
+    assert_eq!(status(&[&server], &[&["--max-lag", "3600"], &texts(&read)[..]].concat()).0, Some(0));
+    assert_eq!(status(&[&server], &[]).0, Some(0));
+    // A database that cannot be read.
+    let (code, text) = status(&[&server], &["--db-path", "/no/such/file"]);
+    assert!(code == Some(1) && text.contains("--db-path"), "{text}");
+}
+
+#[test]
+fn status_fails_while_a_node_has_not_read_the_database_for_too_long() {
+    let file = database();
+    let server = node(&file, &["--poll-interval", "0.05"]);
+    std::fs::rename(&file.path, file.path.with_extension("away")).expect("renamed");
+    let text = wait_for("the node to notice", || {
+        let (code, text) = status(&[&server], &["--max-lag", "0"]);
+        (code == Some(1)).then_some(text)
+    });
+    assert!(text.contains("database down") && text.contains("1 of 1 nodes are behind"), "{text}");
+    assert_eq!(status(&[&server], &["--max-lag", "3600"]).0, Some(0));
 }

@@ -97,6 +97,45 @@ fn a_transaction_that_commits_late_is_noticed_despite_its_low_change_id() {
     wait_served(&other, "v=later\nw=between\n");
 }
 
+/// Clusters with several writers count in steps, so that there is a gap beside each id.
+#[test]
+fn late_changes_between_thousands_of_ids_in_steps_are_found_by_the_next_poll() {
+    let database = set_up();
+    let source = source_of(&database.read());
+    let runtime = runtime();
+    let (_, cursor) = runtime.block_on(load(&*source));
+    let mut cursor = cursor.expect("a table of changes");
+    let mut poll = || {
+        let found = runtime.block_on(source.changes(Some(&cursor))).expect("an answer");
+        let Changes::Rows { changes, cursor: next, .. } = found else { panic!("{found:?}") };
+        cursor = next.expect("a table of changes");
+        changes.len()
+    };
+    let in_steps = "SET SESSION auto_increment_increment = 3";
+    let mut late = Session::open(&database);
+    late.execute(&format!(
+        "{in_steps}; START TRANSACTION; UPDATE jitsi_property SET property_value = 'late' WHERE id = 1"
+    ));
+    let ids = "SELECT concat('subject', seq), 1, 1, 'k', '1' FROM seq_1_to_3000";
+    database.script(&format!(
+        "{in_steps};
+         INSERT INTO jitsi_property (subject, spriority, ppriority, property_key, property_value) {ids}"
+    ));
+    assert_eq!(poll(), 3000);
+    assert_eq!(poll(), 0);
+    late.execute("COMMIT");
+    assert_eq!(poll(), 1);
+    // Thousands of late lines, as another node of the cluster writes them.
+    database.script(
+        "INSERT INTO jitsiprovs_change (id, changed_table, changed_id)
+         SELECT id + 1, changed_table, changed_id FROM jitsiprovs_change WHERE id > 1000 AND id % 9 < 6",
+    );
+    assert!(poll() > 1500);
+    assert_eq!(poll(), 0);
+    late.execute("DELETE FROM jitsi_property WHERE id = 1");
+    assert_eq!(poll(), 1);
+}
+
 #[test]
 fn a_rolled_back_transaction_changes_nothing_and_does_not_stop_polls() {
     let database = set_up();
@@ -409,6 +448,55 @@ fn a_write_to_the_sqlite_file_is_noticed_without_any_poll() {
     let other = Server::on_sqlite(&file.path, &never);
     file.execute("UPDATE jitsi_property SET property_value = '5'");
     wait_served(&other, "v=5\n");
+}
+
+/// No timer is set, so only the file itself says that something has changed.
+#[test]
+fn edits_of_a_sqlite_file_that_fire_no_trigger_are_served() {
+    let file = SqliteFile::empty();
+    file.user("a.org", "alice", "old").user("a.org", "bob", "pw").rule(None, "default", 1, "v", "1");
+    file.execute("CREATE UNIQUE INDEX own ON user_auth (username, domain)");
+    let server = Server::on_sqlite(&file.path, &["--reload-interval", "0", "--verbose"]);
+    let status =
+        |password| post(server.address, &[("username", "alice@a.org"), ("password", password)]).status;
+    assert_eq!(status("old"), 200);
+    let replace = |name: &str, password: &str| {
+        let hash = md5_hex(password);
+        format!("REPLACE INTO user_auth (username, domain, password) VALUES ('{name}', 'a.org', '{hash}')")
+    };
+    file.execute(&replace("alice", "pw"));
+    wait_served(&server, "v=1\n");
+    assert_eq!(status("old"), 401);
+    server.wait_for_log("cause=\"rows were replaced, which no trigger noted\"");
+    // Noted and other edits in one commit.
+    file.execute(&format!(
+        "BEGIN; {}; UPDATE jitsi_property SET property_value = '2'; COMMIT",
+        replace("alice", "new")
+    ));
+    wait_for("the new password", || (status("new") == 200).then_some(()));
+    assert_eq!(get(&server, "bob@a.org"), "v=2\n");
+
+    // Polls go on as usual.
+    file.execute("UPDATE user_auth SET password = password || ' ' WHERE username = 'bob'");
+    let line = server.wait_for_log("added=0 changed=1 removed=0");
+    assert!(line.contains("cause=\"file\""), "{line}");
+
+    // A table that was built again has no triggers. Setup creates them again.
+    file.execute(
+        "BEGIN; CREATE TABLE new AS SELECT * FROM user_auth; DROP TABLE user_auth;
+         ALTER TABLE new RENAME TO user_auth; COMMIT",
+    );
+    server.wait_for_log("`jitsiprovs --setup` creates them again");
+    for password in ["a", "b"] {
+        file.execute(&format!(
+            "UPDATE user_auth SET password = '{}' WHERE username = 'alice'",
+            md5_hex(password)
+        ));
+        wait_for("an edit without triggers", || (status(password) == 200).then_some(()));
+    }
+    let output = run(&["--setup", "--db-path", file.path.to_str().expect("UTF-8")]);
+    assert!(output.status.success());
+    server.wait_for_log("cause=\"the tables were changed\"");
 }
 
 #[test]

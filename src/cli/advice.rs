@@ -35,6 +35,7 @@ pub fn of_source(error: &SourceError) -> String {
         E::NoTable { table, .. } => &["--setup", query(table)],
         E::Columns { table, .. } | E::OwnQuery { table } | E::OwnQueryFailed { table, .. } => &[query(table)],
         E::NoColumn { .. } => &["--setup"],
+        E::TooMuch { .. } => &["--max-load"],
         E::Statement { .. }
         | E::Cancelled
         | E::Gone { .. }

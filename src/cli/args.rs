@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use clap::builder::PossibleValue;
 use clap::{Args, Subcommand, ValueEnum};
 
+use crate::cli::options::DatabaseOptions;
 use crate::core::problem::Code;
 
 pub use edits::{Hash, PasswordArgs, RuleCommand, RuleFilter, TenantCommand, UserCommand};
@@ -143,11 +144,14 @@ pub struct StatusArgs {
     /// The nodes' admin listeners, such as http://10.0.0.1:8090
     #[arg(required = true, value_name = "URL")]
     pub urls: Vec<String>,
-    /// Seconds for which nodes may differ; if they still differ after that, the exit code is 1
+    /// Seconds for which nodes may differ, be behind the database, or be unable to read it; if
+    /// one of these lasts longer, the exit code is 1
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     pub max_lag: u64,
     #[command(flatten)]
     pub access: AdminAccess,
+    #[command(flatten)]
+    pub database: DatabaseOptions,
     #[command(flatten)]
     pub listed: Listed,
 }

@@ -14,9 +14,9 @@ use crate::core::names::Comparison;
 use crate::core::params::{Aliases, Known, built_in_aliases};
 use crate::core::request;
 use crate::core::secret::Secret;
-use crate::process::pidfile;
 use crate::process::privileges::Identity;
 use crate::process::sockets::PassedSockets;
+use crate::process::{memory, pidfile};
 use crate::reload;
 use crate::serve::app::Serve;
 use crate::serve::http;
@@ -108,7 +108,8 @@ impl Config {
         let syslog = in_background.then_some(syslog_facility);
         let log = telemetry::LogOptions { format: log_format, verbose, syslog };
         let identity = Identity::find(user.as_deref(), group.as_deref()).map_err(ConfigError::Usage)?;
-        let source = source::open(database, setup)?;
+        let max_bytes = reload.max_load.map_or_else(memory::half, |mib| Some(mib << 20));
+        let source = source::open(database, setup, max_bytes)?;
         if is_setup {
             return Ok(Config { log, identity, task: Task::Setup(source) });
         }
@@ -142,7 +143,10 @@ impl Config {
             limits: connection_limits(limits, drain_timeout)?,
             source,
             snapshot: snapshot_options(rows, params.aliases.clone()),
-            reload: reload_settings(reload, meaning)?,
+            reload: reload::ReloadSettings {
+                default_domain: Some(params.default_domain.clone()),
+                ..reload_settings(reload, meaning)?
+            },
             params,
             access_log: !no_access_log,
             metrics_tenants,
@@ -160,7 +164,7 @@ impl TableAccess {
     /// See [`ConfigError`].
     pub fn new(options: args::TableArgs) -> Result<TableAccess, ConfigError> {
         let args::TableArgs { database, rows, requests } = options;
-        let source = source::open(database, options::SetupOptions::default())?;
+        let source = source::open(database, options::SetupOptions::default(), None)?;
         let params = request_settings(requests)?;
         Ok(TableAccess { source, snapshot: snapshot_options(rows, params.aliases.clone()), params })
     }
@@ -321,9 +325,11 @@ fn reload_settings(
         max_shrink,
         allow_shrink,
         settle,
+        accept_rows,
         state_file,
         remember_sign_ins: _,
         stale_after,
+        max_load: _,
     } = reload;
     let time = |seconds: f64, option: &str| match Duration::try_from_secs_f64(seconds) {
         Ok(time) if time <= LONGEST => Ok(time),
@@ -345,6 +351,8 @@ fn reload_settings(
         state_file: state_file.map(absolute),
         meaning,
         stale_after: time(stale_after, "--stale-after")?,
+        default_domain: None,
+        accept_rows,
         advice: crate::cli::advice::of_source,
     })
 }

@@ -249,6 +249,18 @@ pub struct ReloadOptions {
     /// sign-ins get 503
     #[arg(long, env = "JITSIPROVS_SETTLE", value_name = "SECONDS", default_value_t = 10.0)]
     pub settle: f64,
+    /// Start even if most stored passwords of a tenant look like another format
+    #[arg(long, env = "JITSIPROVS_ACCEPT_ROWS", value_parser = flag())]
+    pub accept_rows: bool,
+    /// MiB of rows that a load may read, with 128 bytes for each row in addition to its text
+    /// [default: half of the memory of the machine or the control group]
+    #[arg(
+        long,
+        env = "JITSIPROVS_MAX_LOAD",
+        value_name = "MIB",
+        value_parser = clap::value_parser!(u64).range(1..=1 << 30)
+    )]
+    pub max_load: Option<u64>,
     /// Also keep what is served in this file, and start from it while the database is down
     #[arg(long, env = "JITSIPROVS_STATE_FILE", value_name = "FILE")]
     pub state_file: Option<PathBuf>,

@@ -12,13 +12,18 @@ use crate::source::{self, DbAccount, Endpoint, Mysql, Queries, Source, Tls};
 
 const DEFAULT_PATH: &str = "/var/lib/jitsiprovs/jitsiprovs.db";
 
-/// The source that the options name.
+/// The source that the options name. A load may read `max_bytes` bytes of rows.
 ///
 /// # Errors
 /// When they contradict each other, or a file that they name cannot be read.
-pub fn open(mut database: DatabaseOptions, setup: SetupOptions) -> Result<Arc<dyn Source>, ConfigError> {
+pub fn open(
+    mut database: DatabaseOptions,
+    setup: SetupOptions,
+    max_bytes: Option<u64>,
+) -> Result<Arc<dyn Source>, ConfigError> {
     let kind = kind(&database, &setup)?;
-    let queries = Queries { users: database.auth_query.take(), rules: database.rules_query.take() };
+    let queries =
+        Queries { users: database.auth_query.take(), rules: database.rules_query.take(), max_bytes };
     match kind {
         DbType::Sqlite => {
             let path = absolute(database.db_path.unwrap_or_else(|| DEFAULT_PATH.into()));
@@ -26,6 +31,15 @@ pub fn open(mut database: DatabaseOptions, setup: SetupOptions) -> Result<Arc<dy
         }
         DbType::Mysql => Ok(mysql(database, setup)?.source(queries)),
     }
+}
+
+/// Whether options name a database.
+pub fn is_named(database: &DatabaseOptions) -> bool {
+    let DatabaseOptions { db_type, db_path, db_ip, db_port, db_socket, db_name, .. } = database;
+    db_type.is_some()
+        || [db_path, db_socket].iter().any(|path| path.is_some())
+        || [db_ip, db_name].iter().any(|name| name.is_some())
+        || db_port.is_some()
 }
 
 /// The kind of database: given by `--db-type`, or by an option that only one kind has.

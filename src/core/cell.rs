@@ -19,6 +19,15 @@ pub enum Cell {
 }
 
 impl Cell {
+    /// How many bytes its text has.
+    #[expect(clippy::len_without_is_empty, reason = "empty text and NULL are told apart")]
+    pub fn len(&self) -> usize {
+        match self {
+            Cell::Null | Cell::Int(_) => 0,
+            Cell::Text(bytes) => bytes.len(),
+        }
+    }
+
     /// The column as text; `None` for `NULL`.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! A slow hash remembers the right password until the row changes.
 
 mod foreign;
+mod look;
 mod making;
 mod records;
 mod slow;
@@ -19,6 +20,7 @@ use subtle::ConstantTimeEq;
 
 use crate::core::problem::Code;
 
+pub use look::{Fit, Look};
 pub use making::{Storage, UnstorablePassword, hash, stored_as};
 pub use records::{NotRecords, SignInRecord, SignInRecords};
 pub use slow::SlowHash;
@@ -87,9 +89,11 @@ pub struct Credential(Form);
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Form {
-    Never,
-    /// A keyed digest, so that the password itself is not kept in memory.
-    Plain(Tag),
+    /// No password matches. If the stored one is in no known format: what it looks like.
+    Never(Option<Look>),
+    /// A keyed digest, so that the password itself is not kept in memory, and what it looks
+    /// like.
+    Plain(Tag, Look),
     Md5([u8; 16]),
     Ha1(Arc<Ha1>),
     Slow(Arc<SlowHash>),
@@ -156,7 +160,13 @@ pub struct Owner<'a> {
 
 impl Credential {
     /// A credential that no password matches.
-    pub const NEVER: Credential = Credential(Form::Never);
+    pub const NEVER: Credential = Credential(Form::Never(None));
+
+    /// A credential that no password matches, because [`Credential::parse`] has refused the
+    /// stored one for this reason.
+    pub fn unusable(stored: &str, why: UnusableHash) -> Credential {
+        Credential(Form::Never((why == UnusableHash::Unknown).then(|| Look::of(stored))))
+    }
 
     /// Parses a stored password.
     ///
@@ -178,7 +188,7 @@ impl Credential {
             Form::Ha1(Arc::new(Ha1 { prefix, digest }))
         };
         Ok(Credential(match format {
-            PwdFmt::Plain => Form::Plain(tag(stored)),
+            PwdFmt::Plain => Form::Plain(tag(stored), Look::of(stored)),
             // The digest of the empty password, which is never accepted.
             PwdFmt::Md5 if stored.eq_ignore_ascii_case(MD5_OF_NOTHING) => return Err(UnusableHash::Empty),
             PwdFmt::Md5 => Form::Md5(unhex(stored)?),
@@ -190,8 +200,8 @@ impl Credential {
     /// Compares `password`, in constant time for the fast forms.
     pub fn verify(&self, password: &str) -> Verdict {
         let right = match &self.0 {
-            Form::Never => false,
-            Form::Plain(stored) => tag(password).ct_eq(stored).into(),
+            Form::Never(_) => false,
+            Form::Plain(stored, _) => tag(password).ct_eq(stored).into(),
             Form::Md5(stored) => md5::compute(password).0.ct_eq(stored).into(),
             Form::Ha1(ha1) => ha1.verify(password),
             // This also applies to decoys, because the work may grow with the length.
@@ -202,16 +212,9 @@ impl Credential {
         if right { Verdict::Right } else { Verdict::Wrong }
     }
 
-    /// Whether a stored plain password looks like a digest: it is most likely one, written
-    /// by a program that expects another format.
-    pub fn looks_hashed(stored: &str, format: PwdFmt) -> bool {
-        let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        format == PwdFmt::Plain && matches!(stored.len(), 32 | 40 | 64) && is_hex(stored)
-    }
-
     /// Whether any password can match it.
     pub fn is_usable(&self) -> bool {
-        !matches!(self.0, Form::Never)
+        !matches!(self.0, Form::Never(_))
     }
 
     /// A credential that takes as long to verify and remembers nothing. The password of an
@@ -235,8 +238,8 @@ impl Credential {
     /// The kind of the form. Forms of the same kind take the same time to verify.
     pub fn kind(&self) -> HashKind {
         match &self.0 {
-            Form::Never => HashKind(0, String::new()),
-            Form::Plain(_) => HashKind(1, String::new()),
+            Form::Never(_) => HashKind(0, String::new()),
+            Form::Plain(..) => HashKind(1, String::new()),
             Form::Md5(_) => HashKind(2, String::new()),
             Form::Ha1(ha1) if matches!(ha1.digest, Ha1Digest::Md5(_)) => HashKind(3, String::new()),
             Form::Ha1(_) => HashKind(4, String::new()),
@@ -248,8 +251,8 @@ impl Credential {
     /// stored passwords are equal.
     pub fn stored(&self) -> &[u8] {
         match &self.0 {
-            Form::Never => &[],
-            Form::Plain(tag) => tag,
+            Form::Never(_) => &[],
+            Form::Plain(tag, _) => tag,
             Form::Md5(digest) => digest,
             Form::Ha1(ha1) => match &ha1.digest {
                 Ha1Digest::Md5(digest) => digest,
@@ -271,7 +274,7 @@ impl Credential {
     /// Bytes that it uses on the heap, without its own size.
     pub fn heap_bytes(&self) -> usize {
         match &self.0 {
-            Form::Never | Form::Plain(_) | Form::Md5(_) => 0,
+            Form::Never(_) | Form::Plain(..) | Form::Md5(_) => 0,
             Form::Ha1(ha1) => size_of::<Ha1>() + ha1.prefix.len(),
             Form::Slow(slow) => size_of::<SlowHash>() + slow.hash.len(),
         }
@@ -281,8 +284,8 @@ impl Credential {
 impl std::fmt::Debug for Credential {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self.0 {
-            Form::Never => "Credential(never)",
-            Form::Plain(_) => "Credential(plain)",
+            Form::Never(_) => "Credential(never)",
+            Form::Plain(..) => "Credential(plain)",
             Form::Md5(_) => "Credential(md5)",
             Form::Ha1(_) => "Credential(ha1)",
             Form::Slow(_) => "Credential(slow)",

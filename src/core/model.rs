@@ -148,3 +148,12 @@ impl Edit {
         }
     }
 }
+
+/// By how much a snapshot is behind the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Behind {
+    /// How many lines of changes it lacks.
+    pub changes: i64,
+    /// For how many seconds the oldest of them has been there, by the database's clock.
+    pub seconds: i64,
+}

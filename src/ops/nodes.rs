@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use crate::core::model::Behind;
 use crate::reload::NodeStatus;
 
 pub use client::{authority, get, post};
@@ -26,6 +27,8 @@ pub struct NodeAnswer {
     pub node: Option<NodeStatus>,
     /// The number of changes by which it is behind the most recent node.
     pub lag: Option<i64>,
+    /// By how much it is behind the database, if the database was asked.
+    pub behind: Option<Behind>,
     /// The reason why it did not answer.
     pub error: Option<String>,
 }
@@ -132,7 +135,7 @@ async fn ask(targets: &[Target], authorization: Option<&str>) -> Vec<NodeAnswer>
             Ok(node) => (Some(node), None),
             Err(error) => (None, Some(format!("{error:#}"))),
         };
-        NodeAnswer { url: target.url.clone(), node, lag: None, error }
+        NodeAnswer { url: target.url.clone(), node, lag: None, behind: None, error }
     });
     answers.collect()
 }
@@ -172,7 +175,13 @@ mod tests {
             failing: None,
             cold_sign_ins: None,
         };
-        NodeAnswer { url: "http://10.0.0.1:9090".into(), node: Some(node), lag: None, error: None }
+        NodeAnswer {
+            url: "http://10.0.0.1:9090".into(),
+            node: Some(node),
+            lag: None,
+            behind: None,
+            error: None,
+        }
     }
 
     #[test]

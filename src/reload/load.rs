@@ -27,6 +27,9 @@ pub enum LoadError {
     /// The system has no thread left to read the source on.
     #[error("cannot start the thread that reads the database: {0}")]
     NoThread(std::io::Error),
+    /// The rows of the first load cannot mean what the options say.
+    #[error("{0}")]
+    Misfit(String),
     /// A defect of this program.
     #[error("building the snapshot failed; this is a defect of jitsiprovs")]
     Build,

@@ -24,6 +24,10 @@ pub struct ReloadSettings {
     /// `--stale-after`: if the source cannot be read for longer than this, a sign-in may
     /// fail only because the snapshot is out of date.
     pub stale_after: Duration,
+    /// `--default-domain`. The first load checks whether it names the only tenant.
+    pub default_domain: Option<String>,
+    /// `--accept-rows`: start even if stored passwords look like another format.
+    pub accept_rows: bool,
     /// Returns which option to check, to be added to an error of the source. The source
     /// does not know the options that it was created from.
     pub advice: fn(&SourceError) -> String,
@@ -39,6 +43,8 @@ impl Default for ReloadSettings {
             state_file: None,
             meaning: String::new(),
             stale_after: Duration::from_secs(60),
+            default_domain: None,
+            accept_rows: false,
             advice: |_| String::new(),
         }
     }

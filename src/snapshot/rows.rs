@@ -18,8 +18,8 @@ use crate::core::template::{Fault, Template};
 
 /// Longest property key in bytes, before substitution.
 const MAX_KEY: usize = 1024;
-/// Longest property value in bytes, before substitution: MySQL's `TEXT`.
-const MAX_VALUE: usize = 65_535;
+/// Longest text of any column in bytes, before substitution: MySQL's `TEXT`.
+const MAX_TEXT: usize = 65_535;
 
 /// A row that cannot be used, and why.
 pub(super) struct UnusableRow(pub String);
@@ -52,8 +52,6 @@ pub(super) struct ParsedUser {
     pub domain: Folded,
     pub username: Folded,
     pub credential: Credential,
-    /// [`Credential::looks_hashed`]
-    pub looks_hashed: bool,
 }
 
 /// A parsed row of `jitsi_property`.
@@ -112,13 +110,19 @@ pub(super) fn user(
     let owner = Owner { username: &stored_username, realm };
     // A user whose password cannot be used is still a user, so that clients cannot get their
     // rules by sending the name as another parameter.
-    let mut looks_hashed = false;
     let credential = match row.password.text() {
+        _ if row.password.len() > MAX_TEXT => {
+            let what = format!(
+                "password is longer than {MAX_TEXT} bytes, so nobody can sign in with it: set it again with `jitsiprovs user passwd`"
+            );
+            problem(Code::BadPassword, what);
+            Credential::NEVER
+        }
         Ok(stored) => {
-            looks_hashed = Credential::looks_hashed(stored.as_deref().unwrap_or_default(), options.pwd_fmt);
-            Credential::parse(&stored.unwrap_or_default(), options.pwd_fmt, owner).unwrap_or_else(|why| {
+            let stored = stored.unwrap_or_default();
+            Credential::parse(&stored, options.pwd_fmt, owner).unwrap_or_else(|why| {
                 problem(why.code(), why.to_string());
-                Credential::NEVER
+                Credential::unusable(&stored, why)
             })
         }
         Err(_) => {
@@ -126,7 +130,7 @@ pub(super) fn user(
             Credential::NEVER
         }
     };
-    Ok(ParsedUser { domain, username, credential, looks_hashed })
+    Ok(ParsedUser { domain, username, credential })
 }
 
 pub(super) fn rule(
@@ -135,20 +139,16 @@ pub(super) fn rule(
     keys: &mut Keys,
     problem: &mut dyn FnMut(Code, String),
 ) -> Result<ParsedRule, UnusableRow> {
-    let domain = match row.domain.text() {
-        Ok(domain) => options.comparison.fold(&domain.unwrap_or_default()),
-        Err(_) => return Err(unusable("domain is not UTF-8")),
+    let domain = match &row.domain {
+        Cell::Null => Folded::default(),
+        domain => options.comparison.fold(&required(domain, "domain")?),
     };
     let subject = options.subject(&required(&row.subject, "subject")?);
     let subject = subject
         .ok_or_else(|| unusable("the subject is empty, which matches no client: write `default` for all"))?;
+    not_longer(&row.key, MAX_KEY, "property_key")?;
     let key = required(&row.key, "property_key")?;
     let value = required(&row.value, "property_value")?;
-    for (text, longest, column) in [(&key, MAX_KEY, "property_key"), (&value, MAX_VALUE, "property_value")] {
-        if text.len() > longest {
-            return Err(unusable(&format!("{column} is longer than {longest} bytes")));
-        }
-    }
     let order = RuleOrder {
         spriority: priority(&row.spriority, "spriority", problem)?,
         ppriority: priority(&row.ppriority, "ppriority", problem)?,
@@ -178,7 +178,15 @@ fn priority(
     i32::try_from(number).map(Some).map_err(|_| unusable(&format!("{column} is outside 32 bits")))
 }
 
+fn not_longer(cell: &Cell, longest: usize, column: &str) -> Result<(), UnusableRow> {
+    match cell.len() > longest {
+        true => Err(unusable(&format!("{column} is longer than {longest} bytes"))),
+        false => Ok(()),
+    }
+}
+
 fn required<'c>(cell: &'c Cell, column: &str) -> Result<Cow<'c, str>, UnusableRow> {
+    not_longer(cell, MAX_TEXT, column)?;
     match cell.text() {
         Ok(Some(text)) => Ok(text),
         Ok(None) => Err(unusable(&format!("{column} is NULL"))),

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::SourceError;
+use super::batches::Budget;
 use super::error::Failure;
 use super::query::Query;
 use super::schema::SchemaStep;
-use crate::core::model::{Cell, Row};
+use super::{SourceError, UnknownChanges};
+use crate::core::model::{Cell, Change, Row};
 
 /// The differences between databases that constants can express.
 pub(super) struct Dialect {
@@ -28,6 +29,8 @@ pub(super) struct Dialect {
     /// The time of a line of changes, as text or number. It must not depend on the
     /// session.
     pub changed_at: &'static str,
+    /// The age of a line of changes in whole seconds, by the database's clock.
+    pub age: &'static str,
     /// The time a day ago, by the database's clock.
     pub day_ago: &'static str,
     /// The end of a DELETE that removes at most [`PRUNED`] lines. Empty if the database
@@ -104,8 +107,32 @@ pub(super) trait Backend: Send + Sync + 'static {
         false
     }
 
-    /// Notes that all rows were read over this connection.
-    fn note_loaded(&self, _session: &Self::Session) {}
+    /// Whether the database may have been written since it was last read. If no line of
+    /// changes says so, [`Backend::unnoted`] is asked.
+    fn is_touched(&self, _session: &Self::Session) -> bool {
+        false
+    }
+
+    /// Notes that all rows were read in this transaction. `noted` says which tables are read
+    /// themselves, not with the operator's own query.
+    fn note_loaded(
+        &self,
+        _session: &mut Self::Session,
+        _noted: [bool; 2],
+    ) -> impl Future<Output = Result<(), Failure>> + Send {
+        std::future::ready(Ok(()))
+    }
+
+    /// Why rows may have changed that are not among `changes`, which a poll has read in this
+    /// transaction. `None` if the changes are all.
+    fn unnoted(
+        &self,
+        _session: &mut Self::Session,
+        _noted: [bool; 2],
+        _changes: &[Change],
+    ) -> impl Future<Output = Result<Option<UnknownChanges>, Failure>> + Send {
+        std::future::ready(Ok(None))
+    }
 }
 
 /// A connection to a database.
@@ -129,12 +156,14 @@ pub(super) trait Session: Send {
         sql: String,
     ) -> impl Future<Output = Result<Vec<Vec<Cell>>, Failure>> + Send;
 
-    /// Sends the rows of a table in batches, as they arrive.
+    /// Sends the rows of a table in batches, as they arrive. Returns what is left of the
+    /// budget.
     fn send(
         &mut self,
         query: &Query<'_>,
+        budget: Budget,
         rows: &mpsc::Sender<Vec<Row>>,
-    ) -> impl Future<Output = Result<(), Failure>> + Send;
+    ) -> impl Future<Output = Result<Budget, Failure>> + Send;
 
     /// Ends the connection.
     fn close(self) -> impl Future<Output = ()> + Send;

@@ -2,26 +2,28 @@
 //!
 //! A line gets its id when it is written, but becomes visible only when its transaction
 //! commits. So lines with lower ids than the newest visible line may still appear. The
-//! missing ids are remembered as gaps, and each poll asks for them again. This does not
-//! depend on clocks.
+//! missing ids are remembered as gaps, and each poll asks for all of them again. This does
+//! not depend on clocks.
+//!
+//! A few gaps are asked for one by one. A server that counts in steps, as in a cluster of
+//! several writers, leaves a gap beside each line. Of so many gaps, a poll only asks for a sum
+//! over all ids, which is different as soon as one of the gaps is filled.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::core::model::{Cell, Table};
 
 /// If there are more new lines than this, a load is faster than a poll.
 pub(super) const MANY: usize = 50_000;
 
-/// How many ids back from the newest line a load looks for gaps. If a transaction stays open
-/// while this many later changes are made, only the next load finds its changes.
+/// How many ids back from the newest line gaps are looked for, by loads and by the sum. If a
+/// transaction stays open while this many later changes are made, and leaves many gaps, only
+/// the next load finds its changes.
 pub(super) const WINDOW: i64 = 100_000;
 
-/// How many gaps are remembered at most: the newest ones.
-const GAPS: usize = 20_000;
-
-/// How many gaps a poll asks for at most: half of them are the newest, and the others take
-/// turns. Gaps of rolled-back transactions are never filled.
-const ASKED: usize = 200;
+/// How many gaps of the window, and how many older ones, are asked for one by one.
+const FEW: usize = 100;
 
 /// A position in `jitsiprovs_change`, with the gaps before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,9 +32,33 @@ pub struct Cursor {
     /// longer the same database.
     newest: Option<ChangeLine>,
     /// The first and the last id of each gap.
-    gaps: BTreeMap<i64, i64>,
-    /// The id from which older gaps are asked for next.
-    turn: i64,
+    gaps: Arc<BTreeMap<i64, i64>>,
+}
+
+/// Ids with many gaps between them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct GapWindow {
+    first: i64,
+    last: i64,
+    /// What [`GapWindow::sum`] returns as long as no gap is filled and no line is gone.
+    pub expected: i64,
+}
+
+impl GapWindow {
+    /// The query for the sum of the places of all ids in the window.
+    pub fn sum(&self) -> String {
+        let GapWindow { first, last, .. } = self;
+        // A sum of ids themselves could be too large for a number.
+        format!(
+            "SELECT coalesce(sum(id - {first} + 1), 0) FROM jitsiprovs_change WHERE id BETWEEN {first} AND {last}"
+        )
+    }
+
+    /// The query for all ids in the window.
+    pub fn ids(&self) -> String {
+        let GapWindow { first, last, .. } = self;
+        format!("SELECT id FROM jitsiprovs_change WHERE id BETWEEN {first} AND {last} ORDER BY id")
+    }
 }
 
 /// A line of `jitsiprovs_change`.
@@ -74,17 +100,8 @@ impl Cursor {
     /// A cursor at the `newest` line. `ids` are all ids in the [`WINDOW`] up to that line, in
     /// order.
     pub(super) fn new(newest: Option<ChangeLine>, ids: impl IntoIterator<Item = i64>) -> Cursor {
-        let mut cursor = Cursor { newest: None, gaps: BTreeMap::new(), turn: 0 };
-        let Some(newest) = newest else { return cursor };
-        let mut expected = (newest.id - WINDOW).max(1);
-        for id in ids {
-            if id > expected {
-                cursor.gaps.insert(expected, id - 1);
-            }
-            expected = id + 1;
-        }
-        cursor.newest = Some(newest);
-        cursor
+        let gaps = newest.as_ref().map(|newest| between(window_before(newest.id), newest.id, ids));
+        Cursor { newest, gaps: Arc::new(gaps.unwrap_or_default()) }
     }
 
     /// The id of the newest line that was read, or 0 if there was none.
@@ -92,34 +109,28 @@ impl Cursor {
         self.newest.as_ref().map_or(0, |line| line.id)
     }
 
-    /// The ranges of ids to ask for: some of the gaps, and all ids from the newest line on.
-    pub(super) fn ask(&mut self) -> Vec<(i64, i64)> {
-        let gap = |(first, last): (&i64, &i64)| (*first, *last);
-        let mut asked: Vec<(i64, i64)> = self.gaps.iter().rev().take(ASKED / 2).map(gap).collect();
-        let newest_asked = asked.last().map_or(i64::MAX, |(first, _)| *first);
-        let older = || self.gaps.range(..newest_asked);
-        let in_turn = older().filter(|(first, _)| **first >= self.turn).chain(older());
-        let more = older().count().min(ASKED / 2);
-        asked.extend(in_turn.take(more).map(gap));
-        if more > 0 {
-            self.turn = asked.last().map_or(0, |(_, last)| last + 1);
-        }
-        asked.push((self.id(), i64::MAX));
-        asked
+    /// The ranges of ids to ask for: gaps that are few, and all ids from the newest line on.
+    pub(super) fn ask(&self) -> Vec<(i64, i64)> {
+        let end = self.window().map_or(i64::MAX, |window| window.first);
+        let gaps = self.gaps.range(..end).map(|(first, last)| (*first, *last));
+        gaps.chain([(self.id(), i64::MAX)]).collect()
     }
 
-    /// All gaps, to be asked for.
-    pub(super) fn ask_all_gaps(&self) -> Vec<(i64, i64)> {
-        self.gaps.iter().map(|(first, last)| (*first, *last)).collect()
+    /// The ids whose sum must be asked for, because too many gaps are between them.
+    pub(super) fn window(&self) -> Option<GapWindow> {
+        let gaps = || self.gaps.range(window_before(self.id())..);
+        let (first, last) = (*gaps().nth(FEW).and_then(|_| gaps().next())?.0, self.id());
+        let places = |first: i64, last: i64| (first + last) * (last - first + 1) / 2;
+        let missing = gaps().map(|(from, to)| places(from - first + 1, to - first + 1));
+        Some(GapWindow { first, last, expected: places(1, last - first + 1) - missing.sum::<i64>() })
     }
 
     /// Takes the lines that were found for the ranges of [`Cursor::ask`], in order of their
-    /// ids. Returns the new lines, and whether the caller must also ask for all other gaps:
-    /// a transaction may have filled several of them, and must be read as a whole.
+    /// ids. Returns the new lines.
     ///
     /// # Errors
     /// [`CursorLost`]
-    pub(super) fn advance(&mut self, lines: Vec<ChangeLine>) -> Result<(Vec<ChangeLine>, bool), CursorLost> {
+    pub(super) fn advance(&mut self, lines: Vec<ChangeLine>) -> Result<Vec<ChangeLine>, CursorLost> {
         if let Some(newest) = &self.newest
             && !lines.contains(newest)
         {
@@ -127,45 +138,62 @@ impl Cursor {
         }
         let before = self.id();
         let lines: Vec<ChangeLine> = lines.into_iter().filter(|line| line.id != before).collect();
-        let filled = self.fill(&lines);
-        // All ids before the first line ever are a gap.
-        let mut expected = if before == 0 { (self.first_of(&lines) - WINDOW).max(1) } else { before + 1 };
-        for line in lines.iter().filter(|line| line.id > before) {
-            if line.id > expected {
-                self.gaps.insert(expected, line.id - 1);
+        let (Some(first), Some(last)) = (lines.first(), lines.last()) else { return Ok(lines) };
+        let gaps = Arc::make_mut(&mut self.gaps);
+        lines.iter().for_each(|line| fill(gaps, line.id));
+        if last.id > before {
+            // All ids before the first line ever are a gap.
+            let begin = if before == 0 { window_before(first.id) } else { before + 1 };
+            let new = lines.iter().map(|line| line.id).filter(|id| *id > before);
+            gaps.extend(between(begin, last.id, new));
+            let is_old = |gaps: &BTreeMap<i64, i64>| gaps.range(..window_before(last.id)).nth(FEW).is_some();
+            while is_old(gaps) {
+                gaps.pop_first();
             }
-            expected = line.id + 1;
-        }
-        if let Some(last) = lines.last().filter(|line| line.id > before) {
             self.newest = Some(last.clone());
-            while self.gaps.len() > GAPS {
-                self.gaps.pop_first();
-            }
         }
-        let is_partial = filled || !lines.is_empty() && self.gaps.len() > ASKED / 2;
-        Ok((lines, is_partial))
+        Ok(lines)
     }
 
-    fn first_of(&self, lines: &[ChangeLine]) -> i64 {
-        lines.first().map_or(0, |line| line.id)
+    /// Takes all `ids` that were found in the `window`, in order. Returns those that were in a
+    /// gap before.
+    pub(super) fn look_over(&mut self, window: GapWindow, ids: Vec<i64>) -> Vec<i64> {
+        let gaps = Arc::make_mut(&mut self.gaps);
+        let before = gaps.split_off(&window.first);
+        // Lines may also have been removed, and leave gaps of their own.
+        gaps.extend(between(window.first, window.last, ids.iter().copied()));
+        let is_late = |id: &i64| before.range(..=id).next_back().is_some_and(|(_, last)| id <= last);
+        ids.into_iter().filter(is_late).collect()
     }
+}
 
-    /// Removes the ids of `lines` from the gaps. Returns whether any of them was in a gap.
-    pub(super) fn fill(&mut self, lines: &[ChangeLine]) -> bool {
-        let mut filled = false;
-        for line in lines {
-            let gap = self.gaps.range(..=line.id).next_back().map(|(first, last)| (*first, *last));
-            let Some((first, last)) = gap.filter(|(_, last)| line.id <= *last) else { continue };
-            filled = true;
-            self.gaps.remove(&first);
-            if first < line.id {
-                self.gaps.insert(first, line.id - 1);
-            }
-            if line.id < last {
-                self.gaps.insert(line.id + 1, last);
-            }
+/// The first id of the window that ends with `id`.
+pub(super) fn window_before(id: i64) -> i64 {
+    (id - WINDOW).max(1)
+}
+
+/// The gaps between `ids`, which are in order, from `first` to `last`.
+fn between(first: i64, last: i64, ids: impl IntoIterator<Item = i64>) -> BTreeMap<i64, i64> {
+    let (mut gaps, mut expected) = (BTreeMap::new(), first);
+    for id in ids.into_iter().chain([last + 1]) {
+        if id > expected {
+            gaps.insert(expected, id - 1);
         }
-        filled
+        expected = id + 1;
+    }
+    gaps
+}
+
+/// Removes an id from the gap that it is in, if any.
+fn fill(gaps: &mut BTreeMap<i64, i64>, id: i64) {
+    let gap = gaps.range(..=id).next_back().map(|(first, last)| (*first, *last));
+    let Some((first, last)) = gap.filter(|(_, last)| id <= *last) else { return };
+    gaps.remove(&first);
+    if first < id {
+        gaps.insert(first, id - 1);
+    }
+    if id < last {
+        gaps.insert(id + 1, last);
     }
 }
 
@@ -198,10 +226,18 @@ mod tests {
         table.iter().filter(is_asked).map(|id| line(*id)).collect()
     }
 
+    /// Polls a table with these ids, as `poll` does.
     fn read(cursor: &mut Cursor, table: &BTreeSet<i64>) -> Result<Vec<i64>, CursorLost> {
-        let asked = cursor.ask();
-        let (lines, _) = cursor.advance(found(table, &asked))?;
-        Ok(lines.iter().map(|line| line.id).collect())
+        let lines = cursor.advance(found(table, &cursor.ask()))?;
+        let mut ids: Vec<i64> = lines.iter().map(|line| line.id).collect();
+        if let Some(window) = cursor.window() {
+            let all = || table.range(window.first..=window.last).copied();
+            if all().map(|id| id - window.first + 1).sum::<i64>() != window.expected {
+                ids.extend(cursor.look_over(window, all().collect()));
+            }
+        }
+        ids.sort_unstable();
+        Ok(ids)
     }
 
     fn at(table: &BTreeSet<i64>) -> Cursor {
@@ -218,7 +254,7 @@ mod tests {
         table.extend([3, 7]);
         assert_eq!(read(&mut cursor, &table), Ok(vec![3, 7]));
         assert_eq!(read(&mut cursor, &table), Ok(vec![]));
-        assert_eq!(cursor.gaps, BTreeMap::from([(6, 6), (8, 8)]));
+        assert_eq!(*cursor.gaps, BTreeMap::from([(6, 6), (8, 8)]));
     }
 
     #[test]
@@ -246,22 +282,36 @@ mod tests {
     }
 
     #[test]
-    fn very_many_gaps_are_asked_for_in_turn_and_forgotten_in_the_end() {
-        let mut table: BTreeSet<i64> = (0..2000).map(|at| 1 + 3 * at).collect();
+    fn ids_in_steps_cost_one_sum_and_a_late_line_between_them_is_found_at_once() {
+        let mut table: BTreeSet<i64> = (0..30_000).map(|at| 1 + 3 * at).collect();
         let mut cursor = at(&table);
-        assert_eq!(cursor.ask().len(), ASKED + 1);
-        table.extend([3, 3000, 5990]);
-        let mut seen = Vec::new();
-        for _ in 0..2000 / (ASKED / 2) + 1 {
-            seen.extend(read(&mut cursor, &table).expect("the same table"));
-        }
-        seen.sort_unstable();
-        assert_eq!(seen, [3, 3000, 5990]);
-        table.insert(2 * WINDOW);
-        assert_eq!(read(&mut cursor, &table), Ok(vec![2 * WINDOW]));
-        table.extend((0..2 * GAPS as i64).map(|at| 3 * WINDOW + 2 * at));
+        assert_eq!(cursor.ask().len(), 1);
+        assert_eq!(read(&mut cursor, &table), Ok(vec![]));
+        let late: Vec<i64> = (0..3000).map(|at| 2 + 9 * at).collect();
+        table.extend(&late);
+        assert_eq!(read(&mut cursor, &table), Ok(late));
+        assert_eq!(read(&mut cursor, &table), Ok(vec![]));
+        // Pruned lines become gaps, and do not hide a line that appears meanwhile.
+        table.retain(|id| *id > 1000);
+        table.extend([1200, 90_001]);
+        assert_eq!(read(&mut cursor, &table), Ok(vec![1200, 90_001]));
+        let window = cursor.window().expect("many gaps");
+        assert_eq!(read(&mut cursor, &table), Ok(vec![]));
+        assert_eq!(cursor.window(), Some(window));
+    }
+
+    #[test]
+    fn gaps_before_the_window_are_asked_for_one_by_one_and_forgotten_when_there_are_many() {
+        let mut table = BTreeSet::from([1, 3]);
+        let mut cursor = at(&table);
+        table.extend((0..1000).map(|at| 3 * WINDOW + 2 * at));
         read(&mut cursor, &table).expect("the same table");
-        assert_eq!(cursor.gaps.len(), GAPS);
+        table.insert(2);
+        assert_eq!(read(&mut cursor, &table), Ok(vec![2]));
+        table.insert(6 * WINDOW);
+        read(&mut cursor, &table).expect("the same table");
+        assert!(cursor.window().is_none());
+        assert_eq!(cursor.ask().len(), FEW + 1);
     }
 
     proptest! {

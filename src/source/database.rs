@@ -6,17 +6,18 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::timeout;
 
 use super::backend::{Backend, PRUNED, Purpose, Session};
-use super::cursor::{ChangeLine, Cursor, NEWEST, WINDOW};
+use super::batches::Budget;
+use super::cursor::{ChangeLine, Cursor, NEWEST, window_before};
 use super::error::{Failure, FailureKind};
 use super::query::Queries;
 use super::{SourceError, Which};
 use crate::core::columns::ColumnSet;
-use crate::core::model::{Cell, Row, Table};
+use crate::core::model::{Behind, Cell, Row, Table};
 
 /// How long closing a connection may take.
 const CLOSING: Duration = Duration::from_secs(3);
 
-const READING_CHANGES: &str = "reading `jitsiprovs_change`";
+pub(super) const READING_CHANGES: &str = "reading `jitsiprovs_change`";
 
 /// A database of users and rules.
 pub(super) struct Database<B: Backend> {
@@ -41,8 +42,8 @@ impl<B: Backend> Database<B> {
         begin(&mut session, B::DIALECT.begin_read).await?;
         let cursor = if wants_cursor { self.cursor(&mut session).await? } else { None };
         self.send(&mut session, which, &rows).await?;
+        self.backend.note_loaded(&mut session, self.queries.noted()).await?;
         end(&mut session).await?;
-        self.backend.note_loaded(&session);
         self.keep(session).await;
         Ok(cursor)
     }
@@ -66,10 +67,12 @@ impl<B: Backend> Database<B> {
         which: Which,
         rows: &mpsc::Sender<Vec<Row>>,
     ) -> Result<(), SourceError> {
+        let mut budget = Budget::new(self.queries.max_bytes);
         for table in Table::ALL {
             let existing = existing_columns(session, B::DIALECT.list_columns, table).await?;
             if let Some(query) = self.queries.of(table, existing).narrowed(which) {
-                session.send(&query, rows).await.map_err(|failure| self.explain(table, failure))?;
+                let sent = session.send(&query, budget, rows).await;
+                budget = sent.map_err(|failure| self.explain(table, failure))?;
             }
         }
         Ok(())
@@ -101,10 +104,10 @@ impl<B: Backend> Database<B> {
             Err(SourceError::Denied { .. }) => return Ok(None),
             lines => lines?.pop(),
         };
-        let first = newest.as_ref().map_or(0, |line| line.id) - WINDOW;
+        let first = window_before(newest.as_ref().map_or(0, |line| line.id));
         let ids = format!("SELECT id FROM jitsiprovs_change WHERE id >= {first} ORDER BY id");
-        let ids = session.query(READING_CHANGES, ids).await?;
-        Ok(Some(Cursor::new(newest, ids.iter().filter_map(|row| row.first()?.int().ok().flatten()))))
+        let ids = numbers(session, READING_CHANGES, ids).await?;
+        Ok(Some(Cursor::new(newest, ids)))
     }
 
     /// Reads lines of `jitsiprovs_change`. `clause` is the end of the query.
@@ -117,6 +120,22 @@ impl<B: Backend> Database<B> {
         let sql = format!("SELECT id, changed_table, changed_id, {at} FROM jitsiprovs_change {clause}");
         let lines = session.query(READING_CHANGES, sql).await?;
         Ok(lines.into_iter().filter_map(ChangeLine::from_cells).collect())
+    }
+
+    pub async fn behind(&self, id: i64) -> Result<Option<Behind>, SourceError> {
+        let mut session = self.backend.connect(Purpose::Read).await?;
+        if count(&mut session, "reading the schema", B::DIALECT.count_change_tables).await? == 0 {
+            return Ok(None);
+        }
+        let age = B::DIALECT.age;
+        let what = ["count(*)".to_owned(), format!("max({age})")];
+        let [mut changes, mut seconds] = [0; 2];
+        for (what, number) in what.iter().zip([&mut changes, &mut seconds]) {
+            let sql = format!("SELECT {what} FROM jitsiprovs_change WHERE id > {id}");
+            *number = count(&mut session, READING_CHANGES, &sql).await?;
+        }
+        close(session).await;
+        Ok(Some(Behind { changes, seconds }))
     }
 
     pub async fn prune_all(&self) -> Result<u64, SourceError> {
@@ -177,6 +196,16 @@ pub(super) async fn count(session: &mut impl Session, what: &str, sql: &str) -> 
     let rows = session.query(what, sql.to_owned()).await?;
     let cell = rows.into_iter().next().and_then(|row| row.into_iter().next());
     Ok(cell.as_ref().map_or(Ok(None), Cell::int).ok().flatten().unwrap_or_default())
+}
+
+/// The numbers that a query returns, one a row.
+pub(super) async fn numbers(
+    session: &mut impl Session,
+    what: &str,
+    sql: String,
+) -> Result<Vec<i64>, Failure> {
+    let rows = session.query(what, sql).await?;
+    Ok(rows.iter().filter_map(|row| row.first()?.int().ok().flatten()).collect())
 }
 
 /// Ends a connection. If it does not end cleanly, the server will notice and clean up.

@@ -146,6 +146,16 @@ pub enum SourceError {
         /// The table that the query replaces.
         table: Table,
     },
+    /// The rows are too many or too large to be kept in memory.
+    #[error(
+        "{what} sends more than {mib} MiB: check for a query that never ends, or allow more if there is memory for it"
+    )]
+    TooMuch {
+        /// What was read.
+        what: String,
+        /// How many MiB of rows a load may read.
+        mib: u64,
+    },
     /// A table lacks a column, such as the one for the tenant of a rule.
     #[error("the table `{table}` has no column `{column}`: set the database up to add it")]
     NoColumn {

@@ -14,9 +14,10 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::backend::{Backend, Dialect, Purpose, Session};
+use super::batches::{Batches, Budget};
 use super::database::{Database, count};
 use super::error::{Failure, FailureKind};
-use super::query::{BATCH, Queries, Query};
+use super::query::{Queries, Query};
 use super::{Source, SourceError, schema};
 use crate::core::model::{Cell, Row};
 use crate::core::secret::Secret;
@@ -119,6 +120,7 @@ impl Backend for MysqlBackend {
              WHERE trigger_schema = DATABASE() AND trigger_name =",
         // As a number, because the text would depend on the session's time zone.
         changed_at: "CAST(unix_timestamp(changed_at) AS CHAR)",
+        age: "unix_timestamp() - unix_timestamp(changed_at)",
         day_ago: "now() - INTERVAL 1 DAY",
         delete_some: " ORDER BY id LIMIT 10000",
         steps: schema::MYSQL,
@@ -241,30 +243,33 @@ impl Session for MysqlSession {
         Ok(rows.into_iter().map(|row| row.unwrap().into_iter().map(cell).collect()).collect())
     }
 
-    async fn send(&mut self, query: &Query<'_>, rows: &mpsc::Sender<Vec<Row>>) -> Result<(), Failure> {
+    async fn send(
+        &mut self,
+        query: &Query<'_>,
+        budget: Budget,
+        rows: &mpsc::Sender<Vec<Row>>,
+    ) -> Result<Budget, Failure> {
         let what = query.reading();
         let stalled = |_| self.mysql.statement(&what, &format!("nothing arrived for {} s", STALL.as_secs()));
         let failed = |error| self.mysql.failure(&what, &error, self.is_admin);
         let result = timeout(STALL, self.conn.query_iter(&*query.sql)).await.map_err(stalled)?;
         let mut result = result.map_err(failed)?;
         query.check(result.columns_ref().len())?;
-        let mut place = 0;
+        let mut batches = Batches::new(query, budget);
         loop {
-            let mut batch = Vec::with_capacity(BATCH);
             let filling = async {
-                while batch.len() < BATCH {
-                    let Some(row) = result.next().await? else { break };
-                    place += 1;
-                    batch.push(query.row(row.unwrap().into_iter().map(cell), place));
+                while let Some(row) = result.next().await.map_err(failed)? {
+                    if batches.push(row.unwrap().into_iter().map(cell).collect())? {
+                        return Ok(false);
+                    }
                 }
-                Ok(())
+                Ok::<bool, Failure>(true)
             };
-            timeout(STALL, filling).await.map_err(stalled)?.map_err(failed)?;
+            let is_last = timeout(STALL, filling).await.map_err(stalled)??;
             std::thread::yield_now();
-            let is_last = batch.len() < BATCH;
-            rows.send(batch).await.map_err(|_| SourceError::Cancelled)?;
+            rows.send(batches.take()).await.map_err(|_| SourceError::Cancelled)?;
             if is_last {
-                return Ok(());
+                return Ok(batches.budget);
             }
         }
     }

@@ -7,16 +7,15 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::backend::{Backend, Purpose, Session};
-use super::cursor::{ChangeLine, Cursor, MANY, clause};
-use super::database::{Database, begin, close, count, end, existing_columns};
+use super::batches::Budget;
+use super::cursor::{ChangeLine, Cursor, GapWindow, MANY, clause};
+use super::database::{Database, READING_CHANGES, begin, close, count, end, existing_columns, numbers};
 use super::query::Query;
 use super::{Changes, SourceError, UnknownChanges};
 use crate::core::model::{Change, Table};
 
-/// How many rows one statement asks for.
+/// How many rows or lines one statement asks for.
 const IDS: usize = 500;
-/// How many gaps one statement asks for.
-const RANGES: usize = 2000;
 /// How long a poll that found changes may take to read them.
 const READING: Duration = Duration::from_secs(10);
 
@@ -57,7 +56,7 @@ impl<B: Backend> Database<B> {
         cursor: Option<&Cursor>,
         is_reconnected: bool,
     ) -> Result<Changes, SourceError> {
-        let Some(mut cursor) = cursor.cloned() else {
+        let Some(cursor) = cursor.cloned() else {
             let what = "checking the connection";
             self.soon(what, count(session, what, "SELECT 1")).await??;
             return Ok(Changes::Rows { changes: Vec::new(), cursor: None, is_reconnected });
@@ -70,8 +69,12 @@ impl<B: Backend> Database<B> {
         let mut seen = cursor.clone();
         match seen.advance(found) {
             Err(_) => return Ok(Changes::Unknown(UnknownChanges::Other)),
-            Ok((lines, _)) if lines.is_empty() => {
-                return Ok(Changes::Rows { changes: Vec::new(), cursor: Some(seen), is_reconnected });
+            Ok(lines) if lines.is_empty() => {
+                let looking = self.filled(session, &cursor);
+                let is_late = self.soon("looking for late changes", looking).await??.is_some();
+                if !is_late && !self.backend.is_touched(session) {
+                    return Ok(Changes::Rows { changes: Vec::new(), cursor: Some(seen), is_reconnected });
+                }
             }
             Ok(_) => {}
         }
@@ -95,19 +98,21 @@ impl<B: Backend> Database<B> {
         if found.len() > MANY {
             return Ok(Changes::Unknown(UnknownChanges::Many));
         }
-        let Ok((mut lines, is_partial)) = cursor.advance(found) else {
+        let Ok(mut lines) = cursor.advance(found) else {
             return Ok(Changes::Unknown(UnknownChanges::Other));
         };
-        if is_partial {
-            let rest = cursor.ask_all_gaps();
-            for ranges in rest.chunks(RANGES) {
-                let found = self.lines(session, &clause(ranges)).await?;
-                cursor.fill(&found);
-                lines.extend(found);
+        if let Some(window) = self.filled(session, &cursor).await? {
+            let late = cursor.look_over(window, numbers(session, READING_CHANGES, window.ids()).await?);
+            if late.len() > MANY {
+                return Ok(Changes::Unknown(UnknownChanges::Many));
+            }
+            for ids in late.chunks(IDS) {
+                let ranges: Vec<_> = ids.iter().map(|id| (*id, *id)).collect();
+                lines.extend(self.lines(session, &clause(&ranges)).await?);
             }
         }
         let rows: BTreeSet<(Table, i64)> = lines.iter().filter_map(ChangeLine::row).collect();
-        let mut changes = Vec::new();
+        let (mut changes, mut budget) = (Vec::new(), Budget::new(self.queries.max_bytes));
         for table in Table::ALL {
             let ids: Vec<i64> = rows.iter().filter(|(of, _)| *of == table).map(|(_, id)| *id).collect();
             if ids.is_empty() {
@@ -119,12 +124,26 @@ impl<B: Backend> Database<B> {
             let existing = existing_columns(session, B::DIALECT.list_columns, table).await?;
             let query = self.queries.of(table, existing);
             for ids in ids.chunks(IDS) {
-                let fetched = fetch(session, &query, ids, &mut changes).await;
+                let fetched = fetch(session, &query, ids, &mut budget, &mut changes).await;
                 fetched.map_err(|failure| self.explain(table, failure))?;
             }
         }
+        if let Some(why) = self.backend.unnoted(session, self.queries.noted(), &changes).await? {
+            return Ok(Changes::Unknown(why));
+        }
         end(session).await?;
         Ok(Changes::Rows { changes, cursor: Some(cursor), is_reconnected })
+    }
+
+    /// The window of many gaps, if a line has appeared there or has been removed.
+    async fn filled(
+        &self,
+        session: &mut B::Session,
+        cursor: &Cursor,
+    ) -> Result<Option<GapWindow>, SourceError> {
+        let Some(window) = cursor.window() else { return Ok(None) };
+        let sum = count(session, READING_CHANGES, &window.sum()).await?;
+        Ok((sum != window.expected).then_some(window))
     }
 
     async fn soon<T>(&self, what: &str, work: impl Future<Output = T>) -> Result<T, SourceError> {
@@ -141,10 +160,12 @@ async fn fetch(
     session: &mut impl Session,
     query: &Query<'_>,
     ids: &[i64],
+    budget: &mut Budget,
     changes: &mut Vec<Change>,
 ) -> Result<(), super::error::Failure> {
     let mut gone: BTreeSet<i64> = ids.iter().copied().collect();
-    for cells in session.query(&query.reading(), query.of_ids(ids)).await? {
+    for mut cells in session.query(&query.reading(), query.of_ids(ids)).await? {
+        budget.count(query, &mut cells)?;
         let row = query.row(cells, 0);
         gone.remove(&row.id());
         changes.push(Change::Put(row));

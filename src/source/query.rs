@@ -6,17 +6,16 @@ use super::{SourceError, Which};
 use crate::core::columns::{Column, ColumnSet};
 use crate::core::model::{Cell, Row, Table};
 
-/// How many rows a source sends in one batch.
-pub(super) const BATCH: usize = 128;
-
-/// The operator's own queries for users and rules. Without them, the original's tables are
-/// read.
+/// How the tables are read: with the operator's own queries for users and rules, or else as
+/// the original's tables.
 #[derive(Debug, Clone, Default)]
 pub struct Queries {
     /// Selects username, domain, password and optionally id.
     pub users: Option<String>,
     /// Selects domain, subject, spriority, ppriority, key, value and optionally id.
     pub rules: Option<String>,
+    /// How many bytes of rows a load may read. `None` for any number.
+    pub max_bytes: Option<u64>,
 }
 
 impl Queries {
@@ -38,6 +37,12 @@ impl Queries {
     /// Whether the operator's own query replaces a table.
     pub(super) fn is_own(&self, table: Table) -> bool {
         self.own(table).is_some()
+    }
+
+    /// For each of [`Table::ALL`], whether the table itself is read. If so, our triggers note
+    /// its changes.
+    pub(super) fn noted(&self) -> [bool; 2] {
+        Table::ALL.map(|table| !self.is_own(table))
     }
 
     /// The query for a table that has the `existing` columns. The others are read as

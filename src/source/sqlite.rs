@@ -2,11 +2,13 @@
 
 #![allow(clippy::disallowed_methods, reason = "all of it runs on blocking threads")]
 
+mod file_state;
+
 use std::fs::OpenOptions;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
@@ -15,12 +17,14 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, params_from_iter};
 use tokio::sync::mpsc;
 
 use super::backend::{Backend, Dialect, Purpose, Session};
+use super::batches::{Batches, Budget};
 use super::database::Database;
 use super::error::{Failure, FailureKind, one_line};
-use super::query::{BATCH, Queries, Query};
-use super::{Source, SourceError, schema};
-use crate::core::model::{Cell, Row};
+use super::query::{Queries, Query};
+use super::{Source, SourceError, UnknownChanges, schema};
+use crate::core::model::{Cell, Change, Row};
 use crate::process::files::{self, Aside};
+use file_state::{FileState, Stamp};
 
 /// How long to wait while another program writes.
 const BUSY: Duration = Duration::from_secs(5);
@@ -43,15 +47,15 @@ struct Sqlite {
     path: PathBuf,
     /// Whether it may only be read, and must not be changed.
     is_foreign: bool,
-    /// Device and inode of the file that was loaded.
-    loaded: Arc<Mutex<Option<(u64, u64)>>>,
+    /// The state of the file when it was loaded or polled last.
+    state: Arc<Mutex<FileState>>,
     /// The thread that opens the file.
     opening: Aside,
 }
 
 impl Sqlite {
     fn new(path: PathBuf, is_foreign: bool) -> Sqlite {
-        Sqlite { path, is_foreign, loaded: Arc::default(), opening: Aside::new() }
+        Sqlite { path, is_foreign, state: Arc::default(), opening: Aside::new() }
     }
 
     fn open(&self, flags: OpenFlags) -> Result<Connection, SourceError> {
@@ -99,9 +103,7 @@ impl Sqlite {
     fn open_foreign(&self) -> Result<Connection, SourceError> {
         let read_only = OpenFlags::SQLITE_OPEN_READ_ONLY;
         let opened = self.open(read_only);
-        let mut log = self.path.clone().into_os_string();
-        log.push("-wal");
-        if opened.is_ok() || std::fs::metadata(log).is_ok_and(|log| log.len() > 0) {
+        if opened.is_ok() || std::fs::metadata(self.beside("-wal")).is_ok_and(|log| log.len() > 0) {
             return opened;
         }
         // A file in write-ahead mode cannot be opened in a folder where its log cannot be
@@ -109,6 +111,17 @@ impl Sqlite {
         let path = percent_encode(self.path.as_os_str().as_bytes(), NON_ALPHANUMERIC);
         let uri = PathBuf::from(format!("file:{path}?immutable=1"));
         self.open_as(&uri, read_only | OpenFlags::SQLITE_OPEN_URI).or(opened)
+    }
+
+    /// The path of a file that SQLite keeps beside the database.
+    fn beside(&self, ending: &str) -> PathBuf {
+        let mut path = self.path.clone().into_os_string();
+        path.push(ending);
+        path.into()
+    }
+
+    fn state(&self) -> MutexGuard<'_, FileState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn identity(&self) -> Option<(u64, u64)> {
@@ -123,11 +136,11 @@ impl Sqlite {
     ) -> Result<SqliteSession, SourceError> {
         let sqlite = self.clone();
         let open = move || {
-            // This comes before opening: if the file is replaced in between, the next poll
-            // notices.
-            let identity = sqlite.identity();
+            // This comes before opening: if the file is replaced or written in between, the next
+            // poll notices.
+            let (identity, stamp) = (sqlite.identity(), Stamp::of(&sqlite.path, &sqlite.beside("-wal")));
             let connection = Some(open(&sqlite)?);
-            Ok(SqliteSession { sqlite, identity, connection })
+            Ok(SqliteSession { sqlite, identity, stamp, connection })
         };
         let opened = self.opening.run_for(BUSY + files::BOUND, open).await;
         opened.unwrap_or_else(|why| {
@@ -195,6 +208,7 @@ impl Backend for Sqlite {
         count_change_tables: "SELECT count(*) FROM sqlite_master WHERE name = 'jitsiprovs_change'",
         count_triggers: "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND name =",
         changed_at: "changed_at",
+        age: "strftime('%s', 'now') - strftime('%s', changed_at)",
         day_ago: "datetime('now', '-1 day')",
         delete_some: "",
         steps: schema::SQLITE,
@@ -213,12 +227,7 @@ impl Backend for Sqlite {
     }
 
     fn files(&self) -> Vec<PathBuf> {
-        let beside = |ending: &str| {
-            let mut path = self.path.clone().into_os_string();
-            path.push(ending);
-            PathBuf::from(path)
-        };
-        vec![self.path.clone(), beside("-wal"), beside("-journal")]
+        vec![self.path.clone(), self.beside("-wal"), self.beside("-journal")]
     }
 
     async fn connect(&self, purpose: Purpose) -> Result<SqliteSession, SourceError> {
@@ -240,11 +249,32 @@ impl Backend for Sqlite {
     }
 
     fn is_other(&self, session: &SqliteSession) -> bool {
-        session.identity != *self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
+        session.identity != self.state().identity
     }
 
-    fn note_loaded(&self, session: &SqliteSession) {
-        *self.loaded.lock().unwrap_or_else(PoisonError::into_inner) = session.identity;
+    fn is_touched(&self, session: &SqliteSession) -> bool {
+        session.stamp.is_none() || session.stamp != self.state().stamp
+    }
+
+    async fn note_loaded(&self, session: &mut SqliteSession, noted: [bool; 2]) -> Result<(), Failure> {
+        let state = session.file_state(noted).await?;
+        *self.state() = state;
+        Ok(())
+    }
+
+    async fn unnoted(
+        &self,
+        session: &mut SqliteSession,
+        noted: [bool; 2],
+        changes: &[Change],
+    ) -> Result<Option<UnknownChanges>, Failure> {
+        let now = session.file_state(noted).await?;
+        let mut before = self.state();
+        let unnoted = now.unnoted(&before, changes, noted);
+        if unnoted.is_none() {
+            *before = now;
+        }
+        Ok(unnoted)
     }
 }
 
@@ -253,11 +283,18 @@ struct SqliteSession {
     sqlite: Sqlite,
     /// Device and inode.
     identity: Option<(u64, u64)>,
+    stamp: Option<Stamp>,
     /// `None` while another thread works with it.
     connection: Option<Connection>,
 }
 
 impl SqliteSession {
+    async fn file_state(&mut self, noted: [bool; 2]) -> Result<FileState, Failure> {
+        let files = (self.identity, self.stamp);
+        self.work("reading the schema", move |connection| Ok(FileState::read(connection, files, noted)?))
+            .await
+    }
+
     /// Runs `work` on a blocking thread, because SQLite's calls block.
     async fn work<T: Send + 'static>(
         &mut self,
@@ -326,7 +363,12 @@ impl Session for SqliteSession {
         .await
     }
 
-    async fn send(&mut self, query: &Query<'_>, rows: &mpsc::Sender<Vec<Row>>) -> Result<(), Failure> {
+    async fn send(
+        &mut self,
+        query: &Query<'_>,
+        budget: Budget,
+        rows: &mpsc::Sender<Vec<Row>>,
+    ) -> Result<Budget, Failure> {
         let (what, rows) = (query.reading(), rows.clone());
         let query = Query { sql: query.sql.clone().into_owned().into(), ..*query };
         self.work(&what, move |connection| {
@@ -334,17 +376,16 @@ impl Session for SqliteSession {
             let columns = statement.column_count();
             query.check(columns).map_err(Stop::Source)?;
             let mut found = statement.query([])?;
-            let (mut batch, mut place) = (Vec::with_capacity(BATCH), 0);
+            let mut batches = Batches::new(&query, budget);
+            let send = |batch| rows.blocking_send(batch).map_err(|_| Stop::Source(SourceError::Cancelled));
             while let Some(row) = found.next()? {
-                place += 1;
                 let cells = (0..columns).map(|at| row.get_ref(at).map_or(Cell::Null, cell));
-                batch.push(query.row(cells, place));
-                if batch.len() == BATCH {
-                    let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
-                    rows.blocking_send(full).map_err(|_| Stop::Source(SourceError::Cancelled))?;
+                if batches.push(cells.collect()).map_err(Stop::Source)? {
+                    send(batches.take())?;
                 }
             }
-            rows.blocking_send(batch).map_err(|_| Stop::Source(SourceError::Cancelled))
+            send(batches.take())?;
+            Ok(batches.budget)
         })
         .await
     }

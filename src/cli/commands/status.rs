@@ -7,25 +7,49 @@ use serde::Serialize;
 use tinytemplate::TinyTemplate;
 
 use crate::cli::args::{self, ListFormat};
+use crate::cli::options::SetupOptions;
 use crate::cli::print::{self, Text, number, text};
+use crate::cli::source;
+use crate::core::model::Behind;
 use crate::ops::nodes::{self, ClusterReport, NodeAnswer};
 use crate::reload::{NodeState, NodeStatus};
 use crate::telemetry::visible::{EscapeStyle, escape};
 
-/// Asks the nodes until they agree or `--max-lag` is over, and prints their last answers.
-/// The exit code is 1 if they still differ.
+/// Asks the nodes until they agree or `--max-lag` is over, and prints their last answers. If
+/// a database is named, compares the nodes with it. The exit code is 1 if nodes differ, or if
+/// one has been behind the database or unable to read it for longer than `--max-lag`.
 ///
 /// # Errors
-/// When a URL is not a node's URL.
+/// When a URL is not a node's URL, or the database cannot be read.
 pub async fn status(options: args::StatusArgs) -> anyhow::Result<ExitCode> {
-    let args::StatusArgs { urls, max_lag, access, listed } = options;
+    let args::StatusArgs { urls, max_lag, access, database, listed } = options;
     let authorization = access.authorization()?;
-    let report = nodes::compare(urls, Duration::from_secs(max_lag), authorization.as_deref()).await?;
+    let source = match source::is_named(&database) {
+        true => Some(source::open(database, SetupOptions::default(), None)?),
+        false => None,
+    };
+    let mut report = nodes::compare(urls, Duration::from_secs(max_lag), authorization.as_deref()).await?;
+    if let Some(source) = source {
+        for answer in &mut report.nodes {
+            if let Some(snapshot) = answer.node.as_ref().and_then(|node| node.snapshot) {
+                answer.behind = source.changes_after(snapshot).await?;
+            }
+        }
+    }
     match listed.format {
         ListFormat::Table => print::write(render(&report, max_lag)?)?,
         ListFormat::Json => print::write(Text::json(&report)?)?,
     }
-    Ok(if report.agree { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let is_well = report.agree && !report.nodes.iter().any(|answer| is_late(answer, max_lag));
+    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Whether a node has been behind the database, or unable to read it, for more than `max_lag`
+/// seconds.
+fn is_late(answer: &NodeAnswer, max_lag: u64) -> bool {
+    let failing = answer.node.as_ref().and_then(|node| node.failing.as_ref());
+    let is_behind = |behind: Behind| behind.changes > 0 && behind.seconds > max_lag as i64;
+    failing.is_some_and(|failing| failing.seconds > max_lag as f64) || answer.behind.is_some_and(is_behind)
 }
 
 /// The values for `status.txt`, which is shown below the table.
@@ -116,18 +140,25 @@ fn notes(answer: &NodeAnswer) -> Vec<String> {
         .doubt
         .as_ref()
         .map(|doubt| format!("{name}: {doubt}: correct them, or confirm them with `jitsiprovs confirm`"));
+    let behind = answer.behind.filter(|behind| behind.changes > 0).map(|Behind { changes, seconds }| {
+        format!("{name}: behind the database by {changes} changes, for {seconds} s")
+    });
     let left_out = (node.left_out > 0).then(|| format!("{name}: {} rows are not in use", node.left_out));
     let cold = node.cold_sign_ins.map(|cold| {
         format!("{name}: {cold:.0} first sign-ins a second are possible, because their hashes are slow")
     });
-    [failing, held_back, doubt, left_out, cold].into_iter().flatten().collect()
+    [failing, held_back, doubt, behind, left_out, cold].into_iter().flatten().collect()
 }
 
 fn verdict(report: &ClusterReport, max_lag: u64) -> String {
     let silent = report.nodes.iter().filter(|answer| answer.node.is_none()).count();
     let nodes = report.nodes.iter().filter_map(|answer| answer.node.as_ref());
     let is_stuck = |node: &&NodeStatus| node.failing.is_some() || node.state != NodeState::Ready;
+    let late = report.nodes.iter().filter(|answer| is_late(answer, max_lag)).count();
     match (report.agree, silent, nodes.filter(is_stuck).count()) {
+        (true, ..) if late > 0 => {
+            format!("{late} of {} nodes are behind for more than {max_lag} s", report.nodes.len())
+        }
         (true, _, 0) => "all nodes agree".to_owned(),
         (true, _, stuck) => format!("all nodes agree, but {stuck} of them cannot load changes now"),
         (false, 0, _) => format!("the nodes differ for more than {max_lag} s"),
@@ -147,7 +178,13 @@ mod tests {
             digest: "0123456789abcdef".into(),
             ..NodeStatus::default()
         };
-        NodeAnswer { url: "http://10.0.0.1:9090".into(), node: Some(node), lag: None, error: None }
+        NodeAnswer {
+            url: "http://10.0.0.1:9090".into(),
+            node: Some(node),
+            lag: None,
+            behind: None,
+            error: None,
+        }
     }
 
     #[test]

@@ -27,8 +27,8 @@ impl Credential {
     /// Why the stored password is weak; `None` if it is not.
     pub fn weakness(&self) -> Option<Weakness> {
         match &self.0 {
-            Form::Never => None,
-            Form::Plain(_) => Some(Weakness::Plain),
+            Form::Never(_) => None,
+            Form::Plain(..) => Some(Weakness::Plain),
             Form::Md5(_) => Some(Weakness::Md5),
             Form::Ha1(_) => Some(Weakness::Ha1),
             Form::Slow(slow) => {

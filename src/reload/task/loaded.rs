@@ -119,7 +119,7 @@ impl Reloader {
     fn message(&self, error: &LoadError) -> String {
         match error {
             LoadError::Source(error) => format!("{error}{}", (self.settings.advice)(error)),
-            LoadError::NoThread(_) | LoadError::Build => error.to_string(),
+            LoadError::NoThread(_) | LoadError::Misfit(_) | LoadError::Build => error.to_string(),
         }
     }
 

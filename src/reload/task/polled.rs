@@ -13,7 +13,7 @@ use crate::reload::poll::{Changed, Polled, Polling};
 use crate::reload::publisher::DraftOutcome;
 use crate::reload::schedule;
 use crate::reload::status::SnapshotOrigin;
-use crate::source::{Cursor, SourceError};
+use crate::source::{Cursor, SourceError, UnknownChanges};
 
 impl Reloader {
     /// Begins a poll. No other poll may be running.
@@ -62,11 +62,19 @@ impl Reloader {
             // A load has read the source since the poll began.
             Ok(Polled::Unknown(_)) | Err(LoadError::Source(_)) if polling.is_overtaken => {}
             Ok(Polled::Unknown(why)) => {
+                if why == Cause::Unknown(UnknownChanges::NoTriggers) {
+                    tracing::warn!(
+                        "the triggers that note changes are missing, so each change loads everything: \
+                         `jitsiprovs --setup` creates them again"
+                    );
+                }
                 self.lose_place();
                 self.request(why);
             }
             Err(LoadError::Source(error)) => self.poll_failed(&error),
-            Err(LoadError::Build | LoadError::NoThread(_)) => self.poll_broke(polling.cause),
+            Err(LoadError::Build | LoadError::NoThread(_) | LoadError::Misfit(_)) => {
+                self.poll_broke(polling.cause)
+            }
         }
     }
 

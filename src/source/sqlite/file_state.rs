@@ -1,0 +1,171 @@
+//! Finds out whether rows of a SQLite file may have changed although no line of
+//! `jitsiprovs_change` says so.
+//!
+//! Three things can cause that. A table was built again without its triggers. The triggers were
+//! missing for a while. Or `REPLACE` removed rows that had the same value in a unique index:
+//! SQLite fires no trigger for those, unless the writer has set `recursive_triggers`. A trigger
+//! before each insert could note them, but it would also add a line for each row that
+//! `INSERT OR IGNORE` leaves as it is.
+
+#![allow(clippy::disallowed_methods, reason = "all of it runs on blocking threads")]
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use rusqlite::Connection;
+
+use crate::core::model::{Change, Table};
+use crate::source::{UnknownChanges, schema};
+
+/// Times of files have a resolution of at most a few milliseconds. If a file was written so
+/// recently, another write may leave the same time.
+const RESOLUTION: Duration = Duration::from_millis(20);
+
+/// In how many rows the ids are summed up at most. Counting a million rows takes 25 ms, but
+/// summing them up takes 600 ms.
+const SUMMED: i64 = 100_000;
+
+/// Length and time of the file and of its write-ahead log. They change with each commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp([Option<(u64, SystemTime)>; 2]);
+
+impl Stamp {
+    /// Looks at the files. `None` if they were written just now.
+    pub fn of(file: &Path, log: &Path) -> Option<Stamp> {
+        let stamp = Stamp([file, log].map(|path| {
+            let found = std::fs::metadata(path).ok().filter(|found| found.size() > 0)?;
+            Some((found.size(), found.modified().ok()?))
+        }));
+        let times = stamp.0.iter().flatten();
+        let is_old = |time: &SystemTime| time.elapsed().is_ok_and(|age| age > RESOLUTION);
+        times.map(|(_, time)| time).all(is_old).then_some(stamp)
+    }
+}
+
+/// What a load or a poll has found, besides the rows.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct FileState {
+    /// Device and inode.
+    pub identity: Option<(u64, u64)>,
+    /// As it was before the rows were read.
+    pub stamp: Option<Stamp>,
+    contents: Contents,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Contents {
+    /// Changes with each change of a table or trigger.
+    schema: i64,
+    tables: [TableState; 2],
+}
+
+/// A table whose changes the triggers note.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct TableState {
+    has_triggers: bool,
+    /// `None` if `REPLACE` can only remove rows by their id.
+    ids: Option<Ids>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Ids {
+    count: i64,
+    newest: i64,
+    /// The sum of their lower 32 bits, so that it is never too large for a number. `None` if
+    /// the table has more than [`SUMMED`] rows.
+    sum: Option<i64>,
+}
+
+impl FileState {
+    /// The state of `tables`. The caller has read the stamp before, and now reads in a
+    /// transaction.
+    pub fn read(
+        connection: &Connection,
+        (identity, stamp): (Option<(u64, u64)>, Option<Stamp>),
+        tables: [bool; 2],
+    ) -> rusqlite::Result<FileState> {
+        let schema = connection.query_row("PRAGMA schema_version", [], |row| row.get(0))?;
+        let mut contents = Contents { schema, ..Contents::default() };
+        for (at, table) in Table::ALL.into_iter().enumerate().filter(|(at, _)| tables[*at]) {
+            contents.tables[at] = TableState::read(connection, table)?;
+        }
+        Ok(FileState { identity, stamp, contents })
+    }
+
+    /// Why `changes`, which were noted since the state `before`, may not be all.
+    pub fn unnoted(
+        &self,
+        before: &FileState,
+        changes: &[Change],
+        tables: [bool; 2],
+    ) -> Option<UnknownChanges> {
+        let (now, before) = (self.contents, before.contents);
+        let noted = || (0..tables.len()).filter(|at| tables[*at]);
+        if noted().any(|at| !now.tables[at].has_triggers) {
+            return Some(UnknownChanges::NoTriggers);
+        }
+        // The triggers may have been missing for a while.
+        if now.schema != before.schema {
+            return Some(UnknownChanges::Schema);
+        }
+        let is_explained = |at: usize| match (now.tables[at].ids, before.tables[at].ids) {
+            (Some(now), Some(before)) => now.follows(before, Table::ALL[at], changes),
+            _ => true,
+        };
+        (!noted().all(is_explained)).then_some(UnknownChanges::Replaced)
+    }
+}
+
+impl TableState {
+    fn read(connection: &Connection, table: Table) -> rusqlite::Result<TableState> {
+        let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+        let on_table = format!(" ON {table} ");
+        let ours = schema::triggers(schema::SQLITE).filter(|(_, sql)| sql.contains(&on_table));
+        let names: Vec<_> = ours.map(|(name, _)| format!("'{name}'")).collect();
+        let triggers = format!(
+            "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND tbl_name = '{table}' \
+             AND name IN ({})",
+            names.join(",")
+        );
+        let has_triggers = count(&triggers)? == names.len() as i64;
+        let unique = format!(
+            "SELECT count(*) FROM pragma_index_list('{table}') WHERE \"unique\" = 1 AND origin <> 'pk'"
+        );
+        let ids = match count(&unique)? {
+            0 => None,
+            _ => Some(Ids::read(table, count)?),
+        };
+        Ok(TableState { has_triggers, ids })
+    }
+}
+
+impl Ids {
+    fn read(table: Table, number: impl Fn(&str) -> rusqlite::Result<i64>) -> rusqlite::Result<Ids> {
+        let count = number(&format!("SELECT count(*) FROM {table}"))?;
+        let newest = number(&format!("SELECT coalesce(max(id), 0) FROM {table}"))?;
+        let sum = format!("SELECT coalesce(sum(id & 4294967295), 0) FROM {table}");
+        let sum = (count <= SUMMED).then(|| number(&sum)).transpose()?;
+        Ok(Ids { count, newest, sum })
+    }
+
+    /// Whether these ids can be those of `before` with `changes`. An id that is not above the
+    /// newest one is taken for a row that existed before. If there are more rows than that,
+    /// some of them filled gaps.
+    fn follows(self, before: Ids, table: Table, changes: &[Change]) -> bool {
+        let (mut expected, mut added) = (before.count, 0);
+        let mut count = |id: i64, sign: i64| {
+            expected += sign;
+            added += sign * (id & 0xffff_ffff);
+        };
+        for change in changes {
+            match change {
+                Change::Put(row) if row.table() == table && row.id() > before.newest => count(row.id(), 1),
+                Change::Gone(of, id) if *of == table && *id <= before.newest => count(*id, -1),
+                _ => {}
+            }
+        }
+        let is_summed = || self.sum.zip(before.sum).is_none_or(|(now, before)| now == before + added);
+        self.count > expected || self.count == expected && is_summed()
+    }
+}
