@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use jitsiprovs::process;
-use jitsiprovs::serve::throttle::{Throttle, ThrottleSettings};
+use jitsiprovs::serve::throttle::{Account, Attempted, Throttle, ThrottleSettings};
 use support::client::{Connection, request};
 use support::server::Server;
 use support::sqlite::SqliteFile;
@@ -607,6 +607,12 @@ fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
+/// A sign-in as the throttle sees it.
+fn attempted(address: IpAddr, username: &[u8]) -> Attempted<'_> {
+    let account = Account { domain: b"example.org", username, stamp: 0 };
+    Attempted { address, is_forwarded: false, account }
+}
+
 /// Measures the throttle alone; returns its memory in bytes.
 fn throttle_alone() -> u64 {
     let settings = ThrottleSettings { limit: 10, window: Duration::from_secs(3600) };
@@ -614,10 +620,10 @@ fn throttle_alone() -> u64 {
     let throttle = Throttle::new(settings, now);
     let victim: IpAddr = "192.0.2.1".parse().expect("an address");
     for guess in 0..10_u8 {
-        throttle.fail(victim, b"example.org", b"alice", &[guess], now);
+        throttle.fail(&attempted(victim, b"alice"), &[guess], now);
     }
     let is_throttled =
-        |from: IpAddr, name: &str| throttle.check(from, b"example.org", name.as_bytes(), now).is_err();
+        |from: IpAddr, name: &str| throttle.check(&attempted(from, name.as_bytes()), now).is_err();
     assert!(is_throttled(victim, "alice"), "throttled now");
     let own = std::process::id();
     let before = resident(own);
@@ -631,11 +637,12 @@ fn throttle_alone() -> u64 {
                     for number in (part..ATTACKERS).step_by(2) {
                         let (from, name) = (attacker(number), (number % 1_000_000).to_le_bytes());
                         for guess in 0..guesses as u8 {
-                            if throttle.check(from, b"example.org", &name, now).is_err() {
+                            let attempted = attempted(from, &name);
+                            if throttle.check(&attempted, now).is_err() {
                                 refused.fetch_add(1, Ordering::Relaxed);
                                 break;
                             }
-                            throttle.fail(from, b"example.org", &name, &[guess], now);
+                            throttle.fail(&attempted, &[guess], now);
                         }
                     }
                 });

@@ -12,6 +12,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::time::Duration;
 
 /// Options whose value everyone on the machine could read in the list of
 /// processes, and the environment variables that replace them.
@@ -19,7 +20,7 @@ const PASSWORDS: [(&[&str], &str); 2] =
     [(&["--db-pwd", "--db_pwd"], "JITSIPROVS_DB_PWD"), (&["--db-apwd", "--db_apwd"], "JITSIPROVS_DB_APWD")];
 
 /// Commands that take none of these options.
-const WITHOUT_PASSWORDS: [&str; 3] = ["demo", "completions", "man"];
+const WITHOUT_PASSWORDS: [&str; 5] = ["demo", "lock", "confirm", "completions", "man"];
 
 /// Starts this program again with the passwords moved from its arguments to its
 /// environment, which only the same user can read. Also removes our variables
@@ -54,6 +55,17 @@ pub fn step_back() {
     const NICE: i32 = 10;
     // If this fails, for example because the priority is lower already, it stays as it is.
     let _ = rustix::process::setpriority_process(None, NICE);
+}
+
+/// The processor time that this thread has used.
+pub fn thread_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.try_into().unwrap_or_default()
+}
+
+/// How many cores this process may use.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Raises the limit of open files to the most that the system allows, because each

@@ -25,12 +25,12 @@ use smallvec::SmallVec;
 
 pub(crate) use inspect::{ALL_TENANTS, Audience, NameEntry};
 pub use misfits::MisfitTenant;
-pub use resolve::{Pending, Session, SignIn};
+pub use resolve::{Candidate, Pending, Session, SignIn};
 pub use row_index::content;
 pub use trace::{Fate, Mismatch, Traced};
 pub use writer::{ChangeSummary, Committed, Draft, LOSS_WINDOW, LossLimits, Problems, Withheld, Writer};
 
-use crate::core::credential::Credential;
+use crate::core::credential::{Credential, SlowHash};
 use crate::core::names::{Comparison, Folded};
 use crate::core::params::Known;
 use crate::core::rules::{RuleSet, Rules};
@@ -113,6 +113,15 @@ pub struct Counts {
     pub rowless: usize,
     /// Memory in bytes, without the allocator's overhead.
     pub bytes: usize,
+}
+
+/// Users whose stored password is a slow hash.
+#[derive(Clone)]
+pub struct SlowUsers {
+    /// A hash of the kind that most of them have.
+    pub hash: Arc<SlowHash>,
+    /// How many they are.
+    pub users: usize,
 }
 
 /// The number that stands for all tenants.
@@ -233,6 +242,11 @@ impl Snapshot {
     /// on the order of the rows or on settings.
     pub fn digest(&self) -> u64 {
         self.digest
+    }
+
+    /// The users whose stored password is a slow hash; `None` if there are none.
+    pub fn slow_users(&self) -> Option<SlowUsers> {
+        self.decoys.slow().map(|(hash, users)| SlowUsers { hash: hash.clone(), users })
     }
 
     /// The size of the snapshot.

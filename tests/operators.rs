@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use support::client::{Connection, Reply, exchange, form_request, post, request};
-use support::server::Server;
+use support::server::{Server, run};
 use support::sqlite::SqliteFile;
 use support::wait_for;
 
@@ -202,6 +202,87 @@ fn requests_from_web_pages_are_refused() {
     let mut old = Connection::open(address);
     assert_eq!(old.ask(b"GET /readyz HTTP/1.0\r\n\r\n").status, 200);
     assert!(asked_loads(&server) >= 1.0);
+}
+
+#[test]
+fn with_a_token_only_requests_that_carry_it_are_answered() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path.to_str().expect("UTF-8").to_owned()
+    };
+    let token = "0123456789abcdef0123456789abcdef";
+    let (right, wrong) = (file("token", &format!("{token}\n")), file("other", &token.replace('0', "1")));
+    let (_file, server) = server(&["--admin-token-file", &right]);
+    let ask = |method: &str, path: &str, value: &str| {
+        exchange(server.admin(), &request(method, path, &[("authorization", value)], b""))
+    };
+    let shown = format!("Bearer {token}");
+    for (method, path) in [
+        ("GET", "/readyz"),
+        ("GET", "/metrics"),
+        ("GET", "/status"),
+        ("GET", "/locks"),
+        ("POST", "/locks/clear?all"),
+        ("POST", "/reload"),
+    ] {
+        for refused in ["", "Bearer", "Bearer x", &shown[..shown.len() - 1], token] {
+            let reply = ask(method, path, refused);
+            assert_eq!((reply.status, reply.header("www-authenticate")), (401, Some("Bearer")), "{path}");
+            assert!(!reply.text().contains(token));
+        }
+        assert_eq!(ask(method, path, &shown).status, 200, "{path}");
+    }
+    assert_eq!(ask("GET", "/elsewhere", "").status, 401);
+    assert_eq!(get(server.admin(), "/healthz").status, 200);
+
+    let node = format!("http://{}", server.admin());
+    for (command, token, code) in [
+        (&["status", "--max-lag", "0"][..], None, 1),
+        (&["status", "--max-lag", "0"], Some(&wrong), 1),
+        (&["status"], Some(&right), 0),
+        (&["lock", "list"], None, 1),
+        (&["lock", "list"], Some(&right), 0),
+        (&["lock", "clear", "--all"], Some(&right), 0),
+    ] {
+        let more: Vec<&str> = token.iter().flat_map(|token| ["--admin-token-file", token]).collect();
+        let output = run(&[command, &more, &[&*node]].concat());
+        let said = [&output.stdout[..], &output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert_eq!(output.status.code(), Some(code), "{command:?} {said}");
+        assert!(code == 0 || said.contains("401 Unauthorized"), "{said}");
+    }
+    assert!(!server.log().join("\n").contains(token));
+}
+
+#[test]
+fn an_address_that_others_reach_wants_a_token_or_a_word_that_it_is_meant() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let token = folder.path().join("token");
+    std::fs::write(&token, "short").expect("written");
+    let token = token.to_str().expect("UTF-8");
+    let start = |more: &[&str]| {
+        let own = ["-n", "--http-port", "0", "--http-ip", "127.0.0.1", "--db-path", "/no/such/file"];
+        let output = run(&[&own, more].concat());
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for address in ["0.0.0.0", "::", "192.0.2.1", "::ffff:192.0.2.1"] {
+        let (code, said) = start(&["--admin-port", "0", "--admin-ip", address]);
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains("--admin-token-file") && said.contains("--admin-insecure"), "{said}");
+    }
+    let (code, said) = start(&["--admin-port", "0", "--admin-ip", "0.0.0.0", "--admin-token-file", token]);
+    assert!(code == Some(2) && said.contains("at least 32 characters"), "{said}");
+    // These fail later, because there is no database.
+    for more in [
+        &["--admin-port", "0", "--admin-ip", "0.0.0.0", "--admin-insecure"][..],
+        &["--admin-port", "0", "--admin-ip", "::ffff:127.0.0.1"],
+        &["--admin-ip", "0.0.0.0"],
+    ] {
+        let (code, said) = start(more);
+        assert_eq!(code, Some(1), "{more:?} {said}");
+    }
 }
 
 #[test]

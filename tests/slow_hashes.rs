@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use support::client::{Connection, form_request, request};
-use support::server::Server;
+use support::server::{ADMIN_SECRET, Server, run};
 use support::sqlite::SqliteFile;
 use support::wait_for;
 
@@ -121,8 +121,9 @@ fn a_password_that_was_wrong_is_accepted_after_the_row_changes() {
 #[test]
 fn many_wrong_passwords_from_one_address_do_not_delay_other_addresses() {
     // The throttle is off, and each hash takes long.
+    jitsiprovs::process::raise_descriptors();
     let (_file, server) = server(10, &["--auth-fail-limit", "0"]);
-    let mut attackers: Vec<Connection> = (0..400).map(|_| caller(&server, 2)).collect();
+    let mut attackers: Vec<Connection> = (0..1000).map(|_| caller(&server, 2)).collect();
     for (number, attacker) in attackers.iter_mut().enumerate() {
         attacker.send(&sign_in("alice", &format!("wrong {number}")));
     }
@@ -142,6 +143,110 @@ fn many_wrong_passwords_from_one_address_do_not_delay_other_addresses() {
     assert_eq!(caller(&server, 2).ask(&sign_in("alice", "one more")).status, 401);
     let after = computed(&server) - before;
     assert!(after < 100, "{after} hashes for clients that are gone");
+}
+
+/// Fails if there is no 200.
+fn let_in(connections: &mut [Connection]) {
+    for (number, connection) in connections.iter_mut().enumerate() {
+        assert_eq!(connection.receive().expect("an answer").status, 200, "user{number}");
+    }
+}
+
+#[test]
+fn six_hundred_users_who_start_at_once_are_all_let_in_even_behind_one_address() {
+    const USERS: u8 = 200;
+    let file = SqliteFile::empty();
+    // Cheap, because other tests run at the same time.
+    let hash = bcrypt::hash("pw", 4).expect("a hash");
+    file.execute("BEGIN");
+    for tenant in ["a.org", "b.org", "c.org"] {
+        (0..USERS).for_each(|user| _ = file.stored_user(tenant, &format!("user{user}"), &hash));
+    }
+    file.execute("COMMIT");
+    let server = Server::on_sqlite(&file.path, &["--admin-port", "0"]);
+    jitsiprovs::process::raise_descriptors();
+    let mut connections: Vec<Connection> = (0..600).map(|_| caller(&server, 2)).collect();
+    for (number, connection) in connections.iter_mut().enumerate() {
+        let (user, tenant) = (number / 3, ["a.org", "b.org", "c.org"][number % 3]);
+        let user = format!("user{user}@{tenant}");
+        connection.send(&form_request(&[("username", &user), ("password", "pw")]));
+    }
+    let_in(&mut connections);
+    assert_eq!(computed(&server), 600);
+    assert_eq!(metric(&server, "jitsiprovs_requests_total{result=\"busy\"}"), 0);
+}
+
+#[test]
+fn with_remembered_sign_ins_a_restart_computes_no_hash_again() {
+    let file = SqliteFile::empty();
+    let hash = bcrypt::hash("pw", 4).expect("a hash");
+    (0..20).for_each(|user| _ = file.stored_user("a.org", &format!("user{user}"), &hash));
+    let state = file.folder.path().join("state");
+    let records = file.folder.path().join("state.sign-ins");
+    let state = state.to_str().expect("UTF-8");
+    let all = ["--admin-port", "0", "--state-file", state, "--admin-secret-file", ADMIN_SECRET];
+    let start = || Server::on_sqlite(&file.path, &[&all[..], &["--remember-sign-ins"]].concat());
+    let sign_all_in = |server: &Server| {
+        let before = computed(server);
+        let mut here = caller(server, 2);
+        for user in 0..20 {
+            assert_eq!(here.ask(&sign_in(&format!("user{user}"), "pw")).status, 200);
+        }
+        assert_eq!(here.ask(&sign_in("user0", "wrong")).status, 401);
+        assert_eq!(here.ask(&sign_in("nobody", "pw")).status, 401);
+        computed(server) - before
+    };
+    let stop = |server: Server| {
+        server.signal("TERM");
+        assert!(server.wait().success());
+    };
+    let first = start();
+    assert_eq!(sign_all_in(&first), 22);
+    stop(first);
+    let mode = std::os::unix::fs::PermissionsExt::mode(&records.metadata().expect("written").permissions());
+    assert_eq!(mode & 0o777, 0o600);
+
+    // One row changes meanwhile.
+    let other = bcrypt::hash("pw", 4).expect("a hash");
+    file.execute(&format!("UPDATE user_auth SET password = '{other}' WHERE username = 'user7'"));
+    let second = start();
+    second.wait_for_log("sign-ins of earlier processes are known count=20");
+    assert_eq!(sign_all_in(&second), 3, "user7, the wrong password and the unknown user");
+    stop(second);
+    let third = start();
+    assert_eq!(sign_all_in(&third), 2);
+    stop(third);
+
+    let kept = std::fs::read(&records).expect("the records");
+    std::fs::write(&records, &kept[..kept.len() - 1]).expect("written");
+    let damaged = start();
+    damaged.wait_for_log("of earlier sign-ins is ignored (it is damaged");
+    assert_eq!(sign_all_in(&damaged), 22);
+    stop(damaged);
+    // Without the option nothing is read.
+    let without = Server::on_sqlite(&file.path, &all);
+    assert_eq!(sign_all_in(&without), 22);
+}
+
+#[test]
+fn status_and_check_say_how_many_first_sign_ins_a_second_are_possible() {
+    let (file, server) = server(4, &[]);
+    file.user("a.org", "bob", "pw");
+    let node = format!("http://{}", server.admin());
+    let status = wait_for("the measurement", || {
+        let text = String::from_utf8(run(&["status", &node]).stdout).expect("UTF-8");
+        text.contains("first sign-ins a second").then_some(text)
+    });
+    assert!(status.contains("all nodes agree"), "{status}");
+    let check = |more: &[&str]| {
+        let args = [&["check", "--db-path", file.path.to_str().expect("UTF-8")], more].concat();
+        String::from_utf8(run(&args).stdout).expect("UTF-8")
+    };
+    let text = check(&[]);
+    assert!(text.contains("slow hashes: 1 user of 2; on this machine, "), "{text}");
+    let json: serde_json::Value = serde_json::from_str(&check(&["--format", "json"])).expect("JSON");
+    assert_eq!(json["summary"]["slow_users"], 1);
+    assert!(json["summary"]["cold_sign_ins"].as_f64() > Some(0.0), "{json}");
 }
 
 #[test]

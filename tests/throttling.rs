@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 
 use support::client::{Connection, Reply, form_request, request};
 use support::nginx::Nginx;
-use support::server::Server;
+use support::server::{Server, run};
 use support::sqlite::SqliteFile;
 use support::wait_for;
 
@@ -161,13 +161,20 @@ fn a_hundred_failures_on_many_accounts_throttle_the_whole_address() {
     }
     assert_let_in(&mut here, "alice");
     guess(&mut here, "user99", 1);
-    for username in ["alice", "bob", "user0", "nobody"] {
+    for username in ["bob", "user0", "nobody"] {
         assert_throttled(&mut here, username);
     }
+    // She signed in from there before.
+    assert_let_in(&mut here, "alice");
     for username in ["alice", "user0"] {
         assert_let_in(&mut caller(&server, 3), username);
     }
-    assert_eq!(metric(&server, "jitsiprovs_throttled_total{by=\"address\"}"), 4);
+    assert_eq!(metric(&server, "jitsiprovs_throttled_total{by=\"address\"}"), 3);
+    let line = server.wait_for_log("WARN locked out counter=address ");
+    assert!(
+        line.contains(" address=127.0.0.2 seconds=3600 advice=\"") && line.contains("lock clear"),
+        "{line}"
+    );
 }
 
 #[test]
@@ -179,14 +186,180 @@ fn a_hundred_failures_from_many_addresses_throttle_the_account_everywhere() {
     guess(&mut caller(&server, 20), "alice", 9);
     assert_let_in(&mut caller(&server, 21), "alice");
     guess(&mut caller(&server, 22), "alice", 1);
-    for last in [11, 20, 21, 22, 23] {
+    for last in [11, 20, 22, 23] {
         let mut from = caller(&server, last);
         assert_throttled(&mut from, "alice");
         assert_let_in(&mut from, "bob");
     }
-    // One of the five exceeds two limits, which end at about the same time; either may be counted.
+    // One of the four exceeds two limits, which end at about the same time; either may be counted.
     let by_account = metric(&server, "jitsiprovs_throttled_total{by=\"account\"}");
-    assert!((4..=5).contains(&by_account), "{by_account}");
+    assert!((3..=4).contains(&by_account), "{by_account}");
+    // She signed in from there before, so only her own failures from there count there.
+    let mut home = caller(&server, 21);
+    assert_let_in(&mut home, "alice");
+    guess(&mut home, "alice", 10);
+    assert_throttled(&mut home, "alice");
+
+    let line = server.wait_for_log("WARN locked out counter=account ");
+    let account = "locked out counter=account domain=\"a.org\" username=\"alice\" seconds=3600";
+    assert!(line.ends_with(account), "{line}");
+    let line = server.wait_for_log("counter=account_from_address address=127.0.0.21 ");
+    assert!(line.ends_with(" domain=\"a.org\" username=\"alice\" seconds=3600"), "{line}");
+    // One line for each lock, not for each refusal.
+    let locks = server.log().iter().filter(|line| line.contains("WARN locked out ")).count();
+    assert_eq!(locks, 11);
+}
+
+#[test]
+fn a_new_password_in_the_database_forgets_the_failures_of_its_account_only() {
+    let (file, server) = server(&[]);
+    for last in 11..21 {
+        guess(&mut caller(&server, last), "alice", 10);
+    }
+    let mut here = caller(&server, 11);
+    for username in ["user1", "nobody"] {
+        guess(&mut here, username, 10);
+    }
+    assert_throttled(&mut here, "alice");
+    assert_throttled(&mut caller(&server, 30), "alice");
+    let new = support::md5_hex("new");
+    file.execute(&format!("UPDATE user_auth SET password = '{new}' WHERE username = 'alice'"));
+    for last in [30, 11] {
+        let mut from = caller(&server, last);
+        let sent = sign_in("alice", "new");
+        support::wait_for("the new password", || (from.ask(&sent).status == 200).then_some(()));
+    }
+    for username in ["user1", "nobody"] {
+        assert_throttled(&mut here, username);
+    }
+    // The address has its failures still: 10 for each of three accounts.
+    for number in 2..8 {
+        guess(&mut here, &format!("user{number}"), 10);
+    }
+    guess(&mut here, "user8", 10);
+    assert_throttled(&mut here, "bob");
+}
+
+#[test]
+fn a_missing_password_does_not_tell_which_locked_accounts_exist() {
+    let (_file, server) = server(&[]);
+    let mut here = caller(&server, 2);
+    for username in ["alice", "nobody"] {
+        guess(&mut here, username, 10);
+        for pairs in [&[("username", username), ("domain", "a.org")][..], &[("username", username)]] {
+            let expected = if pairs.len() == 2 { 429 } else { 401 };
+            assert_eq!(here.ask(&form_request(pairs)).status, expected, "{pairs:?}");
+        }
+    }
+}
+
+#[test]
+fn locks_can_be_listed_and_lifted() {
+    let (_file, server) = server(&["--admin-port", "0", "--default-domain", "a.org"]);
+    let node = format!("http://{}", server.admin());
+    let lock = |args: &[&str]| {
+        let output = run(&[&["lock"], args, &[&*node]].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    assert_eq!(lock(&["list"]).lines().count(), 1);
+    let mut here = caller(&server, 2);
+    for username in ["alice", "bob", "nobody"] {
+        guess(&mut here, username, 10);
+    }
+    for last in 11..20 {
+        guess(&mut caller(&server, last), "alice", 10);
+    }
+    let listed = lock(&["list"]);
+    assert_eq!(listed.lines().count(), 1 + 3 + 9 + 1, "{listed}");
+    assert!(listed.starts_with("NODE ") && !listed.contains("wrong"), "{listed}");
+    let has = |counter: &str, address: &str, username: &str| {
+        let words = [counter, address, "a.org", username];
+        let is_it = |line: &str| line.split_whitespace().skip(1).take(4).eq(words);
+        assert!(lock(&["list"]).lines().any(is_it), "{words:?} in {}", lock(&["list"]));
+    };
+    has("account", "-", "alice");
+    has("account_from_address", "127.0.0.2", "nobody");
+    let json: serde_json::Value = serde_json::from_str(&lock(&["list", "--format", "json"])).expect("JSON");
+    let first = &json.as_array().expect("a list")[1];
+    assert_eq!((&first["counter"], &first["address"]), (&"account".into(), &serde_json::Value::Null));
+    assert!(first["seconds"].as_u64() > Some(3000), "{first}");
+
+    assert!(lock(&["clear", "nobody@a.org", "127.0.0.2"]).ends_with(": 1 lock lifted\n"));
+    guess(&mut here, "nobody", 0);
+    assert_eq!(here.ask(&sign_in("nobody", "another")).status, 401);
+    assert!(lock(&["clear", "Alice"]).ends_with(": 11 locks lifted\n"));
+    assert_let_in(&mut here, "alice");
+    assert_let_in(&mut caller(&server, 30), "alice");
+    assert_throttled(&mut here, "bob");
+    assert!(lock(&["clear", "127.0.0.2"]).ends_with(": 1 lock lifted\n"));
+    assert_let_in(&mut here, "bob");
+    guess(&mut caller(&server, 3), "bob", 10);
+    assert!(lock(&["clear", "--all"]).ends_with(": 1 lock lifted\n"));
+    assert_let_in(&mut caller(&server, 3), "bob");
+    assert_eq!(lock(&["list"]).lines().count(), 1);
+
+    for (wrong, named) in [
+        (&["lock", "clear", "alice@a.org"][..], "name the nodes"),
+        (&["lock", "clear", &node], "or give --all"),
+        (&["lock", "clear", "--all", "alice", &node], "or give --all"),
+        (&["lock", "clear", "alice", "bob", &node], "one account"),
+    ] {
+        let output = run(wrong);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && said.contains(named), "{said}");
+    }
+    // Reading lifts nothing, and pages of others cannot ask.
+    let ask = |method: &str, path: &str, headers: &[(&str, &str)]| {
+        Connection::open(server.admin()).ask(&request(method, path, headers, b"")).status
+    };
+    assert_eq!(ask("GET", "/locks/clear?all", &[]), 405);
+    assert_eq!(ask("POST", "/locks/clear?all", &[("origin", "http://evil.org")]), 403);
+    assert_eq!(ask("POST", "/locks/clear", &[]), 400);
+    assert_eq!(ask("POST", "/locks/clear?address=x", &[]), 400);
+    server.wait_for_log("locks cleared cleared=\"Alice@a.org\" lifted=11");
+}
+
+#[test]
+fn a_hundred_stale_telephones_behind_one_address_lock_out_only_accounts_that_never_signed_in_there() {
+    let (_file, server) = server(&[]);
+    let mut office = caller(&server, 2);
+    assert_let_in(&mut office, "alice");
+    for number in 0..100 {
+        assert_eq!(office.ask(&sign_in(&format!("user{number}"), "stale")).status, 401);
+    }
+    assert_let_in(&mut office, "alice");
+    assert_throttled(&mut office, "bob");
+    server.wait_for_log("locked out counter=address address=127.0.0.2 ");
+}
+
+#[test]
+fn behind_a_proxy_that_is_not_trusted_nobody_is_locked_out_and_the_log_names_it() {
+    for header in ["x-forwarded-for", "x-real-ip", "forwarded"] {
+        let (_file, server) = server(&["--trusted-proxy", "10.0.0.1"]);
+        let mut proxy = caller(&server, 2);
+        let ask = |proxy: &mut Connection, username: &str, password: &str| {
+            let body = format!("username={username}&domain=a.org&password={password}");
+            let headers = [FORM, (header, "for=203.0.113.5")];
+            proxy.ask(&request("POST", "/jitsiprovs/", &headers, body.as_bytes())).status
+        };
+        for number in 0..100 {
+            let user = format!("user{number}");
+            assert_eq!([ask(&mut proxy, &user, "stale"), ask(&mut proxy, &user, "older")], [401, 401]);
+        }
+        assert_eq!(ask(&mut proxy, "alice", "pw"), 200, "{header}");
+        // The other limits stay.
+        for number in 0..10 {
+            assert_eq!(ask(&mut proxy, "bob", &format!("wrong{number}")), 401);
+        }
+        assert_eq!(ask(&mut proxy, "bob", "pw"), 429);
+        server
+            .wait_for_log("counter=account_from_address address=127.0.0.2 domain=\"a.org\" username=\"bob\"");
+        let lines = server.log();
+        let named: Vec<&String> = lines.iter().filter(|line| line.contains("--trusted-proxy")).collect();
+        assert!(named.len() == 1 && named[0].contains(" peer=127.0.0.2"), "{named:?}");
+        assert!(!lines.iter().any(|line| line.contains("counter=address ")), "{lines:?}");
+    }
 }
 
 #[test]

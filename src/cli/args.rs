@@ -1,6 +1,7 @@
 //! The commands and their arguments.
 
 mod edits;
+mod lock;
 mod shared;
 mod transfer;
 
@@ -13,7 +14,8 @@ use crate::cli::options::DatabaseOptions;
 use crate::core::problem::Code;
 
 pub use edits::{Hash, PasswordArgs, RuleCommand, RuleFilter, TenantCommand, UserCommand};
-pub use shared::{ListFormat, Listed, TableArgs};
+pub use lock::{LockClearArgs, LockCommand, LockListArgs};
+pub use shared::{AdminAccess, ListFormat, Listed, TableArgs};
 pub use transfer::{Content, ExportArgs, Exported, ImportArgs};
 
 /// A command. Without one, the program serves.
@@ -44,6 +46,9 @@ pub enum Command {
     Status(StatusArgs),
     /// Show the losses that nodes withhold, and confirm that they are intended
     Confirm(ConfirmArgs),
+    /// Show and lift the locks after too many wrong passwords
+    #[command(subcommand)]
+    Lock(LockCommand),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
     /// Write the manual pages to a folder
@@ -144,6 +149,8 @@ pub struct StatusArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     pub max_lag: u64,
     #[command(flatten)]
+    pub access: AdminAccess,
+    #[command(flatten)]
     pub database: DatabaseOptions,
     #[command(flatten)]
     pub listed: Listed,
@@ -158,6 +165,9 @@ pub struct ConfirmArgs {
     /// Confirm without asking
     #[arg(long)]
     pub yes: bool,
+    /// How to get past the admin listeners' token
+    #[command(flatten)]
+    pub access: AdminAccess,
 }
 
 /// Options of `completions`.

@@ -8,6 +8,7 @@ mod explain;
 mod export;
 mod generate;
 mod import;
+mod lock;
 mod rule;
 mod setup;
 mod status;
@@ -37,6 +38,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Diff(options) => diff::diff(options).await,
         Command::Status(options) => status::status(options).await,
         Command::Confirm(options) => confirm::confirm(options).await,
+        Command::Lock(command) => lock::lock(command).await,
         Command::Completions(options) => generate::completions(options),
         Command::Man(options) => generate::man(options),
     }

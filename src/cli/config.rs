@@ -9,7 +9,7 @@ use crate::cli::error::{ConfigError, usage};
 use crate::cli::option_files::{absolute, read};
 use crate::cli::{args, options, source};
 use crate::core::conventions::Conventions;
-use crate::core::credential;
+use crate::core::credential::{self, SignInRecords};
 use crate::core::names::Comparison;
 use crate::core::params::{Aliases, Known, built_in_aliases};
 use crate::core::request;
@@ -21,8 +21,10 @@ use crate::reload;
 use crate::serve::app::Serve;
 use crate::serve::http;
 use crate::serve::http::admin_key::{self, AdminKey};
+use crate::serve::http::admin_token::{self, AdminToken};
 use crate::serve::http::client_address::TrustedProxies;
 use crate::serve::listener::ConnectionLimits;
+use crate::serve::sign_ins::SignInFile;
 use crate::serve::throttle;
 use crate::serve::tls;
 use crate::source::Source;
@@ -86,6 +88,8 @@ impl Config {
             admin_port,
             admin_host,
             admin_secret_file,
+            admin_token_file,
+            admin_insecure,
         } = listening;
         let options::ProcessOptions {
             foreground,
@@ -117,6 +121,16 @@ impl Config {
         let place = Daemon { in_background, pidfile: pidfile.map(absolute).or(default) };
         let meaning = meaning(&rows, &requests);
         let params = request_settings(requests)?;
+        let key = admin_secret_file.map(|path| admin_key(&path)).transpose()?;
+        let is_guarded = admin_token_file.is_some() || admin_insecure || admin_port.is_none();
+        if !is_guarded && !admin_ip.to_canonical().is_loopback() {
+            return usage(format!(
+                "--admin-ip {admin_ip}: everybody who reaches this address could read and reload; give \
+                 --admin-token-file, or --admin-insecure if only operators reach it"
+            ));
+        }
+        let token = admin_token_file.map(|path| admin_token(&path)).transpose()?;
+        let sign_ins = sign_in_file(&reload, key.as_ref())?;
         let serve = Serve {
             listen: SocketAddr::new(http_ip, http_port),
             admin: admin_port.map(|port| SocketAddr::new(admin_ip, port)),
@@ -136,10 +150,8 @@ impl Config {
             params,
             access_log: !no_access_log,
             metrics_tenants,
-            operators: http::Admin {
-                hosts: admin_host,
-                key: admin_secret_file.map(|path| admin_key(&path)).transpose()?,
-            },
+            operators: http::Admin { hosts: admin_host, key, token: token.as_ref().map(AdminToken::new) },
+            sign_ins,
         };
         Ok(Config { log, identity, task: Task::Serve(place, Box::new(serve)) })
     }
@@ -217,17 +229,62 @@ fn seconds(seconds: f64, option: &str) -> Result<Duration, ConfigError> {
 /// # Errors
 /// When the file cannot be read, or the secret is so short that it can be guessed.
 pub fn admin_key(path: &Path) -> Result<AdminKey, ConfigError> {
-    let text = read(path, "--admin-secret-file")?;
+    Ok(AdminKey::new(&shared_secret(path, "--admin-secret-file")?))
+}
+
+/// The token of the admin listener.
+///
+/// # Errors
+/// When the file cannot be read, or the token is so short that it can be guessed.
+pub fn admin_token(path: &Path) -> Result<Secret, ConfigError> {
+    shared_secret(path, "--admin-token-file")
+}
+
+impl args::AdminAccess {
+    /// The value of the header `Authorization`, if there is a token.
+    ///
+    /// # Errors
+    /// As [`admin_token`].
+    pub fn authorization(&self) -> Result<Option<String>, ConfigError> {
+        let token = self.admin_token_file.as_deref().map(admin_token).transpose()?;
+        Ok(token.as_ref().map(admin_token::authorization))
+    }
+}
+
+fn shared_secret(path: &Path, option: &'static str) -> Result<Secret, ConfigError> {
+    let text = read(path, option)?;
     let secret = text.lines().next().unwrap_or_default().trim();
-    if secret.len() < admin_key::SHORTEST {
+    let is_plain = secret.bytes().all(|byte| byte.is_ascii_graphic());
+    if secret.len() < admin_key::SHORTEST || (option == "--admin-token-file" && !is_plain) {
         return usage(format!(
-            "--admin-secret-file {}: its first line must have at least {} characters; `openssl rand -hex 32` \
-             creates one",
+            "{option} {}: its first line must have at least {} characters; `openssl rand -hex 32` creates one",
             path.display(),
             admin_key::SHORTEST
         ));
     }
-    Ok(AdminKey::new(&Secret::new(secret)))
+    Ok(Secret::new(secret))
+}
+
+/// The file of `--remember-sign-ins`, next to the state file.
+fn sign_in_file(
+    reload: &options::ReloadOptions,
+    key: Option<&AdminKey>,
+) -> Result<Option<SignInFile>, ConfigError> {
+    let (path, key) = match (reload.remember_sign_ins, &reload.state_file, key) {
+        (false, ..) => return Ok(None),
+        (true, Some(path), Some(key)) => (path.clone(), key),
+        (true, None, _) => {
+            return usage("--remember-sign-ins without --state-file: the file is kept next to that one");
+        }
+        (true, _, None) => {
+            return usage(
+                "--remember-sign-ins without --admin-secret-file: its secret is the key of the file",
+            );
+        }
+    };
+    let mut path = absolute(path).into_os_string();
+    path.push(".sign-ins");
+    Ok(Some(SignInFile::new(path.into(), SignInRecords::new(key.of_sign_ins()))))
 }
 
 fn snapshot_options(rows: options::RowOptions, aliases: Aliases) -> Conventions {
@@ -267,9 +324,10 @@ fn reload_settings(
         poll_interval,
         max_shrink,
         allow_shrink,
-        accept_rows,
         settle,
+        accept_rows,
         state_file,
+        remember_sign_ins: _,
         stale_after,
         max_load: _,
     } = reload;

@@ -76,6 +76,12 @@ pub struct ListenOptions {
     /// rows
     #[arg(long, env = "JITSIPROVS_ADMIN_SECRET_FILE", value_name = "FILE")]
     pub admin_secret_file: Option<PathBuf>,
+    /// File whose first line is a token that admin requests must carry, except /healthz
+    #[arg(long, env = "JITSIPROVS_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    pub admin_token_file: Option<PathBuf>,
+    /// Let everybody who reaches --admin-ip read and reload, although it is not a loopback address
+    #[arg(long, env = "JITSIPROVS_ADMIN_INSECURE", value_parser = flag())]
+    pub admin_insecure: bool,
 }
 
 /// Limits on what clients may do.
@@ -239,6 +245,10 @@ pub struct ReloadOptions {
     /// Never withhold a loss
     #[arg(long, env = "JITSIPROVS_ALLOW_SHRINK", value_parser = flag())]
     pub allow_shrink: bool,
+    /// Seconds for which a row that is gone or changed may come back; until then, its user's failed
+    /// sign-ins get 503
+    #[arg(long, env = "JITSIPROVS_SETTLE", value_name = "SECONDS", default_value_t = 10.0)]
+    pub settle: f64,
     /// Start even if most stored passwords of a tenant look like another format
     #[arg(long, env = "JITSIPROVS_ACCEPT_ROWS", value_parser = flag())]
     pub accept_rows: bool,
@@ -251,13 +261,13 @@ pub struct ReloadOptions {
         value_parser = clap::value_parser!(u64).range(1..=1 << 30)
     )]
     pub max_load: Option<u64>,
-    /// Seconds for which a row that is gone or changed may come back; until then, its user's failed
-    /// sign-ins get 503
-    #[arg(long, env = "JITSIPROVS_SETTLE", value_name = "SECONDS", default_value_t = 10.0)]
-    pub settle: f64,
     /// Also keep what is served in this file, and start from it while the database is down
     #[arg(long, env = "JITSIPROVS_STATE_FILE", value_name = "FILE")]
     pub state_file: Option<PathBuf>,
+    /// Also keep keyed records of right passwords in a file next to the state file, so that a restart
+    /// computes no slow hash again; needs --state-file and --admin-secret-file
+    #[arg(long, env = "JITSIPROVS_REMEMBER_SIGN_INS", value_parser = flag())]
+    pub remember_sign_ins: bool,
     /// Answer failed sign-ins with 503 once the database has been unreachable for this many seconds
     #[arg(long, env = "JITSIPROVS_STALE_AFTER", value_name = "SECONDS", default_value_t = 60.0)]
     pub stale_after: f64,

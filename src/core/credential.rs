@@ -7,6 +7,7 @@
 mod foreign;
 mod look;
 mod making;
+mod records;
 mod slow;
 mod weakness;
 mod wrong;
@@ -21,6 +22,7 @@ use crate::core::problem::Code;
 
 pub use look::{Fit, Look};
 pub use making::{Storage, UnstorablePassword, hash, stored_as};
+pub use records::{NotRecords, SignInRecord, SignInRecords};
 pub use slow::SlowHash;
 pub use weakness::Weakness;
 pub use wrong::{Guess, WrongPasswords};
@@ -82,10 +84,10 @@ impl UnusableHash {
 }
 
 /// A parsed password that can be compared. Its `Debug` shows only the form.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Credential(Form);
 
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 enum Form {
     /// No password matches. If the stored one is in no known format: what it looks like.
     Never(Option<Look>),
@@ -97,14 +99,14 @@ enum Form {
     Slow(Arc<SlowHash>),
 }
 
-#[derive(PartialEq, Eq)]
+#[derive(PartialEq, Eq, Hash)]
 struct Ha1 {
     /// `username:realm:`
     prefix: Box<str>,
     digest: Ha1Digest,
 }
 
-#[derive(PartialEq, Eq)]
+#[derive(PartialEq, Eq, Hash)]
 enum Ha1Digest {
     Md5([u8; 16]),
     Sha256([u8; 32]),
@@ -210,13 +212,6 @@ impl Credential {
         if right { Verdict::Right } else { Verdict::Wrong }
     }
 
-    /// Whether a stored plain password looks like a digest: it is most likely one, written
-    /// by a program that expects another format.
-    pub fn looks_hashed(stored: &str, format: PwdFmt) -> bool {
-        let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        format == PwdFmt::Plain && matches!(stored.len(), 32 | 40 | 64) && is_hex(stored)
-    }
-
     /// Whether any password can match it.
     pub fn is_usable(&self) -> bool {
         !matches!(self.0, Form::Never(_))
@@ -229,6 +224,14 @@ impl Credential {
         match &self.0 {
             Form::Slow(slow) => Credential(Form::Slow(Arc::new(slow.unproven()))),
             _ => self.clone(),
+        }
+    }
+
+    /// The slow hash, if it is one.
+    pub fn slow(&self) -> Option<&Arc<SlowHash>> {
+        match &self.0 {
+            Form::Slow(slow) => Some(slow),
+            _ => None,
         }
     }
 

@@ -62,21 +62,26 @@ struct Target {
 }
 
 /// Asks every node until all have the changes that the first answers had, or until `max_lag` has
-/// passed. Reports the last answers.
+/// passed. Reports the last answers. `authorization` is the value of the header of this name, for
+/// listeners that want a token.
 ///
 /// # Errors
 /// When a URL is not the URL of a node.
-pub async fn compare(urls: Vec<String>, max_lag: Duration) -> anyhow::Result<ClusterReport> {
+pub async fn compare(
+    urls: Vec<String>,
+    max_lag: Duration,
+    authorization: Option<&str>,
+) -> anyhow::Result<ClusterReport> {
     let target = |url: String| Ok(Target { authority: authority(&url)?, url });
     let targets: Vec<Target> = urls.into_iter().map(target).collect::<anyhow::Result<_>>()?;
     let begun = Instant::now();
-    let mut answers = ask(&targets).await;
+    let mut answers = ask(&targets, authorization).await;
     // New edits may come during this time; they are not waited for.
     let mut goal = answers.iter().filter_map(snapshot).max();
     let mut has_answered: Vec<bool> = answers.iter().map(|answer| answer.node.is_some()).collect();
     while !agree(&answers, goal) && begun.elapsed() < max_lag {
         sleep(AGAIN).await;
-        answers = ask(&targets).await;
+        answers = ask(&targets, authorization).await;
         // The first answer of a node counts, even if it comes late.
         for (answer, has_answered) in answers.iter().zip(&mut has_answered) {
             if answer.node.is_some() && !std::mem::replace(has_answered, true) {
@@ -117,11 +122,11 @@ fn rows(node: &NodeStatus) -> usize {
     node.users + node.rules + node.left_out
 }
 
-async fn ask(targets: &[Target]) -> Vec<NodeAnswer> {
+async fn ask(targets: &[Target], authorization: Option<&str>) -> Vec<NodeAnswer> {
     let mut asked = JoinSet::new();
     for (at, target) in targets.iter().enumerate() {
-        let authority = target.authority.clone();
-        asked.spawn(async move { (at, fetch(&authority).await) });
+        let (authority, authorization) = (target.authority.clone(), authorization.map(str::to_owned));
+        asked.spawn(async move { (at, fetch(&authority, authorization.as_deref()).await) });
     }
     let mut answers: Vec<_> = asked.join_all().await;
     answers.sort_by_key(|(at, _)| *at);
@@ -139,8 +144,8 @@ async fn ask(targets: &[Target]) -> Vec<NodeAnswer> {
 ///
 /// # Errors
 /// When it does not answer, or is no node.
-pub async fn fetch(authority: &str) -> anyhow::Result<NodeStatus> {
-    let body = get(authority, "/status", None).await?;
+pub async fn fetch(authority: &str, authorization: Option<&str>) -> anyhow::Result<NodeStatus> {
+    let body = get(authority, "/status", authorization).await?;
     serde_json::from_slice(&body).context("its answer is not that of a jitsiprovs node")
 }
 
@@ -168,6 +173,7 @@ mod tests {
             withheld_rules: 0,
             withheld_tenants: Vec::new(),
             failing: None,
+            cold_sign_ins: None,
         };
         NodeAnswer {
             url: "http://10.0.0.1:9090".into(),

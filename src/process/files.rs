@@ -6,7 +6,7 @@
 //! second thread before the first has finished.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -44,6 +44,22 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// Replaces a file by one with this content, all at once. Only its owner may read it.
+///
+/// # Errors
+/// The system's error. The old file stays then.
+#[allow(clippy::disallowed_methods, reason = "not on a thread that must not wait")]
+pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    // A crash may have left one behind.
+    let _ = std::fs::remove_file(&new);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    std::fs::rename(&new, path)
 }
 
 /// Runs `work`, which reads files, and waits for it no longer than [`BOUND`]. Only for
@@ -139,6 +155,21 @@ mod tests {
             let why = read(path).expect_err("no file");
             assert_eq!(why.kind(), io::ErrorKind::InvalidInput, "{}", path.display());
         }
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole_and_only_its_owner_reads_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("file");
+        std::fs::write(folder.path().join("file.new"), "left behind").expect("written");
+        for text in ["one", "two"] {
+            replace(&path, text.as_bytes()).expect("replaced");
+            assert_eq!(read(&path).expect("readable"), text.as_bytes());
+        }
+        assert_eq!(path.metadata().expect("a file").permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1);
+        assert!(replace(&folder.path().join("none/file"), b"").is_err());
     }
 
     #[test]

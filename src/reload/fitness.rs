@@ -6,7 +6,7 @@ use crate::snapshot::{MisfitTenant, Snapshot};
 
 /// The options that say what rows mean.
 #[derive(Debug, Clone)]
-pub(super) struct RowCheck {
+pub(super) struct Meaning {
     /// `--pwd-fmt`
     pub pwd_fmt: PwdFmt,
     /// `--realm`
@@ -17,7 +17,7 @@ pub(super) struct RowCheck {
     pub accepts_all: bool,
 }
 
-impl RowCheck {
+impl Meaning {
     /// Checks the rows of the first load, and logs what cannot be known or is only odd.
     ///
     /// # Errors

@@ -178,6 +178,14 @@ pub fn read_from<R: Read>(
     parse_twice(open, source, take).map_err(|bad| bad.of(path))
 }
 
+/// Removes the file at `path` if it is a state file.
+#[allow(clippy::disallowed_methods, reason = "called on a thread of its own")]
+pub fn discard(path: &Path) {
+    if check(path).is_ok() {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
 /// Checks that the file at `path` may be overwritten: it does not exist, or it is a state
 /// file or the beginning of one.
 ///

@@ -139,6 +139,10 @@ pub struct NodeStatus {
     pub withheld_tenants: Vec<TenantLoss>,
     /// Since when and why the source cannot be read. `None` if it can.
     pub failing: Option<SourceFailure>,
+    /// How many first sign-ins a second the machine can answer, which compute a slow hash. `None`
+    /// if no user has one, or while that is not measured.
+    #[serde(default)]
+    pub cold_sign_ins: Option<f64>,
 }
 
 /// What is withheld of one tenant.
@@ -196,6 +200,7 @@ impl NodeStatus {
             withheld_rules: status.withheld.rules,
             withheld_tenants: tenants.collect(),
             failing,
+            cold_sign_ins: None,
         }
     }
 }

@@ -16,9 +16,11 @@ use crate::metrics::Metrics;
 use crate::process::sockets::PassedSockets;
 use crate::process::{self, service};
 use crate::reload::{ReloadSettings, Reloader};
+use crate::serve::cold_sign_ins::ColdSignIns;
 use crate::serve::http::client_address::TrustedProxies;
 use crate::serve::http::{self, Listener, ServerState};
 use crate::serve::listener::{Bound, ConnectionLimits, Server};
+use crate::serve::sign_ins::SignInFile;
 use crate::serve::throttle::{Throttle, ThrottleSettings};
 use crate::serve::tls::{self, Certificate};
 use crate::serve::turns::Turns;
@@ -56,6 +58,8 @@ pub struct Serve {
     pub metrics_tenants: bool,
     /// What the admin listener answers, and who may ask.
     pub operators: http::Admin,
+    /// `--remember-sign-ins`
+    pub sign_ins: Option<SignInFile>,
 }
 
 /// A server that has opened everything for which it needs privileges.
@@ -109,16 +113,24 @@ impl Prepared {
                 return Ok(());
             }
         };
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        if let Some(file) = &config.sign_ins {
+            file.load().await;
+            tokio::spawn(file.clone().keep(reloader.current()));
+        }
+        let cores = process::cores();
+        let cold_sign_ins = Arc::new(ColdSignIns::default());
+        tokio::spawn(cold_sign_ins.clone().keep(reloader.current()));
         let state = Arc::new(ServerState {
             snapshot: reloader.current(),
             params: config.params,
             body_timeout: config.body_timeout,
             proxies: config.proxies,
             throttle: Throttle::new(config.throttle, Instant::now()),
-            // Slow hashes must leave processor time for other requests.
-            turns: Turns::new((cores / 2).max(1)),
+            // Their threads step back, so that other requests have processor time.
+            turns: Turns::new(cores),
             wrong: WrongPasswords::default(),
+            sign_ins: config.sign_ins.clone(),
+            cold_sign_ins,
             metrics: metrics.clone(),
             access_log: config.access_log,
             admin: config.operators,
@@ -147,7 +159,7 @@ impl Prepared {
         state.is_draining.store(true, Ordering::Relaxed);
         service::stopping();
         let how = tokio::select! {
-            done = finish(server, reloader) => done?,
+            done = finish(server, reloader, config.sign_ins) => done?,
             _ = stop.caught() => "stopped by the second signal: requests under way are cut",
         };
         tracing::info!("{how}");
@@ -171,8 +183,15 @@ fn log_addresses(server: &Server, has_tls: bool) {
 }
 
 /// Finishes the requests under way, then what reloads still have to write.
-async fn finish(server: Server, reloader: Reloader) -> anyhow::Result<&'static str> {
+async fn finish(
+    server: Server,
+    reloader: Reloader,
+    sign_ins: Option<SignInFile>,
+) -> anyhow::Result<&'static str> {
     tokio::task::spawn_blocking(move || server.stop()).await?;
+    if let Some(file) = sign_ins {
+        file.close(&reloader.current()).await;
+    }
     reloader.close().await;
     Ok("stopped")
 }

@@ -2,9 +2,11 @@
 
 mod admin;
 pub mod admin_key;
+pub mod admin_token;
 mod asker;
 mod attempt;
 pub mod client_address;
+pub mod locks;
 pub mod node;
 mod provision;
 mod slow;
@@ -24,11 +26,14 @@ use crate::core::credential::WrongPasswords;
 use crate::core::request;
 use crate::metrics::{Metrics, RequestOutcome};
 use crate::reload;
+use crate::serve::cold_sign_ins::ColdSignIns;
+use crate::serve::sign_ins::SignInFile;
 use crate::serve::throttle::Throttle;
 use crate::serve::turns::Turns;
 use crate::snapshot::Served;
 use crate::telemetry::ACCESS;
 use admin_key::AdminKey;
+use admin_token::AdminToken;
 use client_address::TrustedProxies;
 
 /// The only resource; the client's URL may end with a slash.
@@ -64,6 +69,10 @@ pub struct ServerState {
     pub turns: Arc<Turns>,
     /// Wrong passwords whose slow hashes were computed lately.
     pub wrong: WrongPasswords,
+    /// Right passwords of earlier processes (`--remember-sign-ins`).
+    pub sign_ins: Option<SignInFile>,
+    /// How many slow hashes this machine can compute.
+    pub cold_sign_ins: Arc<ColdSignIns>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// Whether each request is logged; false with `--no-access-log`.
@@ -83,6 +92,8 @@ pub struct Admin {
     pub hosts: Vec<String>,
     /// `--admin-secret-file`; without it nothing about rows is reported.
     pub key: Option<AdminKey>,
+    /// `--admin-token-file`: what requests must carry.
+    pub token: Option<AdminToken>,
 }
 
 /// What is logged and counted about a request when it is over.
@@ -150,8 +161,8 @@ pub async fn respond(
         return admin::respond(state, request).await;
     }
     let begun = Instant::now();
-    let forwarded = request.headers().get_all("x-forwarded-for");
-    let address = state.proxies.client(peer, forwarded.iter().map(HeaderValue::as_bytes));
+    let origin = state.proxies.origin(peer, request.headers());
+    let address = origin.address;
     let id = state.access_log.then(|| request_id(state, peer, &request));
     let mut exchange =
         Exchange { state, begun, address, id, record: AccessRecord::default(), is_over: false };
@@ -164,7 +175,7 @@ pub async fn respond(
     } else if request.method() != Method::GET && request.method() != Method::POST {
         Err(Refusal::Method)
     } else {
-        provision::provision(state, address, request, &mut exchange.record).await
+        provision::provision(state, origin, request, &mut exchange.record).await
     };
     let outcome = match &answered {
         Ok(_) if is_health => RequestOutcome::Health,

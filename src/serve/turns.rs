@@ -23,8 +23,12 @@ pub struct Turns {
     key: RandomState,
 }
 
-/// The right to compute a slow hash. When it is dropped, the next request gets it.
-pub struct Turn(Option<Arc<Turns>>);
+/// The right to compute a slow hash of an account. When it is dropped, the next request
+/// gets it.
+pub struct Turn {
+    turns: Option<Arc<Turns>>,
+    account: u64,
+}
 
 /// Too many requests wait: from the address, for the tenant, or in total.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,23 +40,29 @@ impl Turns {
         Arc::new(Turns { line: Mutex::new(FairQueue::new(at_once)), key: RandomState::default() })
     }
 
-    /// Waits for a turn, as long as it takes. `tenant` is `None` if the tenant does not
-    /// exist, so that invented names get no turns of their own.
+    /// Waits for a turn, as long as it takes. `account` is the domain and the username.
+    /// Without `is_tenant` the tenant does not exist, so that invented names get no turns of
+    /// their own.
     ///
     /// # Errors
     /// When too many wait, either at once or later.
     pub async fn wait(
         self: &Arc<Self>,
         address: IpAddr,
-        tenant: Option<&[u8]>,
+        account: [&[u8]; 2],
+        is_tenant: bool,
         has_failed: bool,
     ) -> Result<Turn, Crowded> {
         let (sender, receiver) = oneshot::channel();
-        let flows = Flows { address: self.key.hash_one(owner(address)), tenant: self.key.hash_one(tenant) };
+        let flows = Flows {
+            address: self.key.hash_one(owner(address)),
+            tenant: self.key.hash_one(is_tenant.then_some(account[0])),
+            account: self.key.hash_one(account),
+        };
         let (entered, crowded_out) = self.line().enter(flows, has_failed, sender);
         drop(crowded_out);
         match entered {
-            Entered::Free => Ok(Turn(Some(self.clone()))),
+            Entered::Free => Ok(Turn { turns: Some(self.clone()), account: flows.account }),
             Entered::Refused => Err(Crowded),
             Entered::Waits(number) => {
                 let _place = Ticket { turns: self, number };
@@ -67,14 +77,22 @@ impl Turns {
         self.line().fail(self.key.hash_one(owner(address)));
     }
 
-    fn pass_on(self: &Arc<Self>) {
+    /// Ends the turn of an account, and gives it to the next request.
+    fn pass_on(self: &Arc<Self>, account: u64) {
+        let mut ended = account;
         loop {
-            let Some(next) = self.line().next() else { return };
-            match next.send(Turn(Some(self.clone()))) {
+            let next = {
+                let mut line = self.line();
+                line.end(ended);
+                line.next()
+            };
+            let Some((next, account)) = next else { return };
+            match next.send(Turn { turns: Some(self.clone()), account }) {
                 Ok(()) => return,
                 // The request was abandoned just now. Dropping the turn must not pass it on too.
-                Err(mut turn) => turn.0 = None,
+                Err(mut turn) => turn.turns = None,
             }
+            ended = account;
         }
     }
 
@@ -85,8 +103,8 @@ impl Turns {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        if let Some(turns) = self.0.take() {
-            turns.pass_on();
+        if let Some(turns) = self.turns.take() {
+            turns.pass_on(self.account);
         }
     }
 }
@@ -113,6 +131,13 @@ mod tests {
 
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
+    /// Waits for an account that nobody else asks for.
+    async fn wait(turns: &Arc<Turns>, address: IpAddr) -> Result<Turn, Crowded> {
+        static ACCOUNTS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+        let account = ACCOUNTS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        turns.wait(address, [b"a.org", &account.to_be_bytes()], false, false).await
+    }
+
     fn poll<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {
         match future.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(output) => Some(output),
@@ -123,9 +148,9 @@ mod tests {
     #[test]
     fn a_turn_that_is_over_is_the_next_ones() {
         let turns = Turns::new(1);
-        let mut first = pin!(turns.wait(HERE, None, false));
+        let mut first = pin!(wait(&turns, HERE));
         let turn = poll(first.as_mut()).expect("at once").expect("a turn");
-        let mut second = pin!(turns.wait(HERE, None, false));
+        let mut second = pin!(wait(&turns, HERE));
         assert!(poll(second.as_mut()).is_none());
         drop(turn);
         assert!(poll(second.as_mut()).expect("at once").is_ok());
@@ -135,10 +160,10 @@ mod tests {
     fn all_of_an_ipv6_network_that_one_client_has_is_one_address() {
         let turns = Turns::new(1);
         let at = |text: &str| text.parse::<IpAddr>().expect("an address");
-        let mut first = pin!(turns.wait(HERE, None, false));
+        let mut first = pin!(wait(&turns, HERE));
         let turn = poll(first.as_mut()).expect("at once").expect("a turn");
-        let mut failed = pin!(turns.wait(at("2001:db8::1"), None, false));
-        let mut other = pin!(turns.wait(at("2001:db8:0:1::1"), None, false));
+        let mut failed = pin!(wait(&turns, at("2001:db8::1")));
+        let mut other = pin!(wait(&turns, at("2001:db8:0:1::1")));
         assert!(poll(failed.as_mut()).is_none() && poll(other.as_mut()).is_none());
         turns.fail(at("2001:db8::ffff:2"));
         drop(turn);
@@ -149,12 +174,12 @@ mod tests {
     #[test]
     fn who_gives_up_leaves_the_line_and_passes_a_turn_on() {
         let turns = Turns::new(1);
-        let mut first = pin!(turns.wait(HERE, None, false));
+        let mut first = pin!(wait(&turns, HERE));
         let turn = poll(first.as_mut()).expect("at once").expect("a turn");
-        let mut third = pin!(turns.wait(HERE, None, false));
+        let mut third = pin!(wait(&turns, HERE));
         {
-            let mut waits = pin!(turns.wait(HERE, None, false));
-            let mut has_it = pin!(turns.wait(HERE, None, false));
+            let mut waits = pin!(wait(&turns, HERE));
+            let mut has_it = pin!(wait(&turns, HERE));
             assert!(poll(waits.as_mut()).is_none() && poll(has_it.as_mut()).is_none());
             assert!(poll(third.as_mut()).is_none());
             assert_eq!(turns.line().len(), 3);
@@ -165,7 +190,7 @@ mod tests {
         assert_eq!(turns.line().len(), 0);
         let turn = poll(third.as_mut()).expect("at once").expect("a turn");
         drop(turn);
-        let mut last = pin!(turns.wait(HERE, None, false));
+        let mut last = pin!(wait(&turns, HERE));
         assert!(poll(last.as_mut()).is_some());
     }
 }

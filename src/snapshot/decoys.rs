@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::hash::Hasher;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use siphasher::sip::SipHasher24;
 
-use crate::core::credential::{Credential, HashKind};
+use crate::core::credential::{Credential, HashKind, SlowHash};
 
 /// The secret that decides which kind of hash the decoy of a name has. All nodes share it.
 /// Otherwise an attacker who asks several nodes, or one node before and after a restart,
@@ -94,6 +95,13 @@ impl Decoys {
         }
     }
 
+    /// Users with a slow hash: a hash of the kind that most of them have, and how many they are.
+    pub fn slow(&self) -> Option<(&Arc<SlowHash>, usize)> {
+        let slow = || self.kinds.iter().filter_map(|(_, one, count)| Some((one.slow()?, *count)));
+        let (most, _) = slow().max_by_key(|(_, count)| *count)?;
+        Some((most, slow().map(|(_, count)| count).sum()))
+    }
+
     /// The decoy for an account: the same each time, and on all nodes with the same rows.
     /// When one of many users is added or removed, the shares of the kinds change little, so
     /// few decoys change. `account` is the folded domain and username.
@@ -132,7 +140,6 @@ mod tests {
     use crate::core::conventions::Conventions;
     use crate::core::model::{Row, Table, UserRow};
     use std::collections::BTreeMap;
-    use std::sync::Arc;
 
     const USERS: i64 = 300;
 

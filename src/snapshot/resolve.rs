@@ -1,5 +1,6 @@
 //! Finds the user of a request, and the answer to the request.
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -7,7 +8,10 @@ use smallvec::SmallVec;
 use super::decoys::Decoys;
 use super::kind::{SubjectKind, SubjectParam};
 use super::{EVERYWHERE, Entry, Snapshot, Tenant, names};
-use crate::core::credential::{Credential, Guess, SlowHash, Verdict, WrongPasswords};
+use crate::core::credential::{
+    Credential, Guess, SignInRecord, SignInRecords, SlowHash, Verdict, WrongPasswords,
+};
+use crate::core::names::Folded;
 use crate::core::params::{Known, Params};
 use crate::core::rules::{self, Answer, RuleRef};
 use crate::core::subject::sent_for;
@@ -33,6 +37,37 @@ pub enum SignIn<'s> {
     Pending(Pending<'s>),
 }
 
+/// The account that a request names, whether it exists or not.
+#[derive(Debug, Clone, Copy)]
+pub struct Candidate<'s> {
+    /// `None` if no password can match.
+    session: Option<Session<'s>>,
+    /// A decoy's if there is no session.
+    credential: &'s Credential,
+}
+
+impl<'s> Candidate<'s> {
+    /// A number that changes with the stored password; 0 if no password can match. Computing it
+    /// takes the same time for accounts that do not exist.
+    pub fn stamp(&self, hasher: &impl BuildHasher) -> u64 {
+        let stamp = hasher.hash_one(self.credential);
+        if self.session.is_some() { stamp } else { 0 }
+    }
+
+    /// Compares the password. A missing or empty one matches nothing, and does not cost the work
+    /// of a comparison, because it is not a guess.
+    pub fn verify(self, password: Option<&str>) -> SignIn<'s> {
+        let Some(password) = password.filter(|password| !password.is_empty()) else {
+            return SignIn::Denied;
+        };
+        match (self.credential.verify(password), self.session) {
+            (Verdict::Right, Some(session)) => SignIn::Granted(session),
+            (Verdict::Right, None) | (Verdict::Wrong, _) => SignIn::Denied,
+            (Verdict::Ask(slow), session) => SignIn::Pending(Pending { slow, session }),
+        }
+    }
+}
+
 /// A sign-in whose slow hash must still be computed.
 pub struct Pending<'s> {
     slow: Arc<SlowHash>,
@@ -45,6 +80,19 @@ impl<'s> Pending<'s> {
     /// username.
     pub fn guess(&self, wrong: &WrongPasswords, account: [&[u8]; 2], password: &str) -> Guess {
         wrong.guess(account, &self.slow, self.session.is_some(), password)
+    }
+
+    /// The form in which a right password is remembered beyond this process. `account` is the
+    /// folded domain and username.
+    pub fn record(&self, records: &SignInRecords, account: [&[u8]; 2], password: &str) -> SignInRecord {
+        records.record(account, &self.slow, self.session.is_some(), password)
+    }
+
+    /// Remembers that `password` is right, as a record says.
+    pub fn prove(&self, password: &str) {
+        if self.session.is_some() {
+            self.slow.remember(password);
+        }
     }
 
     /// Whether another request has found in the meantime that `password` is right.
@@ -74,33 +122,30 @@ impl<'s> Pending<'s> {
 impl Snapshot {
     /// Compares the request's `username`, `domain` and `password` with the tenant's users. An
     /// unknown user takes the same time as a wrong password. If the username or the password
-    /// is missing or empty, nothing is looked up: such a request is not a guess, and should
-    /// not cost the work of one.
+    /// is missing or empty, the request is not a guess, and does not cost the work of one.
     pub fn authenticate<'s>(&'s self, params: &Params) -> SignIn<'s> {
-        let given = |known| params.known(known).filter(|value| !value.is_empty());
-        let (Some(username), Some(password)) = (given(Known::Username), given(Known::Password)) else {
+        let Some(username) = params.known(Known::Username).filter(|name| !name.is_empty()) else {
             return SignIn::Denied;
         };
         let domain = self.comparison.fold(params.known(Known::Domain).unwrap_or_default());
-        let username = self.comparison.fold(username);
-        let tenant = self.tenant(&domain);
+        self.candidate(&domain, &self.comparison.fold(username)).verify(params.known(Known::Password))
+    }
+
+    /// Finds the account of a folded domain and username.
+    pub fn candidate<'s>(&'s self, domain: &Folded, username: &Folded) -> Candidate<'s> {
+        let tenant = self.tenant(domain);
         // Looked up for an unknown tenant too, which would otherwise take less time.
         let entry =
-            self.entry(tenant.map_or(EVERYWHERE, |tenant| tenant.number), SubjectKind::WORD, &username);
+            self.entry(tenant.map_or(EVERYWHERE, |tenant| tenant.number), SubjectKind::WORD, username);
         let found = tenant.zip(entry).and_then(|(tenant, entry)| {
             let credential = &entry.users.first()?.credential;
             credential.is_usable().then_some((Session { tenant, user: entry }, credential))
         });
         let credential = match found {
             Some((_, credential)) => credential,
-            None => self.decoy(tenant, [&domain, &username]),
+            None => self.decoy(tenant, [domain, username]),
         };
-        let session = found.map(|(session, _)| session);
-        match (credential.verify(password), session) {
-            (Verdict::Right, Some(session)) => SignIn::Granted(session),
-            (Verdict::Right, None) | (Verdict::Wrong, _) => SignIn::Denied,
-            (Verdict::Ask(slow), session) => SignIn::Pending(Pending { slow, session }),
-        }
+        Candidate { session: found.map(|(session, _)| session), credential }
     }
 
     /// The credential that the password of an unknown account is compared with. Not inlined,

@@ -52,8 +52,6 @@ pub(super) struct ParsedUser {
     pub domain: Folded,
     pub username: Folded,
     pub credential: Credential,
-    /// [`Credential::looks_hashed`]
-    pub looks_hashed: bool,
 }
 
 /// A parsed row of `jitsi_property`.
@@ -112,7 +110,6 @@ pub(super) fn user(
     let owner = Owner { username: &stored_username, realm };
     // A user whose password cannot be used is still a user, so that clients cannot get their
     // rules by sending the name as another parameter.
-    let mut looks_hashed = false;
     let credential = match row.password.text() {
         _ if row.password.len() > MAX_TEXT => {
             let what = format!(
@@ -123,7 +120,6 @@ pub(super) fn user(
         }
         Ok(stored) => {
             let stored = stored.unwrap_or_default();
-            looks_hashed = Credential::looks_hashed(&stored, options.pwd_fmt);
             Credential::parse(&stored, options.pwd_fmt, owner).unwrap_or_else(|why| {
                 problem(why.code(), why.to_string());
                 Credential::unusable(&stored, why)
@@ -134,7 +130,7 @@ pub(super) fn user(
             Credential::NEVER
         }
     };
-    Ok(ParsedUser { domain, username, credential, looks_hashed })
+    Ok(ParsedUser { domain, username, credential })
 }
 
 pub(super) fn rule(

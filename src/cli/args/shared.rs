@@ -1,5 +1,7 @@
 //! Arguments that most commands have.
 
+use std::path::PathBuf;
+
 use clap::{Args, ValueEnum};
 
 use crate::cli::options::{DatabaseOptions, RequestOptions, RowOptions};
@@ -14,6 +16,14 @@ pub struct TableArgs {
     pub rows: RowOptions,
     #[command(flatten)]
     pub requests: RequestOptions,
+}
+
+/// How to ask admin listeners.
+#[derive(Debug, Args)]
+pub struct AdminAccess {
+    /// The nodes' --admin-token-file, if they have one
+    #[arg(long, env = "JITSIPROVS_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    pub admin_token_file: Option<PathBuf>,
 }
 
 /// Forms in which a list can be printed.

@@ -10,7 +10,8 @@ use crate::cli::print::{Text, counted};
 use crate::cli::{edit_session, print};
 use crate::core::problem::Severity;
 use crate::ops::check::{self, CheckReport, CheckSettings, Finding};
-use crate::snapshot::{Counts, Writer};
+use crate::serve::cold_sign_ins;
+use crate::snapshot::{Snapshot, Writer};
 use crate::source::Which;
 
 /// How many findings of one kind are listed; further ones are only counted.
@@ -31,6 +32,10 @@ struct CheckSummary {
     errors: usize,
     warnings: usize,
     hints: usize,
+    /// Users whose stored password is a slow hash.
+    slow_users: usize,
+    /// How many of their first sign-ins this machine can answer a second.
+    cold_sign_ins: Option<f64>,
 }
 
 /// Checks all rows and prints the findings. The exit code is 1 if there are errors or
@@ -54,7 +59,7 @@ pub async fn check(options: args::CheckArgs) -> anyhow::Result<ExitCode> {
     drop(writer);
     let settings = CheckSettings { ignored: ignore, each_user: verbose };
     let report = check::check(&snapshot, problems.first, &options, &settings);
-    let summary = CheckSummary::of(&report, snapshot.counts());
+    let summary = CheckSummary::of(&report, &snapshot);
     match listed.format {
         ListFormat::Table => print::write(text(&report, &summary, if verbose { usize::MAX } else { SHOWN }))?,
         ListFormat::Json => print::write(Text::json(&Printed { findings: &report.findings, summary })?)?,
@@ -63,7 +68,8 @@ pub async fn check(options: args::CheckArgs) -> anyhow::Result<ExitCode> {
 }
 
 impl CheckSummary {
-    fn of(report: &CheckReport, counts: Counts) -> CheckSummary {
+    fn of(report: &CheckReport, snapshot: &Snapshot) -> CheckSummary {
+        let (counts, slow) = (snapshot.counts(), snapshot.slow_users());
         CheckSummary {
             users: counts.users,
             rules: counts.rules,
@@ -71,6 +77,8 @@ impl CheckSummary {
             errors: report.count(Severity::Error),
             warnings: report.count(Severity::Warning),
             hints: report.count(Severity::Hint),
+            slow_users: slow.as_ref().map_or(0, |slow| slow.users),
+            cold_sign_ins: slow.map(|slow| cold_sign_ins::measure(&slow.hash)),
         }
     }
 }
@@ -90,7 +98,13 @@ fn text(report: &CheckReport, summary: &CheckSummary, shown: usize) -> Text {
             text.push_styled(colour(*severity), severity.name(), line);
         }
     }
-    let CheckSummary { users, rules, tenants, errors, warnings, hints } = *summary;
+    let CheckSummary { users, rules, tenants, errors, warnings, hints, slow_users, cold_sign_ins } = *summary;
+    if let Some(cold) = cold_sign_ins {
+        text.push(format_args!(
+            "slow hashes: {} of {users}; on this machine, {cold:.0} of them can sign in for the first time a second",
+            counted(slow_users, "user"),
+        ));
+    }
     text.push(format_args!(
         "{}, {} and {} in {} and {} of {}",
         counted(errors, "error"),

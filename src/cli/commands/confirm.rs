@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use hyper::StatusCode;
 
 use crate::cli::args;
 use crate::cli::print::{self, Text, number, text};
@@ -22,11 +21,13 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// When a node does not answer, when its loss has changed meanwhile, or when there is nobody
 /// to ask.
 pub async fn confirm(options: args::ConfirmArgs) -> anyhow::Result<ExitCode> {
-    let args::ConfirmArgs { urls, yes } = options;
+    let args::ConfirmArgs { urls, yes, access } = options;
+    let authorization = access.authorization()?;
+    let authorization = authorization.as_deref();
     let mut losses = Vec::new();
     for url in &urls {
         let authority = nodes::authority(url)?;
-        let node = nodes::fetch(&authority).await.with_context(|| url.clone())?;
+        let node = nodes::fetch(&authority, authorization).await.with_context(|| url.clone())?;
         if node.is_held_back || node.doubt.is_some() {
             losses.push((url, authority, node));
         }
@@ -47,11 +48,9 @@ pub async fn confirm(options: args::ConfirmArgs) -> anyhow::Result<ExitCode> {
     for (url, authority, node) in losses {
         // The node refuses if its loss is another one by now.
         let path = format!("/reload?confirm={},{}", node.withheld_users, node.withheld_rules);
-        let (status, answer) = nodes::post(&authority, &path, PATIENCE).await.with_context(|| url.clone())?;
-        if status != StatusCode::OK {
-            bail!("{url}: {answer}");
-        }
-        print::write(Text::lines([format!("{url}: {answer}")]))?;
+        let answer = nodes::post(&authority, &path, authorization, PATIENCE).await;
+        let answer = answer.with_context(|| format!("confirming at {url}"))?;
+        print::write(Text::lines([format!("{url}: {}", String::from_utf8_lossy(&answer).trim_end())]))?;
     }
     Ok(ExitCode::SUCCESS)
 }

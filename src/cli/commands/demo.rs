@@ -64,6 +64,7 @@ pub async fn demo(options: args::DemoArgs) -> anyhow::Result<()> {
         access_log: true,
         metrics_tenants: false,
         operators: http::Admin::default(),
+        sign_ins: None,
     };
     let explain = |address| {
         let text = render(&text(address, &path)).expect("the template is part of the program, and tested");

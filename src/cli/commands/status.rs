@@ -22,12 +22,13 @@ use crate::telemetry::visible::{EscapeStyle, escape};
 /// # Errors
 /// When a URL is not a node's URL, or the database cannot be read.
 pub async fn status(options: args::StatusArgs) -> anyhow::Result<ExitCode> {
-    let args::StatusArgs { urls, max_lag, database, listed } = options;
+    let args::StatusArgs { urls, max_lag, access, database, listed } = options;
+    let authorization = access.authorization()?;
     let source = match source::is_named(&database) {
         true => Some(source::open(database, SetupOptions::default(), None)?),
         false => None,
     };
-    let mut report = nodes::compare(urls, Duration::from_secs(max_lag)).await?;
+    let mut report = nodes::compare(urls, Duration::from_secs(max_lag), authorization.as_deref()).await?;
     if let Some(source) = source {
         for answer in &mut report.nodes {
             if let Some(snapshot) = answer.node.as_ref().and_then(|node| node.snapshot) {
@@ -143,7 +144,10 @@ fn notes(answer: &NodeAnswer) -> Vec<String> {
         format!("{name}: behind the database by {changes} changes, for {seconds} s")
     });
     let left_out = (node.left_out > 0).then(|| format!("{name}: {} rows are not in use", node.left_out));
-    [failing, held_back, doubt, behind, left_out].into_iter().flatten().collect()
+    let cold = node.cold_sign_ins.map(|cold| {
+        format!("{name}: {cold:.0} first sign-ins a second are possible, because their hashes are slow")
+    });
+    [failing, held_back, doubt, behind, left_out, cold].into_iter().flatten().collect()
 }
 
 fn verdict(report: &ClusterReport, max_lag: u64) -> String {

@@ -3,7 +3,7 @@
 use super::{Credential, Form};
 
 /// What a stored password looks like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Look {
     /// 32 hexadecimal digits: `md5` or `ha1`.
     Md5,

@@ -1,5 +1,6 @@
 //! Hashes that are slow by design: argon2id, bcrypt and SHA-crypt.
 
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 use std::sync::OnceLock;
 
@@ -25,6 +26,12 @@ impl PartialEq for SlowHash {
 }
 
 impl Eq for SlowHash {}
+
+impl Hash for SlowHash {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.hash.hash(state);
+    }
+}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scheme {
@@ -73,7 +80,7 @@ impl SlowHash {
     }
 
     /// The part of the hash that decides how long verification takes.
-    pub(super) fn cost(&self) -> &str {
+    pub fn cost(&self) -> &str {
         let fields = match self.scheme {
             // $argon2id$v=19$m=…,t=…,p=…$salt$hash
             Scheme::Argon2id => 3,

@@ -40,64 +40,62 @@ fn parse(url: &str) -> anyhow::Result<String> {
     Ok(authority.to_string())
 }
 
-/// Sends a GET for `path` to the node at `authority` and returns the body. `proof` is the value
-/// of the `Authorization` header, which is needed to read rows.
+/// Sends a GET for `path` to the node at `authority` and returns the body. `authorization` is the
+/// value of the header of this name, for listeners and paths that want one.
 ///
 /// # Errors
 /// When the node does not answer within [`PATIENCE`], or answers with another status than 200.
-pub async fn get(authority: &str, path: &str, proof: Option<&str>) -> anyhow::Result<Bytes> {
-    let (status, body) = ask(authority, Method::GET, path, proof, PATIENCE).await?;
-    if status != StatusCode::OK {
-        bail!("{status} for {path} ({}): is this an admin listener?", first_line(&body));
-    }
-    Ok(body)
+pub async fn get(authority: &str, path: &str, authorization: Option<&str>) -> anyhow::Result<Bytes> {
+    send(Method::GET, authority, path, authorization, PATIENCE).await
 }
 
-/// Sends a POST without a body for `path` to the node at `authority`. Returns the status and
-/// the first line of the answer.
+/// Like [`get`], but sends an empty POST, and waits for `patience`.
 ///
 /// # Errors
-/// When the node does not answer within `patience`.
-pub async fn post(authority: &str, path: &str, patience: Duration) -> anyhow::Result<(StatusCode, String)> {
-    let (status, body) = ask(authority, Method::POST, path, None, patience).await?;
-    Ok((status, first_line(&body)))
-}
-
-fn first_line(body: &[u8]) -> String {
-    String::from_utf8_lossy(body).lines().next().unwrap_or_default().chars().take(SHOWN).collect()
-}
-
-async fn ask(
+/// As [`get`].
+pub async fn post(
     authority: &str,
-    method: Method,
     path: &str,
-    proof: Option<&str>,
+    authorization: Option<&str>,
     patience: Duration,
-) -> anyhow::Result<(StatusCode, Bytes)> {
-    let answer = timeout(patience, exchange(authority, method, path, proof)).await;
+) -> anyhow::Result<Bytes> {
+    send(Method::POST, authority, path, authorization, patience).await
+}
+
+async fn send(
+    method: Method,
+    authority: &str,
+    path: &str,
+    authorization: Option<&str>,
+    patience: Duration,
+) -> anyhow::Result<Bytes> {
+    let request = Request::builder().method(method).uri(path);
+    let request = match authorization {
+        Some(value) => request.header(AUTHORIZATION, value),
+        None => request,
+    };
+    let answer = timeout(patience, exchange(authority, request.body(Empty::new())?)).await;
     answer.unwrap_or_else(|_| bail!("no answer within {} s", patience.as_secs()))
 }
 
-async fn exchange(
-    authority: &str,
-    method: Method,
-    path: &str,
-    proof: Option<&str>,
-) -> anyhow::Result<(StatusCode, Bytes)> {
+async fn exchange(authority: &str, mut request: Request<Empty<Bytes>>) -> anyhow::Result<Bytes> {
     let stream = TcpStream::connect(authority).await.context("cannot connect")?;
     // Nodes accept IP addresses as the host, but not always their names.
     let host = stream.peer_addr().context("cannot connect")?.to_string();
+    request.headers_mut().insert(HOST, host.parse()?);
+    let path = request.uri().path().to_owned();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let reply = async {
-        let mut request = Request::builder().method(method).uri(path).header(HOST, host);
-        if let Some(proof) = proof {
-            request = request.header(AUTHORIZATION, proof);
-        }
-        let reply = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
+        let reply = sender.send_request(request).await?;
         let status = reply.status();
         let body = Limited::new(reply.into_body(), LONGEST).collect().await;
         let body = body.map_err(|_| anyhow!("its answer is incomplete or too long"))?.to_bytes();
-        Ok((status, body))
+        if status != StatusCode::OK {
+            let why = String::from_utf8_lossy(&body);
+            let why: String = why.lines().next().unwrap_or_default().chars().take(SHOWN).collect();
+            bail!("{status} for {path} ({why}): is this an admin listener?");
+        }
+        Ok(body)
     };
     let (mut reply, mut connection) = (pin!(reply), pin!(connection));
     tokio::select! {

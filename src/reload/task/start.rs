@@ -15,7 +15,7 @@ use crate::metrics::Metrics;
 use crate::process::files::Aside;
 use crate::process::service::Reports;
 use crate::reload::cause::Cause;
-use crate::reload::fitness::RowCheck;
+use crate::reload::fitness::Meaning;
 use crate::reload::handle::{Handle, ReloadOutcome};
 use crate::reload::load::{self, LoadError};
 use crate::reload::publisher::Publisher;
@@ -53,7 +53,7 @@ impl Reloader {
         let state_writer = state_file.clone().map(|path| StateWriter::new(path, source.name()));
         let status = channel::Sender::new(Status::new());
         let (askers, asked) = mpsc::channel(16);
-        let row_check = RowCheck {
+        let meaning = Meaning {
             pwd_fmt: options.pwd_fmt,
             realm: options.realm.clone(),
             default_domain: settings.default_domain.clone(),
@@ -106,10 +106,7 @@ impl Reloader {
         if !is_patient {
             let loaded = load::finished(&mut reloader.loading).await?;
             reloader.conclude(Ok(loaded));
-            if let Some(served) = &*reloader.publisher.current().load() {
-                row_check.check(&served.snapshot)?;
-            }
-            return Ok(reloader);
+            return reloader.checked(&meaning).await;
         }
         let waiting = async {
             // Once rows arrive, the file would soon be out of date. If none will arrive, the
@@ -123,6 +120,9 @@ impl Reloader {
             () = waiting => None,
         };
         loaded.into_iter().for_each(|loaded| reloader.conclude(loaded));
+        if reloader.status.borrow().is_ready() && restored.is_none() {
+            return reloader.checked(&meaning).await;
+        }
         if !reloader.status.borrow().is_ready() {
             match restored {
                 Some(restored) => reloader.serve_restored(restored).await,
@@ -130,6 +130,21 @@ impl Reloader {
             }
         }
         Ok(reloader)
+    }
+
+    /// This, if the rows of the first load can mean what the options say. No state file says
+    /// what they were before.
+    async fn checked(self, meaning: &Meaning) -> Result<Reloader, LoadError> {
+        let served = self.publisher.current().load_full();
+        let checked = served.map_or(Ok(()), |served| meaning.check(&served.snapshot));
+        let Err(misfit) = checked else { return Ok(self) };
+        // A state file with these options would say that they are right.
+        let path = self.settings.state_file.clone();
+        self.close().await;
+        if let Some(path) = path {
+            let _ = Aside::new().run(move || state_file::discard(&path)).await;
+        }
+        Err(misfit)
     }
 
     /// Reads the rows of the state file. The first load is compared with them, so that what

@@ -2,10 +2,10 @@
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Method, Request, Response, StatusCode};
 
-use super::{HEALTH, ServerState, asker, node, text};
+use super::{HEALTH, ServerState, asker, locks, node, text};
 use crate::metrics::{self, Scrape};
 use crate::reload::{NodeState, ReloadOutcome};
 use crate::telemetry;
@@ -17,6 +17,13 @@ pub(super) async fn respond(state: &ServerState, request: Request<Incoming>) -> 
     let is_health = is_read && request.uri().path() == HEALTH;
     if let Some(why) = asker::refuse(&request, &state.admin.hosts).filter(|_| !is_health) {
         return say(StatusCode::FORBIDDEN, &why);
+    }
+    // `/rows` wants a proof of another secret in the same header.
+    let is_open = is_health || request.uri().path() == "/rows";
+    if state.admin.token.as_ref().is_some_and(|token| !is_open && !token.is_in(&request)) {
+        let mut response = say(StatusCode::UNAUTHORIZED, "show the token in this node's --admin-token-file");
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        return response;
     }
     match request.uri().path() {
         HEALTH if is_read => say(StatusCode::OK, "ok"),
@@ -41,6 +48,10 @@ pub(super) async fn respond(state: &ServerState, request: Request<Incoming>) -> 
             response
         }
         "/rows" if is_read => rows(state, &request).await,
+        "/locks" if is_read => locks::list(state),
+        "/locks/clear" if request.method() == Method::POST => {
+            locks::clear(state, request.uri().query().unwrap_or_default())
+        }
         "/reload" if request.method() == Method::POST && is_another_loss(state, &request) => {
             say(StatusCode::CONFLICT, "not confirmed: the loss is another one by now: see /status")
         }
@@ -54,15 +65,17 @@ pub(super) async fn respond(state: &ServerState, request: Request<Incoming>) -> 
             ),
             ReloadOutcome::Failed(why) => say(StatusCode::SERVICE_UNAVAILABLE, &format!("failed: {why}")),
         },
-        path @ (HEALTH | "/readyz" | "/metrics" | "/status" | "/rows" | "/reload") => {
-            let allowed = if path == "/reload" { "POST" } else { "GET, HEAD" };
+        path @ (HEALTH | "/readyz" | "/metrics" | "/status" | "/rows" | "/locks" | "/locks/clear"
+        | "/reload") => {
+            let allowed = if matches!(path, "/reload" | "/locks/clear") { "POST" } else { "GET, HEAD" };
             let mut response = say(StatusCode::METHOD_NOT_ALLOWED, &format!("use {allowed} here"));
             response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
             response
         }
         _ => say(
             StatusCode::NOT_FOUND,
-            "not found; there are /healthz, /readyz, /metrics, /status, /rows and POST /reload",
+            "not found; there are /healthz, /readyz, /metrics, /status, /rows, /locks, POST /locks/clear and \
+             POST /reload",
         ),
     }
 }

@@ -47,6 +47,12 @@ impl AdminKey {
         subtle::ConstantTimeEq::ct_eq(self.proof(target).as_bytes(), given).into()
     }
 
+    /// The key for records of right passwords.
+    pub fn of_sign_ins(&self) -> Hmac<Sha256> {
+        let key = self.keyed("sign-ins", &[]).finalize().into_bytes();
+        Hmac::new_from_slice(&key).expect("HMAC takes keys of any length")
+    }
+
     /// `what` names the purpose, so that a hash cannot be used for another purpose.
     fn keyed(&self, what: &str, parts: &[&[u8]]) -> Hmac<Sha256> {
         let named = self.0.clone().chain_update(what).chain_update([0]);

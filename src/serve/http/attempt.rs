@@ -1,40 +1,61 @@
 //! An attempt to sign in, as the throttle sees it.
 
-use std::net::IpAddr;
 use std::time::Instant;
 
 use super::{Refusal, ServerState, shown};
 use crate::core::names::Folded;
 use crate::core::params::{Known, Params};
-use crate::serve::throttle::{By, Throttled};
-use crate::snapshot::Served;
+use crate::serve::http::client_address::Origin;
+use crate::serve::throttle::{Account, Attempted, By, Failure, Throttled};
+use crate::snapshot::{Candidate, Served};
 
-/// The address and the account of an attempt.
+/// Where a sign-in comes from, and its account.
 pub(super) struct Attempt {
-    pub address: IpAddr,
+    pub origin: Origin,
     pub domain: Folded,
     pub username: Folded,
+    /// That of the stored password.
+    stamp: u64,
 }
 
 impl Attempt {
-    pub fn new(address: IpAddr, served: &Served, params: &Params) -> Attempt {
+    /// The attempt, and the account that it is for.
+    pub fn new<'s>(
+        origin: Origin,
+        state: &ServerState,
+        served: &'s Served,
+        params: &Params,
+    ) -> (Attempt, Candidate<'s>) {
         let fold = |known| served.snapshot.fold(params.known(known).unwrap_or_default());
-        Attempt { address, domain: fold(Known::Domain), username: fold(Known::Username) }
+        let (domain, username) = (fold(Known::Domain), fold(Known::Username));
+        let candidate = served.snapshot.candidate(&domain, &username);
+        (Attempt { origin, stamp: state.throttle.stamp(&candidate), domain, username }, candidate)
+    }
+
+    fn attempted(&self) -> Attempted<'_> {
+        let Attempt { origin: Origin { address, is_forwarded, .. }, domain, username, stamp } = self;
+        let account = Account { domain, username, stamp: *stamp };
+        Attempted { address: *address, is_forwarded: *is_forwarded, account }
     }
 
     /// Refuses the attempt if there were too many failures before.
     pub fn check(&self, state: &ServerState) -> Result<(), Refusal> {
-        let Throttled { by, retry_after } =
-            match state.throttle.check(self.address, &self.domain, &self.username, Instant::now()) {
-                Ok(()) => return Ok(()),
-                Err(throttled) => throttled,
-            };
-        state.metrics.throttled(match by {
-            By::AccountFromAddress => "account_from_address",
-            By::Address => "address",
-            By::Account => "account",
-        });
-        Err(Refusal::Throttled { retry_after: retry_after.as_secs() + 1 })
+        let checked = state.throttle.check(&self.attempted(), Instant::now());
+        checked.map_err(|Throttled { by, retry_after }| {
+            state.metrics.throttled(by.name());
+            Refusal::Throttled { retry_after: retry_after.as_secs() + 1 }
+        })
+    }
+
+    /// Whether the address has failed lately.
+    pub fn has_failed(&self, state: &ServerState) -> bool {
+        state.throttle.has_failed(&self.attempted(), Instant::now())
+    }
+
+    /// Remembers that the password was right, so that failures elsewhere do not lock this
+    /// account out here.
+    pub fn succeeded(&self, state: &ServerState) {
+        state.throttle.succeed(&self.attempted(), Instant::now());
     }
 
     /// Counts a wrong password. The log line is for fail2ban, so its beginning must not change.
@@ -46,15 +67,42 @@ impl Attempt {
         else {
             return;
         };
-        let Attempt { address, domain: tenant, username: account } = self;
-        if !state.throttle.fail(*address, tenant, account, password.as_bytes(), Instant::now()) {
+        let Failure { is_guess, locked, seems_proxy } =
+            state.throttle.fail(&self.attempted(), password.as_bytes(), Instant::now());
+        if !is_guess {
             return;
         }
-        state.turns.fail(*address);
-        if state.reload.is_certain(tenant, account) {
+        let address = self.origin.address;
+        state.turns.fail(address);
+        let (domain, username) = (shown(params.known(Known::Domain).unwrap_or_default()), shown(username));
+        if state.reload.is_certain(&self.domain, &self.username) {
             state.metrics.auth_failures.inc();
-            let domain = shown(params.known(Known::Domain).unwrap_or_default());
-            tracing::warn!(%address, domain, username = shown(username), "authentication failed");
+            tracing::warn!(%address, domain, username, "authentication failed");
+        }
+        for by in locked {
+            let (counter, seconds) = (by.name(), state.throttle.window().as_secs());
+            match by {
+                By::AccountFromAddress => {
+                    tracing::warn!(%counter, %address, domain, username, seconds, "locked out");
+                }
+                By::Account => tracing::warn!(%counter, domain, username, seconds, "locked out"),
+                By::Address => tracing::warn!(
+                    %counter,
+                    %address,
+                    seconds,
+                    advice = "an office with many old passwords can be let in with `jitsiprovs lock clear`; raise \
+                              --auth-fail-limit for it; name a proxy with --trusted-proxy",
+                    "locked out"
+                ),
+            }
+        }
+        if seems_proxy {
+            tracing::warn!(
+                peer = %address,
+                "wrong passwords of many accounts come from one address, whose requests say that they were \
+                 forwarded: if it is your proxy, name it with --trusted-proxy, so that each client has its own \
+                 limit"
+            );
         }
     }
 }

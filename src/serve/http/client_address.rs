@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use hyper::HeaderMap;
+use hyper::header::HeaderValue;
 use ipnet::{IpNet, Ipv4Net};
 
 /// How many hops are read, from the right. Nobody has more proxies in a row.
@@ -13,6 +15,21 @@ const LONGEST_HOP: usize = 64;
 /// The proxies that are trusted to send the client's address.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TrustedProxies(Box<[IpNet]>);
+
+/// Headers with which proxies say for whom they ask.
+const FORWARDING: [&str; 3] = ["x-forwarded-for", "x-real-ip", "forwarded"];
+
+/// Where a request comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// The client's address, as far as it is known.
+    pub address: IpAddr,
+    /// Whether the peer is not trusted, but says that it is a proxy. Then `address` may be
+    /// that of many clients.
+    pub is_forwarded: bool,
+    /// Whether the peer is a proxy, trusted or not.
+    pub is_proxied: bool,
+}
 
 /// A text that is neither an address nor a network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +54,15 @@ impl TrustedProxies {
     pub fn is_trusted(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         self.0.iter().any(|network| network.contains(&peer))
+    }
+
+    /// Where a request from `peer` with these headers comes from.
+    pub fn origin(&self, peer: IpAddr, headers: &HeaderMap) -> Origin {
+        let forwarded = headers.get_all(FORWARDING[0]).iter().map(HeaderValue::as_bytes);
+        let is_trusted = self.is_trusted(peer);
+        let is_forwarded = !is_trusted && FORWARDING.iter().any(|name| headers.contains_key(*name));
+        let address = if is_trusted { self.client(peer, forwarded) } else { peer.to_canonical() };
+        Origin { address, is_forwarded, is_proxied: is_trusted || is_forwarded }
     }
 
     /// The client's address, for a request from `peer` with these `X-Forwarded-For`

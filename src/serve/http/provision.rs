@@ -1,6 +1,5 @@
 //! The provisioning request itself: parameters in, properties out.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use super::attempt::Attempt;
 use super::{AccessRecord, Refusal, ServerState, slow, text};
 use crate::core::params::{Known, Params};
 use crate::core::request::{self, Body, UsernameOrigin};
+use crate::serve::http::client_address::Origin;
 use crate::snapshot::{Served, Session, SignIn};
 
 /// The largest body in bytes. What a client sends on its own is well under 1 KiB.
@@ -25,7 +25,7 @@ const SNAPSHOT: HeaderName = HeaderName::from_static("x-snapshot");
 
 pub(super) async fn provision(
     state: &Arc<ServerState>,
-    address: IpAddr,
+    origin: Origin,
     request: Request<Incoming>,
     record: &mut AccessRecord,
 ) -> Result<Response<Full<Bytes>>, Refusal> {
@@ -39,7 +39,7 @@ pub(super) async fn provision(
     };
     let query = head.uri.query().unwrap_or_default();
     let authorization = head.headers.get(AUTHORIZATION).map(|value| value.as_bytes());
-    let (params, origin) =
+    let (params, username_from) =
         request::read(query, body, authorization, &state.params).map_err(Refusal::Malformed)?;
     record.tenant = params.known(Known::Domain).map(str::to_owned);
     record.username = params.known(Known::Username).map(str::to_owned);
@@ -48,14 +48,18 @@ pub(super) async fn provision(
     let served = state.snapshot.load();
     let served = served.as_ref().ok_or(Refusal::NotReady)?;
     record.version = served.version;
-    let attempt = Attempt::new(address, served, &params);
+    let (attempt, candidate) = Attempt::new(origin, state, served, &params);
     // Counted in the form in which names are compared, so all spellings are one tenant.
     if state.metrics.counts_tenants() && served.snapshot.has_tenant(&attempt.domain) {
         record.known = Some(String::from_utf8_lossy(&attempt.domain).into_owned());
     }
     attempt.check(state)?;
-    let session = match served.snapshot.authenticate(&params) {
-        SignIn::Granted(session) => Some(session),
+    let is_named = params.known(Known::Username).is_some_and(|name| !name.is_empty());
+    let session = match candidate.verify(params.known(Known::Password).filter(|_| is_named)) {
+        SignIn::Granted(session) => {
+            attempt.succeeded(state);
+            Some(session)
+        }
         SignIn::Denied => {
             attempt.failed(state, &params);
             None
@@ -68,10 +72,8 @@ pub(super) async fn provision(
     };
     match session {
         Some(session) => Ok(answer(state, served, session, &params)),
-        None if has_credentials(&params) && !is_certain(state, address, served, &params) => {
-            Err(Refusal::Stale)
-        }
-        None => Err(Refusal::Credentials { challenge: origin == UsernameOrigin::Header }),
+        None if has_credentials(&params) && !is_certain(state, served, &params) => Err(Refusal::Stale),
+        None => Err(Refusal::Credentials { challenge: username_from == UsernameOrigin::Header }),
     }
 }
 
@@ -84,10 +86,10 @@ fn has_credentials(params: &Params) -> bool {
 
 /// Whether a refusal by `served` is certain. A refusal makes the client forget its password,
 /// so it must not come from data that may be old, or that may be wrong about this account.
-fn is_certain(state: &ServerState, address: IpAddr, served: &Served, params: &Params) -> bool {
+fn is_certain(state: &ServerState, served: &Served, params: &Params) -> bool {
     let newest = state.snapshot.load().as_ref().map(|newest| newest.version);
-    let Attempt { domain, username, .. } = Attempt::new(address, served, params);
-    newest == Some(served.version) && state.reload.is_certain(&domain, &username)
+    let fold = |known| served.snapshot.fold(params.known(known).unwrap_or_default());
+    newest == Some(served.version) && state.reload.is_certain(&fold(Known::Domain), &fold(Known::Username))
 }
 
 fn answer(

@@ -5,14 +5,17 @@
 //! so a thread only reads complete states. No slot depends on another, so their
 //! order does not matter (`Relaxed`).
 //!
-//! 13 bits of a hash select the set, and 20 others are stored as its tag. Two hashes
-//! of one set have the same tag once in 2^20. So a sign-in that never failed matches
-//! one of the 8 slots at most once in 131,072, and is refused if that slot is full.
+//! The lower bits of a hash select the set, and 20 others are stored as its tag. Two
+//! hashes of one set have the same tag once in 2^20. So a sign-in that never failed
+//! matches one of the 8 slots at most once in 131,072, and is refused if that slot is full.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 const WAYS: usize = 8;
-const SETS: usize = 8 * 1024;
+/// The number of sets of a large table. A set takes 64 bytes.
+pub(super) const LARGE: usize = 8 * 1024;
+/// The number of sets of a small table.
+pub(super) const SMALL: usize = 4 * 1024;
 
 /// The largest count.
 pub(super) const LARGEST: u32 = (1 << COUNT_BITS) - 1;
@@ -58,10 +61,10 @@ impl CountSlot {
 }
 
 impl CountTable {
-    /// Counts up to `full`, which is 1 to [`LARGEST`], over `window` ticks.
-    pub fn new(full: u32, window: u32) -> CountTable {
-        debug_assert!((1..=LARGEST).contains(&full));
-        CountTable { sets: (0..SETS).map(|_| Set::default()).collect(), full, window }
+    /// Counts up to `full`, which is 1 to [`LARGEST`], over `window` ticks, in this many sets.
+    pub fn new(full: u32, window: u32, sets: usize) -> CountTable {
+        debug_assert!((1..=LARGEST).contains(&full) && sets.is_power_of_two());
+        CountTable { sets: (0..sets).map(|_| Set::default()).collect(), full, window }
     }
 
     pub fn heap_bytes(&self) -> usize {
@@ -97,6 +100,38 @@ impl CountTable {
     /// Adds one to the count of `hash`, and returns the count before. If all 8 slots of
     /// its set are full, nothing is counted, because a flood must not push out a full slot.
     pub fn add(&self, hash: u64, now: u32) -> u32 {
+        self.count_one(hash, now).0
+    }
+
+    /// Adds one to the count of `hash`, and returns whether this makes it full.
+    pub fn fill(&self, hash: u64, now: u32) -> bool {
+        self.count_one(hash, now).1
+    }
+
+    /// Forgets the count of `hash`, and returns whether it was full.
+    pub fn remove(&self, hash: u64, now: u32) -> bool {
+        let (set, tag) = self.find(hash);
+        let was_full = self.full(hash, now).is_some();
+        for word in set {
+            let _ = word.fetch_update(Relaxed, Relaxed, |word| {
+                (CountSlot::unpack(word).tag == tag && word != 0).then_some(0)
+            });
+        }
+        was_full
+    }
+
+    /// Forgets all counts, and returns how many were full.
+    pub fn clear(&self, now: u32) -> usize {
+        let words = self.sets.iter().flat_map(|set| &set.0);
+        let was_full = |word: &&AtomicU64| {
+            let slot = CountSlot::unpack(word.swap(0, Relaxed));
+            slot.count >= self.full && self.left(slot, now).is_some()
+        };
+        words.filter(was_full).count()
+    }
+
+    /// Adds one. Returns the count before, and whether the count is full since then.
+    fn count_one(&self, hash: u64, now: u32) -> (u32, bool) {
         let (set, tag) = self.find(hash);
         // This repeats only when another thread changed the slot.
         loop {
@@ -120,7 +155,7 @@ impl CountTable {
                 }
             }
             let (word, was, new) = match (own, least) {
-                _ if count >= self.full => return count,
+                _ if count >= self.full => return (count, false),
                 (Some((word, was)), _) => {
                     let slot = CountSlot::unpack(was);
                     (word, was, CountSlot { count: slot.count + 1, ..slot })
@@ -128,17 +163,17 @@ impl CountTable {
                 (None, Some(((worth, _), word, was))) if worth < self.full => {
                     (word, was, CountSlot { tag, count: 1, start: now })
                 }
-                (None, _) => return 0,
+                (None, _) => return (0, false),
             };
             if word.compare_exchange(was, new.pack(), Relaxed, Relaxed).is_ok() {
-                return count;
+                return (count, count + 1 == self.full);
             }
         }
     }
 
     fn find(&self, hash: u64) -> (&[AtomicU64; WAYS], u32) {
         let tag = CountSlot::unpack(hash).tag;
-        (&self.sets[hash as usize % SETS].0, tag)
+        (&self.sets[hash as usize % self.sets.len()].0, tag)
     }
 
     /// How many ticks of the slot's window are left. If this thread read the clock before
@@ -167,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_count_ends_at_full_and_begins_anew_after_the_window() {
-        let table = CountTable::new(3, 10);
+        let table = CountTable::new(3, 10, SMALL);
         assert_eq!([5, 6, 7, 8].map(|now| table.add(hash(1), now)), [0, 1, 2, 3]);
         assert_eq!(table.full(hash(1), 5), Some(10));
         assert_eq!(table.full(hash(1), 14), Some(1));
@@ -177,7 +212,7 @@ mod tests {
 
     #[test]
     fn the_largest_count_does_not_run_into_the_tag() {
-        let table = CountTable::new(LARGEST, 10);
+        let table = CountTable::new(LARGEST, 10, SMALL);
         add_times(&table, 1, LARGEST + 3, 0);
         assert_eq!(table.full(hash(1), 0), Some(10));
         assert_eq!(table.add(hash(1), 0), LARGEST);
@@ -186,7 +221,7 @@ mod tests {
 
     #[test]
     fn what_is_over_goes_first_then_the_smallest_count_then_the_oldest() {
-        let table = CountTable::new(9, 10);
+        let table = CountTable::new(9, 10, SMALL);
         add_times(&table, 0, 8, 0);
         for tag in 1..8 {
             add_times(&table, tag, if tag < 3 { 2 } else { 5 }, 4 + tag as u32);
@@ -207,7 +242,7 @@ mod tests {
 
     #[test]
     fn whoever_is_full_stays_whatever_else_comes() {
-        let table = CountTable::new(2, 10);
+        let table = CountTable::new(2, 10, SMALL);
         for tag in 0..8 {
             add_times(&table, tag, 2, 0);
         }
@@ -222,8 +257,25 @@ mod tests {
     }
 
     #[test]
+    fn one_failure_fills_a_count_and_a_removed_count_begins_again() {
+        let table = CountTable::new(2, 10, SMALL);
+        assert_eq!([0, 0, 0].map(|now| table.fill(hash(1), now)), [false, true, false]);
+        assert!(!table.remove(hash(2), 0));
+        assert!(table.remove(hash(1), 0) && table.count(hash(1), 0) == 0);
+        assert!(!table.remove(hash(1), 0));
+        assert_eq!([0, 0].map(|now| table.fill(hash(1), now)), [false, true]);
+        add_times(&table, 2, 1, 0);
+        assert_eq!(table.clear(0), 1);
+        assert_eq!([1, 2].map(|tag| table.count(hash(tag), 0)), [0, 0]);
+        // A set of full slots counts nothing, so no count becomes full.
+        let table = CountTable::new(1, 10, SMALL);
+        assert!((0..8).all(|tag| table.fill(hash(tag), 0)) && !table.fill(hash(8), 0));
+        assert_eq!(table.clear(10), 0);
+    }
+
+    #[test]
     fn two_slots_of_one_tag_add_up() {
-        let table = CountTable::new(5, 10);
+        let table = CountTable::new(5, 10, SMALL);
         let (set, tag) = table.find(hash(1));
         for (word, count) in set.iter().zip([2, 2]) {
             word.store(CountSlot { tag, count, start: 0 }.pack(), Relaxed);
@@ -235,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_clock_read_before_anothers_is_as_late_as_it() {
-        let table = CountTable::new(2, 10);
+        let table = CountTable::new(2, 10, SMALL);
         assert_eq!([7, 6].map(|now| table.add(hash(1), now)), [0, 1]);
         assert_eq!(table.full(hash(1), 5), Some(10));
     }

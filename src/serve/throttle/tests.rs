@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv6Addr;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -34,15 +34,42 @@ fn seconds(number: u64) -> Duration {
     Duration::from_secs(number)
 }
 
+/// A sign-in from `address`, whose request does not say that it was forwarded.
+fn attempted<'a>(address: IpAddr, domain: &'a [u8], username: &'a [u8]) -> Attempted<'a> {
+    Attempted { address, is_forwarded: false, account: Account { domain, username, stamp: 0 } }
+}
+
+/// Fails once, and returns whether it counted.
+fn fail(
+    throttle: &Throttle,
+    from: IpAddr,
+    domain: &[u8],
+    username: &[u8],
+    password: &[u8],
+    now: Instant,
+) -> bool {
+    throttle.fail(&attempted(from, domain, username), password, now).is_guess
+}
+
+fn check_at(
+    throttle: &Throttle,
+    from: IpAddr,
+    domain: &[u8],
+    username: &[u8],
+    now: Instant,
+) -> Result<(), Throttled> {
+    throttle.check(&attempted(from, domain, username), now)
+}
+
 /// Fails `times` times, with another password each time.
 fn guess(throttle: &Throttle, from: IpAddr, username: &str, times: u32, now: Instant) {
     for password in 0..times {
-        assert!(throttle.fail(from, b"a.org", username.as_bytes(), &password.to_le_bytes(), now));
+        assert!(fail(throttle, from, b"a.org", username.as_bytes(), &password.to_le_bytes(), now));
     }
 }
 
 fn check(throttle: &Throttle, from: IpAddr, username: &str, now: Instant) -> Result<(), Throttled> {
-    throttle.check(from, b"a.org", username.as_bytes(), now)
+    check_at(throttle, from, b"a.org", username.as_bytes(), now)
 }
 
 fn refused(by: By, seconds: u64) -> Result<(), Throttled> {
@@ -55,10 +82,10 @@ fn ten_failures_throttle_this_account_from_this_address_and_nothing_else() {
     let (here, elsewhere) = (address("192.0.2.1"), address("192.0.2.2"));
     guess(&throttle, here, "alice", 9, now);
     assert_eq!(check(&throttle, here, "alice", now), Ok(()));
-    throttle.fail(here, b"a.org", b"alice", b"tenth", now);
+    fail(&throttle, here, b"a.org", b"alice", b"tenth", now);
     assert_eq!(check(&throttle, here, "alice", now), refused(By::AccountFromAddress, 60));
     assert_eq!(check(&throttle, here, "bob", now), Ok(()));
-    assert_eq!(throttle.check(here, b"b.org", b"alice", now), Ok(()));
+    assert_eq!(check_at(&throttle, here, b"b.org", b"alice", now), Ok(()));
     assert_eq!(check(&throttle, elsewhere, "alice", now), Ok(()));
 }
 
@@ -93,7 +120,7 @@ fn the_same_wrong_password_counts_once_a_window() {
     let (throttle, now) = throttle(2);
     let here = address("192.0.2.1");
     let fail = |from, user: &str, password: &str, after| {
-        throttle.fail(from, b"a.org", user.as_bytes(), password.as_bytes(), now + seconds(after))
+        self::fail(&throttle, from, b"a.org", user.as_bytes(), password.as_bytes(), now + seconds(after))
     };
     assert!(fail(here, "alice", "stale", 0));
     for _ in 0..5000 {
@@ -113,10 +140,10 @@ fn the_same_wrong_password_counts_once_a_window() {
 fn names_and_passwords_that_are_the_same_when_joined_are_not_the_same() {
     let (throttle, now) = throttle(1);
     let here = address("192.0.2.1");
-    assert!(throttle.fail(here, b"ab", b"c", b"d", now));
-    assert!(throttle.check(here, b"ab", b"c", now).is_err());
-    assert_eq!(throttle.check(here, b"a", b"bc", now), Ok(()));
-    assert!(throttle.fail(here, b"ab", b"", b"cd", now));
+    assert!(fail(&throttle, here, b"ab", b"c", b"d", now));
+    assert!(check_at(&throttle, here, b"ab", b"c", now).is_err());
+    assert_eq!(check_at(&throttle, here, b"a", b"bc", now), Ok(()));
+    assert!(fail(&throttle, here, b"ab", b"", b"cd", now));
 }
 
 #[test]
@@ -124,11 +151,11 @@ fn the_window_begins_with_the_first_failure() {
     let (throttle, now) = throttle(2);
     let here = address("192.0.2.1");
     let later = now + seconds(50);
-    throttle.fail(here, b"a.org", b"alice", b"1", now);
-    throttle.fail(here, b"a.org", b"alice", b"2", later);
+    fail(&throttle, here, b"a.org", b"alice", b"1", now);
+    fail(&throttle, here, b"a.org", b"alice", b"2", later);
     assert_eq!(check(&throttle, here, "alice", later), refused(By::AccountFromAddress, 10));
     assert_eq!(check(&throttle, here, "alice", now + seconds(60)), Ok(()));
-    throttle.fail(here, b"a.org", b"alice", b"3", now + seconds(60));
+    fail(&throttle, here, b"a.org", b"alice", b"3", now + seconds(60));
     assert_eq!(check(&throttle, here, "alice", now + seconds(60)), Ok(()));
 }
 
@@ -164,7 +191,7 @@ fn a_limit_of_0_throttles_nothing_and_takes_no_memory() {
     let (throttle, now) = throttle(0);
     // Another program may count them, from the log.
     for password in 0..1000u32 {
-        assert!(throttle.fail(attacker(0), b"a.org", b"alice", &password.to_le_bytes(), now));
+        assert!(fail(&throttle, attacker(0), b"a.org", b"alice", &password.to_le_bytes(), now));
     }
     assert_eq!(check(&throttle, attacker(0), "alice", now), Ok(()));
     assert_eq!(throttle.heap_bytes(), 0);
@@ -177,7 +204,7 @@ fn a_limit_or_window_that_is_too_large_counts_as_the_largest() {
     let here = address("192.0.2.1");
     guess(&throttle, here, "alice", LARGEST_LIMIT - 1, now);
     assert_eq!(check(&throttle, here, "alice", now), Ok(()));
-    throttle.fail(here, b"a.org", b"alice", b"last", now);
+    fail(&throttle, here, b"a.org", b"alice", b"last", now);
     assert_eq!(check(&throttle, here, "alice", now), refused(By::AccountFromAddress, 24 * 3600));
     for user in 1..SHARED {
         guess(&throttle, here, &format!("user{user}"), LARGEST_LIMIT, now);
@@ -210,7 +237,7 @@ fn nothing_old_is_new_again_however_long_the_process_runs() {
     assert_eq!(check(&throttle, here, "alice", late), refused(By::AccountFromAddress, 60));
     assert_eq!(check(&throttle, here, "alice", late + seconds(10)), Ok(()));
     // Then nothing is remembered, as with a limit of 0.
-    assert!(throttle.fail(here, b"a.org", b"alice", b"late", late + seconds(10)));
+    assert!(fail(&throttle, here, b"a.org", b"alice", b"late", late + seconds(10)));
     assert_eq!(check(&throttle, here, "alice", late + seconds(10)), Ok(()));
 }
 
@@ -220,6 +247,123 @@ fn a_time_before_the_start_is_the_start() {
     let throttle = new(ThrottleSettings { limit: 1, window: MINUTE }, start);
     guess(&throttle, attacker(0), "alice", 1, start - seconds(30));
     assert_eq!(check(&throttle, attacker(0), "alice", start), refused(By::AccountFromAddress, 60));
+}
+
+#[test]
+fn failures_elsewhere_do_not_lock_an_account_out_where_it_signed_in_within_a_month() {
+    let (throttle, now) = throttle(2);
+    let (home, day) = (address("192.0.2.1"), seconds(24 * 3600));
+    let alice = attempted(home, b"a.org", b"alice");
+    throttle.succeed(&alice, now);
+    for (after, expected) in [(0, Ok(())), (29, Ok(())), (40, refused(By::Account, 60))] {
+        let now = now + day * after;
+        (0..SHARED * 2).for_each(|number| guess(&throttle, attacker(number), "alice", 1, now));
+        assert_eq!(check(&throttle, home, "alice", now), expected, "{after} days");
+        assert_eq!(check(&throttle, attacker(1000), "alice", now), refused(By::Account, 60));
+    }
+    // Nor do those of others at the same address, but its own failures do.
+    throttle.succeed(&alice, now + day * 40);
+    let now = now + day * 41;
+    (0..SHARED * 2).for_each(|number| guess(&throttle, home, &format!("user{number}"), 1, now));
+    assert_eq!(check(&throttle, home, "bob", now), refused(By::Address, 60));
+    assert_eq!(check(&throttle, home, "alice", now), Ok(()));
+    guess(&throttle, home, "alice", 2, now);
+    assert_eq!(check(&throttle, home, "alice", now), refused(By::AccountFromAddress, 60));
+}
+
+#[test]
+fn another_stored_password_has_no_failures_but_the_address_keeps_them() {
+    let (throttle, now) = throttle(2);
+    let here = address("192.0.2.1");
+    guess(&throttle, here, "alice", 2, now);
+    (1..SHARED * 2).for_each(|number| guess(&throttle, attacker(number), "alice", 1, now));
+    let mut alice = attempted(here, b"a.org", b"alice");
+    assert!(throttle.check(&alice, now).is_err());
+    alice.account.stamp = 7;
+    assert_eq!(throttle.check(&alice, now), Ok(()));
+    assert!(throttle.has_failed(&alice, now));
+}
+
+#[test]
+fn an_address_that_forwards_for_others_is_reported_and_not_locked() {
+    let (throttle, now) = throttle(2);
+    let proxy = address("192.0.2.1");
+    let of =
+        |name: &'static str| Attempted { is_forwarded: true, ..attempted(proxy, b"a.org", name.as_bytes()) };
+    let mut reports = 0;
+    for number in 0..100 {
+        let name = format!("user{number}");
+        let attempted = Attempted { is_forwarded: true, ..attempted(proxy, b"a.org", name.as_bytes()) };
+        let failure = throttle.fail(&attempted, b"wrong", now);
+        assert!(failure.is_guess && failure.locked.is_empty());
+        reports += u32::from(failure.seems_proxy);
+    }
+    assert_eq!(reports, 1);
+    assert_eq!(throttle.check(&of("alice"), now), Ok(()));
+    assert!(throttle.has_failed(&of("alice"), now));
+    // Requests that were not forwarded have a count of their own, and one account has its limit.
+    assert_eq!(check(&throttle, proxy, "alice", now), Ok(()));
+    for password in [&b"1"[..], b"2"] {
+        throttle.fail(&of("alice"), password, now);
+    }
+    assert_eq!(throttle.check(&of("alice"), now), refused(By::AccountFromAddress, 60));
+}
+
+#[test]
+fn a_lock_begins_once_is_listed_and_can_be_lifted() {
+    let (throttle, now) = throttle(2);
+    let (here, alice) = (address("192.0.2.1"), Account { domain: b"a.org", username: b"alice", stamp: 0 });
+    let locked = |from, name: &str, password: u8| {
+        throttle.fail(&attempted(from, b"a.org", name.as_bytes()), &[password], now).locked
+    };
+    assert_eq!([0, 1, 2].map(|password| locked(here, "alice", password).len()), [0, 1, 0]);
+    let begun: Vec<By> = (1..30).flat_map(|number| locked(attacker(number), "alice", 0)).collect();
+    assert_eq!(begun, [By::Account]);
+    let begun: Vec<By> = (0..30).flat_map(|number| locked(here, &format!("user{number}"), 0)).collect();
+    assert_eq!(begun, [By::Address]);
+    let listed = || -> Vec<(By, bool, bool)> {
+        let locks = throttle.locks(|_, _| 0, now);
+        locks.iter().map(|lock| (lock.by, lock.address.is_some(), lock.account.is_some())).collect()
+    };
+    let all = [(By::Address, true, false), (By::Account, false, true), (By::AccountFromAddress, true, true)];
+    assert_eq!(listed(), all);
+    // A lock of a password that was replaced is over.
+    assert_eq!(throttle.locks(|_, _| 1, now).len(), 1);
+    assert_eq!(throttle.locks(|_, _| 0, now + MINUTE), []);
+
+    let (throttle, now) = self::throttle(2);
+    let lock = || {
+        guess(&throttle, here, "alice", 2, now);
+        (1..20).for_each(|number| guess(&throttle, attacker(number), "alice", 1, now));
+        (0..20).for_each(|number| guess(&throttle, here, &format!("user{number}"), 1, now));
+    };
+    let check = |from: IpAddr, name: &str| check(&throttle, from, name, now).map_err(|refused| refused.by);
+    lock();
+    assert_eq!(throttle.clear(&Cleared::Account(alice), now), 2);
+    assert_eq!(check(attacker(99), "alice"), Ok(()));
+    assert_eq!(check(here, "bob"), Err(By::Address));
+    assert_eq!(throttle.clear(&Cleared::Address(here), now), 1);
+    assert_eq!([check(here, "bob"), check(here, "alice")], [Ok(()), Ok(())]);
+    assert_eq!(throttle.locks(|_, _| 0, now), []);
+    throttle.clear(&Cleared::All, now);
+
+    let three = |name: &str| {
+        (3..5u8).for_each(|password| {
+            _ = throttle.fail(&attempted(here, b"a.org", name.as_bytes()), &[password], now)
+        })
+    };
+    three("alice");
+    three("bob");
+    assert_eq!(throttle.clear(&Cleared::AccountFromAddress(here, alice), now), 1);
+    assert_eq!([check(here, "alice"), check(here, "bob")], [Ok(()), Err(By::AccountFromAddress)]);
+    assert_eq!(throttle.clear(&Cleared::All, now), 1);
+    assert_eq!(check(here, "bob"), Ok(()));
+}
+
+#[test]
+fn all_tables_and_lists_take_two_mebibytes_at_most() {
+    let (throttle, _) = throttle(10);
+    assert!(throttle.heap_bytes() <= 2 << 20, "{}", throttle.heap_bytes());
 }
 
 /// Asserts that `taken` of `all` were confused with others no more often than `table`
@@ -256,7 +400,7 @@ fn two_million_attackers_free_nobody_and_take_no_memory() {
         // Three of ten fail twice, which is too often.
         for password in 0..if number % 10 < 3 { 2u8 } else { 1 } {
             failures += 1;
-            counted += u32::from(throttle.fail(from, b"a.org", user.as_bytes(), &[password], during));
+            counted += u32::from(fail(&throttle, from, b"a.org", user.as_bytes(), &[password], during));
         }
     }
     few(failures - counted, failures);
@@ -266,7 +410,7 @@ fn two_million_attackers_free_nobody_and_take_no_memory() {
     assert_eq!(check(&throttle, many, "bob", during), refused(By::Address, 30));
     assert_eq!(check(&throttle, address("203.0.113.1"), "carol", during), refused(By::Account, 30));
     for password in [b"1", b"2"] {
-        throttle.fail(address("192.0.2.3"), b"a.org", b"last", password, during);
+        fail(&throttle, address("192.0.2.3"), b"a.org", b"last", password, during);
     }
     assert_eq!(check(&throttle, address("192.0.2.3"), "bob", during), refused(By::Address, 30));
 
@@ -286,8 +430,9 @@ fn no_failure_is_lost_when_threads_fail_the_same_account() {
     for round in 0..50 {
         let from = attacker(round);
         let user = format!("user{round}");
-        let fail =
-            |password: u32| throttle.fail(from, b"a.org", user.as_bytes(), &password.to_le_bytes(), now);
+        let fail = |password: u32| {
+            self::fail(&throttle, from, b"a.org", user.as_bytes(), &password.to_le_bytes(), now)
+        };
         let barrier = Barrier::new(THREADS as usize);
         let counted = AtomicU32::new(0);
         thread::scope(|scope| {
@@ -315,6 +460,7 @@ fn no_failure_is_lost_when_threads_fail_the_same_account() {
 #[derive(Default)]
 struct Model {
     counts: HashMap<String, (u64, u32)>,
+    known: HashSet<(IpAddr, u8)>,
 }
 
 impl Model {
@@ -346,7 +492,8 @@ impl Model {
             .filter_map(|(name, times, by)| {
                 let (start, count) = self.count(&name, now);
                 let left = (start + Self::WINDOW - now) as u32;
-                (count >= limit * times).then_some(Throttled { by, retry_after: TICK * left })
+                let is_spared = by != By::AccountFromAddress && self.known.contains(&(from, user));
+                (count >= limit * times && !is_spared).then_some(Throttled { by, retry_after: TICK * left })
             })
             .collect();
         if refused.is_empty() { Ok(()) } else { Err(refused) }
@@ -377,8 +524,13 @@ proptest! {
             passed += Duration::from_millis(wait);
             let (now, ticks) = (start + passed, (passed.as_millis() / TICK.as_millis()) as u64);
             let from = attacker(from);
+            if password > 250 {
+                throttle.succeed(&attempted(from, b"a.org", &[user]), now);
+                model.known.insert((from, user));
+                continue;
+            }
             let expected = model.check(from, user, limit, ticks);
-            let got = throttle.check(from, b"a.org", &[user], now);
+            let got = check_at(&throttle, from, b"a.org", &[user], now);
             match (&got, &expected) {
                 (Ok(()), Ok(())) => {}
                 (Err(got), Err(expected)) => {
@@ -386,13 +538,13 @@ proptest! {
                     prop_assert!(expected.iter().all(|other| other.retry_after <= got.retry_after));
                     // A client that waits this long is let in, and not sooner.
                     let then = now + got.retry_after;
-                    prop_assert_eq!(throttle.check(from, b"a.org", &[user], then), Ok(()));
-                    prop_assert!(throttle.check(from, b"a.org", &[user], then - TICK).is_err());
+                    prop_assert_eq!(check_at(&throttle, from, b"a.org", &[user], then), Ok(()));
+                    prop_assert!(check_at(&throttle, from, b"a.org", &[user], then - TICK).is_err());
                 }
                 _ => prop_assert!(false, "{:?} is not {:?}", got, expected),
             }
             prop_assert_eq!(
-                throttle.fail(from, b"a.org", &[user], &[password % 32], now),
+                fail(&throttle, from, b"a.org", &[user], &[password % 32], now),
                 model.fail(from, user, password % 32, ticks)
             );
         }

@@ -5,27 +5,35 @@
 //! addresses take turns, and so do tenants: neither many requests from one address
 //! nor many addresses that ask for one tenant keep the others waiting.
 //!
+//! An account has one turn at a time. So many guesses for one account use one core, and
+//! when the same password was sent many times at once, the first result serves all.
+//!
 //! Each turn searches the whole queue: it is short, and a turn takes milliseconds.
 
 use hashbrown::HashMap;
 
-/// The most requests that may wait in total.
+/// The most requests that may wait in total, for one or two turns at a time. Two cores
+/// compute about as many argon2id hashes while a client waits.
 pub(super) const MOST: usize = 1024;
-/// The most that may wait for one tenant.
-pub(super) const MOST_OF_TENANT: usize = 768;
-/// The most that may wait from one address, which may be that of a whole office.
-pub(super) const MOST_OF_ADDRESS: usize = 256;
+/// As many more may wait for each further turn.
+const MOST_FOR_EACH: usize = MOST / 2;
+/// Which part of these may wait for one tenant.
+const OF_TENANT: (usize, usize) = (3, 4);
+/// The most that may wait from one address, which may be that of a whole office. More only
+/// come from an attacker: a larger office is behind several addresses.
+pub(super) const MOST_OF_ADDRESS: usize = 720;
 
 /// The length of each of two arrays: one holds the latest turns of addresses, the other
 /// the latest turns of tenants. Addresses that share a place by chance count as one, and so
 /// do tenants, which is rare.
 const REMEMBERED: usize = 4096;
 
-/// The address and tenant of a request, as keyed hashes.
+/// The address, tenant and account of a request, as keyed hashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Flows {
     pub address: u64,
     pub tenant: u64,
+    pub account: u64,
 }
 
 /// The result of entering the queue.
@@ -41,8 +49,13 @@ pub(super) enum Entered {
 
 /// The queue. `T` notifies a request that it has a turn.
 pub(super) struct FairQueue<T> {
-    /// Turns that no request has. If there are any, no request waits.
+    /// Turns that no request has. If there are any, requests wait only for accounts that
+    /// have a turn.
     free: usize,
+    /// The accounts that have a turn.
+    running: Vec<u64>,
+    most: usize,
+    most_of_tenant: usize,
     waiting: Vec<Waiting<T>>,
     /// How many requests have joined the queue.
     came: u64,
@@ -64,15 +77,25 @@ impl<T> FairQueue<T> {
     /// At most `free` requests have a turn at the same time.
     pub fn new(free: usize) -> FairQueue<T> {
         let none = vec![0; REMEMBERED];
-        FairQueue { free, waiting: Vec::new(), came: 0, turns: 0, addresses: none.clone(), tenants: none }
+        let most = MOST.max(MOST_FOR_EACH * free);
+        FairQueue {
+            free,
+            running: Vec::new(),
+            most,
+            most_of_tenant: most * OF_TENANT.0 / OF_TENANT.1,
+            waiting: Vec::new(),
+            came: 0,
+            turns: 0,
+            addresses: none.clone(),
+            tenants: none,
+        }
     }
 
     /// Adds a request. If another request must leave to make room, also returns its `tell`,
     /// which the caller drops.
     pub fn enter(&mut self, flows: Flows, has_failed: bool, tell: T) -> (Entered, Option<T>) {
-        if self.free > 0 {
-            self.free -= 1;
-            self.note(flows);
+        if self.free > 0 && !self.running.contains(&flows.account) {
+            self.begin(flows);
             return (Entered::Free, None);
         }
         let count =
@@ -80,14 +103,14 @@ impl<T> FairQueue<T> {
         if count(&|other| other.address == flows.address) >= MOST_OF_ADDRESS {
             return (Entered::Refused, None);
         }
-        let is_full_of_tenant = count(&|other| other.tenant == flows.tenant) >= MOST_OF_TENANT;
+        let is_full_of_tenant = count(&|other| other.tenant == flows.tenant) >= self.most_of_tenant;
         self.came += 1;
         let number = self.came;
         self.waiting.push(Waiting { number, flows, has_failed, tell });
         let mut left = None;
         if is_full_of_tenant {
             left = self.crowd_out(|other| other.tenant == flows.tenant);
-        } else if self.waiting.len() > MOST {
+        } else if self.waiting.len() > self.most {
             left = self.crowd_out(|_| true);
         }
         match left {
@@ -96,19 +119,30 @@ impl<T> FairQueue<T> {
         }
     }
 
-    /// Ends a turn, and returns the request that gets it now.
-    pub fn next(&mut self) -> Option<T> {
+    /// Ends the turn of an account.
+    pub fn end(&mut self, account: u64) {
+        if let Some(at) = self.running.iter().position(|other| *other == account) {
+            self.running.swap_remove(at);
+            self.free += 1;
+        }
+    }
+
+    /// Returns the request that gets a turn now, and its account. After the end of a turn, there
+    /// is at most one.
+    pub fn next(&mut self) -> Option<(T, u64)> {
+        if self.free == 0 {
+            return None;
+        }
         let rank = |one: &Waiting<T>| {
             let turns = (self.addresses[place(one.flows.address)], self.tenants[place(one.flows.tenant)]);
             (one.has_failed, turns.0.max(turns.1), turns.0.min(turns.1), one.number)
         };
-        let Some(at) = (0..self.waiting.len()).min_by_key(|&at| rank(&self.waiting[at])) else {
-            self.free += 1;
-            return None;
-        };
+        let is_ready = |at: &usize| !self.running.contains(&self.waiting[*at].flows.account);
+        let ready = (0..self.waiting.len()).filter(is_ready);
+        let at = ready.min_by_key(|&at| rank(&self.waiting[at]))?;
         let next = self.waiting.swap_remove(at);
-        self.note(next.flows);
-        Some(next.tell)
+        self.begin(next.flows);
+        Some((next.tell, next.flows.account))
     }
 
     /// Removes a request that does not wait any more.
@@ -129,7 +163,9 @@ impl<T> FairQueue<T> {
         self.waiting.len()
     }
 
-    fn note(&mut self, flows: Flows) {
+    fn begin(&mut self, flows: Flows) {
+        self.free -= 1;
+        self.running.push(flows.account);
         self.turns += 1;
         self.addresses[place(flows.address)] = self.turns;
         self.tenants[place(flows.tenant)] = self.turns;
@@ -161,14 +197,23 @@ mod tests {
 
     type Named = FairQueue<&'static str>;
 
+    const MOST_OF_TENANT: usize = MOST * OF_TENANT.0 / OF_TENANT.1;
+
+    /// The flows of an account that nobody else asks for.
     fn flows(address: u64, tenant: u64) -> Flows {
-        Flows { address, tenant }
+        static ACCOUNTS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1000);
+        let account = ACCOUNTS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Flows { address, tenant, account }
     }
+
+    /// Whose turn in a queue with one turn is over.
+    const FIRST: u64 = 1;
 
     /// A queue whose only turn is taken.
     fn busy() -> Named {
         let mut line = FairQueue::new(1);
-        assert_eq!(line.enter(flows(4000, 4000), false, ""), (Entered::Free, None));
+        let first = Flows { account: FIRST, ..flows(4000, 4000) };
+        assert_eq!(line.enter(first, false, ""), (Entered::Free, None));
         line
     }
 
@@ -178,7 +223,14 @@ mod tests {
     }
 
     fn order(line: &mut Named) -> Vec<&'static str> {
-        std::iter::from_fn(|| line.next()).collect()
+        let mut running = FIRST;
+        let next = || {
+            line.end(running);
+            let (name, account) = line.next()?;
+            running = account;
+            Some(name)
+        };
+        std::iter::from_fn(next).collect()
     }
 
     #[test]
@@ -208,6 +260,41 @@ mod tests {
         let order = order(&mut line);
         let last = order.iter().rposition(|name| *name == "few").expect("all had a turn");
         assert!(last <= 2 * 5, "{:?}", &order[..12]);
+    }
+
+    #[test]
+    fn tenants_take_turns_even_behind_one_address() {
+        let mut line = busy();
+        for _ in 0..600 {
+            waits(&mut line, 1, 1, false, "many");
+        }
+        for _ in 0..5 {
+            waits(&mut line, 1, 2, false, "few");
+        }
+        let order = order(&mut line);
+        let last = order.iter().rposition(|name| *name == "few").expect("all had a turn");
+        assert!(last <= 2 * 5, "{:?}", &order[..12]);
+    }
+
+    #[test]
+    fn an_account_has_one_turn_at_a_time() {
+        let mut line = FairQueue::new(2);
+        let alice = |address| Flows { account: 7, ..flows(address, 1) };
+        assert_eq!(line.enter(alice(1), false, "first"), (Entered::Free, None));
+        assert!(matches!(line.enter(alice(2), false, "second"), (Entered::Waits(_), None)));
+        assert_eq!(line.next(), None, "there is a turn, but none for this account");
+        let bob = flows(3, 1);
+        assert_eq!(line.enter(bob, false, "other"), (Entered::Free, None));
+        line.end(bob.account);
+        assert_eq!(line.next(), None);
+        line.end(7);
+        assert_eq!(line.next(), Some(("second", 7)));
+        assert_eq!(line.next(), None);
+    }
+
+    #[test]
+    fn more_may_wait_where_more_are_computed_at_once() {
+        assert_eq!([1, 2, 8].map(|free| Named::new(free).most), [1024, 1024, 4096]);
     }
 
     #[test]
@@ -259,42 +346,47 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(32))]
         #[test]
         fn everybody_is_served_once_or_told_that_there_is_no_room(
-            steps in prop::collection::vec((0..4u8, 0..6u64, 0..3u64, any::<bool>()), 0..3000),
+            steps in prop::collection::vec((0..4u8, 0..6u64, 0..3u64, 0..50u64, any::<bool>()), 0..3000),
             free in 1..4usize,
         ) {
             let mut line = FairQueue::new(free);
-            let (mut waiting, mut busy, mut number) = (std::collections::BTreeMap::new(), 0, 0);
-            for (step, address, tenant, has_failed) in steps {
+            let (mut waiting, mut busy, mut number) = (std::collections::BTreeMap::new(), Vec::new(), 0);
+            for (step, address, tenant, account, has_failed) in steps {
                 match step {
                     0 | 1 => {
                         number += 1;
-                        let (entered, crowded_out) = line.enter(flows(address, tenant), has_failed, number);
+                        let flows = Flows { address, tenant, account };
+                        let (entered, crowded_out) = line.enter(flows, has_failed, number);
                         match entered {
-                            Entered::Free => busy += 1,
-                            Entered::Waits(place) => _ = waiting.insert(number, place),
+                            Entered::Free => busy.push(account),
+                            Entered::Waits(place) => _ = waiting.insert(number, (place, account)),
                             Entered::Refused => prop_assert!(waiting.len() >= MOST_OF_ADDRESS),
                         }
                         if let Some(other) = crowded_out {
                             prop_assert!(waiting.remove(&other).is_some());
                         }
                     }
-                    2 if busy > 0 => match line.next() {
-                        Some(next) => prop_assert!(waiting.remove(&next).is_some()),
-                        None => {
-                            busy -= 1;
-                            prop_assert!(waiting.is_empty());
+                    2 if !busy.is_empty() => {
+                        line.end(busy.swap_remove(0));
+                        if let Some((next, account)) = line.next() {
+                            prop_assert!(waiting.remove(&next).is_some_and(|(_, own)| own == account));
+                            busy.push(account);
                         }
-                    },
+                    }
                     2 => line.fail(address),
                     _ => {
-                        if let Some((known, place)) = waiting.pop_first() {
+                        if let Some((known, (place, _))) = waiting.pop_first() {
                             prop_assert_eq!(line.leave(place), Some(known));
                             prop_assert_eq!(line.leave(place), None);
                         }
                     }
                 }
                 prop_assert_eq!(line.len(), waiting.len());
-                prop_assert!(busy <= free && (waiting.is_empty() || busy == free));
+                // A turn is free only if all that wait are for accounts that have one.
+                let can_begin = waiting.values().any(|(_, account)| !busy.contains(account));
+                prop_assert!(busy.len() <= free && !(can_begin && busy.len() < free));
+                let accounts: std::collections::BTreeSet<u64> = busy.iter().copied().collect();
+                prop_assert_eq!(accounts.len(), busy.len());
             }
         }
     }

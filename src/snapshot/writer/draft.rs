@@ -99,8 +99,6 @@ pub struct Draft<'w> {
     dropped: HashMap<(IndexKey, i64), Compiled>,
     /// Rules that were put where others were lost.
     found: Vec<(IndexKey, i64)>,
-    /// Users whose plain passwords look like digests.
-    hashed: HashSet<IndexKey>,
     problems: Problems,
     summary: ChangeSummary,
 }
@@ -129,7 +127,6 @@ impl<'w> Draft<'w> {
             accounts: HashSet::new(),
             dropped: HashMap::new(),
             found: Vec::new(),
-            hashed: HashSet::new(),
             problems: Problems::default(),
             summary: ChangeSummary::default(),
             writer,
@@ -298,7 +295,7 @@ impl<'w> Draft<'w> {
 
     fn put_user(&mut self, row: &UserRow) -> Result<u32, UnusableRow> {
         let mut problem = |code, what: String| self.problems.add(code, Table::UserAuth, row.id, what);
-        let rows::ParsedUser { domain, username, mut credential, looks_hashed } =
+        let rows::ParsedUser { domain, username, mut credential } =
             rows::user(row, &self.writer.options, &mut problem)?;
         if row.id == WITHHELD {
             return Err(UnusableRow("the id is the lowest of all numbers, which no row may have".into()));
@@ -313,9 +310,6 @@ impl<'w> Draft<'w> {
         let place = IndexKey::new(tenant, SubjectKind::WORD, &username);
         if let Some(previous) = previous {
             credential.inherit(&previous.credential);
-            if looks_hashed {
-                self.hashed.insert(place.clone());
-            }
         }
         let user = UserEntry { id: row.id, credential };
         let is_collision = self.edit(&place, |entry| {

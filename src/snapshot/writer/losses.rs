@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use hashbrown::{HashMap, HashSet};
 
-use crate::core::credential::Credential;
+use crate::core::credential::{Credential, Fit};
 use crate::core::rules::Compiled;
 use crate::snapshot::EVERYWHERE;
 use crate::snapshot::kind::SubjectKind;
@@ -179,11 +179,12 @@ pub(super) struct Losses {
     is_whole: [bool; 2],
 }
 
-/// A number for a stored password, equal for equal ones, that tells nothing about it.
-pub(super) fn fate_of(credential: &Credential, looks_hashed: bool) -> Fate {
+/// The fate of an account with another usable password than before.
+fn fate_of(before: &Credential, now: &Credential) -> Fate {
     static KEYED: LazyLock<foldhash::quality::RandomState> = LazyLock::new(Default::default);
-    // Plain passwords that look like digests are the mistake of a program that hashes.
-    Fate::Changed(if looks_hashed { 0 } else { KEYED.hash_one(credential.stored()) | 1 })
+    // Passwords that look like digests only now are the mistake of a program that hashes.
+    let is_mistake = before.fit() == Fit::Fits && matches!(now.fit(), Fit::Misfit(_));
+    Fate::Changed(if is_mistake { 0 } else { KEYED.hash_one(now.stored()) | 1 })
 }
 
 fn is_over(lost: usize, of: usize, limits: &LossLimits) -> bool {
@@ -265,7 +266,7 @@ impl Losses {
         &mut self,
         key: &IndexKey,
         had: Option<(&Credential, u64)>,
-        has: Option<(&Credential, bool)>,
+        has: Option<&Credential>,
         base: Option<[Stock; 2]>,
         note: Note,
     ) -> bool {
@@ -282,11 +283,11 @@ impl Losses {
             return false;
         };
         let fate = match has {
-            Some((has, _)) if *has == served => {
+            Some(has) if *has == served => {
                 self.forget_account(key);
                 return false;
             }
-            Some((has, looks_hashed)) => fate_of(has, looks_hashed),
+            Some(has) => fate_of(&served, has),
             None => Fate::Unable,
         };
         let mut changes = std::mem::take(&mut self.changes);

@@ -112,7 +112,6 @@ impl Draft<'_> {
             let had = had.and_then(Entry::in_source);
             let had = had.map(|user| (&user.credential, content(user).unwrap_or_default()));
             let has = self.next.entry(key.tenant, key.kind, &key.name).and_then(Entry::able);
-            let has = has.map(|has| (has, self.hashed.contains(&key)));
             if losses.note_account(&key, had, has, base, note) {
                 self.doubt(&key, note.now);
             }
