@@ -162,6 +162,7 @@ mod tests {
             left_out: 0,
             is_held_back: false,
             failing: None,
+            is_state_file_failing: false,
             cold_sign_ins: None,
         };
         NodeAnswer { url: "http://10.0.0.1:9090".into(), node: Some(node), lag: None, error: None }

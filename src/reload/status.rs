@@ -120,6 +120,9 @@ pub struct NodeStatus {
     pub is_held_back: bool,
     /// Since when and why the source cannot be read. `None` if it can.
     pub failing: Option<SourceFailure>,
+    /// Whether the last write of the state file failed.
+    #[serde(default)]
+    pub is_state_file_failing: bool,
     /// How many first sign-ins a second the machine can answer, which compute a slow hash. `None`
     /// if no user has one, or while that is not measured.
     #[serde(default)]
@@ -161,6 +164,7 @@ impl NodeStatus {
             left_out: served.map_or(0, |served| served.left_out),
             is_held_back: status.is_held_back,
             failing,
+            is_state_file_failing: false,
             cold_sign_ins: None,
         }
     }

@@ -107,10 +107,11 @@ fn notes(answer: &NodeAnswer) -> Vec<String> {
         .is_held_back
         .then(|| format!("{name}: a newer snapshot is held back because it would drop too much"));
     let left_out = (node.left_out > 0).then(|| format!("{name}: {} rows are not in use", node.left_out));
+    let state_file = node.is_state_file_failing.then(|| format!("{name}: its state file cannot be written"));
     let cold = node.cold_sign_ins.map(|cold| {
         format!("{name}: {cold:.0} first sign-ins a second are possible, because their hashes are slow")
     });
-    [failing, held_back, left_out, cold].into_iter().flatten().collect()
+    [failing, held_back, left_out, state_file, cold].into_iter().flatten().collect()
 }
 
 fn verdict(report: &ClusterReport, max_lag: u64) -> String {

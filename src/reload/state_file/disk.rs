@@ -10,6 +10,7 @@ use std::sync::mpsc::Receiver;
 
 use super::STRETCH;
 use super::format::Sealer;
+use crate::metrics::Gauge;
 
 /// What the thread reports to those who send it orders.
 #[derive(Debug, Default)]
@@ -41,6 +42,7 @@ pub(super) struct Disk {
     path: PathBuf,
     source: String,
     shared: Arc<DiskProgress>,
+    is_writable: Gauge,
     begun: Option<LogFile>,
     current: Option<CurrentFile>,
 }
@@ -82,8 +84,8 @@ impl LogFile {
 }
 
 impl Disk {
-    pub fn new(path: PathBuf, source: String, shared: Arc<DiskProgress>) -> Disk {
-        Disk { path, source, shared, begun: None, current: None }
+    pub fn new(path: PathBuf, source: String, shared: Arc<DiskProgress>, is_writable: Gauge) -> Disk {
+        Disk { path, source, shared, is_writable, begun: None, current: None }
     }
 
     /// Carries out orders until nobody can send any more.
@@ -94,6 +96,7 @@ impl Disk {
                 Ok(None) => {}
                 Ok(Some(bytes)) => {
                     is_failing = false;
+                    self.is_writable.set(1);
                     self.shared.is_long.store(false, Ordering::Relaxed);
                     tracing::debug!(bytes, "state file written");
                 }
@@ -101,6 +104,7 @@ impl Disk {
                     self.forget();
                     self.current = None;
                     self.shared.has_failed.store(true, Ordering::Relaxed);
+                    self.is_writable.set(0);
                     if !std::mem::replace(&mut is_failing, true) {
                         let path = self.path.display();
                         tracing::error!(

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::format::Sealer;
 use super::*;
 use crate::core::model::{RuleRow, Table, UserRow};
+use crate::metrics::Gauge;
 
 const SOURCE: &str = "the database";
 
@@ -23,7 +24,7 @@ fn the_format_gets_a_new_version_when_a_table_gets_a_column() {
 
 /// Writes the rows of a load, and then the changes of two snapshots.
 fn written(path: &Path) {
-    let mut state_writer = StateWriter::new(path.to_owned(), SOURCE.into());
+    let mut state_writer = StateWriter::new(path.to_owned(), SOURCE.into(), Gauge::default());
     state_writer.begin_load();
     state_writer.read(&user(1, "one"), true);
     state_writer.read(&user(2, "two"), true);
@@ -282,7 +283,7 @@ fn a_load_that_came_to_nothing_leaves_the_file_as_it_was() {
     let path = folder.path().join("state");
     written(&path);
     let before = fs::read(&path).expect("a file");
-    let mut state_writer = StateWriter::new(path.clone(), SOURCE.into());
+    let mut state_writer = StateWriter::new(path.clone(), SOURCE.into(), Gauge::default());
     state_writer.begin_load();
     state_writer.read(&user(9, "nine"), true);
     state_writer.put(&user(9, "nine"));

@@ -46,7 +46,8 @@ impl Reloader {
         metrics.expect_reloads(&Cause::LABELS, &ReloadOutcome::NAMES);
         let is_patient = settings.state_file.is_some();
         let state_file = usable(settings.state_file.clone()).await;
-        let state_writer = state_file.clone().map(|path| StateWriter::new(path, source.name()));
+        let writer = |path| StateWriter::new(path, source.name(), metrics.state_file_writable.clone());
+        let state_writer = state_file.clone().map(writer);
         let status = channel::Sender::new(Status::new());
         let (askers, asked) = mpsc::channel(16);
         let publisher = Arc::new(Publisher::new(options, state_writer));
