@@ -13,6 +13,8 @@ mod password;
 pub mod print;
 mod progress;
 mod source;
+pub mod summary;
+mod warnings;
 
 use clap::Parser;
 

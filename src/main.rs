@@ -7,12 +7,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches};
 use jitsiprovs::cli::Cli;
 use jitsiprovs::cli::args::Command;
 use jitsiprovs::cli::config::{Config, Daemon, Task};
 use jitsiprovs::cli::error::ConfigError;
-use jitsiprovs::cli::{advice, commands, print};
+use jitsiprovs::cli::{advice, commands, print, summary};
 use jitsiprovs::process::background;
 use jitsiprovs::process::pidfile::Pidfile;
 use jitsiprovs::process::privileges::Identity;
@@ -27,7 +27,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     process::tidy();
-    run(Cli::parse()).unwrap_or_else(|error| {
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    run(cli, &summary::options_in_effect(&matches)).unwrap_or_else(|error| {
         if let Some(ConfigError::Usage(message)) = error.downcast_ref() {
             let message = visible::escape(message, EscapeStyle::Braces);
             typed_command().error(ErrorKind::ValueValidation, message).exit();
@@ -50,9 +52,9 @@ fn typed_command() -> clap::Command {
     command
 }
 
-/// Returns the exit code, or the error to print.
-fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let Config { log, identity, task } = match cli.command {
+/// Returns the exit code, or the error to print. `options` is for the log.
+fn run(cli: Cli, options: &str) -> anyhow::Result<ExitCode> {
+    let Config { log, identity, warnings, task } = match cli.command {
         Some(command) => {
             let _log = match command {
                 Command::Demo(_) => Some(telemetry::start(telemetry::LogOptions::default())?),
@@ -67,13 +69,20 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     {
         return Ok(code);
     }
+    let is_elsewhere = log.syslog.is_some() || log.file.is_some();
     let _log = telemetry::start(log)?;
     let done = match task {
         Task::Setup(source) => become_user(identity).and_then(|()| block_on(commands::setup(&*source))),
-        Task::Serve(place, serve) => serve_at(place, identity, *serve),
+        Task::Serve(place, serve) => {
+            tracing::info!("jitsiprovs {} starts with {options}", env!("CARGO_PKG_VERSION"));
+            warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+            serve_at(place, identity, *serve)
+        }
     };
-    if let (Err(error), Some(_)) = (&done, log.syslog) {
-        // `main` prints the error on standard error too, but later operators look in syslog.
+    if let Err(error) = &done
+        && is_elsewhere
+    {
+        // `main` prints the error on standard error too, but later operators look in the log.
         tracing::error!("{error:#}{}", advice::of(error));
     }
     done.map(|()| ExitCode::SUCCESS)

@@ -10,10 +10,11 @@ use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet, text}
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
+
+pub use prometheus_client::metrics::gauge::Gauge;
 
 /// The content type of the text for a scraper.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -123,6 +124,8 @@ pub struct Metrics {
     pub connections_limit: Gauge,
     /// Connections that could not be accepted.
     pub accept_errors: Counter,
+    /// Whether the state file could be written the last time; 1 without one.
+    pub state_file_writable: Gauge,
     /// When the certificate expires, in seconds since 1970; 0 without TLS.
     pub certificate_expiry: Gauge,
     state: Gauges,
@@ -217,6 +220,9 @@ impl Metrics {
         let connections_limit = add_gauge("connections_limit", "How many connections may be open");
         let certificate_expiry =
             add_gauge("certificate_expiry_timestamp_seconds", "Certificate expiry, in seconds since 1970");
+        let state_file_writable =
+            add_gauge("state_file_writable", "Whether the state file could be written the last time");
+        state_file_writable.set(1);
         let age = state.age.clone();
         add(&mut registry, "snapshot_age_seconds", "How long the snapshot may have been out of date", age);
         let r = &mut registry;
@@ -247,6 +253,7 @@ impl Metrics {
             connections,
             connections_limit,
             certificate_expiry,
+            state_file_writable,
             state,
             registry,
         }

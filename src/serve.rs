@@ -10,3 +10,4 @@ pub mod sign_ins;
 pub mod throttle;
 pub mod tls;
 pub mod turns;
+mod writable;

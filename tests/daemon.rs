@@ -6,9 +6,9 @@ use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use support::client::{Connection, form_request, post};
+use support::client::{Connection, form_request, post, request};
 use support::daemon::{Daemon, background, free_port, is_gone, pid_in, status_of};
-use support::server::{Server, run, run_command, send_signal};
+use support::server::{Server, jitsiprovs, run, run_command, send_signal};
 use support::sqlite::SqliteFile;
 use support::wait_for;
 
@@ -84,6 +84,85 @@ fn a_child_whose_parent_was_killed_still_serves_and_shows_no_password() {
     assert!(!is_gone(pid));
     daemon.stop();
     assert!(!folder.path().join("pid").exists());
+}
+
+/// The warnings of a server that starts with these options, once it serves.
+fn warnings(server: &Server) -> Vec<String> {
+    let log = server.log();
+    log.into_iter().filter(|line| line.contains(" WARN ")).collect()
+}
+
+#[test]
+fn the_start_names_version_and_options_and_what_is_dangerous_about_them() {
+    let file = SqliteFile::empty();
+    let secret = |name: &str, mode: u32| {
+        let path = file.folder.path().join(name);
+        std::fs::write(&path, "0123456789abcdef0123456789abcdef").expect("written");
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).expect("a mode");
+        path.to_str().expect("UTF-8").to_owned()
+    };
+    let (open, closed) = (secret("open", 0o644), secret("closed", 0o640));
+    let is_root = status_of("self", "Uid").starts_with("0\t");
+
+    let args = ["--admin-secret-file", &open, "--admin-token-file", &open, "--poll-interval", "1"];
+    let server = Server::on_sqlite(&file.path, &args);
+    let line = server.wait_for_log(concat!("jitsiprovs ", env!("CARGO_PKG_VERSION"), " starts with "));
+    assert!(line.contains("--foreground") && line.contains(&format!("--admin-token-file {open}")), "{line}");
+    assert!(!line.contains("--poll-interval") && !line.contains("0123456789abcdef"), "{line}");
+    let found = warnings(&server);
+    for option in ["--admin-secret-file", "--admin-token-file"] {
+        let is_it = |line: &String| line.contains(&format!("can read {option} {open}: run `chmod o= "));
+        assert_eq!(found.iter().filter(|line| is_it(line)).count(), 1, "{found:#?}");
+    }
+    assert_eq!(found.iter().any(|line| line.contains("runs as root: give --user")), is_root, "{found:#?}");
+    assert!(!found.iter().any(|line| line.contains("plain text")), "on loopback: {found:#?}");
+
+    let args = ["--admin-secret-file", &closed, "--http-ip", "0.0.0.0"];
+    let args = [&["-n", "--http-port", "0", "--db-path", text(&file.path)], &args[..]].concat();
+    let server = Server::spawn(jitsiprovs(&args));
+    let found = warnings(&server);
+    assert!(found.iter().any(|line| line.contains("in plain text to --http-ip 0.0.0.0")), "{found:#?}");
+    assert!(!found.iter().any(|line| line.contains("--admin-secret-file")), "{found:#?}");
+    let server = Server::spawn(jitsiprovs(&[&args[..], &["--trusted-proxy", "10.0.0.1"]].concat()));
+    assert!(!warnings(&server).iter().any(|line| line.contains("plain text")));
+}
+
+#[test]
+fn a_state_file_that_cannot_be_written_is_reported_everywhere() {
+    let file = SqliteFile::empty();
+    let state = file.folder.path().join("none/state");
+    let server = Server::on_sqlite(&file.path, &["--admin-port", "0", "--state-file", text(&state)]);
+    server.wait_for_log(&format!("--state-file {} cannot be written", state.display()));
+    let get = |path: &str| {
+        let reply = Connection::open(server.admin()).ask(&request("GET", path, &[], b""));
+        reply.text().to_owned()
+    };
+    assert!(get("/metrics").contains("\njitsiprovs_state_file_writable 0\n"));
+    assert!(get("/status").contains("\"is_state_file_failing\":true"));
+    let output = run(&["status", &format!("http://{}", server.admin())]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("state file cannot be written"));
+    // It is written as soon as that is possible.
+    std::fs::create_dir(state.parent().expect("a folder")).expect("created");
+    server.signal("HUP");
+    wait_for("the metric", || get("/metrics").contains("\njitsiprovs_state_file_writable 1\n").then_some(()));
+}
+
+#[test]
+fn the_log_goes_to_a_file_if_one_is_given_even_in_the_background() {
+    let file = SqliteFile::empty();
+    let folder = file.folder.path();
+    let read = || std::fs::read_to_string(folder.join("own.log")).unwrap_or_default();
+    let (daemon, _) = Daemon::start(folder, &["--db-path", "test.db", "--log-file", "own.log"]);
+    wait_for("the log", || read().contains(" INFO serving http://").then_some(()));
+    daemon.stop();
+    assert!(read().contains(" INFO stopped\n") && !read().contains('\x1b'), "{}", read());
+    let mode = folder.join("own.log").metadata().expect("a file").mode();
+    assert_eq!(mode & 0o007, 0);
+
+    let args = ["--db-path", "test.db", "--log-file", "no/such/folder/log"];
+    let output = run_command(background(folder, free_port(), &args));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("cannot write the log "), "{said}");
 }
 
 #[test]

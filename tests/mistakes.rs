@@ -44,6 +44,11 @@ enum Mistake {
     ViewSwappedIn,
     DomainsMistyped,
     NamesWithDomains,
+    /// The database of another installation.
+    WrongDatabase,
+    /// A replica that lags is promoted: the latest users are missing, and so are the latest
+    /// lines of changes.
+    OlderState,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +73,7 @@ use Mistake::*;
 use Notice::{Hangup, Poll, Timer};
 
 /// The mistake, the users, the tenants, the database, and how it is noticed.
-const CELLS: [Cell; 26] = [
+const CELLS: [Cell; 31] = [
     Cell(AllDeleted, 2, 1, Sqlite, Poll),
     Cell(AllDeleted, 15, 1, MariaDb, Poll),
     Cell(AllDeleted, 60, 5, MariaDb, Hangup),
@@ -95,6 +100,11 @@ const CELLS: [Cell; 26] = [
     Cell(ViewSwappedIn, 15, 1, Sqlite, Poll),
     Cell(DomainsMistyped, 60, 5, MariaDb, Poll),
     Cell(NamesWithDomains, 15, 1, Sqlite, Poll),
+    Cell(NoPasswords, 2, 1, MariaDb, Poll),
+    Cell(OnePasswordForAll, 2, 1, Sqlite, Poll),
+    Cell(WrongDatabase, 60, 5, MariaDb, Timer),
+    Cell(OlderState, 15, 1, MariaDb, Poll),
+    Cell(OlderState, 60, 5, Sqlite, Poll),
 ];
 
 /// All cells that make sense.
@@ -115,6 +125,8 @@ fn all() -> Vec<Cell> {
         ViewSwappedIn,
         DomainsMistyped,
         NamesWithDomains,
+        WrongDatabase,
+        OlderState,
     ];
     let mut cells = Vec::new();
     for mistake in mistakes {
@@ -126,13 +138,9 @@ fn all() -> Vec<Cell> {
             }
         }
     }
-    cells.retain(|Cell(mistake, users, _, kind, _)| match mistake {
-        // SQLite knows none of these.
-        Truncated | CharsetConverted | ColumnAddedUnderLock if *kind == Sqlite => false,
-        // Two new passwords are an edit, not a loss.
-        OnePasswordForAll | NoPasswords | PasswordsInAnotherFormat => *users > 2,
-        _ => true,
-    });
+    // SQLite knows none of these.
+    let is_mariadbs = |mistake| matches!(mistake, Truncated | CharsetConverted | ColumnAddedUnderLock);
+    cells.retain(|Cell(mistake, _, _, kind, _)| *kind == MariaDb || !is_mariadbs(*mistake));
     cells
 }
 
@@ -244,6 +252,14 @@ impl Base {
                 .into(),
             DomainsMistyped => set(&format!("domain = {}", joined("domain", "'x'"))),
             NamesWithDomains => set(&format!("username = {}", joined("username", &joined("'@'", "domain")))),
+            WrongDatabase => "DELETE FROM user_auth; INSERT INTO user_auth (username, domain, password)
+                VALUES ('eve', 'other.org', 'x'), ('bob', 'other.org', 'x')"
+                .into(),
+            // As if the latest users had never been added.
+            OlderState => format!(
+                "DELETE FROM user_auth WHERE id > {}; DELETE FROM jitsiprovs_change WHERE id > 3",
+                users - 2
+            ),
             DeletedOneByOne => {
                 return self.each(users, |id| format!("DELETE FROM user_auth WHERE id = {id}"), edit);
             }

@@ -12,6 +12,7 @@ use std::sync::LazyLock;
 use jitsiprovs::core::conventions::Conventions;
 use jitsiprovs::core::credential::PwdFmt;
 use jitsiprovs::core::model::{Cell, Change, Row, RuleRow, Table, UserRow};
+use jitsiprovs::metrics::Gauge;
 use jitsiprovs::reload::state_file::{
     Commit, End, StateChange, StateFileError, StateWriter, Times, read_from,
 };
@@ -113,7 +114,7 @@ fn history(number: u64) -> History {
         state = note(&state, &[random.change()]);
     }
     let mut cursor = number as i64;
-    let mut state_writer = StateWriter::new(path.clone(), SOURCE.into());
+    let mut state_writer = StateWriter::new(path.clone(), SOURCE.into(), Gauge::default());
     for load in 0..2 {
         state_writer.begin_load();
         // The rows that the load sees, and the rows of the database after it.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::cli::error::{ConfigError, usage};
 use crate::cli::option_files::{absolute, read};
+use crate::cli::warnings::{self, Facts};
 use crate::cli::{args, options, source};
 use crate::core::conventions::Conventions;
 use crate::core::credential::{self, SignInRecords};
@@ -39,6 +40,8 @@ pub struct Config {
     pub log: telemetry::LogOptions,
     /// The user and group to run as.
     pub identity: Option<Identity>,
+    /// What is dangerous about the options; one line each.
+    pub warnings: Vec<String>,
     /// What to do.
     pub task: Task,
 }
@@ -98,6 +101,7 @@ impl Config {
             group,
             verbose,
             log_format,
+            log_file,
             syslog_facility,
             no_access_log,
             metrics_tenants,
@@ -106,17 +110,30 @@ impl Config {
         let is_setup = setup.setup;
         let in_background = !foreground && !is_setup;
         let syslog = in_background.then_some(syslog_facility);
-        let log = telemetry::LogOptions { format: log_format, verbose, syslog };
+        let log = telemetry::LogOptions { format: log_format, verbose, syslog, file: log_file.map(absolute) };
         let identity = Identity::find(user.as_deref(), group.as_deref()).map_err(ConfigError::Usage)?;
+        let db_pwd_file = database.db_pwd_file.clone();
         let max_bytes = reload.max_load.map_or_else(memory::half, |mib| Some(mib << 20));
         let source = source::open(database, setup, max_bytes)?;
         if is_setup {
-            return Ok(Config { log, identity, task: Task::Setup(source) });
+            return Ok(Config { log, identity, warnings: Vec::new(), task: Task::Setup(source) });
         }
         let sockets = PassedSockets::take().or_else(usage)?;
         if in_background && !sockets.is_empty() {
             return usage("a service manager has passed sockets (LISTEN_FDS): -n is missing");
         }
+        let warnings = warnings::of(&Facts {
+            http_ip,
+            has_tls: ssl_keyfile.is_some(),
+            has_proxy: !trusted_proxy.is_empty(),
+            changes_user: user.is_some(),
+            secrets: &[
+                ("--db-pwd-file", db_pwd_file.as_ref()),
+                ("--ssl-keyfile", ssl_keyfile.as_ref()),
+                ("--admin-secret-file", admin_secret_file.as_ref()),
+                ("--admin-token-file", admin_token_file.as_ref()),
+            ],
+        });
         let default = in_background.then(|| pidfile::DEFAULT.into());
         let place = Daemon { in_background, pidfile: pidfile.map(absolute).or(default) };
         let meaning = meaning(&rows, &requests);
@@ -153,7 +170,7 @@ impl Config {
             operators: http::Admin { hosts: admin_host, key, token: token.as_ref().map(AdminToken::new) },
             sign_ins,
         };
-        Ok(Config { log, identity, task: Task::Serve(place, Box::new(serve)) })
+        Ok(Config { log, identity, warnings, task: Task::Serve(place, Box::new(serve)) })
     }
 }
 
@@ -244,7 +261,7 @@ impl args::AdminAccess {
     /// The value of the header `Authorization`, if there is a token.
     ///
     /// # Errors
-    /// As [`admin_token`].
+    /// As [`admin_token()`].
     pub fn authorization(&self) -> Result<Option<String>, ConfigError> {
         let token = self.admin_token_file.as_deref().map(admin_token).transpose()?;
         Ok(token.as_ref().map(admin_token::authorization))

@@ -308,6 +308,10 @@ pub struct ProcessOptions {
     /// Format of log lines
     #[arg(long, env = "JITSIPROVS_LOG_FORMAT", value_name = "FORMAT", default_value = "human")]
     pub log_format: Format,
+    /// Log to this file, instead of standard error or syslog
+    /// [default in the background without syslog: /var/log/jitsiprovs.log]
+    #[arg(long, env = "JITSIPROVS_LOG_FILE", value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
     /// Syslog facility to log to in the background
     #[arg(
         long,

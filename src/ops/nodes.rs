@@ -173,6 +173,7 @@ mod tests {
             withheld_rules: 0,
             withheld_tenants: Vec::new(),
             failing: None,
+            is_state_file_failing: false,
             cold_sign_ins: None,
         };
         NodeAnswer {

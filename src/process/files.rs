@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-use rustix::fs::OFlags;
+use rustix::fs::{Access, AtFlags, OFlags};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
@@ -60,6 +60,17 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     file.write_all(content)?;
     file.sync_all()?;
     std::fs::rename(&new, path)
+}
+
+/// Whether [`replace`] would be allowed for this path.
+///
+/// # Errors
+/// The system's error, such as that of a folder that belongs to somebody else.
+pub fn can_replace(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let needed = Access::WRITE_OK | Access::EXEC_OK;
+    // By the rights of the user whom the process has become.
+    Ok(rustix::fs::accessat(rustix::fs::CWD, folder, needed, AtFlags::EACCESS)?)
 }
 
 /// Runs `work`, which reads files, and waits for it no longer than [`BOUND`]. Only for

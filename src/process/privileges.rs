@@ -6,6 +6,11 @@ use anyhow::{Context, bail, ensure};
 use nix::errno::Errno;
 use nix::unistd::{Gid, Group, Uid, User, getresgid, getresuid, initgroups, setgroups, setresgid, setresuid};
 
+/// Whether this process runs as root.
+pub fn is_root() -> bool {
+    Uid::effective().is_root()
+}
+
 /// The user and group to become (`--user`, `--group`).
 #[derive(Debug, Clone)]
 pub struct Identity {

@@ -169,7 +169,7 @@ impl Publisher {
     /// [`state_file::StateFileError`]. Then it is as if there were no file.
     pub fn restore(&self, path: &Path, source: &str) -> Result<state_file::End, state_file::StateFileError> {
         let mut inner = self.open();
-        let Inner { writer, restored, .. } = &mut *inner;
+        let Inner { writer, restored, cursor, .. } = &mut *inner;
         let (mut draft, mut recent) = (writer.draft(), Vec::new());
         let end = state_file::read(path, source, |StateChange { change, is_recent }| match is_recent {
             true => recent.push(change),
@@ -183,6 +183,7 @@ impl Publisher {
         let committed = draft.commit_within(&self.limits, Instant::now());
         problems.append(committed.problems);
         let summary = summary.and(committed.summary);
+        *cursor = end.cursor;
         *restored = Some(Committed { snapshot: committed.snapshot, problems, summary });
         self.withheld.store(Arc::new(writer.withheld()));
         Ok(end)
@@ -282,9 +283,12 @@ impl Publisher {
                 .filter(|state_writer| !state_writer.is_anew())
                 .for_each(|state_writer| state_writer.gone(table, id));
         });
+        // Ids of changes only grow, so a lower one is that of an older state.
+        let is_older = matches!((found, *cursor), (Some(Some(found)), Some(known)) if found < known);
+        let limits = LossLimits { is_suspect: is_older, ..self.limits };
         // Without a position of its own, the load keeps the one that polls have reached.
         let next = found.unwrap_or(*cursor);
-        let committed = draft.commit_within(&self.limits, Instant::now());
+        let committed = draft.commit_within(&limits, Instant::now());
         self.finish(&mut inner, committed, next, changed, true)
     }
 

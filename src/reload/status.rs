@@ -139,6 +139,9 @@ pub struct NodeStatus {
     pub withheld_tenants: Vec<TenantLoss>,
     /// Since when and why the source cannot be read. `None` if it can.
     pub failing: Option<SourceFailure>,
+    /// Whether the last write of the state file failed.
+    #[serde(default)]
+    pub is_state_file_failing: bool,
     /// How many first sign-ins a second the machine can answer, which compute a slow hash. `None`
     /// if no user has one, or while that is not measured.
     #[serde(default)]
@@ -200,6 +203,7 @@ impl NodeStatus {
             withheld_rules: status.withheld.rules,
             withheld_tenants: tenants.collect(),
             failing,
+            is_state_file_failing: false,
             cold_sign_ins: None,
         }
     }

@@ -24,6 +24,7 @@ use crate::serve::sign_ins::SignInFile;
 use crate::serve::throttle::{Throttle, ThrottleSettings};
 use crate::serve::tls::{self, Certificate};
 use crate::serve::turns::Turns;
+use crate::serve::writable;
 use crate::source::Source;
 
 /// What to serve, and how.
@@ -105,6 +106,9 @@ impl Prepared {
             Stop { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
 
         let metrics = Arc::new(Metrics::new(config.metrics_tenants));
+        if let Some(path) = &config.reload.state_file {
+            writable::check(path, &metrics).await;
+        }
         tracing::info!("reading {}", config.source.name());
         let mut reloader = tokio::select! {
             started = Reloader::start(config.source, config.snapshot, config.reload, metrics.clone()) => started?,

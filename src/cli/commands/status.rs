@@ -144,10 +144,11 @@ fn notes(answer: &NodeAnswer) -> Vec<String> {
         format!("{name}: behind the database by {changes} changes, for {seconds} s")
     });
     let left_out = (node.left_out > 0).then(|| format!("{name}: {} rows are not in use", node.left_out));
+    let state_file = node.is_state_file_failing.then(|| format!("{name}: its state file cannot be written"));
     let cold = node.cold_sign_ins.map(|cold| {
         format!("{name}: {cold:.0} first sign-ins a second are possible, because their hashes are slow")
     });
-    [failing, held_back, doubt, behind, left_out, cold].into_iter().flatten().collect()
+    [failing, held_back, doubt, behind, left_out, state_file, cold].into_iter().flatten().collect()
 }
 
 fn verdict(report: &ClusterReport, max_lag: u64) -> String {

@@ -13,6 +13,7 @@ use hashbrown::HashSet;
 use super::format::Sealer;
 use super::{ROWS, STRETCH, StateChange, encode, read_from};
 use crate::core::model::{Change, Row, Table};
+use crate::metrics::Gauge;
 use crate::process::files;
 use crate::snapshot;
 
@@ -52,6 +53,7 @@ pub(super) struct Disk {
     path: PathBuf,
     source: String,
     shared: Arc<DiskProgress>,
+    is_writable: Gauge,
     begun: Option<LogFile>,
     current: Option<CurrentFile>,
 }
@@ -99,8 +101,8 @@ impl LogFile {
 }
 
 impl Disk {
-    pub fn new(path: PathBuf, source: String, shared: Arc<DiskProgress>) -> Disk {
-        Disk { path, source, shared, begun: None, current: None }
+    pub fn new(path: PathBuf, source: String, shared: Arc<DiskProgress>, is_writable: Gauge) -> Disk {
+        Disk { path, source, shared, is_writable, begun: None, current: None }
     }
 
     /// Carries out orders until nobody can send any more.
@@ -111,6 +113,7 @@ impl Disk {
                 Ok(None) => {}
                 Ok(Some(bytes)) => {
                     is_failing = false;
+                    self.is_writable.set(1);
                     self.shared.is_long.store(false, Ordering::Relaxed);
                     tracing::debug!(bytes, "state file written");
                 }
@@ -118,6 +121,7 @@ impl Disk {
                     self.forget();
                     self.current = None;
                     self.shared.has_failed.store(true, Ordering::Relaxed);
+                    self.is_writable.set(0);
                     if !std::mem::replace(&mut is_failing, true) {
                         let path = self.path.display();
                         tracing::error!(

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::format::Sealer;
 use super::*;
 use crate::core::model::{RuleRow, Table, UserRow};
+use crate::metrics::Gauge;
 
 const SOURCE: &str = "the database";
 
@@ -30,7 +31,7 @@ fn commit(cursor: i64, is_load: bool) -> Commit {
 
 /// Writes the rows of a load, and then the changes of two snapshots.
 fn written(path: &Path) {
-    let mut state_writer = StateWriter::new(path.to_owned(), SOURCE.into());
+    let mut state_writer = StateWriter::new(path.to_owned(), SOURCE.into(), Gauge::default());
     state_writer.begin_load();
     state_writer.read(&user(1, "one"), true);
     state_writer.read(&user(2, "two"), true);
@@ -291,7 +292,7 @@ fn a_new_log_keeps_the_rows_that_were_lost_lately_and_says_that_they_are_gone() 
     written(&path);
     let lost = user(2, "two");
     for (at, is_withheld, is_recent) in [(unix_now(), false, true), (1, false, false), (1, true, true)] {
-        let mut state_writer = StateWriter::new(path.clone(), SOURCE.into());
+        let mut state_writer = StateWriter::new(path.clone(), SOURCE.into(), Gauge::default());
         state_writer.begin_load();
         state_writer.read(&user(3, "three"), true);
         let times = Times { at, lost_since: at, is_withheld };
@@ -326,7 +327,7 @@ fn a_load_that_came_to_nothing_leaves_the_file_as_it_was() {
     let path = folder.path().join("state");
     written(&path);
     let before = fs::read(&path).expect("a file");
-    let mut state_writer = StateWriter::new(path.clone(), SOURCE.into());
+    let mut state_writer = StateWriter::new(path.clone(), SOURCE.into(), Gauge::default());
     state_writer.begin_load();
     state_writer.read(&user(9, "nine"), true);
     state_writer.put(&user(9, "nine"));

@@ -10,6 +10,7 @@ use hashbrown::HashSet;
 use super::disk::{Disk, DiskCommand, DiskProgress};
 use super::{CHANGES, COMPLETE, ROWS, SETTINGS, STRETCH, TIMES, Times, encode};
 use crate::core::model::{Row, Table};
+use crate::metrics::Gauge;
 use crate::process::files;
 
 /// Changes of more bytes than this are dropped. Then the next load writes a new file.
@@ -70,11 +71,12 @@ struct Anew {
 
 impl StateWriter {
     /// Writes the rows of the source called `source` to `path`. Nothing is written before
-    /// the first load.
-    pub fn new(path: PathBuf, source: String) -> StateWriter {
+    /// the first load. `is_writable` becomes 0 when a write fails, and 1 when a new file is in
+    /// place.
+    pub fn new(path: PathBuf, source: String, is_writable: Gauge) -> StateWriter {
         let (disk, orders) = sync_channel(WAITING);
         let shared = Arc::new(DiskProgress::default());
-        let mut writer = Disk::new(path, source, shared.clone());
+        let mut writer = Disk::new(path, source, shared.clone(), is_writable);
         let (ending, ended) = sync_channel(1);
         let writing = move || {
             writer.run(&orders);

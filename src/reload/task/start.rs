@@ -50,7 +50,8 @@ impl Reloader {
         metrics.expect_reloads(&Cause::LABELS, &ReloadOutcome::NAMES);
         let is_patient = settings.state_file.is_some();
         let state_file = usable(settings.state_file.clone()).await;
-        let state_writer = state_file.clone().map(|path| StateWriter::new(path, source.name()));
+        let writer = |path| StateWriter::new(path, source.name(), metrics.state_file_writable.clone());
+        let state_writer = state_file.clone().map(writer);
         let status = channel::Sender::new(Status::new());
         let (askers, asked) = mpsc::channel(16);
         let meaning = Meaning {
@@ -59,7 +60,8 @@ impl Reloader {
             default_domain: settings.default_domain.clone(),
             accepts_all: settings.accept_rows,
         };
-        let limits = LossLimits { max_shrink: settings.max_shrink, settle: settings.settle };
+        let limits =
+            LossLimits { max_shrink: settings.max_shrink, settle: settings.settle, is_suspect: false };
         let publisher = Arc::new(Publisher::new(options, limits, state_writer));
         publisher.set_settings(&settings.meaning);
         let mut reloader = Reloader {

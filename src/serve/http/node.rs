@@ -28,6 +28,7 @@ pub(super) async fn rows(state: &ServerState, key: &AdminKey, query: &str) -> Op
 /// The status of this node.
 pub(super) fn status(state: &ServerState, served: Option<&Served>) -> NodeStatus {
     let mut status = state.reload.node_status(served, state.is_draining.load(Ordering::Relaxed));
+    status.is_state_file_failing = state.metrics.state_file_writable.get() == 0;
     status.cold_sign_ins = state.cold_sign_ins.a_second();
     if let Some(key) = &state.admin.key {
         let digest = served.map_or(0, |served| served.snapshot.digest());

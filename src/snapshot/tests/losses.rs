@@ -3,7 +3,7 @@
 use super::*;
 use crate::core::model::Table;
 
-const LIMITS: LossLimits = LossLimits { max_shrink: 50, settle: Duration::from_secs(10) };
+const LIMITS: LossLimits = LossLimits { max_shrink: 50, settle: Duration::from_secs(10), is_suspect: false };
 
 /// A writer, the rows of its source, and the time.
 struct Node {
@@ -295,6 +295,25 @@ fn most_of_what_was_withheld_comes_back_and_the_rest_goes_when_the_table_is_quie
     node.now += LIMITS.settle;
     node.change(Read::Load, |_| ());
     assert_eq!(node.refused(1, 10), ["u0@t0.org", "u1@t0.org"]);
+}
+
+#[test]
+fn of_an_older_state_of_the_source_every_loss_is_withheld() {
+    let mut node = Node::new(plain(), 1, 15);
+    let rows: Vec<Row> =
+        node.rows.iter().filter(|row| row.table() != Table::UserAuth || row.id() != 7).cloned().collect();
+    node.rows = rows.clone();
+    node.writer.begin_load();
+    let mut draft = node.writer.draft_of_load();
+    rows.iter().for_each(|row| _ = draft.put(row));
+    draft.sweep(|_, _| ());
+    draft.commit_within(&LossLimits { is_suspect: true, ..LIMITS }, node.now);
+    assert_eq!((node.writer.withheld().users, node.refused(1, 15).len()), (1, 0));
+    node.now += LIMITS.settle;
+    node.change(Read::Load, |_| ());
+    assert_eq!((node.writer.withheld().users, node.refused(1, 15).len()), (1, 0));
+    node.change(Read::Poll, |rows| rows.push(user_row(7, ("t0.org", "u6", "pw7"))));
+    assert_eq!(node.writer.withheld(), Withheld::default());
 }
 
 #[test]

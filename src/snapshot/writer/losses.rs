@@ -40,6 +40,9 @@ pub struct LossLimits {
     /// A load that misses rows may have read a table that is being restored. So what it
     /// misses is served until a load after this time finds the same rows.
     pub settle: Duration,
+    /// Whether every loss is too large, because the source seems to be an older state of
+    /// itself: a replica that lags has taken its place, or a backup was restored.
+    pub is_suspect: bool,
 }
 
 /// What the source has, or had: users who can sign in, and rules.
@@ -85,6 +88,8 @@ struct LostAccount {
     /// The [`content`](crate::snapshot::content) of the row that had it.
     content: u64,
     fate: Fate,
+    /// [`LossLimits::is_suspect`] when it was lost.
+    is_suspect: bool,
     /// When it was first lost.
     first: Instant,
     since: Instant,
@@ -95,6 +100,8 @@ struct LostAccount {
 struct LostRule {
     compiled: Compiled,
     content: u64,
+    /// [`LossLimits::is_suspect`] when it was lost.
+    is_suspect: bool,
     since: Instant,
     hold: Hold,
 }
@@ -157,6 +164,8 @@ impl Withheld {
 pub(super) struct Note {
     /// Whether only another load can tell that it is no table that is being restored.
     pub is_unsettled: bool,
+    /// [`LossLimits::is_suspect`]
+    pub is_suspect: bool,
     pub now: Instant,
 }
 
@@ -270,7 +279,7 @@ impl Losses {
         base: Option<[Stock; 2]>,
         note: Note,
     ) -> bool {
-        let Note { is_unsettled, now } = note;
+        let Note { is_unsettled, is_suspect, now } = note;
         let known = self.tenants.get(&key.tenant).and_then(|losses| losses.accounts.get(&key.name));
         let is_served = known.is_some_and(|known| known.hold.is_served());
         // What was served last: what is withheld, or else what the source had.
@@ -296,6 +305,7 @@ impl Losses {
             credential: served.clone(),
             content,
             fate,
+            is_suspect,
             first: now,
             since: now,
             hold: Hold::Released,
@@ -306,6 +316,7 @@ impl Losses {
             changes.push(HoldChange::DropAccount(key.clone()));
         }
         (lost.credential, lost.content, lost.fate, lost.since) = (served, content, fate, now);
+        lost.is_suspect |= is_suspect;
         if is_unsettled && fate == Fate::Unable && !is_served {
             lost.hold = Hold::Missed;
         }
@@ -330,11 +341,11 @@ impl Losses {
         key: IndexKey,
         (compiled, content): (Compiled, u64),
         base: Option<[Stock; 2]>,
-        Note { is_unsettled, now }: Note,
+        Note { is_unsettled, is_suspect, now }: Note,
     ) {
         let hold = if is_unsettled { Hold::Missed } else { Hold::Released };
         let IndexKey { tenant, kind, name } = key;
-        let lost = LostRule { compiled, content, since: now, hold };
+        let lost = LostRule { compiled, content, is_suspect, since: now, hold };
         let id = lost.compiled.order.id;
         self.tenant(tenant, base, now).rules.insert((kind, name, id), lost);
     }
@@ -462,7 +473,7 @@ impl Losses {
             let common = losses.common(limits);
             for (name, lost) in &mut losses.accounts {
                 let is_over = match lost.fate {
-                    Fate::Unable => users,
+                    Fate::Unable => users || lost.is_suspect,
                     common_fate => common.contains(&common_fate),
                 };
                 let key = || IndexKey::new(number, SubjectKind::WORD, name);
@@ -475,7 +486,7 @@ impl Losses {
                 let key = || IndexKey::new(number, *kind, name);
                 let serve = || HoldChange::ServeRule(key(), lost.compiled.clone());
                 let drop = || HoldChange::DropRule(key(), *id);
-                lost.hold = decision.hold(lost.hold, lost.since, rules, serve, drop);
+                lost.hold = decision.hold(lost.hold, lost.since, rules || lost.is_suspect, serve, drop);
                 let is_kept = lost.hold.is_served();
                 losses.kept.rules += usize::from(is_kept);
                 losses.kept.defaults += usize::from(is_kept && *kind == SubjectKind::EVERYONE);

@@ -20,6 +20,10 @@ pub fn background(folder: &Path, port: u16, args: &[&str]) -> Command {
     let own = ["--http-ip", "127.0.0.1", "--http-port", &port, "--pidfile", "pid"];
     let mut command = jitsiprovs(&[&own, args].concat());
     command.current_dir(folder);
+    if !Path::new("/dev/log").exists() {
+        // Instead of the file for all servers of this machine.
+        command.env("JITSIPROVS_LOG_FILE", folder.join("log"));
+    }
     command
 }
 

@@ -70,7 +70,8 @@ impl Draft<'_> {
         }
         losses.expire(now);
         let is_unsettled = self.is_load && !limits.settle.is_zero() && limits.max_shrink < 100;
-        let note = Note { is_unsettled, now };
+        let is_suspect = limits.is_suspect && limits.max_shrink < 100;
+        let note = Note { is_unsettled, is_suspect, now };
         for (key, id) in std::mem::take(&mut self.found) {
             match self.has_rule(&key, id) {
                 true => self.writer.losses.found_rule(key, id),
