@@ -6,7 +6,11 @@ use support::sqlite::SqliteFile;
 use support::wait_for;
 
 fn status(server: &Server, name: &str) -> u16 {
-    post(server.address, &[("username", name), ("domain", "a.org"), ("password", "pw")]).status
+    status_of(server, name, "pw")
+}
+
+fn status_of(server: &Server, name: &str, password: &str) -> u16 {
+    post(server.address, &[("username", name), ("domain", "a.org"), ("password", password)]).status
 }
 
 fn status_without_domain(server: &Server) -> u16 {
@@ -134,4 +138,45 @@ fn other_options_than_before_make_no_refusal_certain_until_they_are_confirmed() 
     stop(server);
     let server = installation.start(&["--default-domain", "b.org"]);
     assert_eq!(status_without_domain(&server), 401);
+}
+
+/// A dump without lock statements: the table is created anew, filled row by row, and gets its
+/// triggers at the end. Loads fall into it.
+#[test]
+fn a_restore_without_locks_refuses_nobody_while_it_runs_and_afterwards() {
+    let installation = Installation::new(40);
+    let server = installation.start(&["--settle", "1", "--reload-interval", "0"]);
+    installation.file.execute(
+        "CREATE TABLE dump AS SELECT * FROM user_auth;
+         CREATE TABLE triggers AS SELECT sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'user_auth';
+         CREATE TABLE created AS SELECT sql FROM sqlite_master WHERE type = 'table' AND name = 'user_auth';
+         DROP TABLE user_auth",
+    );
+    let sql = |query: &str| installation.file.ask(query);
+    installation.file.execute(&sql("SELECT sql FROM created"));
+    let all_sign_in = |server: &Server| {
+        for number in 0..40 {
+            let status = status(server, &format!("user{number}"));
+            assert_eq!(status, 200, "user{number}: {:#?}", server.log());
+        }
+    };
+    for number in 0..40 {
+        installation
+            .file
+            .execute(&format!("INSERT INTO user_auth SELECT * FROM dump LIMIT 1 OFFSET {number}"));
+        if number % 8 == 0 {
+            server.signal("HUP");
+            all_sign_in(&server);
+        }
+    }
+    all_sign_in(&server);
+    let triggers = sql("SELECT group_concat(sql, ';' || char(10)) FROM triggers");
+    installation.file.execute(&triggers);
+    wait_for("the end", || {
+        let log = server.log();
+        let ended = log.iter().any(|line| line.contains("no loss is withheld any more"));
+        all_sign_in(&server);
+        ended.then_some(())
+    });
+    assert_eq!(status_of(&server, "user1", "wrong"), 401);
 }

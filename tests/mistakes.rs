@@ -18,8 +18,9 @@ use support::{md5_hex, texts};
 
 /// How many cells run at once.
 const AT_ONCE: usize = 8;
-/// How long an edit may take to be served. It usually takes far less than 2 s.
-const DEADLINE: Duration = Duration::from_secs(10);
+/// How long an edit may take to be served. It takes far less than 2 s, except where a server
+/// that is not optimised reads very many rows while other tests run.
+const DEADLINE: Duration = Duration::from_secs(45);
 /// After so many seconds, a user who is gone and whose loss is not withheld gets 401.
 const SETTLE: &str = "3";
 /// How long users keep signing in after a mistake. Longer than [`SETTLE`].
@@ -257,7 +258,8 @@ impl Base {
                 .into(),
             // As if the latest users had never been added.
             OlderState => format!(
-                "DELETE FROM user_auth WHERE id > {}; DELETE FROM jitsiprovs_change WHERE id > 3",
+                "BEGIN; DELETE FROM user_auth WHERE id > {}; DELETE FROM jitsiprovs_change WHERE id > 3;
+                 COMMIT",
                 users - 2
             ),
             DeletedOneByOne => {

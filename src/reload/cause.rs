@@ -80,6 +80,12 @@ impl Cause {
         }
     }
 
+    /// Whether another database, or another state of it, seems to have taken the place of
+    /// the one that was read before.
+    pub fn is_other_database(self) -> bool {
+        matches!(self, Cause::Unknown(UnknownChanges::Other | UnknownChanges::OtherFile))
+    }
+
     /// Whether SIGHUP was the cause.
     pub fn is_signal(self) -> bool {
         matches!(self, Cause::Hangup | Cause::ConfirmedLoss)

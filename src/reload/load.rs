@@ -94,11 +94,13 @@ impl Loading {
         let task = reader.spawn(async move {
             let beginning = publisher.clone();
             let is_confirmed = cause == Cause::ConfirmedLoss;
+            let is_other = cause.is_other_database();
             let begin = move || (is_confirmed.then(|| beginning.confirm()), beginning.begin_load());
             let begin = tokio::task::spawn_blocking(begin).await;
             let (confirmed, epoch) = begin.map_err(|_| LoadError::Build)?;
-            let writing =
-                tokio::task::spawn_blocking(move || publisher.load(epoch, rows, &counted, begun, is_done));
+            let writing = tokio::task::spawn_blocking(move || {
+                publisher.load(epoch, rows, &counted, begun, is_done, is_other)
+            });
             let loaded = tokio::select! {
                 loaded = source.load(Which::All, sender, wants_cursor) => loaded,
                 () = stopped.notified() => Err(SourceError::Cancelled),

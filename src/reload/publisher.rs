@@ -206,7 +206,8 @@ impl Publisher {
 
     /// Publishes all rows of a load. The load is complete when `done` resolves, with the
     /// load's position in the table of changes if the load looked for it. Resolves `begun`
-    /// when the first rows have arrived.
+    /// when the first rows have arrived. If `is_other`, the rows seem to be those of another
+    /// database than before, and every loss is withheld.
     pub fn load(
         &self,
         epoch: u64,
@@ -214,6 +215,7 @@ impl Publisher {
         progress: &AtomicU64,
         begun: oneshot::Sender<()>,
         done: oneshot::Receiver<Option<Option<i64>>>,
+        is_other: bool,
     ) -> DraftOutcome {
         let mut next = rows.blocking_recv();
         if next.is_some() {
@@ -285,7 +287,7 @@ impl Publisher {
         });
         // Ids of changes only grow, so a lower one is that of an older state.
         let is_older = matches!((found, *cursor), (Some(Some(found)), Some(known)) if found < known);
-        let limits = LossLimits { is_suspect: is_older, ..self.limits };
+        let limits = LossLimits { is_suspect: is_older || is_other, ..self.limits };
         // Without a position of its own, the load keeps the one that polls have reached.
         let next = found.unwrap_or(*cursor);
         let committed = draft.commit_within(&limits, Instant::now());

@@ -17,7 +17,8 @@ use crate::telemetry::visible::{EscapeStyle, escape};
 
 /// Asks the nodes until they agree or `--max-lag` is over, and prints their last answers. If
 /// a database is named, compares the nodes with it. The exit code is 1 if nodes differ, or if
-/// one has been behind the database or unable to read it for longer than `--max-lag`.
+/// one has been behind the database or unable to read it for longer than `--max-lag`, or waits
+/// for a confirmation.
 ///
 /// # Errors
 /// When a URL is not a node's URL, or the database cannot be read.
@@ -40,8 +41,14 @@ pub async fn status(options: args::StatusArgs) -> anyhow::Result<ExitCode> {
         ListFormat::Table => print::write(render(&report, max_lag)?)?,
         ListFormat::Json => print::write(Text::json(&report)?)?,
     }
-    let is_well = report.agree && !report.nodes.iter().any(|answer| is_late(answer, max_lag));
+    let is_ill = |answer: &NodeAnswer| is_late(answer, max_lag) || waits(answer);
+    let is_well = report.agree && !report.nodes.iter().any(is_ill);
     Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Whether a node waits until an operator confirms a loss or options.
+fn waits(answer: &NodeAnswer) -> bool {
+    answer.node.as_ref().is_some_and(|node| node.is_held_back || node.doubt.is_some())
 }
 
 /// Whether a node has been behind the database, or unable to read it, for more than `max_lag`
@@ -156,9 +163,13 @@ fn verdict(report: &ClusterReport, max_lag: u64) -> String {
     let nodes = report.nodes.iter().filter_map(|answer| answer.node.as_ref());
     let is_stuck = |node: &&NodeStatus| node.failing.is_some() || node.state != NodeState::Ready;
     let late = report.nodes.iter().filter(|answer| is_late(answer, max_lag)).count();
+    let waiting = report.nodes.iter().filter(|answer| waits(answer)).count();
     match (report.agree, silent, nodes.filter(is_stuck).count()) {
         (true, ..) if late > 0 => {
             format!("{late} of {} nodes are behind for more than {max_lag} s", report.nodes.len())
+        }
+        (true, ..) if waiting > 0 => {
+            format!("all nodes agree, but {waiting} of them wait for a confirmation")
         }
         (true, _, 0) => "all nodes agree".to_owned(),
         (true, _, stuck) => format!("all nodes agree, but {stuck} of them cannot load changes now"),

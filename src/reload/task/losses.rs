@@ -1,5 +1,7 @@
 //! What the task does about losses that the publisher withholds.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::Reloader;
@@ -7,6 +9,8 @@ use crate::reload::cause::Cause;
 use crate::reload::handle::ReloadOutcome;
 use crate::snapshot::Withheld;
 
+/// How often everything is loaded while a loss is withheld.
+const LOOK_FOR_LOST: Duration = Duration::from_secs(30);
 /// How many tenants a line of the log names.
 const TENANTS_SHOWN: usize = 5;
 
@@ -61,12 +65,18 @@ impl Reloader {
         }
     }
 
-    /// Plans a load that finds out whether missing rows have come back.
+    /// Plans a load that finds out whether missing rows have come back. Triggers may be
+    /// missing too, so that no poll would notice.
     fn settle(&mut self, withheld: &Withheld) {
-        match withheld.unsettled > 0 {
-            true => _ = self.settled.get_or_insert(Instant::now() + self.settings.settle),
-            false => self.settled = None,
-        }
+        let wait = match (withheld.unsettled > 0, withheld.is_loss()) {
+            (true, _) => Some(self.settings.settle),
+            (false, true) => Some(LOOK_FOR_LOST),
+            (false, false) => None,
+        };
+        self.settled = wait.map(|wait| {
+            let due = Instant::now() + wait;
+            self.settled.map_or(due, |settled| settled.min(due))
+        });
     }
 
     /// The result of a load that published its rows.

@@ -40,8 +40,8 @@ pub struct LossLimits {
     /// A load that misses rows may have read a table that is being restored. So what it
     /// misses is served until a load after this time finds the same rows.
     pub settle: Duration,
-    /// Whether every loss is too large, because the source seems to be an older state of
-    /// itself: a replica that lags has taken its place, or a backup was restored.
+    /// Whether every loss is too large, because another state of the source seems to have
+    /// taken its place: a replica that lags, or a backup.
     pub is_suspect: bool,
 }
 

@@ -36,6 +36,11 @@ impl SqliteFile {
         self.connection.execute_batch(sql).expect(sql);
     }
 
+    /// The text that a query returns.
+    pub fn ask(&self, sql: &str) -> String {
+        self.connection.query_row(sql, [], |row| row.get(0)).expect(sql)
+    }
+
     /// Adds a user whose password is stored as md5.
     pub fn user(&self, domain: &str, username: &str, password: &str) -> &Self {
         self.stored_user(domain, username, &md5_hex(password))
