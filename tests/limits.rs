@@ -47,8 +47,9 @@ fn closed(admin: &mut Connection, reason: &str) -> u64 {
 }
 
 /// The options for `most` connections, which may all have the same address.
-fn limited(most: &str) -> [&str; 6] {
-    ["--max-connections", most, "--max-connections-per-address", "1000", "--admin-port", "0"]
+fn limited(most: &str) -> Vec<&str> {
+    let each = ["--max-connections-per-address", "1000", "--header-timeout", "60"];
+    [&["--max-connections", most, "--admin-port", "0"], &each[..]].concat()
 }
 
 #[test]
@@ -308,7 +309,7 @@ fn a_low_limit_of_open_files_limits_the_connections() {
         .args(["-c", "ulimit -n 128 && exec \"$0\" \"$@\""])
         .arg(own.get_program())
         .args(own.get_args())
-        .args(["--max-connections-per-address", "1000", "--admin-port", "0"])
+        .args(["--max-connections-per-address", "1000", "--admin-port", "0", "--header-timeout", "60"])
         .env_clear();
     let server = Server::spawn(command);
     // The server needs some descriptors for other purposes, and some for each of its threads.

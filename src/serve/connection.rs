@@ -5,6 +5,7 @@ mod frames;
 pub(super) mod keep_alive;
 mod phase;
 pub(super) mod roster;
+mod waiting;
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -12,16 +13,18 @@ use std::future::Future;
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::body::Bytes;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
@@ -29,22 +32,27 @@ use tokio_rustls::server::TlsStream;
 
 use super::proxy_protocol;
 use crate::serve::http::{self, Listener, ServerState};
-use deadlines::{BRIEF, GRACE, Quiet, Signals, serve};
+use deadlines::{BRIEF, GRACE, Outcome, Quiet, Signals, serve};
 use frames::{Allowance, FrameStream};
 use keep_alive::{KeepAlive, is_kept};
 use phase::{Busy, Phase, PhaseCell, PhaseStream};
 use roster::Seat;
+use waiting::{Stream, Waiting};
 
 /// The longest request line and headers in bytes; a longer head is answered with 431.
 const MAX_HEAD: usize = 32 * 1024;
+/// The same for h2, where each header needs more memory than its bytes.
+const MAX_H2_HEAD: u32 = 16 * 1024;
 /// How many requests may be under way on one h2 connection; clients have one.
 const MAX_STREAMS: u32 = 32;
 /// How many bytes a client may send before they are read, for one request and for the whole
-/// h2 connection. A body has at most a quarter of the first.
-const WINDOWS: (u32, u32) = (64 * 1024, 256 * 1024);
+/// h2 connection. A body fits into the first.
+const WINDOWS: (u32, u32) = (16 * 1024, 64 * 1024);
 /// How long, and how many bytes, a client may still send after the last answer before its
 /// connection is cut. If it were cut at once, the client might lose the answer.
 const LINGER: (Duration, usize) = (Duration::from_secs(1), 256 * 1024);
+/// After which time without a request the buffers of a connection are freed.
+const PAUSE: Duration = Duration::from_millis(250);
 /// How long the client of an h2 connection may take to end after it was told to.
 const FAREWELL: Duration = Duration::from_millis(100);
 
@@ -112,34 +120,48 @@ struct Carrier {
 }
 
 impl Connection {
-    /// Answers requests until the connection ends.
-    pub async fn run(self, mut stream: TcpStream, listener: Listener, tls: Option<Arc<ServerConfig>>) {
+    /// Answers requests until the connection ends. The future is on the heap.
+    pub fn run(
+        self,
+        stream: TcpStream,
+        listener: Listener,
+        tls: Option<Arc<ServerConfig>>,
+    ) -> Pin<Box<impl Future<Output = ()>>> {
         // Answers are written whole; waiting to fill packets only delays them.
         let _ = stream.set_nodelay(true);
         let Connection { state, limits, peer, keep_alive, signals, first, seat } = self;
         let is_proxy = keep_alive.is_none();
         let kept = if is_proxy { limits.idle } else { limits.client_kept() };
         let phase = Rc::new(PhaseCell::new(seat));
-        let mut carrier = Carrier { state, limits, peer, signals, phase, kept, keep_alive, first };
+        let carrier = Carrier { state, limits, peer, signals, phase, kept, keep_alive, first };
         let meets = is_proxy && listener == Listener::Public;
-        if meets && carrier.meet(&mut stream, tls.is_some()).await.is_none() {
-            return;
-        }
-        let Some(config) = tls else {
-            return Box::pin(carrier.http1(stream, listener)).await;
-        };
-        let Some(stream) = carrier.shake_hands(stream, config).await else { return };
-        // Boxed, so that a connection takes the memory of its own protocol, not of the
-        // largest one.
-        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-            Box::pin(carrier.http2(stream)).await;
-        } else {
-            Box::pin(carrier.http1(stream, listener)).await;
-        }
+        boxed(|| carrier.begin(stream, meets, listener, tls))
     }
 }
 
 impl Carrier {
+    /// Does what comes before requests. `meets` says whether a PROXY header may come.
+    async fn begin(
+        mut self,
+        mut stream: TcpStream,
+        meets: bool,
+        listener: Listener,
+        tls: Option<Arc<ServerConfig>>,
+    ) {
+        if meets && boxed(|| self.meet(&mut stream, tls.is_some())).await.is_none() {
+            return;
+        }
+        let Some(config) = tls else {
+            return boxed(|| self.http1(shared(stream), listener)).await;
+        };
+        let Some(stream) = boxed(|| self.shake_hands(stream, config)).await else { return };
+        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+            boxed(|| self.http2(shared(stream))).await;
+        } else {
+            boxed(|| self.http1(shared(stream), listener)).await;
+        }
+    }
+
     /// Reads the client's address from a trusted proxy. `None` if there will be no request.
     async fn meet(&mut self, stream: &mut TcpStream, has_tls: bool) -> Option<()> {
         // Proxies may connect before they have a request.
@@ -194,16 +216,52 @@ impl Carrier {
         None
     }
 
-    async fn http1<S: Stream>(mut self, stream: S, listener: Listener) {
+    async fn http1<S: Stream>(mut self, stream: Rc<RefCell<S>>, listener: Listener) {
         let phase = self.phase.clone();
-        let stream = Rc::new(RefCell::new(stream));
-        let io = TokioIo::new(PhaseStream { stream: stream.clone(), phase: phase.clone() });
-        let (state, peer, keep_alive) = (self.state.clone(), self.peer, self.keep_alive.take());
+        let mut ahead = Bytes::new();
+        let outcome = loop {
+            if ahead.is_empty() {
+                let mut waiting = Waiting::new(stream.clone());
+                let quiet = self.quiet(None, Duration::ZERO, || has_bytes(stream.borrow().socket()));
+                let waited = serve(Pin::new(&mut waiting), &phase, &mut self.signals, quiet);
+                let waited = waited.await;
+                if !waiting.has_spoken {
+                    break waited;
+                }
+            }
+            match boxed(|| self.requests(&stream, ahead, listener)).await {
+                (Outcome::Paused, rest) => ahead = rest,
+                (outcome, _) => break outcome,
+            }
+        };
+        if let Phase::Refused(status) = phase.get() {
+            self.state.metrics.refused(http::refused_head(status));
+        }
+        // A connection that ends for the sake of others does not wait for bytes that may never
+        // come.
+        let is_silent = phase.is_ending() && !has_bytes(stream.borrow().socket());
+        let lingers = outcome != Outcome::Dismissed && !is_silent;
+        let closing = boxed(|| finish(stream, phase.get(), lingers));
+        phase.set(Phase::Idle(Instant::now()));
+        // This fails only if the client has gone, and then there is nothing to do.
+        let _ = self.signals.unless_received(BRIEF, closing).await;
+    }
+
+    /// Answers requests until there is none for a while. Returns what was read of the next one.
+    async fn requests<S: Stream>(
+        &mut self,
+        stream: &Rc<RefCell<S>>,
+        ahead: Bytes,
+        listener: Listener,
+    ) -> (Outcome, Bytes) {
+        let phase = self.phase.clone();
+        let io = TokioIo::new(PhaseStream { ahead, stream: stream.clone(), phase: phase.clone() });
+        let (state, peer, keep_alive) = (self.state.clone(), self.peer, self.keep_alive.clone());
         let answering = phase.clone();
         let service = service_fn(move |request| {
             answering.set(Phase::Busy);
             let (state, phase, keep_alive) = (state.clone(), answering.clone(), keep_alive.clone());
-            async move {
+            boxed(|| async move {
                 let keep_alive = keep_alive.filter(|_| is_kept(&request));
                 let mut response = http::respond(&state, listener, peer, request).await;
                 if let Some(keep_alive) = keep_alive {
@@ -211,27 +269,18 @@ impl Carrier {
                 }
                 phase.set(Phase::Sending(Instant::now()));
                 Ok::<_, Infallible>(response)
-            }
+            })
         });
-        let connection = http1::Builder::new().max_buf_size(MAX_HEAD).serve_connection(io, service);
-        let quiet = self.quiet(Duration::ZERO, || has_bytes(stream.borrow().socket()));
-        let was_quiet = serve(connection, &phase, &mut self.signals, quiet).await;
-        if let Phase::Refused(status) = phase.get() {
-            self.state.metrics.refused(http::refused_head(status));
-        }
-        if let Some(stream) = Rc::into_inner(stream) {
-            let linger = if was_quiet { None } else { Some(LINGER) };
-            let closing = finish(stream.into_inner(), phase.get(), linger);
-            phase.set(Phase::Idle(Instant::now()));
-            // This fails only if the client has gone, and then there is nothing to do.
-            let _ = self.signals.unless_received(BRIEF, closing).await;
-        }
+        let mut connection =
+            boxed(|| http1::Builder::new().max_buf_size(MAX_HEAD).serve_connection(io, service));
+        let quiet = self.quiet(Some(PAUSE), Duration::ZERO, || has_bytes(stream.borrow().socket()));
+        let outcome = serve(connection.as_mut(), &phase, &mut self.signals, quiet).await;
+        (outcome, Pin::into_inner(connection).into_parts().read_buf)
     }
 
     /// Many requests may be under way at once: the connection is busy while any of them is.
-    async fn http2<S: Stream>(mut self, stream: S) {
+    async fn http2<S: Stream>(mut self, stream: Rc<RefCell<S>>) {
         let phase = self.phase.clone();
-        let stream = Rc::new(RefCell::new(stream));
         let allowance = Rc::new(Allowance::new());
         let io = FrameStream::new(stream.clone(), allowance.clone(), self.state.metrics.clone());
         let (answering, under_way) = (phase.clone(), Rc::new(Cell::new(0_usize)));
@@ -246,36 +295,32 @@ impl Carrier {
                 Ok::<_, Infallible>(response)
             }
         });
-        let connection = http2::Builder::new(Local)
-            .max_concurrent_streams(MAX_STREAMS)
-            .max_header_list_size(MAX_HEAD as u32)
-            .initial_stream_window_size(WINDOWS.0)
-            .initial_connection_window_size(WINDOWS.1)
-            .serve_connection(TokioIo::new(io), service);
-        let quiet = self.quiet(FAREWELL, || has_bytes(stream.borrow().socket()));
-        serve(connection, &phase, &mut self.signals, quiet).await;
+        let mut connection = boxed(|| {
+            http2::Builder::new(Local)
+                .max_concurrent_streams(MAX_STREAMS)
+                .max_header_list_size(MAX_H2_HEAD)
+                .initial_stream_window_size(WINDOWS.0)
+                .initial_connection_window_size(WINDOWS.1)
+                .serve_connection(TokioIo::new(io), service)
+        });
+        let quiet = self.quiet(None, FAREWELL, || has_bytes(stream.borrow().socket()));
+        boxed(|| serve(connection.as_mut(), &phase, &mut self.signals, quiet)).await;
     }
 
-    fn quiet<F: Fn() -> bool>(&self, farewell: Duration, has_bytes: F) -> Quiet<F> {
-        Quiet { limits: self.limits, kept: self.kept, first: self.first, farewell, has_bytes }
-    }
-}
-
-/// A connection as the HTTP library uses it.
-trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {
-    fn socket(&self) -> &TcpStream;
-}
-
-impl Stream for TcpStream {
-    fn socket(&self) -> &TcpStream {
-        self
+    fn quiet<F: Fn() -> bool>(&self, pause: Option<Duration>, farewell: Duration, has_bytes: F) -> Quiet<F> {
+        Quiet { limits: self.limits, kept: self.kept, first: self.first, farewell, pause, has_bytes }
     }
 }
 
-impl Stream for TlsStream<TcpStream> {
-    fn socket(&self) -> &TcpStream {
-        self.get_ref().0
-    }
+/// Makes a future on the heap, so that a connection takes the memory of what it does at the
+/// moment, and not of everything that it may do.
+fn boxed<F: Future>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
+    Box::pin(make())
+}
+
+/// A stream that is still there when the HTTP library has finished with it.
+fn shared<S>(stream: S) -> Rc<RefCell<S>> {
+    Rc::new(RefCell::new(stream))
 }
 
 /// Whether the system has bytes of the client that nobody has read yet.
@@ -296,14 +341,16 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for Local {
 }
 
 /// Answers a refused request with the reason, and closes so that the last answer arrives.
-async fn finish<S: Stream>(mut stream: S, last: Phase, linger: Option<(Duration, usize)>) -> io::Result<()> {
-    let (time, mut allowance) = linger.unwrap_or((LINGER.0, 0));
+async fn finish<S: Stream>(stream: Rc<RefCell<S>>, last: Phase, lingers: bool) -> io::Result<()> {
+    let Some(stream) = Rc::into_inner(stream) else { return Ok(()) };
+    let mut stream = stream.into_inner();
+    let (time, mut allowance) = LINGER;
     let closing = async {
         if let Phase::Refused(status) = last {
             stream.write_all(&http::refuse_head(status)).await?;
         }
         stream.shutdown().await?;
-        if allowance == 0 {
+        if !lingers {
             return Ok(());
         }
         let mut dropped = vec![0; 4096];

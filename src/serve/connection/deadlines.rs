@@ -1,8 +1,8 @@
 //! Runs a connection within its time limits.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::task::{Poll, ready};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper::StatusCode;
@@ -89,20 +89,50 @@ pub(super) struct Quiet<F> {
     /// How long it may stay open after the client was told that it ends. In h2 clients are
     /// told; in HTTP/1.1 they only see the end.
     pub farewell: Duration,
+    /// After which time without a request it should only wait; `None` for never.
+    pub pause: Option<Duration>,
     /// Whether bytes have arrived that nobody has read yet.
     pub has_bytes: F,
 }
 
-/// Runs a connection until it ends, or until it has taken too long. Returns whether it was
-/// ended while no request was under way.
-pub(super) async fn serve<C: GracefulConnection>(
-    connection: C,
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// By itself, or because a request took too long.
+    Ended,
+    /// It had to end, and no request was under way.
+    Dismissed,
+    /// It did not end, but should only wait for a request.
+    Paused,
+}
+
+/// What is run within time limits.
+pub(super) trait Run {
+    /// Runs until the end.
+    fn poll_run(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Ends as soon as no request is under way.
+    fn tell(self: Pin<&mut Self>);
+}
+
+impl<C: GracefulConnection> Run for C {
+    fn poll_run(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll(cx).map(drop)
+    }
+
+    fn tell(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+/// Runs a connection until it ends or pauses, or until it has taken too long.
+pub(super) async fn serve(
+    mut connection: Pin<&mut impl Run>,
     phase: &PhaseCell,
     signals: &mut Signals,
     quiet: Quiet<impl Fn() -> bool>,
-) -> bool {
+) -> Outcome {
     let limits = quiet.limits;
-    let mut connection = pin!(connection);
     let mut received = pin!(signals.received());
     // Until when a connection that should end waits for a request.
     let mut ending: Option<Instant> = None;
@@ -121,8 +151,8 @@ pub(super) async fn serve<C: GracefulConnection>(
                 _ => now + awaits(),
             });
         }
-        if connection.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(false);
+        if connection.as_mut().poll_run(cx).is_ready() {
+            return Poll::Ready(Outcome::Ended);
         }
         // The timer is moved only to an earlier time; when it fires too early it is set
         // again. So a request costs no change of timers.
@@ -133,15 +163,19 @@ pub(super) async fn serve<C: GracefulConnection>(
                 || now.is_quiet() && ending.is_some_and(|end| Instant::now() < end);
             if ending.is_some() && !is_awaited && told.is_none() {
                 told = Some(Instant::now() + quiet.farewell);
-                connection.as_mut().graceful_shutdown();
-                if connection.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(now.is_quiet());
+                connection.as_mut().tell();
+                if connection.as_mut().poll_run(cx).is_ready() {
+                    return Poll::Ready(if now.is_quiet() { Outcome::Dismissed } else { Outcome::Ended });
                 }
                 continue;
             }
             let limit = now.deadline(limits, quiet.kept).unwrap_or_else(|| Instant::now() + limits.idle);
             let end = told.or(ending).filter(|_| now.is_quiet());
-            let deadline = end.map_or(limit, |end| end.min(limit));
+            let pause = match now {
+                Phase::Idle(since) if ending.is_none() => quiet.pause.map(|pause| since + pause),
+                _ => None,
+            };
+            let deadline = [end, pause].into_iter().flatten().fold(limit, Instant::min);
             if deadline < timer.deadline() {
                 timer.as_mut().reset(deadline);
             }
@@ -152,9 +186,11 @@ pub(super) async fn serve<C: GracefulConnection>(
                 if let Phase::Head(_) = now {
                     phase.set(Phase::Refused(StatusCode::REQUEST_TIMEOUT));
                 }
-                return Poll::Ready(false);
+                return Poll::Ready(Outcome::Ended);
             } else if told.is_some() {
-                return Poll::Ready(true);
+                return Poll::Ready(Outcome::Dismissed);
+            } else if pause.is_some_and(|pause| pause < limit) {
+                return Poll::Ready(Outcome::Paused);
             } else if ending.is_none() {
                 phase.end();
                 ending = Some(Instant::now() + awaits());

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper::StatusCode;
+use hyper::body::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
@@ -101,6 +102,8 @@ impl PhaseCell {
 /// A stream that sees when the first byte of a request arrives and when an answer is sent.
 /// It is still there when the HTTP library has finished with it.
 pub(super) struct PhaseStream<S> {
+    /// What was read of the stream, but not used.
+    pub(super) ahead: Bytes,
     pub(super) stream: Rc<RefCell<S>>,
     pub(super) phase: Rc<PhaseCell>,
 }
@@ -120,9 +123,18 @@ impl<S> PhaseStream<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for PhaseStream<S> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        ready!(Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, buf))?;
+        if self.ahead.is_empty() {
+            ready!(Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, buf))?;
+        } else {
+            let length = self.ahead.len().min(buf.remaining());
+            buf.put_slice(&self.ahead.split_to(length));
+        }
         // Some clients send an extra line break after a body, which begins no request.
         let begins = |bytes: &[u8]| bytes.iter().any(|byte| !matches!(byte, b'\r' | b'\n'));
         if self.phase.get().is_quiet() && begins(&buf.filled()[before..]) {

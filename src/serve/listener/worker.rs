@@ -64,16 +64,17 @@ pub(super) async fn work(
         let Pending { stream, peer, is_proxy, seat, asked } = pending;
         shared.state.metrics.connections.inc();
         let (shared, stopping, open) = (shared.clone(), stop.clone(), open.clone());
+        let keep_alive = (!is_proxy).then(|| shared.keep_alive.clone());
+        let (state, limits) = (shared.state.clone(), shared.limits);
+        let signals = Signals::new(stopping, Some(asked));
+        let seat = Some(seat);
+        // When the listener stays open, no client is refused while the server stops, so there
+        // is time.
+        let first = if shared.is_passed { GRACE } else { BRIEF };
+        let connection = Connection { state, limits, peer, keep_alive, signals, first, seat };
+        let running = connection.run(stream, Listener::Public, shared.tls.clone());
         tokio::task::spawn_local(async move {
-            let keep_alive = (!is_proxy).then(|| shared.keep_alive.clone());
-            let (state, limits) = (shared.state.clone(), shared.limits);
-            let signals = Signals::new(stopping, Some(asked));
-            let seat = Some(seat);
-            // When the listener stays open, no client is refused while the server stops, so
-            // there is time.
-            let first = if shared.is_passed { GRACE } else { BRIEF };
-            let connection = Connection { state, limits, peer, keep_alive, signals, first, seat };
-            connection.run(stream, Listener::Public, shared.tls.clone()).await;
+            running.await;
             shared.state.metrics.connections.dec();
             drop((permit, open));
         });

@@ -84,7 +84,8 @@ impl Connection {
         Connection::on(socket.into())
     }
 
-    fn on(stream: TcpStream) -> Connection {
+    /// Uses an open connection.
+    pub fn on(stream: TcpStream) -> Connection {
         stream.set_read_timeout(Some(PATIENCE)).expect("a time limit");
         Connection { stream, ahead: Vec::new() }
     }
@@ -111,6 +112,14 @@ impl Connection {
     /// The next answer; `None` if the server closed the connection instead.
     pub fn receive(&mut self) -> Option<Reply> {
         Reply::read(&mut self.stream, &mut self.ahead).expect("an answer in time")
+    }
+
+    /// The next answer; `None` if the server closed the connection instead.
+    ///
+    /// # Errors
+    /// When the connection breaks, or there is no answer in time.
+    pub fn try_receive(&mut self) -> std::io::Result<Option<Reply>> {
+        Reply::read(&mut self.stream, &mut self.ahead)
     }
 
     /// The next answer, to a HEAD request, which has no body.
