@@ -73,11 +73,7 @@ fn run(cli: Cli, options: &str) -> anyhow::Result<ExitCode> {
     let _log = telemetry::start(log)?;
     let done = match task {
         Task::Setup(source) => become_user(identity).and_then(|()| block_on(commands::setup(&*source))),
-        Task::Serve(place, serve) => {
-            tracing::info!("jitsiprovs {} starts with {options}", env!("CARGO_PKG_VERSION"));
-            warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-            serve_at(place, identity, *serve)
-        }
+        Task::Serve(place, serve) => serve_at(place, identity, *serve, options, &warnings),
     };
     if let Err(error) = &done
         && is_elsewhere
@@ -89,14 +85,23 @@ fn run(cli: Cli, options: &str) -> anyhow::Result<ExitCode> {
 }
 
 /// Opens first what needs privileges. Then all threads drop them; the threads that
-/// serve start only after that.
-fn serve_at(place: Daemon, identity: Option<Identity>, serve: Serve) -> anyhow::Result<()> {
+/// serve start only after that. A start that fails says why and nothing else, so what is
+/// dangerous about the options is logged when the server serves.
+fn serve_at(
+    place: Daemon,
+    identity: Option<Identity>,
+    serve: Serve,
+    options: &str,
+    warnings: &[String],
+) -> anyhow::Result<()> {
     // Before binding the address, which a running server holds too: the error about the
     // pidfile names that server's process.
     let _pidfile = place.pidfile.map(Pidfile::new).transpose()?;
     let prepared = Prepared::new(serve)?;
     become_user(identity)?;
+    tracing::info!("jitsiprovs {} starts with {options}", env!("CARGO_PKG_VERSION"));
     let serving = prepared.run(|_| {
+        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         if place.in_background {
             background::detach();
         }

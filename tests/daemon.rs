@@ -86,8 +86,10 @@ fn a_child_whose_parent_was_killed_still_serves_and_shows_no_password() {
     assert!(!folder.path().join("pid").exists());
 }
 
-/// The warnings of a server that starts with these options, once it serves.
+/// The warnings of a server's start: they come before a reload that is asked for later.
 fn warnings(server: &Server) -> Vec<String> {
+    server.signal("HUP");
+    server.wait_for_log("SIGHUP");
     let log = server.log();
     log.into_iter().filter(|line| line.contains(" WARN ")).collect()
 }

@@ -356,7 +356,8 @@ fn behind_a_proxy_that_is_not_trusted_nobody_is_locked_out_and_the_log_names_it(
         server
             .wait_for_log("counter=account_from_address address=127.0.0.2 domain=\"a.org\" username=\"bob\"");
         let lines = server.log();
-        let named: Vec<&String> = lines.iter().filter(|line| line.contains("--trusted-proxy")).collect();
+        let is_it = |line: &&String| line.contains(" WARN ") && line.contains("--trusted-proxy");
+        let named: Vec<&String> = lines.iter().filter(is_it).collect();
         assert!(named.len() == 1 && named[0].contains(" peer=127.0.0.2"), "{named:?}");
         assert!(!lines.iter().any(|line| line.contains("counter=address ")), "{lines:?}");
     }
