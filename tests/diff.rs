@@ -140,7 +140,7 @@ fn many_rows_are_compared_page_by_page() {
     let file = SqliteFile::empty();
     file.execute(
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 120000)
-         INSERT INTO user_auth (username, domain, password) SELECT 'user' || i, 'a.org', 'x' FROM n",
+         INSERT INTO user_auth (username, domain, password) SELECT 'user' || i, 'a.org', '9dd4e461268c8034f5c8564e155c67a6' FROM n",
     );
     let server = Server::on_sqlite(&file.path, &HEARING);
     let (code, text) = diff(&server, &file, &[]);

@@ -118,7 +118,9 @@ fn failed_sign_ins_are_logged_even_if_request_lines_are_dropped_in_a_flood() {
 fn client_input_cannot_begin_a_log_line_or_control_a_terminal() {
     let username = "x\n2026-01-01T00:00:00Z  WARN authentication failed \u{202e}\x1b[2J\r\u{2028}";
     for format in ["human", "json"] {
-        let server = Server::on_sqlite(&SqliteFile::empty().path, &["--log-format", format]);
+        let file = SqliteFile::empty();
+        file.user("a.org", "alice", "pw");
+        let server = Server::on_sqlite(&file.path, &["--log-format", format]);
         let pairs = [("username", username), ("domain", username), ("password", "x")];
         assert_eq!(post(server.address, &pairs).status, 401);
         server.wait_for_log("denied");
@@ -180,6 +182,7 @@ fn in_the_background_the_server_logs_to_syslog() {
         Err(_) => Syslog::listen().ok(),
     };
     let file = SqliteFile::empty();
+    file.user("a.org", "bob", "pw");
     let facility = ["--syslog-facility", "local3", "--auth-fail-limit", "0", "--db-path", "test.db"];
     let (daemon, _) = Daemon::start(file.folder.path(), &facility);
     let Some(Syslog(socket)) = &syslog else {

@@ -209,6 +209,8 @@ fn a_unix_socket_serves_as_well_as_tcp() {
     let user = format!("{}_read", database.name);
     let args =
         ["--db-socket", path(&socket), "--db-name", &database.name, "--db-user", &user, "--db-pwd", "read"];
+    database
+        .script("INSERT INTO user_auth (username, domain, password) VALUES ('alice', 'a.org', md5('pw'))");
     let server = Server::start(&args);
     assert_eq!(get(&server, "nobody@a.org").0, 401);
 }
@@ -237,6 +239,8 @@ fn tls_is_off_required_or_verified_as_asked() {
     let with_tls = MariaDb::start(&options);
     let database = with_tls.database();
     setup(&texts(&database.all()));
+    database
+        .script("INSERT INTO user_auth (username, domain, password) VALUES ('alice', 'a.org', md5('pw'))");
     database.script(&format!("ALTER USER {}_read@'%' REQUIRE SSL", database.name));
     let own = database.read();
     let try_with = |more: &[&str]| {

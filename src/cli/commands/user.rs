@@ -299,6 +299,12 @@ async fn remove(
     let and_rules =
         if rules.is_empty() { String::new() } else { format!(" and {}", listing::rules_of(&rules)) };
     print::done(Text::line(format_args!("removed {user}, {}{and_rules}", listing::ids(&gone))));
+    if is_last && !found.has_neighbours {
+        print::warn(format_args!(
+            "this was the only user of the tenant {domain}: servers withhold such a loss, and let the user in, \
+             until you confirm it with `jitsiprovs confirm`"
+        ));
+    }
     let (others, own): (Vec<_>, Vec<_>) =
         stays.into_iter().partition(|own| own.is_of_all && found.namesakes > 0);
     warn_of_own_rules(name, &own, &tables.snapshot);

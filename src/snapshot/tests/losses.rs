@@ -201,6 +201,17 @@ fn a_few_deleted_users_are_gone_at_once_but_not_for_certain() {
 }
 
 #[test]
+fn users_who_came_after_the_first_loss_count_too() {
+    let mut node = Node::new(plain(), 1, 1);
+    node.change(Read::Poll, |rows| set(users(rows).next().expect("a user"), PASSWORD, "new".into()));
+    node.change(Read::Poll, |rows| rows.push(user_row(8, ("t0.org", "bob", "pw"))));
+    node.change(Read::Poll, |rows| rows.retain(|row| (row.table(), row.id()) != (Table::UserAuth, 1)));
+    assert_eq!((node.writer.withheld(), node.refused(1, 1).len()), (Withheld::default(), 1));
+    node.change(Read::Poll, |rows| rows.retain(|row| (row.table(), row.id()) != (Table::UserAuth, 8)));
+    assert_eq!(node.writer.withheld().users, 2, "now the tenant has none left");
+}
+
+#[test]
 fn a_changed_password_counts_at_once_and_the_old_one_is_not_wrong_for_certain() {
     let mut node = Node::new(plain(), 1, 3);
     node.change(Read::Poll, |rows| set(users(rows).next().expect("a user"), PASSWORD, "new".into()));

@@ -5,6 +5,8 @@
 //! is too large is withheld: what was lost is served as it was, until it comes back or an
 //! operator confirms the loss. See [`LossLimits`] for what is too large.
 
+mod decision;
+
 use std::hash::BuildHasher;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -17,12 +19,8 @@ use crate::snapshot::EVERYWHERE;
 use crate::snapshot::kind::SubjectKind;
 use crate::snapshot::names::{IndexKey, StoredName};
 
-/// Losing fewer users or rules than this is no large loss, unless it is all of them.
-const FEW: usize = 3;
 /// How long a loss is remembered. The limits apply to all that was lost within this time.
 pub const LOSS_WINDOW: Duration = Duration::from_secs(3600);
-/// How long a table may be in motion before its losses count all the same.
-const LONGEST_MOTION: Duration = Duration::from_secs(600);
 /// How often losses are looked at that no commit touches, to forget the old ones.
 const REVIEW: Duration = Duration::from_secs(60);
 
@@ -176,6 +174,8 @@ pub(super) struct Losses {
     whole: Base,
     /// Tenants to look at in the next decision.
     dirty: HashSet<u32>,
+    /// Tenants that have lost something since the last decision.
+    noted: HashSet<u32>,
     changes: Vec<HoldChange>,
     /// Accounts about which nothing is remembered any more.
     forgotten: Vec<IndexKey>,
@@ -196,16 +196,23 @@ fn fate_of(before: &Credential, now: &Credential) -> Fate {
     Fate::Changed(if is_mistake { 0 } else { KEYED.hash_one(now.stored()) | 1 })
 }
 
-fn is_over(lost: usize, of: usize, limits: &LossLimits) -> bool {
-    limits.max_shrink < 100 && lost >= FEW && lost * 100 > of * usize::from(limits.max_shrink)
-}
-
 impl Base {
     /// Takes `stock` as the base if there is none, or if the base is too old.
     fn begin(&mut self, stock: Stock, lost: usize, now: Instant) {
         if self.since.is_none_or(|since| now.duration_since(since) > LOSS_WINDOW) {
             // What is still remembered was there too.
             *self = Base { stock: Stock { users: stock.users + lost, ..stock }, since: Some(now) };
+        }
+    }
+}
+
+impl Stock {
+    /// What there is at most.
+    fn max(self, other: Stock) -> Stock {
+        Stock {
+            users: self.users.max(other.users),
+            rules: self.rules.max(other.rules),
+            defaults: self.defaults.max(other.defaults),
         }
     }
 }
@@ -217,18 +224,6 @@ impl TenantLosses {
 
     fn count_unable(&mut self) {
         self.unable = self.accounts.values().filter(|lost| lost.fate == Fate::Unable).count();
-    }
-
-    /// The stored passwords that too many users were given.
-    fn common(&self, limits: &LossLimits) -> HashSet<Fate> {
-        let mut counts: HashMap<Fate, usize> = HashMap::new();
-        for account in self.accounts.values().filter(|account| account.fate != Fate::Unable) {
-            *counts.entry(account.fate).or_default() += 1;
-        }
-        let of = self.base.stock.users;
-        let is_common =
-            |count: usize| is_over(count, of, limits) || limits.max_shrink < 100 && count >= 2 && count >= of;
-        counts.into_iter().filter(|(_, count)| is_common(*count)).map(|(fate, _)| fate).collect()
     }
 }
 
@@ -259,6 +254,7 @@ impl Losses {
     /// `base` is what the tenant and all tenants had before.
     fn tenant(&mut self, number: u32, base: Option<[Stock; 2]>, now: Instant) -> &mut TenantLosses {
         self.dirty.insert(number);
+        self.noted.insert(number);
         self.oldest.get_or_insert(now);
         if let Some([own, all]) = base {
             let lost_by_all = self.tenants.values().map(|losses| losses.unable).sum();
@@ -270,7 +266,8 @@ impl Losses {
     }
 
     /// Notes the change of an account: the usable credential that it had, with the content of
-    /// its row, and what it has now. `base` is needed if [`Losses::wants_base`]. Returns whether it is in doubt now.
+    /// its row, and what it has now. `base` is needed if [`Losses::wants_base`]. Returns
+    /// whether it is in doubt now.
     pub fn note_account(
         &mut self,
         key: &IndexKey,
@@ -434,72 +431,6 @@ impl Losses {
         self.tenants.values().flat_map(of).collect()
     }
 
-    /// Decides what is withheld. `stock` is what a tenant has according to the source;
-    /// `whole` is what all have.
-    pub fn decide(
-        &mut self,
-        stock: impl Fn(u32) -> Stock,
-        whole: Stock,
-        limits: &LossLimits,
-        is_quiet: bool,
-        now: Instant,
-    ) -> (Vec<HoldChange>, Vec<IndexKey>) {
-        if self.tenants.is_empty() {
-            self.dirty.clear();
-            return (std::mem::take(&mut self.changes), std::mem::take(&mut self.forgotten));
-        }
-        for number in &self.dirty {
-            if let Some(losses) = self.tenants.get_mut(number) {
-                losses.count_unable();
-            }
-        }
-        let of_all = self.whole.stock;
-        let lost: usize = self.tenants.values().map(|losses| losses.unable).sum();
-        let is_guarded = limits.max_shrink < 100;
-        let all_users = is_over(lost, of_all.users, limits);
-        let all_rules = is_over(of_all.rules.saturating_sub(whole.rules), of_all.rules, limits)
-            || is_guarded && of_all.defaults > 0 && whole.defaults == 0;
-        let was_whole = std::mem::replace(&mut self.is_whole, [all_users, all_rules]);
-        let looks_at_all = is_quiet || was_whole != self.is_whole;
-        let mut decision = Decision { limits, is_quiet, now, changes: &mut self.changes };
-        let looked_at = |number: &u32| looks_at_all || self.dirty.contains(number);
-        for (&number, losses) in self.tenants.iter_mut().filter(|(number, _)| looked_at(number)) {
-            let has = stock(number);
-            let of = losses.base.stock;
-            let users = all_users
-                || is_over(losses.unable, of.users, limits)
-                || is_guarded && losses.unable > 0 && losses.unable >= of.users;
-            let rules = all_rules || is_over(of.rules.saturating_sub(has.rules), of.rules, limits);
-            let common = losses.common(limits);
-            for (name, lost) in &mut losses.accounts {
-                let is_over = match lost.fate {
-                    Fate::Unable => users || lost.is_suspect,
-                    common_fate => common.contains(&common_fate),
-                };
-                let key = || IndexKey::new(number, SubjectKind::WORD, name);
-                let serve = || HoldChange::ServeAccount(key(), lost.credential.clone());
-                let drop = || HoldChange::DropAccount(key());
-                lost.hold = decision.hold(lost.hold, lost.since, is_over, serve, drop);
-            }
-            losses.kept = Stock::default();
-            for ((kind, name, id), lost) in &mut losses.rules {
-                let key = || IndexKey::new(number, *kind, name);
-                let serve = || HoldChange::ServeRule(key(), lost.compiled.clone());
-                let drop = || HoldChange::DropRule(key(), *id);
-                lost.hold = decision.hold(lost.hold, lost.since, rules || lost.is_suspect, serve, drop);
-                let is_kept = lost.hold.is_served();
-                losses.kept.rules += usize::from(is_kept);
-                losses.kept.defaults += usize::from(is_kept && *kind == SubjectKind::EVERYONE);
-            }
-        }
-        self.dirty.clear();
-        self.tenants.retain(|_, losses| !losses.is_empty());
-        if self.tenants.is_empty() {
-            (self.whole, self.oldest) = (Base::default(), None);
-        }
-        (std::mem::take(&mut self.changes), std::mem::take(&mut self.forgotten))
-    }
-
     /// Accepts every loss so far: nothing that was lost is served any more.
     pub fn confirm(&mut self) -> (Vec<HoldChange>, Vec<IndexKey>) {
         let (mut changes, mut forgotten) = (Vec::new(), Vec::new());
@@ -541,41 +472,5 @@ impl Losses {
         withheld.tenants.sort_by(|one, other| (other.1, other.2, &one.0).cmp(&(one.1, one.2, &other.0)));
         withheld.tenants.truncate(Withheld::NAMED);
         withheld
-    }
-}
-
-/// What decides about everything that one commit looks at.
-struct Decision<'a> {
-    limits: &'a LossLimits,
-    is_quiet: bool,
-    now: Instant,
-    changes: &'a mut Vec<HoldChange>,
-}
-
-impl Decision<'_> {
-    /// Whether something lost is served from now on, and why.
-    fn hold(
-        &mut self,
-        hold: Hold,
-        since: Instant,
-        is_over: bool,
-        serve: impl FnOnce() -> HoldChange,
-        drop: impl FnOnce() -> HoldChange,
-    ) -> Hold {
-        let waits = !self.limits.settle.is_zero();
-        let is_old = || self.now.duration_since(since) > LONGEST_MOTION;
-        let next = match hold {
-            _ if is_over => Hold::Withheld,
-            // What has come back so far may be the first part of a restore.
-            Hold::Withheld | Hold::Missed if waits => Hold::Unsettled,
-            Hold::Unsettled if waits && !self.is_quiet && !is_old() => Hold::Unsettled,
-            Hold::Withheld | Hold::Missed | Hold::Unsettled | Hold::Released => Hold::Released,
-        };
-        match (hold.is_served(), next.is_served()) {
-            (false, true) => self.changes.push(serve()),
-            (true, false) => self.changes.push(drop()),
-            _ => {}
-        }
-        next
     }
 }

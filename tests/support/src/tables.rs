@@ -85,7 +85,8 @@ impl Tables {
     }
 
     pub fn serve(&self) -> Server {
-        let args: Vec<&str> = ["--poll-interval", "0.05"].into_iter().chain(texts(&self.args)).collect();
+        let args: Vec<&str> =
+            ["--poll-interval", "0.05", "--settle", "0"].into_iter().chain(texts(&self.args)).collect();
         Server::start(&args)
     }
 }

@@ -24,6 +24,8 @@ pub struct UserRecords {
     pub users: Vec<UserRow>,
     /// How many rows of other tenants have the same name.
     pub namesakes: usize,
+    /// Whether the tenant has a user with another name.
+    pub has_neighbours: bool,
     /// The user's own rules. They may exist even if the user does not.
     pub rules: Vec<Own>,
 }
@@ -75,7 +77,9 @@ impl<'o> UserLookup<'o> {
                     _ => found.namesakes += 1,
                 }
             }
-            Row::User(_) => {}
+            Row::User(row) => {
+                found.has_neighbours |= self.options.fold(&row.domain).as_ref() == Some(&self.domain);
+            }
             Row::Rule(row) => {
                 let Ok(Some(subject)) = row.subject.text() else { return };
                 let domain = self.options.fold(&row.domain).unwrap_or_default();
@@ -157,6 +161,7 @@ mod tests {
             who.look(row, &mut found);
         }
         assert_eq!((found.users.len(), found.users[0].id, found.namesakes), (1, 1, 1));
+        assert!(found.has_neighbours);
         let rules: Vec<_> = found.rules.iter().map(|own| (own.row.id, own.means, own.is_of_all)).collect();
         assert_eq!(rules, [(4, Means::Name, false), (5, Means::Typed, true)]);
     }

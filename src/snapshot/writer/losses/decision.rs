@@ -1,0 +1,153 @@
+//! Decides whether losses are too large.
+
+use std::time::{Duration, Instant};
+
+use hashbrown::{HashMap, HashSet};
+
+use super::{Base, Fate, Hold, HoldChange, LossLimits, Losses, Stock, TenantLosses};
+use crate::snapshot::kind::SubjectKind;
+use crate::snapshot::names::IndexKey;
+
+/// Losing fewer users or rules than this is no large loss, unless it is all of them.
+const FEW: usize = 3;
+/// How long a table may be in motion before its losses count all the same.
+const LONGEST_MOTION: Duration = Duration::from_secs(600);
+
+fn is_over(lost: usize, of: usize, limits: &LossLimits) -> bool {
+    limits.max_shrink < 100 && lost >= FEW && lost * 100 > of * usize::from(limits.max_shrink)
+}
+
+impl TenantLosses {
+    /// The stored passwords that too many users were given.
+    fn common(&self, limits: &LossLimits) -> HashSet<Fate> {
+        let mut counts: HashMap<Fate, usize> = HashMap::new();
+        for account in self.accounts.values().filter(|account| account.fate != Fate::Unable) {
+            *counts.entry(account.fate).or_default() += 1;
+        }
+        let of = self.base.stock.users;
+        let is_common =
+            |count: usize| is_over(count, of, limits) || limits.max_shrink < 100 && count >= 2 && count >= of;
+        counts.into_iter().filter(|(_, count)| is_common(*count)).map(|(fate, _)| fate).collect()
+    }
+}
+
+impl Losses {
+    /// Counts what was added since the first loss as a part of what may be lost. What was
+    /// added together with a loss does not count: it may be the same under another name.
+    fn grow(&mut self, stock: impl Fn(u32) -> Stock, whole: Stock) {
+        let with_lost = |stock: Stock, lost: usize| Stock { users: stock.users + lost, ..stock };
+        for number in self.dirty.difference(&self.noted) {
+            if let Some(TenantLosses { base, unable, .. }) = self.tenants.get_mut(number) {
+                base.stock = base.stock.max(with_lost(stock(*number), *unable));
+            }
+        }
+        if self.noted.is_empty() {
+            let lost = self.tenants.values().map(|losses| losses.unable).sum();
+            self.whole.stock = self.whole.stock.max(with_lost(whole, lost));
+        }
+    }
+
+    /// Decides what is withheld. `stock` is what a tenant has according to the source;
+    /// `whole` is what all have.
+    pub fn decide(
+        &mut self,
+        stock: impl Fn(u32) -> Stock,
+        whole: Stock,
+        limits: &LossLimits,
+        is_quiet: bool,
+        now: Instant,
+    ) -> (Vec<HoldChange>, Vec<IndexKey>) {
+        if self.tenants.is_empty() {
+            self.dirty.clear();
+            return (std::mem::take(&mut self.changes), std::mem::take(&mut self.forgotten));
+        }
+        for number in &self.dirty {
+            if let Some(losses) = self.tenants.get_mut(number) {
+                losses.count_unable();
+            }
+        }
+        self.grow(&stock, whole);
+        let of_all = self.whole.stock;
+        let lost: usize = self.tenants.values().map(|losses| losses.unable).sum();
+        let is_guarded = limits.max_shrink < 100;
+        let all_users = is_over(lost, of_all.users, limits);
+        let all_rules = is_over(of_all.rules.saturating_sub(whole.rules), of_all.rules, limits)
+            || is_guarded && of_all.defaults > 0 && whole.defaults == 0;
+        let was_whole = std::mem::replace(&mut self.is_whole, [all_users, all_rules]);
+        let looks_at_all = is_quiet || was_whole != self.is_whole;
+        let mut decision = Decision { limits, is_quiet, now, changes: &mut self.changes };
+        let looked_at = |number: &u32| looks_at_all || self.dirty.contains(number);
+        for (&number, losses) in self.tenants.iter_mut().filter(|(number, _)| looked_at(number)) {
+            let has = stock(number);
+            let of = losses.base.stock;
+            let users = all_users
+                || is_over(losses.unable, of.users, limits)
+                || is_guarded && losses.unable > 0 && losses.unable >= of.users;
+            let rules = all_rules || is_over(of.rules.saturating_sub(has.rules), of.rules, limits);
+            let common = losses.common(limits);
+            for (name, lost) in &mut losses.accounts {
+                let is_over = match lost.fate {
+                    Fate::Unable => users || lost.is_suspect,
+                    common_fate => common.contains(&common_fate),
+                };
+                let key = || IndexKey::new(number, SubjectKind::WORD, name);
+                let serve = || HoldChange::ServeAccount(key(), lost.credential.clone());
+                let drop = || HoldChange::DropAccount(key());
+                lost.hold = decision.hold(lost.hold, lost.since, is_over, serve, drop);
+            }
+            losses.kept = Stock::default();
+            for ((kind, name, id), lost) in &mut losses.rules {
+                let key = || IndexKey::new(number, *kind, name);
+                let serve = || HoldChange::ServeRule(key(), lost.compiled.clone());
+                let drop = || HoldChange::DropRule(key(), *id);
+                lost.hold = decision.hold(lost.hold, lost.since, rules || lost.is_suspect, serve, drop);
+                let is_kept = lost.hold.is_served();
+                losses.kept.rules += usize::from(is_kept);
+                losses.kept.defaults += usize::from(is_kept && *kind == SubjectKind::EVERYONE);
+            }
+        }
+        self.dirty.clear();
+        self.noted.clear();
+        self.tenants.retain(|_, losses| !losses.is_empty());
+        if self.tenants.is_empty() {
+            (self.whole, self.oldest) = (Base::default(), None);
+        }
+        (std::mem::take(&mut self.changes), std::mem::take(&mut self.forgotten))
+    }
+}
+
+/// What decides about everything that one commit looks at.
+struct Decision<'a> {
+    limits: &'a LossLimits,
+    is_quiet: bool,
+    now: Instant,
+    changes: &'a mut Vec<HoldChange>,
+}
+
+impl Decision<'_> {
+    /// Whether something lost is served from now on, and why.
+    fn hold(
+        &mut self,
+        hold: Hold,
+        since: Instant,
+        is_over: bool,
+        serve: impl FnOnce() -> HoldChange,
+        drop: impl FnOnce() -> HoldChange,
+    ) -> Hold {
+        let waits = !self.limits.settle.is_zero();
+        let is_old = || self.now.duration_since(since) > LONGEST_MOTION;
+        let next = match hold {
+            _ if is_over => Hold::Withheld,
+            // What has come back so far may be the first part of a restore.
+            Hold::Withheld | Hold::Missed if waits => Hold::Unsettled,
+            Hold::Unsettled if waits && !self.is_quiet && !is_old() => Hold::Unsettled,
+            Hold::Withheld | Hold::Missed | Hold::Unsettled | Hold::Released => Hold::Released,
+        };
+        match (hold.is_served(), next.is_served()) {
+            (false, true) => self.changes.push(serve()),
+            (true, false) => self.changes.push(drop()),
+            _ => {}
+        }
+        next
+    }
+}
