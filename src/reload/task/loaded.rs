@@ -153,11 +153,11 @@ impl Reloader {
     }
 }
 
-/// Logs a load without changes, at a lower level if only the timer caused it.
+/// Logs a load without changes, at a lower level if no event caused it.
 fn log_unchanged(cause: Cause, begun: Instant) {
     let (name, ms) = (cause.name(), ms(begun));
     match cause {
-        Cause::Timer => tracing::debug!(cause = name, ms, "loaded: nothing has changed"),
+        Cause::Timer | Cause::Settled => tracing::debug!(cause = name, ms, "loaded: nothing has changed"),
         _ => tracing::info!(cause = name, ms, "loaded: nothing has changed"),
     }
 }
