@@ -140,7 +140,7 @@ fn other_options_than_before_make_no_refusal_certain_until_they_are_confirmed() 
     assert_eq!(status_without_domain(&server), 401);
 }
 
-/// A dump without lock statements: the table is created anew, filled row by row, and gets its
+/// A dump without lock statements: the table is created again, filled row by row, and gets its
 /// triggers at the end. Loads fall into it.
 #[test]
 fn a_restore_without_locks_refuses_nobody_while_it_runs_and_afterwards() {

@@ -97,7 +97,7 @@ fn a_transaction_that_commits_late_is_noticed_despite_its_low_change_id() {
     wait_served(&other, "v=later\nw=between\n");
 }
 
-/// Clusters with several writers count in steps, so that there is a gap beside each id.
+/// Clusters with several writers count in steps, so that there is a gap next to each id.
 #[test]
 fn late_changes_between_thousands_of_ids_in_steps_are_found_by_the_next_poll() {
     let database = set_up();

@@ -69,7 +69,7 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
 pub fn can_replace(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let needed = Access::WRITE_OK | Access::EXEC_OK;
-    // By the rights of the user whom the process has become.
+    // With the rights of the user that the process has now.
     Ok(rustix::fs::accessat(rustix::fs::CWD, folder, needed, AtFlags::EACCESS)?)
 }
 

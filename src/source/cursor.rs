@@ -6,7 +6,7 @@
 //! not depend on clocks.
 //!
 //! A few gaps are asked for one by one. A server that counts in steps, as in a cluster of
-//! several writers, leaves a gap beside each line. Of so many gaps, a poll only asks for a sum
+//! several writers, leaves a gap next to each line. Of so many gaps, a poll only asks for a sum
 //! over all ids, which is different as soon as one of the gaps is filled.
 
 use std::collections::BTreeMap;

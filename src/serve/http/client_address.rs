@@ -16,7 +16,7 @@ const LONGEST_HOP: usize = 64;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TrustedProxies(Box<[IpNet]>);
 
-/// Headers with which proxies say for whom they ask.
+/// Headers with which proxies name the client.
 const FORWARDING: [&str; 3] = ["x-forwarded-for", "x-real-ip", "forwarded"];
 
 /// Where a request comes from.

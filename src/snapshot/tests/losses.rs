@@ -75,7 +75,7 @@ impl Node {
         self.writer.current().is_certain(&fold(domain), &fold(name), LIMITS.settle, self.now)
     }
 
-    /// The users whom the first rows name and who are refused.
+    /// The users of the first rows who are refused.
     fn refused(&self, tenants: usize, users: usize) -> Vec<String> {
         let mut refused = Vec::new();
         for tenant in 0..tenants {

@@ -18,6 +18,36 @@ fn is_over(lost: usize, of: usize, limits: &LossLimits) -> bool {
 }
 
 impl TenantLosses {
+    /// Decides for each account whether it is served. `is_large` says whether the loss of
+    /// users is.
+    fn hold_accounts(&mut self, number: u32, is_large: bool, decision: &mut Decision<'_>) {
+        let common = self.common(decision.limits);
+        for (name, lost) in &mut self.accounts {
+            let is_over = match lost.fate {
+                Fate::Unable => is_large || lost.is_suspect,
+                common_fate => common.contains(&common_fate),
+            };
+            let key = || IndexKey::new(number, SubjectKind::WORD, name);
+            let serve = || HoldChange::ServeAccount(key(), lost.credential.clone());
+            let drop = || HoldChange::DropAccount(key());
+            lost.hold = decision.hold(lost.hold, lost.since, is_over, serve, drop);
+        }
+    }
+
+    /// The same for each rule.
+    fn hold_rules(&mut self, number: u32, is_large: bool, decision: &mut Decision<'_>) {
+        self.kept = Stock::default();
+        for ((kind, name, id), lost) in &mut self.rules {
+            let key = || IndexKey::new(number, *kind, name);
+            let serve = || HoldChange::ServeRule(key(), lost.compiled.clone());
+            let drop = || HoldChange::DropRule(key(), *id);
+            lost.hold = decision.hold(lost.hold, lost.since, is_large || lost.is_suspect, serve, drop);
+            let is_kept = lost.hold.is_served();
+            self.kept.rules += usize::from(is_kept);
+            self.kept.defaults += usize::from(is_kept && *kind == SubjectKind::EVERYONE);
+        }
+    }
+
     /// The stored passwords that too many users were given.
     fn common(&self, limits: &LossLimits) -> HashSet<Fate> {
         let mut counts: HashMap<Fate, usize> = HashMap::new();
@@ -84,27 +114,8 @@ impl Losses {
                 || is_over(losses.unable, of.users, limits)
                 || is_guarded && losses.unable > 0 && losses.unable >= of.users;
             let rules = all_rules || is_over(of.rules.saturating_sub(has.rules), of.rules, limits);
-            let common = losses.common(limits);
-            for (name, lost) in &mut losses.accounts {
-                let is_over = match lost.fate {
-                    Fate::Unable => users || lost.is_suspect,
-                    common_fate => common.contains(&common_fate),
-                };
-                let key = || IndexKey::new(number, SubjectKind::WORD, name);
-                let serve = || HoldChange::ServeAccount(key(), lost.credential.clone());
-                let drop = || HoldChange::DropAccount(key());
-                lost.hold = decision.hold(lost.hold, lost.since, is_over, serve, drop);
-            }
-            losses.kept = Stock::default();
-            for ((kind, name, id), lost) in &mut losses.rules {
-                let key = || IndexKey::new(number, *kind, name);
-                let serve = || HoldChange::ServeRule(key(), lost.compiled.clone());
-                let drop = || HoldChange::DropRule(key(), *id);
-                lost.hold = decision.hold(lost.hold, lost.since, rules || lost.is_suspect, serve, drop);
-                let is_kept = lost.hold.is_served();
-                losses.kept.rules += usize::from(is_kept);
-                losses.kept.defaults += usize::from(is_kept && *kind == SubjectKind::EVERYONE);
-            }
+            losses.hold_accounts(number, users, &mut decision);
+            losses.hold_rules(number, rules, &mut decision);
         }
         self.dirty.clear();
         self.noted.clear();
