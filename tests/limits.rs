@@ -165,7 +165,7 @@ fn an_address_cannot_take_the_connections_of_others() {
 
 #[test]
 fn clients_that_never_close_do_not_keep_others_from_being_served() {
-    const CLIENTS: usize = 1500;
+    const CLIENTS: usize = 3000;
     jitsiprovs::process::raise_descriptors();
     let file = file();
     let path = file.path.to_str().expect("UTF-8");
