@@ -166,6 +166,12 @@ fn no_mistake_keeps_anybody_out_and_what_is_added_meanwhile_is_served() {
                 assert!(new.is_some_and(|answer| answer.contains("new=v\n")), "{what}");
                 assert!(node.writer.withheld().is_loss(), "{what}");
                 node.assert_counts();
+                // Time and loads without news change nothing.
+                for _ in 0..3 {
+                    node.now += LIMITS.settle;
+                    node.change(Read::Load, |_| ());
+                }
+                assert_eq!(node.refused(tenants, each), Vec::<String>::new(), "{what}");
 
                 // An operator says that this was intended.
                 node.writer.draft().commit_losses();

@@ -121,6 +121,8 @@ struct TenantLosses {
 struct Base {
     stock: Stock,
     since: Option<Instant>,
+    /// The users that the source had at the latest decision, with those who were lost.
+    known: usize,
 }
 
 /// A change of what is served, which a draft must carry out.
@@ -201,19 +203,23 @@ impl Base {
     fn begin(&mut self, stock: Stock, lost: usize, now: Instant) {
         if self.since.is_none_or(|since| now.duration_since(since) > LOSS_WINDOW) {
             // What is still remembered was there too.
-            *self = Base { stock: Stock { users: stock.users + lost, ..stock }, since: Some(now) };
+            let known = stock.users + lost;
+            *self = Base { stock: Stock { users: known, ..stock }, since: Some(now), known };
         }
     }
 }
 
-impl Stock {
-    /// What there is at most.
-    fn max(self, other: Stock) -> Stock {
-        Stock {
-            users: self.users.max(other.users),
-            rules: self.rules.max(other.rules),
-            defaults: self.defaults.max(other.defaults),
+impl Base {
+    /// Counts what was added as a part of what may be lost, unless something was lost at the
+    /// same time: then it may be the same under another name.
+    fn grow(&mut self, has: Stock, lost: usize, has_lost: bool) {
+        let known = has.users + lost;
+        if !has_lost {
+            self.stock.users += known.saturating_sub(self.known);
+            self.stock.rules = self.stock.rules.max(has.rules);
+            self.stock.defaults = self.stock.defaults.max(has.defaults);
         }
+        self.known = known;
     }
 }
 

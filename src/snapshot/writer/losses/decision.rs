@@ -62,21 +62,6 @@ impl TenantLosses {
 }
 
 impl Losses {
-    /// Counts what was added since the first loss as a part of what may be lost. What was
-    /// added together with a loss does not count: it may be the same under another name.
-    fn grow(&mut self, stock: impl Fn(u32) -> Stock, whole: Stock) {
-        let with_lost = |stock: Stock, lost: usize| Stock { users: stock.users + lost, ..stock };
-        for number in self.dirty.difference(&self.noted) {
-            if let Some(TenantLosses { base, unable, .. }) = self.tenants.get_mut(number) {
-                base.stock = base.stock.max(with_lost(stock(*number), *unable));
-            }
-        }
-        if self.noted.is_empty() {
-            let lost = self.tenants.values().map(|losses| losses.unable).sum();
-            self.whole.stock = self.whole.stock.max(with_lost(whole, lost));
-        }
-    }
-
     /// Decides what is withheld. `stock` is what a tenant has according to the source;
     /// `whole` is what all have.
     pub fn decide(
@@ -96,9 +81,14 @@ impl Losses {
                 losses.count_unable();
             }
         }
-        self.grow(&stock, whole);
-        let of_all = self.whole.stock;
+        for number in &self.dirty {
+            if let Some(TenantLosses { base, unable, .. }) = self.tenants.get_mut(number) {
+                base.grow(stock(*number), *unable, self.noted.contains(number));
+            }
+        }
         let lost: usize = self.tenants.values().map(|losses| losses.unable).sum();
+        self.whole.grow(whole, lost, !self.noted.is_empty());
+        let of_all = self.whole.stock;
         let is_guarded = limits.max_shrink < 100;
         let all_users = is_over(lost, of_all.users, limits);
         let all_rules = is_over(of_all.rules.saturating_sub(whole.rules), of_all.rules, limits)
