@@ -31,6 +31,8 @@ pub enum Cause {
     PlaceLost,
     /// Rows were missing, and may have come back.
     Settled,
+    /// A poll found other users under known ids.
+    Renamed,
     /// A defect of this program stopped the code that writes snapshots.
     Defect,
     /// The server started from the state file, because it could not read the source.
@@ -58,6 +60,7 @@ impl Cause {
             Cause::DatabaseBack => "database back",
             Cause::PlaceLost => "place in the changes",
             Cause::Settled => "missing rows",
+            Cause::Renamed => "renamed users",
             Cause::Defect => "defect",
             Cause::StateFile => "state file",
         }
@@ -75,6 +78,7 @@ impl Cause {
             | Cause::DatabaseBack
             | Cause::PlaceLost
             | Cause::Settled
+            | Cause::Renamed
             | Cause::Defect
             | Cause::StateFile => "other",
         }

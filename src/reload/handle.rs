@@ -82,8 +82,9 @@ impl Handle {
     /// names are folded.
     pub fn is_certain(&self, domain: &[u8], username: &[u8]) -> bool {
         let served = self.publisher.current().load_full();
+        let settle = if self.status.borrow().is_checking { Duration::MAX } else { self.settle };
         let is_known =
-            |served: Arc<Served>| served.snapshot.is_certain(domain, username, self.settle, Instant::now());
+            |served: Arc<Served>| served.snapshot.is_certain(domain, username, settle, Instant::now());
         self.is_current() && served.is_some_and(is_known)
     }
 

@@ -35,6 +35,9 @@ pub(super) struct Status {
     pub withheld: Arc<Withheld>,
     /// Why no refusal is certain, in words, until an operator confirms.
     pub doubt: Option<String>,
+    /// Whether a load is to find out if accounts that were lost lately are gone. Until then,
+    /// they are not gone for certain.
+    pub is_checking: bool,
 }
 
 impl Status {
@@ -47,6 +50,7 @@ impl Status {
             failing: None,
             withheld: Arc::default(),
             doubt: None,
+            is_checking: false,
         }
     }
 

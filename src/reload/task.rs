@@ -78,6 +78,9 @@ pub struct Reloader {
     look_again: Option<Instant>,
     /// When to load again, because rows are missing and may be about to come back.
     settled: Option<Instant>,
+    /// When to load because a poll found other users under known ids: the table may have
+    /// been emptied without a trigger, and its ids given to others.
+    renamed: Option<Instant>,
     next_prune: Instant,
     /// Whether the latest poll and the latest load failed.
     failing: Failures,
@@ -154,6 +157,7 @@ impl Reloader {
                     self.begin(if self.failing.loads { Cause::Retry } else { Cause::Timer });
                 }
                 () = at(self.settled), if self.loading.is_none() => drop(self.begin(Cause::Settled)),
+                () = at(self.renamed), if self.loading.is_none() => drop(self.begin(Cause::Renamed)),
                 () = sleep_until(self.next_prune), if self.cursor.is_some() => self.prune(),
                 () = sleep(RETIRE), if !self.retired.is_empty() => {}
             }
@@ -167,7 +171,7 @@ impl Reloader {
         let wants_cursor = self.cursor.is_none() || self.failing.polls.is_some();
         let (loading, has_begun) =
             Loading::begin(&self.reader, self.source.clone(), self.publisher.clone(), cause, wants_cursor);
-        (self.next_load, self.settled) = (None, None);
+        (self.next_load, self.settled, self.renamed) = (None, None, None);
         self.waiting.append(&mut self.asking);
         self.loading = Some(loading);
         has_begun

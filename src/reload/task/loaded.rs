@@ -74,6 +74,9 @@ impl Reloader {
             }
         };
         self.note_withheld(cause);
+        // A load that had begun before may not have seen what it was to find.
+        let is_checking = self.renamed.is_some();
+        self.status.send_modify(|status| status.is_checking = is_checking);
         self.backoff = Backoff::new();
         self.next_load = self.settings.reload_interval.map(schedule::after);
         if std::mem::take(&mut self.failing) != Failures::default() {
@@ -157,7 +160,9 @@ impl Reloader {
 fn log_unchanged(cause: Cause, begun: Instant) {
     let (name, ms) = (cause.name(), ms(begun));
     match cause {
-        Cause::Timer | Cause::Settled => tracing::debug!(cause = name, ms, "loaded: nothing has changed"),
+        Cause::Timer | Cause::Settled | Cause::Renamed => {
+            tracing::debug!(cause = name, ms, "loaded: nothing has changed")
+        }
         _ => tracing::info!(cause = name, ms, "loaded: nothing has changed"),
     }
 }

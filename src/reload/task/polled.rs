@@ -85,6 +85,12 @@ impl Reloader {
             DraftOutcome::Swapped(swapped) => {
                 let verdict = ReloadOutcome::Swapped(swapped.version);
                 self.metrics.reload(cause.label(), verdict.name(), begun.elapsed());
+                if swapped.summary.renamed > 0 && self.settings.max_shrink < 100 {
+                    // Before the users who had these ids get 401.
+                    let soon = Instant::now() + self.settings.settle / 2;
+                    self.renamed.get_or_insert(soon);
+                    self.status.send_modify(|status| status.is_checking = true);
+                }
                 self.swapped(cause, begun, cursor.as_ref(), *swapped, SnapshotOrigin::Source);
             }
             DraftOutcome::Unchanged => {}

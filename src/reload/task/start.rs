@@ -93,6 +93,7 @@ impl Reloader {
             file_settles: None,
             look_again: None,
             settled: None,
+            renamed: None,
             next_prune: Instant::now() + PRUNE.mul_f64(fastrand::f64()),
             failing: Failures::default(),
             hung_up: None,

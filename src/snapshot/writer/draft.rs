@@ -34,6 +34,8 @@ pub struct ChangeSummary {
     pub changed: usize,
     /// Rows that are no longer there.
     pub removed: usize,
+    /// Of the changed rows, those of users with another name or domain than before.
+    pub renamed: usize,
     /// Users and rules that are served from now on although the source has lost them.
     pub withheld: usize,
     /// Users and rules of which that is over.
@@ -57,6 +59,7 @@ impl ChangeSummary {
             added: self.added + other.added,
             changed: self.changed + other.changed,
             removed: self.removed + other.removed,
+            renamed: self.renamed + other.renamed,
             withheld: self.withheld + other.withheld,
             released: self.released + other.released,
         }
@@ -186,6 +189,10 @@ impl<'w> Draft<'w> {
             self.problems.add(Code::BadRow, table, id, unusable.consequence());
             UNUSED
         });
+        let is_user = table == Table::UserAuth && prefix != UNUSED;
+        if is_user && known.is_some_and(|known| ![prefix, UNUSED].contains(&known.prefix)) {
+            self.summary.renamed += 1;
+        }
         self.gone.remove(&(table, id));
         self.records.table_mut(table).insert(id, RowRecord::new(prefix, content, load));
         true
