@@ -51,6 +51,8 @@ fn edits_by_commands_are_served_moments_later() {
         assert_eq!(ask(&server, "alice@a.org", "pw").status, 401);
 
         tables.done_with(&["user", "add", "bob@a.org", "--password-stdin"], "pw\n");
+        // If bob came in the same poll in which alice goes, he might be her with another name.
+        wait_for("bob", || (ask(&server, "bob@a.org", "pw").status == 200).then_some(()));
         let said = tables.done(&["user", "remove", "alice@a.org", "--with-rules"]);
         assert!(said.contains("removed alice@a.org, id ") && said.contains(" and rule "), "{said}");
         until("the removal", "new", &|reply| reply.status == 401);

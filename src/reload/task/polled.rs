@@ -85,9 +85,10 @@ impl Reloader {
             DraftOutcome::Swapped(swapped) => {
                 let verdict = ReloadOutcome::Swapped(swapped.version);
                 self.metrics.reload(cause.label(), verdict.name(), begun.elapsed());
-                if swapped.summary.renamed > 0 && self.settings.max_shrink < 100 {
+                let settle = self.settings.settle;
+                if swapped.summary.renamed > 0 && self.settings.max_shrink < 100 && !settle.is_zero() {
                     // Before the users who had these ids get 401.
-                    let soon = Instant::now() + self.settings.settle / 2;
+                    let soon = Instant::now() + settle / 2;
                     self.renamed.get_or_insert(soon);
                     self.status.send_modify(|status| status.is_checking = true);
                 }
