@@ -6,9 +6,9 @@
 //! snapshot follow. The mark and the changes contain the position in the source's table of
 //! changes. Before changes stands the time at which they were read, and the time since
 //! which losses are remembered ([`Times`]): a start applies the changes since then as one,
-//! so that it withholds what was withheld before. A load writes a new log under another name if there is none yet, if the log
-//! has grown to twice its size, or if it lacks something. The complete new log is then
-//! renamed into place.
+//! so that it withholds what was withheld before. A load writes a new log under another
+//! name if there is none yet, if the log has grown to twice its size, or if it lacks
+//! something. The complete new log is then renamed into place.
 //!
 //! If a crash tears off the end of the log, only the latest changes are lost, and the rest
 //! is a state that was served. After any other damage the whole file is unusable: a user

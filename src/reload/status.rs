@@ -62,7 +62,8 @@ impl Status {
 
     /// Whether a refusal by this snapshot is certain. If not, the snapshot may lack a new user
     /// or a changed password. It is certain if the snapshot came from the source and not from
-    /// the state file and, while the source cannot be read, if the snapshot was known to agree with it at most `stale_after` ago.
+    /// the state file, if no operator has to confirm the options, and, while the source cannot
+    /// be read, if the snapshot was known to agree with it at most `stale_after` ago.
     pub fn is_current(&self, stale_after: Duration) -> bool {
         let is_overdue = self.failing.is_some() && self.age() > stale_after;
         self.origin == SnapshotOrigin::Source && self.doubt.is_none() && !is_overdue
