@@ -236,16 +236,6 @@ impl<'w> Draft<'w> {
         self.problems.keeps_all = true;
     }
 
-    /// How many rows there would be, used or not.
-    pub fn rows(&self) -> usize {
-        self.writer.rows() + self.summary.added - self.summary.removed
-    }
-
-    /// Ends the draft without any change.
-    pub fn give_up(self) -> &'w mut Writer {
-        self.writer
-    }
-
     /// How many rows the draft changes.
     pub fn summary(&self) -> ChangeSummary {
         self.summary

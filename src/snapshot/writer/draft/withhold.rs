@@ -40,6 +40,10 @@ impl Draft<'_> {
     /// Notes rules that are about to be taken from their subject, and adds to `gone` those
     /// that are served now although they were lost, and that the source has again.
     pub(super) fn note_dropped(&mut self, place: &IndexKey, put: &[Compiled], gone: &mut HashSet<i64>) {
+        // As in a first load, which only puts rules.
+        if gone.is_empty() && !self.writer.losses.knows(place.tenant) {
+            return;
+        }
         let returned: HashSet<i64> = put.iter().map(|compiled| compiled.order.id).collect();
         let dropped = gone.iter().any(|id| !returned.contains(id));
         if let Some(entry) = self.next.entry(place.tenant, place.kind, &place.name).filter(|_| dropped) {
