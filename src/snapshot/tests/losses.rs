@@ -185,6 +185,46 @@ fn no_mistake_keeps_anybody_out_and_what_is_added_meanwhile_is_served() {
     }
 }
 
+/// Which is how a poll often sees it: first the mistake, then what is added meanwhile.
+#[test]
+fn what_is_added_later_releases_no_loss() {
+    for (tenants, each) in [(1, 2), (1, 15), (4, 3)] {
+        for (mistake, make) in MISTAKES {
+            for read in [Read::Poll, Read::Load] {
+                let mut node = Node::new(plain(), tenants, each);
+                let what = format!("{mistake}, {tenants} tenants of {each}, {read:?}");
+                node.change(read, make);
+                for id in 9_000..9_020 {
+                    node.now += Duration::from_secs(1);
+                    node.change(read, |rows| {
+                        let domain = format!("t{}.org", id % 2);
+                        rows.push(user_row(id, (&domain, &format!("new{id}"), &format!("secret{id}"))));
+                    });
+                    assert_eq!(node.refused(tenants, each), Vec::<String>::new(), "{what}, {id}");
+                }
+                for _ in 0..3 {
+                    node.now += LIMITS.settle;
+                    node.change(Read::Load, |_| ());
+                }
+                assert_eq!(node.refused(tenants, each), Vec::<String>::new(), "{what}");
+                // Neither does time, nor what else happens to the tenant then.
+                node.now += 2 * LOSS_WINDOW;
+                node.change(read, |rows| {
+                    let last = users(rows).find(|row| row.id() == 9_000).expect("a user");
+                    set(last, PASSWORD, "another".into());
+                });
+                for _ in 0..3 {
+                    node.now += LIMITS.settle;
+                    node.change(Read::Load, |_| ());
+                }
+                assert_eq!(node.refused(tenants, each), Vec::<String>::new(), "{what}");
+                assert!(node.signs_in("t0.org", "new9000", "another"), "{what}");
+                node.assert_counts();
+            }
+        }
+    }
+}
+
 #[test]
 fn users_deleted_one_after_another_are_served_again_when_they_are_too_many() {
     let mut node = Node::new(plain(), 1, 10);

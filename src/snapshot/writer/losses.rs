@@ -114,6 +114,8 @@ struct TenantLosses {
     unable: usize,
     /// Rules that are served although the source has lost them.
     kept: Stock,
+    /// Whether something of it is withheld.
+    is_withheld: bool,
 }
 
 /// What there was before the first loss within the window.
@@ -199,9 +201,11 @@ fn fate_of(before: &Credential, now: &Credential) -> Fate {
 }
 
 impl Base {
-    /// Takes `stock` as the base if there is none, or if the base is too old.
-    fn begin(&mut self, stock: Stock, lost: usize, now: Instant) {
-        if self.since.is_none_or(|since| now.duration_since(since) > LOSS_WINDOW) {
+    /// Takes `stock` as the base if there is none, or if the base is too old. While something
+    /// is withheld, the base stays, because a loss does not get smaller with time.
+    fn begin(&mut self, stock: Stock, lost: usize, is_withheld: bool, now: Instant) {
+        let is_old = |since| !is_withheld && now.duration_since(since) > LOSS_WINDOW;
+        if self.since.is_none_or(is_old) {
             // What is still remembered was there too.
             let known = stock.users + lost;
             *self = Base { stock: Stock { users: known, ..stock }, since: Some(now), known };
@@ -210,11 +214,12 @@ impl Base {
 }
 
 impl Base {
-    /// Counts what was added as a part of what may be lost, unless something was lost at the
-    /// same time: then it may be the same under another name.
-    fn grow(&mut self, has: Stock, lost: usize, has_lost: bool) {
+    /// Counts what was added as a part of what may be lost. Not if something was lost at the
+    /// same time, because then it may be the same under another name; and not while something
+    /// is withheld, because what is added must not make that loss look smaller.
+    fn grow(&mut self, has: Stock, lost: usize, is_loss: bool) {
         let known = has.users + lost;
-        if !has_lost {
+        if !is_loss {
             self.stock.users += known.saturating_sub(self.known);
             self.stock.rules = self.stock.rules.max(has.rules);
             self.stock.defaults = self.stock.defaults.max(has.defaults);
@@ -264,9 +269,10 @@ impl Losses {
         self.oldest.get_or_insert(now);
         if let Some([own, all]) = base {
             let lost_by_all = self.tenants.values().map(|losses| losses.unable).sum();
-            self.whole.begin(all, lost_by_all, now);
+            let is_withheld = self.tenants.values().any(|losses| losses.is_withheld);
+            self.whole.begin(all, lost_by_all, is_withheld, now);
             let losses = self.tenants.entry(number).or_default();
-            losses.base.begin(own, losses.unable, now);
+            losses.base.begin(own, losses.unable, losses.is_withheld, now);
         }
         self.tenants.entry(number).or_default()
     }

@@ -82,12 +82,13 @@ impl Losses {
             }
         }
         for number in &self.dirty {
-            if let Some(TenantLosses { base, unable, .. }) = self.tenants.get_mut(number) {
-                base.grow(stock(*number), *unable, self.noted.contains(number));
+            if let Some(TenantLosses { base, unable, is_withheld, .. }) = self.tenants.get_mut(number) {
+                base.grow(stock(*number), *unable, *is_withheld || self.noted.contains(number));
             }
         }
         let lost: usize = self.tenants.values().map(|losses| losses.unable).sum();
-        self.whole.grow(whole, lost, !self.noted.is_empty());
+        let is_withheld = self.tenants.values().any(|losses| losses.is_withheld);
+        self.whole.grow(whole, lost, is_withheld || !self.noted.is_empty());
         let of_all = self.whole.stock;
         let is_guarded = limits.max_shrink < 100;
         let all_users = is_over(lost, of_all.users, limits);
@@ -106,6 +107,9 @@ impl Losses {
             let rules = all_rules || is_over(of.rules.saturating_sub(has.rules), of.rules, limits);
             losses.hold_accounts(number, users, &mut decision);
             losses.hold_rules(number, rules, &mut decision);
+            let is_withheld = |hold| hold == Hold::Withheld;
+            losses.is_withheld = losses.accounts.values().any(|lost| is_withheld(lost.hold))
+                || losses.rules.values().any(|lost| is_withheld(lost.hold));
         }
         self.dirty.clear();
         self.noted.clear();
