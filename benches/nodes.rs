@@ -23,7 +23,7 @@ use support::cluster::{Cluster, Node, Pair};
 use support::load::{Load, Seen, sign_in};
 use support::mariadb::{Database, Session};
 use support::proxy::Proxy;
-use support::server::jitsiprovs;
+use support::server::{jitsiprovs, processor};
 use support::wait_for;
 
 const USERS: u32 = 10_000;
@@ -298,14 +298,4 @@ fn round(cluster: &Cluster, load: Load) -> Round {
         node: (after.1 - before.1) / requests * 1e6,
         nginx: (after.2 - before.2) / requests * 1e6,
     }
-}
-
-/// Seconds of processor time that a process has used, including time in the kernel.
-fn processor(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("Linux");
-    // The state and ten numbers follow the name, which may contain any characters.
-    let fields: Vec<&str> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
-    let ticks = |at: usize| fields[at].parse::<f64>().expect("a number");
-    // There are 100 ticks a second, independent of the kernel's own timer.
-    (ticks(11) + ticks(12)) / 100.0
 }

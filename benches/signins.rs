@@ -261,7 +261,7 @@ fn form(kind: usize, turn: u32, connection: u32, stream: usize, at: u32) -> Stri
 fn connector(root: &Path, protocol: &str) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from(std::fs::read(root).expect("a certificate"))).expect("a root");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let mut config = builder.expect("versions").with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![protocol.as_bytes().to_vec()];

@@ -9,12 +9,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::client::{Resumption, Tls12Resumption};
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::{self, kx_group};
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, NamedGroup, RootCertStore, StreamOwned};
 use tempfile::TempDir;
 
 use crate::hanging::goes_on;
-use support::client::{exchange, form_request, request};
+use support::client::{Reply, exchange, form_request, request};
 use support::server::{Server, run};
 use support::sqlite::SqliteFile;
 use support::{PATIENCE, put_pipe, wait_for};
@@ -74,13 +77,28 @@ impl Client {
         versions: &[&'static rustls::SupportedProtocolVersion],
         protocols: &[&[u8]],
     ) -> Client {
+        let protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        Client::on(address, authority, versions, aws_lc_rs::default_provider())
+            .with(|config| config.alpn_protocols = protocols)
+    }
+
+    fn on(
+        address: SocketAddr,
+        authority: &Authority,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+        provider: CryptoProvider,
+    ) -> Client {
         let mut roots = RootCertStore::empty();
         roots.add(authority.root.clone()).expect("a root");
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions);
-        let mut config = config.expect("versions").with_root_certificates(roots).with_no_client_auth();
-        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        let config = ClientConfig::builder_with_provider(provider.into()).with_protocol_versions(versions);
+        let config = config.expect("versions").with_root_certificates(roots).with_no_client_auth();
         Client { address, config: Arc::new(config), name: "localhost" }
+    }
+
+    /// Changes a setting of this client.
+    fn with(mut self, change: impl FnOnce(&mut ClientConfig)) -> Client {
+        change(Arc::make_mut(&mut self.config));
+        self
     }
 
     fn shake(&self) -> std::io::Result<Shaken> {
@@ -97,6 +115,18 @@ impl Client {
 }
 
 impl Shaken {
+    fn kind(&self) -> HandshakeKind {
+        self.stream.conn.handshake_kind().expect("a complete handshake")
+    }
+
+    /// Asks, and keeps the connection open.
+    fn ask(&mut self) {
+        let request = form_request(&[("username", "alice@a.org"), ("password", "pw")]);
+        self.stream.write_all(&request).expect("sends");
+        let reply = Reply::read(&mut self.stream, &mut Vec::new()).expect("readable").expect("an answer");
+        assert_eq!((reply.status, reply.text()), (200, "k=v\n"));
+    }
+
     fn post(mut self) -> String {
         let request = form_request(&[("username", "alice@a.org"), ("password", "pw")]);
         let request =
@@ -154,6 +184,75 @@ fn both_versions_are_spoken_with_and_without_a_server_name() {
             assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("k=v\n"), "{answer}");
         }
     }
+}
+
+#[test]
+fn clients_that_come_back_resume_on_every_worker_and_after_a_new_certificate() {
+    let authority = Authority::new();
+    let secured = Secured::start(&authority.pair(), &[]);
+    let tls13 = (&rustls::version::TLS13, Tls12Resumption::Disabled);
+    let ticket = (&rustls::version::TLS12, Tls12Resumption::SessionIdOrTickets);
+    let session_id = (&rustls::version::TLS12, Tls12Resumption::SessionIdOnly);
+    let clients = [tls13, ticket, session_id].map(|(version, tls12)| {
+        Client::speaking(secured.server.address, &authority, &[version], &[])
+            .with(|config| config.resumption = Resumption::in_memory_sessions(8).tls12_resumption(tls12))
+    });
+    let shake = |client: &Client, expected| {
+        let mut shaken = client.shake().expect("a handshake");
+        assert_eq!(shaken.kind(), expected);
+        // The tickets of TLS 1.3 come with the answer.
+        shaken.ask();
+        shaken
+    };
+    for client in &clients {
+        shake(client, HandshakeKind::Full);
+    }
+    // Connections that stay open are spread over all workers.
+    let open: Vec<_> = (0..16)
+        .flat_map(|_| clients.each_ref().map(|client| shake(client, HandshakeKind::Resumed)))
+        .collect();
+    write(secured.folder.path(), &authority.pair());
+    secured.server.signal("HUP");
+    secured.server.wait_for_log("new certificate in use");
+    for client in &clients {
+        shake(client, HandshakeKind::Resumed);
+    }
+    drop(open);
+}
+
+#[test]
+fn clients_that_prefer_it_get_a_key_exchange_that_quantum_computers_cannot_break() {
+    let authority = Authority::new();
+    let secured = Secured::start(&authority.pair(), &[]);
+    let hybrid = NamedGroup::X25519MLKEM768;
+    for (version, offered, expected) in [
+        (&rustls::version::TLS13, vec![kx_group::X25519MLKEM768, kx_group::X25519], hybrid),
+        (&rustls::version::TLS13, vec![kx_group::X25519], NamedGroup::X25519),
+        (&rustls::version::TLS12, vec![kx_group::X25519MLKEM768, kx_group::X25519], NamedGroup::X25519),
+    ] {
+        let provider = CryptoProvider { kx_groups: offered, ..aws_lc_rs::default_provider() };
+        let client = Client::on(secured.server.address, &authority, &[version], provider);
+        let shaken = client.shake().expect("a handshake");
+        let group = shaken.stream.conn.negotiated_key_exchange_group().expect("a group");
+        assert_eq!(group.name(), expected);
+        assert!(shaken.post().ends_with("k=v\n"));
+    }
+}
+
+/// One library for all of TLS: a second one would need memory, fixes and time to build of its own.
+#[test]
+fn the_program_and_its_tests_have_one_library_for_cryptography() {
+    let output = Command::new(std::env::var_os("CARGO").expect("run by cargo"))
+        .args(["tree", "--locked", "--offline", "--workspace", "--edges", "normal,build,dev"])
+        .args(["--prefix", "none", "--format", "{p}"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let packages = String::from_utf8_lossy(&output.stdout);
+    let has = |name: &str| packages.lines().any(|line| line.split(' ').next() == Some(name));
+    assert!(has("rustls") && has("aws-lc-rs"), "{packages}");
+    assert!(!has("ring") && !has("openssl-sys"), "cargo tree -i ring; cargo tree -i openssl-sys");
 }
 
 #[test]

@@ -10,10 +10,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use notify::EventKind;
 use rustls::ServerConfig;
-use rustls::crypto::ring;
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache};
 use rustls::sign::CertifiedKey;
 use tokio::signal::unix::Signal;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -33,6 +33,9 @@ const LOOK: Duration = Duration::from_secs(10);
 const ENDS_SOON: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long until the log warns again: somebody may have missed the first warning.
 const WARN_AGAIN: Duration = Duration::from_secs(24 * 3600);
+/// How many sessions of clients without tickets are remembered: Java has tickets only since
+/// version 13. They take about 1 MB.
+const SESSIONS: usize = 4096;
 
 /// `--ssl-keyfile` and `--ssl-certfile`.
 #[derive(Debug, Clone)]
@@ -121,9 +124,10 @@ impl Files {
         let own = certificates.first().ok_or_else(no_chain)?;
         let (_, parsed) = x509_parser::parse_x509_certificate(own).map_err(|_| no_chain())?;
         let expiry = parsed.validity().not_after.timestamp();
-        let key = CertifiedKey::from_der(certificates, der, &ring::default_provider()).map_err(|why| {
-            TlsError::Pair { key: self.key.clone(), chain: self.chain.clone(), why: why.to_string() }
-        })?;
+        let key =
+            CertifiedKey::from_der(certificates, der, &aws_lc_rs::default_provider()).map_err(|why| {
+                TlsError::Pair { key: self.key.clone(), chain: self.chain.clone(), why: why.to_string() }
+            })?;
         Ok(Pair { key, expiry, content })
     }
 
@@ -180,7 +184,7 @@ impl Certificate {
         let read = files::within_bound(move || reading.read());
         let Pair { key, expiry, content } = read.map_err(|why| files.hangs(why)).flatten()?;
         let current = Arc::new(CurrentPair(ArcSwap::from_pointee(key)));
-        let versions = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let versions = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12]);
         let unusable = |why: rustls::Error| TlsError::Pair {
             key: files.key.clone(),
@@ -190,8 +194,11 @@ impl Certificate {
         let mut config =
             versions.map_err(unusable)?.with_no_client_auth().with_cert_resolver(current.clone());
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        // Clients that come back need no second full handshake.
-        config.ticketer = ring::Ticketer::new().map_err(unusable)?;
+        // Clients that come back need no second full handshake. The keys of the tickets change
+        // every six hours. All workers use this configuration, and it stays when the
+        // certificate is replaced, so every worker knows the tickets of the others.
+        config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
+        config.ticketer = aws_lc_rs::Ticketer::new().map_err(unusable)?;
         Ok(Certificate {
             files,
             current,

@@ -203,7 +203,7 @@ fn certificate() -> (TempDir, Arc<ClientConfig>) {
     std::fs::write(files.path().join("key.pem"), key.serialize_pem()).expect("written");
     let mut roots = RootCertStore::empty();
     roots.add(certificate.der().clone()).expect("a root");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let config = config.expect("versions").with_root_certificates(roots).with_no_client_auth();
     (files, Arc::new(config))

@@ -66,20 +66,31 @@ impl Nginx {
 
     /// Starts a proxy whose configuration is generated for an address and a folder.
     pub fn with(text: impl Fn(SocketAddr, &Path) -> String) -> Nginx {
+        // A single process needs no user of its own, and ends as a whole.
+        Nginx::run_as("master_process off;", text)
+    }
+
+    /// Like [`Nginx::with`], with this many processes that answer. They are children of the one
+    /// with the id [`Nginx::pid`].
+    pub fn with_workers(workers: usize, text: impl Fn(SocketAddr, &Path) -> String) -> Nginx {
+        // Another user could not read the folder.
+        Nginx::run_as(&format!("user root; worker_processes {workers};"), text)
+    }
+
+    fn run_as(processes: &str, text: impl Fn(SocketAddr, &Path) -> String) -> Nginx {
         // The port is free when it is chosen, but another process may take it first.
-        let mut started = (0..3).filter_map(|_| Nginx::try_start(&text));
+        let mut started = (0..3).filter_map(|_| Nginx::try_start(processes, &text));
         started.next().expect("nginx starts; its log is above")
     }
 
-    fn try_start(text: impl Fn(SocketAddr, &Path) -> String) -> Option<Nginx> {
+    fn try_start(processes: &str, text: impl Fn(SocketAddr, &Path) -> String) -> Option<Nginx> {
         let folder = tempfile::Builder::new().prefix("jitsiprovs-nginx-").tempdir().expect("a folder").keep();
         let address =
             TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("an address");
         let (own, log, config) = (folder.display(), folder.join("log"), folder.join("conf"));
-        // A single process needs no user of its own, and ends as a whole.
         let main = format!(
             "daemon off;
-             master_process off;
+             {processes}
              pid {own}/pid;
              error_log {own}/log notice;"
         );
@@ -109,12 +120,13 @@ impl Nginx {
                 eprintln!("{log}");
                 return Some(false);
             }
-            TcpStream::connect(address).is_ok().then_some(true)
+            let has_id = folder.join("pid").exists();
+            (has_id && TcpStream::connect(address).is_ok()).then_some(true)
         });
         answers.then_some(nginx)
     }
 
-    /// The id of nginx's only process.
+    /// The id of nginx's first process, which is the only one unless it has workers.
     pub fn pid(&self) -> u32 {
         let pid = std::fs::read_to_string(self.folder.join("pid")).expect("a file");
         pid.trim().parse().expect("a number")

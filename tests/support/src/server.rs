@@ -60,6 +60,16 @@ pub fn send_signal(pid: u32, name: &str) {
     assert!(status.expect("sh").success());
 }
 
+/// Seconds of processor time that a process has used, including time in the kernel.
+pub fn processor(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("Linux");
+    // The state and ten numbers follow the name, which may contain any characters.
+    let fields: Vec<&str> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
+    let ticks = |at: usize| fields[at].parse::<f64>().expect("a number");
+    // There are 100 ticks a second, independent of the kernel's own timer.
+    (ticks(11) + ticks(12)) / 100.0
+}
+
 /// A process that ends with the test.
 pub struct Running(pub Child);
 
