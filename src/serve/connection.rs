@@ -230,7 +230,7 @@ impl Carrier {
                 }
             }
             match boxed(|| self.requests(&stream, ahead, listener)).await {
-                (Outcome::Paused, rest) => ahead = rest,
+                (Outcome::Paused, rest) => ahead = without_line_breaks(rest),
                 (outcome, _) => break outcome,
             }
         };
@@ -326,6 +326,13 @@ fn shared<S>(stream: S) -> Rc<RefCell<S>> {
 /// Whether the system has bytes of the client that nobody has read yet.
 fn has_bytes(socket: &TcpStream) -> bool {
     SockRef::from(socket).peek(&mut [MaybeUninit::uninit()]).is_ok_and(|read| read > 0)
+}
+
+/// What was read after a request, without the extra line break that some clients send after a
+/// body. The HTTP library keeps it, but no request has begun.
+fn without_line_breaks(rest: Bytes) -> Bytes {
+    let begin = rest.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
+    rest.slice(begin.unwrap_or(rest.len())..)
 }
 
 /// Runs tasks of the HTTP library on the connection's own thread.
