@@ -57,15 +57,25 @@ enum Kept {
 impl Kept {
     /// Sends one more request over HTTP/1.1.
     fn ask(&mut self) {
+        // Some clients send a line break after the body.
+        let request = [&sign_in()[..], b"\r\n"].concat();
         let reply = match self {
-            Kept::Plain(connection) => connection.ask(&sign_in()),
+            Kept::Plain(connection) => connection.ask(&request),
             Kept::Secure(shaken) => {
-                shaken.stream.write_all(&sign_in()).expect("sends");
+                shaken.stream.write_all(&request).expect("sends");
                 let reply = Reply::read(&mut shaken.stream, &mut Vec::new());
                 reply.expect("an answer in time").expect("an answer")
             }
         };
         assert_eq!((reply.status, reply.text()), (200, "v=1\n"));
+    }
+
+    /// Keeps its worker busy until `is_over`.
+    fn flood(self, is_over: &AtomicBool) {
+        match self {
+            Kept::Plain(connection) => flood(connection.into_stream(), is_over),
+            Kept::Secure(shaken) => flood(shaken.stream, is_over),
+        }
     }
 }
 
@@ -116,6 +126,15 @@ impl Site {
         self.kept(TcpStream::connect_timeout(&self.server.address, PATIENCE).expect("connects"))
     }
 
+    /// A connection that speaks HTTP/1.1.
+    fn open_http1(&self) -> Kept {
+        let socket = TcpStream::connect_timeout(&self.server.address, PATIENCE).expect("connects");
+        match self.kind {
+            Plain => Kept::Plain(Connection::on(socket)),
+            Tls | H2 => Kept::Secure(Box::new(self.http1.shake_on(socket).expect("a handshake"))),
+        }
+    }
+
     fn kept(&self, socket: TcpStream) -> Kept {
         let mut kept = match self.kind {
             Plain => Kept::Plain(Connection::on(socket)),
@@ -155,6 +174,30 @@ impl Site {
         counts.iter().max().map_or(0, |most| most.saturating_sub(share))
     }
 
+    /// Opens connections, and returns those of all workers but the first, and those of the first.
+    fn open_and_split(&self, number: usize) -> (Vec<Kept>, Vec<Kept>) {
+        let (mut others, mut of_first, mut before) = (Vec::new(), Vec::new(), self.counts(0));
+        for number in 1..=number {
+            let connection = self.open();
+            let counts = self.counts(number);
+            if counts[0] > before[0] { &mut of_first } else { &mut others }.push(connection);
+            before = counts;
+        }
+        (others, of_first)
+    }
+
+    /// Waits until connections have moved from workers that have too many, and uses all of them.
+    fn assert_levelled(&self, kept: &mut [Kept]) -> usize {
+        if self.kind == H2 {
+            // These do not move.
+            self.counts(kept.len());
+            return 0;
+        }
+        wait_for("an even share", || (self.surplus(&self.counts(kept.len())) <= 1).then_some(()));
+        kept.iter_mut().for_each(Kept::ask);
+        self.assert_even("a move", kept.len())
+    }
+
     fn assert_even(&self, what: &str, number: usize) -> usize {
         let counts = self.counts(number);
         let surplus = self.surplus(&counts);
@@ -167,23 +210,15 @@ fn sign_in() -> Vec<u8> {
     form_request(&[("username", "alice@a.org"), ("password", "pw")])
 }
 
-/// Keeps the worker of one connection busy until `is_over`. The connection speaks HTTP/1.1.
-fn keep_busy(client: &Client, has_tls: bool, is_over: &AtomicBool) {
-    let socket = TcpStream::connect_timeout(&client.address, PATIENCE).expect("connects");
-    socket.set_read_timeout(Some(PATIENCE)).expect("a time limit");
-    if has_tls {
-        flood(client.shake_on(socket).expect("a handshake").stream, is_over);
-    } else {
-        flood(socket, is_over);
-    }
-}
-
-/// Sends requests without a pause until `is_over`.
+/// Sends requests until `is_over`, one or many at once.
 fn flood(mut stream: impl Read + Write, is_over: &AtomicBool) {
-    let (requests, mut ahead) = (sign_in().repeat(50), Vec::new());
-    while !is_over.load(Ordering::Relaxed) {
-        stream.write_all(&requests).expect("sends");
-        for _ in 0..50 {
+    let mut ahead = Vec::new();
+    for number in [1, 50, 2].into_iter().cycle() {
+        if is_over.load(Ordering::Relaxed) {
+            break;
+        }
+        stream.write_all(&sign_in().repeat(number)).expect("sends");
+        for _ in 0..number {
             let reply = Reply::read(&mut stream, &mut ahead).expect("an answer in time");
             assert_eq!(reply.expect("an answer").status, 200);
         }
@@ -207,34 +242,26 @@ impl Cell {
             is_kept = !is_kept;
             is_kept
         });
-        site.counts(kept.len());
+        seen.push(site.assert_levelled(&mut kept));
         kept.extend((kept.len()..number).map(|_| site.open()));
         seen.push(site.assert_even("closes", number));
 
         // All of one worker close, and new ones open at once.
         drop(kept);
-        let mut before = site.counts(0);
-        let mut kept = Vec::new();
-        for number in 1..=number {
-            let connection = site.open();
-            let counts = site.counts(number);
-            let worker = (0..workers).find(|worker| counts[*worker] > before[*worker]);
-            kept.push((worker, connection));
-            before = counts;
-        }
-        kept.retain(|(worker, _)| *worker != Some(0));
-        let mut kept: Vec<Kept> = kept.into_iter().map(|(_, connection)| connection).collect();
-        site.counts(kept.len());
+        let (mut kept, ending) = site.open_and_split(number);
+        drop(ending);
+        seen.push(site.assert_levelled(&mut kept));
         kept.extend(site.burst(number - kept.len()));
         seen.push(site.assert_even("closes on one worker", number));
 
         // A worker is busy meanwhile.
         drop(kept);
         site.counts(0);
-        let (client, is_over) = (site.http1.clone(), AtomicBool::new(false));
+        let is_over = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            scope.spawn(|| keep_busy(&client, kind != Plain, &is_over));
+            let busy = site.open_http1();
             site.counts(1);
+            scope.spawn(|| busy.flood(&is_over));
             let mut kept = site.burst(number);
             seen.push(site.assert_even("a burst at a busy worker", number + 1));
             kept.truncate(number / 2);
@@ -265,6 +292,22 @@ fn kept_connections_are_shared_evenly_after_bursts_and_closes_and_beside_a_busy_
             });
         }
     });
+}
+
+#[test]
+fn requests_are_answered_while_their_connections_move() {
+    for kind in [Plain, Tls] {
+        let site = Site::start(kind, 4);
+        let (busy, ending) = site.open_and_split(32);
+        let (number, is_over) = (busy.len(), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            busy.into_iter().for_each(|busy| drop(scope.spawn(|| busy.flood(&is_over))));
+            assert_eq!(site.counts(32), [8; 4]);
+            drop(ending);
+            wait_for("an even share", || (site.surplus(&site.counts(number)) <= 1).then_some(()));
+            is_over.store(true, Ordering::Relaxed);
+        });
+    }
 }
 
 #[test]

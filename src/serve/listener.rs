@@ -12,6 +12,7 @@ mod worker;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
@@ -90,8 +91,9 @@ impl Server {
         let threads = taking.into_iter().enumerate().map(|(number, queue)| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let (open, closed) = mpsc::channel(1);
-            let answering = Answering { shared: shared.clone(), stopping: stopping.clone(), open };
-            let acceptor = Acceptor { worker: number, answering, queues: queues.clone() };
+            let weak = queues.iter().map(mpsc::UnboundedSender::downgrade).collect();
+            let (shared, stopping) = (shared.clone(), stopping.clone());
+            let answering = Answering { shared, stopping, queues: weak, open };
             // Errors are found here, where they end the start.
             let entered = runtime.enter();
             let public = TcpListener::from_std(public.try_clone()?)?;
@@ -100,7 +102,8 @@ impl Server {
                 None => None,
             };
             drop(entered);
-            let worker = Worker { queue, closed, acceptor, public, admin, at_work: at_work.clone() };
+            let (queues, at_work) = (queues.clone(), at_work.clone());
+            let worker = Worker { number, public, admin, answering, queues, queue, closed, at_work };
             std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || worker.run(runtime))
         });
         let workers = threads.collect::<io::Result<_>>()?;
@@ -135,11 +138,13 @@ struct Shared {
 
 /// What one worker has.
 struct Worker {
+    number: usize,
     public: TcpListener,
     /// Where operators ask, with a channel that closes when the last worker has finished: they
     /// are answered until then.
     admin: Option<(TcpListener, mpsc::Receiver<Infallible>)>,
-    acceptor: Acceptor,
+    answering: Answering,
+    queues: Vec<mpsc::UnboundedSender<HandedOver>>,
     /// The connections that other workers hand over.
     queue: mpsc::UnboundedReceiver<HandedOver>,
     /// It closes when no connection is left.
@@ -151,9 +156,10 @@ struct Worker {
 impl Worker {
     /// Works on this thread until the server has stopped.
     fn run(self, runtime: Runtime) {
-        let Worker { public, admin, acceptor, queue, closed, at_work } = self;
+        let Worker { number, public, admin, answering, queues, queue, closed, at_work } = self;
         let local = tokio::task::LocalSet::new();
-        let answering = acceptor.answering.clone();
+        let answering = Rc::new(answering);
+        let acceptor = Acceptor { worker: number, answering: answering.clone(), queues };
         let others = admin.map(|(listener, others)| {
             local.spawn_local(administer(listener, answering.shared.clone()));
             others

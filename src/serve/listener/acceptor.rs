@@ -6,6 +6,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{sleep, timeout};
 
 use super::Shared;
-use super::worker::{Accepted, Answering, Client, HandedOver};
+use super::worker::{Accepted, Answering, Client, HandedOver, Held};
 use crate::serve::connection::Connection;
 use crate::serve::connection::deadlines::{BRIEF, Signals};
 use crate::serve::http::Listener;
@@ -31,7 +32,7 @@ const ADMIN_CONNECTIONS: usize = 32;
 pub(super) struct Acceptor {
     /// The number of its worker.
     pub worker: usize,
-    pub answering: Answering,
+    pub answering: Rc<Answering>,
     /// One for each worker. They close when all acceptors have ended. Their length is limited
     /// by that of all connections.
     pub queues: Vec<mpsc::UnboundedSender<HandedOver>>,
@@ -69,12 +70,12 @@ impl Acceptor {
     fn place(&self, stream: TcpStream, client: Client, permit: OwnedSemaphorePermit) {
         let place = self.answering.shared.balance.place(self.worker);
         let worker = place.worker;
-        let accepted = Accepted { client, permit, place };
+        let accepted = Accepted { client, held: Held { place, permit } };
         if worker == self.worker {
             self.answering.answer(stream, accepted);
         } else if let Ok(stream) = stream.into_std() {
             // This fails only if that worker has ended, and it waits for all acceptors.
-            let _ = self.queues[worker].send((stream, accepted));
+            let _ = self.queues[worker].send(HandedOver::New(stream, accepted));
         }
     }
 }
@@ -154,8 +155,16 @@ pub(super) async fn administer(listener: TcpListener, shared: Arc<Shared>) {
         let (never, unstopped) = watch::channel(false);
         let (state, limits, peer) = (shared.state.clone(), shared.limits, peer.ip());
         let signals = Signals::new(unstopped, None);
-        let connection =
-            Connection { state, limits, peer, keep_alive: None, signals, first: BRIEF, seat: None };
+        let connection = Connection {
+            state,
+            limits,
+            peer,
+            keep_alive: None,
+            signals,
+            first: BRIEF,
+            seat: None,
+            call: None,
+        };
         tokio::task::spawn_local(async move {
             connection.run(stream, Listener::Admin, None).await;
             drop((never, permit));

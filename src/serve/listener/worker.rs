@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
@@ -12,11 +13,11 @@ use super::Shared;
 use super::balance::Place;
 use crate::serve::connection::Connection;
 use crate::serve::connection::deadlines::{BRIEF, GRACE, Signals};
+use crate::serve::connection::moving::{Moving, Running};
 use crate::serve::connection::roster::Seat;
 use crate::serve::http::Listener;
 
 /// Who is at the other end of a connection.
-#[derive(Debug)]
 pub(super) struct Client {
     pub peer: IpAddr,
     pub is_proxy: bool,
@@ -25,50 +26,86 @@ pub(super) struct Client {
 }
 
 /// A connection that has a place.
-#[derive(Debug)]
 pub(super) struct Accepted {
     pub client: Client,
-    pub permit: OwnedSemaphorePermit,
-    pub place: Place,
+    pub held: Held,
 }
 
-/// A connection on its way to another worker. No runtime watches its socket meanwhile.
-pub(super) type HandedOver = (std::net::TcpStream, Accepted);
+/// A connection on its way to another worker.
+pub(super) enum HandedOver {
+    /// No runtime watches its socket yet.
+    New(std::net::TcpStream, Accepted),
+    Moving(Moving, Held),
+}
 
-/// What answers connections on the thread on which it is called.
-#[derive(Clone)]
+/// What a connection holds until it has ended.
+pub(super) struct Held {
+    pub place: Place,
+    #[expect(dead_code, reason = "it is held, and not read")]
+    pub permit: OwnedSemaphorePermit,
+}
+
+/// What answers connections on its worker's thread. It is shared by all that may do so and by
+/// all open connections.
 pub(super) struct Answering {
     pub shared: Arc<Shared>,
     pub stopping: watch::Receiver<bool>,
-    /// Every connection holds a sender, so the channel closes when all have ended.
+    /// Where other workers take connections, while new ones are accepted.
+    pub queues: Vec<mpsc::WeakUnboundedSender<HandedOver>>,
+    /// Its channel closes when all connections have ended.
+    #[expect(dead_code, reason = "it is held, and not read")]
     pub open: mpsc::Sender<Infallible>,
 }
 
 impl Answering {
-    pub fn answer(&self, stream: TcpStream, accepted: Accepted) {
-        let Accepted { client, permit, place } = accepted;
-        let Client { peer, is_proxy, seat, asked } = client;
-        let (shared, open) = (self.shared.clone(), self.open.clone());
+    /// Answers a new connection.
+    pub fn answer(self: &Rc<Self>, stream: TcpStream, accepted: Accepted) {
+        let Accepted { client: Client { peer, is_proxy, seat, asked }, held } = accepted;
+        let shared = &self.shared;
         let keep_alive = (!is_proxy).then(|| shared.keep_alive.clone());
         let (state, limits) = (shared.state.clone(), shared.limits);
         let signals = Signals::new(self.stopping.clone(), Some(asked));
         // When the listener stays open, no client is refused while the server stops, so there
         // is time.
         let first = if shared.is_passed { GRACE } else { BRIEF };
-        let connection = Connection { state, limits, peer, keep_alive, signals, first, seat: Some(seat) };
-        let running = connection.run(stream, Listener::Public, shared.tls.clone());
-        tokio::task::spawn_local(async move {
-            running.await;
-            drop((place, permit, open));
-        });
+        let (seat, call) = (Some(seat), Some(shared.balance.call(held.place.worker)));
+        let connection = Connection { state, limits, peer, keep_alive, signals, first, seat, call };
+        self.keep(connection.run(stream, Listener::Public, shared.tls.clone()), held);
     }
 
-    fn take(&self, (stream, accepted): HandedOver) {
-        match TcpStream::from_std(stream) {
-            Ok(stream) => self.answer(stream, accepted),
-            // The system cannot watch one more socket.
-            Err(_) => drop(self.shared.state.metrics.accept_errors.inc()),
+    /// Answers a connection that another worker has accepted or had.
+    fn take(self: &Rc<Self>, handed_over: HandedOver) {
+        match handed_over {
+            HandedOver::New(stream, accepted) => match TcpStream::from_std(stream) {
+                Ok(stream) => self.answer(stream, accepted),
+                // The system cannot watch one more socket.
+                Err(_) => drop(self.shared.state.metrics.accept_errors.inc()),
+            },
+            HandedOver::Moving(moving, held) => {
+                let call = self.shared.balance.call(held.place.worker);
+                self.keep(moving.go_on(call), held);
+            }
         }
+    }
+
+    /// Runs a connection until it ends or is on its way to another worker.
+    fn keep(self: &Rc<Self>, mut running: Running, mut held: Held) {
+        let answering = self.clone();
+        tokio::task::spawn_local(async move {
+            while let Some(moving) = running.await {
+                // The queues have closed when the server stops: then it goes on here.
+                let queues: Option<Vec<_>> = answering.queues.iter().map(|queue| queue.upgrade()).collect();
+                if let Some(queues) = queues
+                    && held.place.has_moved()
+                {
+                    // This fails only if that worker has ended.
+                    let _ = queues[held.place.worker].send(HandedOver::Moving(moving, held));
+                    return;
+                }
+                running = moving.go_on(answering.shared.balance.call(held.place.worker));
+            }
+            drop((held, answering));
+        });
     }
 }
 
@@ -76,7 +113,7 @@ impl Answering {
 /// until all connections of this worker have ended.
 pub(super) async fn work(
     mut queue: mpsc::UnboundedReceiver<HandedOver>,
-    answering: Answering,
+    answering: Rc<Answering>,
     mut closed: mpsc::Receiver<Infallible>,
 ) {
     let mut stopping = answering.stopping.clone();
