@@ -120,6 +120,7 @@ pub struct Metrics {
     pub rules_skipped: Counter,
     /// Open public connections.
     pub connections: Gauge,
+    worker_connections: Family<Vec<(&'static str, String)>, Gauge>,
     /// How many public connections may be open.
     pub connections_limit: Gauge,
     /// Connections that could not be accepted.
@@ -249,6 +250,7 @@ impl Metrics {
             auth_failures: add(r, "auth_failures", "Wrong passwords", Counter::default()),
             slow_hashes: add(r, "slow_hashes", "Slow hashes computed", Counter::default()),
             rules_skipped: add(r, "rules_skipped", "Rules with a missing parameter", Counter::default()),
+            worker_connections: add(r, "worker_connections", "Open connections by worker", Family::default()),
             accept_errors: add(r, "accept_errors", "Connections that were not accepted", Counter::default()),
             connections,
             connections_limit,
@@ -322,6 +324,11 @@ impl Metrics {
     /// Counts a connection that was closed early.
     pub fn connections_closed(&self, reason: &'static str) {
         self.connections_closed.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    /// The open public connections of a worker.
+    pub fn worker_connections(&self, worker: usize) -> Gauge {
+        self.worker_connections.get_or_create(&vec![("worker", worker.to_string())]).clone()
     }
 
     /// Counts a TLS handshake.

@@ -216,22 +216,24 @@ fn sigterm_finishes_the_requests_in_progress_and_exits_with_0() {
 fn clients_that_connected_before_sigterm_are_answered() {
     let file = SqliteFile::empty();
     file.user("a.org", "alice", "pw").rule(None, "default", 1, "in", "1");
-    let server = Server::on_sqlite(&file.path, &[]);
     let whole = form_request(&[("username", "alice@a.org"), ("password", "pw")]);
-    let mut accepted = Connection::open(server.address);
-    // The kernel has completed these connections, but the server has not accepted them.
-    server.signal("STOP");
-    let mut queued: Vec<Connection> = (0..100).map(|_| Connection::open(server.address)).collect();
-    queued.iter_mut().for_each(|connection| connection.send(&whole));
-    accepted.send(&whole);
-    server.signal("TERM");
-    server.signal("CONT");
-    for connection in &mut queued {
-        assert_eq!(connection.receive().expect("an answer").text(), "in=1\n");
+    for workers in ["1", "2", "16"] {
+        let server = Server::on_sqlite(&file.path, &["--workers", workers]);
+        let mut accepted = Connection::open(server.address);
+        // The kernel has completed these connections, but the server has not accepted them.
+        server.signal("STOP");
+        let mut queued: Vec<Connection> = (0..100).map(|_| Connection::open(server.address)).collect();
+        queued.iter_mut().for_each(|connection| connection.send(&whole));
+        accepted.send(&whole);
+        server.signal("TERM");
+        server.signal("CONT");
+        for connection in &mut queued {
+            assert_eq!(connection.receive().expect("an answer").text(), "in=1\n");
+        }
+        // The same holds for a connection that was accepted before its request arrived.
+        assert_eq!(accepted.receive().expect("an answer").text(), "in=1\n");
+        assert!(server.wait().success());
     }
-    // The same holds for a connection that was accepted before its request arrived.
-    assert_eq!(accepted.receive().expect("an answer").text(), "in=1\n");
-    assert!(server.wait().success());
 }
 
 #[test]

@@ -23,20 +23,20 @@ use support::sqlite::SqliteFile;
 use support::{PATIENCE, put_pipe, wait_for};
 
 /// The authority that signs the certificates, and that clients trust.
-struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     root: CertificateDer<'static>,
 }
 
 /// A key and its certificate.
-struct Pair {
+pub(crate) struct Pair {
     key: String,
     chain: String,
     der: Vec<u8>,
 }
 
 impl Authority {
-    fn new() -> Authority {
+    pub(crate) fn new() -> Authority {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -44,7 +44,7 @@ impl Authority {
         Authority { issuer: Issuer::new(params, key), root }
     }
 
-    fn pair(&self) -> Pair {
+    pub(crate) fn pair(&self) -> Pair {
         let key = KeyPair::generate().expect("a key");
         let params = CertificateParams::new(["localhost".into(), "127.0.0.1".into()]).expect("names");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
@@ -53,14 +53,14 @@ impl Authority {
 }
 
 /// The result of a handshake.
-struct Shaken {
-    stream: StreamOwned<ClientConnection, TcpStream>,
+pub(crate) struct Shaken {
+    pub(crate) stream: StreamOwned<ClientConnection, TcpStream>,
     certificate: Vec<u8>,
 }
 
 #[derive(Clone)]
-struct Client {
-    address: SocketAddr,
+pub(crate) struct Client {
+    pub(crate) address: SocketAddr,
     config: Arc<ClientConfig>,
     name: &'static str,
 }
@@ -71,7 +71,7 @@ impl Client {
         Client::speaking(address, authority, &both, &[])
     }
 
-    fn speaking(
+    pub(crate) fn speaking(
         address: SocketAddr,
         authority: &Authority,
         versions: &[&'static rustls::SupportedProtocolVersion],
@@ -102,7 +102,11 @@ impl Client {
     }
 
     fn shake(&self) -> std::io::Result<Shaken> {
-        let mut socket = TcpStream::connect_timeout(&self.address, PATIENCE)?;
+        self.shake_on(TcpStream::connect_timeout(&self.address, PATIENCE)?)
+    }
+
+    /// A handshake on an open connection.
+    pub(crate) fn shake_on(&self, mut socket: TcpStream) -> std::io::Result<Shaken> {
         socket.set_read_timeout(Some(PATIENCE))?;
         let name = ServerName::try_from(self.name).expect("a name");
         let mut connection = ClientConnection::new(self.config.clone(), name).expect("a client");
@@ -163,7 +167,7 @@ impl Secured {
     }
 }
 
-fn write(folder: &Path, pair: &Pair) {
+pub(crate) fn write(folder: &Path, pair: &Pair) {
     std::fs::write(folder.join("key"), &pair.key).expect("writes");
     std::fs::write(folder.join("chain"), &pair.chain).expect("writes");
 }

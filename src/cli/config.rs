@@ -17,7 +17,7 @@ use crate::core::request;
 use crate::core::secret::Secret;
 use crate::process::privileges::Identity;
 use crate::process::sockets::PassedSockets;
-use crate::process::{memory, pidfile};
+use crate::process::{self, memory, pidfile};
 use crate::reload;
 use crate::serve::app::Serve;
 use crate::serve::http;
@@ -105,6 +105,7 @@ impl Config {
             syslog_facility,
             no_access_log,
             metrics_tenants,
+            workers,
             drain_timeout,
         } = process;
         let is_setup = setup.setup;
@@ -158,6 +159,7 @@ impl Config {
             body_timeout: seconds(limits.body_timeout, "--body-timeout")?,
             throttle: throttle_settings(limits.auth_fail_limit, limits.auth_fail_window)?,
             limits: connection_limits(limits, drain_timeout)?,
+            workers: workers.map_or_else(process::cores, |workers| workers as usize),
             source,
             snapshot: snapshot_options(rows, params.aliases.clone()),
             reload: reload::ReloadSettings {

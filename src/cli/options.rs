@@ -327,6 +327,14 @@ pub struct ProcessOptions {
     /// Also count requests for each tenant
     #[arg(long, env = "JITSIPROVS_METRICS_TENANTS", value_parser = flag())]
     pub metrics_tenants: bool,
+    /// Number of threads that answer requests [default: the number of processors that the server may use]
+    #[arg(
+        long,
+        env = "JITSIPROVS_WORKERS",
+        value_name = "NUMBER",
+        value_parser = clap::value_parser!(u32).range(1..=1024)
+    )]
+    pub workers: Option<u32>,
     /// Seconds to wait for requests in progress when the server stops
     #[arg(long, env = "JITSIPROVS_DRAIN_TIMEOUT", value_name = "SECONDS", default_value_t = 10)]
     pub drain_timeout: u64,

@@ -41,6 +41,8 @@ pub struct Serve {
     pub proxies: TrustedProxies,
     /// How many connections, and how long they may take.
     pub limits: ConnectionLimits,
+    /// `--workers`
+    pub workers: usize,
     /// `--body-timeout`
     pub body_timeout: Duration,
     /// `--auth-fail-limit` and `--auth-fail-window`
@@ -121,7 +123,6 @@ impl Prepared {
             file.load().await;
             tokio::spawn(file.clone().keep(reloader.current()));
         }
-        let cores = process::cores();
         let cold_sign_ins = Arc::new(ColdSignIns::default());
         tokio::spawn(cold_sign_ins.clone().keep(reloader.current()));
         let state = Arc::new(ServerState {
@@ -131,7 +132,7 @@ impl Prepared {
             proxies: config.proxies,
             throttle: Throttle::new(config.throttle, Instant::now()),
             // Their threads step back, so that other requests have processor time.
-            turns: Turns::new(cores),
+            turns: Turns::new(process::cores()),
             wrong: WrongPasswords::default(),
             sign_ins: config.sign_ins.clone(),
             cold_sign_ins,
@@ -143,7 +144,7 @@ impl Prepared {
         });
         let tls = certificate.as_ref().map(Certificate::config);
         let has_tls = tls.is_some();
-        let server = Server::start(public, admin, tls, state.clone(), cores, config.limits)?;
+        let server = Server::start(public, admin, tls, state.clone(), config.workers, config.limits)?;
         log_addresses(&server, has_tls);
         ready(server.address);
         service::ready();

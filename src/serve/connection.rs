@@ -3,6 +3,7 @@
 pub(super) mod deadlines;
 mod frames;
 pub(super) mod keep_alive;
+pub(super) mod moving;
 mod phase;
 pub(super) mod roster;
 mod waiting;
@@ -35,6 +36,7 @@ use crate::serve::http::{self, Listener, ServerState};
 use deadlines::{BRIEF, GRACE, Outcome, Quiet, Signals, serve};
 use frames::{Allowance, FrameStream};
 use keep_alive::{KeepAlive, is_kept};
+use moving::{Call, Moving, Running};
 use phase::{Busy, Phase, PhaseCell, PhaseStream};
 use roster::Seat;
 use waiting::{Stream, Waiting};
@@ -102,6 +104,8 @@ pub(super) struct Connection {
     pub first: Duration,
     /// `None` for operators.
     pub seat: Option<Seat>,
+    /// Calls for it to move to another worker; `None` for operators.
+    pub call: Option<Arc<Call>>,
 }
 
 /// A connection of which the client is known, and that carries requests next.
@@ -117,23 +121,19 @@ struct Carrier {
     keep_alive: Option<KeepAlive>,
     /// How long after its beginning its first request is waited for when the server stops.
     first: Duration,
+    call: Option<Arc<Call>>,
 }
 
 impl Connection {
-    /// Answers requests until the connection ends. The future is on the heap.
-    pub fn run(
-        self,
-        stream: TcpStream,
-        listener: Listener,
-        tls: Option<Arc<ServerConfig>>,
-    ) -> Pin<Box<impl Future<Output = ()>>> {
+    /// Answers requests until the connection ends or moves.
+    pub fn run(self, stream: TcpStream, listener: Listener, tls: Option<Arc<ServerConfig>>) -> Running {
         // Answers are written whole; waiting to fill packets only delays them.
         let _ = stream.set_nodelay(true);
-        let Connection { state, limits, peer, keep_alive, signals, first, seat } = self;
+        let Connection { state, limits, peer, keep_alive, signals, first, seat, call } = self;
         let is_proxy = keep_alive.is_none();
         let kept = if is_proxy { limits.idle } else { limits.client_kept() };
         let phase = Rc::new(PhaseCell::new(seat));
-        let carrier = Carrier { state, limits, peer, signals, phase, kept, keep_alive, first };
+        let carrier = Carrier { state, limits, peer, signals, phase, kept, keep_alive, first, call };
         let meets = is_proxy && listener == Listener::Public;
         boxed(|| carrier.begin(stream, meets, listener, tls))
     }
@@ -147,19 +147,19 @@ impl Carrier {
         meets: bool,
         listener: Listener,
         tls: Option<Arc<ServerConfig>>,
-    ) {
-        if meets && boxed(|| self.meet(&mut stream, tls.is_some())).await.is_none() {
-            return;
+    ) -> Option<Moving> {
+        if meets {
+            boxed(|| self.meet(&mut stream, tls.is_some())).await?;
         }
         let Some(config) = tls else {
             return boxed(|| self.http1(shared(stream), listener)).await;
         };
-        let Some(stream) = boxed(|| self.shake_hands(stream, config)).await else { return };
+        let stream = boxed(|| self.shake_hands(stream, config)).await?;
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
             boxed(|| self.http2(shared(stream))).await;
-        } else {
-            boxed(|| self.http1(shared(stream), listener)).await;
+            return None;
         }
+        boxed(|| self.http1(shared(stream), listener)).await
     }
 
     /// Reads the client's address from a trusted proxy. `None` if there will be no request.
@@ -216,21 +216,30 @@ impl Carrier {
         None
     }
 
-    async fn http1<S: Stream>(mut self, stream: Rc<RefCell<S>>, listener: Listener) {
+    /// Answers requests until the connection ends or moves. It moves only between requests.
+    async fn http1<S: Stream>(mut self, stream: Rc<RefCell<S>>, listener: Listener) -> Option<Moving> {
         let phase = self.phase.clone();
         let mut ahead = Bytes::new();
         let outcome = loop {
             if ahead.is_empty() {
                 let mut waiting = Waiting::new(stream.clone());
                 let quiet = self.quiet(None, Duration::ZERO, || has_bytes(stream.borrow().socket()));
-                let waited = serve(Pin::new(&mut waiting), &phase, &mut self.signals, quiet);
-                let waited = waited.await;
+                let called = Call::take(self.call.clone());
+                let waited = tokio::select! {
+                    biased;
+                    waited = serve(Pin::new(&mut waiting), &phase, &mut self.signals, quiet) => Some(waited),
+                    () = called => None,
+                };
+                let Some(waited) = waited else {
+                    drop((waiting, phase));
+                    return self.moving(stream, listener);
+                };
                 if !waiting.has_spoken {
                     break waited;
                 }
             }
             match boxed(|| self.requests(&stream, ahead, listener)).await {
-                (Outcome::Paused, rest) => ahead = rest,
+                (Outcome::Paused, rest) => ahead = without_line_breaks(rest),
                 (outcome, _) => break outcome,
             }
         };
@@ -245,6 +254,20 @@ impl Carrier {
         phase.set(Phase::Idle(Instant::now()));
         // This fails only if the client has gone, and then there is nothing to do.
         let _ = self.signals.unless_received(BRIEF, closing).await;
+        None
+    }
+
+    /// Takes the connection off this thread.
+    fn moving<S: Stream>(self, stream: Rc<RefCell<S>>, listener: Listener) -> Option<Moving> {
+        let Carrier { state, limits, peer, signals, phase, kept, keep_alive, first, .. } = self;
+        // Nothing else uses them while the connection waits.
+        let (mut stream, phase) = (Rc::into_inner(stream)?.into_inner(), Rc::into_inner(phase)?);
+        Some(Moving::new(move |call| {
+            stream.arrive();
+            let (phase, call) = (Rc::new(phase), Some(call));
+            let carrier = Carrier { state, limits, peer, signals, phase, kept, keep_alive, first, call };
+            boxed(|| carrier.http1(shared(stream), listener))
+        }))
     }
 
     /// Answers requests until there is none for a while. Returns what was read of the next one.
@@ -308,7 +331,8 @@ impl Carrier {
     }
 
     fn quiet<F: Fn() -> bool>(&self, pause: Option<Duration>, farewell: Duration, has_bytes: F) -> Quiet<F> {
-        Quiet { limits: self.limits, kept: self.kept, first: self.first, farewell, pause, has_bytes }
+        let call = self.call.clone().filter(|_| pause.is_some());
+        Quiet { limits: self.limits, kept: self.kept, first: self.first, farewell, pause, call, has_bytes }
     }
 }
 
@@ -326,6 +350,13 @@ fn shared<S>(stream: S) -> Rc<RefCell<S>> {
 /// Whether the system has bytes of the client that nobody has read yet.
 fn has_bytes(socket: &TcpStream) -> bool {
     SockRef::from(socket).peek(&mut [MaybeUninit::uninit()]).is_ok_and(|read| read > 0)
+}
+
+/// What was read after a request, without the extra line break that some clients send after a
+/// body. The HTTP library keeps it, but no request has begun.
+fn without_line_breaks(rest: Bytes) -> Bytes {
+    let begin = rest.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
+    rest.slice(begin.unwrap_or(rest.len())..)
 }
 
 /// Runs tasks of the HTTP library on the connection's own thread.

@@ -1,18 +1,25 @@
 //! Listeners and the worker threads that accept from them.
 //!
 //! Each worker is a thread with its own runtime, so that a connection and all its work stay
-//! on one core. All workers accept from the same listeners.
+//! on one core. All workers accept from the same listeners, and hand each connection to the
+//! worker that has the fewest.
 
+mod acceptor;
+mod balance;
 mod bound;
 mod worker;
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 
 use rustls::ServerConfig;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 pub use super::connection::ConnectionLimits;
@@ -21,7 +28,9 @@ pub use bound::{BindError, Bound};
 use crate::serve::connection::keep_alive::KeepAlive;
 use crate::serve::connection::roster::Roster;
 use crate::serve::http::{Listener, ServerState};
-use worker::{WorkerShared, work};
+use acceptor::{Acceptor, administer};
+use balance::Balance;
+use worker::{Answering, HandedOver, work};
 
 /// Descriptors that are not connections: those of the process (for listeners, database, files
 /// and log), and those of each worker.
@@ -58,7 +67,8 @@ impl Server {
         state.metrics.connections_limit.set(limits.connections as i64);
         let per_address = limits.per_address.unwrap_or((limits.connections / 5).max(1));
         let roster = Arc::new(Roster::new(per_address, state.metrics.clone()));
-        let shared = Arc::new(WorkerShared {
+        let shared = Arc::new(Shared {
+            balance: Arc::new(Balance::new(workers, &state.metrics)),
             state,
             limits,
             tls,
@@ -77,24 +87,26 @@ impl Server {
             Some((listener, _)) => Some((listener.try_clone()?, ended)),
             None => None,
         };
-        let threads = (0..workers).map(|number| {
-            let public = public.try_clone()?;
-            let (admin, at_work) = (administering.take(), at_work.clone());
-            let (shared, stopping) = (shared.clone(), stopping.clone());
+        let (queues, taking): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
+        let threads = taking.into_iter().enumerate().map(|(number, queue)| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-                let local = tokio::task::LocalSet::new();
-                runtime.block_on(local.run_until(async move {
-                    if let Err(why) = work(public, admin, shared, stopping, at_work).await {
-                        tracing::error!("a worker cannot use the listener: {why}");
-                    }
-                }));
-                // No request waits for a hash that is still being computed.
-                runtime.shutdown_background();
-            })
+            let (open, closed) = mpsc::channel(1);
+            let weak = queues.iter().map(mpsc::UnboundedSender::downgrade).collect();
+            let (shared, stopping) = (shared.clone(), stopping.clone());
+            let answering = Answering { shared, stopping, queues: weak, open };
+            // Errors are found here, where they end the start.
+            let entered = runtime.enter();
+            let public = TcpListener::from_std(public.try_clone()?)?;
+            let admin = match administering.take() {
+                Some((listener, ended)) => Some((TcpListener::from_std(listener)?, ended)),
+                None => None,
+            };
+            drop(entered);
+            let (queues, at_work) = (queues.clone(), at_work.clone());
+            let worker = Worker { number, public, admin, answering, queues, queue, closed, at_work };
+            std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || worker.run(runtime))
         });
         let workers = threads.collect::<io::Result<_>>()?;
-        drop(at_work);
         Ok(Server { address, admin: admin.map(|(_, address)| address), stop, workers })
     }
 
@@ -105,6 +117,63 @@ impl Server {
         for worker in self.workers {
             let _ = worker.join();
         }
+    }
+}
+
+/// What all workers share.
+struct Shared {
+    state: Arc<ServerState>,
+    limits: ConnectionLimits,
+    tls: Option<Arc<ServerConfig>>,
+    permits: Arc<Semaphore>,
+    roster: Arc<Roster>,
+    balance: Arc<Balance>,
+    keep_alive: KeepAlive,
+    /// Whether a service manager keeps the listener open when the server ends.
+    is_passed: bool,
+    /// Whether accepting fails, so that it is logged only once.
+    is_failing: AtomicBool,
+    is_full: AtomicBool,
+}
+
+/// What one worker has.
+struct Worker {
+    number: usize,
+    public: TcpListener,
+    /// Where operators ask, with a channel that closes when the last worker has finished: they
+    /// are answered until then.
+    admin: Option<(TcpListener, mpsc::Receiver<Infallible>)>,
+    answering: Answering,
+    queues: Vec<mpsc::UnboundedSender<HandedOver>>,
+    /// The connections that other workers hand over.
+    queue: mpsc::UnboundedReceiver<HandedOver>,
+    /// It closes when no connection is left.
+    closed: mpsc::Receiver<Infallible>,
+    /// Dropped when the worker has finished.
+    at_work: mpsc::Sender<Infallible>,
+}
+
+impl Worker {
+    /// Works on this thread until the server has stopped.
+    fn run(self, runtime: Runtime) {
+        let Worker { number, public, admin, answering, queues, queue, closed, at_work } = self;
+        let local = tokio::task::LocalSet::new();
+        let answering = Rc::new(answering);
+        let acceptor = Acceptor { worker: number, answering: answering.clone(), queues };
+        let others = admin.map(|(listener, others)| {
+            local.spawn_local(administer(listener, answering.shared.clone()));
+            others
+        });
+        local.spawn_local(acceptor.run(public));
+        runtime.block_on(local.run_until(async move {
+            work(queue, answering, closed).await;
+            drop(at_work);
+            if let Some(mut others) = others {
+                others.recv().await;
+            }
+        }));
+        // No request waits for a hash that is still being computed.
+        runtime.shutdown_background();
     }
 }
 

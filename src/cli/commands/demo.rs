@@ -12,6 +12,7 @@ use crate::cli::args;
 use crate::cli::print;
 use crate::core::conventions::Conventions;
 use crate::core::request;
+use crate::process;
 use crate::process::sockets::PassedSockets;
 use crate::reload;
 use crate::serve::app::{Prepared, Serve};
@@ -55,6 +56,7 @@ pub async fn demo(options: args::DemoArgs) -> anyhow::Result<()> {
         tls: None,
         proxies: TrustedProxies::default(),
         limits: ConnectionLimits { drain: Duration::from_secs(1), ..ConnectionLimits::default() },
+        workers: process::cores(),
         body_timeout: Duration::from_secs(10),
         throttle: throttle::ThrottleSettings { limit: 10, window: Duration::from_secs(60) },
         source,

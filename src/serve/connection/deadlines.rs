@@ -2,6 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::ConnectionLimits;
+use super::moving::Call;
 use super::phase::{Phase, PhaseCell};
 
 /// How long a connection stays open for bytes that have arrived or are bound to come: the
@@ -91,6 +93,8 @@ pub(super) struct Quiet<F> {
     pub farewell: Duration,
     /// After which time without a request it should only wait; `None` for never.
     pub pause: Option<Duration>,
+    /// It also pauses when it should move to another worker.
+    pub call: Option<Arc<Call>>,
     /// Whether bytes have arrived that nobody has read yet.
     pub has_bytes: F,
 }
@@ -168,6 +172,10 @@ pub(super) async fn serve(
                     return Poll::Ready(if now.is_quiet() { Outcome::Dismissed } else { Outcome::Ended });
                 }
                 continue;
+            }
+            let is_called = || quiet.call.as_ref().is_some_and(|call| call.is_open());
+            if matches!(now, Phase::Idle(_)) && ending.is_none() && is_called() {
+                return Poll::Ready(Outcome::Paused);
             }
             let limit = now.deadline(limits, quiet.kept).unwrap_or_else(|| Instant::now() + limits.idle);
             let end = told.or(ending).filter(|_| now.is_quiet());

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -14,8 +15,20 @@ use tokio_rustls::server::TlsStream;
 use super::deadlines::Run;
 
 /// A connection as the HTTP library uses it.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     fn socket(&self) -> &TcpStream;
+
+    fn socket_mut(&mut self) -> &mut TcpStream;
+
+    /// Lets the runtime of this thread watch the socket, and no longer that of another.
+    fn arrive(&mut self) {
+        let socket = self.socket_mut();
+        let copy = socket.as_fd().try_clone_to_owned().and_then(|copy| TcpStream::from_std(copy.into()));
+        // If that fails, the other runtime still wakes the connection, which only takes longer.
+        if let Ok(copy) = copy {
+            *socket = copy;
+        }
+    }
 
     /// Waits for bytes and leaves them there. Returns whether there are any; if not, the
     /// client will send no more.
@@ -27,6 +40,10 @@ impl Stream for TcpStream {
         self
     }
 
+    fn socket_mut(&mut self) -> &mut TcpStream {
+        self
+    }
+
     fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         self.poll_peek(cx, &mut ReadBuf::new(&mut [0])).map_ok(|read| read > 0)
     }
@@ -35,6 +52,10 @@ impl Stream for TcpStream {
 impl Stream for TlsStream<TcpStream> {
     fn socket(&self) -> &TcpStream {
         self.get_ref().0
+    }
+
+    fn socket_mut(&mut self) -> &mut TcpStream {
+        self.get_mut().0
     }
 
     fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {

@@ -1,206 +1,139 @@
-//! What one worker does: it accepts connections and runs them on its own thread.
+//! What one worker does: it answers its connections on its own thread.
 
 use std::convert::Infallible;
-use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
+use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use rustls::ServerConfig;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
-use tokio::time::{sleep, timeout};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::time::timeout;
 
+use super::Shared;
+use super::balance::Place;
+use crate::serve::connection::Connection;
 use crate::serve::connection::deadlines::{BRIEF, GRACE, Signals};
-use crate::serve::connection::keep_alive::KeepAlive;
-use crate::serve::connection::roster::{Roster, Seat};
-use crate::serve::connection::{Connection, ConnectionLimits};
-use crate::serve::http::{Listener, ServerState};
+use crate::serve::connection::moving::{Moving, Running};
+use crate::serve::connection::roster::Seat;
+use crate::serve::http::Listener;
 
-/// How long a worker waits when it cannot accept, for example because no descriptors are left.
-const ACCEPT_REST: Duration = Duration::from_millis(100);
-/// How long a new connection waits for another to end before a further one is asked to.
-const ROOM_REST: Duration = Duration::from_millis(50);
-/// How many connections operators may have; the next ones wait.
-const ADMIN_CONNECTIONS: usize = 32;
-
-/// What all workers share.
-pub(super) struct WorkerShared {
-    pub state: Arc<ServerState>,
-    pub limits: ConnectionLimits,
-    pub tls: Option<Arc<ServerConfig>>,
-    pub permits: Arc<Semaphore>,
-    pub roster: Arc<Roster>,
-    pub keep_alive: KeepAlive,
-    /// Whether a service manager keeps the listener open when the server ends.
-    pub is_passed: bool,
-    /// Whether accepting fails, so that it is logged only once.
-    pub is_failing: AtomicBool,
-    pub is_full: AtomicBool,
+/// Who is at the other end of a connection.
+pub(super) struct Client {
+    pub peer: IpAddr,
+    pub is_proxy: bool,
+    pub seat: Seat,
+    pub asked: oneshot::Receiver<()>,
 }
 
-/// Answers connections until the server stops, and finishes those under way.
-pub(super) async fn work(
-    public: std::net::TcpListener,
-    admin: Option<(std::net::TcpListener, mpsc::Receiver<Infallible>)>,
-    shared: Arc<WorkerShared>,
-    mut stopping: watch::Receiver<bool>,
-    at_work: mpsc::Sender<Infallible>,
-) -> io::Result<()> {
-    let public = TcpListener::from_std(public)?;
-    let others = match admin {
-        Some((admin, others)) => {
-            tokio::task::spawn_local(administer(TcpListener::from_std(admin)?, shared.clone()));
-            Some(others)
-        }
-        None => None,
-    };
-    // Every connection holds a sender, so the channel closes when all have ended.
-    let (open, mut closed) = mpsc::channel::<Infallible>(1);
-    let stop = stopping.clone();
-    let answer = |pending: Pending, permit: OwnedSemaphorePermit| {
-        let Pending { stream, peer, is_proxy, seat, asked } = pending;
-        shared.state.metrics.connections.inc();
-        let (shared, stopping, open) = (shared.clone(), stop.clone(), open.clone());
+/// A connection that has a place.
+pub(super) struct Accepted {
+    pub client: Client,
+    pub held: Held,
+}
+
+/// A connection on its way to another worker.
+pub(super) enum HandedOver {
+    /// No runtime watches its socket yet.
+    New(std::net::TcpStream, Accepted),
+    Moving(Moving, Held),
+}
+
+/// What a connection holds until it has ended.
+pub(super) struct Held {
+    pub place: Place,
+    #[expect(dead_code, reason = "it is held, and not read")]
+    pub permit: OwnedSemaphorePermit,
+}
+
+/// What answers connections on its worker's thread. It is shared by all that may do so and by
+/// all open connections.
+pub(super) struct Answering {
+    pub shared: Arc<Shared>,
+    pub stopping: watch::Receiver<bool>,
+    /// Where other workers take connections, while new ones are accepted.
+    pub queues: Vec<mpsc::WeakUnboundedSender<HandedOver>>,
+    /// Its channel closes when all connections have ended.
+    #[expect(dead_code, reason = "it is held, and not read")]
+    pub open: mpsc::Sender<Infallible>,
+}
+
+impl Answering {
+    /// Answers a new connection.
+    pub fn answer(self: &Rc<Self>, stream: TcpStream, accepted: Accepted) {
+        let Accepted { client: Client { peer, is_proxy, seat, asked }, held } = accepted;
+        let shared = &self.shared;
         let keep_alive = (!is_proxy).then(|| shared.keep_alive.clone());
         let (state, limits) = (shared.state.clone(), shared.limits);
-        let signals = Signals::new(stopping, Some(asked));
-        let seat = Some(seat);
+        let signals = Signals::new(self.stopping.clone(), Some(asked));
         // When the listener stays open, no client is refused while the server stops, so there
         // is time.
         let first = if shared.is_passed { GRACE } else { BRIEF };
-        let connection = Connection { state, limits, peer, keep_alive, signals, first, seat };
-        let running = connection.run(stream, Listener::Public, shared.tls.clone());
+        let (seat, call) = (Some(seat), Some(shared.balance.call(held.place.worker)));
+        let connection = Connection { state, limits, peer, keep_alive, signals, first, seat, call };
+        self.keep(connection.run(stream, Listener::Public, shared.tls.clone()), held);
+    }
+
+    /// Answers a connection that another worker has accepted or had.
+    fn take(self: &Rc<Self>, handed_over: HandedOver) {
+        match handed_over {
+            HandedOver::New(stream, accepted) => match TcpStream::from_std(stream) {
+                Ok(stream) => self.answer(stream, accepted),
+                // The system cannot watch one more socket.
+                Err(_) => drop(self.shared.state.metrics.accept_errors.inc()),
+            },
+            HandedOver::Moving(moving, held) => {
+                let call = self.shared.balance.call(held.place.worker);
+                self.keep(moving.go_on(call), held);
+            }
+        }
+    }
+
+    /// Runs a connection until it ends or is on its way to another worker.
+    fn keep(self: &Rc<Self>, mut running: Running, mut held: Held) {
+        let answering = self.clone();
         tokio::task::spawn_local(async move {
-            running.await;
-            shared.state.metrics.connections.dec();
-            drop((permit, open));
+            while let Some(moving) = running.await {
+                // The queues have closed when the server stops: then it goes on here.
+                let queues: Option<Vec<_>> = answering.queues.iter().map(|queue| queue.upgrade()).collect();
+                if let Some(queues) = queues
+                    && held.place.has_moved()
+                {
+                    // This fails only if that worker has ended.
+                    let _ = queues[held.place.worker].send(HandedOver::Moving(moving, held));
+                    return;
+                }
+                running = moving.go_on(answering.shared.balance.call(held.place.worker));
+            }
+            drop((held, answering));
         });
-    };
+    }
+}
+
+/// Answers the connections that other workers have accepted until the server stops, and waits
+/// until all connections of this worker have ended.
+pub(super) async fn work(
+    mut queue: mpsc::UnboundedReceiver<HandedOver>,
+    answering: Rc<Answering>,
+    mut closed: mpsc::Receiver<Infallible>,
+) {
+    let mut stopping = answering.stopping.clone();
+    let shared = answering.shared.clone();
     loop {
         tokio::select! {
-            (pending, permit) = accept(&public, &shared) => answer(pending, permit),
+            Some(handed_over) = queue.recv() => answering.take(handed_over),
             _ = stopping.wait_for(|stop| *stop) => break,
         }
     }
-    // Connections that the system has accepted by now would be cut when the listener closes. If
-    // it stays open, the next process accepts them.
-    let public = public.into_std()?;
-    while !shared.is_passed
-        && let Ok((stream, peer)) = public.accept()
-        && let Ok(permit) = shared.permits.clone().try_acquire_owned()
-    {
-        stream.set_nonblocking(true)?;
-        if let Some(pending) = Pending::new(TcpStream::from_std(stream)?, peer, &shared) {
-            answer(pending, permit);
+    let ending = async {
+        // It closes when all workers have stopped accepting.
+        while let Some(handed_over) = queue.recv().await {
+            answering.take(handed_over);
         }
-    }
-    drop((public, open));
-    if timeout(shared.limits.drain, closed.recv()).await.is_err() {
+        drop(answering);
+        closed.recv().await
+    };
+    if timeout(shared.limits.drain, ending).await.is_err() {
         let seconds = shared.limits.drain.as_secs();
         tracing::warn!("connections are cut: their requests did not end in {seconds} s");
-    }
-    drop(at_work);
-    // Operators are answered until the last worker has finished.
-    if let Some(mut others) = others {
-        others.recv().await;
-    }
-    Ok(())
-}
-
-/// A connection of a client.
-struct Pending {
-    stream: TcpStream,
-    peer: IpAddr,
-    is_proxy: bool,
-    seat: Seat,
-    asked: oneshot::Receiver<()>,
-}
-
-impl Pending {
-    /// `None` if its address has too many connections.
-    fn new(stream: TcpStream, peer: SocketAddr, shared: &WorkerShared) -> Option<Pending> {
-        let (seat, asked) = shared.roster.enter();
-        let peer = peer.ip();
-        let is_proxy = shared.state.proxies.is_trusted(peer);
-        (is_proxy || seat.claim(peer)).then_some(Pending { stream, peer, is_proxy, seat, asked })
-    }
-}
-
-/// The next connection, as soon as one more is allowed. Errors are temporary: when no
-/// descriptors are left, some are freed as connections end.
-async fn accept(listener: &TcpListener, shared: &WorkerShared) -> (Pending, OwnedSemaphorePermit) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                if shared.is_failing.swap(false, Ordering::Relaxed) {
-                    tracing::info!("connections are accepted again");
-                }
-                let Some(pending) = Pending::new(stream, peer, shared) else { continue };
-                if let Some(permit) = permit(shared).await {
-                    return (pending, permit);
-                }
-            }
-            Err(why) => {
-                shared.state.metrics.accept_errors.inc();
-                // The client hung up while it waited; the next one may be fine.
-                if why.kind() == io::ErrorKind::ConnectionAborted {
-                    continue;
-                }
-                if !shared.is_failing.swap(true, Ordering::Relaxed) {
-                    tracing::warn!("cannot accept connections for now: {why}");
-                }
-                sleep(ACCEPT_REST).await;
-            }
-        }
-    }
-}
-
-/// Waits until one more connection is allowed, for which an idle one has to end.
-async fn permit(shared: &WorkerShared) -> Option<OwnedSemaphorePermit> {
-    let most = shared.limits.connections;
-    if let Ok(permit) = shared.permits.clone().try_acquire_owned() {
-        // It is logged again only after a tenth was free.
-        if shared.permits.available_permits() > most / 10 {
-            shared.is_full.store(false, Ordering::Relaxed);
-        }
-        return Some(permit);
-    }
-    if !shared.is_full.swap(true, Ordering::Relaxed) {
-        tracing::warn!(
-            "all {most} connections are in use (--max-connections): those that are idle for longest are \
-             closed for new ones"
-        );
-    }
-    let mut permit = pin!(shared.permits.clone().acquire_owned());
-    loop {
-        let _crowd = (!shared.roster.make_room()).then(|| shared.roster.crowd());
-        if let Ok(permit) = timeout(ROOM_REST, permit.as_mut()).await {
-            return permit.ok();
-        }
-    }
-}
-
-/// Accepts operators' connections. They have a limit of their own, so that neither clients
-/// nor operators can take the connections of the others.
-async fn administer(listener: TcpListener, shared: Arc<WorkerShared>) {
-    let permits = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
-    while let Ok(permit) = permits.clone().acquire_owned().await {
-        let Ok((stream, peer)) = listener.accept().await else {
-            sleep(ACCEPT_REST).await;
-            continue;
-        };
-        // Operators are still answered while everything else ends.
-        let (never, unstopped) = watch::channel(false);
-        let (state, limits, peer) = (shared.state.clone(), shared.limits, peer.ip());
-        let signals = Signals::new(unstopped, None);
-        let connection =
-            Connection { state, limits, peer, keep_alive: None, signals, first: BRIEF, seat: None };
-        tokio::task::spawn_local(async move {
-            connection.run(stream, Listener::Admin, None).await;
-            drop((never, permit));
-        });
     }
 }

@@ -90,6 +90,11 @@ impl Connection {
         Connection { stream, ahead: Vec::new() }
     }
 
+    /// The connection without what this client keeps about it.
+    pub fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     pub fn send(&mut self, bytes: &[u8]) {
         // A server may answer and close before it has read everything.
         let _ = self.stream.write_all(bytes);
