@@ -31,7 +31,7 @@ use crate::serve::sign_ins::SignInFile;
 use crate::serve::throttle::Throttle;
 use crate::serve::turns::Turns;
 use crate::snapshot::Served;
-use crate::telemetry::ACCESS;
+use crate::telemetry::{self, RequestId, RequestLine};
 use admin_key::AdminKey;
 use admin_token::AdminToken;
 use client_address::TrustedProxies;
@@ -114,7 +114,7 @@ struct Exchange<'a> {
     begun: Instant,
     address: IpAddr,
     /// None if requests are not logged.
-    id: Option<String>,
+    id: Option<RequestId>,
     record: AccessRecord,
     is_over: bool,
 }
@@ -126,19 +126,17 @@ impl Exchange<'_> {
         self.state.metrics.request(outcome, record.known.as_deref(), taken);
         // Health checks of load balancers would fill the log.
         let Some(id) = self.id.as_ref().filter(|_| outcome != RequestOutcome::Health) else { return };
-        tracing::info!(
-            target: ACCESS,
-            result = %outcome.name(),
-            status = response.map(|response| response.status().as_u16()),
-            tenant = record.tenant.as_deref().map(shown),
-            username = record.username.as_deref().map(shown),
-            address = %self.address,
-            bytes = response.map_or(0, |response| response.body().size_hint().exact().unwrap_or_default()),
-            us = taken.as_micros() as u64,
-            snapshot = record.version,
-            request = %id,
-            "request"
-        );
+        telemetry::request(&RequestLine {
+            result: outcome.name(),
+            status: response.map(|response| response.status().as_u16()),
+            tenant: record.tenant.as_deref().map(shown),
+            username: record.username.as_deref().map(shown),
+            address: self.address,
+            bytes: response.map_or(0, |response| response.body().size_hint().exact().unwrap_or_default()),
+            taken,
+            snapshot: record.version,
+            id,
+        });
     }
 }
 
@@ -191,15 +189,15 @@ const REQUEST_ID: &str = "x-request-id";
 
 /// An identifier to find the request in the log: that of a trusted proxy, if it sent
 /// one. Answers do not carry it, so that all refusals are the same.
-fn request_id(state: &ServerState, peer: IpAddr, request: &Request<Incoming>) -> String {
+fn request_id(state: &ServerState, peer: IpAddr, request: &Request<Incoming>) -> RequestId {
     let given = request.headers().get(REQUEST_ID).filter(|_| state.proxies.is_trusted(peer));
     let is_plain = |id: &&str| {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
         (1..=64).contains(&id.len()) && id.bytes().all(plain)
     };
     match given.and_then(|id| id.to_str().ok()).filter(is_plain) {
-        Some(id) => id.to_owned(),
-        None => format!("{:016x}", fastrand::u64(..)),
+        Some(id) => RequestId::Given(id.into()),
+        None => RequestId::Random(fastrand::u64(..)),
     }
 }
 
