@@ -19,10 +19,11 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use http_body_util::Full;
 use hyper::body::{Body as _, Bytes, Incoming};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, Response, StatusCode};
 
 use crate::core::credential::WrongPasswords;
+use crate::core::params::{Known, Params};
 use crate::core::request;
 use crate::metrics::{Metrics, RequestOutcome};
 use crate::reload;
@@ -99,8 +100,8 @@ pub struct Admin {
 /// What is logged and counted about a request when it is over.
 #[derive(Default)]
 struct AccessRecord {
-    tenant: Option<String>,
-    username: Option<String>,
+    /// What the client sent, once that is read.
+    params: Option<Params>,
     /// The snapshot that it was answered from.
     version: u64,
     /// The tenant in the spelling that is counted, if the tenant exists.
@@ -126,11 +127,12 @@ impl Exchange<'_> {
         self.state.metrics.request(outcome, record.known.as_deref(), taken);
         // Health checks of load balancers would fill the log.
         let Some(id) = self.id.as_ref().filter(|_| outcome != RequestOutcome::Health) else { return };
+        let given = |known| record.params.as_ref().and_then(|params| params.known(known)).map(shown);
         telemetry::request(&RequestLine {
             result: outcome.name(),
             status: response.map(|response| response.status().as_u16()),
-            tenant: record.tenant.as_deref().map(shown),
-            username: record.username.as_deref().map(shown),
+            tenant: given(Known::Domain),
+            username: given(Known::Username),
             address: self.address,
             bytes: response.map_or(0, |response| response.body().size_hint().exact().unwrap_or_default()),
             taken,
@@ -156,7 +158,7 @@ pub async fn respond(
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     if listener == Listener::Admin {
-        return admin::respond(state, request).await;
+        return Box::pin(admin::respond(state, request)).await;
     }
     let begun = Instant::now();
     let origin = state.proxies.origin(peer, request.headers());
@@ -185,12 +187,12 @@ pub async fn respond(
     response
 }
 
-const REQUEST_ID: &str = "x-request-id";
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// An identifier to find the request in the log: that of a trusted proxy, if it sent
 /// one. Answers do not carry it, so that all refusals are the same.
 fn request_id(state: &ServerState, peer: IpAddr, request: &Request<Incoming>) -> RequestId {
-    let given = request.headers().get(REQUEST_ID).filter(|_| state.proxies.is_trusted(peer));
+    let given = state.proxies.is_trusted(peer).then(|| request.headers().get(REQUEST_ID)).flatten();
     let is_plain = |id: &&str| {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
         (1..=64).contains(&id.len()) && id.bytes().all(plain)

@@ -72,7 +72,7 @@ struct Line<'a> {
 impl Line<'_> {
     fn fill(&mut self, at: SystemTime, request: &RequestLine<'_>) {
         self.open(at);
-        self.word("result", format_args!("{}", request.result));
+        self.word("result", |text| text.push_str(request.result));
         if let Some(status) = request.status {
             self.number("status", status.into());
         }
@@ -82,13 +82,13 @@ impl Line<'_> {
         if let Some(username) = request.username {
             self.quoted("username", username);
         }
-        self.word("address", format_args!("{}", request.address));
+        self.word("address", |text| push_address(request.address, text));
         self.number("bytes", request.bytes);
         self.number("us", request.taken.as_micros() as u64);
         self.number("snapshot", request.snapshot);
         match request.id {
-            RequestId::Given(id) => self.word("request", format_args!("{id}")),
-            RequestId::Random(id) => self.word("request", format_args!("{id:016x}")),
+            RequestId::Given(id) => self.word("request", |text| text.push_str(id)),
+            RequestId::Random(id) => self.word("request", |text| push_hex(*id, text)),
         }
         if self.look.format == Format::Json {
             self.text.push('}');
@@ -130,11 +130,11 @@ impl Line<'_> {
     }
 
     /// Text of our own or that has been looked at, which needs no escapes.
-    fn word(&mut self, name: &str, value: std::fmt::Arguments<'_>) {
+    fn word(&mut self, name: &str, push: impl FnOnce(&mut String)) {
         self.name(name);
         let quote = if self.look.format == Format::Json { "\"" } else { "" };
         self.text.push_str(quote);
-        let _ = self.text.write_fmt(value);
+        push(self.text);
         self.text.push_str(quote);
     }
 
@@ -153,6 +153,26 @@ impl Line<'_> {
             };
         }
     }
+}
+
+/// The formatting of the standard library takes several times as long.
+fn push_address(address: IpAddr, text: &mut String) {
+    match address {
+        IpAddr::V4(address) => {
+            for (place, part) in address.octets().into_iter().enumerate() {
+                text.push_str(if place > 0 { "." } else { "" });
+                text.push_str(itoa::Buffer::new().format(part));
+            }
+        }
+        IpAddr::V6(address) => {
+            let _ = write!(text, "{address}");
+        }
+    }
+}
+
+fn push_hex(number: u64, text: &mut String) {
+    let digit = |shift: u32| char::from(b"0123456789abcdef"[(number >> shift & 0xf) as usize]);
+    text.extend((0..u64::BITS).step_by(4).rev().map(digit));
 }
 
 #[cfg(test)]
