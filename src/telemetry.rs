@@ -1,6 +1,10 @@
 //! The log: text or JSON lines on standard error, in a file, or in syslog.
 
+mod access;
+mod lines;
 mod queue;
+mod stamp;
+mod syslog;
 pub mod visible;
 
 use std::fs::{File, OpenOptions};
@@ -8,22 +12,25 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anstream::{AutoStream, ColorChoice};
 use anyhow::Context;
 use syslog_tracing::Syslog;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::telemetry::visible::EscapeStyle;
-use queue::{Flush, LineFormat, Queued};
+use lines::{Log, Look};
+use queue::Queue;
 
+pub use access::{RequestId, RequestLine};
 pub use syslog_tracing::Facility;
 
 /// How long the program waits at its end until the log is written.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a thread that panics waits until the log is written. It may serve others.
+const PANIC_PATIENCE: Duration = Duration::from_millis(100);
 
 /// What a log line looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -60,16 +67,15 @@ enum Sink {
     Syslog,
 }
 
-/// The tracing target of the line that is logged for each request. Clients can cause any
-/// number of these lines, so they wait in their own queue and are written after the others.
-pub const ACCESS: &str = "access";
+/// The log of this process, once it is started.
+static LOG: OnceLock<Log> = OnceLock::new();
 
-/// How many log lines were lost because the log was read too slowly.
+/// How many log lines were lost because the log was read too slowly or could not be written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LostLines {
     /// Errors, warnings (including failed sign-ins) and other rare events.
     pub important: u64,
-    /// Lines about requests ([`ACCESS`]) and debug messages.
+    /// Lines about requests and debug messages.
     pub routine: u64,
 }
 
@@ -78,10 +84,18 @@ pub fn lost() -> LostLines {
     queue::lost()
 }
 
+/// Logs a request. Clients can cause any number of these lines, so they wait apart from all
+/// other lines and are written after them.
+pub fn request(line: &RequestLine<'_>) {
+    if let Some(log) = LOG.get() {
+        log.request(line);
+    }
+}
+
 /// Keeps the log running. Dropping it waits at most a second until all lines are written, so
 /// that what is written to standard error afterwards comes last.
 #[must_use]
-pub struct LogGuard(Arc<dyn Flush>);
+pub struct LogGuard(Arc<Queue>);
 
 impl Drop for LogGuard {
     fn drop(&mut self) {
@@ -96,27 +110,39 @@ impl Drop for LogGuard {
 /// or when the thread that writes the log cannot be started.
 #[expect(clippy::disallowed_methods, reason = "log lines are escaped before they are written")]
 pub fn start(options: LogOptions) -> anyhow::Result<LogGuard> {
-    if options.syslog.is_some() {
-        // In the background standard error is closed, so panics must go to the log.
-        std::panic::set_hook(Box::new(|panic| {
-            tracing::error!("defect: {}", panic.to_string().replace('\n', " "));
-        }));
-    }
+    watch_panics(options.syslog.is_some());
     match choose(&options, reach_syslog, Path::new(DEFAULT_FILE))? {
-        Chosen::StandardError => start_with(&options, Sink::StandardError, io::stderr),
+        Chosen::StandardError => start_with(&options, Sink::StandardError, io::stderr()),
         Chosen::File(file, warning) => {
-            let guard = start_with(&options, Sink::File, move || file.clone())?;
+            let guard = start_with(&options, Sink::File, file)?;
             warning.iter().for_each(|warning| tracing::warn!("{warning}"));
             Ok(guard)
         }
         Chosen::Syslog(facility) => {
             match Syslog::new(c"jitsiprovs", syslog_tracing::Options::LOG_PID, facility) {
-                Some(syslog) => start_with(&options, Sink::Syslog, syslog),
+                Some(syslog) => start_with(&options, Sink::Syslog, syslog::Messages(syslog)),
                 // This process has a syslog logger already.
-                None => start_with(&options, Sink::StandardError, io::stderr),
+                None => start_with(&options, Sink::StandardError, io::stderr()),
             }
         }
     }
+}
+
+/// Writes the log before a panic says what is wrong, because the process may end with it.
+fn watch_panics(in_background: bool) {
+    let say = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        // In the background standard error is closed, so panics must go to the log.
+        if in_background {
+            tracing::error!("defect: {}", panic.to_string().replace('\n', " "));
+        }
+        if let Some(log) = LOG.get() {
+            log.queue.flush(PANIC_PATIENCE);
+        }
+        if !in_background {
+            say(panic);
+        }
+    }));
 }
 
 /// Where the log goes.
@@ -124,7 +150,7 @@ enum Chosen {
     StandardError,
     Syslog(Facility),
     /// With a warning, if nobody chose the file.
-    File(Arc<File>, Option<String>),
+    File(File, Option<String>),
 }
 
 /// Chooses where the log goes. `default` is the file that is used instead of a syslog that does
@@ -153,11 +179,11 @@ fn choose(
 
 /// Opens a file to append to it. Does not wait for the reader of a pipe.
 #[expect(clippy::disallowed_methods, reason = "before anything is served")]
-fn open(path: &Path) -> io::Result<Arc<File>> {
+fn open(path: &Path) -> io::Result<File> {
     let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
     let mut options = OpenOptions::new();
     options.append(true).create(true).mode(0o640).custom_flags(flags.bits() as i32);
-    options.open(path).map(Arc::new)
+    options.open(path)
 }
 
 /// Whether something reads the socket of syslog.
@@ -170,37 +196,23 @@ fn reach_syslog() -> io::Result<()> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "nothing is written")]
-fn start_with<M, W>(options: &LogOptions, sink: Sink, target: M) -> anyhow::Result<LogGuard>
-where
-    M: for<'a> MakeWriter<'a, Writer = W> + Send + Sync + 'static,
-    W: Write + Send + 'static,
-{
+fn start_with(
+    options: &LogOptions,
+    sink: Sink,
+    target: impl Write + Send + 'static,
+) -> anyhow::Result<LogGuard> {
     let &LogOptions { format, verbose, .. } = options;
-    let is_syslog = sink == Sink::Syslog;
     let colours = sink == Sink::StandardError && AutoStream::choice(&io::stderr()) != ColorChoice::Never;
-    let look = LineFormat {
-        // Syslog itself adds line ends, times and levels.
-        has_end: !is_syslog,
-        has_colours: colours && format == Format::Human,
-        escapes: if format == Format::Json { EscapeStyle::Units } else { EscapeStyle::Braces },
-    };
-    let queued = Queued::start(target, look).context("cannot start the thread that logs")?;
-    let queue = queued.queue();
-    let log = tracing_subscriber::fmt()
-        .with_max_level(if verbose { LevelFilter::DEBUG } else { LevelFilter::INFO })
-        .with_writer(queued)
-        .with_target(false)
-        // Reporting an error on the same stream would panic if that stream is closed.
-        .log_internal_errors(false)
-        .with_ansi(colours);
+    let look =
+        Look { format, has_colours: colours && format == Format::Human, is_syslog: sink == Sink::Syslog };
+    let queue = Queue::start(target).context("cannot start the thread that logs")?;
+    let guard = LogGuard(queue.clone());
+    let log = Log { look, queue };
     // A second start, as in tests that share a process, keeps the first log.
-    let _ = match (format, is_syslog) {
-        (Format::Human, false) => log.try_init(),
-        (Format::Human, true) => log.without_time().with_level(false).try_init(),
-        (Format::Json, false) => log.json().flatten_event(true).try_init(),
-        (Format::Json, true) => log.without_time().with_level(false).json().flatten_event(true).try_init(),
-    };
-    Ok(LogGuard(queue))
+    let max = if verbose { LevelFilter::DEBUG } else { LevelFilter::INFO };
+    let _ = log.clone().dispatch(max).try_init();
+    let _ = LOG.set(log);
+    Ok(guard)
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use jitsiprovs::core::conventions::Conventions;
 use jitsiprovs::core::credential::PwdFmt;
 use jitsiprovs::core::model::{Cell, Change, Row, RuleRow, UserRow};
-use jitsiprovs::core::params::Params;
+use jitsiprovs::core::params::{Known, Params};
+use jitsiprovs::core::request::{self, Body, ParamSettings};
 use jitsiprovs::snapshot::{SignIn, Snapshot, Writer};
 use jitsiprovs::source::default_properties;
 
@@ -52,6 +53,18 @@ fn an_answer_with_the_default_properties_allocates_only_its_body() {
     let (len, allocations) = measure(&snapshot([]));
     assert!(len > 3000, "{len}");
     assert_eq!(allocations, 1);
+}
+
+#[test]
+fn a_form_that_is_read_allocates_its_values_and_a_list() {
+    let form = Body::Form(b"username=alice@a.org&password=pw&osname=Linux&hwaddr=00-1A-2B");
+    let settings = ParamSettings::default();
+    let counted = allocation_counter::measure(|| {
+        let read = request::read("", form, None, &settings);
+        assert!(read.is_ok_and(|(params, _)| params.known(Known::Domain) == Some("a.org")));
+    });
+    // Of the username, the domain is a value of its own.
+    assert_eq!(counted.count_total, 6);
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! The destinations of the log. Nothing waits for the log.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::process::{ChildStderr, Stdio};
+use std::process::{ChildStderr, Command, Stdio};
 use std::time::Duration;
 
 use support::client::{Connection, exchange, form_request, post, request};
@@ -21,7 +22,13 @@ fn serve(file: &SqliteFile, more: &[&str]) -> (Running, BufReader<ChildStderr>, 
     let args = [&own, more].concat();
     let mut child = Running(jitsiprovs(&args).stderr(Stdio::piped()).spawn().expect("starts"));
     let mut log = BufReader::new(child.0.stderr.take().expect("a pipe"));
-    let addresses = ["serving http://", "for operators http://"].map(|before| {
+    let addresses = addresses(&mut log);
+    (child, log, addresses)
+}
+
+/// Reads the log up to the addresses.
+fn addresses(log: &mut impl BufRead) -> [SocketAddr; 2] {
+    ["serving http://", "for operators http://"].map(|before| {
         let mut line = String::new();
         while !line.contains(before) {
             line.clear();
@@ -29,8 +36,7 @@ fn serve(file: &SqliteFile, more: &[&str]) -> (Running, BufReader<ChildStderr>, 
         }
         let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next());
         address.and_then(|address| address.parse().ok()).expect("an address")
-    });
-    (child, log, addresses)
+    })
 }
 
 /// A server that has logged more than anyone has read, and its log.
@@ -58,6 +64,44 @@ fn a_stalled_log_reader_does_not_block_the_server_and_sees_how_many_lines_were_l
     send_signal(child.0.id(), "TERM");
     let status = wait_for("it to end", || child.0.try_wait().expect("a child"));
     assert!(status.success(), "{status}");
+}
+
+#[test]
+fn every_request_is_in_the_log_when_the_server_has_ended() {
+    let file = SqliteFile::empty();
+    let (mut child, log, [address, _]) = serve(&file, &[]);
+    flood(&mut Connection::open(address), 300);
+    send_signal(child.0.id(), "TERM");
+    let lines = log.lines().map_while(Result::ok);
+    assert_eq!(lines.filter(|line| line.contains("result=not_found")).count(), 300);
+    wait_for("it to end", || child.0.try_wait().expect("a child"));
+}
+
+/// The server does not wait when it opens a pipe, so writing to it does not wait either.
+#[test]
+fn a_pipe_that_was_full_gets_all_lines_whole() {
+    let file = SqliteFile::empty();
+    let pipe = file.folder.path().join("log");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+    // Opening it for both does not wait for a writer.
+    let reader = File::options().read(true).write(true).open(&pipe).expect("a pipe");
+    let [path, pipe] = [&file.path, &pipe].map(|path| path.to_str().expect("UTF-8"));
+    let own = ["-n", "--http-ip", "127.0.0.1", "--http-port", "0", "--admin-port", "0", "--db-path", path];
+    let _child = Running(jitsiprovs(&[&own[..], &["--log-file", pipe]].concat()).spawn().expect("starts"));
+    let mut log = BufReader::new(reader);
+    let [address, _] = addresses(&mut log);
+    // More than the pipe holds.
+    flood(&mut Connection::open(address), 2000);
+    let (sender, lines) = std::sync::mpsc::channel();
+    std::thread::spawn(move || log.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+    let mut requests = 0;
+    while requests < 2000 {
+        let line = lines.recv_timeout(PATIENCE).expect("a line");
+        let rest = line.split_at("2026-01-01T00:00:00.000000Z".len()).1;
+        assert!(rest.starts_with("  INFO ") || rest.starts_with("  WARN "), "{line}");
+        assert_eq!(rest.matches("INFO").count(), usize::from(rest.starts_with("  INFO ")), "{line}");
+        requests += usize::from(rest.starts_with("  INFO request result=not_found status=404 "));
+    }
 }
 
 /// Sends this many requests for a path that does not exist; each causes a log line.

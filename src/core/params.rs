@@ -171,6 +171,11 @@ impl Params {
         self.known[name as usize].get_or_insert(value);
     }
 
+    /// Removes a known parameter.
+    pub fn take(&mut self, name: Known) -> Option<String> {
+        self.known[name as usize].take()
+    }
+
     /// Sets a known parameter, or removes it.
     pub fn set(&mut self, name: Known, value: Option<String>) {
         self.known[name as usize] = value;

@@ -1,6 +1,8 @@
 //! Reads what a client sent into [`Params`]: query, form, JSON and HTTP Basic, merged by the
 //! rules of the protocol.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use percent_encoding::percent_decode;
 
@@ -84,7 +86,7 @@ pub fn read(
         .iter()
         .filter_map(|(name, value)| {
             let known = known(name)?;
-            is_given(known.name(), value).then(|| (known, value.clone()))
+            is_given(known.name(), value).then(|| (known, value.clone().into_owned()))
         })
         .collect();
     let mut params = Params::new();
@@ -92,7 +94,7 @@ pub fn read(
         // A password is treated as such under any of its names, in templates too.
         let is_password = known(&name) == Some(Known::Password);
         if is_given(if is_password { Known::Password.name() } else { &name }, &value) {
-            params.offer(&name, value);
+            params.offer(&name, value.into_owned());
         }
     }
     // The aliases come last, so that the canonical name always wins.
@@ -126,30 +128,28 @@ fn is_placeholder(value: &str) -> bool {
 
 /// Determines the username, the domain and, with HTTP Basic, the password.
 fn identify(params: &mut Params, authorization: Option<&[u8]>, settings: &ParamSettings) -> UsernameOrigin {
-    let (mut name, mut tenant) = split(params.known(Known::Username).unwrap_or_default());
+    let (mut name, mut tenant) = split(params.take(Known::Username).unwrap_or_default());
     let mut origin = UsernameOrigin::Parameter;
     let basic = name.is_empty().then(|| authorization.and_then(basic)).flatten();
     if name.is_empty() {
         origin = UsernameOrigin::Header;
     }
     if let Some((username, password)) = basic {
-        (name, tenant) = split(&username);
+        (name, tenant) = split(username);
         params.set(Known::Password, Some(password));
     }
-    let domain = params.known(Known::Domain).map(str::to_owned).or(tenant);
+    let domain = params.take(Known::Domain).or(tenant);
     params.set(Known::Username, Some(name).filter(|name| !name.is_empty()));
     params.set(Known::Domain, Some(domain.unwrap_or_else(|| settings.default_domain.clone())));
     origin
 }
 
 /// Splits `user@domain` at the last `@`.
-fn split(username: &str) -> (String, Option<String>) {
-    match username.rsplit_once('@') {
-        Some((name, domain)) => {
-            (name.to_owned(), Some(domain.to_owned()).filter(|domain| !domain.is_empty()))
-        }
-        None => (username.to_owned(), None),
-    }
+fn split(mut username: String) -> (String, Option<String>) {
+    let Some(at) = username.rfind('@') else { return (username, None) };
+    let domain = username.split_off(at + 1);
+    username.truncate(at);
+    (username, Some(domain).filter(|domain| !domain.is_empty()))
 }
 
 fn basic(authorization: &[u8]) -> Option<(String, String)> {
@@ -158,11 +158,15 @@ fn basic(authorization: &[u8]) -> Option<(String, String)> {
         return None;
     }
     let decoded = base64::engine::general_purpose::STANDARD.decode(token.trim()).ok()?;
-    let (username, password) = text(decoded).split_once(':').map(|(u, p)| (u.to_owned(), p.to_owned()))?;
+    let (username, password) =
+        text(decoded.into()).split_once(':').map(|(u, p)| (u.to_owned(), p.to_owned()))?;
     Some((username, password))
 }
 
-fn urlencoded(bytes: &[u8]) -> impl Iterator<Item = (String, String)> {
+/// A name and a value, borrowed if they are in the request as they are.
+type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
+
+fn urlencoded(bytes: &[u8]) -> impl Iterator<Item = Pair<'_>> {
     bytes.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
         let mut sides = pair.splitn(2, |&byte| byte == b'=');
         let mut next = || decode(sides.next().unwrap_or_default());
@@ -171,24 +175,30 @@ fn urlencoded(bytes: &[u8]) -> impl Iterator<Item = (String, String)> {
 }
 
 /// Decodes `+` and `%XX`. Malformed parts stay as they are.
-fn decode(side: &[u8]) -> String {
+fn decode(side: &[u8]) -> Cow<'_, str> {
+    if !side.iter().any(|byte| matches!(byte, b'+' | b'%')) {
+        return text(side.into());
+    }
     let mut decoded = side.to_vec();
     // This comes before percent decoding, because `%2B` is a plus.
     decoded.iter_mut().filter(|byte| **byte == b'+').for_each(|byte| *byte = b' ');
     if decoded.contains(&b'%') {
         decoded = percent_decode(&decoded).collect();
     }
-    text(decoded)
+    text(decoded.into())
 }
 
 /// Decodes UTF-8 or, if it is not valid, ISO-8859-1, which one fork of the client sends.
-fn text(bytes: Vec<u8>) -> String {
-    String::from_utf8(bytes)
-        .unwrap_or_else(|not_utf8| not_utf8.into_bytes().into_iter().map(char::from).collect())
+fn text(bytes: Cow<'_, [u8]>) -> Cow<'_, str> {
+    let latin = |bytes: &[u8]| bytes.iter().copied().map(char::from).collect();
+    match bytes {
+        Cow::Borrowed(bytes) => str::from_utf8(bytes).map_or_else(|_| latin(bytes), Cow::from),
+        Cow::Owned(bytes) => String::from_utf8(bytes).map_or_else(|bad| latin(bad.as_bytes()), Cow::from),
+    }
 }
 
-fn json_pairs(json: &[u8]) -> Result<Vec<(String, String)>, Malformed> {
-    let Flat(pairs) = serde_json::from_str(&text(json.to_vec())).map_err(|_| Malformed::Json)?;
+fn json_pairs(json: &[u8]) -> Result<Vec<Pair<'static>>, Malformed> {
+    let Flat(pairs) = serde_json::from_str(&text(json.into())).map_err(|_| Malformed::Json)?;
     let text = |value| match value {
         serde_json::Value::Null => Ok(None),
         serde_json::Value::String(text) => Ok(Some(text)),
@@ -196,7 +206,8 @@ fn json_pairs(json: &[u8]) -> Result<Vec<(String, String)>, Malformed> {
         serde_json::Value::Bool(truth) => Ok(Some(truth.to_string())),
         serde_json::Value::Array(_) | serde_json::Value::Object(_) => Err(Malformed::Json),
     };
-    let given = pairs.into_iter().map(|(name, value)| Ok(text(value)?.map(|value| (name, value))));
+    let given =
+        pairs.into_iter().map(|(name, value)| Ok(text(value)?.map(|value| (name.into(), value.into()))));
     given.filter_map(Result::transpose).collect()
 }
 

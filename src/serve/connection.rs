@@ -7,6 +7,7 @@ pub(super) mod moving;
 mod phase;
 pub(super) mod roster;
 mod waiting;
+mod woken;
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -277,27 +278,26 @@ impl Carrier {
         ahead: Bytes,
         listener: Listener,
     ) -> (Outcome, Bytes) {
-        let phase = self.phase.clone();
-        let io = TokioIo::new(PhaseStream { ahead, stream: stream.clone(), phase: phase.clone() });
-        let (state, peer, keep_alive) = (self.state.clone(), self.peer, self.keep_alive.clone());
-        let answering = phase.clone();
+        let quiet = self.quiet(Some(PAUSE), Duration::ZERO, || has_bytes(stream.borrow().socket()));
+        let io = TokioIo::new(PhaseStream { ahead, stream: stream.clone(), phase: self.phase.clone() });
+        // Borrowed, because all workers would count the owners of each request in one place.
+        let Carrier { state, phase, keep_alive, signals, peer, .. } = self;
+        let (state, phase, keep_alive, peer) = (&*state, &**phase, keep_alive.as_ref(), *peer);
         let service = service_fn(move |request| {
-            answering.set(Phase::Busy);
-            let (state, phase, keep_alive) = (state.clone(), answering.clone(), keep_alive.clone());
-            boxed(|| async move {
+            phase.set(Phase::Busy);
+            async move {
                 let keep_alive = keep_alive.filter(|_| is_kept(&request));
-                let mut response = http::respond(&state, listener, peer, request).await;
+                let mut response = http::respond(state, listener, peer, request).await;
                 if let Some(keep_alive) = keep_alive {
                     keep_alive.tell(phase.is_ending(), response.headers_mut());
                 }
                 phase.set(Phase::Sending(Instant::now()));
                 Ok::<_, Infallible>(response)
-            })
+            }
         });
         let mut connection =
             boxed(|| http1::Builder::new().max_buf_size(MAX_HEAD).serve_connection(io, service));
-        let quiet = self.quiet(Some(PAUSE), Duration::ZERO, || has_bytes(stream.borrow().socket()));
-        let outcome = serve(connection.as_mut(), &phase, &mut self.signals, quiet).await;
+        let outcome = serve(connection.as_mut(), phase, signals, quiet).await;
         (outcome, Pin::into_inner(connection).into_parts().read_buf)
     }
 

@@ -19,10 +19,11 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use http_body_util::Full;
 use hyper::body::{Body as _, Bytes, Incoming};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, Response, StatusCode};
 
 use crate::core::credential::WrongPasswords;
+use crate::core::params::{Known, Params};
 use crate::core::request;
 use crate::metrics::{Metrics, RequestOutcome};
 use crate::reload;
@@ -31,7 +32,7 @@ use crate::serve::sign_ins::SignInFile;
 use crate::serve::throttle::Throttle;
 use crate::serve::turns::Turns;
 use crate::snapshot::Served;
-use crate::telemetry::ACCESS;
+use crate::telemetry::{self, RequestId, RequestLine};
 use admin_key::AdminKey;
 use admin_token::AdminToken;
 use client_address::TrustedProxies;
@@ -99,8 +100,8 @@ pub struct Admin {
 /// What is logged and counted about a request when it is over.
 #[derive(Default)]
 struct AccessRecord {
-    tenant: Option<String>,
-    username: Option<String>,
+    /// What the client sent, once that is read.
+    params: Option<Params>,
     /// The snapshot that it was answered from.
     version: u64,
     /// The tenant in the spelling that is counted, if the tenant exists.
@@ -114,7 +115,7 @@ struct Exchange<'a> {
     begun: Instant,
     address: IpAddr,
     /// None if requests are not logged.
-    id: Option<String>,
+    id: Option<RequestId>,
     record: AccessRecord,
     is_over: bool,
 }
@@ -126,19 +127,18 @@ impl Exchange<'_> {
         self.state.metrics.request(outcome, record.known.as_deref(), taken);
         // Health checks of load balancers would fill the log.
         let Some(id) = self.id.as_ref().filter(|_| outcome != RequestOutcome::Health) else { return };
-        tracing::info!(
-            target: ACCESS,
-            result = %outcome.name(),
-            status = response.map(|response| response.status().as_u16()),
-            tenant = record.tenant.as_deref().map(shown),
-            username = record.username.as_deref().map(shown),
-            address = %self.address,
-            bytes = response.map_or(0, |response| response.body().size_hint().exact().unwrap_or_default()),
-            us = taken.as_micros() as u64,
-            snapshot = record.version,
-            request = %id,
-            "request"
-        );
+        let given = |known| record.params.as_ref().and_then(|params| params.known(known)).map(shown);
+        telemetry::request(&RequestLine {
+            result: outcome.name(),
+            status: response.map(|response| response.status().as_u16()),
+            tenant: given(Known::Domain),
+            username: given(Known::Username),
+            address: self.address,
+            bytes: response.map_or(0, |response| response.body().size_hint().exact().unwrap_or_default()),
+            taken,
+            snapshot: record.version,
+            id,
+        });
     }
 }
 
@@ -158,7 +158,7 @@ pub async fn respond(
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     if listener == Listener::Admin {
-        return admin::respond(state, request).await;
+        return Box::pin(admin::respond(state, request)).await;
     }
     let begun = Instant::now();
     let origin = state.proxies.origin(peer, request.headers());
@@ -187,19 +187,19 @@ pub async fn respond(
     response
 }
 
-const REQUEST_ID: &str = "x-request-id";
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// An identifier to find the request in the log: that of a trusted proxy, if it sent
 /// one. Answers do not carry it, so that all refusals are the same.
-fn request_id(state: &ServerState, peer: IpAddr, request: &Request<Incoming>) -> String {
-    let given = request.headers().get(REQUEST_ID).filter(|_| state.proxies.is_trusted(peer));
+fn request_id(state: &ServerState, peer: IpAddr, request: &Request<Incoming>) -> RequestId {
+    let given = state.proxies.is_trusted(peer).then(|| request.headers().get(REQUEST_ID)).flatten();
     let is_plain = |id: &&str| {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
         (1..=64).contains(&id.len()) && id.bytes().all(plain)
     };
     match given.and_then(|id| id.to_str().ok()).filter(is_plain) {
-        Some(id) => id.to_owned(),
-        None => format!("{:016x}", fastrand::u64(..)),
+        Some(id) => RequestId::Given(id.into()),
+        None => RequestId::Random(fastrand::u64(..)),
     }
 }
 

@@ -1,12 +1,13 @@
 //! The queue of lines that wait to be written to the log.
 //!
-//! A log may be read slowly, or not at all for a while, and no request may wait
-//! for that. So the threads that serve put lines in a queue, and one thread
-//! takes them out and writes them. When the queue is full, new lines are lost;
-//! their number is counted and logged.
+//! A log may be read slowly, or not at all for a while, and no request may wait for that. So
+//! the threads that serve append their lines to a buffer, and one thread writes many lines at
+//! once. It gathers lines about requests for a moment, so that neither a wake-up nor a system
+//! call is spent on each. When the buffer is full, new lines are lost; their number is counted
+//! and logged.
 //!
-//! There are two queues, because anybody can fill one with requests: lines about
-//! requests must not push out the lines that operators and fail2ban act on.
+//! There are two buffers, because anybody can fill one with requests: lines about requests must
+//! not push out the lines that operators and fail2ban act on.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -15,13 +16,21 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::{Level, Metadata};
-use tracing_subscriber::fmt::MakeWriter;
 
-use super::{ACCESS, LostLines};
-use crate::telemetry::visible::{EscapeStyle, escape_but};
+use super::LostLines;
 
-/// The most lines that may wait in each queue. They take a few megabytes.
-const CAPACITY: usize = 8192;
+/// The most bytes that may wait in each buffer.
+const CAPACITY: usize = 1 << 20;
+/// The most bytes in one write, unless a single line is longer. A write to a pipe is whole up
+/// to this length (PIPE_BUF of Linux), so lines of other processes come between two of ours and
+/// never into one.
+const WRITE: usize = 4096;
+/// How long routine lines are gathered, unless [`MANY`] bytes wait earlier.
+const GATHER: Duration = Duration::from_millis(50);
+/// So many bytes are still in the processor's cache when they are written.
+const MANY: usize = 64 << 10;
+/// How long to wait before writing again to a pipe that does not block and is full.
+const RETRY: Duration = Duration::from_millis(10);
 /// The shortest time between two reports of lost lines.
 const TELL: Duration = Duration::from_secs(1);
 
@@ -34,9 +43,9 @@ pub(super) fn lost() -> LostLines {
     LostLines { important: of(Priority::Important), routine: of(Priority::Routine) }
 }
 
-/// Which queue a line waits in. Important lines are written first.
+/// Which buffer a line waits in. Important lines are written first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Priority {
+pub(super) enum Priority {
     /// All lines that are not routine.
     Important,
     /// A line for each request, and debug messages.
@@ -47,8 +56,8 @@ impl Priority {
     /// In the order in which they are written.
     const ALL: [Priority; 2] = [Priority::Important, Priority::Routine];
 
-    fn of(meta: &Metadata<'_>) -> Priority {
-        match meta.target() == ACCESS || *meta.level() > Level::INFO {
+    pub fn of(meta: &Metadata<'_>) -> Priority {
+        match *meta.level() > Level::INFO {
             true => Priority::Routine,
             false => Priority::Important,
         }
@@ -62,139 +71,158 @@ impl Priority {
     }
 }
 
-/// Creates writers that put a line into the queue, for the writer that `target` creates.
-pub(super) struct Queued<M, W> {
-    target: M,
-    look: LineFormat,
-    queue: Arc<Queue<W>>,
-}
-
-/// The form of the lines that the target gets.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct LineFormat {
-    /// Whether they end with a line break.
-    pub has_end: bool,
-    /// Whether they have colours.
-    pub has_colours: bool,
-    /// How to escape characters that would act on a terminal or begin a line.
-    pub escapes: EscapeStyle,
-}
-
-impl LineFormat {
-    /// Turns logged text into exactly one line, even if it contains line breaks.
-    fn of(self, mut line: Vec<u8>) -> Vec<u8> {
-        line.pop_if(|last| *last == b'\n');
-        // Nearly all lines are plain, and this form of the loop is fast.
-        let is_plain = line.iter().fold(true, |all, byte| all & (b' '..=b'~').contains(byte));
-        if !is_plain {
-            // With colours, escape characters are kept: those in logged values were
-            // escaped before they were put into the line.
-            let kept = |c| c == '\x1b' && self.has_colours;
-            line = escape_but(&String::from_utf8_lossy(&line), self.escapes, kept).into_owned().into();
-        }
-        if self.has_end {
-            line.push(b'\n');
-        }
-        line
-    }
-}
-
-pub(super) struct Queue<W> {
-    state: Mutex<QueueState<W>>,
-    /// Notified when there is a line.
+pub(super) struct Queue {
+    state: Mutex<QueueState>,
+    /// Notified when the writer sleeps and there is what it sleeps for.
     filled: Condvar,
     /// Notified when there is no line, and none is being written.
     emptied: Condvar,
 }
 
-struct QueueState<W> {
-    /// Waiting lines, by kind.
-    lines: [VecDeque<(W, Vec<u8>)>; 2],
+#[derive(Default)]
+struct QueueState {
+    /// Waiting lines with their ends, by kind.
+    lines: [VecDeque<u8>; 2],
+    sleep: Sleep,
     is_writing: bool,
-    /// Lines lost since the start, by kind.
+    /// How many threads wait until all is written. Then nothing is gathered.
+    flushing: usize,
+    /// Lines lost since the start because a buffer was full, by kind.
     lost: [u64; 2],
 }
 
-impl<W> QueueState<W> {
-    fn next(&mut self) -> Option<(W, Vec<u8>)> {
-        self.lines.iter_mut().find_map(VecDeque::pop_front)
-    }
+/// What the thread that writes sleeps for.
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+enum Sleep {
+    /// It is awake, or has been notified, and need not be notified again.
+    #[default]
+    Awake,
+    Any,
+    /// For an important line, or for many.
+    Urgent,
+}
 
+impl QueueState {
     fn is_empty(&self) -> bool {
         self.lines.iter().all(VecDeque::is_empty)
     }
+
+    /// Whether what waits should be written now.
+    fn is_urgent(&self) -> bool {
+        let [important, routine] = &self.lines;
+        self.flushing > 0 || !important.is_empty() || routine.len() >= MANY
+    }
+
+    /// Whether the writer must be notified, which is true once for each sleep.
+    fn wakes(&mut self) -> bool {
+        let wakes = match self.sleep {
+            Sleep::Awake => false,
+            Sleep::Any => true,
+            Sleep::Urgent => self.is_urgent(),
+        };
+        if wakes {
+            self.sleep = Sleep::Awake;
+        }
+        wakes
+    }
+
+    /// Takes out the lines to write next, and says of which kind they are.
+    fn take(&mut self, batch: &mut Vec<u8>) -> Option<Priority> {
+        let kind = Priority::ALL.into_iter().find(|kind| !self.lines[*kind as usize].is_empty())?;
+        let waiting = &mut self.lines[kind as usize];
+        let is_end = |byte: &u8| *byte == b'\n';
+        let last = waiting.range(..waiting.len().min(WRITE)).rposition(is_end);
+        let last = last.or_else(|| waiting.iter().position(is_end)).unwrap_or(waiting.len() - 1);
+        batch.clear();
+        // Byte by byte, a drain would take longer than the write.
+        let (front, back) = waiting.as_slices();
+        let in_front = front.len().min(last + 1);
+        batch.extend_from_slice(&front[..in_front]);
+        batch.extend_from_slice(&back[..last + 1 - in_front]);
+        waiting.drain(..=last);
+        Some(kind)
+    }
 }
 
-impl<M, W: Write + Send + 'static> Queued<M, W> {
-    /// Starts the thread that writes.
+impl Queue {
+    /// Starts the thread that writes to the log.
     ///
     /// # Errors
     /// When the thread cannot be started.
-    pub fn start(target: M, look: LineFormat) -> io::Result<Queued<M, W>> {
-        let lines = Priority::ALL.map(|_| VecDeque::new());
-        let state = QueueState { lines, is_writing: false, lost: [0; 2] };
-        let queue =
-            Arc::new(Queue { state: Mutex::new(state), filled: Condvar::new(), emptied: Condvar::new() });
+    pub fn start(log: impl Write + Send + 'static) -> io::Result<Arc<Queue>> {
+        let state = Mutex::new(QueueState::default());
+        let queue = Arc::new(Queue { state, filled: Condvar::new(), emptied: Condvar::new() });
         let writing = queue.clone();
-        std::thread::Builder::new().name("log".into()).spawn(move || writing.write())?;
-        Ok(Queued { target, look, queue })
+        std::thread::Builder::new().name("log".into()).spawn(move || writing.write(log))?;
+        Ok(queue)
     }
 
-    pub fn queue(&self) -> Arc<Queue<W>> {
-        self.queue.clone()
-    }
-
-    fn line(&self, to: W, kind: Priority) -> LogLine<'_, W> {
-        LogLine { to: Some(to), kind, text: Vec::new(), look: self.look, queue: &self.queue }
-    }
-}
-
-impl<W: Write> Queue<W> {
     /// No code under this lock can panic half-way, so the state is valid even after a panic.
-    fn lock(&self) -> MutexGuard<'_, QueueState<W>> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, to: W, kind: Priority, line: Vec<u8>) {
+    /// Appends a line, which has its end, or counts it as lost.
+    pub fn push(&self, kind: Priority, line: &[u8]) {
         let mut state = self.lock();
-        let lines = &mut state.lines[kind as usize];
-        if lines.len() < CAPACITY {
-            lines.push_back((to, line));
-            self.filled.notify_one();
-        } else {
+        let waiting = &mut state.lines[kind as usize];
+        if waiting.len() + line.len() > CAPACITY {
             state.lost[kind as usize] += 1;
             LOST[kind as usize].fetch_add(1, Ordering::Relaxed);
-            // Some writers write when they are dropped, even if they have no text.
-            std::mem::forget(to);
+            return;
+        }
+        waiting.extend(line);
+        self.wake(state);
+    }
+
+    fn wake(&self, mut state: MutexGuard<'_, QueueState>) {
+        let wakes = state.wakes();
+        drop(state);
+        if wakes {
+            self.filled.notify_one();
         }
     }
 
+    /// Waits until everything is written, but no longer than `patience`.
+    pub fn flush(&self, patience: Duration) {
+        let mut state = self.lock();
+        state.flushing += 1;
+        self.wake(state);
+        let has_more = |state: &mut QueueState| state.is_writing || !state.is_empty();
+        let waited = self.emptied.wait_timeout_while(self.lock(), patience, has_more);
+        waited.unwrap_or_else(PoisonError::into_inner).0.flushing -= 1;
+    }
+
+    /// Sleeps until lines should be written.
+    fn gather<'a>(&self, mut state: MutexGuard<'a, QueueState>) -> MutexGuard<'a, QueueState> {
+        state.sleep = Sleep::Any;
+        let woken = self.filled.wait_while(state, |state| state.is_empty());
+        state = woken.unwrap_or_else(PoisonError::into_inner);
+        state.sleep = Sleep::Urgent;
+        let woken = self.filled.wait_timeout_while(state, GATHER, |state| !state.is_urgent());
+        state = woken.unwrap_or_else(PoisonError::into_inner).0;
+        state.sleep = Sleep::Awake;
+        state
+    }
+
     /// Writes lines, and never returns.
-    fn write(&self) {
+    fn write(&self, mut log: impl Write) {
         let (mut told, mut told_at) = ([0; 2], None::<Instant>);
+        let mut batch = Vec::with_capacity(WRITE);
         let mut state = self.lock();
         loop {
-            let Some((mut to, line)) = state.next() else {
+            let Some(kind) = state.take(&mut batch) else {
                 self.emptied.notify_all();
-                state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self.gather(state);
                 continue;
             };
             state.is_writing = true;
             let (lost, is_last) = (state.lost, state.is_empty());
             drop(state);
-            // An error in writing the log cannot be logged.
-            let _ = to.write_all(&line).and_then(|()| to.flush());
-            drop(to);
+            let unwritten = write_lines(&mut log, &batch);
+            LOST[kind as usize].fetch_add(unwritten, Ordering::Relaxed);
             if lost != told && (is_last || told_at.is_none_or(|at| at.elapsed() > TELL)) {
-                for kind in
-                    Priority::ALL.into_iter().filter(|kind| lost[*kind as usize] > told[*kind as usize])
-                {
-                    tracing::warn!(
-                        kind = kind.name(),
-                        lost = lost[kind as usize],
-                        "the log is read too slowly: lines were lost since the start"
-                    );
-                }
+                tell(told, lost);
                 (told, told_at) = (lost, Some(Instant::now()));
             }
             state = self.lock();
@@ -203,187 +231,31 @@ impl<W: Write> Queue<W> {
     }
 }
 
-/// What the end of the program needs from a queue.
-pub(super) trait Flush: Send + Sync {
-    /// Waits until everything is written, but no longer than `patience`.
-    fn flush(&self, patience: Duration);
-}
-
-impl<W: Write + Send> Flush for Queue<W> {
-    fn flush(&self, patience: Duration) {
-        let has_more = |state: &mut QueueState<W>| state.is_writing || !state.is_empty();
-        drop(self.emptied.wait_timeout_while(self.lock(), patience, has_more));
-    }
-}
-
-impl<'a, M, W> MakeWriter<'a> for Queued<M, W>
-where
-    M: MakeWriter<'a, Writer = W>,
-    W: Write + Send + 'static,
-{
-    type Writer = LogLine<'a, W>;
-
-    fn make_writer(&'a self) -> LogLine<'a, W> {
-        self.line(self.target.make_writer(), Priority::Important)
-    }
-
-    fn make_writer_for(&'a self, meta: &Metadata<'_>) -> LogLine<'a, W> {
-        self.line(self.target.make_writer_for(meta), Priority::of(meta))
-    }
-}
-
-/// A line that is being built. Dropping it puts it into the queue.
-pub(super) struct LogLine<'a, W: Write> {
-    to: Option<W>,
-    kind: Priority,
-    text: Vec<u8>,
-    look: LineFormat,
-    queue: &'a Queue<W>,
-}
-
-impl<W: Write> Write for LogLine<'_, W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.text.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<W: Write> Drop for LogLine<'_, W> {
-    fn drop(&mut self) {
-        if let Some(to) = self.to.take() {
-            let line = self.look.of(std::mem::take(&mut self.text));
-            self.queue.push(to, self.kind, line);
+/// Writes lines, and returns how many the log refused. These are not logged: that line would be
+/// refused too.
+#[expect(clippy::disallowed_methods, reason = "only the thread of the log sleeps")]
+fn write_lines(log: &mut impl Write, mut lines: &[u8]) -> u64 {
+    while !lines.is_empty() {
+        match log.write(lines) {
+            Ok(written @ 1..) => lines = &lines[written..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(RETRY),
+            Ok(0) | Err(_) => return lines.iter().filter(|byte| **byte == b'\n').count() as u64,
         }
+    }
+    0
+}
+
+/// Logs how many lines were lost, of the kinds that have lost more than was told.
+fn tell(told: [u64; 2], lost: [u64; 2]) {
+    for kind in Priority::ALL.into_iter().filter(|kind| lost[*kind as usize] > told[*kind as usize]) {
+        tracing::warn!(
+            kind = kind.name(),
+            lost = lost[kind as usize],
+            "the log is read too slowly: lines were lost since the start"
+        );
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-
-    use super::*;
-
-    /// A log that finishes writing a line only when the test reads it.
-    #[derive(Clone)]
-    struct SlowLog(SyncSender<String>);
-
-    impl Write for SlowLog {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let _ = self.0.send(String::from_utf8_lossy(bytes).trim_end().to_owned());
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    const PLAIN: LineFormat = LineFormat { has_end: true, has_colours: false, escapes: EscapeStyle::Braces };
-
-    fn slow() -> (impl Fn() -> SlowLog + Send + Sync, Receiver<String>) {
-        let (sender, lines) = sync_channel(0);
-        (move || SlowLog(sender.clone()), lines)
-    }
-
-    #[test]
-    fn nobody_waits_for_a_slow_reader_who_is_told_how_much_is_lost() {
-        let (target, lines) = slow();
-        let queued = Queued::<_, SlowLog>::start(target, PLAIN).expect("a thread");
-        let queue = queued.queue();
-        for number in 0..CAPACITY + 100 {
-            write!(queued.make_writer(), "{number}").expect("queued");
-        }
-        queue.flush(Duration::from_millis(10));
-        assert_eq!(lines.recv().as_deref(), Ok("0"));
-        let [lost, routine] = queue.lock().lost;
-        assert_eq!(routine, 0);
-        // The writer may have taken one line before the queue was full.
-        assert!((99..=100).contains(&lost), "{lost}");
-    }
-
-    #[test]
-    fn all_that_is_queued_is_written_before_the_end() {
-        let (target, lines) = slow();
-        let queued = Queued::<_, SlowLog>::start(target, PLAIN).expect("a thread");
-        let reader = std::thread::spawn(move || lines.iter().take(1000).count());
-        (0..1000).for_each(|_| queued.make_writer().write_all(b"line\n").expect("queued"));
-        queued.queue().flush(Duration::from_secs(60));
-        assert_eq!(queued.queue().lock().lines.iter().map(VecDeque::len).sum::<usize>(), 0);
-        assert_eq!(reader.join().expect("no panic"), 1000);
-    }
-
-    #[test]
-    fn a_line_is_one_line_and_acts_on_no_terminal() {
-        let line = "a\nb \u{202e}\x1b[1m\u{e9}\n";
-        for (look, expected) in [
-            (PLAIN, "a\\nb \\u{202e}\\u{1b}[1m\u{e9}\n"),
-            (LineFormat { has_end: false, ..PLAIN }, "a\\nb \\u{202e}\\u{1b}[1m\u{e9}"),
-            (LineFormat { has_colours: true, ..PLAIN }, "a\\nb \\u{202e}\x1b[1m\u{e9}\n"),
-            (LineFormat { escapes: EscapeStyle::Units, ..PLAIN }, "a\\nb \\u202e\\u001b[1m\u{e9}\n"),
-        ] {
-            assert_eq!(String::from_utf8(look.of(line.into())).as_deref(), Ok(expected), "{look:?}");
-        }
-        assert_eq!(PLAIN.of(b"plain\n".into()), b"plain\n");
-    }
-
-    /// When requests overfill their queue, no important line is lost, and these come first.
-    #[test]
-    fn important_lines_pass_those_of_requests() {
-        let (target, lines) = slow();
-        let queued = Queued::<_, SlowLog>::start(target, PLAIN).expect("a thread");
-        for number in 0..CAPACITY + 100 {
-            write!(queued.line(queued.target.make_writer(), Priority::Routine), "routine {number}")
-                .expect("queued");
-            if number % 100 == 0 {
-                write!(queued.make_writer(), "important {}", number / 100).expect("queued");
-            }
-        }
-        let wanted = (CAPACITY + 100).div_ceil(100);
-        let lost = queued.queue().lock().lost;
-        assert!(lost[0] == 0 && lost[1] >= 99, "{lost:?}");
-        // The writer may have taken the first routine line before the others came.
-        let read: Vec<String> = lines.iter().take(wanted + 3).collect();
-        let (important, routine): (Vec<_>, Vec<_>) =
-            read.iter().partition(|line| line.starts_with("important"));
-        let expected: Vec<String> = (0..wanted).map(|number| format!("important {number}")).collect();
-        assert_eq!(important.into_iter().cloned().collect::<Vec<_>>(), expected);
-        assert_eq!(routine, ["routine 0", "routine 1", "routine 2"]);
-    }
-
-    #[test]
-    fn access_lines_and_debug_messages_are_routine() {
-        /// Records the kinds of the events that it gets.
-        #[derive(Clone, Default)]
-        struct Kinds(Arc<Mutex<Vec<Priority>>>);
-
-        impl<'a> MakeWriter<'a> for Kinds {
-            type Writer = io::Sink;
-
-            fn make_writer(&'a self) -> io::Sink {
-                io::sink()
-            }
-
-            fn make_writer_for(&'a self, meta: &Metadata<'_>) -> io::Sink {
-                self.0.lock().expect("kinds").push(Priority::of(meta));
-                io::sink()
-            }
-        }
-
-        let kinds = Kinds::default();
-        let log = tracing_subscriber::fmt().with_max_level(Level::TRACE).with_writer(kinds.clone()).finish();
-        tracing::subscriber::with_default(log, || {
-            tracing::error!("important");
-            tracing::warn!("important");
-            tracing::info!("important");
-            tracing::info!(target: ACCESS, "routine");
-            tracing::debug!("routine");
-            tracing::trace!("routine");
-        });
-        let expected = [[Priority::Important; 3], [Priority::Routine; 3]].concat();
-        assert_eq!(*kinds.0.lock().expect("kinds"), expected);
-    }
-}
+mod tests;

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::ConnectionLimits;
 use super::moving::Call;
 use super::phase::{Phase, PhaseCell};
+use super::woken::Woken;
 
 /// How long a connection stays open for bytes that have arrived or are bound to come: the
 /// client has begun to speak.
@@ -54,6 +55,7 @@ impl Signals {
             }
         };
         let is_stop = tokio::select! {
+            biased;
             _ = self.stopping.wait_for(|stop| *stop) => true,
             () = asked => false,
         };
@@ -137,7 +139,8 @@ pub(super) async fn serve(
     quiet: Quiet<impl Fn() -> bool>,
 ) -> Outcome {
     let limits = quiet.limits;
-    let mut received = pin!(signals.received());
+    let received = pin!(signals.received());
+    let mut received = Woken::new(received);
     // Until when a connection that should end waits for a request.
     let mut ending: Option<Instant> = None;
     // When to cut a connection whose client was told that it ends.
@@ -146,7 +149,7 @@ pub(super) async fn serve(
     let mut timer = pin!(sleep_until(Instant::now() + quiet.kept.min(limits.header)));
     poll_fn(|cx| {
         if ending.is_none()
-            && let Poll::Ready(is_stop) = received.as_mut().poll(cx)
+            && let Poll::Ready(is_stop) = Pin::new(&mut received).poll(cx)
         {
             phase.end();
             let now = Instant::now();

@@ -24,16 +24,18 @@ impl KeepAlive {
     /// For connections that are kept for `time` after an answer.
     pub fn of(time: Duration) -> KeepAlive {
         let seconds = time.saturating_sub(MARGIN).as_secs();
-        let timeout = (seconds > 0).then(|| HeaderValue::try_from(format!("timeout={seconds}")));
-        KeepAlive { timeout: timeout.and_then(Result::ok) }
+        // Kept until the end of the process: otherwise each answer would count the owners of the
+        // text, in one place for all workers.
+        let text = || HeaderValue::from_static(format!("timeout={seconds}").leak());
+        KeepAlive { timeout: (seconds > 0).then(text) }
     }
 
     /// Adds the header of an answer. If the connection `is_ending`, it is closed after the
     /// answer, and the answer says so.
-    pub fn tell(self, is_ending: bool, headers: &mut HeaderMap) {
-        match self.timeout.filter(|_| !is_ending) {
+    pub fn tell(&self, is_ending: bool, headers: &mut HeaderMap) {
+        match self.timeout.as_ref().filter(|_| !is_ending) {
             Some(_) if headers.contains_key(CONNECTION) => {}
-            Some(timeout) => drop(headers.insert(KEEP_ALIVE, timeout)),
+            Some(timeout) => drop(headers.insert(KEEP_ALIVE, timeout.clone())),
             None => drop(headers.insert(CONNECTION, HeaderValue::from_static("close"))),
         }
     }

@@ -16,6 +16,8 @@ pub(super) struct Attempt {
     pub username: Folded,
     /// That of the stored password.
     stamp: u64,
+    /// When the request had arrived.
+    at: Instant,
 }
 
 impl Attempt {
@@ -29,18 +31,28 @@ impl Attempt {
         let fold = |known| served.snapshot.fold(params.known(known).unwrap_or_default());
         let (domain, username) = (fold(Known::Domain), fold(Known::Username));
         let candidate = served.snapshot.candidate(&domain, &username);
-        (Attempt { origin, stamp: state.throttle.stamp(&candidate), domain, username }, candidate)
+        let (stamp, at) = (state.throttle.stamp(&candidate), Instant::now());
+        (Attempt { origin, domain, username, stamp, at }, candidate)
     }
 
     fn attempted(&self) -> Attempted<'_> {
-        let Attempt { origin: Origin { address, is_forwarded, .. }, domain, username, stamp } = self;
+        let Attempt { origin: Origin { address, is_forwarded, .. }, domain, username, stamp, .. } = self;
         let account = Account { domain, username, stamp: *stamp };
         Attempted { address: *address, is_forwarded: *is_forwarded, account }
     }
 
-    /// Refuses the attempt if there were too many failures before.
+    /// Refuses the attempt if there were too many failures before it.
     pub fn check(&self, state: &ServerState) -> Result<(), Refusal> {
-        let checked = state.throttle.check(&self.attempted(), Instant::now());
+        self.check_at(state, self.at)
+    }
+
+    /// Refuses the attempt, which has waited, if there were too many failures until now.
+    pub fn check_again(&self, state: &ServerState) -> Result<(), Refusal> {
+        self.check_at(state, Instant::now())
+    }
+
+    fn check_at(&self, state: &ServerState, at: Instant) -> Result<(), Refusal> {
+        let checked = state.throttle.check(&self.attempted(), at);
         checked.map_err(|Throttled { by, retry_after }| {
             state.metrics.throttled(by.name());
             Refusal::Throttled { retry_after: retry_after.as_secs() + 1 }
@@ -55,7 +67,7 @@ impl Attempt {
     /// Remembers that the password was right, so that failures elsewhere do not lock this
     /// account out here.
     pub fn succeeded(&self, state: &ServerState) {
-        state.throttle.succeed(&self.attempted(), Instant::now());
+        state.throttle.succeed(&self.attempted(), self.at);
     }
 
     /// Counts a wrong password. The log line is for fail2ban, so its beginning must not change.

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use hyper::HeaderMap;
-use hyper::header::HeaderValue;
+use hyper::header::{FORWARDED, HeaderName, HeaderValue};
 use ipnet::{IpNet, Ipv4Net};
 
 /// How many hops are read, from the right. Nobody has more proxies in a row.
@@ -16,8 +16,8 @@ const LONGEST_HOP: usize = 64;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TrustedProxies(Box<[IpNet]>);
 
-/// Headers with which proxies name the client.
-const FORWARDING: [&str; 3] = ["x-forwarded-for", "x-real-ip", "forwarded"];
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// Where a request comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,11 +58,15 @@ impl TrustedProxies {
 
     /// Where a request from `peer` with these headers comes from.
     pub fn origin(&self, peer: IpAddr, headers: &HeaderMap) -> Origin {
-        let forwarded = headers.get_all(FORWARDING[0]).iter().map(HeaderValue::as_bytes);
-        let is_trusted = self.is_trusted(peer);
-        let is_forwarded = !is_trusted && FORWARDING.iter().any(|name| headers.contains_key(*name));
-        let address = if is_trusted { self.client(peer, forwarded) } else { peer.to_canonical() };
-        Origin { address, is_forwarded, is_proxied: is_trusted || is_forwarded }
+        if self.is_trusted(peer) {
+            let forwarded = headers.get_all(X_FORWARDED_FOR).iter().map(HeaderValue::as_bytes);
+            return Origin { address: self.client(peer, forwarded), is_forwarded: false, is_proxied: true };
+        }
+        // Headers with which proxies name the client.
+        let is_forwarded = headers.contains_key(X_FORWARDED_FOR)
+            || headers.contains_key(X_REAL_IP)
+            || headers.contains_key(FORWARDED);
+        Origin { address: peer.to_canonical(), is_forwarded, is_proxied: is_forwarded }
     }
 
     /// The client's address, for a request from `peer` with these `X-Forwarded-For`

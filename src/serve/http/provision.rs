@@ -1,6 +1,9 @@
 //! The provisioning request itself: parameters in, properties out.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -41,17 +44,17 @@ pub(super) async fn provision(
     let authorization = head.headers.get(AUTHORIZATION).map(|value| value.as_bytes());
     let (params, username_from) =
         request::read(query, body, authorization, &state.params).map_err(Refusal::Malformed)?;
-    record.tenant = params.known(Known::Domain).map(str::to_owned);
-    record.username = params.known(Known::Username).map(str::to_owned);
+    let AccessRecord { params: given, version, known } = record;
+    let params = &*given.insert(params);
 
     // Loaded once, so that the whole request sees one snapshot.
     let served = state.snapshot.load();
     let served = served.as_ref().ok_or(Refusal::NotReady)?;
-    record.version = served.version;
-    let (attempt, candidate) = Attempt::new(origin, state, served, &params);
+    *version = served.version;
+    let (attempt, candidate) = Attempt::new(origin, state, served, params);
     // Counted in the form in which names are compared, so all spellings are one tenant.
     if state.metrics.counts_tenants() && served.snapshot.has_tenant(&attempt.domain) {
-        record.known = Some(String::from_utf8_lossy(&attempt.domain).into_owned());
+        *known = Some(String::from_utf8_lossy(&attempt.domain).into_owned());
     }
     attempt.check(state)?;
     let is_named = params.known(Known::Username).is_some_and(|name| !name.is_empty());
@@ -61,18 +64,19 @@ pub(super) async fn provision(
             Some(session)
         }
         SignIn::Denied => {
-            attempt.failed(state, &params);
+            attempt.failed(state, params);
             None
         }
         SignIn::Pending(pending) => {
             let is_tenant = served.snapshot.has_tenant(&attempt.domain);
-            let right = slow::verify(state, attempt, is_tenant, &pending, &params).await?;
+            // On the heap, so that other requests do not pay for its memory.
+            let right = Box::pin(slow::verify(state, attempt, is_tenant, &pending, params)).await?;
             pending.settle(right)
         }
     };
     match session {
-        Some(session) => Ok(answer(state, served, session, &params)),
-        None if has_credentials(&params) && !is_certain(state, served, &params) => Err(Refusal::Stale),
+        Some(session) => Ok(answer(state, served, session, params)),
+        None if has_credentials(params) && !is_certain(state, served, params) => Err(Refusal::Stale),
         None => Err(Refusal::Credentials { challenge: username_from == UsernameOrigin::Header }),
     }
 }
@@ -99,8 +103,8 @@ fn answer(
     params: &Params,
 ) -> Response<Full<Bytes>> {
     let answer = served.snapshot.answer(session, params);
-    state.metrics.rules_skipped.inc_by(answer.skipped.len() as u64);
     for skipped in &answer.skipped {
+        state.metrics.rules_skipped.inc();
         tracing::debug!(
             rule = skipped.id,
             parameter = %skipped.missing,
@@ -141,10 +145,15 @@ async fn collect(body: Incoming, patience: Duration) -> Result<Bytes, Refusal> {
     if body.size_hint().lower() > MAX_BODY as u64 {
         return Err(Refusal::TooLarge);
     }
-    match timeout(patience, Limited::new(body, MAX_BODY).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge),
-        Ok(Err(_)) => Err(Refusal::Unreadable),
-        Err(_) => Err(Refusal::Timeout),
+    let mut whole = pin!(Limited::new(body, MAX_BODY).collect());
+    // Most bodies arrive together with their head, and need no timer.
+    let collected = match poll_fn(|cx| Poll::Ready(whole.as_mut().poll(cx))).await {
+        Poll::Ready(collected) => collected,
+        Poll::Pending => Box::pin(timeout(patience, whole)).await.map_err(|_| Refusal::Timeout)?,
+    };
+    match collected {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge),
+        Err(_) => Err(Refusal::Unreadable),
     }
 }

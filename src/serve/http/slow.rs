@@ -51,7 +51,7 @@ pub(super) async fn verify(
         Ok(Err(_)) | Err(_) => return Err(Refusal::Busy),
     };
     // Others may have failed while this one waited, or tried the same password.
-    attempt.check(state)?;
+    attempt.check_again(state)?;
     if pending.is_proven(password) {
         attempt.succeeded(state);
         return Ok(true);
