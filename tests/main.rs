@@ -37,4 +37,5 @@ mod stale;
 mod terminal;
 mod throttling;
 mod tls;
+mod unchanged;
 mod users;
