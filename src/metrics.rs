@@ -106,6 +106,8 @@ pub struct Metrics {
     tenants: Option<Family<Vec<(&'static str, String)>, Counter>>,
     reloads: Family<Labels<2>, Counter>,
     reload_duration: Histogram,
+    load_rows: Counter,
+    load_tables_unread: Counter,
     throttled: Family<Labels<1>, Counter>,
     handshakes: Family<Labels<1>, Counter>,
     proxy_headers: Family<Labels<1>, Counter>,
@@ -241,6 +243,13 @@ impl Metrics {
                 "How long loads and swaps took",
                 Histogram::new([0.001, 0.01, 0.1, 1.0, 10.0, 60.0]),
             ),
+            load_rows: add(r, "load_rows", "Rows that loads have read", Counter::default()),
+            load_tables_unread: add(
+                r,
+                "load_tables_unread",
+                "Tables that loads have not read, because they had not changed",
+                Counter::default(),
+            ),
             throttled: add(r, "throttled", "Requests refused after too many failures", Family::default()),
             handshakes: add(r, "tls_handshakes", "TLS handshakes", Family::default()),
             proxy_headers: add(r, "proxy_headers", "PROXY headers of trusted proxies", Family::default()),
@@ -339,6 +348,12 @@ impl Metrics {
     /// Counts a PROXY header.
     pub fn proxy_header(&self, is_ok: bool) {
         self.proxy_headers.get_or_create(&[("outcome", ok(is_ok))]).inc();
+    }
+
+    /// Counts what a load has read: rows, and tables that were left unread.
+    pub fn load_read(&self, rows: u64, tables_unread: u64) {
+        self.load_rows.inc_by(rows);
+        self.load_tables_unread.inc_by(tables_unread);
     }
 
     /// Counts a reload of the certificate.

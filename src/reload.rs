@@ -9,6 +9,7 @@
 mod cause;
 mod fitness;
 mod handle;
+mod known;
 mod load;
 mod poll;
 mod publisher;

@@ -8,6 +8,7 @@ mod cursor;
 mod database;
 mod edit;
 mod error;
+mod mark;
 mod mysql;
 mod poll;
 mod query;
@@ -28,6 +29,7 @@ use database::Database;
 pub use cursor::Cursor;
 pub use edit::Transaction;
 pub use error::SourceError;
+pub use mark::{Mark, Plan, Reloaded, TableRead};
 pub use mysql::{DbAccount, Endpoint, Mysql, Tls};
 pub use query::Queries;
 pub use schema::default_properties;
@@ -63,6 +65,15 @@ pub trait Source: Send + Sync {
         rows: mpsc::Sender<Vec<Row>>,
         wants_cursor: bool,
     ) -> Boxed<'_, Result<Option<Cursor>, SourceError>>;
+
+    /// As [`Source::load`], for all rows of the tables that are not as planned for each of
+    /// [`Table::ALL`].
+    fn reload(
+        &self,
+        rows: mpsc::Sender<Vec<Row>>,
+        wants_cursor: bool,
+        plans: [Plan; 2],
+    ) -> Boxed<'_, Result<Reloaded, SourceError>>;
 
     /// The rows that changed since `cursor`, as they are at one moment. Without a cursor, it
     /// only finds out whether the source can be reached.
@@ -156,7 +167,17 @@ impl<B: Backend> Source for Database<B> {
         rows: mpsc::Sender<Vec<Row>>,
         wants_cursor: bool,
     ) -> Boxed<'_, Result<Option<Cursor>, SourceError>> {
-        Box::pin(self.load_all(which, rows, wants_cursor))
+        let loading = self.load_all(which, rows, wants_cursor, Default::default());
+        Box::pin(async move { Ok(loading.await?.cursor) })
+    }
+
+    fn reload(
+        &self,
+        rows: mpsc::Sender<Vec<Row>>,
+        wants_cursor: bool,
+        plans: [Plan; 2],
+    ) -> Boxed<'_, Result<Reloaded, SourceError>> {
+        Box::pin(self.load_all(Which::All, rows, wants_cursor, plans))
     }
 
     fn changes<'s>(&'s self, cursor: Option<&'s Cursor>) -> Boxed<'s, Result<Changes, SourceError>> {

@@ -38,4 +38,5 @@ mod stale;
 mod terminal;
 mod throttling;
 mod tls;
+mod unchanged;
 mod users;

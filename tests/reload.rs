@@ -598,3 +598,32 @@ fn threads_that_reload_have_a_lower_priority_than_those_that_answer() {
     assert!(!writing.is_empty() && writing.iter().all(|nice| nice == "10"), "{writing:?}");
     assert!(nice("worker").iter().all(|nice| nice == "0") && !nice("worker").is_empty());
 }
+
+/// What a statement with very many changes costs depends on how many rows there are.
+#[test]
+fn a_poll_reads_up_to_a_quarter_of_all_rows() {
+    let file = SqliteFile::empty();
+    file.execute(
+        "BEGIN; WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 240000)
+             INSERT INTO jitsi_property (subject, spriority, ppriority, property_key, property_value)
+             SELECT 'subject' || i, 1, 1, 'k', '1' FROM n; DELETE FROM jitsiprovs_change WHERE id > 10; COMMIT",
+    );
+    let source = sqlite(&file.path, Default::default());
+    runtime().block_on(async {
+        let (sender, mut batches) = tokio::sync::mpsc::channel(8);
+        let drain = async { while batches.recv().await.is_some() {} };
+        let (loaded, ()) = tokio::join!(source.load(Which::All, sender, true), drain);
+        let cursor = loaded.expect("readable").expect("a table of changes");
+        file.execute(
+            "UPDATE jitsi_property SET property_value = '2' WHERE subject LIKE 'subject%' AND id % 4 = 0",
+        );
+        let changes = source.changes(Some(&cursor)).await.expect("readable");
+        let Changes::Rows { changes, cursor: Some(cursor), .. } = changes else { panic!("{changes:?}") };
+        assert_eq!(changes.len(), 60_000);
+        let changes = source.changes(Some(&cursor)).await.expect("readable");
+        assert!(matches!(&changes, Changes::Rows { changes, .. } if changes.is_empty()), "{changes:?}");
+        file.execute("UPDATE jitsi_property SET property_value = '3' WHERE id % 3 = 0");
+        let changes = source.changes(Some(&cursor)).await.expect("readable");
+        assert!(matches!(changes, Changes::Unknown(_)), "{changes:?}");
+    });
+}

@@ -90,6 +90,15 @@ impl Cause {
         matches!(self, Cause::Unknown(UnknownChanges::Other | UnknownChanges::OtherFile))
     }
 
+    /// Whether the load must read every row, because it is doubtful which rows are in use, or
+    /// whether the same database answers.
+    pub fn reads_all(self) -> bool {
+        !matches!(
+            self,
+            Cause::Timer | Cause::Hangup | Cause::Admin | Cause::File | Cause::Settled | Cause::Renamed
+        )
+    }
+
     /// Whether SIGHUP was the cause.
     pub fn is_signal(self) -> bool {
         matches!(self, Cause::Hangup | Cause::ConfirmedLoss)

@@ -9,14 +9,14 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::cause::Cause;
-use super::publisher::{DraftOutcome, Publisher};
+use super::publisher::{DraftOutcome, LoadEnd, Publisher};
 use super::reader::Reader;
 use crate::core::model::Table;
-use crate::source::{Cursor, Source, SourceError, Which};
+use crate::source::{Cursor, Reloaded, Source, SourceError, TableRead};
 
 /// How many batches of rows the source may read ahead, so that reading and publishing
 /// overlap, and the rows in between need little memory.
-const BATCHES_AHEAD: usize = 64;
+const BATCHES_AHEAD: usize = 8;
 
 /// Why there is no new snapshot.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +54,8 @@ pub(super) struct LoadDone {
     pub cursor: Option<Cursor>,
     /// Whether the rows are in use.
     pub outcome: DraftOutcome,
+    /// What was read of each table.
+    pub tables: [TableRead; 2],
     /// What became of the losses that were confirmed before the load.
     pub confirmed: Option<DraftOutcome>,
 }
@@ -78,13 +80,14 @@ pub(super) struct Loading {
 impl Loading {
     /// Begins a load. The receiver resolves when the first rows have arrived. It fails if
     /// none will arrive. If the cause is [`Cause::ConfirmedLoss`], the losses that are
-    /// withheld are accepted first.
+    /// withheld are accepted first. If `reads_all`, no table is left unread.
     pub fn begin(
         reader: &Reader,
         source: Arc<dyn Source>,
         publisher: Arc<Publisher>,
         cause: Cause,
         wants_cursor: bool,
+        reads_all: bool,
     ) -> (Loading, oneshot::Receiver<()>) {
         let (sender, rows) = mpsc::channel(BATCHES_AHEAD);
         let (done, is_done) = oneshot::channel();
@@ -95,24 +98,28 @@ impl Loading {
             let beginning = publisher.clone();
             let is_confirmed = cause == Cause::ConfirmedLoss;
             let is_other = cause.is_other_database();
-            let begin = move || (is_confirmed.then(|| beginning.confirm()), beginning.begin_load());
+            let begin = move || (is_confirmed.then(|| beginning.confirm()), beginning.begin_load(reads_all));
             let begin = tokio::task::spawn_blocking(begin).await;
-            let (confirmed, epoch) = begin.map_err(|_| LoadError::Build)?;
+            let (confirmed, begun_load) = begin.map_err(|_| LoadError::Build)?;
             let writing = tokio::task::spawn_blocking(move || {
-                publisher.load(epoch, rows, &counted, begun, is_done, is_other)
+                publisher.load(begun_load.epoch, rows, &counted, begun, is_done, is_other)
             });
             let loaded = tokio::select! {
-                loaded = source.load(Which::All, sender, wants_cursor) => loaded,
+                loaded = source.reload(sender, wants_cursor, begun_load.plans) => loaded,
                 () = stopped.notified() => Err(SourceError::Cancelled),
             };
             // The publisher uses the rows only if all have arrived.
             match &loaded {
-                Ok(cursor) => drop(done.send(wants_cursor.then(|| cursor.as_ref().map(Cursor::id)))),
+                Ok(loaded) => drop(done.send(LoadEnd {
+                    cursor: wants_cursor.then(|| loaded.cursor.as_ref().map(Cursor::id)),
+                    tables: loaded.tables.clone(),
+                })),
                 Err(_) => drop(done),
             }
             // If the publisher fails, the channel closes, and the source ends too.
             let outcome = writing.await.map_err(|_| LoadError::Build)?;
-            Ok(LoadDone { cursor: loaded?, outcome, confirmed })
+            let Reloaded { cursor, tables } = loaded?;
+            Ok(LoadDone { cursor, outcome, tables, confirmed })
         });
         let (begun, announced) = (Instant::now(), HashSet::new());
         (Loading { cause, begun, wants_cursor, announced, task, progress, stop }, has_begun)

@@ -11,12 +11,30 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use hashbrown::HashSet;
 use tokio::sync::{mpsc, oneshot};
 
+use super::known::Known;
 use crate::core::conventions::Conventions;
 use crate::core::model::{Change, Row, Table};
 use crate::reload::state_file::{self, Commit, StateChange, StateWriter, Times};
 use crate::snapshot::{
     ChangeSummary, Committed, Counts, Draft, LossLimits, Problems, Served, Withheld, Writer,
 };
+use crate::source::{Plan, TableRead};
+
+/// What a load must know when it begins.
+pub(super) struct LoadBegun {
+    /// For [`Publisher::load`].
+    pub epoch: u64,
+    /// How to read each table.
+    pub plans: [Plan; 2],
+}
+
+/// What a load must say when it has read everything.
+pub(super) struct LoadEnd {
+    /// Its position in the table of changes, if it looked for it.
+    pub cursor: Option<Option<i64>>,
+    /// What was read of each table.
+    pub tables: [TableRead; 2],
+}
 
 /// How many new or changed rows of a load are collected before the draft begins. The rest
 /// go into the draft as they arrive.
@@ -42,6 +60,10 @@ struct Inner {
     version: u64,
     /// The newest line of changes that the writer knows of.
     cursor: Option<i64>,
+    /// What is known of the tables whose rows the writer has.
+    known: Known,
+    /// When the running load began.
+    begun: Instant,
 }
 
 /// The version and the position in the table of changes of the next snapshot.
@@ -74,6 +96,8 @@ pub(super) struct Swapped {
     pub left_out: usize,
     /// Some of the rows that changed.
     pub changed: Vec<(Table, i64)>,
+    /// How many rows the load has read that found this. `None` if it was no load.
+    pub rows_read: Option<u64>,
     /// The snapshot that was replaced.
     pub old: Option<Arc<Served>>,
 }
@@ -85,8 +109,16 @@ impl Publisher {
     /// Snapshots lose at most as much as `limits` says.
     pub fn new(options: Conventions, limits: LossLimits, state_writer: Option<StateWriter>) -> Publisher {
         let writer = Writer::new(options.clone());
-        let inner =
-            Mutex::new(Inner { writer, state_writer, restored: None, epoch: 0, version: 0, cursor: None });
+        let inner = Mutex::new(Inner {
+            writer,
+            state_writer,
+            restored: None,
+            epoch: 0,
+            version: 0,
+            cursor: None,
+            known: Known::default(),
+            begun: Instant::now(),
+        });
         let (current, withheld) = (Arc::new(ArcSwapOption::empty()), ArcSwap::default());
         Publisher { current, options, limits, withheld, inner }
     }
@@ -109,12 +141,18 @@ impl Publisher {
     }
 
     /// Notes that a load begins. Changes that polls publish from now on take precedence
-    /// over the rows of the load. Returns the epoch, for [`Publisher::load`].
-    pub fn begin_load(&self) -> u64 {
+    /// over the rows of the load. If `reads_all`, the load must read all rows.
+    pub fn begin_load(&self, reads_all: bool) -> LoadBegun {
         let mut inner = self.open();
         inner.writer.begin_load();
         inner.state_writer.iter_mut().for_each(StateWriter::begin_load);
-        inner.epoch
+        // A new state file needs all rows too.
+        if reads_all || inner.state_writer.as_ref().is_some_and(StateWriter::is_anew) {
+            inner.known = Known::default();
+        }
+        inner.begun = Instant::now();
+        let begun = inner.begun;
+        LoadBegun { epoch: inner.epoch, plans: inner.known.plan(begun) }
     }
 
     /// Locks the writer. If a defect stopped it half-way, starts again with an empty writer,
@@ -124,6 +162,7 @@ impl Publisher {
             let mut inner = poisoned.into_inner();
             inner.writer = Writer::new(self.options.clone());
             inner.restored = None;
+            inner.known = Known::default();
             inner.epoch += 1;
             inner.state_writer.iter_mut().for_each(StateWriter::lose);
             self.inner.clear_poison();
@@ -134,7 +173,7 @@ impl Publisher {
     /// Publishes some changes: all up to the line `cursor` of the table of changes.
     pub fn update(&self, changes: Vec<Change>, cursor: Option<i64>) -> DraftOutcome {
         let mut inner = self.open();
-        let Inner { writer, state_writer, .. } = &mut *inner;
+        let Inner { writer, state_writer, known, .. } = &mut *inner;
         let has_rows = |served: &Arc<Served>| {
             let counts = served.snapshot.counts();
             counts.users + counts.rules > 0
@@ -148,10 +187,12 @@ impl Publisher {
         for change in changes {
             match &change {
                 Change::Put(row) => {
+                    known.touch(row.table());
                     note(&mut changed, row.table(), row.id());
                     state_writer.iter_mut().for_each(|state_writer| state_writer.put(row));
                 }
                 Change::Gone(table, id) => {
+                    known.touch(*table);
                     note(&mut changed, *table, *id);
                     state_writer.iter_mut().for_each(|state_writer| state_writer.gone(*table, *id));
                 }
@@ -204,9 +245,8 @@ impl Publisher {
         self.open().state_writer.iter_mut().for_each(|state_writer| state_writer.set_settings(settings));
     }
 
-    /// Publishes all rows of a load. The load is complete when `done` resolves, with the
-    /// load's position in the table of changes if the load looked for it. Resolves `begun`
-    /// when the first rows have arrived. If `is_other`, the rows seem to be those of another
+    /// Publishes all rows of a load. The load is complete when `done` resolves. Resolves
+    /// `begun` when the first rows have arrived. If `is_other`, the rows seem to be those of another
     /// database than before, and every loss is withheld.
     pub fn load(
         &self,
@@ -214,7 +254,7 @@ impl Publisher {
         mut rows: mpsc::Receiver<Vec<Row>>,
         progress: &AtomicU64,
         begun: oneshot::Sender<()>,
-        done: oneshot::Receiver<Option<Option<i64>>>,
+        done: oneshot::Receiver<LoadEnd>,
         is_other: bool,
     ) -> DraftOutcome {
         let mut next = rows.blocking_recv();
@@ -249,11 +289,12 @@ impl Publisher {
         if inner.epoch != epoch {
             return DraftOutcome::Abandoned;
         }
-        let Inner { writer, state_writer, cursor, .. } = &mut *inner;
+        let Inner { writer, state_writer, cursor, known, begun, .. } = &mut *inner;
         let mut draft = writer.draft_of_load();
-        let mut changed = Vec::new();
+        let (mut changed, mut has_changed) = (Vec::new(), [false; 2]);
         let mut put = |draft: &mut Draft<'_>, state_writer: &mut Option<StateWriter>, row: &Row| {
             if draft.put(row) {
+                has_changed[row.table() as usize] = true;
                 note(&mut changed, row.table(), row.id());
                 state_writer
                     .iter_mut()
@@ -272,19 +313,24 @@ impl Publisher {
             }
             std::thread::yield_now();
         }
-        let Ok(found) = done.blocking_recv() else {
+        let Ok(LoadEnd { cursor: found, tables }) = done.blocking_recv() else {
             drop(draft);
             writer.abandon_load();
+            *known = Known::default();
             state_writer.iter_mut().for_each(StateWriter::abandon_load);
             return DraftOutcome::Abandoned;
         };
+        let is_unread = |table: &Table| matches!(tables[*table as usize], TableRead::Unchanged);
+        Table::ALL.into_iter().filter(is_unread).for_each(|table| draft.keep(table));
         draft.sweep(|table, id| {
+            has_changed[table as usize] = true;
             note(&mut changed, table, id);
             state_writer
                 .iter_mut()
                 .filter(|state_writer| !state_writer.is_anew())
                 .for_each(|state_writer| state_writer.gone(table, id));
         });
+        known.loaded(tables, has_changed, *begun);
         // Ids of changes only grow, so a lower one is that of an older state.
         let is_older = matches!((found, *cursor), (Some(Some(found)), Some(known)) if found < known);
         let limits = LossLimits { is_suspect: is_older || is_other, ..self.limits };
@@ -352,7 +398,7 @@ impl Publisher {
         let counts = snapshot.counts();
         let old =
             self.current.swap(Some(Arc::new(Served { version: *version, snapshot, left_out, cursor: next })));
-        Swapped { version: *version, counts, summary, problems, left_out, changed, old }
+        Swapped { version: *version, counts, summary, problems, left_out, changed, rows_read: None, old }
     }
 
     /// Whether only a load can bring the state file up to date.

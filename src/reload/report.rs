@@ -11,7 +11,7 @@ const PROBLEMS_SHOWN: usize = 20;
 
 /// Logs that a new snapshot is in use, and names its bad rows.
 pub(super) fn swapped(cause: Cause, begun: Instant, cursor: Option<&Cursor>, swapped: &Swapped) {
-    let Swapped { version, counts, summary, problems, left_out, .. } = swapped;
+    let Swapped { version, counts, summary, problems, left_out, rows_read, .. } = swapped;
     for problem in problems.first.iter().take(PROBLEMS_SHOWN) {
         tracing::warn!(table = %problem.table, id = problem.id, "bad row: {}", problem.what);
     }
@@ -32,6 +32,7 @@ pub(super) fn swapped(cause: Cause, begun: Instant, cursor: Option<&Cursor>, swa
         released = summary.released,
         reported = problems.total,
         left_out,
+        rows_read,
         cursor = cursor.map(Cursor::id),
         ms = ms(begun),
         "snapshot in use"

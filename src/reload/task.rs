@@ -169,8 +169,15 @@ impl Reloader {
     fn begin(&mut self, cause: Cause) -> oneshot::Receiver<()> {
         // If polls fail while loads succeed, they need a new position, or must stop.
         let wants_cursor = self.cursor.is_none() || self.failing.polls.is_some();
-        let (loading, has_begun) =
-            Loading::begin(&self.reader, self.source.clone(), self.publisher.clone(), cause, wants_cursor);
+        let reads_all = cause.reads_all() || self.failing != Failures::default();
+        let (loading, has_begun) = Loading::begin(
+            &self.reader,
+            self.source.clone(),
+            self.publisher.clone(),
+            cause,
+            wants_cursor,
+            reads_all,
+        );
         (self.next_load, self.settled, self.renamed) = (None, None, None);
         self.waiting.append(&mut self.asking);
         self.loading = Some(loading);

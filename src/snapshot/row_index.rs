@@ -147,6 +147,8 @@ pub(super) struct Pages {
     len: usize,
     /// The sum of the records' terms of the digest.
     sum: u64,
+    /// The page and the place of the record that a load saw last.
+    seen: (usize, usize),
 }
 
 #[derive(Debug, Default)]
@@ -172,6 +174,10 @@ impl Page {
         self.offsets.insert(at, offset);
         self.prefixes.insert(at, record.prefix);
         self.contents.insert(at, record.content);
+    }
+
+    fn id(&self, at: usize) -> Option<i64> {
+        self.offsets.get(at).map(|offset| self.first + i64::from(*offset))
     }
 
     fn record(&self, at: usize) -> RowRecord {
@@ -207,6 +213,24 @@ impl Pages {
 
     pub fn get(&self, id: i64) -> Option<RowRecord> {
         self.find(id).map(|(page, at)| self.pages[page].record(at))
+    }
+
+    /// If a load has not seen this row yet, and its record says this `content`: notes that the
+    /// load has seen it, and returns true. Fast if the rows come in the order of their ids.
+    pub fn see(&mut self, id: i64, content: impl FnOnce() -> u64, load: u8) -> bool {
+        let (page, at) = self.seen;
+        let is_it =
+            |&(page, at): &(usize, usize)| self.pages.get(page).and_then(|page| page.id(at)) == Some(id);
+        let next = [(page, at + 1), (page + 1, 0)].into_iter().find(is_it);
+        let Some((page, at)) = next.or_else(|| self.find(id)) else { return false };
+        self.seen = (page, at);
+        let mut record = self.pages[page].record(at);
+        if record.was_seen_in(load) || !record.says(content()) {
+            return false;
+        }
+        record.mark(load);
+        self.pages[page].contents[at] = record.content;
+        true
     }
 
     /// Notes that a load has seen a row, which must have a record.
@@ -318,6 +342,15 @@ mod tests {
             }
             for id in (-1..3001).chain(far) {
                 prop_assert_eq!(pages.get(id), map.get(&id).copied());
+            }
+            // A load sees each row once, in whatever order, unless it says something else.
+            let known: Vec<_> = map.iter().filter(|(id, _)| **id % 3 != 0).collect();
+            for (id, record) in known.iter().copied() {
+                prop_assert!(!pages.see(*id, || record.content() ^ 1 << 9, 255));
+                prop_assert_eq!(pages.see(*id, || record.content(), 255), !record.was_seen_in(255));
+            }
+            for (id, record) in known.into_iter().rev() {
+                prop_assert!(!pages.see(*id, || record.content(), 255));
             }
         }
     }

@@ -138,14 +138,7 @@ impl Writer {
     /// Whether a row of the running load is new or changed. If not, it is marked as seen, and
     /// needs no further work.
     pub fn is_news(&mut self, row: &Row) -> bool {
-        let (table, id) = (row.table(), row.id());
-        match self.row_index.table(table).get(id) {
-            Some(record) if !record.was_seen_in(self.load) && record.says(row_index::content(row)) => {
-                self.row_index.table_mut(table).mark(id, self.load);
-                false
-            }
-            _ => true,
-        }
+        !self.row_index.table_mut(row.table()).see(row.id(), || row_index::content(row), self.load)
     }
 
     /// Whether no poll has changed the row since the running load began.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::batches::Budget;
+use super::batches::{Budget, Sent};
 use super::error::Failure;
 use super::query::Query;
 use super::schema::SchemaStep;
@@ -113,6 +113,16 @@ pub(super) trait Backend: Send + Sync + 'static {
         false
     }
 
+    /// The state of the table that a query reads, in the running transaction, as a text that is
+    /// equal if the rows are the same. `None` if that cannot be told without reading them.
+    fn state(
+        &self,
+        _session: &mut Self::Session,
+        _query: &Query<'_>,
+    ) -> impl Future<Output = Result<Option<String>, Failure>> + Send {
+        std::future::ready(Ok(None))
+    }
+
     /// Notes that all rows were read in this transaction. `noted` says which tables are read
     /// themselves, not with the operator's own query.
     fn note_loaded(
@@ -156,14 +166,13 @@ pub(super) trait Session: Send {
         sql: String,
     ) -> impl Future<Output = Result<Vec<Vec<Cell>>, Failure>> + Send;
 
-    /// Sends the rows of a table in batches, as they arrive. Returns what is left of the
-    /// budget.
+    /// Sends the rows of a table in batches, as they arrive.
     fn send(
         &mut self,
         query: &Query<'_>,
         budget: Budget,
         rows: &mpsc::Sender<Vec<Row>>,
-    ) -> impl Future<Output = Result<Budget, Failure>> + Send;
+    ) -> impl Future<Output = Result<Sent, Failure>> + Send;
 
     /// Ends the connection.
     fn close(self) -> impl Future<Output = ()> + Send;

@@ -5,8 +5,10 @@ use super::SourceError;
 use super::query::Query;
 use crate::core::model::{Cell, Row};
 
-/// How many rows a source sends in one batch at most.
-const BATCH: usize = 128;
+/// How many rows a source sends in one batch at most. Each batch costs a switch between threads.
+const BATCH: usize = 1024;
+/// The first batch is smaller, because a start waits for it to know that rows arrive.
+const FIRST_BATCH: usize = 64;
 /// A batch of this many bytes is sent before it has [`BATCH`] rows, because several batches
 /// may wait for the reader.
 const BATCH_BYTES: u64 = 256 << 10;
@@ -28,6 +30,16 @@ impl Budget {
     /// A budget of `most` bytes. Without one, rows are not bounded, and no cell is cut off.
     pub fn new(most: Option<u64>) -> Budget {
         Budget { most, read: 0 }
+    }
+
+    /// What was read so far.
+    pub fn read(&self) -> u64 {
+        self.read
+    }
+
+    /// Counts the rows of a table that are known and not read again.
+    pub fn add(&mut self, bytes: u64) {
+        self.read += bytes;
     }
 
     /// Counts the cells of a row. Cuts off those that are so long that the row cannot be used.
@@ -53,21 +65,33 @@ impl Budget {
     }
 }
 
+/// The rows of a table that were sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sent {
+    /// What is left of it goes to the next table.
+    pub budget: Budget,
+    /// How many they are.
+    pub rows: u64,
+    /// Whether the order of the rows counts, because one has its place in it as its id.
+    pub are_ordered: bool,
+}
+
 /// The rows of a query, put into batches.
 pub(super) struct Batches<'q> {
     query: &'q Query<'q>,
-    /// What is left of it goes to the next table.
-    pub budget: Budget,
+    sent: Sent,
     batch: Vec<Row>,
+    /// How many rows the batch has at most.
+    most: usize,
     /// What had been read when the batch began.
     begun: u64,
-    place: i64,
 }
 
 impl<'q> Batches<'q> {
     /// Begins without rows.
     pub fn new(query: &'q Query<'q>, budget: Budget) -> Batches<'q> {
-        Batches { query, budget, batch: Vec::new(), begun: budget.read, place: 0 }
+        let sent = Sent { budget, rows: 0, are_ordered: false };
+        Batches { query, sent, batch: Vec::new(), most: FIRST_BATCH, begun: budget.read }
     }
 
     /// Adds a row. Returns whether the batch is full.
@@ -75,15 +99,24 @@ impl<'q> Batches<'q> {
     /// # Errors
     /// [`SourceError::TooMuch`]
     pub fn push(&mut self, mut cells: Vec<Cell>) -> Result<bool, SourceError> {
-        self.budget.count(self.query, &mut cells)?;
-        self.place += 1;
-        self.batch.push(self.query.row(cells, self.place));
-        Ok(self.batch.len() == BATCH || self.budget.read - self.begun >= BATCH_BYTES)
+        let Sent { budget, rows, are_ordered } = &mut self.sent;
+        budget.count(self.query, &mut cells)?;
+        *rows += 1;
+        let (row, has_id) = self.query.row(cells, *rows as i64);
+        *are_ordered |= !has_id;
+        self.batch.push(row);
+        Ok(self.batch.len() == self.most || budget.read - self.begun >= BATCH_BYTES)
+    }
+
+    /// What was pushed so far.
+    pub fn sent(&self) -> Sent {
+        self.sent
     }
 
     /// Takes the batch, and begins the next one.
     pub fn take(&mut self) -> Vec<Row> {
-        self.begun = self.budget.read;
+        self.begun = self.sent.budget.read;
+        self.most = BATCH;
         std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH))
     }
 }
@@ -101,11 +134,13 @@ mod tests {
         let query = queries.of(Table::UserAuth, ColumnSet::ALL);
         let row = |length: usize| vec![Cell::Null, Cell::Null, Cell::Text(vec![b'x'; length]), Cell::Int(7)];
         let mut batches = Batches::new(&query, Budget::new(Some(1 << 20)));
-        for _ in 1..BATCH {
-            assert!(matches!(batches.push(row(9)), Ok(false)));
+        for most in [FIRST_BATCH, BATCH] {
+            for _ in 1..most {
+                assert!(matches!(batches.push(row(9)), Ok(false)));
+            }
+            assert!(matches!(batches.push(row(9)), Ok(true)));
+            assert_eq!(batches.take().len(), most);
         }
-        assert!(matches!(batches.push(row(9)), Ok(true)));
-        assert_eq!(batches.take().len(), BATCH);
         // Few long cells fill a batch. Longer ones are cut off.
         let full = (1..).find(|_| matches!(batches.push(row(15 << 20)), Ok(true)));
         assert_eq!(full, Some(4));

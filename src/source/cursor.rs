@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use crate::core::model::{Cell, Table};
 
-/// If there are more new lines than this, a load is faster than a poll.
-pub(super) const MANY: usize = 50_000;
+/// How many lines one statement reads.
+pub(super) const LINES: usize = 50_000;
 
 /// How many ids back from the newest line gaps are looked for, by loads and by the sum. If a
 /// transaction stays open while this many later changes are made, and leaves many gaps, only
@@ -197,14 +197,13 @@ fn fill(gaps: &mut BTreeMap<i64, i64>, id: i64) {
     }
 }
 
-/// The end of a query for the lines in `ranges`, in order of their ids. It returns one line
-/// more than [`MANY`] at most.
+/// The end of a query for the first [`LINES`] lines in `ranges`, in order of their ids.
 pub(super) fn clause(ranges: &[(i64, i64)]) -> String {
     let ranges = ranges.iter().map(|(first, last)| match *last {
         i64::MAX => format!("id >= {first}"),
         last => format!("id BETWEEN {first} AND {last}"),
     });
-    format!("WHERE {} ORDER BY id LIMIT {}", ranges.collect::<Vec<_>>().join(" OR "), MANY + 1)
+    format!("WHERE {} ORDER BY id LIMIT {LINES}", ranges.collect::<Vec<_>>().join(" OR "))
 }
 
 /// The end of a query for the newest line.

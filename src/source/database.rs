@@ -1,5 +1,6 @@
 //! What all kinds of databases have in common.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc};
@@ -9,7 +10,8 @@ use super::backend::{Backend, PRUNED, Purpose, Session};
 use super::batches::Budget;
 use super::cursor::{ChangeLine, Cursor, NEWEST, window_before};
 use super::error::{Failure, FailureKind};
-use super::query::Queries;
+use super::mark::{Mark, Plan, Reloaded, TableRead};
+use super::query::{Queries, Query};
 use super::{SourceError, Which};
 use crate::core::columns::ColumnSet;
 use crate::core::model::{Behind, Cell, Row, Table};
@@ -25,11 +27,22 @@ pub(super) struct Database<B: Backend> {
     pub queries: Queries,
     /// The connection that polls share, so that a poll costs only one short statement.
     pub polling: Mutex<Option<B::Session>>,
+    /// For each of [`Table::ALL`], whether the database has refused to say in which state it is,
+    /// as some do for an operator's own query. It is not asked again.
+    refused: [AtomicBool; 2],
+    /// How many rows each of [`Table::ALL`] had when it was read last.
+    pub rows: [AtomicU64; 2],
 }
 
 impl<B: Backend> Database<B> {
     pub fn new(backend: B, queries: Queries) -> Database<B> {
-        Database { backend, queries, polling: Mutex::new(None) }
+        Database {
+            backend,
+            queries,
+            polling: Mutex::new(None),
+            refused: Default::default(),
+            rows: Default::default(),
+        }
     }
 
     pub async fn load_all(
@@ -37,15 +50,21 @@ impl<B: Backend> Database<B> {
         which: Which,
         rows: mpsc::Sender<Vec<Row>>,
         wants_cursor: bool,
-    ) -> Result<Option<Cursor>, SourceError> {
+        plans: [Plan; 2],
+    ) -> Result<Reloaded, SourceError> {
         let mut session = self.backend.connect(Purpose::Read).await?;
         begin(&mut session, B::DIALECT.begin_read).await?;
         let cursor = if wants_cursor { self.cursor(&mut session).await? } else { None };
-        self.send(&mut session, which, &rows).await?;
+        let tables = self.send(&mut session, which, &rows, plans).await?;
+        for (rows, read) in self.rows.iter().zip(&tables) {
+            if let TableRead::Rows(read, _) = read {
+                rows.store(*read, Ordering::Relaxed);
+            }
+        }
         self.backend.note_loaded(&mut session, self.queries.noted()).await?;
         end(&mut session).await?;
         self.keep(session).await;
-        Ok(cursor)
+        Ok(Reloaded { cursor, tables })
     }
 
     /// Keeps the connection of a load for polls, in place of their old one: polls must ask
@@ -60,22 +79,59 @@ impl<B: Backend> Database<B> {
         }
     }
 
-    /// Sends the rows that `which` names.
+    /// Sends the rows that `which` names, as planned for each of [`Table::ALL`].
     pub async fn send(
         &self,
         session: &mut B::Session,
         which: Which,
         rows: &mpsc::Sender<Vec<Row>>,
-    ) -> Result<(), SourceError> {
+        plans: [Plan; 2],
+    ) -> Result<[TableRead; 2], SourceError> {
         let mut budget = Budget::new(self.queries.max_bytes);
-        for table in Table::ALL {
+        let mut read = [TableRead::Rows(0, None), TableRead::Rows(0, None)];
+        for (table, plan) in Table::ALL.into_iter().zip(plans) {
             let existing = existing_columns(session, B::DIALECT.list_columns, table).await?;
-            if let Some(query) = self.queries.of(table, existing).narrowed(which) {
-                let sent = session.send(&query, budget, rows).await;
-                budget = sent.map_err(|failure| self.explain(table, failure))?;
-            }
+            let Some(query) = self.queries.of(table, existing).narrowed(which) else { continue };
+            let state = match plan {
+                Plan::Read => None,
+                Plan::Mark | Plan::Unless(_) => self.state(session, &query).await?,
+            };
+            read[table as usize] = match (plan, state) {
+                (Plan::Unless(mark), Some(state)) if mark.is(&state) => {
+                    budget.add(mark.bytes);
+                    TableRead::Unchanged
+                }
+                (_, state) => {
+                    let before = budget.read();
+                    let sent = session.send(&query, budget, rows).await;
+                    let sent = sent.map_err(|failure| self.explain(table, failure))?;
+                    budget = sent.budget;
+                    let state = state.filter(|_| !sent.are_ordered);
+                    TableRead::Rows(sent.rows, state.map(|state| Mark::new(state, budget.read() - before)))
+                }
+            };
         }
-        Ok(())
+        Ok(read)
+    }
+
+    /// [`Backend::state`], or `None` if the database refuses to say it.
+    async fn state(&self, session: &mut B::Session, query: &Query<'_>) -> Result<Option<String>, Failure> {
+        let refused = &self.refused[query.table as usize];
+        if refused.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let state = self.backend.state(session, query).await;
+        let Err(failure) = state else { return state };
+        if failure.error.is_unreachable() || failure.kind == FailureKind::Busy {
+            return Err(failure);
+        }
+        refused.store(true, Ordering::Relaxed);
+        match failure.kind {
+            // It did not answer in time, so the connection cannot be used any more.
+            FailureKind::NoAnswer => Err(failure),
+            // The table is read all the same, and reading it says what is wrong with it.
+            _ => Ok(None),
+        }
     }
 
     /// The error for a failed statement on a table.

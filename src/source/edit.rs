@@ -36,7 +36,7 @@ impl<B: Backend> Database<B> {
         let mut session = self.backend.connect(Purpose::Edit).await?;
         self.backend.prepare_edit(&mut session).await?;
         begin(&mut session, B::DIALECT.begin_write).await.map_err(|failure| self.busy(failure))?;
-        self.send(&mut session, which, &rows).await?;
+        self.send(&mut session, which, &rows, Default::default()).await?;
         drop(rows);
         let _ = is_read.send(());
         let mut existing = [ColumnSet::ALL; Table::ALL.len()];

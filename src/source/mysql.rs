@@ -2,6 +2,7 @@
 
 mod connect;
 mod errors;
+mod sum;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -14,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::backend::{Backend, Dialect, Purpose, Session};
-use super::batches::{Batches, Budget};
+use super::batches::{Batches, Budget, Sent};
 use super::database::{Database, count};
 use super::error::{Failure, FailureKind};
 use super::query::{Queries, Query};
@@ -172,6 +173,10 @@ impl Backend for MysqlBackend {
         }
     }
 
+    async fn state(&self, session: &mut MysqlSession, query: &Query<'_>) -> Result<Option<String>, Failure> {
+        sum::state(session, query).await.map(Some)
+    }
+
     /// Lines must not be removed on a replica: if the same line is removed on the primary
     /// later, the replica cannot find it, and replication stops.
     async fn may_prune(&self, session: &mut MysqlSession) -> Result<bool, SourceError> {
@@ -248,7 +253,7 @@ impl Session for MysqlSession {
         query: &Query<'_>,
         budget: Budget,
         rows: &mpsc::Sender<Vec<Row>>,
-    ) -> Result<Budget, Failure> {
+    ) -> Result<Sent, Failure> {
         let what = query.reading();
         let stalled = |_| self.mysql.statement(&what, &format!("nothing arrived for {} s", STALL.as_secs()));
         let failed = |error| self.mysql.failure(&what, &error, self.is_admin);
@@ -269,7 +274,7 @@ impl Session for MysqlSession {
             std::thread::yield_now();
             rows.send(batches.take()).await.map_err(|_| SourceError::Cancelled)?;
             if is_last {
-                return Ok(batches.budget);
+                return Ok(batches.sent());
             }
         }
     }

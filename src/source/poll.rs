@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::timeout;
 
 use super::backend::{Backend, Purpose, Session};
 use super::batches::Budget;
-use super::cursor::{ChangeLine, Cursor, GapWindow, MANY, clause};
+use super::cursor::{ChangeLine, Cursor, GapWindow, LINES, clause};
 use super::database::{Database, READING_CHANGES, begin, close, count, end, existing_columns, numbers};
 use super::query::Query;
 use super::{Changes, SourceError, UnknownChanges};
@@ -16,8 +17,12 @@ use crate::core::model::{Change, Table};
 
 /// How many rows or lines one statement asks for.
 const IDS: usize = 500;
-/// How long a poll that found changes may take to read them.
-const READING: Duration = Duration::from_secs(10);
+/// How long each step of a poll that found changes may take.
+const STEP: Duration = Duration::from_secs(10);
+/// So many changes are always read by their ids.
+const FEW: usize = 50_000;
+/// Of so many rows that the tables have, one may have changed. If more have, a load is faster.
+const SHARE: u64 = 4;
 
 impl<B: Backend> Database<B> {
     pub(super) async fn poll(&self, cursor: Option<&Cursor>) -> Result<Changes, SourceError> {
@@ -63,12 +68,9 @@ impl<B: Backend> Database<B> {
         };
         let asked = clause(&cursor.ask());
         let found = self.soon("reading the changes", self.lines(session, &asked)).await??;
-        if found.len() > MANY {
-            return Ok(Changes::Unknown(UnknownChanges::Many));
-        }
         let mut seen = cursor.clone();
-        match seen.advance(found) {
-            Err(_) => return Ok(Changes::Unknown(UnknownChanges::Other)),
+        match advance(&mut seen, found) {
+            Err(unknown) => return Ok(Changes::Unknown(unknown)),
             Ok(lines) if lines.is_empty() => {
                 let looking = self.filled(session, &cursor);
                 let is_late = self.soon("looking for late changes", looking).await??.is_some();
@@ -78,11 +80,21 @@ impl<B: Backend> Database<B> {
             }
             Ok(_) => {}
         }
-        let reading = self.read_changes(session, cursor, &asked, is_reconnected);
-        timeout(READING, reading).await.map_err(|_| {
-            let why = format!("the changed rows did not arrive in {} s", READING.as_secs());
+        self.read_changes(session, cursor, is_reconnected).await
+    }
+
+    /// A step of reading changes.
+    async fn step<T>(&self, work: impl Future<Output = T>) -> Result<T, SourceError> {
+        timeout(STEP, work).await.map_err(|_| {
+            let why = format!("the changed rows did not arrive in {} s", STEP.as_secs());
             SourceError::Unreachable { at: self.backend.at(), why }
-        })?
+        })
+    }
+
+    /// How many changes a poll reads at most.
+    fn most(&self) -> usize {
+        let rows: u64 = self.rows.iter().map(|rows| rows.load(Ordering::Relaxed)).sum();
+        FEW.max(usize::try_from(rows / SHARE).unwrap_or(usize::MAX))
     }
 
     /// Reads the lines again, in one transaction with the rows, so that they agree.
@@ -90,28 +102,13 @@ impl<B: Backend> Database<B> {
         &self,
         session: &mut B::Session,
         mut cursor: Cursor,
-        asked: &str,
         is_reconnected: bool,
     ) -> Result<Changes, SourceError> {
-        begin(session, B::DIALECT.begin_read).await?;
-        let found = self.lines(session, asked).await?;
-        if found.len() > MANY {
-            return Ok(Changes::Unknown(UnknownChanges::Many));
-        }
-        let Ok(mut lines) = cursor.advance(found) else {
-            return Ok(Changes::Unknown(UnknownChanges::Other));
+        self.step(begin(session, B::DIALECT.begin_read)).await??;
+        let rows = match self.changed_rows(session, &mut cursor).await? {
+            Ok(rows) => rows,
+            Err(unknown) => return Ok(Changes::Unknown(unknown)),
         };
-        if let Some(window) = self.filled(session, &cursor).await? {
-            let late = cursor.look_over(window, numbers(session, READING_CHANGES, window.ids()).await?);
-            if late.len() > MANY {
-                return Ok(Changes::Unknown(UnknownChanges::Many));
-            }
-            for ids in late.chunks(IDS) {
-                let ranges: Vec<_> = ids.iter().map(|id| (*id, *id)).collect();
-                lines.extend(self.lines(session, &clause(&ranges)).await?);
-            }
-        }
-        let rows: BTreeSet<(Table, i64)> = lines.iter().filter_map(ChangeLine::row).collect();
         let (mut changes, mut budget) = (Vec::new(), Budget::new(self.queries.max_bytes));
         for table in Table::ALL {
             let ids: Vec<i64> = rows.iter().filter(|(of, _)| *of == table).map(|(_, id)| *id).collect();
@@ -124,15 +121,56 @@ impl<B: Backend> Database<B> {
             let existing = existing_columns(session, B::DIALECT.list_columns, table).await?;
             let query = self.queries.of(table, existing);
             for ids in ids.chunks(IDS) {
-                let fetched = fetch(session, &query, ids, &mut budget, &mut changes).await;
+                let fetching = fetch(session, &query, ids, &mut budget, &mut changes);
+                let fetched = self.step(fetching).await?;
                 fetched.map_err(|failure| self.explain(table, failure))?;
             }
         }
-        if let Some(why) = self.backend.unnoted(session, self.queries.noted(), &changes).await? {
+        let unnoted = self.backend.unnoted(session, self.queries.noted(), &changes);
+        if let Some(why) = self.step(unnoted).await?? {
             return Ok(Changes::Unknown(why));
         }
-        end(session).await?;
+        self.step(end(session)).await??;
         Ok(Changes::Rows { changes, cursor: Some(cursor), is_reconnected })
+    }
+
+    /// The rows that the lines after the cursor name. Moves the cursor to the last line.
+    async fn changed_rows(
+        &self,
+        session: &mut B::Session,
+        cursor: &mut Cursor,
+    ) -> Result<Result<BTreeSet<(Table, i64)>, UnknownChanges>, SourceError> {
+        let (most, mut count, mut rows) = (self.most(), 0, BTreeSet::new());
+        loop {
+            let asked = clause(&cursor.ask());
+            let found = self.step(self.lines(session, &asked)).await??;
+            let is_last = found.len() < LINES;
+            let lines = match advance(cursor, found) {
+                Ok(lines) => lines,
+                Err(unknown) => return Ok(Err(unknown)),
+            };
+            count += lines.len();
+            if count > most {
+                return Ok(Err(UnknownChanges::Many));
+            }
+            rows.extend(lines.iter().filter_map(ChangeLine::row));
+            if is_last {
+                break;
+            }
+        }
+        if let Some(window) = self.step(self.filled(session, cursor)).await?? {
+            let ids = self.step(numbers(session, READING_CHANGES, window.ids())).await??;
+            let late = cursor.look_over(window, ids);
+            if late.len() > FEW {
+                return Ok(Err(UnknownChanges::Many));
+            }
+            for ids in late.chunks(IDS) {
+                let ranges: Vec<_> = ids.iter().map(|id| (*id, *id)).collect();
+                let lines = self.step(self.lines(session, &clause(&ranges))).await??;
+                rows.extend(lines.iter().filter_map(ChangeLine::row));
+            }
+        }
+        Ok(Ok(rows))
     }
 
     /// The window of many gaps, if a line has appeared there or has been removed.
@@ -155,6 +193,14 @@ impl<B: Backend> Database<B> {
     }
 }
 
+/// Moves the cursor over lines that were found. Returns those that are new.
+fn advance(cursor: &mut Cursor, found: Vec<ChangeLine>) -> Result<Vec<ChangeLine>, UnknownChanges> {
+    // So many lines may have appeared in gaps that the newest one was not reached.
+    let is_cut = found.len() >= LINES;
+    let unknown = if is_cut { UnknownChanges::Many } else { UnknownChanges::Other };
+    cursor.advance(found).map_err(|_| unknown)
+}
+
 /// Reads the rows with these ids. Rows that are not found are gone.
 async fn fetch(
     session: &mut impl Session,
@@ -166,7 +212,7 @@ async fn fetch(
     let mut gone: BTreeSet<i64> = ids.iter().copied().collect();
     for mut cells in session.query(&query.reading(), query.of_ids(ids)).await? {
         budget.count(query, &mut cells)?;
-        let row = query.row(cells, 0);
+        let (row, _) = query.row(cells, 0);
         gone.remove(&row.id());
         changes.push(Change::Put(row));
     }

@@ -117,14 +117,19 @@ impl Query<'_> {
         Err(SourceError::Columns { table: self.table, found, wanted })
     }
 
+    /// How many columns it selects, besides the id.
+    pub fn width(&self) -> usize {
+        self.columns().count()
+    }
+
     /// A row from its cells, which [`Query::check`] has counted. If it has no id, its `place`
-    /// in the result is used.
-    pub fn row(&self, cells: impl IntoIterator<Item = Cell>, place: i64) -> Row {
+    /// in the result is used. Also returns whether it has one.
+    pub fn row(&self, cells: impl IntoIterator<Item = Cell>, place: i64) -> (Row, bool) {
         let mut cells = cells.into_iter();
-        let row = Row::from_cells(self.table, place, cells.by_ref().take(self.columns().count()));
+        let row = Row::from_cells(self.table, place, cells.by_ref().take(self.width()));
         match cells.next().and_then(|id| id.int().ok().flatten()) {
-            Some(id) => row.with_id(id),
-            None => row,
+            Some(id) => (row.with_id(id), true),
+            None => (row, false),
         }
     }
 }

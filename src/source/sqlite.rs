@@ -17,7 +17,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, params_from_iter};
 use tokio::sync::mpsc;
 
 use super::backend::{Backend, Dialect, Purpose, Session};
-use super::batches::{Batches, Budget};
+use super::batches::{Batches, Budget, Sent};
 use super::database::Database;
 use super::error::{Failure, FailureKind, one_line};
 use super::query::{Queries, Query};
@@ -129,6 +129,10 @@ impl Sqlite {
         Some((file.dev(), file.ino()))
     }
 
+    fn stamp(&self) -> Option<Stamp> {
+        Stamp::of(&self.path, &self.beside("-wal"))
+    }
+
     /// Opens the file on another thread, so that this one does not hang if the disk does.
     async fn opened(
         &self,
@@ -138,7 +142,7 @@ impl Sqlite {
         let open = move || {
             // This comes before opening: if the file is replaced or written in between, the next
             // poll notices.
-            let (identity, stamp) = (sqlite.identity(), Stamp::of(&sqlite.path, &sqlite.beside("-wal")));
+            let (identity, stamp) = (sqlite.identity(), sqlite.stamp());
             let connection = Some(open(&sqlite)?);
             Ok(SqliteSession { sqlite, identity, stamp, connection })
         };
@@ -256,6 +260,25 @@ impl Backend for Sqlite {
         session.stamp.is_none() || session.stamp != self.state().stamp
     }
 
+    /// When the file was written last, if that was not just now.
+    async fn state(&self, session: &mut SqliteSession, query: &Query<'_>) -> Result<Option<String>, Failure> {
+        // The operator's own query may depend on the time.
+        if query.is_own {
+            return Ok(None);
+        }
+        let (sqlite, table) = (self.clone(), query.table);
+        let before = (session.identity, session.stamp);
+        let look = move |connection: &mut Connection| {
+            let is_in_file = file_state::is_in_file(connection, table)?;
+            // The transaction has begun to read, so it reads the file as it was before this.
+            let now = (sqlite.identity(), sqlite.stamp());
+            let is_same = is_in_file && now == before && now.0.is_some();
+            let stamp = now.1.filter(|stamp| is_same && stamp.is_sure());
+            Ok(stamp.map(|stamp| format!("{:?} {stamp:?}", now.0)))
+        };
+        session.work("reading the schema", look).await
+    }
+
     async fn note_loaded(&self, session: &mut SqliteSession, noted: [bool; 2]) -> Result<(), Failure> {
         let state = session.file_state(noted).await?;
         *self.state() = state;
@@ -368,7 +391,7 @@ impl Session for SqliteSession {
         query: &Query<'_>,
         budget: Budget,
         rows: &mpsc::Sender<Vec<Row>>,
-    ) -> Result<Budget, Failure> {
+    ) -> Result<Sent, Failure> {
         let (what, rows) = (query.reading(), rows.clone());
         let query = Query { sql: query.sql.clone().into_owned().into(), ..*query };
         self.work(&what, move |connection| {
@@ -385,7 +408,7 @@ impl Session for SqliteSession {
                 }
             }
             send(batches.take())?;
-            Ok(batches.budget)
+            Ok(batches.sent())
         })
         .await
     }

@@ -13,7 +13,7 @@ use crate::reload::publisher::DraftOutcome;
 use crate::reload::report::ms;
 use crate::reload::schedule::{self, Backoff};
 use crate::reload::status::SnapshotOrigin;
-use crate::source::Cursor;
+use crate::source::{Cursor, TableRead};
 
 impl Reloader {
     /// Handles the result of the running load.
@@ -50,10 +50,13 @@ impl Reloader {
     fn loaded(&mut self, loading: Loading, loaded: Loaded) -> ReloadOutcome {
         let Loading { cause, begun, wants_cursor, announced, .. } = loading;
         let is_first = self.status.borrow().origin != SnapshotOrigin::Source;
-        let LoadDone { cursor, outcome, confirmed } = match loaded {
+        let LoadDone { cursor, outcome, tables, confirmed } = match loaded {
             Ok(done) => done,
             Err(error) => return self.load_failed(cause, &error),
         };
+        let rows_read = tables.iter().map(TableRead::rows).sum();
+        let unread = tables.iter().filter(|read| matches!(read, TableRead::Unchanged)).count() as u64;
+        self.metrics.load_read(rows_read, unread);
         if confirmed.is_some() {
             self.end_doubt();
         }
@@ -63,10 +66,11 @@ impl Reloader {
         let (verdict, changed) = match outcome {
             DraftOutcome::Abandoned => return self.load_failed(cause, &LoadError::Build),
             DraftOutcome::Unchanged => {
-                log_unchanged(cause, begun);
+                log_unchanged(cause, begun, rows_read);
                 (ReloadOutcome::Unchanged, Vec::new())
             }
-            DraftOutcome::Swapped(swapped) => {
+            DraftOutcome::Swapped(mut swapped) => {
+                swapped.rows_read = Some(rows_read);
                 let version = swapped.version;
                 let place = cursor.as_ref().or(self.cursor.as_ref()).cloned();
                 let changed = self.swapped(cause, begun, place.as_ref(), *swapped, SnapshotOrigin::Source);
@@ -157,12 +161,12 @@ impl Reloader {
 }
 
 /// Logs a load without changes, at a lower level if no event caused it.
-fn log_unchanged(cause: Cause, begun: Instant) {
+fn log_unchanged(cause: Cause, begun: Instant, rows_read: u64) {
     let (name, ms) = (cause.name(), ms(begun));
     match cause {
         Cause::Timer | Cause::Settled | Cause::Renamed => {
-            tracing::debug!(cause = name, ms, "loaded: nothing has changed")
+            tracing::debug!(cause = name, rows_read, ms, "loaded: nothing has changed")
         }
-        _ => tracing::info!(cause = name, ms, "loaded: nothing has changed"),
+        _ => tracing::info!(cause = name, rows_read, ms, "loaded: nothing has changed"),
     }
 }

@@ -77,6 +77,8 @@ pub struct Draft<'w> {
     writer: &'w mut Writer,
     next: Snapshot,
     is_load: bool,
+    /// For each of [`Table::ALL`], whether the load has not read it.
+    kept: [bool; 2],
     /// The records that the commit adds to the row index.
     records: RowIndex,
     /// The rows that the commit removes from the row index.
@@ -119,6 +121,7 @@ impl<'w> Draft<'w> {
         Draft {
             next: writer.current.clone(),
             is_load,
+            kept: [false; 2],
             records: RowIndex::default(),
             gone: HashSet::new(),
             touched: Vec::new(),
@@ -208,10 +211,18 @@ impl<'w> Draft<'w> {
         }
     }
 
+    /// Notes that the load has not read a table, because it is as it was.
+    pub fn keep(&mut self, table: Table) {
+        self.kept[table as usize] = true;
+    }
+
     /// At the end of a load: removes the rows that it has not seen, and calls `gone` for
-    /// each.
+    /// each. Tables that were kept keep all rows.
     pub fn sweep(&mut self, mut gone: impl FnMut(Table, i64)) {
-        for table in [Table::UserAuth, Table::JitsiProperty] {
+        for table in Table::ALL {
+            if self.kept[table as usize] {
+                continue;
+            }
             let load = self.writer.load;
             let seen = |id| self.records.table(table).get(id).is_some() || self.gone.contains(&(table, id));
             let since =

@@ -9,6 +9,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "all of it runs on blocking threads")]
 
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -21,25 +22,47 @@ use crate::source::{UnknownChanges, schema};
 /// Times of files have a resolution of at most a few milliseconds. If a file was written so
 /// recently, another write may leave the same time.
 const RESOLUTION: Duration = Duration::from_millis(20);
+/// The same for all file systems that are in use: on some, times are even seconds.
+const COARSEST: Duration = Duration::from_secs(2);
 
 /// In how many rows the ids are summed up at most. Counting a million rows takes 25 ms, but
 /// summing them up takes 600 ms.
 const SUMMED: i64 = 100_000;
 
-/// Length and time of the file and of its write-ahead log. They change with each commit.
+/// Length and times of the file and of its write-ahead log. They change with each commit. The
+/// first time is that of the last write. Of the file, the second is that of the last change of
+/// its inode, which no program can set. Merely opening a log may change its inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp([Option<(u64, SystemTime)>; 2]);
+pub(super) struct Stamp([Option<(u64, [SystemTime; 2])>; 2]);
 
 impl Stamp {
     /// Looks at the files. `None` if they were written just now.
     pub fn of(file: &Path, log: &Path) -> Option<Stamp> {
-        let stamp = Stamp([file, log].map(|path| {
-            let found = std::fs::metadata(path).ok().filter(|found| found.size() > 0)?;
-            Some((found.size(), found.modified().ok()?))
-        }));
-        let times = stamp.0.iter().flatten();
-        let is_old = |time: &SystemTime| time.elapsed().is_ok_and(|age| age > RESOLUTION);
-        times.map(|(_, time)| time).all(is_old).then_some(stamp)
+        let look = |path: &Path| std::fs::metadata(path).ok().filter(|found| found.size() > 0);
+        let changed = |file: &Metadata| {
+            let since = Duration::new(u64::try_from(file.ctime()).ok()?, file.ctime_nsec() as u32);
+            Some(SystemTime::UNIX_EPOCH + since)
+        };
+        let file = match look(file) {
+            Some(file) => Some((file.size(), [file.modified().ok()?, changed(&file)?])),
+            None => None,
+        };
+        let log = match look(log) {
+            Some(log) => Some((log.size(), [log.modified().ok()?; 2])),
+            None => None,
+        };
+        let stamp = Stamp([file, log]);
+        stamp.is_older_than(RESOLUTION).then_some(stamp)
+    }
+
+    /// Whether another write would have left another stamp, on any file system.
+    pub fn is_sure(&self) -> bool {
+        self.is_older_than(COARSEST)
+    }
+
+    fn is_older_than(&self, span: Duration) -> bool {
+        let mut times = self.0.iter().flatten().flat_map(|(_, times)| times);
+        times.all(|time| time.elapsed().is_ok_and(|age| age > span))
     }
 }
 
@@ -115,6 +138,13 @@ impl FileState {
         };
         (!noted().all(is_explained)).then_some(UnknownChanges::Replaced)
     }
+}
+
+/// Whether the rows of a table are in the file itself. A view may depend on the time, and a
+/// virtual table may read another file.
+pub(super) fn is_in_file(connection: &Connection, table: Table) -> rusqlite::Result<bool> {
+    let sql = format!("SELECT count(*) FROM sqlite_master WHERE name = '{table}' AND rootpage > 0");
+    connection.query_row(&sql, [], |row| row.get(0)).map(|count: i64| count > 0)
 }
 
 impl TableState {
