@@ -83,6 +83,8 @@ impl Server {
             let (shared, stopping) = (shared.clone(), stopping.clone());
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+                // So that loads of rows do not hold up requests.
+                crate::process::priority::take_short_turns();
                 let local = tokio::task::LocalSet::new();
                 runtime.block_on(local.run_until(async move {
                     if let Err(why) = work(public, admin, shared, stopping, at_work).await {
