@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use jitsiprovs::process;
+use jitsiprovs::process::priority;
 use support::client::{Connection, form_request};
 use support::mariadb::{Database, MariaDb, Session};
 use support::server::{Server, run};
@@ -259,13 +259,13 @@ fn stir(server: &Server, database: &Database<'_>, version: &mut u64) -> String {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let loading = scope.spawn(|| {
-            process::step_back();
+            priority::step_back();
             let count = std::panic::catch_unwind(|| load_back_to_back(server));
             done.store(true, Ordering::Relaxed);
             count.expect("no panic")
         });
         let editing = scope.spawn(|| {
-            process::step_back();
+            priority::step_back();
             let mut session = Session::open(database);
             let mut edits = 0;
             while !done.load(Ordering::Relaxed) || begun.elapsed() < Duration::from_secs(8) {

@@ -15,6 +15,7 @@ use jitsiprovs::cli::error::ConfigError;
 use jitsiprovs::cli::{advice, commands, print, summary};
 use jitsiprovs::process::background;
 use jitsiprovs::process::pidfile::Pidfile;
+use jitsiprovs::process::priority;
 use jitsiprovs::process::privileges::Identity;
 use jitsiprovs::serve::app::{Prepared, Serve};
 use jitsiprovs::telemetry::visible::{self, EscapeStyle};
@@ -108,7 +109,7 @@ fn serve_at(
     });
     // This runtime's threads write snapshots and give way to the workers, which have their
     // own runtimes.
-    run_on(tokio::runtime::Builder::new_current_thread().on_thread_start(process::step_back), serving)
+    run_on(tokio::runtime::Builder::new_current_thread().on_thread_start(priority::step_back), serving)
 }
 
 fn become_user(identity: Option<Identity>) -> anyhow::Result<()> {

@@ -4,6 +4,7 @@ pub mod background;
 pub mod files;
 pub mod memory;
 pub mod pidfile;
+pub mod priority;
 pub mod privileges;
 pub mod service;
 pub mod sockets;
@@ -45,16 +46,6 @@ pub fn tidy() {
         }
         let _ = anew.envs(moved).exec();
     }
-}
-
-/// Lowers the priority of this thread, and of those it starts, below that of the
-/// threads that answer requests. On Linux each thread has its own priority.
-pub fn step_back() {
-    /// On the scale of `nice`: about a tenth of the processor if other threads
-    /// want all of it.
-    const NICE: i32 = 10;
-    // If this fails, for example because the priority is lower already, it stays as it is.
-    let _ = rustix::process::setpriority_process(None, NICE);
 }
 
 /// The processor time that this thread has used.

@@ -8,7 +8,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::process;
+use crate::process::priority;
 
 /// Runs loads and polls on a thread of its own, until it is dropped.
 pub(super) struct Reader {
@@ -24,10 +24,10 @@ impl Reader {
     pub fn start() -> io::Result<Reader> {
         // Its blocking threads build snapshots, which may not slow down requests.
         let mut builder = Builder::new_current_thread();
-        let runtime = builder.enable_all().on_thread_start(process::step_back).build()?;
+        let runtime = builder.enable_all().on_thread_start(priority::step_back).build()?;
         let (handle, (stop, stopped)) = (runtime.handle().clone(), oneshot::channel::<()>());
         thread::Builder::new().name("source".into()).spawn(move || {
-            process::step_back();
+            priority::step_back();
             let _ = runtime.block_on(stopped);
             // Nobody waits for what is still on its way.
             runtime.shutdown_background();

@@ -14,7 +14,7 @@ use crate::core::credential::WrongPasswords;
 use crate::core::request::ParamSettings;
 use crate::metrics::Metrics;
 use crate::process::sockets::PassedSockets;
-use crate::process::{self, service};
+use crate::process::{self, priority, service};
 use crate::reload::{ReloadSettings, Reloader};
 use crate::serve::cold_sign_ins::ColdSignIns;
 use crate::serve::http::client_address::TrustedProxies;
@@ -151,7 +151,7 @@ impl Prepared {
 
         // The workers have their own threads. From here on, this thread and those that it
         // starts only reload, at a lower priority.
-        process::step_back();
+        priority::step_back();
         if let Some(certificate) = certificate {
             let hangup = signal(SignalKind::hangup())?;
             tokio::spawn(async move { certificate.keep(hangup, &metrics).await });

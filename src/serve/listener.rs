@@ -25,6 +25,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 pub use super::connection::ConnectionLimits;
 pub use bound::{BindError, Bound};
 
+use crate::process::priority;
 use crate::serve::connection::keep_alive::KeepAlive;
 use crate::serve::connection::roster::Roster;
 use crate::serve::http::{Listener, ServerState};
@@ -157,6 +158,8 @@ impl Worker {
     /// Works on this thread until the server has stopped.
     fn run(self, runtime: Runtime) {
         let Worker { number, public, admin, answering, queues, queue, closed, at_work } = self;
+        // So that no request waits for a long turn of a thread that loads rows.
+        priority::take_short_turns();
         let local = tokio::task::LocalSet::new();
         let answering = Rc::new(answering);
         let acceptor = Acceptor { worker: number, answering: answering.clone(), queues };

@@ -10,7 +10,7 @@ use super::attempt::Attempt;
 use super::{Refusal, ServerState};
 use crate::core::credential::SignInRecord;
 use crate::core::params::{Known, Params};
-use crate::process;
+use crate::process::priority;
 use crate::snapshot::Pending;
 
 /// How long a sign-in may wait for its turn. The client gives up after 10 seconds without
@@ -67,7 +67,7 @@ pub(super) async fn verify(
     let work = move || {
         let _turn = turn;
         // All cores may compute hashes, so the threads that answer requests go first.
-        process::step_back();
+        priority::step_back();
         state.metrics.slow_hashes.inc();
         let right = work();
         if right {

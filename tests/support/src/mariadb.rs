@@ -139,8 +139,12 @@ impl MariaDb {
     /// Lowers the priority of the server and of new connections, as if the server ran on another
     /// machine.
     pub fn step_back(&self) {
+        stdout(Command::new("chrt").args(["--idle", "-p", "0", &self.pid().to_string()]));
+    }
+
+    pub fn pid(&self) -> u32 {
         let pid = std::fs::read_to_string(self.folder.join("pid")).expect("a file");
-        stdout(Command::new("chrt").args(["--idle", "-p", "0", pid.trim()]));
+        pid.trim().parse().expect("a number")
     }
 
     fn order(&self, what: &str) {
