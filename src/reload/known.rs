@@ -12,7 +12,7 @@ use crate::source::{Mark, Plan, TableRead};
 /// A mark may be that of another state by chance. So a table is read in full at the latest after
 /// this time, or by every load of [`EVERY`].
 const OLDEST: Duration = Duration::from_secs(600);
-/// Of so many loads in a row, one reads a table in full.
+/// One load of this many reads a table in full.
 const EVERY: u32 = 16;
 
 /// What is known of both tables.

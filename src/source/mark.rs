@@ -2,7 +2,7 @@
 //!
 //! A MySQL server adds up a sum over all cells of a table; two states of a table may have the
 //! same sum, but hardly ever by chance. Of a SQLite file, a mark says when it was written last.
-//! Whoever uses marks must read the rows all the same from time to time.
+//! So a caller must still read all rows from time to time.
 
 use std::fmt;
 

@@ -19,9 +19,9 @@ use crate::core::model::{Change, Table};
 const IDS: usize = 500;
 /// How long each step of a poll that found changes may take.
 const STEP: Duration = Duration::from_secs(10);
-/// So many changes are always read by their ids.
+/// Up to this many changes are always read by their ids.
 const FEW: usize = 50_000;
-/// Of so many rows that the tables have, one may have changed. If more have, a load is faster.
+/// If more than one row of this many has changed, a load is faster.
 const SHARE: u64 = 4;
 
 impl<B: Backend> Database<B> {
