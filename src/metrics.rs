@@ -3,16 +3,19 @@
 //! Labels are bounded: there are no usernames, and tenants only if the operator
 //! wants them. Without tenants, counting a request takes no lock and allocates nothing.
 
+mod requests;
+
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet, text};
-use prometheus_client::metrics::MetricType;
+use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
+
+use requests::{Latency, Outcomes, Requests};
 
 pub use prometheus_client::metrics::gauge::Gauge;
 
@@ -101,8 +104,7 @@ type Labels<const N: usize> = [(&'static str, &'static str); N];
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    requests: [Counter; RequestOutcome::ALL.len()],
-    latency: Latency,
+    requests: Requests,
     tenants: Option<Family<Vec<(&'static str, String)>, Counter>>,
     reloads: Family<Labels<2>, Counter>,
     reload_duration: Histogram,
@@ -192,9 +194,7 @@ impl Metrics {
         started.set(now.as_secs() as i64);
         registry.register("start_time_seconds", "When this process started, in seconds since 1970", started);
 
-        let requests: Family<Labels<1>, Counter> = Family::default();
-        let each =
-            RequestOutcome::ALL.map(|outcome| requests.get_or_create(&[("result", outcome.name())]).clone());
+        let requests = Requests::new();
         fn add<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
             registry.register(name, help, metric.clone());
             metric
@@ -229,12 +229,12 @@ impl Metrics {
         let age = state.age.clone();
         add(&mut registry, "snapshot_age_seconds", "How long the snapshot may have been out of date", age);
         let r = &mut registry;
-        add(r, "requests", "Requests by result", requests);
+        r.register("requests", "Requests by result", Outcomes(requests.clone()));
+        r.register("request_duration_seconds", "From the head to the answer", Latency(requests.clone()));
         let tenants =
             by_tenant.then(|| add(r, "tenant_requests", "Requests by tenant and result", Family::default()));
         Metrics {
-            requests: each,
-            latency: add(r, "request_duration_seconds", "From the head to the answer", Latency::default()),
+            requests,
             tenants,
             reloads: add(r, "reloads", "Loads by cause and outcome", Family::default()),
             reload_duration: add(
@@ -295,9 +295,9 @@ impl Metrics {
     /// Counts a request that took `time`. `tenant` is given only if the tenant exists.
     /// The times of health checks and aborted requests would say nothing, so they are left out.
     pub fn request(&self, outcome: RequestOutcome, tenant: Option<&str>, time: Duration) {
-        self.requests[outcome as usize].inc();
+        self.requests.count(outcome);
         if !matches!(outcome, RequestOutcome::Health | RequestOutcome::Aborted) {
-            self.latency.observe(time);
+            self.requests.observe(time);
         }
         if let (Some(family), Some(tenant)) = (&self.tenants, tenant) {
             let labels = vec![("tenant", tenant.to_owned()), ("result", outcome.name().to_owned())];
@@ -307,7 +307,7 @@ impl Metrics {
 
     /// Counts a request whose head was refused.
     pub fn refused(&self, outcome: RequestOutcome) {
-        self.requests[outcome as usize].inc();
+        self.requests.count(outcome);
     }
 
     /// Creates the reload counters for these labels at 0, before the first reload.
@@ -394,43 +394,6 @@ impl Metrics {
 
 fn ok(is_ok: bool) -> &'static str {
     if is_ok { "ok" } else { "failed" }
-}
-
-/// A histogram of request times. The library's own takes a lock.
-#[derive(Debug, Clone, Default)]
-struct Latency(std::sync::Arc<Observed>);
-
-#[derive(Debug, Default)]
-struct Observed {
-    buckets: [AtomicU64; BOUNDS.len()],
-    nanos: AtomicU64,
-}
-
-/// Upper bounds in seconds: most requests take microseconds, slow hashes up to
-/// seconds.
-const BOUNDS: [f64; 11] = [5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, f64::INFINITY];
-
-impl Latency {
-    fn observe(&self, time: Duration) {
-        let seconds = time.as_secs_f64();
-        let bucket = BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS.len() - 1);
-        self.0.buckets[bucket].fetch_add(1, Relaxed);
-        self.0.nanos.fetch_add(time.as_nanos() as u64, Relaxed);
-    }
-}
-
-impl EncodeMetric for Latency {
-    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let buckets: Vec<(f64, u64)> =
-            BOUNDS.into_iter().zip(self.0.buckets.iter().map(|count| count.load(Relaxed))).collect();
-        let count = buckets.iter().map(|(_, count)| count).sum();
-        let sum = self.0.nanos.load(Relaxed) as f64 / 1e9;
-        encoder.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
-    }
-
-    fn metric_type(&self) -> MetricType {
-        MetricType::Histogram
-    }
 }
 
 #[cfg(test)]

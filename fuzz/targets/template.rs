@@ -31,7 +31,7 @@ fn render(stored: &str, place: Side, params: &Params) -> Option<Vec<u8>> {
     let whole = template.whole();
     let mut rendered = Vec::new();
     whole.render(params, &mut rendered);
-    assert_eq!(rendered.len(), whole.len(params), "the length was predicted");
+    assert!(rendered.len() >= whole.least_len(params), "the least length was predicted");
     assert!(rendered.is_ascii());
     assert!(!rendered.iter().any(|byte| matches!(byte, b'\r' | b'\n')));
     let is_missing = whole.missing(params).is_some();

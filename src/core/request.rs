@@ -2,6 +2,7 @@
 //! rules of the protocol.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use base64::Engine;
 use percent_encoding::percent_decode;
@@ -70,39 +71,53 @@ pub fn read(
     authorization: Option<&[u8]>,
     settings: &ParamSettings,
 ) -> Result<(Params, UsernameOrigin), Malformed> {
+    let mut reading = Reading { settings, params: Params::new(), aliased: Vec::new(), pairs: 0 };
     // The form comes before the query, because the first of repeated names counts.
-    let mut pairs = match body {
-        Body::Empty => Vec::new(),
-        Body::Form(form) => urlencoded(form).collect(),
-        Body::Json(json) => json_pairs(json)?,
-    };
-    pairs.extend(urlencoded(query.as_bytes()));
-    if pairs.len() > MAX_PARAMS {
-        return Err(Malformed::TooMany);
+    match body {
+        Body::Empty => {}
+        Body::Form(form) => reading.add(urlencoded(form))?,
+        Body::Json(json) => reading.add(json_pairs(json)?)?,
     }
-    let known =
-        |name: &str| settings.aliases.iter().find(|(alias, _)| alias == name).map(|(_, known)| *known);
-    let aliased: Vec<(Known, String)> = pairs
-        .iter()
-        .filter_map(|(name, value)| {
-            let known = known(name)?;
-            is_given(known.name(), value).then(|| (known, value.clone().into_owned()))
-        })
-        .collect();
-    let mut params = Params::new();
-    for (name, value) in pairs {
-        // A password is treated as such under any of its names, in templates too.
-        let is_password = known(&name) == Some(Known::Password);
-        if is_given(if is_password { Known::Password.name() } else { &name }, &value) {
-            params.offer(&name, value.into_owned());
-        }
-    }
+    reading.add(urlencoded(query.as_bytes()))?;
+    let Reading { mut params, aliased, .. } = reading;
     // The aliases come last, so that the canonical name always wins.
     for (known, value) in aliased {
         params.offer_known(known, value);
     }
     let origin = identify(&mut params, authorization, settings);
     Ok((params, origin))
+}
+
+/// What was read of a request so far.
+struct Reading<'s> {
+    settings: &'s ParamSettings,
+    params: Params,
+    /// The values of known parameters under other names.
+    aliased: Vec<(Known, String)>,
+    pairs: usize,
+}
+
+impl Reading<'_> {
+    fn add<'a>(&mut self, pairs: impl IntoIterator<Item = Pair<'a>>) -> Result<(), Malformed> {
+        for (name, value) in pairs {
+            self.pairs += 1;
+            if self.pairs > MAX_PARAMS {
+                return Err(Malformed::TooMany);
+            }
+            let alias = self.settings.aliases.iter().find(|(alias, _)| *alias == *name);
+            let known = alias.map(|(_, known)| *known);
+            // A password is treated as such under any of its names, in templates too.
+            let is_password = known == Some(Known::Password);
+            let given_as = if is_password { Known::Password.name() } else { &name };
+            if let Some(known) = known.filter(|known| is_given(known.name(), &value)) {
+                self.aliased.push((known, value.clone().into_owned()));
+            }
+            if is_given(given_as, &value) {
+                self.params.offer(&name, value.into_owned());
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Whether the client really sent this pair: the client could fill the value, and the name is not
@@ -146,7 +161,7 @@ fn identify(params: &mut Params, authorization: Option<&[u8]>, settings: &ParamS
 
 /// Splits `user@domain` at the last `@`.
 fn split(mut username: String) -> (String, Option<String>) {
-    let Some(at) = username.rfind('@') else { return (username, None) };
+    let Some(at) = username.bytes().rposition(|byte| byte == b'@') else { return (username, None) };
     let domain = username.split_off(at + 1);
     username.truncate(at);
     (username, Some(domain).filter(|domain| !domain.is_empty()))
@@ -167,17 +182,30 @@ fn basic(authorization: &[u8]) -> Option<(String, String)> {
 type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
 
 fn urlencoded(bytes: &[u8]) -> impl Iterator<Item = Pair<'_>> {
-    bytes.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
-        let mut sides = pair.splitn(2, |&byte| byte == b'=');
-        let mut next = || decode(sides.next().unwrap_or_default());
-        (next(), next())
+    // Most texts are UTF-8 as a whole, and need no check of each part.
+    let utf8 = str::from_utf8(bytes).ok();
+    let side = move |place: Range<usize>| decode(&bytes[place.clone()], utf8.map(|text| &text[place]));
+    let mut next = 0;
+    let places = bytes.split(|&byte| byte == b'&').map(move |pair| {
+        let begin = next;
+        next += pair.len() + "&".len();
+        begin..begin + pair.len()
+    });
+    places.filter(|pair| !pair.is_empty()).map(move |pair| {
+        let equals = bytes[pair.clone()].iter().position(|&byte| byte == b'=');
+        let (name, value) = match equals {
+            Some(at) => (pair.start..pair.start + at, pair.start + at + 1..pair.end),
+            None => (pair.clone(), pair.end..pair.end),
+        };
+        (side(name), side(value))
     })
 }
 
-/// Decodes `+` and `%XX`. Malformed parts stay as they are.
-fn decode(side: &[u8]) -> Cow<'_, str> {
+/// Decodes `+` and `%XX`. Malformed parts stay as they are. `utf8` is the same text if it is
+/// known to be UTF-8.
+fn decode<'a>(side: &'a [u8], utf8: Option<&'a str>) -> Cow<'a, str> {
     if !side.iter().any(|byte| matches!(byte, b'+' | b'%')) {
-        return text(side.into());
+        return utf8.map_or_else(|| text(side.into()), Cow::from);
     }
     let mut decoded = side.to_vec();
     // This comes before percent decoding, because `%2B` is a plus.

@@ -313,12 +313,13 @@ impl<'a> TemplatePiece<'a> {
         self.holes.iter().find(missing).map(|hole| &hole.name)
     }
 
-    /// The number of bytes that [`TemplatePiece::render`] appends.
+    /// How many bytes [`TemplatePiece::render`] appends at least. They are more only if a
+    /// parameter must be escaped.
     #[inline]
-    pub fn len(&self, params: &Params) -> usize {
+    pub fn least_len(&self, params: &Params) -> usize {
         let filled = self.holes.iter().map(|hole| match hole.fill(params) {
             Filling::Written(text) => text.len(),
-            Filling::Param(value, place) => properties::param_len(value, place),
+            Filling::Param(value, _) => value.len(),
             Filling::Missing => 0,
         });
         self.text.len() + filled.sum::<usize>()

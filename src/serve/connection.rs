@@ -291,7 +291,7 @@ impl Carrier {
                 if let Some(keep_alive) = keep_alive {
                     keep_alive.tell(phase.is_ending(), response.headers_mut());
                 }
-                phase.set(Phase::Sending(Instant::now()));
+                phase.set(Phase::Sending(None));
                 Ok::<_, Infallible>(response)
             }
         });

@@ -175,7 +175,7 @@ pub async fn respond(
     } else if request.method() != Method::GET && request.method() != Method::POST {
         Err(Refusal::Method)
     } else {
-        provision::provision(state, origin, request, &mut exchange.record).await
+        provision::provision(state, origin, request, begun, &mut exchange.record).await
     };
     let outcome = match &answered {
         Ok(_) if is_health => RequestOutcome::Health,

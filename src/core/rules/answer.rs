@@ -119,20 +119,20 @@ enum Stretch<'a> {
 }
 
 /// Merges `extras`, which must be in order and distinct, into `base` and renders the winners.
-/// For answers of usual size, it allocates only the body.
+/// For answers of usual size, it allocates only the body: once, unless a parameter is escaped.
 pub fn answer<'a>(base: &'a RuleSet, extras: &[RuleRef<'a>], params: &Params) -> Answer<'a> {
     let mut skipped = Skips::new();
     if extras.is_empty() && base.contested.is_empty() && base.dynamic.is_empty() {
         let whole = base.program.whole();
-        let mut body = Vec::with_capacity(whole.len(params));
+        let mut body = Vec::with_capacity(whole.least_len(params));
         whole.render(params, &mut body);
         return Answer { body, skipped };
     }
 
     let stretches = Merge::new(base, extras, params, &mut skipped).winners();
     let len = stretches.iter().map(|stretch| match stretch {
-        Stretch::Lines(lines) => base.piece(lines.clone()).len(params),
-        Stretch::Rule(rule) => rule.key().len(params) + 1 + rule.value().len(params) + 1,
+        Stretch::Lines(lines) => base.piece(lines.clone()).least_len(params),
+        Stretch::Rule(rule) => rule.key().least_len(params) + rule.value().least_len(params) + "=\n".len(),
     });
     let mut body = Vec::with_capacity(len.sum());
     for stretch in stretches {

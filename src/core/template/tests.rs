@@ -18,7 +18,7 @@ fn render(text: &str, params: &[(&str, &str)]) -> Option<String> {
     }
     let mut out = Vec::new();
     piece.render(&params, &mut out);
-    assert_eq!(piece.len(&params), out.len(), "{text:?}");
+    assert!(piece.least_len(&params) <= out.len(), "{text:?}");
     Some(String::from_utf8(out).expect("ASCII"))
 }
 

@@ -34,7 +34,7 @@ impl KeepAlive {
     /// answer, and the answer says so.
     pub fn tell(&self, is_ending: bool, headers: &mut HeaderMap) {
         match self.timeout.as_ref().filter(|_| !is_ending) {
-            Some(_) if headers.contains_key(CONNECTION) => {}
+            Some(_) if headers.keys().any(|name| name == CONNECTION) => {}
             Some(timeout) => drop(headers.insert(KEEP_ALIVE, timeout.clone())),
             None => drop(headers.insert(CONNECTION, HeaderValue::from_static("close"))),
         }

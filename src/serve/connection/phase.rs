@@ -27,8 +27,9 @@ pub(super) enum Phase {
     Head(Instant),
     /// Computing the answer, which has its own limits.
     Busy,
-    /// Sending the answer.
-    Sending(Instant),
+    /// Sending the answer, and since when the client has not taken the rest of it. Most answers
+    /// are taken at once.
+    Sending(Option<Instant>),
     /// Ending, because the request cannot be answered.
     Refused(StatusCode),
 }
@@ -44,7 +45,7 @@ impl Phase {
     pub(super) fn deadline(self, limits: ConnectionLimits, kept: Duration) -> Option<Instant> {
         match self {
             Phase::Idle(since) => Some(since + kept),
-            Phase::Sending(since) => Some(since + limits.idle),
+            Phase::Sending(since) => since.map(|since| since + limits.idle),
             Phase::New(since) | Phase::Head(since) => Some(since + limits.header),
             Phase::Busy | Phase::Refused(_) => None,
         }
@@ -120,6 +121,16 @@ impl<S> PhaseStream<S> {
         }
         matches!(self.phase.get(), Phase::Refused(_))
     }
+
+    /// Notes when the client does not take all of an answer at once.
+    fn sent<T>(&self, sent: Poll<T>) -> Poll<T> {
+        if sent.is_pending()
+            && let Phase::Sending(None) = self.phase.get()
+        {
+            self.phase.set(Phase::Sending(Some(Instant::now())));
+        }
+        sent
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for PhaseStream<S> {
@@ -149,11 +160,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for PhaseStream<S> {
         if self.is_refusal(buf) {
             return Poll::Ready(Ok(buf.len()));
         }
-        Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, buf)
+        self.sent(Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, buf))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut *self.stream.borrow_mut()).poll_flush(cx))?;
+        ready!(self.sent(Pin::new(&mut *self.stream.borrow_mut()).poll_flush(cx)))?;
         // The HTTP library flushes the stream when its own buffer is empty.
         if let Phase::Sending(_) = self.phase.get() {
             self.phase.set(Phase::Idle(Instant::now()));
@@ -178,7 +189,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for PhaseStream<S> {
         if self.is_refusal(bufs.first().map_or(&[], |first| first)) {
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
-        Pin::new(&mut *self.stream.borrow_mut()).poll_write_vectored(cx, bufs)
+        self.sent(Pin::new(&mut *self.stream.borrow_mut()).poll_write_vectored(cx, bufs))
     }
 }
 

@@ -58,10 +58,16 @@ impl Drop for Crowd<'_> {
 pub(in crate::serve) struct Seat {
     roster: Arc<Roster>,
     id: u64,
-    state: Arc<AtomicU64>,
+    state: Arc<SeatState>,
     kind: Cell<Kind>,
     is_busy: Cell<bool>,
 }
+
+/// Whether a connection is busy. It has a line of the processor's cache of its own: connections
+/// of other workers are changed at the same time.
+#[derive(Debug)]
+#[repr(align(64))]
+struct SeatState(AtomicU64);
 
 /// What a connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,7 +97,7 @@ struct Seats {
 
 #[derive(Debug)]
 struct Filed {
-    state: Arc<AtomicU64>,
+    state: Arc<SeatState>,
     /// `None` while it is busy or about to end.
     place: Option<Place>,
     /// The address that it counts for.
@@ -118,7 +124,7 @@ impl Roster {
     /// channel is used; it may finish a request before.
     pub fn enter(self: &Arc<Self>) -> (Seat, oneshot::Receiver<()>) {
         let (leave, asked) = oneshot::channel();
-        let state = Arc::new(AtomicU64::new(BUSY_UNFILED));
+        let state = Arc::new(SeatState(AtomicU64::new(BUSY_UNFILED)));
         let mut seats = self.lock();
         seats.last += 1;
         let id = seats.last;
@@ -202,7 +208,7 @@ impl Seat {
     /// Notes that a request, or a part of one, has arrived.
     pub fn busy(&self) {
         if !self.is_busy.replace(true) {
-            self.state.store(BUSY, Ordering::Relaxed);
+            self.state.0.store(BUSY, Ordering::Relaxed);
         }
     }
 
@@ -225,7 +231,7 @@ impl Seat {
     fn wait(&self, kind: Kind, since: Instant) {
         let since = self.roster.at(since);
         self.is_busy.set(false);
-        let is_unfiled = self.state.swap(since, Ordering::Relaxed) == BUSY_UNFILED;
+        let is_unfiled = self.state.0.swap(since, Ordering::Relaxed) == BUSY_UNFILED;
         let is_other = self.kind.replace(kind) != kind;
         if is_unfiled || is_other || kind == Kind::New {
             self.roster.lock().file(Place { kind, since, id: self.id });
@@ -290,7 +296,7 @@ impl Seats {
             };
             let place = *order.first()?;
             let state = &self.open.get(&place.id)?.state;
-            let busy = state.compare_exchange(BUSY, BUSY_UNFILED, Ordering::Relaxed, Ordering::Relaxed);
+            let busy = state.0.compare_exchange(BUSY, BUSY_UNFILED, Ordering::Relaxed, Ordering::Relaxed);
             match busy.map_or_else(|since| since, |_| BUSY_UNFILED) {
                 BUSY_UNFILED => self.unfile(place.id),
                 since if since != place.since => self.file(Place { kind: Kind::Idle, since, ..place }),

@@ -28,7 +28,8 @@ impl<F: Future + Unpin> Future for Woken<F> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let bell = match &self.bell {
             Some(bell) if bell.task.will_wake(cx.waker()) => {
-                if !bell.has_rung.swap(false, Ordering::Acquire) {
+                // It is read first, because that costs less than a swap.
+                if !bell.has_rung.load(Ordering::Relaxed) || !bell.has_rung.swap(false, Ordering::Acquire) {
                     return Poll::Pending;
                 }
                 bell.clone()

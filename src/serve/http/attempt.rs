@@ -16,22 +16,23 @@ pub(super) struct Attempt {
     pub username: Folded,
     /// That of the stored password.
     stamp: u64,
-    /// When the request had arrived.
+    /// When the head of the request had arrived. A lock that ended since then still holds.
     at: Instant,
 }
 
 impl Attempt {
-    /// The attempt, and the account that it is for.
+    /// The attempt of a request whose head had arrived `at` this time, and its account.
     pub fn new<'s>(
         origin: Origin,
         state: &ServerState,
         served: &'s Served,
         params: &Params,
+        at: Instant,
     ) -> (Attempt, Candidate<'s>) {
         let fold = |known| served.snapshot.fold(params.known(known).unwrap_or_default());
         let (domain, username) = (fold(Known::Domain), fold(Known::Username));
         let candidate = served.snapshot.candidate(&domain, &username);
-        let (stamp, at) = (state.throttle.stamp(&candidate), Instant::now());
+        let stamp = state.throttle.stamp(&candidate);
         (Attempt { origin, domain, username, stamp, at }, candidate)
     }
 

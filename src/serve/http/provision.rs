@@ -4,9 +4,9 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
 use hyper::{Method, Request, Response, StatusCode};
@@ -30,6 +30,7 @@ pub(super) async fn provision(
     state: &Arc<ServerState>,
     origin: Origin,
     request: Request<Incoming>,
+    begun: Instant,
     record: &mut AccessRecord,
 ) -> Result<Response<Full<Bytes>>, Refusal> {
     let (head, body) = request.into_parts();
@@ -51,7 +52,7 @@ pub(super) async fn provision(
     let served = state.snapshot.load();
     let served = served.as_ref().ok_or(Refusal::NotReady)?;
     *version = served.version;
-    let (attempt, candidate) = Attempt::new(origin, state, served, params);
+    let (attempt, candidate) = Attempt::new(origin, state, served, params, begun);
     // Counted in the form in which names are compared, so all spellings are one tenant.
     if state.metrics.counts_tenants() && served.snapshot.has_tenant(&attempt.domain) {
         *known = Some(String::from_utf8_lossy(&attempt.domain).into_owned());
@@ -145,15 +146,31 @@ async fn collect(body: Incoming, patience: Duration) -> Result<Bytes, Refusal> {
     if body.size_hint().lower() > MAX_BODY as u64 {
         return Err(Refusal::TooLarge);
     }
-    let mut whole = pin!(Limited::new(body, MAX_BODY).collect());
+    let mut whole = pin!(join(body));
     // Most bodies arrive together with their head, and need no timer.
-    let collected = match poll_fn(|cx| Poll::Ready(whole.as_mut().poll(cx))).await {
-        Poll::Ready(collected) => collected,
+    match poll_fn(|cx| Poll::Ready(whole.as_mut().poll(cx))).await {
+        Poll::Ready(joined) => joined,
         Poll::Pending => Box::pin(timeout(patience, whole)).await.map_err(|_| Refusal::Timeout)?,
-    };
-    match collected {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge),
-        Err(_) => Err(Refusal::Unreadable),
     }
+}
+
+/// Reads a body to its end. Most bodies come in one part, which is not copied.
+async fn join(mut body: Incoming) -> Result<Bytes, Refusal> {
+    let (mut first, mut joined) = (Bytes::new(), Vec::new());
+    while !body.is_end_stream() {
+        let Some(frame) = body.frame().await else { break };
+        let Ok(part) = frame.map_err(|_| Refusal::Unreadable)?.into_data() else { continue };
+        if first.len().max(joined.len()) + part.len() > MAX_BODY {
+            return Err(Refusal::TooLarge);
+        }
+        if first.is_empty() {
+            first = part;
+            continue;
+        }
+        if joined.is_empty() {
+            joined.extend_from_slice(&first);
+        }
+        joined.extend_from_slice(&part);
+    }
+    Ok(if joined.is_empty() { first } else { joined.into() })
 }

@@ -87,8 +87,8 @@ impl CountTable {
         let (set, tag) = self.find(hash);
         let (mut count, mut left) = (0, 0);
         for slot in set.iter().map(|word| CountSlot::unpack(word.load(Relaxed))) {
-            if let Some(ticks) = self.left(slot, now)
-                && slot.tag == tag
+            if slot.tag == tag
+                && let Some(ticks) = self.left(slot, now)
             {
                 count += slot.count;
                 left = left.max(ticks);
