@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use support::client::{Connection, form_request, request};
 use support::mariadb::MariaDb;
-use support::server::{Server, run};
+use support::server::{Server, processor, run};
 use support::sqlite::SqliteFile;
 use support::{md5_hex, texts};
 
@@ -136,7 +136,7 @@ impl Served {
 
     /// Processor time of the server and of its database, in seconds.
     fn time(&self) -> [f64; 2] {
-        [processor_time(self.server.pid()), self.database.map_or(0.0, processor_time)]
+        [processor(self.server.pid()), self.database.map_or(0.0, processor)]
     }
 
     /// Asks for loads without a pause until `stop`.
@@ -240,14 +240,6 @@ fn median(mut values: Vec<f64>) -> String {
     values.sort_unstable_by(f64::total_cmp);
     let (least, most) = (values[0], values[values.len() - 1]);
     format!("{:.2} ({least:.2} to {most:.2})", values[values.len() / 2])
-}
-
-/// The processor time of a process, in seconds. Linux counts hundredths.
-fn processor_time(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("Linux");
-    let (_, fields) = stat.rsplit_once(')').expect("a name");
-    let ticks = fields.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u32>().ok());
-    f64::from(ticks.sum::<u32>()) / 100.0
 }
 
 /// Sends `rate` requests a second, and returns the microseconds from the time when each was due to

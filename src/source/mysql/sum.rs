@@ -1,9 +1,9 @@
 //! A sum over all cells of a table, as the state of the table.
 //!
 //! The server computes it without sending a row. That takes it about as long as sending them, so
-//! the sum spares the network and this program; the functions are those that cost it least. Each row adds a checksum of its cells, times a
-//! number that depends on its id: the checksum alone is linear, so that values that two rows
-//! exchange would leave the sum as it was.
+//! the sum spares the network and this program. The functions are those that cost it least.
+//! Each row adds a checksum of its cells, times a number that depends on its id: the checksum
+//! alone is linear, so that values that two rows exchange would leave the sum as it was.
 
 use super::super::backend::Session;
 use super::super::error::Failure;
