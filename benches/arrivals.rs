@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use support::client::{Connection, form_request, request};
-use support::mariadb::MariaDb;
-use support::server::{Server, processor, run};
+use support::mariadb::{Database, MariaDb};
+use support::server::{Server, processor, resident, run};
 use support::sqlite::SqliteFile;
 use support::{md5_hex, texts};
 
@@ -45,10 +45,7 @@ fn main() {
 fn reloads() {
     {
         let mariadb = MariaDb::start(&[]);
-        let database = mariadb.database();
-        database.script(include_str!("../sql/mysql/001_original.sql"));
-        rows("seq_1_to_10000", "concat", |sql| drop(database.script(sql)));
-        setup(&database.all());
+        let database = filled(&mariadb, 10_000);
         let served = Served::new("MariaDB", &database.read(), 10_000, Some(mariadb.pid()));
         served.compare(ROUNDS);
     }
@@ -65,11 +62,19 @@ fn reloads() {
 
 fn million() {
     let mariadb = MariaDb::start(&["--innodb-buffer-pool-size=2G".into()]);
-    let database = mariadb.database();
-    database.script(include_str!("../sql/mysql/001_original.sql"));
-    rows("seq_1_to_1000000", "concat", |sql| drop(database.script(sql)));
-    setup(&database.all());
+    let database = filled(&mariadb, 1_000_000);
     Served::new("MariaDB, a million users", &database.read(), 1_000_000, Some(mariadb.pid())).compare(3);
+}
+
+/// A database with `users` users.
+fn filled(mariadb: &MariaDb, users: u32) -> Database<'_> {
+    let database = mariadb.database();
+    // Inserted before the triggers exist, because each row would also add a line of change.
+    database.script(include_str!("../sql/mysql/001_original.sql"));
+    rows(&format!("seq_1_to_{users}"), "concat", |sql| drop(database.script(sql)));
+    let output = run(&[&["--setup"], &texts(&database.all())[..]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    database
 }
 
 /// Adds users with three rules each, numbered by the column `seq` of `numbers`.
@@ -93,11 +98,6 @@ fn rows(numbers: &str, dialect: &str, execute: impl Fn(&str)) {
                  FROM {numbers}"
         ));
     }
-}
-
-fn setup(args: &[String]) {
-    let output = run(&[&["--setup"], &texts(args)[..]].concat());
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// A server and its database.
@@ -150,7 +150,7 @@ impl Served {
     }
 
     /// Runs `clients` with loads or without, and returns their result and the loads a second.
-    fn beside_loads<T>(&self, loads: bool, clients: impl FnOnce() -> T) -> (T, f64) {
+    fn during_loads<T>(&self, loads: bool, clients: impl FnOnce() -> T) -> (T, f64) {
         let (before, begun, stop) = (self.loads(), Instant::now(), AtomicBool::new(false));
         let result = std::thread::scope(|scope| {
             if loads {
@@ -165,7 +165,7 @@ impl Served {
 
     fn arrivals(&self, rate: u32, loads: bool) -> Part {
         let ((mut micros, failed), loads) =
-            self.beside_loads(loads, || arrivals(self.server.address, self.users, rate, PART));
+            self.during_loads(loads, || arrivals(self.server.address, self.users, rate, PART));
         micros.sort_unstable();
         let at = |share: f64| micros[((micros.len() - 1) as f64 * share) as usize];
         Part { p50: at(0.5), p99: at(0.99), p999: at(0.999), failed, loads }
@@ -173,7 +173,7 @@ impl Served {
 
     /// Requests a second of clients that do not pause.
     fn throughput(&self, loads: bool) -> (f64, f64) {
-        self.beside_loads(loads, || closed_loop(self.server.address, self.users, PART))
+        self.during_loads(loads, || closed_loop(self.server.address, self.users, PART))
     }
 
     fn compare(&self, rounds: usize) {
@@ -221,7 +221,7 @@ impl Served {
         let (mut own, mut others) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
             let (time, loads) = (self.time(), self.loads());
-            self.beside_loads(true, || std::thread::sleep(PART / 2));
+            self.during_loads(true, || std::thread::sleep(PART / 2));
             let (after, loads) = (self.time(), self.loads() - loads);
             own.push((after[0] - time[0]) * 1000.0 / loads);
             others.push((after[1] - time[1]) * 1000.0 / loads);
@@ -317,15 +317,12 @@ fn be_real_time() {
 /// Changes every tenth of three million rules by one statement under load.
 fn mass() {
     let mariadb = MariaDb::start(&["--innodb-buffer-pool-size=2G".into()]);
-    let database = mariadb.database();
-    database.script(include_str!("../sql/mysql/001_original.sql"));
-    rows("seq_1_to_1000000", "concat", |sql| drop(database.script(sql)));
-    setup(&database.all());
+    let database = filled(&mariadb, 1_000_000);
     let served = Served::new("MariaDB, a million users", &database.read(), 1_000_000, Some(mariadb.pid()));
     for round in 1..=3 {
         let idle = served.arrivals(2000, false);
         let _ = std::fs::write(format!("/proc/{}/clear_refs", served.server.pid()), "5");
-        let steady = resident(served.server.pid(), "VmRSS:");
+        let (steady, _) = resident(served.server.pid());
         let stop = AtomicBool::new(false);
         let (mut micros, took) = std::thread::scope(|scope| {
             let clients = scope.spawn(|| {
@@ -361,7 +358,7 @@ fn mass() {
         });
         micros.sort_unstable();
         let p99 = micros[(micros.len() - 1) * 99 / 100];
-        let peak = resident(served.server.pid(), "VmHWM:");
+        let (_, peak) = resident(served.server.pid());
         println!(
             "300,000 of 3,000,000 rules changed: served after {:.1} s, p99 {p99} µs, {:.2} of idle, peak memory {:.2} of before",
             took.as_secs_f64(),
@@ -369,11 +366,4 @@ fn mass() {
             peak as f64 / steady as f64
         );
     }
-}
-
-/// A figure of the process's memory, in KiB.
-fn resident(pid: u32, name: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("Linux");
-    let line = status.lines().find(|line| line.starts_with(name)).expect("a line");
-    line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
 }

@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use jitsiprovs::process;
 use jitsiprovs::serve::throttle::{Account, Attempted, Throttle, ThrottleSettings};
 use support::client::{Connection, request};
-use support::server::Server;
+use support::server::{Server, resident};
 use support::sqlite::SqliteFile;
 use support::{md5_hex, wait_for};
 
@@ -141,13 +141,6 @@ fn processor_time(server: &Server) -> Duration {
         text.split(' ').next()?.parse::<u64>().ok()
     });
     Duration::from_nanos(nanoseconds.sum())
-}
-
-/// Resident memory in bytes.
-fn resident(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("Linux");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a line");
-    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") * 1024
 }
 
 /// The number of sockets that the server has open: its own, and connections. Its own are counted
@@ -275,7 +268,7 @@ fn idle() {
         let mut turns = Vec::new();
         for _ in 0..ROUNDS {
             wait_for("connections to end", || (sockets(&server) <= quiet).then_some(()));
-            let before = resident(server.pid());
+            let before = resident(server.pid()).0;
             let alone = turn(&server);
             let mut held = Vec::new();
             for number in 0..count {
@@ -290,7 +283,7 @@ fn idle() {
             }
             wait_for("the last connections", || (sockets(&server) >= quiet + count).then_some(()));
             // Later rounds reuse memory from the first one.
-            bytes.get_or_insert((resident(server.pid()) - before) / count as u64);
+            bytes.get_or_insert((resident(server.pid()).0 - before) / count as u64);
             let attacked = turn(&server);
             assert!(sockets(&server) >= quiet + count, "all connections are still open");
             turns.push((alone, attacked));
@@ -544,7 +537,7 @@ fn throttle() {
     }
     assert_eq!(status(&mut connections[0], victim, 0, "right-pw"), 429, "throttled now");
 
-    let before = resident(server.pid());
+    let before = resident(server.pid()).0;
     let (next, refused, done) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
     let begun = Instant::now();
     std::thread::scope(|scope| {
@@ -582,7 +575,7 @@ fn throttle() {
         done.store(true, Ordering::Relaxed);
     });
     let attackers = next.into_inner().min(ATTACKERS);
-    let grown = resident(server.pid()).saturating_sub(before);
+    let grown = resident(server.pid()).0.saturating_sub(before);
     println!(
         "over the wire {attackers} attackers in {:.0} s, {} of them refused: resident memory {:.1} MiB before, \
          {:.2} MiB more after, of which the tables may be {:.2} MiB",
@@ -626,7 +619,7 @@ fn throttle_alone() -> u64 {
         |from: IpAddr, name: &str| throttle.check(&attempted(from, name.as_bytes()), now).is_err();
     assert!(is_throttled(victim, "alice"), "throttled now");
     let own = std::process::id();
-    let before = resident(own);
+    let before = resident(own).0;
     for (what, guesses) in [("fail once", 1), ("go on until they are throttled", 10)] {
         let begun = Instant::now();
         let refused = AtomicU64::new(0);
@@ -651,7 +644,7 @@ fn throttle_alone() -> u64 {
         let innocents = (0..1_000_000)
             .filter(|number| is_throttled(attacker(ATTACKERS + number), &format!("innocent{number}")))
             .count();
-        let grown = resident(own).saturating_sub(before);
+        let grown = resident(own).0.saturating_sub(before);
         println!(
             "{ATTACKERS} attackers who {what}, without the wire: {:.0} ns each, {} of them refused before that, \
              {:.2} MiB more (the tables have {:.2} MiB), {innocents} of 1,000,000 innocents refused",

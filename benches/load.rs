@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use jitsiprovs::process::priority;
 use support::client::{Connection, form_request};
 use support::mariadb::{Database, MariaDb, Session};
-use support::server::{Server, run};
+use support::server::{Server, resident, run};
 use support::{texts, wait_for};
 
 const CONNECTIONS: u32 = 32;
@@ -324,20 +324,10 @@ fn commit() {
     println!("{}", swaps.last().expect("a swap"));
 }
 
-/// Resident memory in bytes, and its maximum so far.
-fn resident(server: &Server) -> (u64, u64) {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("Linux");
-    let value = |name: &str| {
-        let line = status.lines().find(|line| line.starts_with(name)).expect("a line");
-        line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") * 1024
-    };
-    (value("VmRSS:"), value("VmHWM:"))
-}
-
 fn memory() {
     let mariadb = MariaDb::start(&["--innodb-buffer-pool-size=1G".into()]);
     let empty = fill(&mariadb, 1, 0);
-    let (none, _) = resident(&serve(&empty, &[]));
+    let (none, _) = resident(serve(&empty, &[]).pid());
     let reload = |server: &Server| {
         let mut loads = Loads::of(server);
         server.signal("HUP");
@@ -347,7 +337,7 @@ fn memory() {
     let database = fill(&mariadb, 1_000_000, 3);
     let server = serve(&database, &["--reload-interval", "0"]);
     println!("{}", server.wait_for_log("snapshot in use"));
-    let (steady, first_peak) = resident(&server);
+    let (steady, first_peak) = resident(server.pid());
     println!(
         "1,000,000 users with three rules each: {} bytes a user, at most {:.2} times that during the first load",
         (steady - none) / 1_000_000,
@@ -358,7 +348,7 @@ fn memory() {
     for _ in 0..3 {
         reload(&server);
     }
-    let (after, peak) = resident(&server);
+    let (after, peak) = resident(server.pid());
     println!("{}", server.log().last().expect("a line"));
     println!(
         "after three reloads without changes {:.3} of that, at most {:.2}",
@@ -372,9 +362,9 @@ fn memory() {
     );
     let _ = std::fs::write(format!("/proc/{}/clear_refs", server.pid()), "5");
     reload(&server);
-    let (_, peak) = resident(&server);
+    let (_, peak) = resident(server.pid());
     std::thread::sleep(Duration::from_secs(3));
-    let (after, _) = resident(&server);
+    let (after, _) = resident(server.pid());
     println!("{}", server.log().last().expect("a line"));
     println!(
         "after a reload that changes every rule {:.3} of that, at most {:.2}",
@@ -393,10 +383,10 @@ fn memory() {
         ));
         reload(&server);
         if at == 10 {
-            ten = resident(&server).0;
+            ten = resident(server.pid()).0;
         }
     }
-    let (thousand, _) = resident(&server);
+    let (thousand, _) = resident(server.pid());
     println!(
         "10,000 users, 1,000 reloads with edits between: {:.3} of the memory after ten",
         thousand as f64 / ten as f64

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use support::client::post;
 use support::mariadb::mariadb;
-use support::server::{Server, jitsiprovs, run, run_command, send_signal};
+use support::server::{Server, jitsiprovs, resident, run, run_command, send_signal};
 use support::sqlite::SqliteFile;
 use support::{texts, wait_for};
 
@@ -244,9 +244,7 @@ fn wrong_usage_exits_with_code_2() {
 
 /// The most memory that a process has had, in MiB.
 fn peak(server: &Server) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("Linux");
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line");
-    peak.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1024
+    resident(server.pid()).1 >> 20
 }
 
 #[test]

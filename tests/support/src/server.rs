@@ -70,6 +70,16 @@ pub fn processor(pid: u32) -> f64 {
     (ticks(11) + ticks(12)) / 100.0
 }
 
+/// Resident memory of a process in bytes, and its maximum so far.
+pub fn resident(pid: u32) -> (u64, u64) {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("Linux");
+    let value = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name)).expect("a line");
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") * 1024
+    };
+    (value("VmRSS:"), value("VmHWM:"))
+}
+
 /// A process that ends with the test.
 pub struct Running(pub Child);
 
