@@ -14,7 +14,7 @@ use std::time::Instant;
 use tempfile::TempDir;
 
 use crate::tls::{Authority, Client, Shaken, write};
-use support::client::{Connection, Reply, form_request, request};
+use support::client::{Connection, Reply, form_request};
 use support::server::{Server, run};
 use support::sqlite::SqliteFile;
 use support::{PATIENCE, wait_for};
@@ -157,16 +157,8 @@ impl Site {
     /// How many connections each worker has, once they are `number` together.
     fn counts(&self, number: usize) -> Vec<usize> {
         wait_for("as many connections", || {
-            let reply = Connection::open(self.server.admin()).ask(&request("GET", "/metrics", &[], b""));
-            let mut counts = vec![None; self.workers];
-            for line in reply.text().lines() {
-                let Some(rest) = line.strip_prefix("jitsiprovs_worker_connections{worker=\"") else {
-                    continue;
-                };
-                let (worker, count) = rest.split_once("\"} ").expect("one label");
-                counts[worker.parse::<usize>().expect("a number")] = Some(count.parse().expect("a number"));
-            }
-            let counts: Vec<usize> = counts.into_iter().map(|count| count.expect("each worker")).collect();
+            let counts = self.server.worker_connections();
+            assert_eq!(counts.len(), self.workers);
             (counts.iter().sum::<usize>() == number).then_some(counts)
         })
     }

@@ -55,7 +55,8 @@ fn limited(most: &str) -> Vec<&str> {
 #[test]
 fn the_connection_that_is_idle_for_longest_is_closed_for_a_new_one() {
     let file = file();
-    let server = Server::on_sqlite(&file.path, &limited("5"));
+    // One worker accepts them in their order, and closes one before it asks another.
+    let server = Server::on_sqlite(&file.path, &[&limited("5")[..], &["--workers", "1"]].concat());
     let full = "all 5 connections are in use (--max-connections)";
     let mut held: Vec<Connection> = (0..4).map(|_| connected(&server)).collect();
     assert_eq!(count(&server, full), 0, "one is left");
@@ -319,6 +320,8 @@ fn a_low_limit_of_open_files_limits_the_connections() {
 
     let mut held: Vec<Connection> = (0..most).map(|_| Connection::open(server.address)).collect();
     held.iter_mut().for_each(|connection| connection.send(&halves(IN_HEAD).0));
+    // Otherwise a later one could get the place of one that a slow thread has just accepted.
+    wait_for("the connections", || (server.worker_connections().iter().sum::<usize>() == most).then_some(()));
     let mut waiting: Vec<Connection> = (0..20).map(|_| Connection::open(server.address)).collect();
     waiting.iter_mut().for_each(|connection| connection.send(&form_request(&ALICE)));
     server.wait_for_log(&format!("all {most} connections are in use"));

@@ -1,5 +1,6 @@
 //! The real binary.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -7,6 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
+use crate::client::{Connection, request};
 use crate::{PATIENCE, wait_for};
 
 /// A command for the binary with `args`, without the environment's settings.
@@ -146,6 +148,19 @@ impl Server {
         let line = self.wait_for_log("for operators http://");
         let address = line.split("://").nth(1).and_then(|rest| rest.split('/').next());
         address.and_then(|address| address.parse().ok()).expect("an address")
+    }
+
+    /// How many connections of clients each worker has.
+    pub fn worker_connections(&self) -> Vec<usize> {
+        let reply = Connection::open(self.admin()).ask(&request("GET", "/metrics", &[], b""));
+        let counts = reply.text().lines().filter_map(|line| {
+            let (worker, count) =
+                line.strip_prefix("jitsiprovs_worker_connections{worker=\"")?.split_once("\"} ")?;
+            Some((worker.parse::<usize>().expect("a number"), count.parse().expect("a number")))
+        });
+        let counts: BTreeMap<usize, usize> = counts.collect();
+        assert!(counts.keys().copied().eq(0..counts.len()), "{counts:?}");
+        counts.into_values().collect()
     }
 
     /// Clears the log so far, which may have millions of lines.
