@@ -1,5 +1,6 @@
 //! Values and rules. Nothing here uses files, the network or a clock.
 
+pub mod attributes;
 pub mod cell;
 pub mod client;
 pub mod columns;

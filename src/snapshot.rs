@@ -14,6 +14,7 @@ mod names;
 mod resolve;
 mod row_index;
 mod rows;
+mod session;
 mod trace;
 mod trie;
 mod writer;
@@ -25,16 +26,18 @@ use smallvec::SmallVec;
 
 pub(crate) use inspect::{ALL_TENANTS, Audience, NameEntry};
 pub use misfits::MisfitTenant;
-pub use resolve::{Candidate, Pending, Session, SignIn};
+pub use resolve::{Candidate, Pending, SignIn};
 pub use row_index::content;
+pub use session::{Session, SessionValues};
 pub use trace::{Fate, Mismatch, Traced};
 pub use writer::{ChangeSummary, Committed, Draft, LOSS_WINDOW, LossLimits, Problems, Withheld, Writer};
 
+use crate::core::attributes::Attributes;
 use crate::core::credential::{Credential, SlowHash};
 use crate::core::names::{Comparison, Folded};
 use crate::core::params::Known;
 use crate::core::rules::{RuleSet, Rules};
-use crate::core::subject::sent_for;
+use crate::core::subject::{TypedBy, sent_for};
 use decoys::Decoys;
 use kind::SubjectKind;
 use names::StoredName;
@@ -45,9 +48,9 @@ use trie::Trie;
 pub struct Snapshot {
     comparison: Comparison,
     names: Trie<SharedEntry>,
-    /// The folded names of typed subjects' parameters that only the operator knows, by
+    /// What subjects are typed by besides the parameters that clients fill in themselves, by
     /// number.
-    others: Arc<Vec<Folded>>,
+    others: Arc<Vec<TypedBy>>,
     tenants: Trie<Arc<Tenant>>,
     /// The rules for all tenants. They are stored like a tenant's rules, under the number
     /// [`EVERYWHERE`].
@@ -107,6 +110,8 @@ pub struct Counts {
     pub rules: usize,
     /// Of the rules in use, those for everyone.
     pub defaults: usize,
+    /// Attributes in use.
+    pub attributes: usize,
     /// Users who can sign in by what the source says: not those who are withheld.
     pub able: usize,
     /// Users who are served although the source has no row for them.
@@ -130,7 +135,8 @@ const EVERYWHERE: u32 = 0;
 const DEFAULT: &[u8] = b"";
 
 /// A subject of a tenant and its rules. If the subject is a word and a user's name, the entry
-/// also contains the credential.
+/// also contains the credential and the user's attributes. That of everyone contains the
+/// attributes of the tenant.
 #[derive(Debug, Clone)]
 struct Entry {
     tenant: u32,
@@ -143,6 +149,7 @@ struct Entry {
     /// Users of this name, sorted by id. Only the first one is used.
     users: SmallVec<[UserEntry; 1]>,
     rules: Rules,
+    attributes: Attributes,
 }
 
 /// `triomphe::Arc` has no weak count, which saves 8 bytes an entry.
@@ -166,6 +173,11 @@ impl Entry {
         self.in_source().map(|user| &user.credential).filter(|credential| credential.is_usable())
     }
 
+    /// Whether nothing is stored under this name.
+    fn is_empty(&self) -> bool {
+        self.users.is_empty() && self.rules.is_empty() && self.attributes.is_empty()
+    }
+
     #[inline]
     fn is(&self, tenant: u32, kind: SubjectKind, name: &[u8]) -> bool {
         (self.tenant, self.kind) == (tenant, kind) && *self.name == *name
@@ -176,6 +188,18 @@ impl Entry {
 struct UserEntry {
     id: i64,
     credential: Credential,
+    details: Option<Box<UserDetails>>,
+}
+
+/// What is stored of some users only.
+#[derive(Debug, Clone, PartialEq, Default)]
+struct UserDetails {
+    /// The stored name, if it is not the folded one.
+    username: Option<Box<str>>,
+    /// The stored domain, if it is not the folded one.
+    domain: Option<Box<str>>,
+    /// The further columns of the operator's own query for users.
+    columns: Attributes,
 }
 
 /// The id of a user who is served although the source has lost the row. No row may have it.
@@ -184,6 +208,16 @@ const WITHHELD: i64 = i64::MIN;
 impl UserEntry {
     fn is_withheld(&self) -> bool {
         self.id == WITHHELD
+    }
+
+    fn heap_bytes(&self) -> usize {
+        let details = self.details.as_deref().map_or(0, |details| {
+            let names = [&details.username, &details.domain].into_iter().flatten();
+            size_of::<UserDetails>()
+                + names.map(|name| name.len()).sum::<usize>()
+                + details.columns.heap_bytes()
+        });
+        self.credential.heap_bytes() + details
     }
 }
 
@@ -197,7 +231,9 @@ struct Tenant {
     able: usize,
     /// How many rules the tenant has, by kind of subject.
     subjects: Subjects,
-    /// Its rules for everyone, if it has any.
+    /// How many attributes it and its users have.
+    attributes: usize,
+    /// Its rules for everyone and its attributes, if it has any.
     default: Option<SharedEntry>,
     /// Its default rules, merged with the default rules for all tenants. `None` if it has
     /// few: then each request merges them.

@@ -72,7 +72,7 @@ pub trait Source: Send + Sync {
         &self,
         rows: mpsc::Sender<Vec<Row>>,
         wants_cursor: bool,
-        plans: [Plan; 2],
+        plans: [Plan; Table::COUNT],
     ) -> Boxed<'_, Result<Reloaded, SourceError>>;
 
     /// The rows that changed since `cursor`, as they are at one moment. Without a cursor, it
@@ -175,7 +175,7 @@ impl<B: Backend> Source for Database<B> {
         &self,
         rows: mpsc::Sender<Vec<Row>>,
         wants_cursor: bool,
-        plans: [Plan; 2],
+        plans: [Plan; Table::COUNT],
     ) -> Boxed<'_, Result<Reloaded, SourceError>> {
         Box::pin(self.load_all(Which::All, rows, wants_cursor, plans))
     }

@@ -20,6 +20,7 @@ pub fn of_source(error: &SourceError) -> String {
     let query = |table: &Table| match table {
         Table::UserAuth => "--auth-query",
         Table::JitsiProperty => "--rules-query",
+        Table::UserAttribute => "--attribute-query",
     };
     use SourceError as E;
     let options: &[&str] = match error {

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use super::print;
 use super::progress::Progress;
-use crate::core::model::{Edit, Row, RuleRow, UserRow};
+use crate::core::model::{Edit, Row, TableRows};
 use crate::source::{self, Boxed, Source, Transaction, Which};
 
 /// Batches that may wait in a channel.
@@ -44,20 +44,15 @@ async fn show(mut batches: mpsc::Receiver<Vec<Row>>, which: Which, mut look: imp
     }
 }
 
-/// All users and rules, in the order of their ids.
+/// All rows, in the order of their ids.
 ///
 /// # Errors
 /// When they cannot be read.
-pub async fn read(source: &dyn Source) -> anyhow::Result<(Vec<UserRow>, Vec<RuleRow>)> {
-    let (mut users, mut rules) = (Vec::new(), Vec::new());
-    let sort = |row| match row {
-        Row::User(row) => users.push(row),
-        Row::Rule(row) => rules.push(row),
-    };
-    scan(source, Which::All, sort).await?;
-    users.sort_by_key(|row| row.id);
-    rules.sort_by_key(|row| row.id);
-    Ok((users, rules))
+pub async fn read(source: &dyn Source) -> anyhow::Result<TableRows> {
+    let mut rows = TableRows::default();
+    scan(source, Which::All, |row| rows.push(row)).await?;
+    rows.sort();
+    Ok(rows)
 }
 
 /// A transaction. The rows that it reads do not change before it edits them, because

@@ -177,6 +177,9 @@ pub struct DatabaseOptions {
     /// the usual table
     #[arg(long, env = "JITSIPROVS_RULES_QUERY", value_name = "SQL")]
     pub rules_query: Option<String>,
+    /// SELECT of domain, username, name, value and, optionally, id, in place of the usual table
+    #[arg(long, env = "JITSIPROVS_ATTRIBUTE_QUERY", value_name = "SQL")]
+    pub attribute_query: Option<String>,
 }
 
 /// Creating the database.

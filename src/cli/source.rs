@@ -22,8 +22,12 @@ pub fn open(
     max_bytes: Option<u64>,
 ) -> Result<Arc<dyn Source>, ConfigError> {
     let kind = kind(&database, &setup)?;
-    let queries =
-        Queries { users: database.auth_query.take(), rules: database.rules_query.take(), max_bytes };
+    let queries = Queries {
+        users: database.auth_query.take(),
+        rules: database.rules_query.take(),
+        attributes: database.attribute_query.take(),
+        max_bytes,
+    };
     match kind {
         DbType::Sqlite => {
             let path = absolute(database.db_path.unwrap_or_else(|| DEFAULT_PATH.into()));

@@ -1,4 +1,4 @@
-//! The columns of the two tables. Each column is defined once.
+//! The columns of the tables. Each column is defined once.
 //!
 //! Statements, files, edits, the state file and the digests of nodes all use these lists. A new
 //! column goes at the end of its list; [`snapshot`](crate::snapshot) decides what the server does
@@ -122,6 +122,19 @@ row! {
     key: Column::new("property_key").called("key").required();
     /// Template of the property's value, in `.properties` syntax.
     value: Column::new("property_value").called("value").required();
+}
+
+row! {
+    /// A row of `user_attribute`. Values may be passwords, so it does not implement `Debug`.
+    AttributeRow:
+    /// The tenant that has the attribute; `NULL` or empty for everyone.
+    domain: Column::new("domain").added();
+    /// The user who has it; `NULL` or empty for the whole tenant.
+    username: Column::new("username").added();
+    /// Its name.
+    name: Column::new("name").added().required();
+    /// Its value.
+    value: Column::new("value").added().required();
 }
 
 /// Some columns of one table.

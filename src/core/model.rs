@@ -5,27 +5,33 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use super::cell::Cell;
+pub use super::columns::{AttributeRow, RuleRow, UserRow};
 use super::columns::{Column, ColumnSet};
-pub use super::columns::{RuleRow, UserRow};
 
-/// One of the two tables.
+/// One of the tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Table {
     /// `user_auth`
     UserAuth,
     /// `jitsi_property`
     JitsiProperty,
+    /// `user_attribute`, which databases of earlier versions do not have.
+    UserAttribute,
 }
 
 impl Table {
-    /// Both tables.
-    pub const ALL: [Table; 2] = [Table::UserAuth, Table::JitsiProperty];
+    /// How many tables there are.
+    pub const COUNT: usize = 3;
+
+    /// All tables, in the order of their discriminants.
+    pub const ALL: [Table; Table::COUNT] = [Table::UserAuth, Table::JitsiProperty, Table::UserAttribute];
 
     /// Its columns besides the id.
     pub const fn columns(self) -> &'static [Column] {
         match self {
             Table::UserAuth => UserRow::COLUMNS,
             Table::JitsiProperty => RuleRow::COLUMNS,
+            Table::UserAttribute => AttributeRow::COLUMNS,
         }
     }
 
@@ -34,6 +40,7 @@ impl Table {
         match self {
             Table::UserAuth => "user_auth",
             Table::JitsiProperty => "jitsi_property",
+            Table::UserAttribute => "user_attribute",
         }
     }
 }
@@ -44,13 +51,15 @@ impl fmt::Display for Table {
     }
 }
 
-/// A row of either table.
+/// A row of any table.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Row {
     /// A row of `user_auth`.
     User(UserRow),
     /// A row of `jitsi_property`.
     Rule(RuleRow),
+    /// A row of `user_attribute`.
+    Attribute(AttributeRow),
 }
 
 impl Row {
@@ -60,6 +69,7 @@ impl Row {
         match table {
             Table::UserAuth => Row::User(UserRow::from_cells(id, cells)),
             Table::JitsiProperty => Row::Rule(RuleRow::from_cells(id, cells)),
+            Table::UserAttribute => Row::Attribute(AttributeRow::from_cells(id, cells)),
         }
     }
 
@@ -68,6 +78,7 @@ impl Row {
         match self {
             Row::User(_) => Table::UserAuth,
             Row::Rule(_) => Table::JitsiProperty,
+            Row::Attribute(_) => Table::UserAttribute,
         }
     }
 
@@ -76,6 +87,7 @@ impl Row {
         match self {
             Row::User(row) => row.id,
             Row::Rule(row) => row.id,
+            Row::Attribute(row) => row.id,
         }
     }
 
@@ -84,17 +96,19 @@ impl Row {
         match &mut self {
             Row::User(row) => row.id = id,
             Row::Rule(row) => row.id = id,
+            Row::Attribute(row) => row.id = id,
         }
         self
     }
 
     /// Its cells, in the order of [`Table::columns`].
     pub fn cells(&self) -> impl Iterator<Item = &Cell> + Clone {
-        let (user, rule) = match self {
-            Row::User(row) => (Some(row.cells()), None),
-            Row::Rule(row) => (None, Some(row.cells())),
+        let (user, rule, attribute) = match self {
+            Row::User(row) => (Some(row.cells()), None, None),
+            Row::Rule(row) => (None, Some(row.cells()), None),
+            Row::Attribute(row) => (None, None, Some(row.cells())),
         };
-        user.into_iter().flatten().chain(rule.into_iter().flatten())
+        user.into_iter().flatten().chain(rule.into_iter().flatten()).chain(attribute.into_iter().flatten())
     }
 
     /// The columns in which two rows of one table differ.
@@ -106,6 +120,46 @@ impl Row {
 impl fmt::Debug for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Row({} id {})", self.table(), self.id())
+    }
+}
+
+/// Rows of all tables.
+#[derive(Clone, Default)]
+pub struct TableRows {
+    /// Those of `user_auth`.
+    pub users: Vec<UserRow>,
+    /// Those of `jitsi_property`.
+    pub rules: Vec<RuleRow>,
+    /// Those of `user_attribute`.
+    pub attributes: Vec<AttributeRow>,
+}
+
+impl TableRows {
+    /// Adds a row to those of its table.
+    pub fn push(&mut self, row: Row) {
+        match row {
+            Row::User(row) => self.users.push(row),
+            Row::Rule(row) => self.rules.push(row),
+            Row::Attribute(row) => self.attributes.push(row),
+        }
+    }
+
+    /// Sorts the rows of each table by id.
+    pub fn sort(&mut self) {
+        self.users.sort_by_key(|row| row.id);
+        self.rules.sort_by_key(|row| row.id);
+        self.attributes.sort_by_key(|row| row.id);
+    }
+}
+
+impl IntoIterator for TableRows {
+    type Item = Row;
+    type IntoIter = Box<dyn Iterator<Item = Row>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        let rules = self.rules.into_iter().map(Row::Rule);
+        let attributes = self.attributes.into_iter().map(Row::Attribute);
+        Box::new(self.users.into_iter().map(Row::User).chain(rules).chain(attributes))
     }
 }
 

@@ -1,6 +1,10 @@
 //! The parameters of one request, and their names.
 
 use std::fmt;
+use std::net::IpAddr;
+use std::sync::OnceLock;
+
+use super::names::Comparison;
 
 /// The parameters that a Jitsi client can fill by itself and whose values select rules
 /// (`ProvisioningServiceImpl` of the client, plus `domain`).
@@ -90,24 +94,83 @@ pub enum ParamName {
     Known(Known),
     /// A parameter that the operator wrote into the client's URL.
     Other(Box<str>),
+    /// `user.` and the name of an attribute, which is in lower case here.
+    Attribute(Box<str>),
+    /// `client.` and what the server knows of the request.
+    Client(ClientFact),
+}
+
+/// What the server itself knows of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ClientFact {
+    /// `client.address`: the address from which the client asks.
+    Address,
+    /// `client.username`: the username as it was typed.
+    Username,
+}
+
+impl ClientFact {
+    /// All of them.
+    pub const ALL: [ClientFact; 2] = [ClientFact::Address, ClientFact::Username];
+
+    /// Its name in templates and typed subjects.
+    pub fn name(self) -> &'static str {
+        match self {
+            ClientFact::Address => "client.address",
+            ClientFact::Username => "client.username",
+        }
+    }
+}
+
+/// What the names of attributes begin with in templates and subjects.
+const ATTRIBUTE: &str = "user.";
+/// What names begin with that the server alone may give a value. Clients cannot send them.
+const RESERVED: [&str; 2] = [ATTRIBUTE, "client."];
+
+/// Whether only the server may give this name a value, in whatever way it is written.
+pub fn is_reserved(name: &str) -> bool {
+    if !name.is_ascii() {
+        let folded = Comparison::Folded.fold(name);
+        return RESERVED.iter().any(|reserved| folded.starts_with(reserved.as_bytes()));
+    }
+    let begins = |reserved: &&str| {
+        name.get(..reserved.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(reserved))
+    };
+    RESERVED.iter().any(begins)
 }
 
 impl ParamName {
-    /// Creates a known name if `name` is one.
+    /// The meaning of `name`.
     pub fn new(name: &str) -> Self {
-        match Known::from_name(name) {
-            Some(known) => ParamName::Known(known),
-            None => ParamName::Other(name.into()),
+        if let Some(known) = Known::from_name(name) {
+            return ParamName::Known(known);
+        }
+        let attribute = name.get(..ATTRIBUTE.len()).filter(|begin| begin.eq_ignore_ascii_case(ATTRIBUTE));
+        if attribute.is_some() {
+            return ParamName::Attribute(name[ATTRIBUTE.len()..].to_ascii_lowercase().into());
+        }
+        let fact = ClientFact::ALL.into_iter().find(|fact| fact.name().eq_ignore_ascii_case(name));
+        fact.map_or_else(|| ParamName::Other(name.into()), ParamName::Client)
+    }
+
+    /// Whether every authenticated request has a value for it.
+    pub fn always_given(&self) -> bool {
+        match self {
+            ParamName::Known(known) => known.always_given(),
+            ParamName::Client(_) => true,
+            ParamName::Other(_) | ParamName::Attribute(_) => false,
         }
     }
 }
 
 impl fmt::Display for ParamName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            ParamName::Known(known) => known.name(),
-            ParamName::Other(name) => name,
-        })
+        match self {
+            ParamName::Known(known) => f.write_str(known.name()),
+            ParamName::Other(name) => f.write_str(name),
+            ParamName::Attribute(name) => write!(f, "{ATTRIBUTE}{name}"),
+            ParamName::Client(fact) => f.write_str(fact.name()),
+        }
     }
 }
 
@@ -121,11 +184,33 @@ pub fn continues_name(byte: u8) -> bool {
     begins_name(byte) || byte.is_ascii_digit() || byte == b'.'
 }
 
+/// What fills the holes of templates.
+pub trait Values {
+    /// The value of `name`, if there is one.
+    fn get(&self, name: &ParamName) -> Option<&str>;
+}
+
 /// The parameters of one request. They include the password, so `Debug` shows only their number.
 #[derive(Clone, Default)]
 pub struct Params {
     known: [Option<String>; Known::ALL.len()],
     other: Vec<(String, String)>,
+    address: Option<IpAddr>,
+    /// The address as text, once something needs it.
+    address_text: OnceLock<Box<str>>,
+}
+
+impl Values for Params {
+    /// The value that the client sent, or what the server knows of the client.
+    fn get(&self, name: &ParamName) -> Option<&str> {
+        match name {
+            ParamName::Known(known) => self.known(*known),
+            ParamName::Other(name) => self.other(name),
+            ParamName::Client(ClientFact::Username) => self.known(Known::Username),
+            ParamName::Client(ClientFact::Address) => self.address(),
+            ParamName::Attribute(_) => None,
+        }
+    }
 }
 
 impl Params {
@@ -134,12 +219,15 @@ impl Params {
         Self::default()
     }
 
-    /// The value of `name`, if the client sent one.
-    pub fn get(&self, name: &ParamName) -> Option<&str> {
-        match name {
-            ParamName::Known(known) => self.known(*known),
-            ParamName::Other(name) => self.other(name),
-        }
+    /// The address from which the client asks.
+    pub fn address(&self) -> Option<&str> {
+        let address = self.address?;
+        Some(self.address_text.get_or_init(|| address.to_string().into()))
+    }
+
+    /// Sets the address from which the client asks.
+    pub fn set_address(&mut self, address: IpAddr) {
+        (self.address, self.address_text) = (Some(address), OnceLock::new());
     }
 
     /// The value of a known parameter.
@@ -209,6 +297,19 @@ mod tests {
             assert_eq!(known as usize, place);
             assert_eq!(Known::from_name(known.name()), Some(known));
         }
+    }
+
+    #[test]
+    fn names_that_the_server_gives_a_value_are_known_in_every_spelling() {
+        for name in ["user.x", "USER.", "Client.address", "uſer.x", "client.other"] {
+            assert!(is_reserved(name), "{name}");
+        }
+        for name in ["user", "users.x", "client", "xuser.a", "us", "é.user."] {
+            assert!(!is_reserved(name), "{name}");
+        }
+        assert_eq!(ParamName::new("User.Line2"), ParamName::Attribute("line2".into()));
+        assert_eq!(ParamName::new("CLIENT.address"), ParamName::Client(ClientFact::Address));
+        assert_eq!(ParamName::new("client.other"), ParamName::Other("client.other".into()));
     }
 
     #[test]

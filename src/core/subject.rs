@@ -19,7 +19,7 @@ use std::net::IpAddr;
 use crate::core::conventions::Conventions;
 use crate::core::model::Cell;
 use crate::core::names::{Comparison, Folded};
-use crate::core::params::{Known, begins_name, continues_name};
+use crate::core::params::{ClientFact, Known, ParamName, begins_name, continues_name, is_reserved};
 use crate::core::secret::HIDDEN;
 
 /// The clients to which a rule applies.
@@ -40,6 +40,10 @@ pub enum TypedBy {
     Known(Known),
     /// A parameter that the operator wrote into the client's URL, in folded form.
     Other(Folded),
+    /// `user.` and the name of an attribute, in lower case.
+    Attribute(Box<str>),
+    /// What the server itself knows of a request.
+    Client(ClientFact),
 }
 
 /// The way in which a subject names a user.
@@ -137,6 +141,15 @@ impl Conventions {
         // Otherwise an odd spelling of `username` would become a parameter that clients may send.
         let fold = |name: &str| Comparison::Folded.fold(name);
         let name = fold(written);
+        if let Some(reserved) = str::from_utf8(&name).ok().filter(|name| is_reserved(name)) {
+            let typed = match ParamName::new(reserved) {
+                ParamName::Attribute(name) => TypedBy::Attribute(name),
+                ParamName::Client(fact) => TypedBy::Client(fact),
+                // Nothing has this name, and clients cannot send it.
+                ParamName::Known(_) | ParamName::Other(_) => TypedBy::Other(name),
+            };
+            return Some((typed, written, value));
+        }
         let aliases = self.aliases.iter().filter(|(alias, _)| fold(alias) == name);
         let known = Known::ALL.into_iter().filter(|known| known.name().as_bytes() == name.as_slice());
         let meant: Vec<Known> = aliases.map(|(_, known)| *known).chain(known).collect();
@@ -233,19 +246,21 @@ mod tests {
     #[test]
     fn a_subject_is_typed_by_its_text_alone() {
         let options = login();
-        let word = |word: &str| Some(Subject::Word(Folded::from_slice(word.as_bytes())));
-        let other = |name: &str, value: &str| {
-            Some(Subject::Param(
-                TypedBy::Other(Folded::from_slice(name.as_bytes())),
-                Folded::from_slice(value.as_bytes()),
-            ))
-        };
+        let text = |text: &str| Folded::from_slice(text.as_bytes());
+        let word = |word: &str| Some(Subject::Word(text(word)));
+        let other = |name: &str, value: &str| Some(Subject::Param(TypedBy::Other(text(name)), text(value)));
+        let attribute =
+            |name: &str, value: &str| Some(Subject::Param(TypedBy::Attribute(name.into()), text(value)));
         for (stored, expected) in [
             ("Default ", Some(Subject::Everyone)),
             ("Alice ", word("alice")),
             ("os=Linux", param(Known::Osname, "linux")),
             ("Hwaddr=00:1A", param(Known::Hwaddr, "00:1a")),
             ("Dept=Sales=x ", other("dept", "sales=x")),
+            ("User.Branch =Berlin", attribute("branch", "berlin")),
+            ("uſer.branch=Berlin", attribute("branch", "berlin")),
+            ("Client.Address=::1", Some(Subject::Param(TypedBy::Client(ClientFact::Address), text("::1")))),
+            ("client.x=y", other("client.x", "y")),
             ("env.X=a", other("env.x", "a")),
             ("a b=x", word("a b=x")),
             ("=x", word("=x")),

@@ -8,7 +8,7 @@ mod property;
 
 use std::ops::Range;
 
-use crate::core::params::{Known, ParamName, Params, begins_name, continues_name};
+use crate::core::params::{Known, ParamName, Values, begins_name, continues_name};
 use crate::core::problem::Code;
 use crate::core::properties::{self, Follows, Mended, Side};
 
@@ -156,8 +156,8 @@ impl Template {
     pub fn heap_bytes(&self) -> usize {
         let owned = self.holes.iter().map(|hole| {
             let name = match &hole.name {
-                ParamName::Known(_) => 0,
-                ParamName::Other(name) => name.len(),
+                ParamName::Known(_) | ParamName::Client(_) => 0,
+                ParamName::Other(name) | ParamName::Attribute(name) => name.len(),
             };
             name + hole.fallback.as_deref().map_or(0, str::len)
         });
@@ -212,12 +212,11 @@ fn offset(len: usize) -> u32 {
 impl Hole {
     #[inline]
     fn is_conditional(&self) -> bool {
-        let always = matches!(&self.name, ParamName::Known(known) if known.always_given());
-        !always && self.fallback.is_none()
+        !self.name.always_given() && self.fallback.is_none()
     }
 
-    fn fill<'a>(&'a self, params: &'a Params) -> Filling<'a> {
-        match (params.get(&self.name), &self.fallback) {
+    fn fill<'a>(&'a self, values: &'a impl Values) -> Filling<'a> {
+        match (values.get(&self.name), &self.fallback) {
             (None | Some(""), Some(fallback)) => Filling::Written(fallback),
             (Some(value), _) => Filling::Param(value, self.place),
             (None, None) => Filling::Missing,
@@ -308,16 +307,16 @@ impl<'a> TemplatePiece<'a> {
 
     /// The first parameter that it needs and the request did not send.
     #[inline]
-    pub fn missing(&self, params: &Params) -> Option<&'a ParamName> {
-        let missing = |hole: &&Hole| matches!(hole.fill(params), Filling::Missing);
+    pub fn missing(&self, values: &impl Values) -> Option<&'a ParamName> {
+        let missing = |hole: &&Hole| matches!(hole.fill(values), Filling::Missing);
         self.holes.iter().find(missing).map(|hole| &hole.name)
     }
 
     /// How many bytes [`TemplatePiece::render`] appends at least. They are more only if a
     /// parameter must be escaped.
     #[inline]
-    pub fn least_len(&self, params: &Params) -> usize {
-        let filled = self.holes.iter().map(|hole| match hole.fill(params) {
+    pub fn least_len(&self, values: &impl Values) -> usize {
+        let filled = self.holes.iter().map(|hole| match hole.fill(values) {
             Filling::Written(text) => text.len(),
             Filling::Param(value, _) => value.len(),
             Filling::Missing => 0,
@@ -327,14 +326,14 @@ impl<'a> TemplatePiece<'a> {
 
     /// Appends the text with its parameters. A missing parameter renders as empty text, so check
     /// [`TemplatePiece::missing`] first.
-    pub fn render(&self, params: &Params, out: &mut Vec<u8>) {
+    pub fn render(&self, values: &impl Values, out: &mut Vec<u8>) {
         let text = self.text.as_bytes();
         let mut done = 0;
         for hole in self.holes {
             let at = hole.at as usize - self.start;
             out.extend_from_slice(&text[done..at]);
             done = at;
-            match hole.fill(params) {
+            match hole.fill(values) {
                 Filling::Written(text) => out.extend_from_slice(text.as_bytes()),
                 Filling::Param(value, place) => properties::write_param(value, place, out),
                 Filling::Missing => {}

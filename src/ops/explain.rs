@@ -12,7 +12,7 @@ use std::sync::Arc;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::core::conventions::Conventions;
-use crate::core::model::{Row, RuleRow, UserRow};
+use crate::core::model::{TableRows, UserRow};
 use crate::core::params::{Known, Params};
 use crate::core::request::{self, Body};
 use crate::core::secret::Secret;
@@ -158,15 +158,12 @@ impl ClientRequest {
 }
 
 /// The snapshot that a server builds from these rows at its start.
-pub fn snapshot(options: Conventions, users: &[UserRow], rules: &[RuleRow]) -> Arc<Snapshot> {
+pub fn snapshot(options: Conventions, rows: &TableRows) -> Arc<Snapshot> {
     let mut writer = Writer::new(options);
     writer.begin_load();
     let mut draft = writer.draft_of_load();
-    for row in users {
-        draft.put(&Row::User(row.clone()));
-    }
-    for row in rules {
-        draft.put(&Row::Rule(row.clone()));
+    for row in rows.clone() {
+        draft.put(&row);
     }
     draft.commit().0
 }

@@ -15,9 +15,9 @@ const OLDEST: Duration = Duration::from_secs(600);
 /// One load of this many reads a table in full.
 const EVERY: u32 = 16;
 
-/// What is known of both tables.
+/// What is known of each table.
 #[derive(Debug, Default)]
-pub(super) struct Known([KnownTable; 2]);
+pub(super) struct Known([KnownTable; Table::COUNT]);
 
 /// What is known of a table. It is that of the rows that the writer of snapshots has.
 #[derive(Debug, Default)]
@@ -36,7 +36,7 @@ struct KnownTable {
 
 impl Known {
     /// How the load that begins now reads each table.
-    pub fn plan(&mut self, now: Instant) -> [Plan; 2] {
+    pub fn plan(&mut self, now: Instant) -> [Plan; Table::COUNT] {
         self.0.each_mut().map(|table| table.plan(now))
     }
 
@@ -48,7 +48,7 @@ impl Known {
 
     /// Notes that the load that began at `begun` has ended, what it has read, and which tables
     /// it has changed.
-    pub fn loaded(&mut self, read: [TableRead; 2], changed: [bool; 2], begun: Instant) {
+    pub fn loaded(&mut self, read: [TableRead; Table::COUNT], changed: [bool; Table::COUNT], begun: Instant) {
         for ((known, read), is_changed) in self.0.iter_mut().zip(read).zip(changed) {
             match read {
                 TableRead::Unchanged => known.unread += 1,
@@ -97,19 +97,19 @@ mod tests {
             Plan::Unless(_) if !changes => TableRead::Unchanged,
             Plan::Mark | Plan::Unless(_) => TableRead::Rows(1, Some(Mark::of("state"))),
         });
-        known.loaded(read, [changes; 2], now);
+        known.loaded(read, [changes; Table::COUNT], now);
         names
     }
 
     #[test]
     fn a_table_at_rest_is_read_by_one_load_of_sixteen() {
         let (mut known, now) = (Known::default(), Instant::now());
-        assert_eq!(loads(&mut known, now, true), "read read ");
-        assert_eq!(loads(&mut known, now, false), "read read ");
+        assert_eq!(loads(&mut known, now, true), "read read read ");
+        assert_eq!(loads(&mut known, now, false), "read read read ");
         for _ in 0..2 {
-            assert_eq!(loads(&mut known, now, false), "mark mark ");
+            assert_eq!(loads(&mut known, now, false), "mark mark mark ");
             for _ in 0..15 {
-                assert_eq!(loads(&mut known, now, false), "unless unless ");
+                assert_eq!(loads(&mut known, now, false), "unless unless unless ");
             }
         }
     }
@@ -119,27 +119,27 @@ mod tests {
         let (mut known, now) = (Known::default(), Instant::now());
         (0..3).for_each(|_| drop(loads(&mut known, now, false)));
         known.touch(Table::JitsiProperty);
-        assert_eq!(loads(&mut known, now, false), "unless read ");
-        assert_eq!(loads(&mut known, now, true), "unless mark ");
-        assert_eq!(loads(&mut known, now, true), "read read ");
+        assert_eq!(loads(&mut known, now, false), "unless read unless ");
+        assert_eq!(loads(&mut known, now, true), "unless mark unless ");
+        assert_eq!(loads(&mut known, now, true), "read read read ");
     }
 
     #[test]
     fn what_a_poll_changes_during_a_load_is_not_what_the_load_has_marked() {
         let (mut known, now) = (Known::default(), Instant::now());
-        assert_eq!(loads(&mut known, now, false), "read read ");
-        assert!(matches!(known.plan(now), [Plan::Mark, Plan::Mark]));
+        assert_eq!(loads(&mut known, now, false), "read read read ");
+        assert!(matches!(known.plan(now), [Plan::Mark, Plan::Mark, Plan::Mark]));
         known.touch(Table::UserAuth);
-        let read = [(); 2].map(|()| TableRead::Rows(1, Some(Mark::of("state"))));
-        known.loaded(read, [false; 2], now);
-        assert_eq!(loads(&mut known, now, false), "read unless ");
+        let read = [(); Table::COUNT].map(|()| TableRead::Rows(1, Some(Mark::of("state"))));
+        known.loaded(read, [false; Table::COUNT], now);
+        assert_eq!(loads(&mut known, now, false), "read unless unless ");
         // The same if the load reads nothing.
         loads(&mut known, now, false);
         loads(&mut known, now, false);
-        assert!(matches!(known.plan(now), [Plan::Unless(_), Plan::Unless(_)]));
+        assert!(matches!(known.plan(now), [Plan::Unless(_), Plan::Unless(_), Plan::Unless(_)]));
         known.touch(Table::UserAuth);
-        known.loaded([TableRead::Unchanged, TableRead::Unchanged], [false; 2], now);
-        assert_eq!(loads(&mut known, now, false), "read unless ");
+        known.loaded([(); Table::COUNT].map(|()| TableRead::Unchanged), [false; Table::COUNT], now);
+        assert_eq!(loads(&mut known, now, false), "read unless unless ");
     }
 
     #[test]
@@ -147,7 +147,7 @@ mod tests {
         let (mut known, now) = (Known::default(), Instant::now());
         (0..4).for_each(|_| drop(loads(&mut known, now, false)));
         let later = now + OLDEST;
-        assert_eq!(loads(&mut known, later, false), "read read ");
-        assert_eq!(loads(&mut known, later, false), "mark mark ");
+        assert_eq!(loads(&mut known, later, false), "read read read ");
+        assert_eq!(loads(&mut known, later, false), "mark mark mark ");
     }
 }

@@ -55,7 +55,7 @@ pub(super) struct LoadDone {
     /// Whether the rows are in use.
     pub outcome: DraftOutcome,
     /// What was read of each table.
-    pub tables: [TableRead; 2],
+    pub tables: [TableRead; Table::COUNT],
     /// What became of the losses that were confirmed before the load.
     pub confirmed: Option<DraftOutcome>,
 }

@@ -25,7 +25,7 @@ pub(super) struct LoadBegun {
     /// For [`Publisher::load`].
     pub epoch: u64,
     /// How to read each table.
-    pub plans: [Plan; 2],
+    pub plans: [Plan; Table::COUNT],
 }
 
 /// What a load must say when it has read everything.
@@ -33,7 +33,7 @@ pub(super) struct LoadEnd {
     /// Its position in the table of changes, if it looked for it.
     pub cursor: Option<Option<i64>>,
     /// What was read of each table.
-    pub tables: [TableRead; 2],
+    pub tables: [TableRead; Table::COUNT],
 }
 
 /// How many new or changed rows of a load are collected before the draft begins. The rest
@@ -291,7 +291,7 @@ impl Publisher {
         }
         let Inner { writer, state_writer, cursor, known, begun, .. } = &mut *inner;
         let mut draft = writer.draft_of_load();
-        let (mut changed, mut has_changed) = (Vec::new(), [false; 2]);
+        let (mut changed, mut has_changed) = (Vec::new(), [false; Table::COUNT]);
         let mut put = |draft: &mut Draft<'_>, state_writer: &mut Option<StateWriter>, row: &Row| {
             if draft.put(row) {
                 has_changed[row.table() as usize] = true;

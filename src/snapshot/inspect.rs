@@ -65,9 +65,7 @@ impl<'s> NameEntry<'s> {
         match param {
             None | Some(SubjectParam::Known(Known::Username)) => Audience::User(name),
             Some(SubjectParam::Known(known)) => Audience::Param(TypedBy::Known(known), name),
-            Some(SubjectParam::Other(number)) => {
-                Audience::Param(TypedBy::Other(snapshot.others[number].clone()), name)
-            }
+            Some(SubjectParam::Other(number)) => Audience::Param(snapshot.others[number].clone(), name),
         }
     }
 }
@@ -110,6 +108,6 @@ impl Snapshot {
     ) -> Vec<u8> {
         let tenant = self.tenant(&self.fold(domain)).expect("a tenant");
         let user = self.entry(tenant.number, SubjectKind::WORD, &self.fold(user)).expect("a user");
-        self.answer(super::Session { tenant, user }, params).body
+        self.answer(self.session(tenant, user), params).body
     }
 }

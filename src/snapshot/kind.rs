@@ -12,7 +12,7 @@ pub(super) struct SubjectKind(u16);
 pub(super) enum SubjectParam {
     /// A parameter that clients fill in themselves.
     Known(Known),
-    /// Another parameter. The snapshot has the name for this number.
+    /// Something else. The snapshot has it under this number.
     Other(usize),
 }
 
@@ -31,7 +31,7 @@ impl SubjectKind {
         SubjectKind(FIRST_KNOWN + known as u16)
     }
 
-    /// The value of another parameter. `None` if there are too many parameters.
+    /// The value of something else. `None` if there are too many of them.
     pub fn other(number: usize) -> Option<SubjectKind> {
         Some(SubjectKind(FIRST_OTHER.checked_add(u16::try_from(number).ok()?)?))
     }

@@ -1,30 +1,30 @@
 //! Finds the user of a request, and the answer to the request.
 
 use std::hash::BuildHasher;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use smallvec::SmallVec;
 
 use super::decoys::Decoys;
 use super::kind::{SubjectKind, SubjectParam};
-use super::{EVERYWHERE, Entry, Snapshot, Tenant, names};
+use super::{EVERYWHERE, Entry, Session, Snapshot, Tenant, names};
 use crate::core::credential::{
     Credential, Guess, SignInRecord, SignInRecords, SlowHash, Verdict, WrongPasswords,
 };
 use crate::core::names::Folded;
-use crate::core::params::{Known, Params};
-use crate::core::rules::{self, Answer, RuleRef};
-use crate::core::subject::sent_for;
+use crate::core::params::{Known, ParamName, Params, Values};
+use crate::core::rules::{self, Answer, RuleRef, RuleSet};
+use crate::core::subject::{TypedBy, sent_for};
+use crate::snapshot::session::DISABLED;
+
+/// What the subjects of rules say for users who are switched off.
+const IS_DISABLED: &str = "yes";
+
+/// The merged answer of no rules.
+static NOTHING: LazyLock<RuleSet> = LazyLock::new(|| RuleSet::merge([]));
 
 /// Rules that are not in the merged answer that a request starts from.
 pub(super) type Extras<'s> = SmallVec<[RuleRef<'s>; 16]>;
-
-/// The tenant and the user of an authenticated request.
-#[derive(Debug, Clone, Copy)]
-pub struct Session<'s> {
-    pub(super) tenant: &'s Tenant,
-    pub(super) user: &'s Entry,
-}
 
 /// The result of authentication.
 pub enum SignIn<'s> {
@@ -139,7 +139,7 @@ impl Snapshot {
             self.entry(tenant.map_or(EVERYWHERE, |tenant| tenant.number), SubjectKind::WORD, username);
         let found = tenant.zip(entry).and_then(|(tenant, entry)| {
             let credential = &entry.users.first()?.credential;
-            credential.is_usable().then_some((Session { tenant, user: entry }, credential))
+            credential.is_usable().then_some((self.session(tenant, entry), credential))
         });
         let credential = match found {
             Some((_, credential)) => credential,
@@ -164,14 +164,20 @@ impl Snapshot {
         // Two parameters of the same value may select the same rule.
         extras.sort_unstable_by_key(|rule| rule.order());
         extras.dedup_by(|one, other| one.is(*other));
-        let base = session.tenant.base.as_ref().unwrap_or(&self.base);
-        rules::answer(base, &extras, params)
+        let base = match session.is_disabled() {
+            true => &*NOTHING,
+            false => session.tenant.base.as_deref().unwrap_or(&self.base),
+        };
+        rules::answer(base, &extras, &session.values(params))
     }
 
     /// Collects the rules that match a request and are not in the merged answer that it
     /// starts from.
     pub(super) fn gather<'s>(&'s self, session: Session<'s>, params: &Params, extras: &mut Extras<'s>) {
-        let Session { tenant, user } = session;
+        let Session { tenant, user, .. } = session;
+        if session.is_disabled() {
+            return self.gather_disabled(tenant, extras);
+        }
         extras.extend(user.rules.iter());
         if self.everywhere.subjects.all > self.everywhere.subjects.default {
             let name = self.comparison.fold(params.known(Known::Username).unwrap_or_default());
@@ -180,7 +186,7 @@ impl Snapshot {
         }
         for tenant in [tenant, &*self.everywhere] {
             if tenant.subjects.are_sent() {
-                self.select(tenant, params, extras);
+                self.select(tenant, session, params, extras);
             }
         }
         if tenant.base.is_none() {
@@ -188,11 +194,28 @@ impl Snapshot {
         }
     }
 
+    /// Collects the rules for users who are switched off, which get no others.
+    #[inline(never)]
+    fn gather_disabled<'s>(&'s self, tenant: &'s Tenant, extras: &mut Extras<'s>) {
+        let is_it = |typed: &TypedBy| matches!(typed, TypedBy::Attribute(name) if **name == *DISABLED);
+        let Some(kind) = self.others.iter().position(is_it).and_then(SubjectKind::other) else { return };
+        for tenant in [tenant, &*self.everywhere] {
+            let entry = self.entry(tenant.number, kind, &self.comparison.fold(IS_DISABLED));
+            extras.extend(entry.into_iter().flat_map(|entry| entry.rules.iter()));
+        }
+    }
+
     /// Collects the rules of a tenant for clients that send certain parameters. A word that is
     /// a user's name is left out. Not inlined, so that requests of tenants without such rules
     /// do not pay for its stack space.
     #[inline(never)]
-    fn select<'s>(&'s self, tenant: &'s Tenant, params: &Params, extras: &mut Extras<'s>) {
+    fn select<'s>(
+        &'s self,
+        tenant: &'s Tenant,
+        session: Session<'s>,
+        params: &Params,
+        extras: &mut Extras<'s>,
+    ) {
         if tenant.subjects.open > 0 {
             for known in Known::ALL {
                 let Some(value) = params.known(known).map(|value| self.comparison.fold(value)) else {
@@ -214,10 +237,17 @@ impl Snapshot {
             };
             match kind.param() {
                 Some(SubjectParam::Known(known)) => params.known(known).into_iter().for_each(&mut take),
-                Some(SubjectParam::Other(number)) => {
-                    let is_it = |name: &str| self.comparison.fold(name) == self.others[number];
-                    params.others().filter(|(name, _)| is_it(name)).for_each(|(_, value)| take(value));
-                }
+                Some(SubjectParam::Other(number)) => match &self.others[number] {
+                    TypedBy::Known(known) => params.known(*known).into_iter().for_each(&mut take),
+                    TypedBy::Other(wanted) => {
+                        let is_it = |name: &str| self.comparison.fold(name) == *wanted;
+                        params.others().filter(|(name, _)| is_it(name)).for_each(|(_, value)| take(value));
+                    }
+                    TypedBy::Attribute(name) => session.attribute(name).for_each(&mut take),
+                    TypedBy::Client(fact) => {
+                        params.get(&ParamName::Client(*fact)).into_iter().for_each(&mut take);
+                    }
+                },
                 None => {}
             }
         }
@@ -230,7 +260,7 @@ impl Snapshot {
         username: &[u8],
     ) -> Option<(Session<'s>, &'s Credential)> {
         let user = self.entry(tenant.number, SubjectKind::WORD, username)?;
-        Some((Session { tenant, user }, &user.users.first()?.credential))
+        Some((self.session(tenant, user), &user.users.first()?.credential))
     }
 
     /// The tenant of a folded domain.

@@ -85,38 +85,29 @@ impl RowRecord {
 
 /// Rows by table and id.
 #[derive(Debug, Default)]
-pub(super) struct RowIndex {
-    users: Pages,
-    rules: Pages,
-}
+pub(super) struct RowIndex([Pages; Table::COUNT]);
 
 impl RowIndex {
     pub fn table(&self, table: Table) -> &Pages {
-        match table {
-            Table::UserAuth => &self.users,
-            Table::JitsiProperty => &self.rules,
-        }
+        &self.0[table as usize]
     }
 
     pub fn table_mut(&mut self, table: Table) -> &mut Pages {
-        match table {
-            Table::UserAuth => &mut self.users,
-            Table::JitsiProperty => &mut self.rules,
-        }
+        &mut self.0[table as usize]
     }
 
     pub fn len(&self) -> usize {
-        self.users.len + self.rules.len
+        self.0.iter().map(|pages| pages.len).sum()
     }
 
     /// A hash of all rows, which does not depend on their order.
     pub fn digest(&self) -> u64 {
-        self.users.sum.wrapping_add(self.rules.sum)
+        self.0.iter().fold(0, |sum, pages| sum.wrapping_add(pages.sum))
     }
 
     /// Forgets which load saw which row.
     pub fn unmark(&mut self) {
-        for pages in [&mut self.users, &mut self.rules] {
+        for pages in &mut self.0 {
             pages.pages.iter_mut().flat_map(|page| &mut page.contents).for_each(|content| *content &= !0xff);
         }
     }
@@ -126,7 +117,7 @@ impl RowIndex {
         for (table, id) in gone {
             self.table_mut(*table).remove(*id);
         }
-        for (ours, theirs) in [(&mut self.users, newer.users), (&mut self.rules, newer.rules)] {
+        for (ours, theirs) in self.0.iter_mut().zip(newer.0) {
             // The records of the first load become the whole index.
             if ours.len == 0 {
                 *ours = theirs;

@@ -6,15 +6,18 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use crate::core::attributes::{Attribute, Attributes};
 use crate::core::conventions::Conventions;
 use crate::core::credential::{Credential, Owner};
-use crate::core::model::{Cell, Row, RuleRow, UserRow};
+use crate::core::model::{AttributeRow, Cell, Row, RuleRow, UserRow};
 use crate::core::names::Folded;
+use crate::core::params::{begins_name, continues_name};
 use crate::core::problem::Code;
 use crate::core::properties::Side;
 use crate::core::rules::{Compiled, CompiledKey, RuleOrder};
 use crate::core::subject::Subject;
 use crate::core::template::{Fault, Template};
+use crate::snapshot::UserDetails;
 
 /// Longest property key in bytes, before substitution.
 const MAX_KEY: usize = 1024;
@@ -42,6 +45,7 @@ impl Conventions {
         let unusable = match row {
             Row::User(row) => user(row, self, quiet).err(),
             Row::Rule(row) => rule(row, self, &mut Keys::default(), quiet).err(),
+            Row::Attribute(row) => attribute(row, self).err(),
         };
         unusable.map(|UnusableRow(why)| why)
     }
@@ -52,6 +56,16 @@ pub(super) struct ParsedUser {
     pub domain: Folded,
     pub username: Folded,
     pub credential: Credential,
+    pub details: UserDetails,
+}
+
+/// A parsed row of `user_attribute`.
+pub(super) struct ParsedAttribute {
+    /// Empty for everyone.
+    pub domain: Folded,
+    /// Empty for the whole tenant.
+    pub username: Folded,
+    pub attribute: Attribute,
 }
 
 /// A parsed row of `jitsi_property`.
@@ -130,7 +144,44 @@ pub(super) fn user(
             Credential::NEVER
         }
     };
-    Ok(ParsedUser { domain, username, credential })
+    let stored = |stored: &str, folded: &Folded| {
+        let stored = stored.trim_end_matches(' ');
+        (stored.as_bytes() != folded.as_slice()).then(|| stored.into())
+    };
+    let details = UserDetails {
+        username: stored(&stored_username, &username),
+        domain: stored(&stored_domain, &domain),
+        columns: Attributes::default(),
+    };
+    Ok(ParsedUser { domain, username, credential, details })
+}
+
+/// Parses a row of `user_attribute`.
+pub(super) fn attribute(row: &AttributeRow, options: &Conventions) -> Result<ParsedAttribute, UnusableRow> {
+    let fold = |cell: &Cell, column| match cell {
+        Cell::Null => Ok(Folded::default()),
+        cell => Ok(options.comparison.fold(&required(cell, column)?)),
+    };
+    let (domain, username) = (fold(&row.domain, "domain")?, fold(&row.username, "username")?);
+    if domain.is_empty() && !username.is_empty() {
+        return Err(unusable("the domain is empty but the username is not: write the user's domain"));
+    }
+    not_longer(&row.name, MAX_KEY, "name")?;
+    let name = required(&row.name, "name")?;
+    let name = attribute_name(&name)?;
+    let value = required(&row.value, "value")?.into_owned();
+    Ok(ParsedAttribute { domain, username, attribute: Attribute { id: row.id, name, value } })
+}
+
+/// The name of an attribute in lower case.
+fn attribute_name(name: &str) -> Result<String, UnusableRow> {
+    let mut bytes = name.bytes();
+    if !bytes.next().is_some_and(begins_name) || !bytes.all(continues_name) {
+        return Err(unusable(
+            "the name is no name that a template can use: write letters, digits, `_` and dots, and begin with a letter",
+        ));
+    }
+    Ok(name.to_ascii_lowercase())
 }
 
 pub(super) fn rule(

@@ -4,12 +4,12 @@
 use hashbrown::{HashMap, HashSet};
 
 use super::kind::SubjectKind;
-use super::resolve::{Extras, Session};
+use super::resolve::Extras;
 use super::rows::{self, Keys};
-use super::{DEFAULT, EVERYWHERE, Snapshot};
+use super::{DEFAULT, EVERYWHERE, Session, Snapshot};
 use crate::core::conventions::Conventions;
 use crate::core::model::RuleRow;
-use crate::core::params::{Known, Params};
+use crate::core::params::{Known, ParamName, Params, Values};
 use crate::core::rules::{self, Compiled, RuleOutcome};
 use crate::core::subject::{Subject, TypedBy};
 
@@ -50,13 +50,6 @@ pub enum Mismatch {
         /// The value that the client sent, if any.
         sent: Option<String>,
     },
-}
-
-impl Session<'_> {
-    /// Whether there can be a password with which the user can sign in.
-    pub fn can_sign_in(&self) -> bool {
-        self.user.users.first().is_some_and(|user| user.credential.is_usable())
-    }
 }
 
 impl Snapshot {
@@ -115,13 +108,17 @@ impl Snapshot {
     fn outcomes(&self, session: Session<'_>, params: &Params) -> HashMap<i64, RuleOutcome> {
         let mut all = Extras::new();
         self.gather(session, params, &mut all);
-        let defaults =
-            [session.tenant.default.as_deref(), self.entry(EVERYWHERE, SubjectKind::EVERYONE, DEFAULT)];
+        let defaults = match session.is_disabled() {
+            true => [None, None],
+            false => {
+                [session.tenant.default.as_deref(), self.entry(EVERYWHERE, SubjectKind::EVERYONE, DEFAULT)]
+            }
+        };
         all.extend(defaults.into_iter().flatten().flat_map(|entry| entry.rules.iter()));
         all.sort_unstable_by_key(|rule| rule.order());
         all.dedup_by(|one, other| one.is(*other));
         let ids = all.iter().map(|rule| rule.order().id);
-        ids.zip(rules::trace(&all, params)).collect()
+        ids.zip(rules::trace(&all, &session.values(params))).collect()
     }
 
     /// Whether a row is for the tenant or for all tenants. Also true if its domain is not
@@ -150,6 +147,14 @@ impl Snapshot {
                 }
             }
             Subject::Param(TypedBy::Known(known), _) => *known,
+            Subject::Param(TypedBy::Attribute(name), _) => {
+                let has = session.attribute(name).next().map(str::to_owned);
+                return Mismatch::Param { name: ParamName::Attribute(name.clone()).to_string(), sent: has };
+            }
+            Subject::Param(TypedBy::Client(fact), _) => {
+                let sent = params.get(&ParamName::Client(*fact)).map(str::to_owned);
+                return Mismatch::Param { name: fact.name().to_owned(), sent };
+            }
             Subject::Param(TypedBy::Other(wanted), _) => {
                 let is_it = |name: &str| self.comparison.fold(name) == *wanted;
                 let sent = params.others().find(|(name, _)| is_it(name)).map(|(_, value)| value.to_owned());

@@ -113,8 +113,8 @@ impl Writer {
 
     /// How many rows of the source are not used, for any reason.
     pub fn left_out(&self) -> usize {
-        let Counts { users, rules, rowless, .. } = self.current.counts;
-        self.rows() + rowless + self.losses.kept_by_all().rules - users - rules
+        let Counts { users, rules, attributes, rowless, .. } = self.current.counts;
+        self.rows() + rowless + self.losses.kept_by_all().rules - users - rules - attributes
     }
 
     /// At most `most` rows of a table with ids above `id`, used or not: their ids and their

@@ -12,7 +12,7 @@ use super::error::Failure;
 use super::query::Query;
 use super::schema::SchemaStep;
 use super::{SourceError, UnknownChanges};
-use crate::core::model::{Cell, Change, Row};
+use crate::core::model::{Cell, Change, Row, Table};
 
 /// The differences between databases that constants can express.
 pub(super) struct Dialect {
@@ -128,7 +128,7 @@ pub(super) trait Backend: Send + Sync + 'static {
     fn note_loaded(
         &self,
         _session: &mut Self::Session,
-        _noted: [bool; 2],
+        _noted: [bool; Table::COUNT],
     ) -> impl Future<Output = Result<(), Failure>> + Send {
         std::future::ready(Ok(()))
     }
@@ -138,7 +138,7 @@ pub(super) trait Backend: Send + Sync + 'static {
     fn unnoted(
         &self,
         _session: &mut Self::Session,
-        _noted: [bool; 2],
+        _noted: [bool; Table::COUNT],
         _changes: &[Change],
     ) -> impl Future<Output = Result<Option<UnknownChanges>, Failure>> + Send {
         std::future::ready(Ok(None))

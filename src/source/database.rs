@@ -29,9 +29,9 @@ pub(super) struct Database<B: Backend> {
     pub polling: Mutex<Option<B::Session>>,
     /// For each of [`Table::ALL`], whether the database has refused to say in which state it is,
     /// as some do for an operator's own query. It is not asked again.
-    refused: [AtomicBool; 2],
+    refused: [AtomicBool; Table::COUNT],
     /// How many rows each of [`Table::ALL`] had when it was read last.
-    pub rows: [AtomicU64; 2],
+    pub rows: [AtomicU64; Table::COUNT],
 }
 
 impl<B: Backend> Database<B> {
@@ -50,7 +50,7 @@ impl<B: Backend> Database<B> {
         which: Which,
         rows: mpsc::Sender<Vec<Row>>,
         wants_cursor: bool,
-        plans: [Plan; 2],
+        plans: [Plan; Table::COUNT],
     ) -> Result<Reloaded, SourceError> {
         let mut session = self.backend.connect(Purpose::Read).await?;
         begin(&mut session, B::DIALECT.begin_read).await?;
@@ -85,10 +85,10 @@ impl<B: Backend> Database<B> {
         session: &mut B::Session,
         which: Which,
         rows: &mpsc::Sender<Vec<Row>>,
-        plans: [Plan; 2],
-    ) -> Result<[TableRead; 2], SourceError> {
+        plans: [Plan; Table::COUNT],
+    ) -> Result<[TableRead; Table::COUNT], SourceError> {
         let mut budget = Budget::new(self.queries.max_bytes);
-        let mut read = [TableRead::Rows(0, None), TableRead::Rows(0, None)];
+        let mut read = [const { TableRead::Rows(0, None) }; Table::COUNT];
         for (table, plan) in Table::ALL.into_iter().zip(plans) {
             let existing = existing_columns(session, B::DIALECT.list_columns, table).await?;
             let Some(query) = self.queries.of(table, existing).narrowed(which) else { continue };

@@ -4,6 +4,7 @@
 //! same sum, but hardly ever by chance. Of a SQLite file, a mark says when it was written last.
 //! So a caller must still read all rows from time to time.
 
+use crate::core::model::Table;
 use std::fmt;
 
 /// The state of a table at one moment. Two are equal if the rows are the same, as far as can
@@ -75,6 +76,6 @@ impl TableRead {
 pub struct Reloaded {
     /// The position in the table of changes, if that was wanted and there is one.
     pub cursor: Option<super::Cursor>,
-    /// What was read of each of [`Table::ALL`](crate::core::model::Table::ALL).
-    pub tables: [TableRead; 2],
+    /// What was read of each of [`Table::ALL`].
+    pub tables: [TableRead; Table::COUNT],
 }

@@ -1,4 +1,4 @@
-//! The queries that read the two tables.
+//! The queries that read the tables.
 
 use std::borrow::Cow;
 
@@ -14,6 +14,8 @@ pub struct Queries {
     pub users: Option<String>,
     /// Selects domain, subject, spriority, ppriority, key, value and optionally id.
     pub rules: Option<String>,
+    /// Selects domain, username, name, value and optionally id.
+    pub attributes: Option<String>,
     /// How many bytes of rows a load may read. `None` for any number.
     pub max_bytes: Option<u64>,
 }
@@ -23,6 +25,7 @@ impl Queries {
         match table {
             Table::UserAuth => self.users.as_deref(),
             Table::JitsiProperty => self.rules.as_deref(),
+            Table::UserAttribute => self.attributes.as_deref(),
         }
     }
 
@@ -41,7 +44,7 @@ impl Queries {
 
     /// For each of [`Table::ALL`], whether the table itself is read. If so, our triggers note
     /// its changes.
-    pub(super) fn noted(&self) -> [bool; 2] {
+    pub(super) fn noted(&self) -> [bool; Table::COUNT] {
         Table::ALL.map(|table| !self.is_own(table))
     }
 

@@ -22,7 +22,7 @@ use super::database::Database;
 use super::error::{Failure, FailureKind, one_line};
 use super::query::{Queries, Query};
 use super::{Source, SourceError, UnknownChanges, schema};
-use crate::core::model::{Cell, Change, Row};
+use crate::core::model::{Cell, Change, Row, Table};
 use crate::process::files::{self, Aside};
 use file_state::{FileState, Stamp};
 
@@ -279,7 +279,11 @@ impl Backend for Sqlite {
         session.work("reading the schema", look).await
     }
 
-    async fn note_loaded(&self, session: &mut SqliteSession, noted: [bool; 2]) -> Result<(), Failure> {
+    async fn note_loaded(
+        &self,
+        session: &mut SqliteSession,
+        noted: [bool; Table::COUNT],
+    ) -> Result<(), Failure> {
         let state = session.file_state(noted).await?;
         *self.state() = state;
         Ok(())
@@ -288,7 +292,7 @@ impl Backend for Sqlite {
     async fn unnoted(
         &self,
         session: &mut SqliteSession,
-        noted: [bool; 2],
+        noted: [bool; Table::COUNT],
         changes: &[Change],
     ) -> Result<Option<UnknownChanges>, Failure> {
         let now = session.file_state(noted).await?;
@@ -312,7 +316,7 @@ struct SqliteSession {
 }
 
 impl SqliteSession {
-    async fn file_state(&mut self, noted: [bool; 2]) -> Result<FileState, Failure> {
+    async fn file_state(&mut self, noted: [bool; Table::COUNT]) -> Result<FileState, Failure> {
         let files = (self.identity, self.stamp);
         self.work("reading the schema", move |connection| Ok(FileState::read(connection, files, noted)?))
             .await

@@ -87,6 +87,9 @@ fn name(row: &Row, options: &Conventions) -> String {
         Row::Rule(row) => {
             format!("{} {}", options.shown_subject(&row.subject.shown()), row.key.shown().into_owned())
         }
+        Row::Attribute(row) => {
+            format!("{}@{} {}", row.username.shown(), row.domain.shown(), row.name.shown())
+        }
     }
 }
 
@@ -101,7 +104,7 @@ impl ComparedNode {
     /// like an edit.
     async fn served(&self) -> anyhow::Result<ServedRows> {
         let mut served = ServedRows::default();
-        for table in [Table::UserAuth, Table::JitsiProperty] {
+        for table in Table::ALL {
             loop {
                 let target = format!("/rows?{table}={}", served.last(table).unwrap_or(i64::MIN));
                 let page = nodes::get(&self.authority, &target, Some(&self.key.proof(&target))).await?;

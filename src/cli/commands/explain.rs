@@ -24,10 +24,10 @@ pub async fn explain(options: args::ExplainArgs) -> anyhow::Result<ExitCode> {
     let sent = params.into_iter().map(pair).collect::<Result<Vec<_>, _>>()?;
     let password = password_stdin.then(password::read).transpose()?;
     let request = ClientRequest::read(&user, &sent, password.as_ref(), &settings).map_err(with_option)?;
-    let (users, rules) = edit_session::read(&*source).await?;
-    let snapshot = explain::snapshot(rows.clone(), &users, &rules);
-    let session = request.sign_in(&snapshot, &users).map_err(with_option)?;
-    let report = ExplainReport::new(&snapshot, &rows, session, &request, &rules, all);
+    let read = edit_session::read(&*source).await?;
+    let snapshot = explain::snapshot(rows.clone(), &read);
+    let session = request.sign_in(&snapshot, &read.users).map_err(with_option)?;
+    let report = ExplainReport::new(&snapshot, &rows, session, &request, &read.rules, all);
     if !session.can_sign_in() {
         print::note(format_args!(
             "nobody can sign in as {}: no usable password is stored; `jitsiprovs user passwd` sets one",

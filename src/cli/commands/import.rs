@@ -119,7 +119,7 @@ impl Existing {
                     there.rules.push((row.id, rule));
                 }
             }
-            Row::User(_) => {}
+            Row::User(_) | Row::Attribute(_) => {}
         };
         let which = match (wanted.users.is_some(), wanted.rules.is_some()) {
             (true, true) => Which::All,

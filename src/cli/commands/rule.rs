@@ -158,7 +158,7 @@ async fn find(id: i64, tables: &TableAccess) -> anyhow::Result<RuleRow> {
 fn rule_in(row: Row) -> Option<RuleRow> {
     match row {
         Row::Rule(row) => Some(row),
-        Row::User(_) => None,
+        Row::User(_) | Row::Attribute(_) => None,
     }
 }
 

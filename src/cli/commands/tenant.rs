@@ -45,10 +45,11 @@ pub async fn tenant(options: args::TenantCommand) -> anyhow::Result<ExitCode> {
         let (is_rule, id, domain) = match &row {
             Row::User(row) => (false, row.id, &row.domain),
             Row::Rule(row) => (true, row.id, &row.domain),
+            Row::Attribute(_) => return,
         };
         let name = match &row {
             Row::User(row) => options.fold(&row.username),
-            Row::Rule(_) => None,
+            Row::Rule(_) | Row::Attribute(_) => None,
         };
         let folded = match (options.fold(domain), &name) {
             (Some(domain), Some(name)) if !options.can_be_user(name, &domain) => return,

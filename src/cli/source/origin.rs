@@ -46,6 +46,7 @@ impl ImportOrigin {
                 users: Some("SELECT username, domain, ha1 FROM subscriber".into()),
                 // Kamailio has no rules: this query has six columns and returns no rows.
                 rules: Some("SELECT 1, 1, 1, 1, 1, 1 FROM subscriber WHERE 1 = 0".into()),
+                attributes: None,
                 max_bytes: None,
             },
         };

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::RuleOrder;
 use super::key::{CompiledKey, KeyId};
 use super::list::RuleRef;
-use crate::core::params::{ParamName, Params};
+use crate::core::params::{ParamName, Values};
 use crate::core::template::{Template, TemplatePiece};
 
 /// A set of rules that is merged into one answer with holes.
@@ -120,28 +120,28 @@ enum Stretch<'a> {
 
 /// Merges `extras`, which must be in order and distinct, into `base` and renders the winners.
 /// For answers of usual size, it allocates only the body: once, unless a parameter is escaped.
-pub fn answer<'a>(base: &'a RuleSet, extras: &[RuleRef<'a>], params: &Params) -> Answer<'a> {
+pub fn answer<'a>(base: &'a RuleSet, extras: &[RuleRef<'a>], values: &impl Values) -> Answer<'a> {
     let mut skipped = Skips::new();
     if extras.is_empty() && base.contested.is_empty() && base.dynamic.is_empty() {
         let whole = base.program.whole();
-        let mut body = Vec::with_capacity(whole.least_len(params));
-        whole.render(params, &mut body);
+        let mut body = Vec::with_capacity(whole.least_len(values));
+        whole.render(values, &mut body);
         return Answer { body, skipped };
     }
 
-    let stretches = Merge::new(base, extras, params, &mut skipped).winners();
+    let stretches = Merge::new(base, extras, values, &mut skipped).winners();
     let len = stretches.iter().map(|stretch| match stretch {
-        Stretch::Lines(lines) => base.piece(lines.clone()).least_len(params),
-        Stretch::Rule(rule) => rule.key().least_len(params) + rule.value().least_len(params) + "=\n".len(),
+        Stretch::Lines(lines) => base.piece(lines.clone()).least_len(values),
+        Stretch::Rule(rule) => rule.key().least_len(values) + rule.value().least_len(values) + "=\n".len(),
     });
     let mut body = Vec::with_capacity(len.sum());
     for stretch in stretches {
         match stretch {
-            Stretch::Lines(lines) => base.piece(lines).render(params, &mut body),
+            Stretch::Lines(lines) => base.piece(lines).render(values, &mut body),
             Stretch::Rule(rule) => {
-                rule.key().render(params, &mut body);
+                rule.key().render(values, &mut body);
                 body.push(b'=');
-                rule.value().render(params, &mut body);
+                rule.value().render(values, &mut body);
                 body.push(b'\n');
             }
         }
@@ -151,10 +151,10 @@ pub fn answer<'a>(base: &'a RuleSet, extras: &[RuleRef<'a>], params: &Params) ->
 
 /// Merges extras into a base. It compares only the keys that more than one rule may set; all
 /// other lines of the base have already won.
-struct Merge<'a, 'r> {
+struct Merge<'a, 'r, V> {
     base: &'a RuleSet,
     extras: SmallVec<[(RuleRef<'a>, KeyId); 8]>,
-    params: &'r Params,
+    values: &'r V,
     skipped: &'r mut Skips<'a>,
     claims: KeyClaims,
     /// The lines of these keys, the last line first.
@@ -164,23 +164,18 @@ struct Merge<'a, 'r> {
     stretches: SmallVec<[Stretch<'a>; 16]>,
 }
 
-impl<'a, 'r> Merge<'a, 'r> {
-    fn new(
-        base: &'a RuleSet,
-        extras: &[RuleRef<'a>],
-        params: &'r Params,
-        skipped: &'r mut Skips<'a>,
-    ) -> Self {
+impl<'a, 'r, V: Values> Merge<'a, 'r, V> {
+    fn new(base: &'a RuleSet, extras: &[RuleRef<'a>], values: &'r V, skipped: &'r mut Skips<'a>) -> Self {
         let extras: SmallVec<[_; 8]> =
-            extras.iter().map(|rule| (*rule, rule.stored().key.id(params))).collect();
+            extras.iter().map(|rule| (*rule, rule.stored().key.id(values))).collect();
         let mut open: SmallVec<[(usize, KeyId); 8]> =
-            base.dynamic.iter().map(|(line, key)| (*line, key.id(params))).collect();
+            base.dynamic.iter().map(|(line, key)| (*line, key.id(values))).collect();
         let dynamic = open.iter().map(|(_, id)| *id);
         let keys = base.contested.iter().copied().chain(dynamic).chain(extras.iter().map(|(_, id)| *id));
         let claims = KeyClaims::new(keys);
         open.extend(claims.ids().flat_map(|id| base.lines_of(id).map(move |line| (line, id))));
         open.sort_unstable_by(|one, other| other.cmp(one));
-        Merge { base, extras, params, skipped, claims, open, from: 0, stretches: SmallVec::new() }
+        Merge { base, extras, values, skipped, claims, open, from: 0, stretches: SmallVec::new() }
     }
 
     /// The winners in order. Consecutive lines form one stretch.
@@ -188,7 +183,7 @@ impl<'a, 'r> Merge<'a, 'r> {
         for (rule, id) in std::mem::take(&mut self.extras) {
             let place = self.base.lines.partition_point(|line| line.order < rule.order());
             self.settle(place);
-            if self.claims.wins(id, rule.order().id, || rule.missing(self.params), self.skipped) {
+            if self.claims.wins(id, rule.order().id, || rule.missing(self.values), self.skipped) {
                 self.take(place, place);
                 self.stretches.push(Stretch::Rule(rule));
             }
@@ -203,7 +198,7 @@ impl<'a, 'r> Merge<'a, 'r> {
     fn settle(&mut self, end: usize) {
         while let Some((line, id)) = self.open.last().copied().filter(|(line, _)| *line < end) {
             self.open.pop();
-            let missing = || self.base.piece(line..line + 1).missing(self.params);
+            let missing = || self.base.piece(line..line + 1).missing(self.values);
             if !self.claims.wins(id, self.base.lines[line].order.id, missing, self.skipped) {
                 self.take(line, line + 1);
             }

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-use crate::core::params::{ParamName, Params};
+use crate::core::params::{ParamName, Params, Values};
 use crate::core::properties::{self, Side};
 use crate::core::template::{Fault, Template};
 
@@ -33,13 +33,13 @@ pub(crate) struct KeyId(u128);
 
 impl KeyId {
     /// The property of a rendered key.
-    fn of(key: &Template, params: &Params) -> KeyId {
+    fn of(key: &Template, values: &impl Values) -> KeyId {
         static SEED: LazyLock<(u64, u64)> = LazyLock::new(|| {
             let random = RandomState::new();
             (random.hash_one(0), random.hash_one(1))
         });
         let mut written = Vec::new();
-        key.whole().render(params, &mut written);
+        key.whole().render(values, &mut written);
         let mut hasher = SipHasher13::new_with_keys(SEED.0, SEED.1);
         match properties::client_key(&written) {
             Some(key) => std::hash::Hash::hash(&(0_u8, key), &mut hasher),
@@ -76,7 +76,7 @@ impl CompiledKey {
     }
 
     #[inline]
-    pub(super) fn id(&self, params: &Params) -> KeyId {
-        self.id.unwrap_or_else(|| KeyId::of(&self.template, params))
+    pub(super) fn id(&self, values: &impl Values) -> KeyId {
+        self.id.unwrap_or_else(|| KeyId::of(&self.template, values))
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::key::{CompiledKey, StaticKey};
 use super::{Compiled, RuleOrder};
-use crate::core::params::{ParamName, Params};
+use crate::core::params::{ParamName, Values};
 use crate::core::template::{Template, TemplatePiece};
 
 /// The rules of one subject, in order. Their values are stored in one text.
@@ -149,8 +149,8 @@ impl<'a> RuleRef<'a> {
     }
 
     #[inline]
-    pub(super) fn missing(self, params: &Params) -> Option<&'a ParamName> {
-        self.key().missing(params).or_else(|| self.value().missing(params))
+    pub(super) fn missing(self, values: &impl Values) -> Option<&'a ParamName> {
+        self.key().missing(values).or_else(|| self.value().missing(values))
     }
 
     #[inline]

@@ -4,7 +4,7 @@ use hashbrown::HashMap;
 
 use super::answer::{KeyClaims, Skips};
 use super::{Compiled, KeyId, RuleOrder, RuleRef};
-use crate::core::params::{Known, ParamName, Params};
+use crate::core::params::{Known, ParamName, Values};
 
 /// The result for a rule that matches a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,17 +19,17 @@ pub enum RuleOutcome {
 
 /// Decides for each of `rules`, which must be in order and distinct. The result is the same as in
 /// an answer that is built from them.
-pub fn trace(rules: &[RuleRef<'_>], params: &Params) -> Vec<RuleOutcome> {
-    let ids: Vec<KeyId> = rules.iter().map(|rule| rule.stored().key.id(params)).collect();
+pub fn trace(rules: &[RuleRef<'_>], values: &impl Values) -> Vec<RuleOutcome> {
+    let ids: Vec<KeyId> = rules.iter().map(|rule| rule.stored().key.id(values)).collect();
     let mut watched = KeyClaims::new(ids.iter().copied());
     let mut winners: HashMap<KeyId, RuleOrder> = HashMap::new();
     let decide = |(rule, id): (&RuleRef<'_>, KeyId)| {
         // Its key is unknown, so it cannot lose to another rule.
-        if let Some(missing) = rule.key().missing(params) {
+        if let Some(missing) = rule.key().missing(values) {
             return RuleOutcome::Lacks(missing.clone());
         }
         let mut skipped = Skips::new();
-        if watched.wins(id, rule.order().id, || rule.missing(params), &mut skipped) {
+        if watched.wins(id, rule.order().id, || rule.missing(values), &mut skipped) {
             winners.insert(id, rule.order());
             return RuleOutcome::Won;
         }
@@ -43,26 +43,26 @@ pub fn trace(rules: &[RuleRef<'_>], params: &Params) -> Vec<RuleOutcome> {
 
 impl Compiled {
     /// The first parameter that its key needs and the request did not send.
-    pub fn key_missing(&self, params: &Params) -> Option<&ParamName> {
-        self.key.template.whole().missing(params)
+    pub fn key_missing(&self, values: &impl Values) -> Option<&ParamName> {
+        self.key.template.whole().missing(values)
     }
 
     /// The first parameter that its value needs and the request did not send.
-    pub fn value_missing(&self, params: &Params) -> Option<&ParamName> {
-        self.value.whole().missing(params)
+    pub fn value_missing(&self, values: &impl Values) -> Option<&ParamName> {
+        self.value.whole().missing(values)
     }
 
     /// The key as it is in an answer.
-    pub fn render_key(&self, params: &Params) -> Vec<u8> {
+    pub fn render_key(&self, values: &impl Values) -> Vec<u8> {
         let mut written = Vec::new();
-        self.key.template.whole().render(params, &mut written);
+        self.key.template.whole().render(values, &mut written);
         written
     }
 
     /// The value as it is in an answer.
-    pub fn render_value(&self, params: &Params) -> Vec<u8> {
+    pub fn render_value(&self, values: &impl Values) -> Vec<u8> {
         let mut written = Vec::new();
-        self.value.whole().render(params, &mut written);
+        self.value.whole().render(values, &mut written);
         written
     }
 

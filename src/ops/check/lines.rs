@@ -118,7 +118,7 @@ fn names_of(piece: TemplatePiece<'_>, column: &str, options: &Conventions) -> Ve
     let mut found: Vec<_> = piece
         .params()
         .filter_map(|(name, is_needed)| match name {
-            ParamName::Known(_) => None,
+            ParamName::Known(_) | ParamName::Attribute(_) | ParamName::Client(_) => None,
             ParamName::Other(name) => of_name(name, column, is_needed, options),
         })
         .collect();

@@ -268,6 +268,6 @@ fn required(rule: RuleRef<'_>, seed: &RandomState) -> u32 {
 fn hash_name(name: &ParamName, hasher: &mut impl Hasher) {
     match name {
         ParamName::Known(known) => (*known as u8).hash(hasher),
-        ParamName::Other(name) => name.hash(hasher),
+        name => name.to_string().hash(hasher),
     }
 }

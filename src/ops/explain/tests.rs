@@ -25,6 +25,10 @@ fn rules(rules: &[RuleText<'_>]) -> Vec<RuleRow> {
     (1..).zip(rules).map(|(id, text)| rule(id, *text)).collect()
 }
 
+fn table_rows(users: &[UserRow], rules: &[RuleRow]) -> TableRows {
+    TableRows { users: users.to_vec(), rules: rules.to_vec(), ..TableRows::default() }
+}
+
 fn plain() -> Conventions {
     Conventions { pwd_fmt: PwdFmt::Plain, ..Conventions::default() }
 }
@@ -41,7 +45,7 @@ fn explained(
     all: bool,
 ) -> (ExplainReport, String) {
     let users = [user(1, "a.org", "alice", "secret"), user(2, "a.org", "bob", "pw")];
-    let snapshot = snapshot(plain(), &users, rules);
+    let snapshot = snapshot(plain(), &table_rows(&users, rules));
     let password = password.map(Secret::new);
     let request =
         ClientRequest::read("alice@a.org", &pairs(sent), password.as_ref(), &ParamSettings::default());
@@ -212,7 +216,7 @@ fn who_is_not_there_is_told_who_is() {
         user(3, "b.org", "Bob", "pw"),
         user(4, "b.org", "unusable", ""),
     ];
-    let snapshot = snapshot(plain(), &users, &[]);
+    let snapshot = snapshot(plain(), &table_rows(&users, &[]));
     let sign_in = |name: &str, password: Option<&str>| {
         let password = password.map(Secret::new);
         let request = ClientRequest::read(name, &[], password.as_ref(), &ParamSettings::default())
@@ -345,7 +349,7 @@ proptest! {
         let own = [("username".to_owned(), username.clone()), ("password".to_owned(), password.clone())];
         let answer = ask(&served(&users, &rules), &[&own[..], &sent].concat(), how, &settings);
 
-        let snapshot = snapshot(plain(), &users, &rules);
+        let snapshot = snapshot(plain(), &table_rows(&users, &rules));
         let password = Secret::new(password);
         let request = ClientRequest::read(&username, &sent, Some(&password), &settings);
         let request = request.expect("well-formed");

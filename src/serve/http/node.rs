@@ -15,8 +15,7 @@ pub const ROWS: usize = 10_000;
 /// row 17: one line per row, with its id and its [`AdminKey::row`].
 pub(super) async fn rows(state: &ServerState, key: &AdminKey, query: &str) -> Option<String> {
     let (table, id) = query.split_once('=')?;
-    let table =
-        [Table::UserAuth, Table::JitsiProperty].into_iter().find(|known| known.to_string() == table)?;
+    let table = Table::ALL.into_iter().find(|known| known.to_string() == table)?;
     let rows = state.reload.contents(table, id.parse().ok()?, ROWS).await;
     // The keyed hashes are computed on another thread, so that other connections of this worker
     // do not wait for them.

@@ -12,7 +12,8 @@ use std::time::Instant;
 use hashbrown::{HashMap, HashSet};
 
 use super::{LossLimits, Problems, Writer};
-use crate::core::model::{Change, Row, RuleRow, Table, UserRow};
+use crate::core::attributes::Attribute;
+use crate::core::model::{AttributeRow, Change, Row, RuleRow, Table, UserRow};
 use crate::core::problem::Code;
 use crate::core::rules::Compiled;
 use crate::core::subject::{Subject, TypedBy};
@@ -20,7 +21,7 @@ use crate::snapshot::kind::SubjectKind;
 use crate::snapshot::names::{self, IndexKey, StoredName};
 use crate::snapshot::row_index::{self, RowIndex, RowRecord, UNUSED};
 use crate::snapshot::rows::{self, UnusableRow};
-use crate::snapshot::{DEFAULT, SharedEntry, Snapshot, UserEntry, WITHHELD};
+use crate::snapshot::{DEFAULT, SharedEntry, Snapshot, UserDetails, UserEntry, WITHHELD};
 
 /// How many lists of rules are staged at most. This limits the memory of a first load.
 const STAGED: usize = 1 << 13;
@@ -78,7 +79,7 @@ pub struct Draft<'w> {
     next: Snapshot,
     is_load: bool,
     /// For each of [`Table::ALL`], whether the load has not read it.
-    kept: [bool; 2],
+    kept: [bool; Table::COUNT],
     /// The records that the commit adds to the row index.
     records: RowIndex,
     /// The rows that the commit removes from the row index.
@@ -92,6 +93,8 @@ pub struct Draft<'w> {
     staged: HashMap<IndexKey, Staged>,
     /// Tenants whose rules for everyone have changed.
     new_defaults: HashSet<u32>,
+    /// Tenants whose rules for everyone, or whose own attributes, have changed.
+    new_everyone: HashSet<u32>,
     /// Words whose rules may match other clients than intended: a user's name that clients
     /// also send as a parameter, or a name that no user has.
     suspects: Vec<(u32, StoredName)>,
@@ -108,11 +111,13 @@ pub struct Draft<'w> {
     summary: ChangeSummary,
 }
 
-/// Changes of one list of rules.
+/// Changes of the rules and attributes of one name.
 #[derive(Debug, Default)]
 struct Staged {
     put: Vec<Compiled>,
     gone: Vec<i64>,
+    put_attributes: Vec<Attribute>,
+    gone_attributes: Vec<i64>,
 }
 
 impl<'w> Draft<'w> {
@@ -121,13 +126,14 @@ impl<'w> Draft<'w> {
         Draft {
             next: writer.current.clone(),
             is_load,
-            kept: [false; 2],
+            kept: [false; Table::COUNT],
             records: RowIndex::default(),
             gone: HashSet::new(),
             touched: Vec::new(),
             collisions: Vec::new(),
             staged: HashMap::new(),
             new_defaults: HashSet::new(),
+            new_everyone: HashSet::new(),
             suspects: Vec::new(),
             new_names: Vec::new(),
             accounts: HashSet::new(),
@@ -187,6 +193,7 @@ impl<'w> Draft<'w> {
         let prefix = match row {
             Row::User(row) => self.put_user(row),
             Row::Rule(row) => self.put_rule(row),
+            Row::Attribute(row) => self.put_attribute(row),
         };
         let prefix = prefix.unwrap_or_else(|unusable| {
             self.problems.add(Code::BadRow, table, id, unusable.consequence());
@@ -277,6 +284,7 @@ impl<'w> Draft<'w> {
         self.unstage();
         self.find_namesakes();
         self.merge();
+        self.renew_everyone();
         self.report_collisions();
         self.report_subjects();
         let Draft { writer, mut next, records, gone, touched, problems, is_load, .. } = self;
@@ -303,7 +311,7 @@ impl<'w> Draft<'w> {
 
     fn put_user(&mut self, row: &UserRow) -> Result<u32, UnusableRow> {
         let mut problem = |code, what: String| self.problems.add(code, Table::UserAuth, row.id, what);
-        let rows::ParsedUser { domain, username, mut credential } =
+        let rows::ParsedUser { domain, username, mut credential, details } =
             rows::user(row, &self.writer.options, &mut problem)?;
         if row.id == WITHHELD {
             return Err(UnusableRow("the id is the lowest of all numbers, which no row may have".into()));
@@ -319,7 +327,8 @@ impl<'w> Draft<'w> {
         if let Some(previous) = previous {
             credential.inherit(&previous.credential);
         }
-        let user = UserEntry { id: row.id, credential };
+        let details = (details != UserDetails::default()).then(|| Box::new(details));
+        let user = UserEntry { id: row.id, credential, details };
         let is_collision = self.edit(&place, |entry| {
             let at = entry.users.partition_point(|known| known.id < user.id);
             entry.users.insert(at, user);
@@ -342,13 +351,26 @@ impl<'w> Draft<'w> {
         Ok(prefix)
     }
 
+    fn put_attribute(&mut self, row: &AttributeRow) -> Result<u32, UnusableRow> {
+        let rows::ParsedAttribute { domain, username, attribute } =
+            rows::attribute(row, &self.writer.options)?;
+        let tenant = self.writer.domains.number(&domain);
+        let place = match username.is_empty() {
+            true => IndexKey::new(tenant, SubjectKind::EVERYONE, DEFAULT),
+            false => IndexKey::new(tenant, SubjectKind::WORD, &username),
+        };
+        let prefix = names::prefix(place.hash());
+        self.stage(place).put_attributes.push(attribute);
+        Ok(prefix)
+    }
+
     fn place(&mut self, tenant: u32, subject: &Subject) -> Result<IndexKey, UnusableRow> {
         let (kind, name) = match subject {
             Subject::Everyone => (Some(SubjectKind::EVERYONE), DEFAULT),
             Subject::Word(name) => (Some(SubjectKind::WORD), &**name),
             Subject::Param(TypedBy::Known(known), value) => (Some(SubjectKind::known(*known)), &**value),
-            Subject::Param(TypedBy::Other(param), value) => {
-                (SubjectKind::other(self.writer.others.number(param.clone())), &**value)
+            Subject::Param(typed, value) => {
+                (SubjectKind::other(self.writer.others.number(typed.clone())), &**value)
             }
         };
         let kind = kind.ok_or_else(|| {
@@ -368,6 +390,7 @@ impl<'w> Draft<'w> {
         let has = |entry: &SharedEntry| match table {
             Table::UserAuth => entry.users.iter().any(|user| user.id == id),
             Table::JitsiProperty => entry.rules.has(id),
+            Table::UserAttribute => entry.attributes.has(id),
         };
         // A row that cannot be used is in no entry.
         let Some(entry) = self.next.names.find(prefix, has) else { return };
@@ -375,6 +398,7 @@ impl<'w> Draft<'w> {
         match table {
             Table::UserAuth => self.edit(&place, |entry| entry.users.retain(|user| user.id != id)),
             Table::JitsiProperty => self.stage(place).gone.push(id),
+            Table::UserAttribute => self.stage(place).gone_attributes.push(id),
         }
     }
 
@@ -387,13 +411,29 @@ impl<'w> Draft<'w> {
 
     /// Applies the staged changes to the snapshot.
     fn unstage(&mut self) {
-        for (place, Staged { put, gone }) in std::mem::take(&mut self.staged) {
+        for (place, Staged { put, gone, put_attributes, gone_attributes }) in std::mem::take(&mut self.staged)
+        {
+            let (has_rules, has_attributes) = (
+                !put.is_empty() || !gone.is_empty(),
+                !put_attributes.is_empty() || !gone_attributes.is_empty(),
+            );
             if place.kind == SubjectKind::EVERYONE {
-                self.new_defaults.insert(place.tenant);
+                if has_rules {
+                    self.new_defaults.insert(place.tenant);
+                }
+                self.new_everyone.insert(place.tenant);
             }
             let mut gone: HashSet<i64> = gone.into_iter().collect();
             self.note_dropped(&place, &put, &mut gone);
-            self.edit(&place, |entry| entry.rules = entry.rules.with(|id| gone.contains(&id), put));
+            self.edit(&place, |entry| {
+                if has_rules {
+                    entry.rules = entry.rules.with(|id| gone.contains(&id), put);
+                }
+                if has_attributes {
+                    let is_gone = |id| gone_attributes.contains(&id);
+                    entry.attributes = entry.attributes.with(is_gone, put_attributes);
+                }
+            });
         }
     }
 }

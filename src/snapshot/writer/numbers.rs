@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use crate::core::names::Folded;
+use crate::core::subject::TypedBy;
 use crate::snapshot::EVERYWHERE;
 use crate::snapshot::names::StoredName;
 
@@ -38,16 +38,16 @@ impl Domains {
     }
 }
 
-/// The numbers of parameters that only the operator knows, in the order in which they
-/// were first seen.
+/// The numbers of what only the operator knows and subjects are typed by, in the order in
+/// which they were first seen.
 #[derive(Debug, Default)]
 pub(super) struct Others {
-    numbers: HashMap<Folded, usize>,
-    pub(super) names: Arc<Vec<Folded>>,
+    numbers: HashMap<TypedBy, usize>,
+    pub(super) names: Arc<Vec<TypedBy>>,
 }
 
 impl Others {
-    pub(super) fn number(&mut self, name: Folded) -> usize {
+    pub(super) fn number(&mut self, name: TypedBy) -> usize {
         let next = self.names.len();
         *self.numbers.entry(name).or_insert_with_key(|name| {
             Arc::make_mut(&mut self.names).push(name.clone());

@@ -80,7 +80,7 @@ pub(super) struct FileState {
 struct Contents {
     /// Changes with each change of a table or trigger.
     schema: i64,
-    tables: [TableState; 2],
+    tables: [TableState; Table::COUNT],
 }
 
 /// A table whose changes the triggers note.
@@ -106,7 +106,7 @@ impl FileState {
     pub fn read(
         connection: &Connection,
         (identity, stamp): (Option<(u64, u64)>, Option<Stamp>),
-        tables: [bool; 2],
+        tables: [bool; Table::COUNT],
     ) -> rusqlite::Result<FileState> {
         let schema = connection.query_row("PRAGMA schema_version", [], |row| row.get(0))?;
         let mut contents = Contents { schema, ..Contents::default() };
@@ -121,7 +121,7 @@ impl FileState {
         &self,
         before: &FileState,
         changes: &[Change],
-        tables: [bool; 2],
+        tables: [bool; Table::COUNT],
     ) -> Option<UnknownChanges> {
         let (now, before) = (self.contents, before.contents);
         let noted = || (0..tables.len()).filter(|at| tables[*at]);

@@ -114,6 +114,7 @@ impl Wanted {
         let take = |row| match row {
             Row::User(row) => users.push(row),
             Row::Rule(row) => rules.push(row),
+            Row::Attribute(_) => {}
         };
         let which = if kind == OriginKind::Jitsiprovs { Which::All } else { Which::Of(Table::UserAuth) };
         let scanned = edit_session::scan(&*origin.source, which, take).await;

@@ -4,7 +4,7 @@ use crate::cli::config::TableAccess;
 use crate::cli::edit_session;
 use crate::cli::listing;
 use crate::core::model::{Row, RuleRow};
-use crate::core::params::Known;
+use crate::core::params::{ClientFact, Known};
 use crate::core::subject::{Subject, TypedBy, WrittenSubject, sent_for};
 use crate::source::Which;
 
@@ -40,6 +40,7 @@ pub(super) async fn audience(
             let is_here = domain.is_empty() || of.as_ref() == Some(&domain);
             facts.is_user |= is_here && name.is_some_and(|name| subject.means(&name).is_some());
         }
+        Row::Attribute(_) => {}
     })
     .await?;
     let tenant = listing::text(&row.domain);
@@ -66,6 +67,15 @@ fn words(written: &WrittenSubject<'_>, tenant: &str, facts: &SubjectFacts) -> St
         }
         Some(Subject::Param(TypedBy::Known(Known::Username), _)) => user(),
         Some(Subject::Param(TypedBy::Known(known), _)) => sender(known.name()),
+        Some(Subject::Param(TypedBy::Attribute(name), _)) => {
+            format!("users of {tenant} whose attribute {name} is {value:?}")
+        }
+        Some(Subject::Param(TypedBy::Client(ClientFact::Address), _)) => {
+            format!("clients of {tenant} that ask from {value}")
+        }
+        Some(Subject::Param(TypedBy::Client(ClientFact::Username), _)) => {
+            format!("clients of {tenant} whose user typed {value:?}")
+        }
         Some(Subject::Param(TypedBy::Other(_), _)) => sender(written.param.unwrap_or_default()),
     }
 }

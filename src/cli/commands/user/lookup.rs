@@ -92,6 +92,7 @@ impl<'o> UserLookup<'o> {
                     found.rules.push(Own { row, means, is_of_all });
                 }
             }
+            Row::Attribute(_) => {}
         }
     }
 }

@@ -13,6 +13,19 @@ use crate::snapshot::{DEFAULT, EVERYWHERE, SharedEntry};
 const LAID_OVER: usize = 8;
 
 impl Draft<'_> {
+    /// Gives the tenants their new entries for everyone.
+    pub(super) fn renew_everyone(&mut self) {
+        for number in std::mem::take(&mut self.new_everyone) {
+            let place = names::place(number, SubjectKind::EVERYONE, DEFAULT);
+            let is_it = |entry: &SharedEntry| entry.is(number, SubjectKind::EVERYONE, DEFAULT);
+            let entry = self.next.names.get(place, is_it).cloned();
+            // A tenant that was removed has none.
+            if number == EVERYWHERE || self.next.tenant(&self.writer.domains.name(number).clone()).is_some() {
+                self.edit_tenant(number, |tenant, _| tenant.default = entry);
+            }
+        }
+    }
+
     /// Merges the default rules of the tenants whose default rules have changed.
     pub(super) fn merge(&mut self) {
         let mut stale = std::mem::take(&mut self.new_defaults);
@@ -32,8 +45,8 @@ impl Draft<'_> {
         for number in stale.into_iter().filter(|number| *number != EVERYWHERE) {
             let place = names::place(number, SubjectKind::EVERYONE, DEFAULT);
             let is_default = |entry: &SharedEntry| entry.is(number, SubjectKind::EVERYONE, DEFAULT);
-            let default = self.next.names.get(place, is_default).cloned();
-            let own = default.as_ref().map(|entry| &entry.rules);
+            let default = self.next.names.get(place, is_default);
+            let own = default.map(|entry| &entry.rules);
             // With very many tenants, a merged answer for each tenant with only a few rules
             // would need too much memory.
             let own = own.filter(|own| own.len() * LAID_OVER > of_all.len());
@@ -48,10 +61,7 @@ impl Draft<'_> {
             }
             let size = |base: &Option<Arc<RuleSet>>| base.as_ref().map_or(0, |base| base.heap_bytes());
             let more = size(&base);
-            let less = self.edit_tenant(number, |tenant, _| {
-                tenant.default = default;
-                size(&std::mem::replace(&mut tenant.base, base))
-            });
+            let less = self.edit_tenant(number, |tenant, _| size(&std::mem::replace(&mut tenant.base, base)));
             let bytes = &mut self.next.counts.bytes;
             *bytes = *bytes + more - less;
         }

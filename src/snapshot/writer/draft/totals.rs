@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use super::Draft;
+use crate::core::attributes::Attributes;
 use crate::core::rules::Rules;
 use crate::core::subject::sent_for;
 use crate::snapshot::decoys::Decoys;
 use crate::snapshot::kind::SubjectKind;
 use crate::snapshot::names::{self, IndexKey};
-use crate::snapshot::{EVERYWHERE, Entry, SharedEntry, Tenant};
+use crate::snapshot::{EVERYWHERE, Entry, SharedEntry, Tenant, UserEntry};
 
 /// The numbers that an entry adds to the counts.
 #[derive(Clone, Copy, Default)]
@@ -18,6 +19,7 @@ struct Tally {
     open: usize,
     able: usize,
     rowless: usize,
+    attributes: usize,
     bytes: usize,
 }
 
@@ -26,15 +28,22 @@ impl Tally {
         let is_open =
             || entry.kind == SubjectKind::WORD && !entry.is_user() && sent_for(&entry.name).is_some();
         let spilled = if entry.name.spilled() { entry.name.len() } else { 0 };
-        let users: usize = entry.users.iter().map(|user| user.credential.heap_bytes()).sum();
+        let users: usize = entry.users.iter().map(UserEntry::heap_bytes).sum();
         Tally {
             users: usize::from(!entry.users.is_empty()),
             rules: entry.rules.len(),
+            attributes: entry.attributes.len(),
             able: usize::from(entry.able().is_some()),
             rowless: usize::from(!entry.users.is_empty() && entry.in_source().is_none()),
             open: if !entry.rules.is_empty() && is_open() { entry.rules.len() } else { 0 },
             // Includes the counter of its Arc (8 bytes) and its slot in a leaf of the trie (16).
-            bytes: size_of::<Entry>() + 8 + 16 + spilled + users + entry.rules.heap_bytes(),
+            bytes: size_of::<Entry>()
+                + 8
+                + 16
+                + spilled
+                + users
+                + entry.rules.heap_bytes()
+                + entry.attributes.heap_bytes(),
         }
     }
 }
@@ -54,7 +63,16 @@ impl Draft<'_> {
                 is_new = true;
                 let (users, rules) = (smallvec::SmallVec::new(), Rules::default());
                 let namesakes = namesakes.unwrap_or_default();
-                SharedEntry::new(Entry { tenant, kind, namesakes, name: name.clone(), users, rules })
+                let attributes = Attributes::default();
+                SharedEntry::new(Entry {
+                    tenant,
+                    kind,
+                    namesakes,
+                    name: name.clone(),
+                    users,
+                    rules,
+                    attributes,
+                })
             },
         );
         let entry = SharedEntry::make_mut(entry);
@@ -79,7 +97,7 @@ impl Draft<'_> {
                 self.suspects.push((tenant, name.clone()));
             }
         }
-        if entry.users.is_empty() && entry.rules.is_empty() {
+        if entry.is_empty() {
             self.next.names.remove(place.hash(), |entry| entry.is(tenant, kind, name));
             after = Tally::default();
         }
@@ -110,10 +128,11 @@ impl Draft<'_> {
         change(&mut counts.bytes, before.bytes, after.bytes);
         change(&mut counts.able, before.able, after.able);
         change(&mut counts.rowless, before.rowless, after.rowless);
+        change(&mut counts.attributes, before.attributes, after.attributes);
         if *kind == SubjectKind::EVERYONE {
             change(&mut counts.defaults, before.rules, after.rules);
         }
-        let totals = |tally: Tally| (tally.users, tally.rules, tally.open, tally.able);
+        let totals = |tally: Tally| (tally.users, tally.rules, tally.open, tally.able, tally.attributes);
         if totals(before) == totals(after) {
             return;
         }
@@ -123,6 +142,7 @@ impl Draft<'_> {
             let had_users = tenant.users > 0;
             change(&mut tenant.users, before.users, after.users);
             change(&mut tenant.able, before.able, after.able);
+            change(&mut tenant.attributes, before.attributes, after.attributes);
             let subjects = &mut tenant.subjects;
             change(&mut subjects.all, before.rules, after.rules);
             change(&mut subjects.open, before.open, after.open);
@@ -164,7 +184,8 @@ impl Draft<'_> {
         });
         let tenant = Arc::make_mut(tenant);
         let done = edit(tenant, all);
-        if tenant.users == 0 && tenant.subjects.all == 0 && tenant.decoys == Decoys::default() {
+        let is_empty = tenant.users == 0 && tenant.subjects.all == 0 && tenant.attributes == 0;
+        if is_empty && tenant.decoys == Decoys::default() {
             self.next.counts.bytes -= tenant.base.as_ref().map_or(0, |base| base.heap_bytes());
             self.next.tenants.remove(place, is_it);
         }

@@ -155,7 +155,7 @@ impl Draft<'_> {
             match change {
                 HoldChange::ServeAccount(key, credential) => self.edit(&key, |entry| {
                     if !entry.users.first().is_some_and(UserEntry::is_withheld) {
-                        entry.users.insert(0, UserEntry { id: WITHHELD, credential });
+                        entry.users.insert(0, UserEntry { id: WITHHELD, credential, details: None });
                     }
                 }),
                 HoldChange::DropAccount(key) => {

@@ -1,0 +1,193 @@
+//! Attributes: what the operator knows of a user, of a tenant, or of everyone.
+
+use std::fmt;
+
+/// One attribute. Its value may be a password, so `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Attribute {
+    /// The id of its row.
+    pub id: i64,
+    /// Its name in lower case.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// Attributes by name; those of one name by id. There may be many millions, so all of them are
+/// in one piece of memory: first 16 bytes for each, then their names and values.
+///
+/// Values may be passwords, so `Debug` shows only the number of attributes.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Attributes(Box<[u8]>);
+
+/// The bytes of one record: its id, and where its name and its value end. They begin where
+/// the previous ones end.
+const RECORD: usize = 16;
+
+/// An attribute in [`Attributes`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct AttributeRef<'a> {
+    /// The id of its row.
+    pub id: i64,
+    /// Its name in lower case.
+    pub name: &'a str,
+    /// Its value.
+    pub value: &'a str,
+}
+
+impl Attributes {
+    /// All of `attributes`.
+    pub fn new(mut attributes: Vec<Attribute>) -> Attributes {
+        if attributes.is_empty() {
+            return Attributes::default();
+        }
+        attributes.sort_by(|one, other| (&one.name, one.id).cmp(&(&other.name, other.id)));
+        let count = u32::try_from(attributes.len()).expect("attributes of one user fit into memory");
+        let mut bytes = count.to_le_bytes().to_vec();
+        let mut end = 0;
+        for Attribute { id, name, value } in &attributes {
+            bytes.extend(id.to_le_bytes());
+            for text in [name, value] {
+                end += u32::try_from(text.len()).expect("rows are refused that are so long");
+                bytes.extend(end.to_le_bytes());
+            }
+        }
+        for Attribute { name, value, .. } in &attributes {
+            bytes.extend(name.bytes().chain(value.bytes()));
+        }
+        Attributes(bytes.into())
+    }
+
+    /// A copy without the attributes for which `is_gone` is true, and with `more`.
+    pub fn with(&self, is_gone: impl Fn(i64) -> bool, more: Vec<Attribute>) -> Attributes {
+        let kept = self.iter().filter(|known| !is_gone(known.id)).map(AttributeRef::to_owned);
+        Attributes::new(kept.chain(more).collect())
+    }
+
+    /// All of them, by name.
+    pub fn iter(&self) -> impl Iterator<Item = AttributeRef<'_>> {
+        (0..self.len()).map(|at| self.get(at))
+    }
+
+    /// The values of a name, which is in lower case. That of the lowest id comes first.
+    pub fn values<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = (low + high) / 2;
+            match self.get(middle).name < name {
+                true => low = middle + 1,
+                false => high = middle,
+            }
+        }
+        let named = (low..self.len()).map(|at| self.get(at)).take_while(move |known| known.name == name);
+        named.map(|known| known.value)
+    }
+
+    /// How many there are.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.0.first_chunk().map_or(0, |count| u32::from_le_bytes(*count) as usize)
+    }
+
+    /// Whether there are none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether one of them is from the row with this id.
+    pub fn has(&self, id: i64) -> bool {
+        self.iter().any(|known| known.id == id)
+    }
+
+    /// Bytes that they use on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        self.0.len()
+    }
+
+    fn get(&self, at: usize) -> AttributeRef<'_> {
+        let begin = match at {
+            0 => 0,
+            _ => self.record(at - 1).2,
+        };
+        let (id, middle, end) = self.record(at);
+        let texts = &self.0[size_of::<u32>() + self.len() * RECORD..];
+        let text = |from: usize, to: usize| str::from_utf8(&texts[from..to]).unwrap_or_default();
+        AttributeRef { id, name: text(begin, middle), value: text(middle, end) }
+    }
+
+    /// The id, and the ends of name and value.
+    fn record(&self, at: usize) -> (i64, usize, usize) {
+        let record = &self.0[size_of::<u32>() + at * RECORD..][..RECORD];
+        let (id, ends) = record.split_at(8);
+        let end = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().unwrap_or_default()) as usize;
+        (i64::from_le_bytes(id.try_into().unwrap_or_default()), end(&ends[..4]), end(&ends[4..]))
+    }
+}
+
+impl fmt::Debug for Attributes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Attributes({})", self.len())
+    }
+}
+
+impl fmt::Debug for Attribute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Attribute({} id {})", self.name, self.id)
+    }
+}
+
+impl AttributeRef<'_> {
+    /// A copy of its own.
+    pub fn to_owned(self) -> Attribute {
+        Attribute { id: self.id, name: self.name.to_owned(), value: self.value.to_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn attribute((id, name, value): (i64, String, String)) -> Attribute {
+        Attribute { id, name, value }
+    }
+
+    #[test]
+    fn none_is_nothing() {
+        let none = Attributes::default();
+        assert_eq!(
+            (none.len(), none.heap_bytes(), none.iter().count(), none.values("x").count()),
+            (0, 0, 0, 0)
+        );
+        assert_eq!(Attributes::new(Vec::new()), none);
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_put_is_found_by_name_in_the_order_of_ids(
+            rows in prop::collection::btree_map(any::<i64>(), ("[a-c]{0,2}", "\\PC{0,5}"), 0..12),
+            gone in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
+        ) {
+            let mut rows: Vec<(i64, String, String)> =
+                rows.into_iter().map(|(id, (name, value))| (id, name, value)).collect();
+            let half = rows.len() / 2;
+            let one = Attributes::new(rows[half..].iter().cloned().map(attribute).collect());
+            let mut all = one.with(|_| false, rows[..half].iter().cloned().map(attribute).collect());
+            let gone: Vec<i64> = match rows.is_empty() {
+                true => Vec::new(),
+                false => gone.into_iter().map(|at| rows[at.index(rows.len())].0).collect(),
+            };
+            all = all.with(|id| gone.contains(&id), Vec::new());
+            rows.retain(|(id, ..)| !gone.contains(id));
+            prop_assert_eq!(all.len(), rows.len());
+            for (id, name, _) in &rows {
+                prop_assert!(all.has(*id));
+                let expected = rows.iter().filter(|row| row.1 == *name).map(|row| row.2.as_str());
+                prop_assert!(all.values(name).eq(expected));
+            }
+            prop_assert!(gone.iter().all(|id| !all.has(*id)));
+            prop_assert_eq!(all.values("other").count(), 0);
+        }
+    }
+}

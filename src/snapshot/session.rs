@@ -1,0 +1,104 @@
+//! Who has signed in, and what templates and subjects may know of them.
+
+use crate::core::attributes::Attributes;
+use crate::core::params::{Known, ParamName, Params, Values};
+use crate::snapshot::{Entry, Snapshot, Tenant};
+
+/// The attribute that switches users off.
+pub(super) const DISABLED: &str = "disabled";
+/// The values with which it does not.
+const NOT_DISABLED: [&str; 4] = ["", "0", "no", "false"];
+
+/// The tenant and the user of an authenticated request.
+#[derive(Debug, Clone, Copy)]
+pub struct Session<'s> {
+    pub(super) tenant: &'s Tenant,
+    pub(super) user: &'s Entry,
+    /// The attributes of everyone.
+    pub(super) of_all: Option<&'s Entry>,
+}
+
+impl<'s> Session<'s> {
+    /// Whether there can be a password with which the user can sign in.
+    pub fn can_sign_in(&self) -> bool {
+        self.user.users.first().is_some_and(|user| user.credential.is_usable())
+    }
+
+    /// The attributes by level, the most specific first: two of the user, the tenant's, and
+    /// everyone's.
+    pub(super) fn levels(&self) -> [Option<&'s Attributes>; 4] {
+        let details = self.user.users.first().and_then(|user| user.details.as_deref());
+        [
+            details.map(|details| &details.columns),
+            Some(&self.user.attributes),
+            self.tenant.default.as_deref().map(|entry| &entry.attributes),
+            self.of_all.map(|entry| &entry.attributes),
+        ]
+    }
+
+    /// Whether an attribute switches the user off.
+    pub fn is_disabled(&self) -> bool {
+        self.attribute(DISABLED).next().is_some_and(|value| {
+            let value = value.trim();
+            !NOT_DISABLED.iter().any(|not| value.eq_ignore_ascii_case(not))
+        })
+    }
+
+    /// The values of an attribute at the most specific level that has it.
+    pub(super) fn attribute<'a>(&self, name: &'a str) -> impl Iterator<Item = &'s str> + use<'s, 'a> {
+        let [columns, own, tenant, all] = self.levels();
+        let mut values =
+            [columns, own].into_iter().flatten().flat_map(move |level| level.values(name)).peekable();
+        let mut less = [tenant, all].into_iter().flatten();
+        let mut rest = None;
+        if values.peek().is_none() {
+            rest = less.find(|level| level.values(name).next().is_some());
+        }
+        values.chain(rest.into_iter().flat_map(move |level| level.values(name)))
+    }
+
+    /// What fills the holes of templates in the answer to a request.
+    pub fn values<'v>(&self, params: &'v Params) -> SessionValues<'v>
+    where
+        's: 'v,
+    {
+        let details = self.user.users.first().and_then(|user| user.details.as_deref());
+        fn name<'n>(stored: Option<&'n str>, folded: &'n [u8]) -> &'n str {
+            stored.unwrap_or_else(|| str::from_utf8(folded).unwrap_or_default())
+        }
+        SessionValues {
+            session: *self,
+            params,
+            username: name(details.and_then(|details| details.username.as_deref()), &self.user.name),
+            domain: name(details.and_then(|details| details.domain.as_deref()), &self.tenant.name),
+        }
+    }
+}
+
+/// What fills the holes of templates for one request: what the client sent, and what the
+/// operator has stored of its user.
+pub struct SessionValues<'v> {
+    session: Session<'v>,
+    params: &'v Params,
+    username: &'v str,
+    domain: &'v str,
+}
+
+impl Values for SessionValues<'_> {
+    fn get(&self, name: &ParamName) -> Option<&str> {
+        match name {
+            // As stored: otherwise each way of typing a name would make another account.
+            ParamName::Known(Known::Username) => Some(self.username),
+            ParamName::Known(Known::Domain) => Some(self.domain),
+            ParamName::Attribute(name) => self.session.attribute(name).next(),
+            _ => self.params.get(name),
+        }
+    }
+}
+
+impl Snapshot {
+    /// The session of a tenant's user.
+    pub(super) fn session<'s>(&'s self, tenant: &'s Tenant, user: &'s Entry) -> Session<'s> {
+        Session { tenant, user, of_all: self.everywhere.default.as_deref() }
+    }
+}
