@@ -79,6 +79,10 @@ fn rows(source: &dyn Source) -> Vec<String> {
             let cells = [&row.domain, &row.subject, &row.spriority, &row.ppriority, &row.key, &row.value];
             format!("{} {}", row.id, cells.map(text).join(" "))
         }
+        Row::Attribute(row) => {
+            let cells = [&row.domain, &row.username, &row.name, &row.value];
+            format!("{} {}", row.id, cells.map(text).join(" "))
+        }
     };
     let (sender, mut receiver) = mpsc::channel::<Vec<Row>>(1);
     let collect = async {

@@ -38,7 +38,7 @@ fn setup_makes_database_account_tables_and_defaults_once() {
         ["--db-port", &port, "--db-name", "made_by%setup", "--db-user", "made'by", "--db-pwd-file", &own];
     let whole = [&account[..], &["--db-admin", "root", "--db-apwd-file", &admin]].concat();
     let said = setup(&whole);
-    for part in ["made_by%setup", "001_original", "002_tenant", "003_change", "seeded 59"] {
+    for part in ["made_by%setup", "001_original", "002_tenant", "003_change", "004_attribute", "seeded 59"] {
         assert!(said.contains(part), "{part}: {said}");
     }
     assert!(!said.contains(own_password));

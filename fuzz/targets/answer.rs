@@ -14,7 +14,7 @@ use arbitrary::{Result, Unstructured};
 use jitsiprovs::core::conventions::Conventions;
 use jitsiprovs::core::credential::PwdFmt;
 use jitsiprovs::core::model::{Cell, Change, Row, RuleRow, Table, UserRow};
-use jitsiprovs::core::params::{Known, Params, built_in_aliases};
+use jitsiprovs::core::params::{Known, ParamName, Params, Values, built_in_aliases};
 use jitsiprovs::core::properties::Side;
 use jitsiprovs::core::template::Template;
 use jitsiprovs::snapshot::{SignIn, Snapshot, Writer};
@@ -220,6 +220,8 @@ struct World<'a> {
     params: &'a Params,
     domain: String,
     username: String,
+    /// Name and domain of the user as they are stored.
+    stored: [String; 2],
 }
 
 struct Rule {
@@ -237,7 +239,7 @@ impl<'a> World<'a> {
         if !sent.into_iter().all(str::is_ascii) {
             return None;
         }
-        let (mut users, mut rules) = (Vec::new(), Vec::new());
+        let (mut users, mut spellings, mut rules) = (Vec::new(), Vec::new(), Vec::new());
         for row in rows {
             match row {
                 Row::User(row) => {
@@ -250,9 +252,12 @@ impl<'a> World<'a> {
                         if password.as_ref().is_some_and(|password| password.starts_with(['$', '{'])) {
                             return None;
                         }
+                        let stored = [&row.username, &row.domain].map(|cell| text(cell).unwrap_or_default());
                         users.push((domain, name, password));
+                        spellings.push(stored.map(|name| name.trim_end_matches(' ').to_owned()));
                     }
                 }
+                Row::Attribute(_) => return None,
                 Row::Rule(row) => {
                     let domain = match &row.domain {
                         Cell::Null => String::new(),
@@ -284,7 +289,9 @@ impl<'a> World<'a> {
         }
         rules.sort_by_key(|rule| rule.order);
         let (domain, username) = (folded(get(Known::Domain)), folded(get(Known::Username)));
-        Some(World { users, rules, params, domain, username })
+        let me = users.iter().position(|(of, name, _)| (of, name) == (&domain, &username));
+        let stored = me.map(|me| spellings.swap_remove(me)).unwrap_or_default();
+        Some(World { users, rules, params, domain, username, stored })
     }
 
     fn is_granted(&self) -> bool {
@@ -299,11 +306,11 @@ impl<'a> World<'a> {
         for rule in self.rules.iter().filter(|rule| self.selects(rule)) {
             let key = Template::parse(&rule.key, Side::Key, |_| {});
             let value = Template::parse(&rule.value, Side::Value, |_| {});
-            if key.whole().missing(self.params).or_else(|| value.whole().missing(self.params)).is_some() {
+            if key.whole().missing(self).or_else(|| value.whole().missing(self)).is_some() {
                 continue;
             }
             let mut line = Vec::new();
-            key.whole().render(self.params, &mut line);
+            key.whole().render(self, &mut line);
             let comment = line.clone();
             line.push(b'=');
             // Two comments are the same if their beginnings are the same.
@@ -312,7 +319,7 @@ impl<'a> World<'a> {
                 continue;
             }
             taken.push(seen);
-            value.whole().render(self.params, &mut line);
+            value.whole().render(self, &mut line);
             line.push(b'\n');
             body.extend(line);
         }
@@ -344,6 +351,16 @@ impl<'a> World<'a> {
             return *subject == self.username;
         }
         machine_word(subject).is_some_and(|param| known(param).as_ref() == Some(subject))
+    }
+}
+
+impl Values for World<'_> {
+    fn get(&self, name: &ParamName) -> Option<&str> {
+        match name {
+            ParamName::Known(Known::Username) => Some(&self.stored[0]),
+            ParamName::Known(Known::Domain) => Some(&self.stored[1]),
+            name => self.params.get(name),
+        }
     }
 }
 

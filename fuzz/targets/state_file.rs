@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 
 use jitsiprovs::core::conventions::Conventions;
 use jitsiprovs::core::credential::PwdFmt;
-use jitsiprovs::core::model::{Cell, Change, Row, RuleRow, Table, UserRow};
+use jitsiprovs::core::model::{AttributeRow, Cell, Change, Row, RuleRow, Table, UserRow};
 use jitsiprovs::metrics::Gauge;
 use jitsiprovs::reload::state_file::{
     Commit, End, StateChange, StateFileError, StateWriter, Times, read_from,
@@ -219,7 +219,7 @@ impl Random {
 
     fn change(&mut self) -> Change {
         let id = 1 + self.below(6) as i64;
-        let table = if self.below(2) == 0 { Table::UserAuth } else { Table::JitsiProperty };
+        let table = Table::ALL[self.below(3) as usize];
         if self.below(4) == 0 {
             return Change::Gone(table, id);
         }
@@ -231,6 +231,9 @@ impl Random {
                 id,
                 [Cell::Null, "default".into(), Cell::Int(10), Cell::Int(-10), one, other],
             )),
+            Table::UserAttribute => {
+                Row::Attribute(AttributeRow::from_cells(id, ["a.org".into(), one, "name".into(), other]))
+            }
         })
     }
 }

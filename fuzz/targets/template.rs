@@ -3,7 +3,7 @@
 //!
 //! Input: `key` or `value`; parameters, one `name=value` a line; an empty line; the template.
 
-use jitsiprovs::core::params::{ParamName, Params};
+use jitsiprovs::core::params::{ParamName, Params, Values};
 use jitsiprovs::core::properties::Side;
 use jitsiprovs::core::template::Template;
 

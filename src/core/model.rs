@@ -35,6 +35,11 @@ impl Table {
         }
     }
 
+    /// Whether a database may lack it, as those of earlier versions and of the original do.
+    pub fn is_optional(self) -> bool {
+        self.columns().iter().all(|column| !column.is_original)
+    }
+
     /// Its name in the database.
     pub const fn name(self) -> &'static str {
         match self {

@@ -267,7 +267,7 @@ impl<'de> serde::Deserialize<'de> for Flat {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::params::ParamName;
+    use crate::core::params::{ParamName, Values};
     use proptest::prelude::*;
 
     fn form(query: &str, body: &str) -> Params {

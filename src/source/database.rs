@@ -91,6 +91,9 @@ impl<B: Backend> Database<B> {
         let mut read = [const { TableRead::Rows(0, None) }; Table::COUNT];
         for (table, plan) in Table::ALL.into_iter().zip(plans) {
             let existing = existing_columns(session, B::DIALECT.list_columns, table).await?;
+            if self.is_missing(table, existing) {
+                continue;
+            }
             let Some(query) = self.queries.of(table, existing).narrowed(which) else { continue };
             let state = match plan {
                 Plan::Read => None,
@@ -112,6 +115,11 @@ impl<B: Backend> Database<B> {
             };
         }
         Ok(read)
+    }
+
+    /// Whether the table, of which these columns exist, is not there and need not be.
+    pub fn is_missing(&self, table: Table, existing: ColumnSet) -> bool {
+        existing.is_empty() && table.is_optional() && !self.queries.is_own(table)
     }
 
     /// [`Backend::state`], or `None` if the database refuses to say it.

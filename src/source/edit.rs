@@ -95,6 +95,9 @@ impl<B: Backend> Database<B> {
     ) -> Result<(), SourceError> {
         let table = edits[0].table();
         self.queries.editable(table)?;
+        if self.is_missing(table, existing[table as usize]) {
+            return Err(SourceError::NoTable { table, source_name: self.backend.name() });
+        }
         let Statement { sql, params, ids } = Statement::new(edits, existing[table as usize])?;
         let found = session.execute(&format!("writing `{table}`"), sql, params).await;
         let found = found.map_err(|failure| match failure.kind {

@@ -167,7 +167,7 @@ pub enum SourceError {
     /// A table cannot undo an edit that fails half-way.
     #[error(
         "a table of users or rules has no transactions, so an edit that fails could not be undone: \
-         ALTER TABLE user_auth ENGINE = InnoDB, and jitsi_property likewise"
+         ALTER TABLE user_auth ENGINE = InnoDB, and likewise for the other tables"
     )]
     NoTransactions,
 }

@@ -40,7 +40,7 @@ const STRICT: &str =
 const LOCK: &str = "SELECT GET_LOCK(CONCAT('jitsiprovs ', MD5(DATABASE())), 50)";
 const WITHOUT_TRANSACTIONS: &str = "SELECT count(*) FROM information_schema.tables \
      JOIN information_schema.engines USING (engine) WHERE table_schema = DATABASE() \
-     AND table_name IN ('user_auth', 'jitsi_property') AND transactions = 'NO'";
+     AND table_name IN ('user_auth', 'jitsi_property', 'user_attribute') AND transactions = 'NO'";
 
 /// Where the server is.
 #[derive(Debug, Clone)]

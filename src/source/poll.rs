@@ -119,6 +119,9 @@ impl<B: Backend> Database<B> {
                 return Ok(Changes::Unknown(UnknownChanges::OwnQuery));
             }
             let existing = existing_columns(session, B::DIALECT.list_columns, table).await?;
+            if self.is_missing(table, existing) {
+                return Ok(Changes::Unknown(UnknownChanges::Schema));
+            }
             let query = self.queries.of(table, existing);
             for ids in ids.chunks(IDS) {
                 let fetching = fetch(session, &query, ids, &mut budget, &mut changes);

@@ -45,11 +45,13 @@ const fn version(path: &str) -> i64 {
     version
 }
 
-pub(super) const MYSQL: &[SchemaStep] =
-    steps!["mysql/001_original.sql" "mysql/002_tenant.sql" "mysql/003_change.sql"];
+pub(super) const MYSQL: &[SchemaStep] = steps![
+    "mysql/001_original.sql" "mysql/002_tenant.sql" "mysql/003_change.sql" "mysql/004_attribute.sql"
+];
 
-pub(super) const SQLITE: &[SchemaStep] =
-    steps!["sqlite/001_original.sql" "sqlite/002_tenant.sql" "sqlite/003_change.sql"];
+pub(super) const SQLITE: &[SchemaStep] = steps![
+    "sqlite/001_original.sql" "sqlite/002_tenant.sql" "sqlite/003_change.sql" "sqlite/004_attribute.sql"
+];
 
 /// Creates the table in which both databases note the steps that were applied.
 pub(super) const CREATE_VERSIONS: &str = "CREATE TABLE IF NOT EXISTS jitsiprovs_schema (\
@@ -107,7 +109,7 @@ mod tests {
                 };
                 assert!(step.statements().all(begins), "{}", step.name);
             }
-            assert_eq!(triggers(steps).count(), 6);
+            assert_eq!(triggers(steps).count(), 9);
             assert!(triggers(steps).all(|(name, _)| name.starts_with("jitsiprovs_")));
         }
     }

@@ -183,9 +183,7 @@ impl Sqlite {
         };
         let kind = match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy) => FailureKind::Busy,
-            _ if why.contains("no such table: user_auth")
-                || why.contains("no such table: jitsi_property") =>
-            {
+            _ if Table::ALL.iter().any(|table| why.contains(&format!("no such table: {table}"))) => {
                 FailureKind::NoTable
             }
             _ if why.contains("duplicate column name") => FailureKind::Exists,

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::core::params::Params;
 
 fn parse(text: &str) -> (Template, Vec<Fault>) {
     let mut faults = Vec::new();

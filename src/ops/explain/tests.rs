@@ -3,7 +3,7 @@ use proptest::sample::select;
 
 use super::*;
 use crate::core::credential::PwdFmt;
-use crate::core::model::{Cell, Change, Table};
+use crate::core::model::{Cell, Change, Row, RuleRow, Table};
 use crate::core::request::ParamSettings;
 use crate::core::rules;
 use crate::snapshot::Fate;

@@ -150,6 +150,11 @@ pub(super) fn is_in_file(connection: &Connection, table: Table) -> rusqlite::Res
 impl TableState {
     fn read(connection: &Connection, table: Table) -> rusqlite::Result<TableState> {
         let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+        let exists = format!("SELECT count(*) FROM sqlite_master WHERE name = '{table}'");
+        if table.is_optional() && count(&exists)? == 0 {
+            // When it is created, the schema changes.
+            return Ok(TableState { has_triggers: true, ids: None });
+        }
         let on_table = format!(" ON {table} ");
         let ours = schema::triggers(schema::SQLITE).filter(|(_, sql)| sql.contains(&on_table));
         let names: Vec<_> = ours.map(|(name, _)| format!("'{name}'")).collect();

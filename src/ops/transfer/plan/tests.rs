@@ -26,7 +26,7 @@ fn made(there: Vec<RuleRow>, edits: impl Iterator<Item = Edit>) -> Vec<(i64, Rul
             let rule = row.canonical(&Conventions::default()).unwrap_or_else(|why| panic!("{why}"));
             (row.id, RuleRow { id: 0, ..rule })
         }
-        Row::User(_) => panic!("a user"),
+        Row::User(_) | Row::Attribute(_) => panic!("no rule"),
     };
     for edit in edits {
         match edit {
