@@ -1,9 +1,10 @@
 //! The language of property keys and values: Python's `string.Template`, as in the original, plus
-//! dots and defaults inside braces.
+//! dots, forms and defaults inside braces.
 //!
 //! A template is parsed once, when rows are loaded, into fixed text and holes. The fixed text
 //! already has the form that it has in the answer.
 
+mod form;
 mod property;
 
 use std::ops::Range;
@@ -12,6 +13,7 @@ use crate::core::params::{Known, ParamName, Values, begins_name, continues_name}
 use crate::core::problem::Code;
 use crate::core::properties::{self, Follows, Mended, Side};
 
+pub use form::Form;
 pub use property::{Unsplit, check_key, is_placeholders, split};
 
 /// A parsed key or value, or several joined: text with holes for parameters.
@@ -29,16 +31,20 @@ pub(crate) struct Hole {
     /// The offset in the text where the parameter goes.
     at: u32,
     place: Side,
+    form: Option<Form>,
     name: ParamName,
-    /// The text for a parameter that was not sent or is empty.
+    /// The text for a parameter that was not sent, or of which its form leaves nothing.
     fallback: Option<Box<str>>,
 }
 
-/// A mistake in a template that does not prevent its use.
+/// A mistake in a template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// A `$` that begins no placeholder. It is sent as it is.
     StrayDollar,
+    /// A placeholder with a form that does not exist. The row cannot be used, because nobody knows
+    /// what it was meant to be.
+    UnknownForm,
     /// A mistake that was corrected when the text was written.
     Mended(Mended),
 }
@@ -48,6 +54,7 @@ impl Fault {
     pub fn code(self) -> Code {
         match self {
             Fault::StrayDollar => Code::StrayDollar,
+            Fault::UnknownForm => Code::BadRow,
             Fault::Mended(Mended::TrailingBackslash) => Code::TrailingBackslash,
             Fault::Mended(Mended::BackslashBeforeParameter) => Code::BackslashBeforePlaceholder,
             Fault::Mended(Mended::BadUnicodeEscape) => Code::BadUnicodeEscape,
@@ -59,6 +66,9 @@ impl Fault {
     pub fn explain(self) -> &'static str {
         match self {
             Fault::StrayDollar => "a `$` that begins no placeholder is sent as it is: write `$$`",
+            Fault::UnknownForm => {
+                "a placeholder has an unknown form: there are `:id`, `:lower` and `:upper`, and `:-` before a text"
+            }
             Fault::Mended(Mended::TrailingBackslash) => {
                 "a backslash at the end would join the next line to this one, so it is doubled: write `\\\\`"
             }
@@ -81,8 +91,11 @@ enum Placeholder<'t> {
     Fixed(&'static str),
     Param {
         name: &'t str,
+        form: Option<Form>,
         fallback: Option<&'t str>,
     },
+    /// One with a form that does not exist, as it is written after the `$`.
+    Unknown(&'t str),
 }
 
 impl Template {
@@ -102,7 +115,12 @@ impl Template {
             } else if let Some((placeholder, after)) = placeholder(rest) {
                 match placeholder {
                     Placeholder::Fixed(text) => stored.push_str(text),
-                    Placeholder::Param { name, fallback } => {
+                    Placeholder::Unknown(written) => {
+                        fault(Fault::UnknownForm);
+                        stored.push('$');
+                        stored.push_str(written);
+                    }
+                    Placeholder::Param { name, form, fallback } => {
                         let mut mended = |what| fault(Fault::Mended(what));
                         properties::write_stored(&stored, Follows::Parameter, &mut parsed.text, &mut mended);
                         stored.clear();
@@ -114,6 +132,7 @@ impl Template {
                         parsed.holes.push(Hole {
                             at: offset(parsed.text.len()),
                             place,
+                            form,
                             name: ParamName::new(name),
                             fallback,
                         });
@@ -174,29 +193,45 @@ impl std::fmt::Debug for Template {
 /// The placeholder after a `$`, and the text that follows it.
 fn placeholder(text: &str) -> Option<(Placeholder<'_>, &str)> {
     let bytes = text.as_bytes();
-    let (name, fallback, after) = if bytes.first() == Some(&b'{') {
+    let (name, form, fallback, after) = if bytes.first() == Some(&b'{') {
         let inner = &text[1..];
         let end = name_len(inner.as_bytes(), continues_name)?;
         let (name, rest) = inner.split_at(end);
+        let (form, rest) = form_name(rest);
         match rest.strip_prefix(":-") {
             Some(rest) => {
                 let (fallback, after) = rest.split_once('}')?;
-                (name, Some(fallback), after)
+                (name, form, Some(fallback), after)
             }
-            None => (name, None, rest.strip_prefix('}')?),
+            None => (name, form, None, rest.strip_prefix('}')?),
         }
     } else {
         let end = name_len(bytes, |byte| byte != b'.' && continues_name(byte))?;
-        (&text[..end], None, &text[end..])
+        (&text[..end], None, None, &text[end..])
     };
-    let placeholder = match name {
+    let known = form.map(Form::from_name);
+    let placeholder = match (name, known) {
         // The client gives these two their meaning, so they are sent unchanged.
-        "null" => Placeholder::Fixed("${null}"),
-        "system" => Placeholder::Fixed("${system}"),
-        "default" => Placeholder::Fixed("default"),
-        _ => Placeholder::Param { name, fallback },
+        ("null", None) => Placeholder::Fixed("${null}"),
+        ("system", None) => Placeholder::Fixed("${system}"),
+        ("default", None) => Placeholder::Fixed("default"),
+        // They have no value that could take a form.
+        ("null" | "system" | "default", Some(_)) | (_, Some(None)) => {
+            Placeholder::Unknown(&text[..text.len() - after.len()])
+        }
+        (name, form) => Placeholder::Param { name, form: form.flatten(), fallback },
     };
     Some((placeholder, after))
+}
+
+/// The name of a form, if `text` begins with a colon and a word, and the text after it.
+fn form_name(text: &str) -> (Option<&str>, &str) {
+    let word =
+        text.strip_prefix(':').and_then(|rest| Some((rest, name_len(rest.as_bytes(), continues_name)?)));
+    match word {
+        Some((rest, end)) => (Some(&rest[..end]), &rest[end..]),
+        None => (None, text),
+    }
 }
 
 fn name_len(bytes: &[u8], continues: impl Fn(u8) -> bool) -> Option<usize> {
@@ -218,7 +253,11 @@ impl Hole {
     fn fill<'a>(&'a self, values: &'a impl Values) -> Filling<'a> {
         match (values.get(&self.name), &self.fallback) {
             (None | Some(""), Some(fallback)) => Filling::Written(fallback),
-            (Some(value), _) => Filling::Param(value, self.place),
+            (Some(value), fallback) => match (self.form, fallback) {
+                (None, _) => Filling::Param(value, self.place),
+                (Some(form), Some(fallback)) if form.of(value).next().is_none() => Filling::Written(fallback),
+                (Some(form), _) => Filling::Formed(form, value, self.place),
+            },
             (None, None) => Filling::Missing,
         }
     }
@@ -230,6 +269,8 @@ enum Filling<'a> {
     Written(&'a str),
     /// The value of a parameter, which must still be escaped.
     Param(&'a str, Side),
+    /// The value of a parameter, which must still get this form and be escaped.
+    Formed(Form, &'a str, Side),
     Missing,
 }
 
@@ -260,6 +301,11 @@ impl<'a> TemplatePiece<'a> {
     /// The parameters in it, each with whether the request must send it.
     pub(crate) fn params(self) -> impl Iterator<Item = (&'a ParamName, bool)> {
         self.holes.iter().map(|hole| (&hole.name, hole.is_conditional()))
+    }
+
+    /// What is written for each parameter: the form of its value, and the fallback.
+    pub(crate) fn forms(self) -> impl Iterator<Item = (Option<Form>, Option<&'a str>)> {
+        self.holes.iter().map(|hole| (hole.form, hole.fallback.as_deref()))
     }
 
     /// The fallback of each parameter.
@@ -319,6 +365,7 @@ impl<'a> TemplatePiece<'a> {
         let filled = self.holes.iter().map(|hole| match hole.fill(values) {
             Filling::Written(text) => text.len(),
             Filling::Param(value, _) => value.len(),
+            Filling::Formed(form, value, _) => form.of(value).map(char::len_utf8).sum(),
             Filling::Missing => 0,
         });
         self.text.len() + filled.sum::<usize>()
@@ -336,6 +383,7 @@ impl<'a> TemplatePiece<'a> {
             match hole.fill(values) {
                 Filling::Written(text) => out.extend_from_slice(text.as_bytes()),
                 Filling::Param(value, place) => properties::write_param(value, place, out),
+                Filling::Formed(form, value, place) => properties::write_chars(form.of(value), place, out),
                 Filling::Missing => {}
             }
         }

@@ -122,12 +122,14 @@ pub fn write_param(value: &str, place: Side, out: &mut Vec<u8>) {
     if is_plain(value, place) {
         out.extend_from_slice(value.as_bytes());
     } else {
-        escape(value, place, |bytes| out.extend_from_slice(bytes));
+        write_chars(value.chars(), place, out);
     }
 }
 
-fn escape(value: &str, place: Side, mut out: impl FnMut(&[u8])) {
-    for (at, c) in value.char_indices() {
+/// Does the same as [`write_param`] for a value that is not in one piece.
+pub fn write_chars(value: impl Iterator<Item = char>, place: Side, out: &mut Vec<u8>) {
+    let mut out = |bytes: &[u8]| out.extend_from_slice(bytes);
+    for (at, c) in value.enumerate() {
         match c {
             '\\' => out(b"\\\\"),
             '\n' => out(b"\\n"),

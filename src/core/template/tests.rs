@@ -61,12 +61,68 @@ fn the_servers_names_render_the_same_whatever_the_client_sends() {
 
 #[test]
 fn a_stray_dollar_is_literal_and_reported() {
-    for text in ["$", "5$", "$ x", "${", "${}", "${a b}", "${a", "$1", "${é}", "${x:-y", "${x:y}"] {
+    for text in [
+        "$",
+        "5$",
+        "$ x",
+        "${",
+        "${}",
+        "${a b}",
+        "${a",
+        "$1",
+        "${é}",
+        "${x:-y",
+        "${x:}",
+        "${x:lower",
+        "${x:1}",
+    ] {
         let (_, faults) = parse(text);
         assert_eq!(faults, [Fault::StrayDollar], "{text}");
         assert_eq!(render(text, &[]).unwrap().replace("\\u00E9", "é"), text);
     }
     assert_eq!(parse("$$ ${null} $username").1, []);
+}
+
+#[test]
+fn a_form_changes_the_value_but_neither_the_fallback_nor_other_text() {
+    let params = [("username", "John.Smith-é2"), ("x", "ß:Ä"), ("dots", "._-"), ("empty", "")];
+    for (text, expected) in [
+        ("acc${username:id}.x", Some("accJohnSmith\\u00E92.x")),
+        ("${username:lower}", Some("john.smith-\\u00E92")),
+        ("${username:upper}", Some("JOHN.SMITH-\\u00C92")),
+        ("${x:upper}", Some("SS:\\u00C4")),
+        ("[${dots:id}${empty:id}]", Some("[]")),
+        ("${hwaddr:id}", None),
+        ("${username:id:-A.b}", Some("JohnSmith\\u00E92")),
+        ("${hwaddr:lower:-A.b}", Some("A.b")),
+        ("${empty:upper:-a.b}", Some("a.b")),
+        ("${dots:id:-A.b}", Some("A.b")),
+        ("${hwaddr:id:-}", Some("")),
+        ("$username:lower", Some("John.Smith-\\u00E92:lower")),
+    ] {
+        assert_eq!(render(text, &params).as_deref(), expected, "{text}");
+        assert_eq!(parse(text).1, [], "{text}");
+    }
+    let key = Template::parse("${x:lower}", Side::Key, |_| ());
+    let (mut written, params) = (Vec::new(), Params::from_iter([("x", "A:B")]));
+    key.whole().render(&params, &mut written);
+    assert_eq!(written, b"a\\:b");
+}
+
+#[test]
+fn a_form_that_does_not_exist_is_reported() {
+    for text in [
+        "${x:y}",
+        "${x:ID}",
+        "${x:ids:-a}",
+        "${x:lower.upper}",
+        "${null:id}",
+        "${default:upper}",
+        "${system:id:-a}",
+    ] {
+        let (template, faults) = parse(text);
+        assert_eq!((template.is_fixed(), faults), (true, vec![Fault::UnknownForm]), "{text}");
+    }
 }
 
 #[test]
