@@ -5,13 +5,17 @@
 //! already has the form that it has in the answer.
 
 mod form;
+mod guard;
+mod placeholder;
 mod property;
 
 use std::ops::Range;
 
-use crate::core::params::{Known, ParamName, Values, begins_name, continues_name};
+use crate::core::params::{Known, ParamName, Values};
 use crate::core::problem::Code;
 use crate::core::properties::{self, Follows, Mended, Side};
+
+use placeholder::{Placeholder, placeholder};
 
 pub use form::Form;
 pub use property::{Unsplit, check_key, is_placeholders, split};
@@ -32,6 +36,8 @@ pub(crate) struct Hole {
     at: u32,
     place: Side,
     form: Option<Form>,
+    /// Whether the text before the parameter, or its fallback, may begin a `${null}` or `${system}`.
+    is_watched: bool,
     name: ParamName,
     /// The text for a parameter that was not sent, or of which its form leaves nothing.
     fallback: Option<Box<str>>,
@@ -85,19 +91,6 @@ impl Fault {
     }
 }
 
-/// A parameter as it is written in a template.
-enum Placeholder<'t> {
-    /// A name with a fixed meaning. It renders the same for every request.
-    Fixed(&'static str),
-    Param {
-        name: &'t str,
-        form: Option<Form>,
-        fallback: Option<&'t str>,
-    },
-    /// One with a form that does not exist, as it is written after the `$`.
-    Unknown(&'t str),
-}
-
 impl Template {
     /// Parses `text` for its `place`. Every text is a template; `fault` receives its mistakes.
     pub fn parse(text: &str, place: Side, mut fault: impl FnMut(Fault)) -> Template {
@@ -122,6 +115,7 @@ impl Template {
                     }
                     Placeholder::Param { name, form, fallback } => {
                         let mut mended = |what| fault(Fault::Mended(what));
+                        let begin = parsed.text.len();
                         properties::write_stored(&stored, Follows::Parameter, &mut parsed.text, &mut mended);
                         stored.clear();
                         let fallback = fallback.map(|text| {
@@ -129,10 +123,13 @@ impl Template {
                             properties::write_stored(text, Follows::End, &mut written, &mut mended);
                             written.into_boxed_str()
                         });
+                        let is_watched = guard::begins_at_end(&parsed.text[begin..])
+                            || fallback.as_deref().is_some_and(guard::has_dollar);
                         parsed.holes.push(Hole {
                             at: offset(parsed.text.len()),
                             place,
                             form,
+                            is_watched,
                             name: ParamName::new(name),
                             fallback,
                         });
@@ -188,55 +185,6 @@ impl std::fmt::Debug for Template {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Template({} bytes, {} holes)", self.text.len(), self.holes.len())
     }
-}
-
-/// The placeholder after a `$`, and the text that follows it.
-fn placeholder(text: &str) -> Option<(Placeholder<'_>, &str)> {
-    let bytes = text.as_bytes();
-    let (name, form, fallback, after) = if bytes.first() == Some(&b'{') {
-        let inner = &text[1..];
-        let end = name_len(inner.as_bytes(), continues_name)?;
-        let (name, rest) = inner.split_at(end);
-        let (form, rest) = form_name(rest);
-        match rest.strip_prefix(":-") {
-            Some(rest) => {
-                let (fallback, after) = rest.split_once('}')?;
-                (name, form, Some(fallback), after)
-            }
-            None => (name, form, None, rest.strip_prefix('}')?),
-        }
-    } else {
-        let end = name_len(bytes, |byte| byte != b'.' && continues_name(byte))?;
-        (&text[..end], None, None, &text[end..])
-    };
-    let known = form.map(Form::from_name);
-    let placeholder = match (name, known) {
-        // The client gives these two their meaning, so they are sent unchanged.
-        ("null", None) => Placeholder::Fixed("${null}"),
-        ("system", None) => Placeholder::Fixed("${system}"),
-        ("default", None) => Placeholder::Fixed("default"),
-        // They have no value that could take a form.
-        ("null" | "system" | "default", Some(_)) | (_, Some(None)) => {
-            Placeholder::Unknown(&text[..text.len() - after.len()])
-        }
-        (name, form) => Placeholder::Param { name, form: form.flatten(), fallback },
-    };
-    Some((placeholder, after))
-}
-
-/// The name of a form, if `text` begins with a colon and a word, and the text after it.
-fn form_name(text: &str) -> (Option<&str>, &str) {
-    let word =
-        text.strip_prefix(':').and_then(|rest| Some((rest, name_len(rest.as_bytes(), continues_name)?)));
-    match word {
-        Some((rest, end)) => (Some(&rest[..end]), &rest[end..]),
-        None => (None, text),
-    }
-}
-
-fn name_len(bytes: &[u8], continues: impl Fn(u8) -> bool) -> Option<usize> {
-    begins_name(*bytes.first()?)
-        .then(|| bytes.iter().position(|&byte| !continues(byte)).unwrap_or(bytes.len()))
 }
 
 /// Offsets have 32 bits: the snapshot's builder refuses longer rows.
@@ -374,20 +322,54 @@ impl<'a> TemplatePiece<'a> {
     /// Appends the text with its parameters. A missing parameter renders as empty text, so check
     /// [`TemplatePiece::missing`] first.
     pub fn render(&self, values: &impl Values, out: &mut Vec<u8>) {
+        let begin = out.len();
+        if self.write(values, out, |_| ()) {
+            out.truncate(begin);
+            self.render_apart(values, out);
+        }
+    }
+
+    /// Does the same if a parameter may have made a `${null}` or `${system}`. Few requests need
+    /// it.
+    #[cold]
+    #[inline(never)]
+    fn render_apart(&self, values: &impl Values, out: &mut Vec<u8>) {
+        let (mut written, mut filled) = (Vec::new(), Vec::new());
+        self.write(values, &mut written, |param| filled.push(param));
+        let written = str::from_utf8(&written).expect("all text that is written is ASCII");
+        out.extend(guard::apart(written, &filled));
+    }
+
+    /// Appends the text with its parameters, and says whether a parameter may have made a `${null}`
+    /// or `${system}`. `filled` receives the place of each parameter in `out`.
+    #[inline]
+    fn write(&self, values: &impl Values, out: &mut Vec<u8>, mut filled: impl FnMut(Range<usize>)) -> bool {
         let text = self.text.as_bytes();
-        let mut done = 0;
+        let (mut done, mut is_suspect) = (0, false);
         for hole in self.holes {
             let at = hole.at as usize - self.start;
             out.extend_from_slice(&text[done..at]);
             done = at;
+            let begin = out.len();
+            is_suspect |= hole.is_watched;
             match hole.fill(values) {
-                Filling::Written(text) => out.extend_from_slice(text.as_bytes()),
-                Filling::Param(value, place) => properties::write_param(value, place, out),
-                Filling::Formed(form, value, place) => properties::write_chars(form.of(value), place, out),
+                Filling::Written(text) => {
+                    out.extend_from_slice(text.as_bytes());
+                    continue;
+                }
+                Filling::Param(value, place) => {
+                    is_suspect |= !properties::write_param(value, place, out) && guard::begins_in(value);
+                }
+                Filling::Formed(form, value, place) => {
+                    properties::write_chars(form.of(value), place, out);
+                    is_suspect |= value.contains('$');
+                }
                 Filling::Missing => {}
             }
+            filled(begin..out.len());
         }
         out.extend_from_slice(&text[done..]);
+        is_suspect
     }
 }
 

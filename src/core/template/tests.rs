@@ -126,6 +126,51 @@ fn a_form_that_does_not_exist_is_reported() {
 }
 
 #[test]
+fn no_parameter_is_part_of_a_command_to_the_client() {
+    let params = [
+        ("a", "${null}"),
+        ("b", "{null}"),
+        ("c", "$"),
+        ("d", "{nu"),
+        ("e", "ll}"),
+        ("f", "x${system}.y$"),
+        ("g", "${NULL}"),
+        ("h", "5$ {null}"),
+        ("i", "null"),
+        ("j", "${null}${null}"),
+        ("empty", ""),
+    ];
+    for (text, expected) in [
+        ("$a", "$\\ {null}"),
+        ("$$$b", "$\\ {null}"),
+        ("\\u0024$b", "\\u0024\\ {null}"),
+        ("${c}{null}", "$\\ {null}"),
+        ("$c$b", "$\\ {null}"),
+        ("$c$d$e", "$\\ {null}"),
+        ("$${empty}{null}", "${empty}{null}"),
+        ("$$${empty}{null}", "$\\ {null}"),
+        ("$$${empty}$b", "$\\ {null}"),
+        ("$$$d\\u006cl}", "$\\ {nu\\u006cl}"),
+        ("$${${i}}", "$\\ {null}"),
+        ("$$\\{${i}}", "$\\ \\{null}"),
+        ("${hwaddr:-\\$}$b", "\\$\\ {null}"),
+        ("$f$b", "x$\\ {system}.y$\\ {null}"),
+        ("$${system}.$f", "${system}.x$\\ {system}.y$"),
+        ("${g:lower}$g", "$\\ {null}${NULL}"),
+        ("$j", "$\\ {null}$\\ {null}"),
+        ("$h $i", "5$ {null} null"),
+        ("${null}$i", "${null}null"),
+        ("$a${null}$$$i", "$\\ {null}${null}$null"),
+        // The rule itself says these.
+        ("$${null}$c", "${null}$"),
+        ("$${nu${hwaddr:-ll}}", "${null}"),
+        ("$$\\{nu${hwaddr:-ll}}", "$\\{null}"),
+    ] {
+        assert_eq!(render(text, &params).as_deref(), Some(expected), "{text}");
+    }
+}
+
+#[test]
 fn an_escape_may_reach_over_a_dollar_but_never_into_a_parameter() {
     let params = [("username", "n\\")];
     for (text, expected) in [
@@ -179,6 +224,42 @@ proptest! {
         if let Some(line) = render(&text, &[("username", &value), ("a", &value)]) {
             prop_assert!(line.is_ascii() && !line.contains(['\r', '\n']));
         }
+    }
+
+    #[test]
+    fn only_a_rule_says_what_the_client_acts_on(
+        pieces in prop::collection::vec(
+            prop::sample::select(vec![
+                "$$", "{", "}", "null", "nu", "ll}", "{system}", "\\u0024", "\\{", "\\u006eull", "${null}",
+                "${system}", ".", " ", "$a", "$b", "${a:lower}", "${b:upper}", "${c}", "${c:-$}", "${c:-\\u007bn}",
+                "${a:id}", "=", "\\",
+            ]),
+            0..8,
+        ),
+        values in prop::array::uniform3(prop::option::of(prop::collection::vec(
+            prop::sample::select(vec!["$", "{", "}", "null", "NULL", "nu", "ll}", "{system}", "${null}", "x", " "]),
+            0..4,
+        ))),
+        in_key: bool,
+    ) {
+        let place = if in_key { Side::Key } else { Side::Value };
+        let template = Template::parse(&pieces.concat(), place, |_| ());
+        let values = values.map(|value| value.map(|parts| parts.concat()));
+        let given = || ["a", "b", "c"].into_iter().zip(&values).filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        let read = |params: &Params| {
+            let mut written = Vec::new();
+            template.whole().render(params, &mut written);
+            properties::client_text(std::str::from_utf8(&written).expect("ASCII"))
+        };
+        let said = |text: &str| text.matches("${null}").count() + text.matches("${system}").count();
+        let rendered = read(&given().map(|(name, value)| (name, value.as_str())).collect());
+        // What the rule says if each parameter is a letter. Fallbacks are text of the rule.
+        let mut letters = Params::new();
+        for (name, value) in given() {
+            let is_gone = name == "c" && value.is_empty();
+            letters.offer(name, if is_gone { String::new() } else { "é".into() });
+        }
+        prop_assert_eq!(said(&rendered), said(&read(&letters)), "{:?}", rendered);
     }
 
     #[test]
