@@ -6,6 +6,7 @@
 
 mod form;
 mod guard;
+mod literal;
 mod placeholder;
 mod property;
 
@@ -18,7 +19,8 @@ use crate::core::properties::{self, Follows, Mended, Side};
 use placeholder::{Placeholder, placeholder};
 
 pub use form::Form;
-pub use property::{Unsplit, check_key, is_placeholders, split};
+pub use literal::{NotText, literal};
+pub use property::{Unsplit, check_key, is_placeholders, split, split_literal};
 
 /// A parsed key or value, or several joined: text with holes for parameters.
 ///

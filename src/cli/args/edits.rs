@@ -139,6 +139,9 @@ pub enum RuleCommand {
     Add {
         /// The property, as key=value in .properties syntax; $name stands for a parameter
         property: String,
+        /// Take the value as it is: $, backslashes and blanks in it stand for themselves
+        #[arg(long)]
+        literal: bool,
         /// The tenant [default: all tenants]
         #[arg(long, value_name = "DOMAIN")]
         domain: Option<String>,
@@ -192,6 +195,9 @@ pub enum RuleCommand {
         /// New value
         #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
         value: Option<String>,
+        /// Take the value as it is: $, backslashes and blanks in it stand for themselves
+        #[arg(long, requires = "value")]
+        literal: bool,
         /// New tenant; empty for all tenants
         #[arg(long, value_name = "DOMAIN")]
         domain: Option<String>,

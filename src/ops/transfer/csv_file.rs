@@ -13,6 +13,18 @@ use crate::core::model::{Cell, Row};
 /// # Errors
 /// When a line is invalid. The error is about the first invalid line.
 pub fn parse<T: Item>(text: &[u8], options: &Conventions) -> Result<Vec<(u64, T)>, FileError> {
+    parse_as(text, options, Ok)
+}
+
+/// Does the same, but changes each row with `adapt` before it is checked.
+///
+/// # Errors
+/// As [`parse`], and those of `adapt`.
+pub fn parse_as<T: Item>(
+    text: &[u8],
+    options: &Conventions,
+    adapt: impl Fn(Row) -> Result<Row, String>,
+) -> Result<Vec<(u64, T)>, FileError> {
     check_quotes(text)?;
     let mut reader = ReaderBuilder::new().has_headers(false).from_reader(text);
     let mut record = StringRecord::new();
@@ -35,7 +47,8 @@ pub fn parse<T: Item>(text: &[u8], options: &Conventions) -> Result<Vec<(u64, T)
         let line = line_of(&record);
         let fields = places.iter().map(|place| record.get((*place)?));
         let cells: Result<Vec<Cell>, String> = columns.iter().zip(fields).map(cell).collect();
-        let row = cells.and_then(|cells| T::read(Row::from_cells(T::TABLE, 0, cells), given, options));
+        let row = cells.and_then(|cells| adapt(Row::from_cells(T::TABLE, 0, cells)));
+        let row = row.and_then(|row| T::read(row, given, options));
         rows.push((line, row.map_err(|what| FileError::new(line, what))?));
     }
     Ok(rows)

@@ -14,6 +14,7 @@ use crate::core::conventions::Conventions;
 use crate::core::model::{Row, RuleRow, Table, UserRow};
 use crate::core::properties::client_key;
 use crate::core::secret::is_secret;
+use crate::core::template;
 use crate::ops::transfer::plan::usable;
 use crate::ops::transfer::properties_file::{self, Target, literal};
 use crate::ops::transfer::{self, csv_file, default_spriority, json_file, templatize};
@@ -73,6 +74,15 @@ impl Properties {
     }
 }
 
+/// The row of a rule whose value is text and not a template.
+fn with_literal_value(mut row: Row) -> Result<Row, String> {
+    if let Row::Rule(rule) = &mut row {
+        let value = template::literal(&rule.value.shown()).map_err(|why| format!("value: {why}"))?;
+        rule.value = (*value).into();
+    }
+    Ok(row)
+}
+
 impl Wanted {
     /// Reads a file or standard input.
     ///
@@ -82,6 +92,7 @@ impl Wanted {
         content: Content,
         file: Option<PathBuf>,
         properties: &Properties,
+        literal: bool,
         replace: bool,
         options: &Conventions,
     ) -> anyhow::Result<Wanted> {
@@ -92,6 +103,9 @@ impl Wanted {
             Content::Users => {
                 let users = csv_file::parse(&text, options).with_context(parsed)?;
                 Wanted { users: Some(users), ..Wanted::default() }
+            }
+            Content::Rules if literal => {
+                rules(csv_file::parse_as(&text, options, with_literal_value).with_context(parsed)?)
             }
             Content::Rules => rules(csv_file::parse(&text, options).with_context(parsed)?),
             Content::RulesJson => rules(json_file::parse(&text, options).with_context(parsed)?),
