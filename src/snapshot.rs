@@ -29,7 +29,9 @@ pub use resolve::{Candidate, Pending, SignIn};
 pub use row_index::content;
 pub use session::{Session, SessionValues};
 pub use trace::{Fate, Mismatch, Traced};
-pub use writer::{ChangeSummary, Committed, Draft, LOSS_WINDOW, LossLimits, Problems, Withheld, Writer};
+pub use writer::{
+    ChangeSummary, Committed, Draft, LOSS_WINDOW, LossLimits, Problems, Withheld, WithheldTenant, Writer,
+};
 
 use crate::core::credential::SlowHash;
 use crate::core::names::{Comparison, Folded};
@@ -37,7 +39,7 @@ use crate::core::params::Known;
 use crate::core::rules::RuleSet;
 use crate::core::subject::{TypedBy, sent_for};
 use decoys::Decoys;
-use entry::{Entry, SharedEntry, UserDetails, UserEntry, WITHHELD};
+use entry::{Entry, Piece, SharedEntry, UserDetails, UserEntry, WITHHELD};
 use kind::SubjectKind;
 use names::StoredName;
 use trie::Trie;

@@ -1,5 +1,6 @@
 //! Tests from rows to answers.
 
+mod attributes;
 mod losses;
 
 use proptest::prelude::*;
