@@ -205,12 +205,21 @@ pub(super) fn rule(
         ppriority: priority(&row.ppriority, "ppriority", problem)?,
         id: row.id,
     };
-    let mut fault =
-        |column: &str, fault: Fault| problem(fault.code(), format!("{column}: {}", fault.explain()));
+    let mut refused = None;
+    let mut fault = |column: &str, fault: Fault| {
+        let what = format!("{column}: {}", fault.explain());
+        match fault {
+            Fault::UnknownForm => refused = Some(UnusableRow(what)),
+            Fault::StrayDollar | Fault::Mended(_) => problem(fault.code(), what),
+        }
+    };
     let (key, faults) = keys.parse(&key);
     faults.iter().for_each(|found| fault("property_key", *found));
     let value = Template::parse(&value, Side::Value, |found| fault("property_value", found));
-    Ok(ParsedRule { domain, subject, compiled: Compiled { order, key, value } })
+    match refused {
+        Some(why) => Err(why),
+        None => Ok(ParsedRule { domain, subject, compiled: Compiled { order, key, value } }),
+    }
 }
 
 fn priority(

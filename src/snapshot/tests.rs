@@ -200,6 +200,8 @@ fn a_bad_row_is_reported_and_the_others_are_used() {
         bad_rule(35, |row| row.key = "k".repeat(1025).as_str().into()),
         bad_rule(36, |row| row.value = Cell::Text(vec![0xff])),
         bad_rule(37, |row| row.subject = " ".into()),
+        bad_rule(38, |row| row.value = "${username:ID}".into()),
+        bad_rule(39, |row| row.key = "acc${username:ids}".into()),
         bad_rule(40, |row| (row.key, row.spriority) = ("null".into(), Cell::Null)),
         bad_rule(41, |row| (row.key, row.value) = ("stray".into(), "5$ and \\".into())),
         rule_row(50, ("", "bob", 1, "bobs", "1")),
@@ -208,7 +210,11 @@ fn a_bad_row_is_reported_and_the_others_are_used() {
     let mut ids: Vec<i64> =
         problems.iter().map(|text| text.split([' ', ':']).nth(2).unwrap().parse().unwrap()).collect();
     ids.sort_unstable();
-    assert_eq!(ids, [7, 9, 20, 21, 22, 23, 24, 30, 31, 32, 33, 34, 35, 36, 37, 40, 41, 41], "{problems:#?}");
+    assert_eq!(
+        ids,
+        [7, 9, 20, 21, 22, 23, 24, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 41],
+        "{problems:#?}"
+    );
     assert!(problems.iter().all(|text| !text.contains("pw") && !text.contains("5$ and")));
     // Bob cannot sign in, but is still a user.
     assert_eq!(

@@ -247,9 +247,9 @@ fn is_null(rule: RuleRef<'_>) -> bool {
 fn value_hash(rule: RuleRef<'_>, seed: &RandomState) -> u64 {
     let mut hasher = seed.build_hasher();
     rule.value().sample("\0").hash(&mut hasher);
-    for ((name, _), fallback) in rule.value().params().zip(rule.value().fallbacks()) {
+    for ((name, _), form) in rule.value().params().zip(rule.value().forms()) {
         hash_name(name, &mut hasher);
-        fallback.hash(&mut hasher);
+        form.hash(&mut hasher);
     }
     hasher.finish()
 }
