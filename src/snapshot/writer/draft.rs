@@ -2,6 +2,7 @@
 
 mod defaults;
 mod namesakes;
+mod patterns;
 mod reports;
 mod totals;
 mod withhold;
@@ -17,7 +18,7 @@ use crate::core::model::{AttributeRow, Change, Row, RuleRow, Table, UserRow};
 use crate::core::problem::Code;
 use crate::core::rules::Compiled;
 use crate::core::subject::{Subject, TypedBy};
-use crate::snapshot::kind::SubjectKind;
+use crate::snapshot::kind::{OtherParam, SubjectKind};
 use crate::snapshot::names::{self, IndexKey, StoredName};
 use crate::snapshot::row_index::{self, RowIndex, RowRecord, UNUSED};
 use crate::snapshot::rows::{self, UnusableRow};
@@ -95,6 +96,8 @@ pub struct Draft<'w> {
     new_defaults: HashSet<u32>,
     /// Tenants whose rules for everyone, or whose own attributes, have changed.
     new_everyone: HashSet<u32>,
+    /// Patterns whose rules have changed.
+    new_patterns: HashSet<IndexKey>,
     /// Words whose rules may match other clients than intended: a user's name that clients
     /// also send as a parameter, or a name that no user has.
     suspects: Vec<(u32, StoredName)>,
@@ -134,6 +137,7 @@ impl<'w> Draft<'w> {
             staged: HashMap::new(),
             new_defaults: HashSet::new(),
             new_everyone: HashSet::new(),
+            new_patterns: HashSet::new(),
             suspects: Vec::new(),
             new_names: Vec::new(),
             accounts: HashSet::new(),
@@ -285,6 +289,7 @@ impl<'w> Draft<'w> {
         self.find_namesakes();
         self.merge();
         self.renew_everyone();
+        self.index_patterns();
         self.report_collisions();
         self.report_subjects();
         let Draft { writer, mut next, records, gone, touched, problems, is_load, .. } = self;
@@ -365,13 +370,15 @@ impl<'w> Draft<'w> {
     }
 
     fn place(&mut self, tenant: u32, subject: &Subject) -> Result<IndexKey, UnusableRow> {
+        let mut other = |by: &TypedBy, pattern| {
+            SubjectKind::other(self.writer.others.number(OtherParam { by: by.clone(), pattern }))
+        };
         let (kind, name) = match subject {
             Subject::Everyone => (Some(SubjectKind::EVERYONE), DEFAULT),
             Subject::Word(name) => (Some(SubjectKind::WORD), &**name),
             Subject::Param(TypedBy::Known(known), value) => (Some(SubjectKind::known(*known)), &**value),
-            Subject::Param(typed, value) => {
-                (SubjectKind::other(self.writer.others.number(typed.clone())), &**value)
-            }
+            Subject::Param(by, value) => (other(by, None), &**value),
+            Subject::Pattern(by, kind, pattern) => (other(by, Some(*kind)), &**pattern),
         };
         let kind = kind.ok_or_else(|| {
             UnusableRow(
@@ -422,6 +429,9 @@ impl<'w> Draft<'w> {
                     self.new_defaults.insert(place.tenant);
                 }
                 self.new_everyone.insert(place.tenant);
+            }
+            if self.pattern_kind(place.kind).is_some() {
+                self.new_patterns.insert(place.clone());
             }
             let mut gone: HashSet<i64> = gone.into_iter().collect();
             self.note_dropped(&place, &put, &mut gone);
