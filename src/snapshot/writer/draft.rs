@@ -2,6 +2,7 @@
 
 mod defaults;
 mod namesakes;
+mod patterns;
 mod reports;
 mod totals;
 mod withhold;
@@ -15,7 +16,7 @@ use super::{LossLimits, Problems, Writer};
 use crate::core::model::{AttributeRow, Change, Row, RuleRow, Table, UserRow};
 use crate::core::problem::Code;
 use crate::core::subject::{Subject, TypedBy};
-use crate::snapshot::kind::SubjectKind;
+use crate::snapshot::kind::{OtherParam, SubjectKind};
 use crate::snapshot::names::{self, IndexKey, StoredName};
 use crate::snapshot::row_index::{self, RowIndex, RowRecord, UNUSED};
 use crate::snapshot::rows::{self, UnusableRow};
@@ -93,6 +94,8 @@ pub struct Draft<'w> {
     new_defaults: HashSet<u32>,
     /// Tenants whose rules for everyone, or whose own attributes, have changed.
     new_everyone: HashSet<u32>,
+    /// Patterns whose rules have changed.
+    new_patterns: HashSet<IndexKey>,
     /// Words whose rules may match other clients than intended: a user's name that clients
     /// also send as a parameter, or a name that no user has.
     suspects: Vec<(u32, StoredName)>,
@@ -130,6 +133,7 @@ impl<'w> Draft<'w> {
             staged: HashMap::new(),
             new_defaults: HashSet::new(),
             new_everyone: HashSet::new(),
+            new_patterns: HashSet::new(),
             suspects: Vec::new(),
             new_names: Vec::new(),
             accounts: HashSet::new(),
@@ -281,6 +285,7 @@ impl<'w> Draft<'w> {
         self.find_namesakes();
         self.merge();
         self.renew_everyone();
+        self.index_patterns();
         self.report_collisions();
         self.report_subjects();
         let Draft { writer, mut next, records, gone, touched, problems, is_load, .. } = self;
@@ -359,13 +364,15 @@ impl<'w> Draft<'w> {
     }
 
     fn place(&mut self, tenant: u32, subject: &Subject) -> Result<IndexKey, UnusableRow> {
+        let mut other = |by: &TypedBy, pattern| {
+            SubjectKind::other(self.writer.others.number(OtherParam { by: by.clone(), pattern }))
+        };
         let (kind, name) = match subject {
             Subject::Everyone => (Some(SubjectKind::EVERYONE), DEFAULT),
             Subject::Word(name) => (Some(SubjectKind::WORD), &**name),
             Subject::Param(TypedBy::Known(known), value) => (Some(SubjectKind::known(*known)), &**value),
-            Subject::Param(typed, value) => {
-                (SubjectKind::other(self.writer.others.number(typed.clone())), &**value)
-            }
+            Subject::Param(by, value) => (other(by, None), &**value),
+            Subject::Pattern(by, kind, pattern) => (other(by, Some(*kind)), &**pattern),
         };
         let kind = kind.ok_or_else(|| {
             UnusableRow(
@@ -409,6 +416,9 @@ impl<'w> Draft<'w> {
                     self.new_defaults.insert(place.tenant);
                 }
                 self.new_everyone.insert(place.tenant);
+            }
+            if self.pattern_kind(place.kind).is_some() {
+                self.new_patterns.insert(place.clone());
             }
             self.note_dropped(&place, &put, &mut gone);
             self.edit(&place, |entry| entry.change(&gone, put));
