@@ -67,6 +67,8 @@ codes! {
         "A word is a username, and clients also send it for another parameter.";
     BackslashBeforePlaceholder "backslash-before-placeholder" Warning
         "A backslash that escapes nothing stands before a placeholder.";
+    BadAttribute "bad-attribute" Error
+        "A further column of the query for users cannot be used.";
     BadPassword "bad-password" Error
         "No password can match the stored one.";
     BadRow "bad-row" Error
