@@ -16,5 +16,6 @@ pub mod properties;
 pub mod request;
 pub mod rules;
 pub mod secret;
+mod stored;
 pub mod subject;
 pub mod template;

@@ -34,6 +34,7 @@ mod reload;
 mod rules;
 mod service;
 mod slow_hashes;
+mod sources;
 mod stale;
 mod terminal;
 mod throttling;

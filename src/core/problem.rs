@@ -69,6 +69,8 @@ codes! {
         "A backslash that escapes nothing stands before a placeholder.";
     BadAddress "bad-address" Warning
         "The subject needs an address, and its value is none.";
+    BadAttribute "bad-attribute" Error
+        "A further column of the query for users cannot be used.";
     BadPassword "bad-password" Error
         "No password can match the stored one.";
     BadRow "bad-row" Error
