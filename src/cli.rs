@@ -2,6 +2,7 @@
 
 pub mod advice;
 pub mod args;
+mod attributes;
 pub mod commands;
 pub mod config;
 mod edit_session;

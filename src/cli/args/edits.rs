@@ -2,6 +2,7 @@
 
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
+use super::attributes::SetArgs;
 use super::shared::{Listed, TableArgs};
 
 /// The forms in which commands can store a password.
@@ -73,11 +74,45 @@ pub enum UserCommand {
         #[command(flatten)]
         tables: TableArgs,
     },
-    /// Show one user with their own rules
+    /// Set attributes of a user: what templates know as ${user.NAME}
+    Set {
+        /// The user, as user@domain
+        user: String,
+        /// An attribute, such as extension=17; a name that is given several times gets several values
+        #[arg(value_name = "NAME=VALUE")]
+        values: Vec<String>,
+        #[command(flatten)]
+        set: SetArgs,
+    },
+    /// Remove attributes of a user
+    Unset {
+        /// The user, as user@domain
+        user: String,
+        /// The attributes' names
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+        #[command(flatten)]
+        tables: TableArgs,
+    },
+    /// Switch a user off: with the right password, only rules for user.disabled=yes apply
+    Disable {
+        /// The user, as user@domain
+        user: String,
+        #[command(flatten)]
+        tables: TableArgs,
+    },
+    /// Switch a user on again
+    Enable {
+        /// The user, as user@domain
+        user: String,
+        #[command(flatten)]
+        tables: TableArgs,
+    },
+    /// Show one user with their attributes and their own rules
     Show {
         /// The user, as user@domain
         user: String,
-        /// Also show passwords in rules
+        /// Also show passwords in attributes and rules
         #[arg(long)]
         show_secrets: bool,
         #[command(flatten)]
@@ -85,7 +120,7 @@ pub enum UserCommand {
         #[command(flatten)]
         tables: TableArgs,
     },
-    /// Remove a user
+    /// Remove a user with their attributes
     Remove {
         /// The user, as user@domain
         user: String,
