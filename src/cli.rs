@@ -5,6 +5,7 @@ pub mod args;
 mod attributes;
 pub mod commands;
 pub mod config;
+mod consent;
 mod edit_session;
 pub mod error;
 mod listing;

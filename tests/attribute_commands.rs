@@ -143,3 +143,105 @@ fn the_attributes_of_a_user_go_with_the_user() {
         }
     }
 }
+
+#[test]
+fn attributes_of_a_tenant_and_of_everyone_count_for_users_without_their_own() {
+    for tables in Tables::both() {
+        for user in ["alice@a.org", "bob@a.org", "carol@b.org"] {
+            tables.user(user, "pw");
+        }
+        tables.done(&["rule", "add", "k=${user.branch:-?}"]);
+        let server = tables.serve();
+        assert_eq!(tables.done(&["tenant", "set", "--all", "branch=world"]), "all tenants: added branch\n");
+        assert_eq!(
+            tables.done(&["tenant", "set", "A.org", "branch=berlin", "x=y"]),
+            "A.org: added branch, added x\n"
+        );
+        tables.done(&["user", "set", "bob@a.org", "branch=own"]);
+        for (user, expected) in [("alice@a.org", "berlin"), ("bob@a.org", "own"), ("carol@b.org", "world")] {
+            wait_for_answer(&server, user, &format!("k={expected}\n"));
+        }
+        let shown = tables.json(&["user", "show", "alice@a.org"]);
+        let levels: Vec<_> =
+            shown["attributes"].as_array().expect("a list").iter().map(|one| &one["level"]).collect();
+        assert_eq!(levels, ["tenant", "tenant"]);
+
+        let shown = tables.json(&["tenant", "show", "a.org"]);
+        assert_eq!(
+            (&shown["users"], &shown["rules"], &shown["attribute_rows"]),
+            (&json!(2), &json!(0), &json!(3))
+        );
+        assert_eq!(shown["attributes"][0]["value"], "berlin");
+        let shown = tables.json(&["tenant", "show", "--all"]);
+        assert_eq!((&shown["domain"], &shown["rules"]), (&json!(null), &json!(1)));
+        assert_eq!(shown["attributes"][0]["level"], "everyone");
+        let shown = tables.done(&["tenant", "show", "a.org"]);
+        assert!(
+            shown.starts_with("a.org: 2 users, 0 rules and 3 attributes\n") && shown.contains("berlin"),
+            "{shown}"
+        );
+        let listed = tables.json(&["tenant", "list"]);
+        let counts: Vec<_> =
+            listed.as_array().expect("a list").iter().map(|one| one["attributes"].clone()).collect();
+        assert_eq!(counts, [1, 3, 0]);
+
+        let warned = said(&tables, &["tenant", "set", "b.orgg", "x=y"]);
+        assert!(warned.contains("warning") && warned.contains("did you mean b.org"), "{warned}");
+        tables.done(&["tenant", "unset", "a.org", "branch"]);
+        wait_for_answer(&server, "alice@a.org", "k=world\n");
+        tables.done(&["tenant", "unset", "--all", "branch"]);
+        wait_for_answer(&server, "alice@a.org", "k=?\n");
+
+        let note = said(&tables, &["tenant", "set", "a.org", "disabled=yes"]);
+        assert!(note.contains("all users of a.org are switched off"), "{note}");
+        wait_for_answer(&server, "alice@a.org", "");
+        let warned = said(&tables, &["user", "enable", "alice@a.org"]);
+        assert!(
+            warned.contains("because the tenant is: `jitsiprovs tenant unset a.org disabled`"),
+            "{warned}"
+        );
+        tables.done(&["user", "set", "alice@a.org", "disabled=no"]);
+        wait_for_answer(&server, "alice@a.org", "k=?\n");
+        wait_for_answer(&server, "bob@a.org", "");
+    }
+}
+
+#[test]
+fn a_tenant_is_removed_with_all_that_is_its_own_and_nothing_else() {
+    for tables in Tables::both() {
+        for user in ["alice@a.org", "bob@A.org", "alice@b.org"] {
+            tables.user(user, "pw");
+            tables.done(&["user", "set", user, "extension=17"]);
+        }
+        for domain in ["a.org", "b.org", ""] {
+            tables.done(&["rule", "add", "k=v", "--domain", domain]);
+        }
+        tables.done(&["tenant", "set", "a.org", "branch=berlin"]);
+        tables.done(&["tenant", "set", "--all", "branch=berlin"]);
+        // The test has no terminal, so nobody can be asked.
+        let output = tables.say(&["tenant", "remove", "a.org"], "yes\n");
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        let (shown, said) = (text(output.stdout), text(output.stderr));
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(shown, "the tenant a.org has 2 users, 1 rule and 3 attributes\n");
+        assert!(said.contains("--yes"), "{said}");
+        assert!(tables.refused(&["tenant", "remove", "a.or", "--yes"], "", 1).contains("did you mean a.org"));
+        assert!(tables.refused(&["tenant", "remove", " ", "--yes"], "", 2).contains("domain is empty"));
+        for args in [&["set", "x=y"][..], &["set"], &["unset", "--all"], &["set", "a.org"], &["show"]] {
+            tables.refused(&[&["tenant"], args].concat(), "", 2);
+        }
+
+        let before = tables.json(&["tenant", "list"]);
+        let done = tables.done(&["tenant", "remove", "a.org", "--yes"]);
+        assert_eq!(done, "removed the tenant a.org: 2 users, 1 rule and 3 attributes\n");
+        let kept: Vec<_> = before
+            .as_array()
+            .expect("a list")
+            .iter()
+            .filter(|one| one["domain"] != "a.org")
+            .cloned()
+            .collect();
+        assert_eq!(tables.json(&["tenant", "list"]), json!(kept));
+        assert_eq!(kept.len(), 2);
+    }
+}

@@ -294,6 +294,9 @@ impl AttributeListing {
 /// # Errors
 /// When one of them is empty or written as in a template.
 pub fn names(typed: &[String]) -> anyhow::Result<Vec<String>> {
+    if typed.is_empty() {
+        usage("no attribute is named: write its name")?;
+    }
     for name in typed {
         check_name(name)?;
     }
