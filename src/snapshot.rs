@@ -6,6 +6,7 @@
 //! [`Snapshot::answer`] returns the user's properties.
 
 mod decoys;
+mod entry;
 mod equality;
 mod inspect;
 mod kind;
@@ -22,8 +23,6 @@ mod writer;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use smallvec::SmallVec;
-
 pub(crate) use inspect::{ALL_TENANTS, Audience, NameEntry};
 pub use misfits::MisfitTenant;
 pub use resolve::{Candidate, Pending, SignIn};
@@ -32,13 +31,13 @@ pub use session::{DISABLED, Level, Session, SessionValues, switches_off};
 pub use trace::{Fate, Mismatch, Traced};
 pub use writer::{ChangeSummary, Committed, Draft, LOSS_WINDOW, LossLimits, Problems, Withheld, Writer};
 
-use crate::core::attributes::Attributes;
-use crate::core::credential::{Credential, SlowHash};
+use crate::core::credential::SlowHash;
 use crate::core::names::{Comparison, Folded};
 use crate::core::params::Known;
-use crate::core::rules::{RuleSet, Rules};
+use crate::core::rules::RuleSet;
 use crate::core::subject::{TypedBy, sent_for};
 use decoys::Decoys;
+use entry::{Entry, SharedEntry, UserDetails, UserEntry, WITHHELD};
 use kind::SubjectKind;
 use names::StoredName;
 use trie::Trie;
@@ -133,93 +132,6 @@ pub struct SlowUsers {
 const EVERYWHERE: u32 = 0;
 /// The name under which rules for everyone are stored.
 const DEFAULT: &[u8] = b"";
-
-/// A subject of a tenant and its rules. If the subject is a word and a user's name, the entry
-/// also contains the credential and the user's attributes. That of everyone contains the
-/// attributes of the tenant.
-#[derive(Debug, Clone)]
-struct Entry {
-    tenant: u32,
-    kind: SubjectKind,
-    /// For a word in rules for all tenants: how many tenants have a user of that name. Once
-    /// this reaches the largest number, it stays there: to be safe, the word then counts as a
-    /// user's name even after these users are gone.
-    namesakes: u16,
-    name: StoredName,
-    /// Users of this name, sorted by id. Only the first one is used.
-    users: SmallVec<[UserEntry; 1]>,
-    rules: Rules,
-    attributes: Attributes,
-}
-
-/// `triomphe::Arc` has no weak count, which saves 8 bytes an entry.
-type SharedEntry = triomphe::Arc<Entry>;
-
-impl Entry {
-    /// Whether a word is a user's name. Then its rules do not match other parameters.
-    #[inline]
-    fn is_user(&self) -> bool {
-        !self.users.is_empty() || self.namesakes > 0
-    }
-
-    /// The user that the source has for this name.
-    #[inline]
-    fn in_source(&self) -> Option<&UserEntry> {
-        self.users.iter().find(|user| !user.is_withheld())
-    }
-
-    /// The credential that the source has for this name, if somebody can sign in with it.
-    fn able(&self) -> Option<&Credential> {
-        self.in_source().map(|user| &user.credential).filter(|credential| credential.is_usable())
-    }
-
-    /// Whether nothing is stored under this name.
-    fn is_empty(&self) -> bool {
-        self.users.is_empty() && self.rules.is_empty() && self.attributes.is_empty()
-    }
-
-    #[inline]
-    fn is(&self, tenant: u32, kind: SubjectKind, name: &[u8]) -> bool {
-        (self.tenant, self.kind) == (tenant, kind) && *self.name == *name
-    }
-}
-
-#[derive(Debug, Clone, PartialEq)]
-struct UserEntry {
-    id: i64,
-    credential: Credential,
-    details: Option<Box<UserDetails>>,
-}
-
-/// What is stored of some users only.
-#[derive(Debug, Clone, PartialEq, Default)]
-struct UserDetails {
-    /// The stored name, if it is not the folded one.
-    username: Option<Box<str>>,
-    /// The stored domain, if it is not the folded one.
-    domain: Option<Box<str>>,
-    /// The further columns of the operator's own query for users.
-    columns: Attributes,
-}
-
-/// The id of a user who is served although the source has lost the row. No row may have it.
-const WITHHELD: i64 = i64::MIN;
-
-impl UserEntry {
-    fn is_withheld(&self) -> bool {
-        self.id == WITHHELD
-    }
-
-    fn heap_bytes(&self) -> usize {
-        let details = self.details.as_deref().map_or(0, |details| {
-            let names = [&details.username, &details.domain].into_iter().flatten();
-            size_of::<UserDetails>()
-                + names.map(|name| name.len()).sum::<usize>()
-                + details.columns.heap_bytes()
-        });
-        self.credential.heap_bytes() + details
-    }
-}
 
 #[derive(Debug, Clone, Default)]
 struct Tenant {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 /// One attribute. Its value may be a password, so `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Attribute {
@@ -13,16 +15,12 @@ pub struct Attribute {
     pub value: String,
 }
 
-/// Attributes by name; those of one name by id. There may be many millions, so all of them are
-/// in one piece of memory: first 16 bytes for each, then their names and values.
+/// Attributes by name; those of one name by id. There may be many millions, so all of one user
+/// are in one piece of memory: how many they are, then each one's name, id and value.
 ///
 /// Values may be passwords, so `Debug` shows only the number of attributes.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Attributes(Box<[u8]>);
-
-/// The bytes of one record: its id, and where its name and its value end. They begin where
-/// the previous ones end.
-const RECORD: usize = 16;
 
 /// An attribute in [`Attributes`].
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -42,18 +40,9 @@ impl Attributes {
             return Attributes::default();
         }
         attributes.sort_by(|one, other| (&one.name, one.id).cmp(&(&other.name, other.id)));
-        let count = u32::try_from(attributes.len()).expect("attributes of one user fit into memory");
-        let mut bytes = count.to_le_bytes().to_vec();
-        let mut end = 0;
+        let mut bytes = write(&attributes.len(), Vec::new());
         for Attribute { id, name, value } in &attributes {
-            bytes.extend(id.to_le_bytes());
-            for text in [name, value] {
-                end += u32::try_from(text.len()).expect("rows are refused that are so long");
-                bytes.extend(end.to_le_bytes());
-            }
-        }
-        for Attribute { name, value, .. } in &attributes {
-            bytes.extend(name.bytes().chain(value.bytes()));
+            bytes = write(&(name, id, value), bytes);
         }
         Attributes(bytes.into())
     }
@@ -66,27 +55,23 @@ impl Attributes {
 
     /// All of them, by name.
     pub fn iter(&self) -> impl Iterator<Item = AttributeRef<'_>> {
-        (0..self.len()).map(|at| self.get(at))
+        let (_, mut rest) = self.parts();
+        std::iter::from_fn(move || {
+            let ((name, id, value), after) = postcard::take_from_bytes(rest).ok()?;
+            rest = after;
+            Some(AttributeRef { id, name, value })
+        })
     }
 
     /// The values of a name, which is in lower case. That of the lowest id comes first.
     pub fn values<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
-        let (mut low, mut high) = (0, self.len());
-        while low < high {
-            let middle = (low + high) / 2;
-            match self.get(middle).name < name {
-                true => low = middle + 1,
-                false => high = middle,
-            }
-        }
-        let named = (low..self.len()).map(|at| self.get(at)).take_while(move |known| known.name == name);
-        named.map(|known| known.value)
+        let from = self.iter().skip_while(move |known| known.name < name);
+        from.take_while(move |known| known.name == name).map(|known| known.value)
     }
 
     /// How many there are.
-    #[inline]
     pub fn len(&self) -> usize {
-        self.0.first_chunk().map_or(0, |count| u32::from_le_bytes(*count) as usize)
+        self.parts().0
     }
 
     /// Whether there are none.
@@ -105,24 +90,14 @@ impl Attributes {
         self.0.len()
     }
 
-    fn get(&self, at: usize) -> AttributeRef<'_> {
-        let begin = match at {
-            0 => 0,
-            _ => self.record(at - 1).2,
-        };
-        let (id, middle, end) = self.record(at);
-        let texts = &self.0[size_of::<u32>() + self.len() * RECORD..];
-        let text = |from: usize, to: usize| str::from_utf8(&texts[from..to]).unwrap_or_default();
-        AttributeRef { id, name: text(begin, middle), value: text(middle, end) }
+    /// How many there are, and the bytes of them.
+    fn parts(&self) -> (usize, &[u8]) {
+        postcard::take_from_bytes(&self.0).unwrap_or_default()
     }
+}
 
-    /// The id, and the ends of name and value.
-    fn record(&self, at: usize) -> (i64, usize, usize) {
-        let record = &self.0[size_of::<u32>() + at * RECORD..][..RECORD];
-        let (id, ends) = record.split_at(8);
-        let end = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().unwrap_or_default()) as usize;
-        (i64::from_le_bytes(id.try_into().unwrap_or_default()), end(&ends[..4]), end(&ends[4..]))
-    }
+fn write(value: &impl Serialize, bytes: Vec<u8>) -> Vec<u8> {
+    postcard::to_extend(value, bytes).expect("texts and numbers can be written")
 }
 
 impl fmt::Debug for Attributes {

@@ -11,9 +11,7 @@ impl PartialEq for Snapshot {
     fn eq(&self, other: &Self) -> bool {
         let sizes = |snapshot: &Snapshot| Counts { bytes: 0, ..snapshot.counts };
         let same_entry = |one: &Entry, tenant: u32, kind: SubjectKind| {
-            other.entry(tenant, kind, &one.name).is_some_and(|other| {
-                (&one.users, one.namesakes, &one.rules) == (&other.users, other.namesakes, &other.rules)
-            })
+            other.entry(tenant, kind, &one.name).is_some_and(|other| one.has_equal_contents(other))
         };
         // Parameters that only the operator knows may have other numbers in the other snapshot.
         let same_kind = |kind: SubjectKind| match kind.param() {

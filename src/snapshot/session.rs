@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::core::attributes::{AttributeRef, Attributes};
 use crate::core::params::{Known, ParamName, Params, Values};
-use crate::snapshot::{Entry, Snapshot, Tenant};
+use crate::snapshot::{Entry, Snapshot, Tenant, UserDetails};
 
 /// The attribute that switches users off.
 pub const DISABLED: &str = "disabled";
@@ -55,15 +55,18 @@ impl<'s> Session<'s> {
         self.user.users.first().is_some_and(|user| user.credential.is_usable())
     }
 
+    fn details(&self) -> Option<&'s UserDetails> {
+        self.user.details(self.user.users.first()?.id)
+    }
+
     /// The attributes by level, the most specific first: two of the user, the tenant's, and
     /// everyone's.
     pub(super) fn levels(&self) -> [Option<&'s Attributes>; 4] {
-        let details = self.user.users.first().and_then(|user| user.details.as_deref());
         [
-            details.map(|details| &details.columns),
-            Some(&self.user.attributes),
-            self.tenant.default.as_deref().map(|entry| &entry.attributes),
-            self.of_all.map(|entry| &entry.attributes),
+            self.details().map(|details| &details.columns),
+            self.user.attributes(),
+            self.tenant.default.as_deref().and_then(Entry::attributes),
+            self.of_all.and_then(Entry::attributes),
         ]
     }
 
@@ -108,7 +111,7 @@ impl<'s> Session<'s> {
     where
         's: 'v,
     {
-        let details = self.user.users.first().and_then(|user| user.details.as_deref());
+        let details = self.details();
         fn name<'n>(stored: Option<&'n str>, folded: &'n [u8]) -> &'n str {
             stored.unwrap_or_else(|| str::from_utf8(folded).unwrap_or_default())
         }

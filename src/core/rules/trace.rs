@@ -5,6 +5,7 @@ use hashbrown::HashMap;
 use super::answer::{KeyClaims, Skips};
 use super::{Compiled, KeyId, RuleOrder, RuleRef};
 use crate::core::params::{Known, ParamName, Values};
+use crate::core::secret::NameHint;
 
 /// The result for a rule that matches a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +65,15 @@ impl Compiled {
         let mut written = Vec::new();
         self.value.whole().render(values, &mut written);
         written
+    }
+
+    /// Whether it has a placeholder for an attribute whose name says that it is a secret.
+    pub fn uses_secret_attribute(&self) -> bool {
+        let names = self.key.template.whole().params().chain(self.value.whole().params());
+        names.map(|(name, _)| name).any(|name| match name {
+            ParamName::Attribute(name) => NameHint::of(name) == NameHint::Secret,
+            _ => false,
+        })
     }
 
     /// Whether it has a placeholder for a known parameter.

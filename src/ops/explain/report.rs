@@ -11,7 +11,7 @@ use crate::core::properties;
 use crate::core::rules::{Compiled, RuleOrder, RuleOutcome};
 use crate::core::secret;
 use crate::core::secret::HIDDEN;
-use crate::snapshot::{Fate, Mismatch, Session, Snapshot, Traced};
+use crate::snapshot::{Fate, Mismatch, Session, SessionValues, Snapshot, Traced};
 
 /// The number of rules that are listed for one key if they do not match and `all` is not set.
 const LISTED: usize = 10;
@@ -98,6 +98,7 @@ impl ExplainReport {
         let traced = snapshot.trace(options, session, params, rows);
         let mut shown = params.clone();
         shown.set(Known::Password, Some(HIDDEN.to_owned()));
+        let (values, shown_values) = (session.values(params), session.values(&shown));
         let mut report = ExplainReport {
             username: params.known(Known::Username).unwrap_or_default().to_owned(),
             domain: params.known(Known::Domain).unwrap_or_default().to_owned(),
@@ -120,8 +121,8 @@ impl ExplainReport {
             if !request.has_password() && is_for_a_password(&traced.fate) {
                 report.without_password.push(traced.row.id);
             }
-            let rule = rule(traced, &shown, options);
-            let name = traced.client_key(params).unwrap_or_else(|| rule.key.encode_utf16().collect());
+            let rule = rule(traced, &shown_values, options);
+            let name = traced.client_key(&values).unwrap_or_else(|| rule.key.encode_utf16().collect());
             let place = *places.entry(name).or_insert_with(|| {
                 report.keys.push(KeyReport { key: rule.key.clone(), value: None, rules: Vec::new() });
                 mismatches.push(0);
@@ -185,20 +186,21 @@ fn is_for_a_password(fate: &Fate) -> bool {
 
 impl Traced<'_> {
     /// The key as the client reads it; `None` if it cannot be rendered.
-    fn client_key(&self, params: &Params) -> Option<Vec<u16>> {
-        let rule = self.rule.as_ref().filter(|rule| rule.key_missing(params).is_none())?;
-        let written = rule.render_key(params);
+    fn client_key(&self, values: &SessionValues<'_>) -> Option<Vec<u16>> {
+        let rule = self.rule.as_ref().filter(|rule| rule.key_missing(values).is_none())?;
+        let written = rule.render_key(values);
         // Comments are compared by their whole text.
         Some(properties::client_key(&written).unwrap_or_else(|| written.into_iter().map(u16::from).collect()))
     }
 }
 
-fn rule(traced: &Traced<'_>, shown: &Params, options: &Conventions) -> RuleReport {
+fn rule(traced: &Traced<'_>, shown: &SessionValues<'_>, options: &Conventions) -> RuleReport {
     let Traced { row, rule, fate } = traced;
     let stored = |cell: &Cell| cell.shown().into_owned();
     let rendered = |written| String::from_utf8(written).expect("rendered text is ASCII");
-    let usable =
-        |is_whole: fn(&Compiled, &Params) -> bool| rule.as_ref().filter(|rule| is_whole(rule, shown));
+    let usable = |is_whole: fn(&Compiled, &SessionValues<'_>) -> bool| {
+        rule.as_ref().filter(|rule| is_whole(rule, shown))
+    };
     let key = usable(|rule, shown| rule.key_missing(shown).is_none());
     let key = key.map_or_else(|| stored(&row.key), |rule| rendered(rule.render_key(shown)));
     let value = usable(|rule, shown| rule.value_missing(shown).is_none());
@@ -210,6 +212,7 @@ fn rule(traced: &Traced<'_>, shown: &Params, options: &Conventions) -> RuleRepor
         let name = secret::NameHint::of(key);
         name.hides(&value) || name.hides(&stored_value)
     });
+    let is_hidden = is_hidden || rule.as_ref().is_some_and(Compiled::uses_secret_attribute);
     let (verdict, lost_to, parameter, why) = words(fate, rule.as_ref().map(|rule| rule.order));
     let priority = |cell: &Cell| cell.int().ok().flatten();
     RuleReport {

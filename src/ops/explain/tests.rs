@@ -361,12 +361,13 @@ proptest! {
         for request in [Some(&request).filter(|_| session.is_some()), Some(&unsigned)].into_iter().flatten() {
             let Ok(session) = request.sign_in(&snapshot, &users) else { continue };
             let mut lines = Vec::new();
+            let values = session.values(request.params());
             let traced = snapshot.trace(&plain(), session, request.params(), &rules);
             for traced in &traced {
                 if let (Fate::Matches(rules::RuleOutcome::Won), Some(rule)) = (&traced.fate, &traced.rule) {
-                    lines.extend(rule.render_key(request.params()));
+                    lines.extend(rule.render_key(&values));
                     lines.push(b'=');
-                    lines.extend(rule.render_value(request.params()));
+                    lines.extend(rule.render_value(&values));
                     lines.push(b'\n');
                 }
             }

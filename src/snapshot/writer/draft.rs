@@ -21,7 +21,7 @@ use crate::snapshot::kind::SubjectKind;
 use crate::snapshot::names::{self, IndexKey, StoredName};
 use crate::snapshot::row_index::{self, RowIndex, RowRecord, UNUSED};
 use crate::snapshot::rows::{self, UnusableRow};
-use crate::snapshot::{DEFAULT, SharedEntry, Snapshot, UserDetails, UserEntry, WITHHELD};
+use crate::snapshot::{DEFAULT, SharedEntry, Snapshot, UserEntry, WITHHELD};
 
 /// How many lists of rules are staged at most. This limits the memory of a first load.
 const STAGED: usize = 1 << 13;
@@ -327,11 +327,9 @@ impl<'w> Draft<'w> {
         if let Some(previous) = previous {
             credential.inherit(&previous.credential);
         }
-        let details = (details != UserDetails::default()).then(|| Box::new(details));
-        let user = UserEntry { id: row.id, credential, details };
+        let user = UserEntry { id: row.id, credential };
         let is_collision = self.edit(&place, |entry| {
-            let at = entry.users.partition_point(|known| known.id < user.id);
-            entry.users.insert(at, user);
+            entry.put_user(user, details);
             entry.users.iter().filter(|user| !user.is_withheld()).count() > 1
         });
         if is_collision {
@@ -390,13 +388,13 @@ impl<'w> Draft<'w> {
         let has = |entry: &SharedEntry| match table {
             Table::UserAuth => entry.users.iter().any(|user| user.id == id),
             Table::JitsiProperty => entry.rules.has(id),
-            Table::UserAttribute => entry.attributes.has(id),
+            Table::UserAttribute => entry.has_attribute(id),
         };
         // A row that cannot be used is in no entry.
         let Some(entry) = self.next.names.find(prefix, has) else { return };
         let place = IndexKey::new(entry.tenant, entry.kind, &entry.name);
         match table {
-            Table::UserAuth => self.edit(&place, |entry| entry.users.retain(|user| user.id != id)),
+            Table::UserAuth => self.edit(&place, |entry| entry.remove_user(id)),
             Table::JitsiProperty => self.stage(place).gone.push(id),
             Table::UserAttribute => self.stage(place).gone_attributes.push(id),
         }
@@ -431,7 +429,7 @@ impl<'w> Draft<'w> {
                 }
                 if has_attributes {
                     let is_gone = |id| gone_attributes.contains(&id);
-                    entry.attributes = entry.attributes.with(is_gone, put_attributes);
+                    entry.change_attributes(is_gone, put_attributes);
                 }
             });
         }

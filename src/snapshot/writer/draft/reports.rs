@@ -15,7 +15,7 @@ impl Draft<'_> {
         for (tenant, name) in std::mem::take(&mut self.collisions) {
             let entry = self.next.entry(tenant, SubjectKind::WORD, &name);
             let mut users =
-                entry.into_iter().flat_map(|entry| &entry.users).filter(|user| !user.is_withheld());
+                entry.into_iter().flat_map(|entry| entry.users.iter()).filter(|user| !user.is_withheld());
             let Some(kept) = users.next() else { continue };
             for user in users {
                 let what = format!(

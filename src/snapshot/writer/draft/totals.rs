@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use super::Draft;
 use crate::core::attributes::Attributes;
-use crate::core::rules::Rules;
 use crate::core::subject::sent_for;
 use crate::snapshot::decoys::Decoys;
 use crate::snapshot::kind::SubjectKind;
 use crate::snapshot::names::{self, IndexKey};
-use crate::snapshot::{EVERYWHERE, Entry, SharedEntry, Tenant, UserEntry};
+use crate::snapshot::{EVERYWHERE, Entry, SharedEntry, Tenant};
 
 /// The numbers that an entry adds to the counts.
 #[derive(Clone, Copy, Default)]
@@ -27,23 +26,15 @@ impl Tally {
     fn of(entry: &Entry) -> Tally {
         let is_open =
             || entry.kind == SubjectKind::WORD && !entry.is_user() && sent_for(&entry.name).is_some();
-        let spilled = if entry.name.spilled() { entry.name.len() } else { 0 };
-        let users: usize = entry.users.iter().map(UserEntry::heap_bytes).sum();
         Tally {
             users: usize::from(!entry.users.is_empty()),
             rules: entry.rules.len(),
-            attributes: entry.attributes.len(),
+            attributes: entry.attributes().map_or(0, Attributes::len),
             able: usize::from(entry.able().is_some()),
             rowless: usize::from(!entry.users.is_empty() && entry.in_source().is_none()),
             open: if !entry.rules.is_empty() && is_open() { entry.rules.len() } else { 0 },
             // Includes the counter of its Arc (8 bytes) and its slot in a leaf of the trie (16).
-            bytes: size_of::<Entry>()
-                + 8
-                + 16
-                + spilled
-                + users
-                + entry.rules.heap_bytes()
-                + entry.attributes.heap_bytes(),
+            bytes: size_of::<Entry>() + 8 + 16 + entry.heap_bytes(),
         }
     }
 }
@@ -61,18 +52,7 @@ impl Draft<'_> {
             |entry| entry.is(tenant, kind, name),
             || {
                 is_new = true;
-                let (users, rules) = (smallvec::SmallVec::new(), Rules::default());
-                let namesakes = namesakes.unwrap_or_default();
-                let attributes = Attributes::default();
-                SharedEntry::new(Entry {
-                    tenant,
-                    kind,
-                    namesakes,
-                    name: name.clone(),
-                    users,
-                    rules,
-                    attributes,
-                })
+                SharedEntry::new(Entry::new(tenant, kind, name.clone(), namesakes.unwrap_or_default()))
             },
         );
         let entry = SharedEntry::make_mut(entry);

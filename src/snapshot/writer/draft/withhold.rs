@@ -13,7 +13,7 @@ use crate::snapshot::row_index::RowRecord;
 use crate::snapshot::writer::Writer;
 use crate::snapshot::writer::losses::{HoldChange, LossLimits, Losses, Note, Stock};
 use crate::snapshot::writer::numbers::Domains;
-use crate::snapshot::{Counts, Doubt, EVERYWHERE, Entry, UserEntry, WITHHELD};
+use crate::snapshot::{Counts, Doubt, EVERYWHERE, Entry, UserDetails, UserEntry, WITHHELD};
 
 /// What a tenant has according to the source.
 fn stock(snapshot: &Snapshot, domains: &Domains, losses: &Losses, number: u32) -> Stock {
@@ -155,11 +155,11 @@ impl Draft<'_> {
             match change {
                 HoldChange::ServeAccount(key, credential) => self.edit(&key, |entry| {
                     if !entry.users.first().is_some_and(UserEntry::is_withheld) {
-                        entry.users.insert(0, UserEntry { id: WITHHELD, credential, details: None });
+                        entry.put_user(UserEntry { id: WITHHELD, credential }, UserDetails::default());
                     }
                 }),
                 HoldChange::DropAccount(key) => {
-                    self.edit(&key, |entry| entry.users.retain(|user| !user.is_withheld()));
+                    self.edit(&key, |entry| entry.remove_user(WITHHELD));
                 }
                 HoldChange::ServeRule(key, compiled) => self.stage(key).put.push(compiled),
                 HoldChange::DropRule(key, id) => self.stage(key).gone.push(id),

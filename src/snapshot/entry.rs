@@ -1,0 +1,237 @@
+//! What is stored under one name of a tenant: its users, its rules, its attributes.
+
+use std::ops::Deref;
+use std::slice;
+
+use super::kind::SubjectKind;
+use super::names::StoredName;
+use crate::core::attributes::{Attribute, Attributes};
+use crate::core::credential::Credential;
+use crate::core::rules::Rules;
+
+/// A subject of a tenant and its rules. If the subject is a word and a user's name, the entry
+/// also contains the credential and the user's attributes. That of everyone contains the
+/// attributes of the tenant.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub tenant: u32,
+    pub kind: SubjectKind,
+    /// For a word in rules for all tenants: how many tenants have a user of that name. Once
+    /// this reaches the largest number, it stays there: to be safe, the word then counts as a
+    /// user's name even after these users are gone.
+    pub namesakes: u16,
+    pub name: StoredName,
+    /// Users of this name, sorted by id. Only the first one is used.
+    pub users: Users,
+    pub rules: Rules,
+    extra: Option<Box<Extra>>,
+}
+
+/// `triomphe::Arc` has no weak count, which saves 8 bytes an entry.
+pub(super) type SharedEntry = triomphe::Arc<Entry>;
+
+/// What only some entries have.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Extra {
+    attributes: Attributes,
+    /// By the id of the user.
+    details: Box<[(i64, UserDetails)]>,
+}
+
+/// What is stored of some users only.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct UserDetails {
+    /// The stored name, if it is not the folded one.
+    pub username: Option<Box<str>>,
+    /// The stored domain, if it is not the folded one.
+    pub domain: Option<Box<str>>,
+    /// The further columns of the operator's own query for users.
+    pub columns: Attributes,
+}
+
+impl Entry {
+    /// An entry in which nothing is stored yet.
+    pub fn new(tenant: u32, kind: SubjectKind, name: StoredName, namesakes: u16) -> Entry {
+        let (users, rules) = (Users::default(), Rules::default());
+        Entry { tenant, kind, namesakes, name, users, rules, extra: None }
+    }
+
+    /// Whether a word is a user's name. Then its rules do not match other parameters.
+    #[inline]
+    pub fn is_user(&self) -> bool {
+        !self.users.is_empty() || self.namesakes > 0
+    }
+
+    /// The user that the source has for this name.
+    #[inline]
+    pub fn in_source(&self) -> Option<&UserEntry> {
+        self.users.iter().find(|user| !user.is_withheld())
+    }
+
+    /// The credential that the source has for this name, if somebody can sign in with it.
+    pub fn able(&self) -> Option<&Credential> {
+        self.in_source().map(|user| &user.credential).filter(|credential| credential.is_usable())
+    }
+
+    /// Whether nothing is stored under this name.
+    pub fn is_empty(&self) -> bool {
+        self.users.is_empty() && self.rules.is_empty() && self.extra.is_none()
+    }
+
+    #[inline]
+    pub fn is(&self, tenant: u32, kind: SubjectKind, name: &[u8]) -> bool {
+        (self.tenant, self.kind) == (tenant, kind) && *self.name == *name
+    }
+
+    /// Whether both store the same under their names.
+    pub fn has_equal_contents(&self, other: &Entry) -> bool {
+        let parts = |entry: &Entry| (entry.namesakes, entry.extra.clone());
+        parts(self) == parts(other) && *self.users == *other.users && self.rules == other.rules
+    }
+
+    /// The attributes: of the user, or of the tenant.
+    #[inline]
+    pub fn attributes(&self) -> Option<&Attributes> {
+        self.extra.as_ref().map(|extra| &extra.attributes)
+    }
+
+    /// What else is stored of a user.
+    pub fn details(&self, id: i64) -> Option<&UserDetails> {
+        let details = &self.extra.as_ref()?.details;
+        details.iter().find(|(of, _)| *of == id).map(|(_, details)| details)
+    }
+
+    /// Whether one of the attributes is from the row with this id.
+    pub fn has_attribute(&self, id: i64) -> bool {
+        self.attributes().is_some_and(|attributes| attributes.has(id))
+    }
+
+    /// Removes the attributes for which `is_gone` is true, and adds `more`.
+    pub fn change_attributes(&mut self, is_gone: impl Fn(i64) -> bool, more: Vec<Attribute>) {
+        let attributes = &mut self.extra.get_or_insert_default().attributes;
+        *attributes = attributes.with(is_gone, more);
+        self.tidy();
+    }
+
+    /// Adds a user.
+    pub fn put_user(&mut self, user: UserEntry, details: UserDetails) {
+        let id = user.id;
+        self.users.insert(user);
+        if details != UserDetails::default() {
+            let extra = self.extra.get_or_insert_default();
+            let mut all = std::mem::take(&mut extra.details).into_vec();
+            all.push((id, details));
+            all.sort_by_key(|(id, _)| *id);
+            extra.details = all.into();
+        }
+    }
+
+    /// Removes the user with this id, if there is one.
+    pub fn remove_user(&mut self, id: i64) {
+        self.users.remove(id);
+        if let Some(extra) = &mut self.extra {
+            let kept = std::mem::take(&mut extra.details).into_iter().filter(|(of, _)| *of != id);
+            extra.details = kept.collect();
+        }
+        self.tidy();
+    }
+
+    fn tidy(&mut self) {
+        self.extra = self.extra.take().filter(|extra| **extra != Extra::default());
+    }
+
+    /// Bytes that it uses on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        let name = if self.name.spilled() { self.name.len() } else { 0 };
+        let users: usize = self.users.iter().map(|user| user.credential.heap_bytes()).sum();
+        let extra = self.extra.as_ref().map_or(0, |extra| {
+            let details = extra.details.iter().map(|(_, details)| details.heap_bytes());
+            size_of::<Extra>() + extra.attributes.heap_bytes() + details.sum::<usize>()
+        });
+        name + users + self.users.heap_bytes() + extra + self.rules.heap_bytes()
+    }
+}
+
+impl UserDetails {
+    fn heap_bytes(&self) -> usize {
+        let names = [&self.username, &self.domain].into_iter().flatten().map(|name| name.len());
+        size_of::<(i64, UserDetails)>() + names.sum::<usize>() + self.columns.heap_bytes()
+    }
+}
+
+/// A row of a user.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct UserEntry {
+    pub id: i64,
+    pub credential: Credential,
+}
+
+/// The id of a user who is served although the source has lost the row. No row may have it.
+pub(super) const WITHHELD: i64 = i64::MIN;
+
+impl UserEntry {
+    pub fn is_withheld(&self) -> bool {
+        self.id == WITHHELD
+    }
+}
+
+/// The users of one name, sorted by id. Almost always there is at most one.
+#[derive(Debug, Clone, Default)]
+pub(super) enum Users {
+    #[default]
+    None,
+    One(UserEntry),
+    Many(Box<Vec<UserEntry>>),
+}
+
+impl Deref for Users {
+    type Target = [UserEntry];
+
+    #[inline]
+    fn deref(&self) -> &[UserEntry] {
+        match self {
+            Users::None => &[],
+            Users::One(user) => slice::from_ref(user),
+            Users::Many(users) => users,
+        }
+    }
+}
+
+impl Users {
+    fn insert(&mut self, user: UserEntry) {
+        let mut all = std::mem::take(self).into_vec();
+        all.insert(all.partition_point(|known| known.id < user.id), user);
+        *self = Users::of(all);
+    }
+
+    fn remove(&mut self, id: i64) {
+        if self.iter().any(|user| user.id == id) {
+            let mut all = std::mem::take(self).into_vec();
+            all.retain(|user| user.id != id);
+            *self = Users::of(all);
+        }
+    }
+
+    fn into_vec(self) -> Vec<UserEntry> {
+        match self {
+            Users::None => Vec::new(),
+            Users::One(user) => vec![user],
+            Users::Many(users) => *users,
+        }
+    }
+
+    fn of(mut users: Vec<UserEntry>) -> Users {
+        match users.len() {
+            0 => Users::None,
+            1 => users.pop().map_or(Users::None, Users::One),
+            _ => Users::Many(Box::new(users)),
+        }
+    }
+
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Users::Many(users) => size_of::<Vec<UserEntry>>() + users.len() * size_of::<UserEntry>(),
+            Users::None | Users::One(_) => 0,
+        }
+    }
+}
