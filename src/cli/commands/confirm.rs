@@ -1,18 +1,19 @@
 //! `jitsiprovs confirm`: shows the losses that nodes withhold, and confirms them.
 
-use std::io::{self, BufRead, IsTerminal};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 use crate::cli::args;
+use crate::cli::consent::is_intended;
 use crate::cli::print::{self, Text, number, text};
 use crate::ops::nodes;
 use crate::reload::NodeStatus;
 
 /// How long a node may take to load all rows.
 const PATIENCE: Duration = Duration::from_secs(120);
+const QUESTION: &str = "These users can no longer sign in once you confirm.";
 
 /// Shows what would be lost, by node and tenant, asks whether that is intended, and tells
 /// the nodes. The exit code is 1 if the answer is no.
@@ -41,7 +42,7 @@ pub async fn confirm(options: args::ConfirmArgs) -> anyhow::Result<ExitCode> {
     print::write(Text::table(&columns, rows))?;
     let doubts = losses.iter().filter_map(|(url, _, node)| Some(format!("{url}: {}", node.doubt.as_ref()?)));
     print::write(Text::lines(doubts))?;
-    if !yes && !is_intended()? {
+    if !yes && !is_intended(QUESTION, "confirm this loss")? {
         print::write(Text::lines(["nothing is confirmed"]))?;
         return Ok(ExitCode::FAILURE);
     }
@@ -71,14 +72,4 @@ fn rows(url: &str, node: &NodeStatus) -> Vec<Vec<String>> {
     });
     let total = [node.withheld_users, node.withheld_rules, node.withheld_attributes];
     tenants.chain([row("total", total)]).collect()
-}
-
-fn is_intended() -> anyhow::Result<bool> {
-    if !io::stdin().is_terminal() {
-        bail!("standard input is no terminal, so nobody can be asked: give --yes to confirm this loss");
-    }
-    print::write(Text::lines(["These users can no longer sign in once you confirm. Type yes to confirm:"]))?;
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
-    Ok(answer.trim() == "yes")
 }
