@@ -4,6 +4,7 @@
 
 mod allocation;
 mod attribute_commands;
+mod attributes;
 mod balance;
 mod check;
 mod cluster;
