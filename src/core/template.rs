@@ -337,7 +337,8 @@ impl<'a> TemplatePiece<'a> {
         let (mut written, mut filled) = (Vec::new(), Vec::new());
         self.write(values, &mut written, |param| filled.push(param));
         let written = str::from_utf8(&written).expect("all text that is written is ASCII");
-        out.extend(guard::apart(written, &filled));
+        let place = self.holes.first().map_or(Side::Value, |hole| hole.place);
+        out.extend(guard::apart(written, place, &filled));
     }
 
     /// Appends the text with its parameters, and says whether a parameter may have made a `${null}`
