@@ -2,12 +2,20 @@
 
 use crate::core::attributes::Attributes;
 use crate::core::params::{Known, ParamName, Params, Values};
+use crate::core::subject::TypedBy;
+use crate::snapshot::resolve::IS_DISABLED;
 use crate::snapshot::{Entry, Snapshot, Tenant, UserDetails};
 
 /// The attribute that switches users off.
 pub(super) const DISABLED: &str = "disabled";
 /// The values with which it does not.
 const NOT_DISABLED: [&str; 4] = ["", "0", "no", "false"];
+
+/// Whether a subject is that of users who are switched off, who get no other rules. `value` is
+/// folded.
+pub(crate) fn is_for_disabled(typed: &TypedBy, value: &[u8]) -> bool {
+    matches!(typed, TypedBy::Attribute(name) if **name == *DISABLED) && value == IS_DISABLED.as_bytes()
+}
 
 /// The tenant and the user of an authenticated request.
 #[derive(Debug, Clone, Copy)]
