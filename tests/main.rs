@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests may wait for files and for each other")]
 
 mod allocation;
+mod attribute_commands;
 mod balance;
 mod check;
 mod cluster;

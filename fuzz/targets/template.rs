@@ -3,6 +3,8 @@
 //!
 //! Input: `key` or `value`; parameters, one `name=value` a line; an empty line; the template.
 
+use std::ops::Range;
+
 use jitsiprovs::core::params::{ParamName, Params, Values};
 use jitsiprovs::core::properties::Side;
 use jitsiprovs::core::template::Template;
@@ -98,6 +100,8 @@ fn pieces_come_out_in_order(text: &str, place: Side, params: &Params) {
     let mut stored = String::new();
     // The text that Java must read, or `None` once a parameter is missing.
     let mut expected = Some(Vec::new());
+    // Where the parameters are in it.
+    let mut params_at = Vec::new();
     // The text since the last placeholder of ours, which may contain placeholders of the input.
     let mut between = String::new();
     for piece in text.split('|') {
@@ -128,13 +132,15 @@ fn pieces_come_out_in_order(text: &str, place: Side, params: &Params) {
             "system" => between.push_str("${system}"),
             "default" => between.push_str("default"),
             _ => {
-                let value = match params.get(&ParamName::new(name)) {
-                    None | Some("") if kind == '?' => Some(fallback),
-                    value => value,
+                let (value, is_param) = match params.get(&ParamName::new(name)) {
+                    None | Some("") if kind == '?' => (Some(fallback), false),
+                    value => (value, true),
                 };
                 expected = expected.zip(value).map(|(mut expected, value)| {
                     meant(&between, true, &mut expected);
+                    let begin = expected.len();
                     expected.extend(utf16(value).into_iter().map(|unit| (unit, false)));
+                    params_at.extend(is_param.then_some(begin..expected.len()));
                     expected
                 });
                 between.clear();
@@ -145,12 +151,30 @@ fn pieces_come_out_in_order(text: &str, place: Side, params: &Params) {
     assert_eq!(rendered.is_some(), expected.is_some(), "{stored:?}");
     let (Some(rendered), Some(mut expected)) = (rendered, expected) else { return };
     meant(&between, false, &mut expected);
+    let expected = apart(expected, &params_at);
     let expected = expected.into_iter().skip_while(|(_, is_blank)| *is_blank).map(|(unit, _)| unit).collect();
     let property = match place {
         Side::Key => (expected, utf16("v")),
         Side::Value => (utf16("k"), expected),
     };
     assert_eq!(load(&as_line(&rendered, place)), [property], "{stored:?}");
+}
+
+/// Puts a blank into each text that is a command to the client and has a character of a parameter.
+fn apart(read: Vec<(u16, bool)>, params_at: &[Range<usize>]) -> Vec<(u16, bool)> {
+    let units: Vec<u16> = read.iter().map(|(unit, _)| *unit).collect();
+    let is_command = |at: usize| {
+        ["${null}", "${system}"].into_iter().any(|command| {
+            let end = at + command.len();
+            units[at..].starts_with(&utf16(command))
+                && params_at.iter().any(|param| param.end > at && param.start < end)
+        })
+    };
+    let parts = read.iter().enumerate().flat_map(|(at, unit)| {
+        let blank = is_command(at).then_some((u16::from(b' '), false));
+        [Some(*unit), blank].into_iter().flatten()
+    });
+    parts.collect()
 }
 
 /// The meaning of stored text for Java, with the corrections of the specification. For each unit it

@@ -11,6 +11,7 @@ use crate::core::conventions::Conventions;
 use crate::core::credential::{Credential, Owner};
 use crate::core::model::{AttributeRow, Cell, Row, RuleRow, UserRow};
 use crate::core::names::Folded;
+use crate::core::pattern;
 use crate::core::problem::Code;
 use crate::core::properties::Side;
 use crate::core::rules::{Compiled, CompiledKey, RuleOrder};
@@ -111,7 +112,7 @@ pub(super) fn user(
             return Err(unusable(&format!("{column} is empty, which no client can send")));
         }
     }
-    if let Some(Subject::Param(..)) = options.subject(&stored_username) {
+    if let Some(Subject::Param(..) | Subject::Pattern(..)) = options.subject(&stored_username) {
         problem(
             Code::AmbiguousSubject,
             "the username looks like a parameter and its value: in rules for this user, write the subject \
@@ -206,6 +207,12 @@ pub(super) fn rule(
     let subject = options.subject(&required(&row.subject, "subject")?);
     let subject = subject
         .ok_or_else(|| unusable("the subject is empty, which matches no client: write `default` for all"))?;
+    if matches!(&subject, Subject::Pattern(_, _, pattern) if pattern.len() > pattern::LONGEST) {
+        return Err(unusable(&format!(
+            "the pattern in the subject is longer than {} bytes",
+            pattern::LONGEST
+        )));
+    }
     not_longer(&row.key, MAX_KEY, "property_key")?;
     let key = required(&row.key, "property_key")?;
     let value = required(&row.value, "property_value")?;
@@ -214,12 +221,21 @@ pub(super) fn rule(
         ppriority: priority(&row.ppriority, "ppriority", problem)?,
         id: row.id,
     };
-    let mut fault =
-        |column: &str, fault: Fault| problem(fault.code(), format!("{column}: {}", fault.explain()));
+    let mut refused = None;
+    let mut fault = |column: &str, fault: Fault| {
+        let what = format!("{column}: {}", fault.explain());
+        match fault {
+            Fault::UnknownForm => refused = Some(UnusableRow(what)),
+            Fault::StrayDollar | Fault::Mended(_) => problem(fault.code(), what),
+        }
+    };
     let (key, faults) = keys.parse(&key);
     faults.iter().for_each(|found| fault("property_key", *found));
     let value = Template::parse(&value, Side::Value, |found| fault("property_value", found));
-    Ok(ParsedRule { domain, subject, compiled: Compiled { order, key, value } })
+    match refused {
+        Some(why) => Err(why),
+        None => Ok(ParsedRule { domain, subject, compiled: Compiled { order, key, value } }),
+    }
 }
 
 fn priority(
