@@ -28,6 +28,7 @@ pub(crate) use inspect::{ALL_TENANTS, Audience, NameEntry};
 pub use misfits::MisfitTenant;
 pub use resolve::{Candidate, Pending, SignIn};
 pub use row_index::content;
+pub(crate) use session::is_for_disabled;
 pub use session::{DISABLED, Level, Session, SessionValues, switches_off};
 pub use trace::{Fate, Mismatch, Traced};
 pub use writer::{

@@ -18,7 +18,7 @@ use crate::core::subject::{TypedBy, sent_for};
 use crate::snapshot::session::DISABLED;
 
 /// What the subjects of rules say for users who are switched off.
-const IS_DISABLED: &str = "yes";
+pub(super) const IS_DISABLED: &str = "yes";
 
 /// The merged answer of no rules.
 static NOTHING: LazyLock<RuleSet> = LazyLock::new(|| RuleSet::merge([]));

@@ -14,7 +14,7 @@ use crate::core::pattern;
 use crate::core::properties;
 use crate::core::rules::{RuleOrder, RuleRef, StaticKey};
 use crate::core::subject::{PatternKind, TypedBy, ValueKind};
-use crate::snapshot::{ALL_TENANTS, Audience, NameEntry, Snapshot};
+use crate::snapshot::{ALL_TENANTS, Audience, NameEntry, Snapshot, is_for_disabled};
 
 /// Marks a subject that does not exist.
 const NONE: u32 = u32::MAX;
@@ -78,6 +78,8 @@ pub(super) enum AudienceHash {
     Everyone,
     User(u64),
     Param(u64),
+    /// Users who are switched off. No other rules apply to them.
+    Disabled,
     /// A pattern for the parameter with this hash.
     Pattern(u64),
 }
@@ -147,6 +149,7 @@ impl<'s> RuleTableBuilder<'s> {
                 }
                 AudienceHash::User(self.seed.hash_one(name))
             }
+            Audience::Param(param, value) if is_for_disabled(&param, value) => AudienceHash::Disabled,
             Audience::Param(param, value) => {
                 if tenant == ALL_TENANTS && param == TypedBy::Known(Known::Domain) {
                     within = table.snapshot.tenant_number(value).unwrap_or(tenant);
@@ -247,8 +250,9 @@ impl<'s> RuleTable<'s> {
     /// The subjects whose rules apply to every request to which `fact` applies: its own subject,
     /// the same for all tenants, and `default` of this tenant and of all tenants.
     pub fn also(&self, fact: &Fact) -> impl Iterator<Item = u32> {
-        let RuleSubject { tenant, twin, .. } = self.subject(fact);
-        let everyone = |tenant| self.everyone.get(&tenant).copied();
+        let RuleSubject { tenant, twin, who, .. } = self.subject(fact);
+        let is_disabled = who == AudienceHash::Disabled;
+        let everyone = |tenant| self.everyone.get(&tenant).copied().filter(|_| !is_disabled);
         let twin = (twin != NONE).then_some(twin);
         [Some(fact.subject), twin, everyone(tenant), everyone(ALL_TENANTS)].into_iter().flatten()
     }
@@ -290,6 +294,7 @@ impl RuleSubject {
             return false;
         }
         match (self.who, other.who) {
+            (AudienceHash::Disabled, who) | (who, AudienceHash::Disabled) => who == AudienceHash::Disabled,
             (AudienceHash::Everyone, _) | (_, AudienceHash::Everyone) => true,
             (AudienceHash::User(one), AudienceHash::User(other)) => one == other,
             (AudienceHash::Param(one), AudienceHash::Param(other)) => one != other,
