@@ -49,7 +49,8 @@ fn one_set_of_default_rules_serves_users_with_different_lines_and_passwords() {
         ] {
             let name = format!("{user}@example.org");
             tables.user(&name, "web");
-            let set = ["user", "set", &name, &format!("sip_user={sip_user}"), "--value-stdin", "sip_password"];
+            let set =
+                ["user", "set", &name, &format!("sip_user={sip_user}"), "--value-stdin", "sip_password"];
             tables.done_with(&[&set[..], more].concat(), password);
         }
         let server = tables.serve();
@@ -65,7 +66,10 @@ fn one_set_of_default_rules_serves_users_with_different_lines_and_passwords() {
         assert_eq!(alice("acc1.ACCOUNT_UID"), value("SIP:17@example.org"));
         assert_eq!(alice("acc1.PASSWORD"), value("a\\b$c"));
         assert_eq!(alice("acc1.DISPLAY_NAME"), value("Alice Á"));
-        assert_eq!((alice("acc2.USER_ID"), alice("acc3.USER_ID")), (value("18@example.org"), value("19@example.org")));
+        assert_eq!(
+            (alice("acc2.USER_ID"), alice("acc3.USER_ID")),
+            (value("18@example.org"), value("19@example.org"))
+        );
         assert_eq!(alice("acc1.PROXY_ADDRESS"), value("sip.example.org"));
         assert_eq!(bob("acc1.PASSWORD"), value(" leading"));
         assert_eq!(bob("acc1.AUTHORIZATION_NAME"), value("bob-auth"));
@@ -74,10 +78,15 @@ fn one_set_of_default_rules_serves_users_with_different_lines_and_passwords() {
         assert_eq!(carol("acc1.PROXY_ADDRESS"), value("own.example.org"));
         assert_eq!((carol("acc2.USER_ID"), carol("acc3.USER_ID")), (value("22@example.org"), None));
         assert_eq!(dave("acc1.USER_ID"), value("23@example.org"));
-        assert_eq!((dave("acc1.DISPLAY_NAME"), dave("acc1.AUTHORIZATION_NAME")), (value("dave"), value("dave")));
+        assert_eq!(
+            (dave("acc1.DISPLAY_NAME"), dave("acc1.AUTHORIZATION_NAME")),
+            (value("dave"), value("dave"))
+        );
 
         // Whoever is switched off gets none of these.
         tables.done(&["user", "disable", "dave@example.org"]);
-        wait_for("dave to be switched off", || answer(&mut java, &server, "dave@example.org").is_empty().then_some(()));
+        wait_for("dave to be switched off", || {
+            answer(&mut java, &server, "dave@example.org").is_empty().then_some(())
+        });
     }
 }
