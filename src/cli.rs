@@ -2,8 +2,10 @@
 
 pub mod advice;
 pub mod args;
+mod attributes;
 pub mod commands;
 pub mod config;
+mod consent;
 mod edit_session;
 pub mod error;
 mod listing;

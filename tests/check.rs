@@ -97,7 +97,7 @@ fn each_planted_fault_is_found_and_nothing_else() {
     // Faults that need other options are tested below.
     let known: BTreeSet<&str> = Code::ALL.iter().map(|code| code.name()).collect();
     let planted = found(&printed).into_iter().map(|(_, code, ..)| code);
-    assert_eq!(known, planted.chain(["duplicate-id", "weak-ha1"]).collect());
+    assert_eq!(known, planted.chain(["bad-attribute", "duplicate-id", "weak-ha1"]).collect());
 }
 
 #[test]
@@ -170,6 +170,12 @@ fn faults_that_need_other_options_are_found_with_those_options() {
         "SELECT domain, subject, spriority, ppriority, property_key, property_value, 7 FROM jitsi_property";
     let output = check(&file, &["--format", "json", "--ignore", "weak-hash", "--rules-query", query]);
     assert_eq!(found(&printed(&output)), [("error", "duplicate-id", "jitsi_property", 7)]);
+    let query = "SELECT username, domain, password, id, x'ff' AS photo, 17 AS extension FROM user_auth";
+    let output = check(&file, &["--format", "json", "--ignore", "weak-hash", "--auth-query", query]);
+    let printed = printed(&output);
+    assert_eq!(found(&printed), [("error", "bad-attribute", "user_auth", 1)]);
+    let message = printed["findings"][0]["message"].as_str().expect("text");
+    assert!(message.starts_with("photo is not UTF-8"), "{message}");
 }
 
 #[test]

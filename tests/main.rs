@@ -3,12 +3,15 @@
 #![allow(clippy::disallowed_methods, reason = "tests may wait for files and for each other")]
 
 mod allocation;
+mod attribute_commands;
+mod attributes;
 mod balance;
 mod check;
 mod cluster;
 mod commands;
 mod daemon;
 mod diff;
+mod disabled;
 mod edits;
 mod exchange;
 mod explain;
@@ -34,9 +37,11 @@ mod reload;
 mod rules;
 mod service;
 mod slow_hashes;
+mod sources;
 mod stale;
 mod terminal;
 mod throttling;
 mod tls;
 mod unchanged;
+mod upgrade;
 mod users;

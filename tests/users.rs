@@ -232,10 +232,10 @@ fn lists_are_filtered_by_the_rules_for_names_and_have_a_stable_format() {
         assert_eq!(
             tables.json(&["tenant", "list"]),
             json!([
-                { "domain": null, "users": 0, "rules": 1 },
-                { "domain": "a.org", "users": 2, "rules": 0 },
-                { "domain": "b.org", "users": 1, "rules": 1 },
-                { "domain": "c.org", "users": 0, "rules": 1 },
+                { "domain": null, "users": 0, "rules": 1, "attributes": 0 },
+                { "domain": "a.org", "users": 2, "rules": 0, "attributes": 0 },
+                { "domain": "b.org", "users": 1, "rules": 1, "attributes": 0 },
+                { "domain": "c.org", "users": 0, "rules": 1, "attributes": 0 },
             ])
         );
         assert!(tables.done(&["tenant", "list"]).contains("(all tenants)"));

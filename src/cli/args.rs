@@ -1,5 +1,6 @@
 //! The commands and their arguments.
 
+mod attributes;
 mod edits;
 mod lock;
 mod shared;
@@ -13,6 +14,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use crate::cli::options::DatabaseOptions;
 use crate::core::problem::Code;
 
+pub use attributes::SetArgs;
 pub use edits::{Hash, PasswordArgs, RuleCommand, RuleFilter, TenantCommand, UserCommand};
 pub use lock::{LockClearArgs, LockCommand, LockListArgs};
 pub use shared::{AdminAccess, ListFormat, Listed, TableArgs};

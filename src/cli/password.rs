@@ -88,10 +88,25 @@ pub fn read() -> anyhow::Result<Secret> {
     first_line(io::stdin().lock())
 }
 
+/// The value of the attribute `name`, which may be a password: the first line of standard
+/// input.
+///
+/// # Errors
+/// As [`read`], and when the line is empty.
+pub fn value(name: &str) -> anyhow::Result<Secret> {
+    let value = read()?;
+    if value.reveal().is_empty() {
+        bail!(
+            "the first line of standard input is empty: --value-stdin takes the value of {name:?} from there"
+        );
+    }
+    Ok(value)
+}
+
 fn first_line(stdin: impl Read) -> anyhow::Result<Secret> {
     let mut line = Vec::new();
     let mut stdin = io::BufReader::new(stdin.take(LONGEST));
-    stdin.read_until(b'\n', &mut line).context("cannot read the password from standard input")?;
+    stdin.read_until(b'\n', &mut line).context("cannot read standard input")?;
     if line.len() as u64 == LONGEST {
         bail!("the first line of standard input is longer than any password");
     }

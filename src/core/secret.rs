@@ -139,13 +139,18 @@ impl NameHint {
     /// Whether `value` is a secret. A value that consists only of placeholders is not: it does
     /// not contain what they stand for.
     pub fn hides(self, value: &str) -> bool {
+        !template::is_placeholders(value.trim()) && self.hides_data(value)
+    }
+
+    /// Does the same as [`NameHint::hides`] for a value that is no template, such as that of an
+    /// attribute.
+    pub fn hides_data(self, value: &str) -> bool {
         let value = value.trim();
         let is_answer = || {
             let is_small = value.len() <= SHORT && value.bytes().all(|byte| byte.is_ascii_digit());
             is_small || SWITCHES.iter().any(|switch| value.eq_ignore_ascii_case(switch))
         };
         !value.is_empty()
-            && !template::is_placeholders(value)
             && match self {
                 NameHint::Open => false,
                 NameHint::Asks => !is_answer(),
@@ -296,6 +301,19 @@ mod tests {
             ("acc.SERVER", "sip.example.org", false),
         ] {
             assert_eq!(is_secret(key, value), expected, "{key}={value}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_no_template_is_a_secret_even_if_it_looks_like_a_placeholder() {
+        for (name, value, expected) in [
+            ("sip_password", "$ecret", true),
+            ("sip_password", "${password}", true),
+            ("sip_password", "", false),
+            ("save_password", "yes", false),
+            ("extension", "$x", false),
+        ] {
+            assert_eq!(NameHint::of(name).hides_data(value), expected, "{name}={value}");
         }
     }
 

@@ -1,13 +1,52 @@
 //! Who has signed in, and what templates and subjects may know of them.
 
-use crate::core::attributes::Attributes;
+use serde::Serialize;
+
+use crate::core::attributes::{AttributeRef, Attributes};
 use crate::core::params::{Known, ParamName, Params, Values};
+use crate::core::subject::TypedBy;
+use crate::snapshot::resolve::IS_DISABLED;
 use crate::snapshot::{Entry, Snapshot, Tenant, UserDetails};
 
 /// The attribute that switches users off.
-pub(super) const DISABLED: &str = "disabled";
+pub const DISABLED: &str = "disabled";
 /// The values with which it does not.
 const NOT_DISABLED: [&str; 4] = ["", "0", "no", "false"];
+
+/// Whether a subject is that of users who are switched off, who get no other rules. `value` is
+/// folded.
+pub(crate) fn is_for_disabled(typed: &TypedBy, value: &[u8]) -> bool {
+    matches!(typed, TypedBy::Attribute(name) if **name == *DISABLED) && value == IS_DISABLED.as_bytes()
+}
+
+/// Whether this value of [`DISABLED`] switches a user off.
+pub fn switches_off(value: &str) -> bool {
+    let value = value.trim();
+    !NOT_DISABLED.iter().any(|not| value.eq_ignore_ascii_case(not))
+}
+
+/// Who an attribute is stored for. The most specific level comes first, and counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// The user.
+    User,
+    /// All users of the tenant.
+    Tenant,
+    /// All users of all tenants.
+    Everyone,
+}
+
+impl Level {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Level::User => "user",
+            Level::Tenant => "tenant",
+            Level::Everyone => "everyone",
+        }
+    }
+}
 
 /// The tenant and the user of an authenticated request.
 #[derive(Debug, Clone, Copy)]
@@ -41,10 +80,25 @@ impl<'s> Session<'s> {
 
     /// Whether an attribute switches the user off.
     pub fn is_disabled(&self) -> bool {
-        self.attribute(DISABLED).next().is_some_and(|value| {
-            let value = value.trim();
-            !NOT_DISABLED.iter().any(|not| value.eq_ignore_ascii_case(not))
-        })
+        self.attribute(DISABLED).next().is_some_and(switches_off)
+    }
+
+    /// The attributes that count for the user, each with its level. A name may have several
+    /// values; the first of them is the one that templates take. For operators: requests look
+    /// for single names.
+    pub fn attributes(&self) -> Vec<(Level, AttributeRef<'s>)> {
+        let mut counting: Vec<(Level, AttributeRef<'s>)> = Vec::new();
+        let levels = [Level::User, Level::User, Level::Tenant, Level::Everyone];
+        for (level, stored) in levels.into_iter().zip(self.levels()) {
+            for attribute in stored.into_iter().flat_map(Attributes::iter) {
+                let is_covered =
+                    |known: &(Level, AttributeRef<'_>)| known.0 < level && known.1.name == attribute.name;
+                if !counting.iter().any(is_covered) {
+                    counting.push((level, attribute));
+                }
+            }
+        }
+        counting
     }
 
     /// The values of an attribute at the most specific level that has it.

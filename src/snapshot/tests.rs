@@ -1,6 +1,9 @@
 //! Tests from rows to answers.
 
+mod attributes;
 mod losses;
+mod model;
+mod patterns;
 
 use proptest::prelude::*;
 
@@ -458,7 +461,22 @@ proptest! {
 /// A row from a small set of names, so that the same name occurs as a user and as a subject of
 /// one tenant and of all, typed and not, colliding and bad.
 fn any_row() -> impl Strategy<Value = Row> {
-    let names = vec!["alice", "ALICE", "bob", "Linux", "default", "osname=linux", "Dept=bob", "hw=x", ""];
+    let names = vec![
+        "alice",
+        "ALICE",
+        "bob",
+        "Linux",
+        "default",
+        "osname=linux",
+        "Dept=bob",
+        "hw=x",
+        "",
+        "osname=l*",
+        "dept=?ob",
+        "username=A*",
+        "ipaddr=10.0.0.0/8",
+        "os=*",
+    ];
     let domains = vec!["a.org", "A.ORG", "b.org", ""];
     let passwords = vec!["pw", "other", "", "$2y$04$rMMY6FBZ6XwCAgPTs2aiWOnxxS2rPs.jiZBkUilLlRk28W35op.WG"];
     let pick = |from: Vec<&'static str>| prop::sample::select(from);

@@ -2,6 +2,7 @@
 
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
+use super::attributes::SetArgs;
 use super::shared::{Listed, TableArgs};
 
 /// The forms in which commands can store a password.
@@ -73,11 +74,45 @@ pub enum UserCommand {
         #[command(flatten)]
         tables: TableArgs,
     },
-    /// Show one user with their own rules
+    /// Set attributes of a user: what templates know as ${user.NAME}
+    Set {
+        /// The user, as user@domain
+        user: String,
+        /// An attribute, such as extension=17; a name that is given several times gets several values
+        #[arg(value_name = "NAME=VALUE")]
+        values: Vec<String>,
+        #[command(flatten)]
+        set: SetArgs,
+    },
+    /// Remove attributes of a user
+    Unset {
+        /// The user, as user@domain
+        user: String,
+        /// The attributes' names
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+        #[command(flatten)]
+        tables: TableArgs,
+    },
+    /// Switch a user off: with the right password, only rules for user.disabled=yes apply
+    Disable {
+        /// The user, as user@domain
+        user: String,
+        #[command(flatten)]
+        tables: TableArgs,
+    },
+    /// Switch a user on again
+    Enable {
+        /// The user, as user@domain
+        user: String,
+        #[command(flatten)]
+        tables: TableArgs,
+    },
+    /// Show one user with their attributes and their own rules
     Show {
         /// The user, as user@domain
         user: String,
-        /// Also show passwords in rules
+        /// Also show passwords in attributes and rules
         #[arg(long)]
         show_secrets: bool,
         #[command(flatten)]
@@ -85,7 +120,7 @@ pub enum UserCommand {
         #[command(flatten)]
         tables: TableArgs,
     },
-    /// Remove a user
+    /// Remove a user with their attributes
     Remove {
         /// The user, as user@domain
         user: String,
@@ -108,10 +143,61 @@ pub enum UserCommand {
 #[derive(Debug, Subcommand)]
 #[expect(missing_docs, reason = "the help texts")]
 pub enum TenantCommand {
-    /// List tenants: how many users and rules each has
+    /// List tenants: how many users, rules and attributes each has
     List {
         #[command(flatten)]
         listed: Listed,
+        #[command(flatten)]
+        tables: TableArgs,
+    },
+    /// Show one tenant: how much it has, and its own attributes
+    #[command(override_usage = "jitsiprovs tenant show [OPTIONS] <DOMAIN|--all>")]
+    Show {
+        /// The tenant
+        #[arg(value_name = "DOMAIN", required_unless_present = "all")]
+        domain: Option<String>,
+        /// Show what is for all tenants
+        #[arg(long, conflicts_with = "domain")]
+        all: bool,
+        /// Also show passwords in attributes
+        #[arg(long)]
+        show_secrets: bool,
+        #[command(flatten)]
+        listed: Listed,
+        #[command(flatten)]
+        tables: TableArgs,
+    },
+    /// Set attributes of all users of a tenant, unless they have their own
+    #[command(override_usage = "jitsiprovs tenant set [OPTIONS] <DOMAIN|--all> <NAME=VALUE>...")]
+    Set {
+        /// The tenant, and attributes such as branch=berlin
+        #[arg(value_name = "DOMAIN|NAME=VALUE")]
+        words: Vec<String>,
+        /// Set attributes of the users of all tenants, unless they or their tenant have their own
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        set: SetArgs,
+    },
+    /// Remove attributes of a tenant
+    #[command(override_usage = "jitsiprovs tenant unset [OPTIONS] <DOMAIN|--all> <NAME>...")]
+    Unset {
+        /// The tenant, and the names of attributes
+        #[arg(value_name = "DOMAIN|NAME")]
+        words: Vec<String>,
+        /// Remove attributes of all tenants
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        tables: TableArgs,
+    },
+    /// Remove a tenant with all its users, rules and attributes
+    Remove {
+        /// The tenant
+        domain: String,
+        /// Remove without asking
+        #[arg(long)]
+        yes: bool,
         #[command(flatten)]
         tables: TableArgs,
     },
@@ -123,7 +209,7 @@ pub struct RuleFilter {
     /// Only rules of this tenant; empty for rules that apply to all tenants
     #[arg(long, value_name = "DOMAIN")]
     pub domain: Option<String>,
-    /// Only rules for this subject
+    /// Only rules for this subject, in any spelling
     #[arg(long, value_name = "SUBJECT")]
     pub subject: Option<String>,
     /// Only rules whose key contains this

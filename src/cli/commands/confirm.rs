@@ -1,18 +1,19 @@
 //! `jitsiprovs confirm`: shows the losses that nodes withhold, and confirms them.
 
-use std::io::{self, BufRead, IsTerminal};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 use crate::cli::args;
+use crate::cli::consent::is_intended;
 use crate::cli::print::{self, Text, number, text};
 use crate::ops::nodes;
 use crate::reload::NodeStatus;
 
 /// How long a node may take to load all rows.
 const PATIENCE: Duration = Duration::from_secs(120);
+const QUESTION: &str = "These users can no longer sign in once you confirm.";
 
 /// Shows what would be lost, by node and tenant, asks whether that is intended, and tells
 /// the nodes. The exit code is 1 if the answer is no.
@@ -36,18 +37,23 @@ pub async fn confirm(options: args::ConfirmArgs) -> anyhow::Result<ExitCode> {
         print::write(Text::lines(["nothing to confirm: no loss is withheld"]))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let columns = [text("NODE"), text("TENANT"), number("USERS"), number("RULES")];
+    let columns = [text("NODE"), text("TENANT"), number("USERS"), number("RULES"), number("ATTRIBUTES")];
     let rows: Vec<_> = losses.iter().flat_map(|(url, _, node)| rows(url, node)).collect();
     print::write(Text::table(&columns, rows))?;
     let doubts = losses.iter().filter_map(|(url, _, node)| Some(format!("{url}: {}", node.doubt.as_ref()?)));
     print::write(Text::lines(doubts))?;
-    if !yes && !is_intended()? {
+    if !yes && !is_intended(QUESTION, "confirm this loss")? {
         print::write(Text::lines(["nothing is confirmed"]))?;
         return Ok(ExitCode::FAILURE);
     }
     for (url, authority, node) in losses {
         // The node refuses if its loss is another one by now.
-        let path = format!("/reload?confirm={},{}", node.withheld_users, node.withheld_rules);
+        let (users, rules, attributes) = (node.withheld_users, node.withheld_rules, node.withheld_attributes);
+        // Nodes of earlier versions know two numbers.
+        let path = match attributes {
+            0 => format!("/reload?confirm={users},{rules}"),
+            _ => format!("/reload?confirm={users},{rules},{attributes}"),
+        };
         let answer = nodes::post(&authority, &path, authorization, PATIENCE).await;
         let answer = answer.with_context(|| format!("confirming at {url}"))?;
         print::write(Text::lines([format!("{url}: {}", String::from_utf8_lossy(&answer).trim_end())]))?;
@@ -56,22 +62,14 @@ pub async fn confirm(options: args::ConfirmArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn rows(url: &str, node: &NodeStatus) -> Vec<Vec<String>> {
-    let row = |tenant: &str, users: usize, rules: usize| {
-        vec![url.to_owned(), tenant.to_owned(), users.to_string(), rules.to_string()]
+    let row = |tenant: &str, numbers: [usize; 3]| {
+        let numbers = numbers.map(|number| number.to_string());
+        [url.to_owned(), tenant.to_owned()].into_iter().chain(numbers).collect()
     };
     let tenants = node.withheld_tenants.iter().map(|loss| {
         let tenant = if loss.domain.is_empty() { "all" } else { &*loss.domain };
-        row(tenant, loss.users, loss.rules)
+        row(tenant, [loss.users, loss.rules, loss.attributes])
     });
-    tenants.chain([row("total", node.withheld_users, node.withheld_rules)]).collect()
-}
-
-fn is_intended() -> anyhow::Result<bool> {
-    if !io::stdin().is_terminal() {
-        bail!("standard input is no terminal, so nobody can be asked: give --yes to confirm this loss");
-    }
-    print::write(Text::lines(["These users can no longer sign in once you confirm. Type yes to confirm:"]))?;
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
-    Ok(answer.trim() == "yes")
+    let total = [node.withheld_users, node.withheld_rules, node.withheld_attributes];
+    tenants.chain([row("total", total)]).collect()
 }

@@ -1,5 +1,6 @@
 //! `jitsiprovs user`: adds, changes, lists and removes users.
 
+mod attributes;
 mod lookup;
 
 use std::process::ExitCode;
@@ -8,12 +9,14 @@ use anyhow::bail;
 use serde::Serialize;
 
 use crate::cli::args::{self, ListFormat};
+use crate::cli::attributes::{Assignment, AttributeChange, AttributeListing, names as attribute_names};
 use crate::cli::config::TableAccess;
 use crate::cli::edit_session::{self, EditSession};
 use crate::cli::error::{ConfigError, usage};
 use crate::cli::listing::{self, RuleListing};
 use crate::cli::password;
 use crate::cli::print::{self, Text, number, text};
+use crate::core::attributes::AttributeRef;
 use crate::core::conventions::Conventions;
 use crate::core::credential::{self, Owner, PwdFmt, Storage, stored_as};
 use crate::core::model::{Cell, Edit, Row, Table, UserRow};
@@ -36,6 +39,20 @@ pub async fn user(options: args::UserCommand) -> anyhow::Result<ExitCode> {
         args::UserCommand::List { domain, name, listed, tables } => {
             let tables = TableAccess::new(tables)?;
             list(domain.as_deref(), name.as_deref(), listed.format, &tables).await?;
+        }
+        args::UserCommand::Set { user, values, set: args::SetArgs { value_stdin, tables } } => {
+            let change = AttributeChange::Set(Assignment::read(&values, value_stdin.as_deref())?);
+            attributes::change(&user, &change, &TableAccess::new(tables)?).await?;
+        }
+        args::UserCommand::Unset { user, names, tables } => {
+            let change = AttributeChange::Unset { names: attribute_names(&names)?, may_lack: false };
+            attributes::change(&user, &change, &TableAccess::new(tables)?).await?;
+        }
+        args::UserCommand::Disable { user, tables } => {
+            attributes::disable(&user, &TableAccess::new(tables)?).await?;
+        }
+        args::UserCommand::Enable { user, tables } => {
+            attributes::enable(&user, &TableAccess::new(tables)?).await?;
         }
         args::UserCommand::Show { user, show_secrets, listed, tables } => {
             show(&user, show_secrets, listed.format, &TableAccess::new(tables)?).await?;
@@ -237,14 +254,17 @@ async fn show(
     #[derive(Serialize)]
     struct UserReport {
         users: Vec<ShownUser>,
+        attributes: Vec<AttributeListing>,
         rules: Vec<RuleListing>,
     }
     let (name, domain) = edit_session::name(user)?;
-    let UserRecords { users, mut rules, .. } = {
-        let found = UserLookup::new(name, domain, &tables.snapshot).find(tables).await?;
-        found.must_be_there(user)?;
-        found
-    };
+    let found = UserLookup::new(name, domain, &tables.snapshot).find(tables).await?;
+    found.must_be_there(user)?;
+    let snapshot = found.snapshot(&tables.snapshot);
+    let attributes = found.session(&snapshot).map(|session| session.attributes()).unwrap_or_default();
+    let listed = |(level, known): (_, AttributeRef<'_>)| AttributeListing::new(known, level, show_secrets);
+    let attributes: Vec<AttributeListing> = attributes.into_iter().map(listed).collect();
+    let UserRecords { users, mut rules, .. } = found;
     rules.sort_by_key(|own| listing::order(&own.row));
     let rules: Vec<RuleListing> =
         rules.iter().map(|own| RuleListing::new(&own.row, show_secrets, &tables.snapshot)).collect();
@@ -252,13 +272,23 @@ async fn show(
     let users =
         users.iter().map(|row| ShownUser::new(row, row.id == lowest, &tables.snapshot)).collect::<Vec<_>>();
     if format == ListFormat::Json {
-        return print::write(Text::json(&UserReport { users, rules })?);
+        return print::write(Text::json(&UserReport { users, attributes, rules })?);
     }
     let mut text = Text::table(&ShownUser::columns(), users.iter().map(ShownUser::cells));
+    if !attributes.is_empty() {
+        text.push("");
+        text.append(Text::table(
+            &AttributeListing::columns(),
+            attributes.iter().map(AttributeListing::cells),
+        ));
+        text.push("");
+    }
     match rules.is_empty() {
         true => text.push("no rules of their own"),
         false => {
-            text.push("");
+            if attributes.is_empty() {
+                text.push("");
+            }
             text.append(Text::table(&RuleListing::columns(), rules.iter().map(RuleListing::cells)));
         }
     }
@@ -292,13 +322,13 @@ async fn remove(
     let (goes, stays): (Vec<_>, Vec<_>) =
         found.rules.iter().partition(|own| with_rules && (!own.is_of_all || found.namesakes == 0));
     let rules: Vec<i64> = goes.iter().map(|own| own.row.id).collect();
+    let attributes = if is_last { attributes::removable(user, &found, tables) } else { Vec::new() };
     let of = |table| move |id: &i64| Edit::Remove(table, *id);
-    let edits: Vec<Edit> =
-        gone.iter().map(of(Table::UserAuth)).chain(rules.iter().map(of(Table::JitsiProperty))).collect();
+    let edits = gone.iter().map(of(Table::UserAuth));
+    let edits = edits.chain(rules.iter().map(of(Table::JitsiProperty)));
+    let edits: Vec<Edit> = edits.chain(attributes.iter().map(of(Table::UserAttribute))).collect();
     editing.commit(edits, |_| ()).await?;
-    let and_rules =
-        if rules.is_empty() { String::new() } else { format!(" and {}", listing::rules_of(&rules)) };
-    print::done(Text::line(format_args!("removed {user}, {}{and_rules}", listing::ids(&gone))));
+    print::done(Text::line(removed(user, &gone, attributes.len(), &rules)));
     if is_last && !found.has_neighbours {
         print::warn(format_args!(
             "this was the only user of the tenant {domain}: servers withhold such a loss, and let the user in, \
@@ -317,6 +347,18 @@ async fn remove(
         ));
     }
     Ok(())
+}
+
+/// What was removed, as a sentence.
+fn removed(user: &str, gone: &[i64], attributes: usize, rules: &[i64]) -> String {
+    let mut text = format!("removed {user}, {}", listing::ids(gone));
+    if attributes > 0 {
+        text += &format!(", with {}", print::counted(attributes, "attribute"));
+    }
+    if !rules.is_empty() {
+        text += &format!(" and {}", listing::rules_of(rules));
+    }
+    text
 }
 
 /// The ids to remove, of the rows with the name `user`.

@@ -138,6 +138,12 @@ fn a_tie_is_of_rules_that_may_meet_and_say_different_things() {
         [("alice", equal, "k", "v"), ("*default", equal, "k", "w")],
         [("*username=alice", equal, "k", "v"), ("default", equal, "k", "w")],
         [("default", equal, "k", "$hwaddr"), ("default", equal, "k", "w")],
+        [("osname=Windows*", equal, "k", "v"), ("osname=Windows 10", equal, "k", "w")],
+        [("osname=Win*", equal, "k", "v"), ("os=*10", equal, "k", "w")],
+        [("ipaddr=10.0.0.0/8", equal, "k", "v"), ("ipaddr=10.1.0.0/16", equal, "k", "w")],
+        [("ipaddr=10.0.0.0/8", equal, "k", "v"), ("*ipaddr=10.1.2.3", equal, "k", "w")],
+        [("hwaddr=001A*", equal, "k", "v"), ("hwaddr=00:1a:2b:3c:4d:5e", equal, "k", "w")],
+        [("osname=Windows*", equal, "k", "v"), ("arch=amd64", equal, "k", "w")],
         [("alice", equal, "k", "${hwaddr:-v}"), ("default", equal, "k", "${hwaddr:-w}")],
     ] {
         assert_eq!(found(&rules), [("tie", 2)], "{rules:?}");
@@ -149,6 +155,10 @@ fn a_tie_is_of_rules_that_may_meet_and_say_different_things() {
         // Both may be values of `osname`.
         [("Linux", equal, "k", "v"), ("Windows 10", equal, "k", "w")],
         [("Linux", equal, "k", "v"), ("osname=Windows 10", equal, "k", "w")],
+        [("osname=Windows*", equal, "k", "v"), ("osname=Linux", equal, "k", "w")],
+        [("osname=Windows*", equal, "k", "v"), ("osname=Linux*", equal, "k", "w")],
+        [("ipaddr=10.0.0.0/8", equal, "k", "v"), ("ipaddr=192.168.0.0/16", equal, "k", "w")],
+        [("ipaddr=10.0.0.0/8", equal, "k", "v"), ("ipaddr=192.168.0.1", equal, "k", "w")],
         [("alice", equal, "k", "v"), ("default", equal, "k", "v")],
         [("alice", equal, "k", "v"), ("default", equal, "l", "w")],
         [("alice", (1, 1), "k", "v"), ("default", (1, 2), "k", "w")],
@@ -349,6 +359,20 @@ fn a_rule_by_itself_is_looked_at_as_java_reads_it() {
         ("osnmae=Linux", Some("unknown-parameter")),
         ("branch=berlin", Some("own-parameter")),
         ("hw=00:1a:2b:3c:4d:5e", None),
+        ("hw=001A.2B3C.4D5E", None),
+        ("hw=001A*", None),
+        ("hw=00:1a", Some("bad-address")),
+        ("hw=00:1g:*", Some("bad-address")),
+        ("ipaddr=10.1.0.0/16", None),
+        ("client.address=2001:DB8::1", None),
+        ("ipaddr=10.1.*", None),
+        ("ipaddr=10.1.0.0/33", Some("bad-address")),
+        ("Windows*", Some("untyped-pattern")),
+        ("Windows *", Some("untyped-pattern")),
+        ("10.1.0.0/16", Some("untyped-pattern")),
+        ("*2001:db8::/32", Some("untyped-pattern")),
+        ("osname=Windows*", None),
+        ("osnmae=Windows*", Some("unknown-parameter")),
     ] {
         let codes: Vec<_> = found(&[(subject, (1, 1), "k", "v")]).into_iter().map(|(code, _)| code).collect();
         assert_eq!(codes, Vec::from_iter(expected), "{subject}");

@@ -11,6 +11,7 @@ use crate::core::properties;
 use crate::core::rules::{Compiled, RuleOrder, RuleOutcome};
 use crate::core::secret;
 use crate::core::secret::HIDDEN;
+use crate::core::subject::PatternKind;
 use crate::snapshot::{Fate, Mismatch, Session, SessionValues, Snapshot, Traced};
 
 /// The number of rules that are listed for one key if they do not match and `all` is not set.
@@ -175,7 +176,7 @@ fn parameters(request: &ClientRequest, shown: &Params) -> Vec<Parameter> {
 fn is_private(fate: &Fate) -> bool {
     match fate {
         Fate::Mismatch(Mismatch::OtherUser { is_sent }) => !is_sent,
-        Fate::Mismatch(Mismatch::Param { name, .. }) => name == Known::Username.name(),
+        Fate::Mismatch(Mismatch::Param { name, pattern: None, .. }) => name == Known::Username.name(),
         _ => false,
     }
 }
@@ -252,15 +253,20 @@ fn words(fate: &Fate, order: Option<RuleOrder>) -> Words {
             };
             ("mismatch", None, None, why.into())
         }
-        Fate::Mismatch(Mismatch::Param { name, sent }) => {
+        Fate::Mismatch(Mismatch::Param { name, sent, pattern }) => {
             let is_password = name == Known::Password.name();
             let is_secret = |sent: &str| is_password || secret::is_secret(name, sent);
             // An empty password means that none was sent, or that the password is not known.
+            let mismatch = match pattern {
+                Some((PatternKind::Glob, pattern)) => format!(", which does not match {pattern}"),
+                Some((PatternKind::Network, network)) => format!(", which is not in {network}"),
+                None => String::new(),
+            };
             let why = match sent.as_deref().filter(|sent| !is_password || !sent.is_empty()) {
                 Some(sent) if is_secret(sent) => format!("the client sent another {name}"),
                 None if is_password => "the password is not known".into(),
                 Some("") => format!("the client sent an empty {name}"),
-                Some(sent) => format!("the client sent {name}={sent}"),
+                Some(sent) => format!("the client sent {name}={sent}{mismatch}"),
                 None => format!("the client did not send {name}"),
             };
             ("mismatch", None, Some(name.clone()), why)

@@ -1,13 +1,19 @@
 //! Finds a user's rows and the user's own rules in the tables.
 
+use std::sync::Arc;
+
 use anyhow::bail;
 
+use crate::cli::attributes;
 use crate::cli::config::TableAccess;
 use crate::cli::edit_session::{self, EditSession};
 use crate::core::conventions::Conventions;
-use crate::core::model::{Row, RuleRow, UserRow};
+use crate::core::model::{AttributeRow, Row, RuleRow, TableRows, UserRow};
 use crate::core::names::Folded;
+use crate::core::params::{Known, Params};
 use crate::core::subject::Means;
+use crate::ops::explain;
+use crate::snapshot::{Level, Session, Snapshot};
 use crate::source::Which;
 
 /// The user to look for. Name and domain are folded, so that they can be compared.
@@ -28,6 +34,12 @@ pub struct UserRecords {
     pub has_neighbours: bool,
     /// The user's own rules. They may exist even if the user does not.
     pub rules: Vec<Own>,
+    /// The user's own attributes. They may exist even if the user does not.
+    pub attributes: Vec<AttributeRow>,
+    /// The attributes of the tenant and of everyone.
+    pub inherited: Vec<AttributeRow>,
+    /// Whether a rule of the tenant, or of all tenants, is for users who are switched off.
+    pub has_rules_for_disabled: bool,
 }
 
 /// A rule whose subject is the user.
@@ -88,13 +100,31 @@ impl<'o> UserLookup<'o> {
                     return;
                 }
                 let subject = self.options.subject(&subject);
+                found.has_rules_for_disabled |= subject.as_ref().is_some_and(attributes::is_for_disabled);
                 if let Some(means) = subject.and_then(|subject| subject.means(&self.name)) {
                     found.rules.push(Own { row, means, is_of_all });
                 }
             }
-            Row::Attribute(_) => {}
+            Row::Attribute(row) => {
+                let fold = |cell| self.options.fold(cell).unwrap_or_default();
+                let is_of_tenant = fold(&row.domain) == self.domain;
+                match attributes::level(&row, self.options) {
+                    Some(Level::User) if is_of_tenant && fold(&row.username) == self.name => {
+                        found.attributes.push(row);
+                    }
+                    Some(Level::Tenant) if is_of_tenant => found.inherited.push(row),
+                    Some(Level::Everyone) => found.inherited.push(row),
+                    _ => {}
+                }
+            }
         }
     }
+}
+
+/// What a request sends that names the user.
+pub fn params(row: &UserRow) -> Params {
+    let [username, domain] = [row.username.shown(), row.domain.shown()];
+    [(Known::Username.name(), &*username), (Known::Domain.name(), &*domain)].into_iter().collect()
 }
 
 /// `user@domain`, as stored.
@@ -103,6 +133,18 @@ pub fn name(row: &UserRow) -> String {
 }
 
 impl UserRecords {
+    /// A snapshot of the user and of the attributes that may count for the user.
+    pub fn snapshot(&self, options: &Conventions) -> Arc<Snapshot> {
+        let attributes = self.attributes.iter().chain(&self.inherited).cloned().collect();
+        let rows = TableRows { users: self.users.clone(), attributes, ..TableRows::default() };
+        explain::snapshot(options.clone(), &rows)
+    }
+
+    /// The user in that snapshot. `None` if the server does not use the user's row.
+    pub fn session<'s>(&self, snapshot: &'s Snapshot) -> Option<Session<'s>> {
+        snapshot.find(&params(self.users.first()?))
+    }
+
     /// Checks that the user does not exist yet.
     ///
     /// # Errors

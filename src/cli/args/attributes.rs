@@ -1,0 +1,17 @@
+//! Arguments of the commands that edit attributes.
+
+use clap::Args;
+
+use super::shared::TableArgs;
+
+/// Attributes to set.
+#[derive(Debug, Args)]
+pub struct SetArgs {
+    /// Read the value of this attribute from the first line of standard input, as for passwords,
+    /// which are never arguments
+    #[arg(long, value_name = "NAME")]
+    pub value_stdin: Option<String>,
+    /// The database and the meaning of rows
+    #[command(flatten)]
+    pub tables: TableArgs,
+}

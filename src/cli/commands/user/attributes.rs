@@ -1,0 +1,107 @@
+//! `jitsiprovs user set`, `unset`, `disable` and `enable`.
+
+use super::lookup::{self, UserLookup, UserRecords};
+use crate::cli::attributes::{Assignment, AttributeChange};
+use crate::cli::config::TableAccess;
+use crate::cli::edit_session::{self, EditSession};
+use crate::cli::print::{self, Text};
+use crate::core::model::{AttributeRow, Cell, Edit, Row, Table};
+use crate::snapshot::{DISABLED, Level};
+use crate::source::Which;
+
+/// Switches a user off.
+///
+/// # Errors
+/// As [`change`].
+pub async fn disable(user: &str, tables: &TableAccess) -> anyhow::Result<()> {
+    change(user, &AttributeChange::Set(vec![Assignment::new(DISABLED, "yes")]), tables).await
+}
+
+/// Switches a user on again. Does nothing if the user is not switched off.
+///
+/// # Errors
+/// As [`change`].
+pub async fn enable(user: &str, tables: &TableAccess) -> anyhow::Result<()> {
+    change(user, &AttributeChange::Unset { names: vec![DISABLED.into()], may_lack: true }, tables).await
+}
+
+/// Changes attributes of a user.
+///
+/// # Errors
+/// When there is no such user, or the change cannot be made: then nothing is changed.
+pub async fn change(user: &str, change: &AttributeChange, tables: &TableAccess) -> anyhow::Result<()> {
+    let (name, domain) = edit_session::name(user)?;
+    tables.source.editable(Table::UserAttribute)?;
+    let mut editing = EditSession::new(&*tables.source, Which::All);
+    let mut found = UserLookup::new(name, domain, &tables.snapshot).find_in(&mut editing).await?;
+    found.must_be_there(user)?;
+    let row = &found.users[0];
+    let whose = lookup::name(row);
+    let empty = || Cell::from("");
+    let holder = AttributeRow::from_cells(0, [row.domain.clone(), row.username.clone(), empty(), empty()]);
+    let made = change.edits(&found.attributes, &holder, &whose, &tables.snapshot)?;
+    found.attributes = after(&found.attributes, &made.edits);
+    let summary = made.summary();
+    editing.commit(made.edits, |_| ()).await?;
+    print::done(Text::line(format_args!("{whose}: {summary}")));
+    if change.concerns(DISABLED) {
+        say_whether_disabled(&whose, &found, tables);
+    }
+    Ok(())
+}
+
+/// The ids of the attributes to remove with the user, whose name another user may get later.
+/// Warns if the attributes come from a query, so that they stay.
+pub fn removable(user: &str, found: &UserRecords, tables: &TableAccess) -> Vec<i64> {
+    match tables.source.editable(Table::UserAttribute) {
+        Ok(()) => found.attributes.iter().map(|row| row.id).collect(),
+        Err(why) => {
+            if !found.attributes.is_empty() {
+                print::warn(format_args!("the attributes of {user} stay: {why}"));
+            }
+            Vec::new()
+        }
+    }
+}
+
+/// The attributes after these edits. The new ones come last.
+fn after(before: &[AttributeRow], edits: &[Edit]) -> Vec<AttributeRow> {
+    let is_kept = |row: &&AttributeRow| !edits.iter().any(|edit| edit.id() == Some(row.id));
+    let put = edits.iter().zip(0..).filter_map(|(edit, at)| match edit {
+        // The database chooses the id; it is larger than all that are there.
+        Edit::Add(Row::Attribute(row)) => Some(AttributeRow { id: i64::MAX - 1000 + at, ..row.clone() }),
+        Edit::Set(Row::Attribute(row), _) => Some(row.clone()),
+        _ => None,
+    });
+    before.iter().filter(is_kept).cloned().chain(put).collect()
+}
+
+/// Says whether the user is switched off now, by which level, and what follows from it.
+fn say_whether_disabled(whose: &str, found: &UserRecords, tables: &TableAccess) {
+    let snapshot = found.snapshot(&tables.snapshot);
+    let session = found.session(&snapshot);
+    let Some(session) = session.filter(|session| session.is_disabled()) else {
+        return print::note(format_args!("{whose} is not switched off"));
+    };
+    let by = session.attributes().into_iter().find(|(_, attribute)| attribute.name == DISABLED);
+    let whom = match by.map(|(level, _)| level) {
+        Some(Level::Tenant) => {
+            Some(("the tenant", format!("tenant unset {}", found.users[0].domain.shown())))
+        }
+        Some(Level::Everyone) => Some(("everyone", "tenant unset --all".to_owned())),
+        Some(Level::User) | None => None,
+    };
+    match whom {
+        None => print::note(format_args!(
+            "{whose} is switched off: after the right password, only rules for the subject user.{DISABLED}=yes \
+             apply"
+        )),
+        Some((whom, command)) => print::warn(format_args!(
+            "{whose} is switched off, because {whom} is: `jitsiprovs {command} {DISABLED}` changes that, and \
+             `jitsiprovs user set {whose} {DISABLED}=no` makes an exception for this user"
+        )),
+    }
+    if !found.has_rules_for_disabled {
+        print::warn(format_args!("{}", crate::cli::attributes::NO_RULES_FOR_DISABLED));
+    }
+}
