@@ -40,8 +40,10 @@ pub use sqlite::{foreign_sqlite, sqlite};
 pub enum Which {
     /// No rows.
     None,
-    /// All rows of both tables.
+    /// All rows of all tables.
     All,
+    /// All rows of all tables but one.
+    Without(Table),
     /// All rows of one table.
     Of(Table),
     /// The row with this id. If the operator's own query replaces the table, all its rows.

@@ -235,3 +235,23 @@ fn completions_and_manual_pages_know_every_command() {
     assert!(page("jitsiprovs.1").contains("http") && page("jitsiprovs-user-add.1").contains("domain"));
     assert!(page("jitsiprovs-import.1").contains("dry"));
 }
+
+#[test]
+fn attributes_are_compared_too() {
+    let file = SqliteFile::empty();
+    let rows = "INSERT INTO user_attribute (domain, username, name, value)
+                    VALUES ('a.org', 'alice', 'extension', 'secret-17'), ('a.org', NULL, 'proxy', 'p')";
+    file.user("a.org", "alice", "pw").execute(rows);
+    let server = Server::on_sqlite(&file.path, &DEAF);
+    let other = SqliteFile::empty();
+    other.user("a.org", "alice", "pw").execute(rows);
+    let (code, text) = diff(&server, &other, &AT_ONCE);
+    assert_eq!((code, text.ends_with("0 of 3 rows differ\n")), (Some(0), true), "{text}");
+    other.execute(
+        "UPDATE user_attribute SET value = 'secret-18' WHERE id = 1; DELETE FROM user_attribute WHERE id = 2",
+    );
+    let (code, text) = diff(&server, &other, &AT_ONCE);
+    assert_eq!((code, text.ends_with("2 of 2 rows differ\n")), (Some(1), true), "{text}");
+    let other = text.lines().find(|line| line.contains("other")).expect("a line");
+    assert!(other.starts_with("user_attribute") && !text.contains("secret"), "{text}");
+}

@@ -235,7 +235,7 @@ fn users_come_back_byte_for_byte_and_only_differences_are_written() {
             { "what": "add", "id": null, "row": "new@tenant000.example.org", "columns": [] },
         ]);
         let users = json!({ "added": 1, "changed": 1, "removed": 1, "kept": 19998, "edits": edits });
-        assert_eq!(told, json!({ "users": users, "rules": null }));
+        assert_eq!(told, json!({ "users": users, "rules": null, "attributes": null }));
         assert_eq!(tables.count("jitsiprovs_change"), changes);
         assert_eq!(tables.text(&args), "users: 1 added, 1 changed, 1 removed, 19998 as they were\n");
         // Users who stay the same cause no changes for servers.

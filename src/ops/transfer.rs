@@ -1,4 +1,4 @@
-//! Users and rules as files, for `import` and `export`. This module only converts values; the
+//! Users, rules and attributes as files, for `import` and `export`. This module only converts values; the
 //! commands read and write files and databases.
 //!
 //! A file contains the rows of a table, except for rows that the server cannot use. Exported
@@ -14,7 +14,7 @@ use std::hash::Hash;
 
 use crate::core::columns::{Column, ColumnSet, Holds};
 use crate::core::conventions::Conventions;
-use crate::core::model::{Cell, Row, RuleRow, Table, UserRow};
+use crate::core::model::{AttributeRow, Cell, Row, RuleRow, Table, UserRow};
 use crate::core::names::{Comparison, Folded};
 use crate::core::rules::{CompiledKey, KeyIdentity};
 
@@ -48,12 +48,16 @@ pub fn default_spriority(subject: &str, domain: &str) -> i32 {
 /// The default priority of a rule among those for one subject.
 pub const DEFAULT_PPRIORITY: i32 = 10;
 
-/// A record that can be imported: a user or a rule.
+/// A record that can be imported: a user, a rule or an attribute.
 pub trait Item: Clone + Send + Sized {
     /// The values that two records have in common if the server treats them as the same record.
     type NaturalKey: Hash + Eq;
+    /// Records that share this are in an order in which only the ids count.
+    type Place: Hash + Eq;
     /// The table of its rows.
     const TABLE: Table;
+    /// What people call its records.
+    const NOUN: &str;
     /// Whether there may be only one record with each key.
     const IS_UNIQUE: bool;
 
@@ -62,6 +66,8 @@ pub trait Item: Clone + Send + Sized {
     /// The order of records, before ids are compared. It is equal for all records if only the id
     /// decides.
     fn order(&self) -> (Option<i64>, Option<i64>);
+    /// The record's [`Item::Place`].
+    fn place(&self, comparison: Comparison) -> Self::Place;
     /// Its name for people. It never contains a password or a value.
     fn label(&self, options: &Conventions) -> String;
     /// Its values, in the order of the columns of its table.
@@ -141,7 +147,9 @@ fn fold(cell: &Cell, comparison: Comparison) -> Folded {
 
 impl Item for UserRow {
     type NaturalKey = (Folded, Folded);
+    type Place = ();
     const TABLE: Table = Table::UserAuth;
+    const NOUN: &str = "users";
     const IS_UNIQUE: bool = true;
 
     fn natural_key(&self, comparison: Comparison) -> Self::NaturalKey {
@@ -151,6 +159,8 @@ impl Item for UserRow {
     fn order(&self) -> (Option<i64>, Option<i64>) {
         (None, None)
     }
+
+    fn place(&self, _: Comparison) -> Self::Place {}
 
     fn label(&self, _: &Conventions) -> String {
         format!("{}@{}", self.username.shown(), self.domain.shown())
@@ -175,7 +185,9 @@ impl Item for UserRow {
 
 impl Item for RuleRow {
     type NaturalKey = (Folded, Folded, KeyIdentity);
+    type Place = (Option<i64>, Option<i64>);
     const TABLE: Table = Table::JitsiProperty;
+    const NOUN: &str = "rules";
     const IS_UNIQUE: bool = false;
 
     fn natural_key(&self, comparison: Comparison) -> Self::NaturalKey {
@@ -185,6 +197,10 @@ impl Item for RuleRow {
 
     fn order(&self) -> (Option<i64>, Option<i64>) {
         (self.spriority.int().ok().flatten(), self.ppriority.int().ok().flatten())
+    }
+
+    fn place(&self, _: Comparison) -> Self::Place {
+        self.order()
     }
 
     fn label(&self, options: &Conventions) -> String {
@@ -207,6 +223,52 @@ impl Item for RuleRow {
 
     fn from_row(row: Row) -> Option<Self> {
         if let Row::Rule(row) = row { Some(row) } else { None }
+    }
+}
+
+impl Item for AttributeRow {
+    type NaturalKey = (Folded, Folded, String);
+    type Place = Self::NaturalKey;
+    const TABLE: Table = Table::UserAttribute;
+    const NOUN: &str = "attributes";
+    const IS_UNIQUE: bool = false;
+
+    fn natural_key(&self, comparison: Comparison) -> Self::NaturalKey {
+        let name = self.name.shown().to_ascii_lowercase();
+        (fold(&self.domain, comparison), fold(&self.username, comparison), name)
+    }
+
+    fn order(&self) -> (Option<i64>, Option<i64>) {
+        (None, None)
+    }
+
+    fn place(&self, comparison: Comparison) -> Self::Place {
+        self.natural_key(comparison)
+    }
+
+    fn label(&self, _: &Conventions) -> String {
+        let [domain, username, name] = [&self.domain, &self.username, &self.name].map(Cell::shown);
+        match (domain.is_empty(), username.is_empty()) {
+            (true, _) => format!("{name} of everyone"),
+            (false, true) => format!("{name} of {domain}"),
+            (false, false) => format!("{name} of {username}@{domain}"),
+        }
+    }
+
+    fn cells(&self) -> impl Iterator<Item = &Cell> {
+        AttributeRow::cells(self).into_iter()
+    }
+
+    fn id(&self) -> i64 {
+        self.id
+    }
+
+    fn to_row(&self) -> Row {
+        Row::Attribute(self.clone())
+    }
+
+    fn from_row(row: Row) -> Option<Self> {
+        if let Row::Attribute(row) = row { Some(row) } else { None }
     }
 }
 

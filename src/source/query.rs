@@ -83,12 +83,13 @@ impl Query<'_> {
         match which {
             Which::All => {}
             Which::Of(table) if table == self.table => {}
+            Which::Without(table) if table != self.table => {}
             Which::One(table, id) if table == self.table => {
                 if !self.is_own {
                     self.sql = self.of_ids(&[id]).into();
                 }
             }
-            Which::None | Which::Of(_) | Which::One(..) => return None,
+            Which::None | Which::Of(_) | Which::Without(_) | Which::One(..) => return None,
         }
         Some(self)
     }

@@ -11,12 +11,18 @@ use super::shared::{Listed, TableArgs};
 pub enum Content {
     /// A sip-communicator.properties file of Jitsi; each property becomes a rule
     Properties,
-    /// Users as CSV: username, domain, password
+    /// Users as CSV: username, domain, password, and further columns as attributes
     Users,
     /// Rules as CSV
     Rules,
     /// Rules as JSON
     RulesJson,
+    /// Attributes as CSV: domain, username, name, value
+    Attributes,
+    /// Attributes as JSON
+    AttributesJson,
+    /// Users, rules and attributes as JSON
+    Json,
     /// Another database of the original program or of jitsiprovs: --from names it
     Database,
     /// A Kamailio subscriber table: --from names its database
@@ -60,7 +66,7 @@ pub struct ImportArgs {
     /// Show what would change, and change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Remove users or rules of the same kind that are not among the imported ones
+    /// Remove users, rules or attributes of the same kind that are not among the imported ones
     #[arg(long)]
     pub replace: bool,
     #[command(flatten)]
@@ -74,12 +80,18 @@ pub struct ImportArgs {
 pub enum Exported {
     /// Rules of one subject as .properties
     Properties,
-    /// Users as CSV, with their stored passwords
+    /// Users as CSV, with their stored passwords, and with attributes as further columns
     Users,
     /// Rules as CSV
     Rules,
     /// Rules as JSON
     RulesJson,
+    /// Attributes as CSV
+    Attributes,
+    /// Attributes as JSON
+    AttributesJson,
+    /// Users, rules and attributes as JSON
+    Json,
 }
 
 /// Options of `export`.
@@ -88,7 +100,7 @@ pub enum Exported {
 pub struct ExportArgs {
     /// What to export
     pub content: Exported,
-    /// Only users or rules of this tenant; empty for rules that apply to all tenants
+    /// Only users, rules or attributes of this tenant; empty for rules and attributes of all tenants
     #[arg(long, value_name = "DOMAIN")]
     pub domain: Option<String>,
     /// Only rules for this subject [default for properties: default]

@@ -1,4 +1,4 @@
-//! `jitsiprovs import`: imports users and rules from files and other databases, in one
+//! `jitsiprovs import`: imports users, rules and attributes from files and other databases, in one
 //! transaction.
 
 mod wanted;
@@ -17,10 +17,10 @@ use crate::cli::progress::Progress;
 use crate::cli::source::origin::{ImportOrigin, OriginKind};
 use crate::core::conventions::Conventions;
 use crate::core::credential::{Credential, Owner, PwdFmt};
-use crate::core::model::{Cell, Edit, Row, RuleRow, Table, UserRow};
-use crate::ops::transfer::Item;
+use crate::core::model::{AttributeRow, Cell, Edit, Row, RuleRow, UserRow};
 use crate::ops::transfer::plan::{Plan, PlanCounts, Told};
-use crate::source::{Source, Which};
+use crate::ops::transfer::{FileError, Item};
+use crate::source::Source;
 use wanted::{Properties, Wanted};
 
 /// Edits the tables to match what is imported or, in a dry run, prints the edits.
@@ -101,6 +101,7 @@ async fn edit(
 struct Existing {
     users: Vec<(i64, Option<UserRow>)>,
     rules: Vec<(i64, Option<RuleRow>)>,
+    attributes: Vec<(i64, Option<AttributeRow>)>,
 }
 
 impl Existing {
@@ -123,20 +124,24 @@ impl Existing {
                     there.rules.push((row.id, rule));
                 }
             }
+            Row::Attribute(row) if wanted.attributes.is_some() => {
+                there.attributes.push((row.id, row.canonical(options).ok()));
+            }
             Row::User(_) | Row::Attribute(_) => {}
         };
-        let which = match (wanted.users.is_some(), wanted.rules.is_some()) {
-            (true, true) => Which::All,
-            (true, false) => Which::Of(Table::UserAuth),
-            (false, _) => Which::Of(Table::JitsiProperty),
+        let editing = match dry_run {
+            true => {
+                edit_session::scan(source, wanted.which(), take).await?;
+                None
+            }
+            false => {
+                let mut editing = EditSession::new(source, wanted.which());
+                editing.read(take).await?;
+                Some(editing)
+            }
         };
-        if dry_run {
-            edit_session::scan(source, which, take).await?;
-            return Ok((there, None));
-        }
-        let mut editing = EditSession::new(source, which);
-        editing.read(take).await?;
-        Ok((there, Some(editing)))
+        wanted.narrow(&mut there.attributes, options);
+        Ok((there, editing))
     }
 }
 
@@ -144,20 +149,35 @@ impl Existing {
 struct Plans {
     users: Option<Plan<UserRow>>,
     rules: Option<Plan<RuleRow>>,
+    attributes: Option<Plan<AttributeRow>>,
 }
 
 impl Plans {
     fn new(there: Existing, wanted: Wanted, replace: bool, options: &Conventions) -> anyhow::Result<Plans> {
-        let Wanted { named, users, rules, .. } = wanted;
-        let users = users.map(|users| Plan::new(there.users, users, replace, options)).transpose();
-        let rules = rules.map(|rules| Plan::new(there.rules, rules, replace, options)).transpose();
-        let (users, rules) = users.and_then(|users| Ok((users, rules?))).context(named)?;
-        Ok(Plans { users, rules })
+        fn plan<T: Item>(
+            there: Vec<(i64, Option<T>)>,
+            wanted: Option<Vec<(u64, T)>>,
+            replace: bool,
+            options: &Conventions,
+        ) -> Result<Option<Plan<T>>, FileError> {
+            wanted.map(|wanted| Plan::new(there, wanted, replace, options)).transpose()
+        }
+        let Wanted { named, users, rules, attributes, .. } = wanted;
+        let plans = || {
+            Ok::<_, FileError>(Plans {
+                users: plan(there.users, users, replace, options)?,
+                rules: plan(there.rules, rules, replace, options)?,
+                attributes: plan(there.attributes, attributes, replace, options)?,
+            })
+        };
+        plans().context(named)
     }
 
     fn counts(&self) -> impl Iterator<Item = (&'static str, PlanCounts)> {
         let users = self.users.as_ref().map(|plan| ("users", plan.counts));
-        users.into_iter().chain(self.rules.as_ref().map(|plan| ("rules", plan.counts)))
+        let rules = self.rules.as_ref().map(|plan| ("rules", plan.counts));
+        let attributes = self.attributes.as_ref().map(|plan| ("attributes", plan.counts));
+        users.into_iter().chain(rules).chain(attributes)
     }
 
     fn total(&self) -> usize {
@@ -166,7 +186,8 @@ impl Plans {
 
     fn edits(self) -> impl Iterator<Item = Edit> + Send {
         let users = self.users.into_iter().flat_map(Plan::edits);
-        users.chain(self.rules.into_iter().flat_map(Plan::edits))
+        let rules = self.rules.into_iter().flat_map(Plan::edits);
+        users.chain(rules).chain(self.attributes.into_iter().flat_map(Plan::edits))
     }
 
     /// For programs.
@@ -174,6 +195,7 @@ impl Plans {
         ImportReport {
             users: self.users.as_ref().map(|plan| Edited::new(plan, dry_run, options)),
             rules: self.rules.as_ref().map(|plan| Edited::new(plan, dry_run, options)),
+            attributes: self.attributes.as_ref().map(|plan| Edited::new(plan, dry_run, options)),
         }
     }
 
@@ -183,6 +205,7 @@ impl Plans {
         if dry_run {
             lines.extend(self.users.iter().flat_map(|plan| plan.lines(NAMED, options)));
             lines.extend(self.rules.iter().flat_map(|plan| plan.lines(NAMED, options)));
+            lines.extend(self.attributes.iter().flat_map(|plan| plan.lines(NAMED, options)));
         }
         lines.extend(self.counts().map(|(name, counts)| summary(name, counts, dry_run)));
         lines
@@ -213,6 +236,7 @@ fn note_unusable_passwords<'u>(users: impl Iterator<Item = &'u UserRow>, options
 struct ImportReport {
     users: Option<Edited>,
     rules: Option<Edited>,
+    attributes: Option<Edited>,
 }
 
 /// The edits of one table.

@@ -1,12 +1,18 @@
-//! Users and rules as CSV. The first line names the columns; passwords are written as they are
+//! Users, rules and attributes as CSV. The first line names the columns; passwords are written as they are
 //! stored.
 
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
 use csv::{ErrorKind, ReaderBuilder, StringRecord, Terminator, WriterBuilder};
+use hashbrown::HashMap;
 
 use super::{FileError, Item};
+use crate::core::attributes::attribute_name;
 use crate::core::columns::{Column, ColumnSet, Holds};
 use crate::core::conventions::Conventions;
-use crate::core::model::{Cell, Row};
+use crate::core::model::{AttributeRow, Cell, Row, UserRow};
+use crate::core::names::Comparison;
 
 /// Reads the file and returns each record with the number of its line.
 ///
@@ -25,6 +31,55 @@ pub fn parse_as<T: Item>(
     options: &Conventions,
     adapt: impl Fn(Row) -> Result<Row, String>,
 ) -> Result<Vec<(u64, T)>, FileError> {
+    let mut records = Vec::new();
+    read(text, options, &mut None, adapt, |line, record, _| {
+        records.push((line, record));
+        Ok(())
+    })?;
+    Ok(records)
+}
+
+/// Users with their attributes.
+#[derive(Default)]
+pub struct UserFile {
+    /// The users, each with its line.
+    pub users: Vec<(u64, UserRow)>,
+    /// Their attributes, each with its line. An empty field is none.
+    pub attributes: Vec<(u64, AttributeRow)>,
+    /// The names of the attributes for which the file has a column, in lower case.
+    pub names: Vec<String>,
+}
+
+/// Reads users. Columns besides those of the table are attributes.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_users(text: &[u8], options: &Conventions) -> Result<UserFile, FileError> {
+    let (mut file, mut further) = (UserFile::default(), Some(Vec::new()));
+    let UserFile { users, attributes, .. } = &mut file;
+    read(text, options, &mut further, Ok, |line, user: UserRow, fields| {
+        for (name, value) in fields.iter().filter(|(_, value)| !value.is_empty()) {
+            let cells = [user.domain.clone(), user.username.clone(), (*name).into(), (*value).into()];
+            let row = Row::Attribute(AttributeRow::from_cells(0, cells));
+            attributes.push((line, AttributeRow::read(row, ColumnSet::ALL, options)?));
+        }
+        users.push((line, user));
+        Ok(())
+    })?;
+    file.names = further.into_iter().flatten().map(|(_, name)| name).collect();
+    Ok(file)
+}
+
+/// Calls `take` with the line of each record, the record, and the fields of the columns that are
+/// not the table's, by their names. Without `further`, such columns are errors; otherwise their
+/// places and names are put there.
+fn read<T: Item>(
+    text: &[u8],
+    options: &Conventions,
+    further: &mut Option<Vec<(usize, String)>>,
+    adapt: impl Fn(Row) -> Result<Row, String>,
+    mut take: impl FnMut(u64, T, &[(&str, &str)]) -> Result<(), String>,
+) -> Result<(), FileError> {
     check_quotes(text)?;
     let mut reader = ReaderBuilder::new().has_headers(false).from_reader(text);
     let mut record = StringRecord::new();
@@ -40,18 +95,20 @@ pub fn parse_as<T: Item>(
     };
     let head = line_of(&record);
     let columns = T::TABLE.columns();
-    let places = places(&record, columns).map_err(|what| FileError::new(head, what))?;
+    let places = places(&record, columns, further).map_err(|what| FileError::new(head, what))?;
     let given = ColumnSet::of(places.iter().map(Option::is_some));
-    let mut rows = Vec::new();
     while reader.read_record(&mut record).map_err(|why| failed(&why))? {
         let line = line_of(&record);
         let fields = places.iter().map(|place| record.get((*place)?));
         let cells: Result<Vec<Cell>, String> = columns.iter().zip(fields).map(cell).collect();
         let row = cells.and_then(|cells| adapt(Row::from_cells(T::TABLE, 0, cells)));
         let row = row.and_then(|row| T::read(row, given, options));
-        rows.push((line, row.map_err(|what| FileError::new(line, what))?));
+        let further = further.iter().flatten();
+        let fields: Vec<_> =
+            further.map(|(at, name)| (&**name, record.get(*at).unwrap_or_default())).collect();
+        row.and_then(|row| take(line, row, &fields)).map_err(|what| FileError::new(line, what))?;
     }
-    Ok(rows)
+    Ok(())
 }
 
 /// The value of a field. An empty number is `NULL`.
@@ -105,8 +162,12 @@ fn lines_in(text: &[u8]) -> u64 {
         as u64
 }
 
-/// The position of each of `columns` in the file.
-fn places(heads: &StringRecord, columns: &[Column]) -> Result<Vec<Option<usize>>, String> {
+/// The position of each of `columns` in the file. Those of other columns go to `further`.
+fn places(
+    heads: &StringRecord,
+    columns: &[Column],
+    further: &mut Option<Vec<(usize, String)>>,
+) -> Result<Vec<Option<usize>>, String> {
     let names: Vec<_> = columns.iter().map(|column| column.file_name).collect();
     let all = names.join(",");
     let mut places = vec![None; columns.len()];
@@ -118,6 +179,22 @@ fn places(heads: &StringRecord, columns: &[Column]) -> Result<Vec<Option<usize>>
         }
         // The names of the tables' own columns are accepted too, because dumps use them.
         let named = columns.iter().position(|column| [column.file_name, column.name].contains(&head));
+        if let (None, Some(further)) = (named, further.as_mut()) {
+            let name = attribute_of(head).ok_or_else(|| {
+                format!(
+                    "column {} has a name that no attribute can have: write letters, digits, `_` and dots",
+                    place + 1
+                )
+            })?;
+            if further.iter().any(|(_, known)| *known == name) {
+                return Err(format!(
+                    "column {} and another one are the same attribute: leave out one",
+                    place + 1
+                ));
+            }
+            further.push((place, name));
+            continue;
+        }
         // The text is not shown: if the first line is a user, it may be a password.
         let column = named.ok_or(format!("column {} has no known name: known names are {all}", place + 1))?;
         if places[column].replace(place).is_some() {
@@ -129,6 +206,20 @@ fn places(heads: &StringRecord, columns: &[Column]) -> Result<Vec<Option<usize>>
         None => Ok(places),
     }
 }
+
+/// The attribute that a column of a users' file is. `user.` may stand before its name, and must if
+/// the table has a column of that name.
+fn attribute_of(head: &str) -> Option<String> {
+    attribute_name(head.strip_prefix(PREFIX).unwrap_or(head))
+}
+
+/// The reverse of [`attribute_of`].
+fn head_of(name: &str) -> String {
+    let is_taken = name == "id" || UserRow::COLUMNS.iter().any(|column| column.name == name);
+    if is_taken || name.starts_with(PREFIX) { format!("{PREFIX}{name}") } else { name.to_owned() }
+}
+
+const PREFIX: &str = "user.";
 
 fn failed(error: &csv::Error) -> FileError {
     let line = |position: &Option<csv::Position>| position.as_ref().map_or(1, csv::Position::line);
@@ -152,10 +243,45 @@ pub fn write<'r, T: Item + 'r>(records: impl IntoIterator<Item = &'r T>) -> Vec<
     writer.into_inner().unwrap_or_else(|_| unreachable!("{written}"))
 }
 
+/// Writes users, and a further column for each attribute that one of them has. Of several values,
+/// the first is written. Also returns how many of `attributes` are not written.
+pub fn write_users(
+    users: &[UserRow],
+    attributes: &[AttributeRow],
+    comparison: Comparison,
+) -> (Vec<u8>, usize) {
+    type Values<'r> = BTreeMap<String, Cow<'r, str>>;
+    let mut of: HashMap<_, Values<'_>> =
+        users.iter().map(|user| (user.natural_key(comparison), Values::new())).collect();
+    let (mut names, mut left_out) = (BTreeSet::new(), 0);
+    for attribute in attributes {
+        let (domain, username, name) = attribute.natural_key(comparison);
+        match of.get_mut(&(domain, username)) {
+            // An empty field would be no attribute.
+            Some(values) if !values.contains_key(&name) && !attribute.value.shown().is_empty() => {
+                names.insert(name.clone());
+                values.insert(name, attribute.value.shown());
+            }
+            _ => left_out += 1,
+        }
+    }
+    let mut writer = WriterBuilder::new().terminator(Terminator::Any(b'\n')).from_writer(Vec::new());
+    let written = "a vector takes everything";
+    let heads = UserRow::COLUMNS.iter().map(|column| column.file_name.to_owned());
+    writer.write_record(heads.chain(names.iter().map(|name| head_of(name)))).expect(written);
+    for user in users {
+        let values = of.get(&user.natural_key(comparison));
+        let value = |name| values.and_then(|values| values.get(name)).map_or("", |value| &**value);
+        let cells = user.cells().into_iter().map(Cell::shown);
+        let values = names.iter().map(|name| Cow::from(value(name)));
+        writer.write_record(cells.chain(values).map(Cow::into_owned)).expect(written);
+    }
+    (writer.into_inner().unwrap_or_else(|_| unreachable!("{written}")), left_out)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::model::UserRow;
     use proptest::prelude::*;
 
     fn read(text: &[u8]) -> Result<Vec<(u64, UserRow)>, FileError> {
@@ -197,6 +323,46 @@ mod tests {
         assert_eq!(read(format!("{heads}a,a.org,x\"y\n").as_bytes()).expect("CSV").len(), 1);
         let latin = [heads.as_bytes(), b"a,a.org,x\nb\xe9,a.org,x\n"].concat();
         assert_eq!(read(&latin).err().expect("refused").line, 3);
+    }
+
+    #[test]
+    fn further_columns_of_users_are_attributes() {
+        let heads = "username,domain,password";
+        let parse = |text: &str| parse_users(text.as_bytes(), &Conventions::default());
+        let text =
+            format!("{heads},extension,user.password,user.user.x\na,a.org,x,17,\"y,z\",\nb,a.org,x,,,\n");
+        let file = parse(&text).expect("CSV");
+        assert_eq!(file.names, ["extension", "password", "user.x"]);
+        let shown: Vec<_> = file
+            .attributes
+            .iter()
+            .map(|(line, row)| format!("{line} {}={}", row.label(&Conventions::default()), row.value.shown()))
+            .collect();
+        assert_eq!(shown, ["2 extension of a@a.org=17", "2 password of a@a.org=y,z"]);
+        let users: Vec<UserRow> = file.users.into_iter().map(|(_, user)| user).collect();
+        let mut rows: Vec<AttributeRow> = file.attributes.into_iter().map(|(_, row)| row).collect();
+        let again = format!("{heads},extension,user.password\na,a.org,x,17,\"y,z\"\nb,a.org,x,,\n");
+        // Left out: a second value, an empty one, one of a tenant, and one of nobody.
+        for [domain, username, name, value] in [
+            ["a.org", "A", "Extension", "18"],
+            ["a.org", "b", "e", ""],
+            ["a.org", "", "e", "1"],
+            ["a.org", "c", "e", "1"],
+        ] {
+            rows.push(AttributeRow::from_cells(0, [domain, username, name, value].map(Cell::from)));
+        }
+        let (written, left_out) = write_users(&users, &rows, Comparison::Folded);
+        assert_eq!((String::from_utf8(written).expect("UTF-8"), left_out), (again, 4));
+        assert_eq!(write_users(&users, &[], Comparison::Folded).0, write(&users));
+        for (heads, words) in [
+            ("username,domain,passwd", "no column `password`"),
+            ("username,domain,password,line 2", "column 4 has a name that no attribute"),
+            ("username,domain,password,x,user.X", "column 5 and another"),
+            ("username,domain,password,", "column 4 has a name"),
+        ] {
+            let error = parse(&format!("{heads}\n")).err().expect("refused").to_string();
+            assert!(error.contains(words), "{error}");
+        }
     }
 
     proptest! {

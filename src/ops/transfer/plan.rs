@@ -114,7 +114,7 @@ impl fmt::Display for Told {
 impl<T: Item> Plan<T> {
     /// Compares the existing rows, with their ids, to the wanted items, with their lines. An item
     /// is `None` if the server cannot use the row. With `replace`, all other rows are removed,
-    /// and items of equal priority are put into the order of the file.
+    /// and items of equal place are put into the order of the file.
     ///
     /// # Errors
     /// When the file has the same item twice, but there may be only one.
@@ -151,7 +151,7 @@ impl<T: Item> Plan<T> {
         };
         removed.sort_by_key(|(id, _)| *id);
         if replace && !T::IS_UNIQUE {
-            keep_order(&mut steps);
+            keep_order(&mut steps, options.comparison);
         }
         for (_, step) in &steps {
             match step {
@@ -313,11 +313,11 @@ fn chains<T: Item>(there: &[(i64, Option<T>)], comparison: Comparison) -> Chains
     (first, next)
 }
 
-/// Among items of equal priority the id decides, so ids must increase in the order of the file.
-fn keep_order<T: Item>(steps: &mut [(T, PlanStep)]) {
+/// Among items of equal place the id decides, so ids must increase in the order of the file.
+fn keep_order<T: Item>(steps: &mut [(T, PlanStep)], comparison: Comparison) {
     let mut last: HashMap<_, i64> = HashMap::new();
     for (item, step) in steps {
-        let last = last.entry(item.order()).or_insert(i64::MIN);
+        let last = last.entry(item.place(comparison)).or_insert(i64::MIN);
         *last = match *step {
             PlanStep::Keep(id) | PlanStep::Set(id, _) if id > *last => id,
             PlanStep::Keep(id) | PlanStep::Set(id, _) => {

@@ -1,5 +1,6 @@
 //! Reads what to import, from a file or from another database.
 
+use std::collections::HashSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -11,13 +12,15 @@ use crate::cli::print::{counted, note, note_left_out};
 use crate::cli::source::origin::{ImportOrigin, OriginKind};
 use crate::core::client::IDENTITY;
 use crate::core::conventions::Conventions;
-use crate::core::model::{Row, RuleRow, Table, UserRow};
+use crate::core::model::{AttributeRow, Row, RuleRow, Table, TableRows, UserRow};
 use crate::core::properties::client_key;
 use crate::core::secret::is_secret;
 use crate::core::template;
+use crate::ops::transfer::csv_file::{self, UserFile};
+use crate::ops::transfer::json_file::{self, AllTables};
 use crate::ops::transfer::plan::usable;
 use crate::ops::transfer::properties_file::{self, Target, literal};
-use crate::ops::transfer::{self, csv_file, default_spriority, json_file, templatize};
+use crate::ops::transfer::{self, Item, default_spriority, templatize};
 use crate::source::Which;
 
 /// The rows to import, each with its line; `None` for a table that the import does not
@@ -28,6 +31,10 @@ pub(super) struct Wanted {
     pub named: String,
     pub users: Option<Vec<(u64, UserRow)>>,
     pub rules: Option<Vec<(u64, RuleRow)>>,
+    pub attributes: Option<Vec<(u64, AttributeRow)>>,
+    /// If these attributes are columns of a file of users, their names: the import covers the
+    /// first value of each user only.
+    pub names: Option<Vec<String>>,
     /// The tenant and the subject of all these rules, if they share one.
     pub scope: Option<(String, String)>,
 }
@@ -99,10 +106,20 @@ impl Wanted {
         let (named, text) = read(file.as_deref())?;
         let parsed = || named.clone();
         let rules = |rules| Wanted { rules: Some(rules), ..Wanted::default() };
+        let attributes = |all| Wanted { attributes: Some(all), ..Wanted::default() };
         let wanted = match content {
             Content::Users => {
-                let users = csv_file::parse(&text, options).with_context(parsed)?;
-                Wanted { users: Some(users), ..Wanted::default() }
+                let UserFile { users, attributes, names } =
+                    csv_file::parse_users(&text, options).with_context(parsed)?;
+                let attributes = (!names.is_empty()).then_some(attributes);
+                Wanted { users: Some(users), attributes, names: Some(names), ..Wanted::default() }
+            }
+            Content::Attributes => attributes(csv_file::parse(&text, options).with_context(parsed)?),
+            Content::AttributesJson => attributes(json_file::parse(&text, options).with_context(parsed)?),
+            Content::Json => {
+                let AllTables { users, rules, attributes } =
+                    json_file::parse_all(&text, options).with_context(parsed)?;
+                Wanted { users, rules, attributes, ..Wanted::default() }
             }
             Content::Rules if literal => {
                 rules(csv_file::parse_as(&text, options, with_literal_value).with_context(parsed)?)
@@ -124,24 +141,24 @@ impl Wanted {
         kind: OriginKind,
         options: &Conventions,
     ) -> anyhow::Result<Wanted> {
-        let (mut users, mut rules) = (Vec::new(), Vec::new());
-        let take = |row| match row {
-            Row::User(row) => users.push(row),
-            Row::Rule(row) => rules.push(row),
-            Row::Attribute(_) => {}
-        };
+        let mut rows = TableRows::default();
+        let take = |row| rows.push(row);
         let which = if kind == OriginKind::Jitsiprovs { Which::All } else { Which::Of(Table::UserAuth) };
         let scanned = edit_session::scan(&*origin.source, which, take).await;
         // As text: the options that `cli::advice` would add are not those of this database.
         scanned.map_err(|error| anyhow!("{}: {error:#}", origin.named))?;
-        let (users, mut left_out) = usable(users, options);
-        let (rules, rules_left_out) = usable(rules, options);
-        left_out.extend(rules_left_out);
+        let (users, mut left_out) = usable(rows.users, options);
+        let (rules, rules_left_out) = usable(rows.rules, options);
+        let (attributes, attributes_left_out) = usable(rows.attributes, options);
+        left_out.extend(rules_left_out.into_iter().chain(attributes_left_out));
         note_left_out(&left_out);
         Ok(Wanted {
             named: origin.named,
             users: Some((1..).zip(users).collect()),
             rules: (kind == OriginKind::Jitsiprovs).then(|| (1..).zip(rules).collect()),
+            // A database of before has none, and leaves those of this one alone.
+            attributes: (!attributes.is_empty()).then(|| (1..).zip(attributes).collect()),
+            names: None,
             scope: None,
         })
     }
@@ -149,7 +166,40 @@ impl Wanted {
     /// The tables that the import edits.
     pub fn tables(&self) -> impl Iterator<Item = Table> {
         let users = self.users.is_some().then_some(Table::UserAuth);
-        users.into_iter().chain(self.rules.is_some().then_some(Table::JitsiProperty))
+        let attributes = self.attributes.is_some().then_some(Table::UserAttribute);
+        users.into_iter().chain(self.rules.is_some().then_some(Table::JitsiProperty)).chain(attributes)
+    }
+
+    /// The rows to compare with.
+    pub fn which(&self) -> Which {
+        match *self.tables().collect::<Vec<_>>() {
+            [] => Which::None,
+            [table] => Which::Of(table),
+            [Table::UserAuth, Table::UserAttribute] => Which::Without(Table::JitsiProperty),
+            _ => Which::All,
+        }
+    }
+
+    /// Removes the attributes from `there` that are not in the scope of the import.
+    pub fn narrow(&self, there: &mut Vec<(i64, Option<AttributeRow>)>, options: &Conventions) {
+        let Some(names) = &self.names else { return };
+        let key = |row: &AttributeRow| row.natural_key(options.comparison);
+        let wanted: HashSet<_> = self.attributes.iter().flatten().map(|(_, row)| key(row)).collect();
+        let mut first = HashSet::new();
+        there.sort_by_key(|(id, _)| *id);
+        there.retain(|(_, row)| {
+            let Some(row) = row else { return false };
+            let (domain, username, name) = key(row);
+            if username.is_empty() || !names.contains(&name) {
+                return false;
+            }
+            let key = (domain, username, name);
+            match wanted.contains(&key) {
+                true => first.insert(key),
+                // An empty field says the same as an empty value.
+                false => !row.value.shown().is_empty(),
+            }
+        });
     }
 
     /// Whether an existing rule is in the scope of the import.
