@@ -4,6 +4,7 @@ use serde_json::json;
 
 use support::client::post;
 use support::server::Server;
+use support::sqlite::SqliteFile;
 use support::tables::Tables;
 use support::wait_for;
 
@@ -60,7 +61,7 @@ fn attributes_of_a_user_are_set_and_removed_and_served_moments_later() {
 
         assert_eq!(
             tables.done(&["user", "unset", "alice@a.org", "DISPLAY_NAME", "sip_password"]),
-            "Alice@a.org: removed DISPLAY_NAME, removed sip_password\n"
+            "Alice@a.org: removed display_name, removed sip_password\n"
         );
         wait_for_answer(&server, "alice@a.org", "k=18 ? ?\n");
     }
@@ -225,7 +226,7 @@ fn a_tenant_is_removed_with_all_that_is_its_own_and_nothing_else() {
         assert_eq!(output.status.code(), Some(1));
         assert_eq!(shown, "the tenant a.org has 2 users, 1 rule and 3 attributes\n");
         assert!(said.contains("--yes"), "{said}");
-        assert!(tables.refused(&["tenant", "remove", "a.or", "--yes"], "", 1).contains("did you mean a.org"));
+        assert!(tables.refused(&["tenant", "remove", "a.or", "--yes"], "", 1).contains("did you mean A.org"));
         assert!(tables.refused(&["tenant", "remove", " ", "--yes"], "", 2).contains("domain is empty"));
         for args in [&["set", "x=y"][..], &["set"], &["unset", "--all"], &["set", "a.org"], &["show"]] {
             tables.refused(&[&["tenant"], args].concat(), "", 2);
@@ -244,4 +245,48 @@ fn a_tenant_is_removed_with_all_that_is_its_own_and_nothing_else() {
         assert_eq!(tables.json(&["tenant", "list"]), json!(kept));
         assert_eq!(kept.len(), 2);
     }
+}
+
+#[test]
+fn users_are_listed_with_the_attributes_that_count_for_them() {
+    for tables in Tables::both() {
+        for user in ["alice@a.org", "bob@a.org", "carol@b.org"] {
+            tables.user(user, "pw");
+        }
+        tables.done(&["user", "set", "alice@a.org", "Extension=17", "branch=own"]);
+        tables.done_with(&["user", "set", "bob@a.org", "--value-stdin", "sip_password"], "hunter2");
+        tables.done(&["tenant", "set", "a.org", "branch=berlin"]);
+        tables.done(&["tenant", "set", "--all", "branch=world"]);
+        let list = ["user", "list", "--with", "extension,Branch,sip_password"];
+        let listed = tables.json(&list);
+        let attributes: Vec<_> =
+            listed.as_array().expect("a list").iter().map(|one| one["attributes"].clone()).collect();
+        assert_eq!(
+            attributes,
+            [
+                json!({ "extension": "17", "branch": "own", "sip_password": null }),
+                json!({ "extension": null, "branch": "berlin", "sip_password": "***" }),
+                json!({ "extension": null, "branch": "world", "sip_password": null }),
+            ]
+        );
+        let table = tables.done(&list);
+        let head: Vec<&str> = table.lines().next().expect("a head").split_whitespace().collect();
+        assert_eq!(head[5..], ["EXTENSION", "BRANCH", "SIP_PASSWORD"]);
+        assert!(table.contains("***") && !table.contains("hunter2"), "{table}");
+        assert!(tables.done(&[&list[..], &["--show-secrets"]].concat()).contains("hunter2"));
+        assert_eq!(tables.json(&["user", "list"])[0].get("attributes"), None);
+        tables.refused(&["user", "list", "--with", "user.extension"], "", 1);
+    }
+}
+
+#[test]
+fn a_new_user_gets_attributes_that_were_there_before_and_the_command_says_so() {
+    let file = SqliteFile::empty();
+    file.execute(
+        "INSERT INTO user_attribute (domain, username, name, value) VALUES ('a.org', 'Alice', 'x', '17')",
+    );
+    let tables = Tables::on(["--db-path", file.path.to_str().expect("UTF-8")].map(str::to_owned).into());
+    let output = tables.say(&["user", "add", "alice@a.org", "--password-stdin"], "pw");
+    let warned = String::from_utf8(output.stderr).expect("UTF-8");
+    assert!(output.status.success() && warned.contains("this user's now: x"), "{warned}");
 }
