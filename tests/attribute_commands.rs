@@ -280,6 +280,68 @@ fn users_are_listed_with_the_attributes_that_count_for_them() {
 }
 
 #[test]
+fn explain_names_the_attributes_of_a_winner_and_tries_others() {
+    for tables in Tables::both() {
+        tables.user("alice@a.org", "pw");
+        tables.done(&["user", "set", "Alice@a.org", "extension=17", "branch=berlin"]);
+        tables.done(&["tenant", "set", "a.org", "proxy=p1"]);
+        tables.done(&["tenant", "set", "--all", "theme=dark"]);
+        tables.done(&["rule", "add", "a=${user.extension} ${user.proxy} ${user.theme} ${user.x:-y}"]);
+        tables.done(&["rule", "add", "b=in ${client.address}", "--subject", "user.branch=munich"]);
+        tables.done(&["rule", "add", "c=${user.line2}"]);
+        let explained = tables.json(&["explain", "alice@a.org"]);
+        let rule = |explained: &serde_json::Value, key: &str| {
+            let keys = explained["keys"].as_array().expect("a list");
+            let key = keys.iter().find(|one| one["key"] == key).expect("the key");
+            (key["value"].clone(), key["rules"][0].clone())
+        };
+        let (value, winner) = rule(&explained, "a");
+        assert_eq!(value, "17 p1 dark y");
+        assert_eq!(
+            winner["attributes"],
+            json!([
+                { "name": "extension", "level": "user" },
+                { "name": "proxy", "level": "tenant" },
+                { "name": "theme", "level": "everyone" },
+            ])
+        );
+        let why = winner["why"].as_str().expect("text");
+        assert_eq!(why, "wins, with user.extension (user), user.proxy (tenant), user.theme (everyone)");
+        let (value, loser) = rule(&explained, "b");
+        assert_eq!((value, &loser["why"]), (json!(null), &json!("user.branch is \"berlin\"")));
+        assert_eq!(rule(&explained, "c").1["why"], "the user has no user.line2");
+
+        let tried =
+            ["explain", "alice@A.org", "User.Branch=munich", "user.proxy=p2", "client.address=10.0.0.9"];
+        let explained = tables.json(&tried);
+        assert_eq!(rule(&explained, "a").0, "17 p2 dark y");
+        let (value, winner) = rule(&explained, "b");
+        assert_eq!((value, &winner["why"]), (json!("in 10.0.0.9"), &json!("wins, with user.branch (user)")));
+        let answer = tables.done(&[&tried[..], &["--properties"]].concat());
+        assert_eq!(answer, "b=in 10.0.0.9\na=17 p2 dark y\n");
+        for (typed, code, why) in [
+            ("user.sip_password=x", 1, "--value-stdin sip_password"),
+            ("user.a-b=x", 1, "cannot be an attribute"),
+            ("client.address=x", 1, "is no address"),
+            ("client.username=x", 1, "comes from the server"),
+        ] {
+            let said = tables.refused(&["explain", "alice@a.org", typed], "", code);
+            assert!(said.contains(why), "{said}");
+        }
+        tables.done(&["rule", "add", "d=off", "--subject", "user.disabled=yes"]);
+        let output = tables.say(&["explain", "alice@a.org", "user.disabled=1"], "");
+        let (shown, note) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success() && note.contains("is switched off"), "{note}");
+        assert!(
+            shown.contains("the user is switched off") && shown.contains("wins, with user.disabled"),
+            "{shown}"
+        );
+        assert_eq!(tables.done(&["explain", "alice@a.org", "user.disabled=1", "--properties"]), "d=off\n");
+    }
+}
+
+#[test]
 fn a_new_user_gets_attributes_that_were_there_before_and_the_command_says_so() {
     let file = SqliteFile::empty();
     file.execute(

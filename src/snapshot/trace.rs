@@ -50,6 +50,8 @@ pub enum Mismatch {
         /// The value that the client sent, if any.
         sent: Option<String>,
     },
+    /// The user is switched off, and the rule is not for users who are.
+    Disabled,
 }
 
 impl Snapshot {
@@ -130,6 +132,9 @@ impl Snapshot {
     }
 
     fn mismatch(&self, session: Session<'_>, params: &Params, domain: &[u8], subject: &Subject) -> Mismatch {
+        if session.is_disabled() {
+            return Mismatch::Disabled;
+        }
         let known = match subject {
             Subject::Everyone => unreachable!("it matches everyone"),
             Subject::Word(word) => {
