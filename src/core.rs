@@ -1,5 +1,6 @@
 //! Values and rules. Nothing here uses files, the network or a clock.
 
+pub mod address;
 pub mod attributes;
 pub mod cell;
 pub mod client;
@@ -9,10 +10,12 @@ pub mod credential;
 pub mod model;
 pub mod names;
 pub mod params;
+pub mod pattern;
 pub mod problem;
 pub mod properties;
 pub mod request;
 pub mod rules;
 pub mod secret;
+mod stored;
 pub mod subject;
 pub mod template;

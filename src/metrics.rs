@@ -143,11 +143,13 @@ struct Gauges {
     source_up: Gauge,
     withheld_users: Gauge,
     withheld_rules: Gauge,
+    withheld_attributes: Gauge,
     version: Gauge,
     age: Gauge<f64, AtomicU64>,
     tenants: Gauge,
     users: Gauge,
     rules: Gauge,
+    attributes: Gauge,
     bytes: Gauge,
     bad_rows: Gauge,
 }
@@ -163,6 +165,8 @@ pub struct Scrape {
     pub withheld_users: usize,
     /// The same for rules.
     pub withheld_rules: usize,
+    /// The same for attributes.
+    pub withheld_attributes: usize,
     /// The snapshot in use; 0 if there is none.
     pub version: u64,
     /// For how many seconds the snapshot may have been out of date.
@@ -173,6 +177,8 @@ pub struct Scrape {
     pub users: usize,
     /// Rules in use.
     pub rules: usize,
+    /// Attributes in use.
+    pub attributes: usize,
     /// Memory of the snapshot, in bytes.
     pub bytes: usize,
     /// Rows that were left out of the snapshot.
@@ -211,10 +217,15 @@ impl Metrics {
                 "withheld_rules",
                 "Rules that the database has lost and that are served until the loss is confirmed",
             ),
+            withheld_attributes: add_gauge(
+                "withheld_attributes",
+                "Attributes that the database has lost and that are served until the loss is confirmed",
+            ),
             version: add_gauge("snapshot_version", "Number of the snapshot in this process"),
             tenants: add_gauge("snapshot_tenants", "Tenants that have users"),
             users: add_gauge("snapshot_users", "Users"),
             rules: add_gauge("snapshot_rules", "Rules in use"),
+            attributes: add_gauge("snapshot_attributes", "Attributes in use"),
             bytes: add_gauge("snapshot_bytes", "Memory of the snapshot in bytes"),
             bad_rows: add_gauge("bad_rows", "Rows that were left out of the snapshot"),
             age: Gauge::default(),
@@ -370,10 +381,12 @@ impl Metrics {
             (&state.source_up, scrape.is_source_up.into()),
             (&state.withheld_users, number(scrape.withheld_users)),
             (&state.withheld_rules, number(scrape.withheld_rules)),
+            (&state.withheld_attributes, number(scrape.withheld_attributes)),
             (&state.version, scrape.version as i64),
             (&state.tenants, number(scrape.tenants)),
             (&state.users, number(scrape.users)),
             (&state.rules, number(scrape.rules)),
+            (&state.attributes, number(scrape.attributes)),
             (&state.bytes, number(scrape.bytes)),
             (&state.bad_rows, number(scrape.bad_rows)),
         ] {

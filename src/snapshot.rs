@@ -12,6 +12,7 @@ mod inspect;
 mod kind;
 mod misfits;
 mod names;
+mod patterns;
 mod resolve;
 mod row_index;
 mod rows;
@@ -27,19 +28,23 @@ pub(crate) use inspect::{ALL_TENANTS, Audience, NameEntry};
 pub use misfits::MisfitTenant;
 pub use resolve::{Candidate, Pending, SignIn};
 pub use row_index::content;
+pub(crate) use session::is_for_disabled;
 pub use session::{DISABLED, Level, Session, SessionValues, switches_off};
 pub use trace::{Fate, Mismatch, Traced};
-pub use writer::{ChangeSummary, Committed, Draft, LOSS_WINDOW, LossLimits, Problems, Withheld, Writer};
+pub use writer::{
+    ChangeSummary, Committed, Draft, LOSS_WINDOW, LossLimits, Problems, Withheld, WithheldTenant, Writer,
+};
 
 use crate::core::credential::SlowHash;
 use crate::core::names::{Comparison, Folded};
 use crate::core::params::Known;
 use crate::core::rules::RuleSet;
-use crate::core::subject::{TypedBy, sent_for};
+use crate::core::subject::sent_for;
 use decoys::Decoys;
-use entry::{Entry, SharedEntry, UserDetails, UserEntry, WITHHELD};
-use kind::SubjectKind;
+use entry::{Entry, Piece, SharedEntry, UserDetails, UserEntry, WITHHELD};
+use kind::{OtherParam, SubjectKind};
 use names::StoredName;
+use patterns::Patterns;
 use trie::Trie;
 
 /// All users and rules as they were at one moment. A copy is cheap and shares everything.
@@ -47,9 +52,9 @@ use trie::Trie;
 pub struct Snapshot {
     comparison: Comparison,
     names: Trie<SharedEntry>,
-    /// What subjects are typed by besides the parameters that clients fill in themselves, by
-    /// number.
-    others: Arc<Vec<TypedBy>>,
+    /// What subjects are typed by besides the values of parameters that clients fill in
+    /// themselves, by number.
+    others: Arc<Vec<OtherParam>>,
     tenants: Trie<Arc<Tenant>>,
     /// The rules for all tenants. They are stored like a tenant's rules, under the number
     /// [`EVERYWHERE`].
@@ -151,6 +156,15 @@ struct Tenant {
     /// few: then each request merges them.
     base: Option<Arc<RuleSet>>,
     decoys: Decoys,
+    /// Its patterns. `None` without any, as in most tenants.
+    patterns: Option<Box<Patterns>>,
+}
+
+impl Tenant {
+    fn patterns(&self) -> &Patterns {
+        static NONE: Patterns = Patterns::NONE;
+        self.patterns.as_deref().unwrap_or(&NONE)
+    }
 }
 
 /// How many rules a tenant has for each kind of subject, so that a request does not search

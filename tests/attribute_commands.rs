@@ -289,6 +289,7 @@ fn explain_names_the_attributes_of_a_winner_and_tries_others() {
         tables.done(&["rule", "add", "a=${user.extension} ${user.proxy} ${user.theme} ${user.x:-y}"]);
         tables.done(&["rule", "add", "b=in ${client.address}", "--subject", "user.branch=munich"]);
         tables.done(&["rule", "add", "c=${user.line2}"]);
+        tables.done(&["rule", "add", "e=v", "--subject", "user.branch=mu*"]);
         let explained = tables.json(&["explain", "alice@a.org"]);
         let rule = |explained: &serde_json::Value, key: &str| {
             let keys = explained["keys"].as_array().expect("a list");
@@ -310,6 +311,8 @@ fn explain_names_the_attributes_of_a_winner_and_tries_others() {
         let (value, loser) = rule(&explained, "b");
         assert_eq!((value, &loser["why"]), (json!(null), &json!("user.branch is \"berlin\"")));
         assert_eq!(rule(&explained, "c").1["why"], "the user has no user.line2");
+        let why = rule(&explained, "e").1["why"].clone();
+        assert_eq!(why, "user.branch is \"berlin\", which does not match mu*");
 
         let tried =
             ["explain", "alice@A.org", "User.Branch=munich", "user.proxy=p2", "client.address=10.0.0.9"];
@@ -318,7 +321,7 @@ fn explain_names_the_attributes_of_a_winner_and_tries_others() {
         let (value, winner) = rule(&explained, "b");
         assert_eq!((value, &winner["why"]), (json!("in 10.0.0.9"), &json!("wins, with user.branch (user)")));
         let answer = tables.done(&[&tried[..], &["--properties"]].concat());
-        assert_eq!(answer, "b=in 10.0.0.9\na=17 p2 dark y\n");
+        assert_eq!(answer, "b=in 10.0.0.9\ne=v\na=17 p2 dark y\n");
         for (typed, code, why) in [
             ("user.sip_password=x", 1, "--value-stdin sip_password"),
             ("user.a-b=x", 1, "cannot be an attribute"),

@@ -74,7 +74,7 @@ fn fifty_random_databases_are_explained_exactly_as_they_are_served() {
 }
 
 fn office() -> SqliteFile {
-    // The ids continue after those of the 59 default properties.
+    // The ids begin with 60.
     let file = SqliteFile::empty();
     file.user("example.org", "alice", "wonderland").user("example.org", "bob", "builder");
     file.rule(None, "default", 100, "acc.PASSWORD", "${password}")

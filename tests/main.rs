@@ -4,12 +4,14 @@
 
 mod allocation;
 mod attribute_commands;
+mod attributes;
 mod balance;
 mod check;
 mod cluster;
 mod commands;
 mod daemon;
 mod diff;
+mod disabled;
 mod edits;
 mod exchange;
 mod explain;
@@ -35,9 +37,11 @@ mod reload;
 mod rules;
 mod service;
 mod slow_hashes;
+mod sources;
 mod stale;
 mod terminal;
 mod throttling;
 mod tls;
 mod unchanged;
+mod upgrade;
 mod users;

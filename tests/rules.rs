@@ -205,6 +205,16 @@ fn list_and_add_say_for_which_users_a_rule_is() {
             ),
             (&["--subject", "Username=alice"], "the user alice of all tenants"),
             (&["--subject", "osname=Linux"], "clients of all tenants that send \"Linux\" for osname\n"),
+            (&["--subject", r"osname=a\*"], "clients of all tenants that send \"a*\" for osname\n"),
+            (
+                &["--subject", "osname=Windows*"],
+                "clients of all tenants that send a value for osname that matches windows*\n",
+            ),
+            (
+                &["--subject", "client.address=10.1.2.3/16"],
+                "clients of all tenants whose address is in 10.1.0.0/16\n",
+            ),
+            (&["--subject", "user.branch=b*"], "users of all tenants whose attribute branch matches b*\n"),
         ] {
             let said = tables.done(&[&["rule", "add", "k=v"], args].concat());
             assert!(said.contains(whom), "{said}");
@@ -216,6 +226,13 @@ fn list_and_add_say_for_which_users_a_rule_is() {
             .iter()
             .map(|rule| rule["spriority"].as_i64().expect("a number"))
             .collect();
-        assert_eq!(spriorities, [5, 5, 5, 5, 5, 7]);
+        assert_eq!(spriorities, [5, 5, 5, 5, 5, 5, 5, 5, 5, 7]);
+        for (subject, stored) in
+            [("os=WINDOWS*", "osname=Windows*"), ("client.address=10.1.0.0/16", "client.address=10.1.2.3/16")]
+        {
+            let found = tables.json(&["rule", "list", "--subject", subject]);
+            assert_eq!(found[0]["subject"], stored);
+            assert_eq!(found.as_array().map(Vec::len), Some(1));
+        }
     }
 }

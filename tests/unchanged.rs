@@ -26,6 +26,9 @@ fn tables() -> Database<'static> {
     database
 }
 
+/// One rule, which needs the attribute `extension`.
+const FROM_ATTRIBUTE: &str = "SELECT NULL, 'default', 1, 1, 'e', '${user.extension}'";
+
 fn serve(database: &Database<'_>, more: &[&str]) -> Server {
     Server::start(&[&texts(&database.read()), &ONLY_ASKED[..], more].concat())
 }
@@ -161,6 +164,22 @@ fn own_queries_are_added_up_if_they_select_a_unique_number() {
     database.script("UPDATE user_auth SET username = 'carol' WHERE id = 2");
     assert_eq!(load(&server), 5);
     assert_eq!(get(&server, "carol"), "u=1\nv=2\nw=3\n");
+    // Attributes are added up too. Without an id they are read, even if a number comes last.
+    database.script("ALTER TABLE user_auth ADD (extension INT, note TEXT)");
+    database.script("UPDATE user_auth SET extension = 17");
+    for (more, is_summed) in [("id, extension, note", true), ("extension", false)] {
+        let users = format!("SELECT username, domain, password, {more} FROM user_auth");
+        let server = serve(&database, &["--auth-query", &users, "--rules-query", FROM_ATTRIBUTE]);
+        (0..4).for_each(|_| assert_ne!(load(&server), 0));
+        assert_eq!(load(&server), if is_summed { 1 } else { 3 }, "{more}");
+        for extension in ["18", "NULL", "17"] {
+            database.script(&format!("UPDATE user_auth SET extension = {extension} WHERE id = 1"));
+            load(&server);
+            let expected =
+                extension.parse().map_or_else(|_| String::new(), |number: u32| format!("e={number}\n"));
+            assert_eq!(get(&server, "alice"), expected, "{more}");
+        }
+    }
     // An id that is no number of 32 bits, and a query that cannot be part of another.
     for id in ["-id", "id * 10000000000", "concat('x', id)"] {
         let users = format!("SELECT username, domain, password, {id} FROM user_auth;");

@@ -104,7 +104,7 @@ fn check(params: &Params, settings: &ParamSettings) {
     assert_ne!(params.known(Known::Hwaddr), Some("NA"));
     for (at, (name, value)) in others.iter().enumerate() {
         assert!(!["", "default", "null"].contains(name) && Known::from_name(name).is_none());
-        assert!(!is_unfilled(name, value, settings));
+        assert!(!is_unfilled(name, value, settings) && !is_servers(name));
         assert!(others[..at].iter().all(|(other, _)| other != name));
     }
     // These may come from a Basic header, or from a part of a text.
@@ -123,7 +123,9 @@ fn expected(pairs: &[(String, String)], settings: &ParamSettings) -> (Sent, User
     known[Known::Domain as usize].get_or_insert(domain.unwrap_or_else(|| settings.default_domain.clone()));
     let mut others: Vec<(String, String)> = Vec::new();
     for (name, value) in pairs {
-        let is_ours = ["", "default", "null"].contains(&&**name) || Known::from_name(name).is_some();
+        let is_ours = ["", "default", "null"].contains(&&**name)
+            || is_servers(name)
+            || Known::from_name(name).is_some();
         if !is_ours && !is_unfilled(name, value, settings) && others.iter().all(|(other, _)| other != name) {
             others.push((name.clone(), value.clone()));
         }
@@ -148,6 +150,12 @@ fn given(pairs: &[(String, String)], known: Known, settings: &ParamSettings) -> 
 fn split(username: &str) -> (String, Option<String>) {
     let Some(at) = username.rfind('@') else { return (username.to_owned(), None) };
     (username[..at].to_owned(), Some(username[at + 1..].to_owned()).filter(|domain| !domain.is_empty()))
+}
+
+/// Whether only the server gives this name a value. The long s is an s, as names are compared.
+fn is_servers(name: &str) -> bool {
+    let name = name.replace('\u{17f}', "s").to_ascii_lowercase();
+    name.starts_with("user.") || name.starts_with("client.")
 }
 
 /// Whether the client could not fill in a parameter, which therefore has no value. A password may

@@ -3,6 +3,8 @@
 //!
 //! Input: `key` or `value`; parameters, one `name=value` a line; an empty line; the template.
 
+use std::ops::Range;
+
 use jitsiprovs::core::params::{ParamName, Params, Values};
 use jitsiprovs::core::properties::Side;
 use jitsiprovs::core::template::Template;
@@ -98,6 +100,8 @@ fn pieces_come_out_in_order(text: &str, place: Side, params: &Params) {
     let mut stored = String::new();
     // The text that Java must read, or `None` once a parameter is missing.
     let mut expected = Some(Vec::new());
+    // Where the parameters are in it.
+    let mut params_at = Vec::new();
     // The text since the last placeholder of ours, which may contain placeholders of the input.
     let mut between = String::new();
     for piece in text.split('|') {
@@ -128,13 +132,15 @@ fn pieces_come_out_in_order(text: &str, place: Side, params: &Params) {
             "system" => between.push_str("${system}"),
             "default" => between.push_str("default"),
             _ => {
-                let value = match params.get(&ParamName::new(name)) {
-                    None | Some("") if kind == '?' => Some(fallback),
-                    value => value,
+                let (value, is_param) = match params.get(&ParamName::new(name)) {
+                    None | Some("") if kind == '?' => (Some(fallback), false),
+                    value => (value, true),
                 };
                 expected = expected.zip(value).map(|(mut expected, value)| {
                     meant(&between, true, &mut expected);
+                    let begin = expected.len();
                     expected.extend(utf16(value).into_iter().map(|unit| (unit, false)));
+                    params_at.extend(is_param.then_some(begin..expected.len()));
                     expected
                 });
                 between.clear();
@@ -145,12 +151,34 @@ fn pieces_come_out_in_order(text: &str, place: Side, params: &Params) {
     assert_eq!(rendered.is_some(), expected.is_some(), "{stored:?}");
     let (Some(rendered), Some(mut expected)) = (rendered, expected) else { return };
     meant(&between, false, &mut expected);
-    let expected = expected.into_iter().skip_while(|(_, is_blank)| *is_blank).map(|(unit, _)| unit).collect();
+    let blanks = expected.iter().take_while(|(_, is_blank)| *is_blank).count();
+    let expected: Vec<u16> = expected.into_iter().map(|(unit, _)| unit).collect();
+    let expected = apart(&expected, place, blanks, &params_at);
     let property = match place {
         Side::Key => (expected, utf16("v")),
         Side::Value => (utf16("k"), expected),
     };
     assert_eq!(load(&as_line(&rendered, place)), [property], "{stored:?}");
+}
+
+/// What Java reads from `begin` on, with a blank in each command to the client that a parameter
+/// helps to make, or makes alone where the client acts on it.
+fn apart(units: &[u16], place: Side, begin: usize, params_at: &[Range<usize>]) -> Vec<u16> {
+    let is_given = |at: usize| {
+        ["${null}", "${system}"].into_iter().any(|command| {
+            let end = at + command.len();
+            let acts = match place {
+                Side::Key => at == begin && command == "${system}",
+                Side::Value => at == begin && end == units.len() && command == "${null}",
+            };
+            let takes_part = |param: &Range<usize>| param.end > at && param.start < end;
+            let is_alone = |param: &Range<usize>| param.start <= at && end <= param.end;
+            units[at..].starts_with(&utf16(command))
+                && params_at.iter().any(|param| takes_part(param) && (acts || !is_alone(param)))
+        })
+    };
+    let blank = |at: usize| Some(u16::from(b' ')).filter(|_| is_given(at));
+    (begin..units.len()).flat_map(|at| [Some(units[at]), blank(at)].into_iter().flatten()).collect()
 }
 
 /// The meaning of stored text for Java, with the corrections of the specification. For each unit it

@@ -34,7 +34,10 @@ pub fn of_source(error: &SourceError) -> String {
         E::Denied { is_admin: true, .. } => &["--db-admin"],
         E::NoDatabase { .. } => &["--db-name", "--setup with --db-admin and --db-apwd-file"],
         E::NoTable { table, .. } => &["--setup", query(table)],
-        E::Columns { table, .. } | E::OwnQuery { table } | E::OwnQueryFailed { table, .. } => &[query(table)],
+        E::Columns { table, .. }
+        | E::ColumnName { table, .. }
+        | E::OwnQuery { table }
+        | E::OwnQueryFailed { table, .. } => &[query(table)],
         E::NoColumn { .. } => &["--setup"],
         E::TooMuch { .. } => &["--max-load"],
         E::Statement { .. }

@@ -12,7 +12,7 @@ use crate::cli::{args, options, source};
 use crate::core::conventions::Conventions;
 use crate::core::credential::{self, SignInRecords};
 use crate::core::names::Comparison;
-use crate::core::params::{Aliases, Known, built_in_aliases};
+use crate::core::params::{Aliases, Known, built_in_aliases, is_reserved};
 use crate::core::request;
 use crate::core::secret::Secret;
 use crate::process::privileges::Identity;
@@ -398,6 +398,12 @@ fn aliases(typed: Vec<String>) -> Result<Aliases, ConfigError> {
         };
         if alias.is_empty() || Known::from_name(alias).is_some() {
             return usage(format!("--param-alias {typed}: `{alias}` cannot stand for another parameter"));
+        }
+        if is_reserved(alias) {
+            return usage(format!(
+                "--param-alias {typed}: names that begin with `user.` or `client.` are the server's, and what \
+                 clients send by such a name is ignored: use another name"
+            ));
         }
         aliases.push((alias.to_owned(), known));
     }

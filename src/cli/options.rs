@@ -170,7 +170,8 @@ pub struct DatabaseOptions {
     /// MySQL: file with the certificates that --db-tls verify trusts [default: the usual public ones]
     #[arg(long, env = "JITSIPROVS_DB_TLS_CA", value_name = "FILE")]
     pub db_tls_ca: Option<PathBuf>,
-    /// SELECT of username, domain, password and, optionally, id, in place of the usual table
+    /// SELECT of username, domain and password, in place of the usual table; further columns go by
+    /// their names: `id` is the id, and the others are attributes of the user
     #[arg(long, env = "JITSIPROVS_AUTH_QUERY", value_name = "SQL")]
     pub auth_query: Option<String>,
     /// SELECT of domain, subject, spriority, ppriority, key, value and, optionally, id, in place of

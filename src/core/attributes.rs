@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::params::{begins_name, continues_name};
+
 /// One attribute. Its value may be a password, so `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Attribute {
@@ -31,6 +33,13 @@ pub struct AttributeRef<'a> {
     pub name: &'a str,
     /// Its value.
     pub value: &'a str,
+}
+
+/// The name of an attribute in lower case. `None` if no template can use it.
+pub fn attribute_name(name: &str) -> Option<String> {
+    let mut bytes = name.bytes();
+    let is_name = bytes.next().is_some_and(begins_name) && bytes.all(continues_name);
+    is_name.then(|| name.to_ascii_lowercase())
 }
 
 impl Attributes {

@@ -1,6 +1,7 @@
 //! One value as a database stores it.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,10 @@ pub enum Cell {
     /// Anything else, as bytes.
     Text(#[serde(with = "serde_bytes")] Vec<u8>),
 }
+
+/// A cell of a column that only the operator's own query has: the name of the attribute in lower
+/// case, which many rows share, and its value.
+pub type NamedCell = (Arc<str>, Cell);
 
 impl Cell {
     /// How many bytes its text has.

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::cell::Cell;
+use super::cell::{Cell, NamedCell};
 
 /// The name of a column and the type of its cells.
 #[derive(Debug)]
@@ -65,15 +65,18 @@ impl Column {
     }
 }
 
-/// Defines the row of a table and the list of its columns from one description.
+/// Defines the row of a table and the list of its columns from one description. A field after `+`
+/// is no column.
 macro_rules! row {
-    ($(#[$about:meta])* $row:ident: $($(#[$field_about:meta])* $field:ident: $column:expr;)+) => {
+    ($(#[$about:meta])* $row:ident: $($(#[$field_about:meta])* $field:ident: $column:expr;)+
+        $(+ $(#[$more_about:meta])* $more:ident: $kind:ty;)?) => {
         $(#[$about])*
         #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
         pub struct $row {
             /// The row's primary key, or its place in the operator's own query.
             pub id: i64,
             $($(#[$field_about])* pub $field: Cell,)+
+            $($(#[$more_about])* pub $more: $kind,)?
         }
 
         impl $row {
@@ -84,7 +87,7 @@ macro_rules! row {
             pub fn from_cells(id: i64, cells: impl IntoIterator<Item = Cell>) -> Self {
                 let mut cells = cells.into_iter();
                 $(let $field = cells.next().unwrap_or(Cell::Null);)+
-                $row { id, $($field),+ }
+                $row { id, $($field,)+ $($more: Default::default())? }
             }
 
             /// The cells, in the order of [`Self::COLUMNS`].
@@ -104,6 +107,11 @@ row! {
     domain: Column::new("domain").required();
     /// The password, either in the format of `--pwd-fmt` or as a hash that names its own format.
     password: Column::new("password").required();
+    +
+    /// The further columns of the operator's own query, except those that are `NULL`. They are
+    /// sorted by name.
+    #[serde(skip)]
+    attributes: Vec<NamedCell>;
 }
 
 row! {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use super::cell::Cell;
+pub use super::cell::{Cell, NamedCell};
 pub use super::columns::{AttributeRow, RuleRow, UserRow};
 use super::columns::{Column, ColumnSet};
 
@@ -56,8 +56,8 @@ impl fmt::Display for Table {
     }
 }
 
-/// A row of any table.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A row of any table. Its form in the state file is that of `core::stored`.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Row {
     /// A row of `user_auth`.
     User(UserRow),
@@ -114,6 +114,14 @@ impl Row {
             Row::Attribute(row) => (None, None, Some(row.cells())),
         };
         user.into_iter().flatten().chain(rule.into_iter().flatten()).chain(attribute.into_iter().flatten())
+    }
+
+    /// The further columns of the operator's own query for users.
+    pub fn attributes(&self) -> &[NamedCell] {
+        match self {
+            Row::User(row) => &row.attributes,
+            Row::Rule(_) | Row::Attribute(_) => &[],
+        }
     }
 
     /// The columns in which two rows of one table differ.

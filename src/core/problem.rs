@@ -67,6 +67,10 @@ codes! {
         "A word is a username, and clients also send it for another parameter.";
     BackslashBeforePlaceholder "backslash-before-placeholder" Warning
         "A backslash that escapes nothing stands before a placeholder.";
+    BadAddress "bad-address" Warning
+        "The subject needs an address, and its value is none.";
+    BadAttribute "bad-attribute" Error
+        "A further column of the query for users cannot be used.";
     BadPassword "bad-password" Error
         "No password can match the stored one.";
     BadRow "bad-row" Error
@@ -135,6 +139,8 @@ codes! {
         "Nobody has this attribute yet.";
     UnusedAttribute "unused-attribute" Hint
         "No rule uses this attribute.";
+    UntypedPattern "untyped-pattern" Warning
+        "The subject looks like a pattern or a network, but names no parameter.";
     WeakHa1 "weak-ha1" Hint
         "The password is stored in the format that SIP servers need.";
     WeakHash "weak-hash" Warning

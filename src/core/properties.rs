@@ -11,7 +11,7 @@ pub use read::{
     BadEscape, Unit, client_key, client_text, client_value, drops_backslash, is_split, logical_lines,
     split_line, units,
 };
-pub use write::{Follows, Mended, write_param, write_stored};
+pub use write::{Follows, Mended, write_chars, write_param, write_stored};
 
 /// The side of the `=` on which a text stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use base64::Engine;
 use percent_encoding::percent_decode;
 
 use crate::core::params::{
-    Aliases, Known, Params, UNFILLED_PASSWORD, begins_name, built_in_aliases, continues_name,
+    Aliases, Known, Params, UNFILLED_PASSWORD, begins_name, built_in_aliases, continues_name, is_reserved,
 };
 
 /// Requests with more pairs than this, including repeated names, are refused.
@@ -103,6 +103,10 @@ impl Reading<'_> {
             self.pairs += 1;
             if self.pairs > MAX_PARAMS {
                 return Err(Malformed::TooMany);
+            }
+            // Dropped before anything else sees it, so that no alias can stand for it either.
+            if is_reserved(&name) {
+                continue;
             }
             let alias = self.settings.aliases.iter().find(|(alias, _)| *alias == *name);
             let known = alias.map(|(_, known)| *known);
@@ -265,186 +269,4 @@ impl<'de> serde::Deserialize<'de> for Flat {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::core::params::{ParamName, Values};
-    use proptest::prelude::*;
-
-    fn form(query: &str, body: &str) -> Params {
-        let body = Body::Form(body.as_bytes());
-        read(query, body, None, &ParamSettings::default()).expect("well-formed").0
-    }
-
-    fn get<'a>(params: &'a Params, name: &str) -> Option<&'a str> {
-        params.get(&ParamName::new(name))
-    }
-
-    #[test]
-    fn form_wins_over_query_and_the_first_of_a_repeated_name_counts() {
-        let params = form("osname=q&arch=q&x=q", "osname=one&osname=two&x=&=nameless");
-        assert_eq!(get(&params, "osname"), Some("one"));
-        assert_eq!(get(&params, "arch"), Some("q"));
-        assert_eq!(get(&params, "x"), Some(""));
-        assert_eq!(get(&params, ""), None);
-    }
-
-    #[test]
-    fn malformed_percent_text_is_literal_and_other_than_utf8_is_latin1() {
-        let params = form("", "a=100%&b=%zz%4&c=%C3%A9+%E2%82%AC&d=%e9t%e9&%65=x&g=a+%2B&f");
-        for (name, value) in
-            [("a", "100%"), ("b", "%zz%4"), ("c", "é €"), ("d", "été"), ("e", "x"), ("f", ""), ("g", "a +")]
-        {
-            assert_eq!(get(&params, name), Some(value), "{name}");
-        }
-    }
-
-    #[test]
-    fn the_domain_parameter_wins_over_the_part_after_the_last_at() {
-        for (body, username, domain) in [
-            ("username=alice", Some("alice"), "localdomain"),
-            ("username=alice@a.org", Some("alice"), "a.org"),
-            ("username=alice@x@a.org", Some("alice@x"), "a.org"),
-            ("username=alice@a.org&domain=b.org", Some("alice"), "b.org"),
-            ("username=alice@a.org&domain=", Some("alice"), "a.org"),
-            ("username=alice@", Some("alice"), "localdomain"),
-            ("username=@a.org", None, "localdomain"),
-            ("username=", None, "localdomain"),
-            ("", None, "localdomain"),
-        ] {
-            let params = form("", body);
-            assert_eq!(params.known(Known::Username), username, "{body}");
-            if username.is_some() {
-                assert_eq!(params.known(Known::Domain), Some(domain), "{body}");
-            }
-        }
-    }
-
-    #[test]
-    fn what_the_client_could_not_fill_is_not_given() {
-        let params = form(
-            "",
-            "hwaddr=%24{hwaddr}&uuid=${env.X}&osname=${&arch=${a b}&hw=NA&ipaddr=NA&default=x&null=y",
-        );
-        for (name, value) in [
-            ("hwaddr", None),
-            ("uuid", None),
-            ("osname", Some("${")),
-            ("arch", Some("${a b}")),
-            ("ipaddr", Some("NA")),
-            ("default", None),
-            ("null", None),
-        ] {
-            assert_eq!(get(&params, name), value, "{name}");
-        }
-    }
-
-    #[test]
-    fn a_password_may_look_like_any_placeholder_but_its_own() {
-        for (body, password) in [
-            ("password=${abc}", Some("${abc}")),
-            ("password=${username}", Some("${username}")),
-            ("password=${password}", None),
-            ("pass=${abc}", Some("${abc}")),
-            ("pass=${password}", None),
-            ("password=${password}&pass=${pass}", Some("${pass}")),
-        ] {
-            let params = form("", body);
-            assert_eq!(params.known(Known::Password), password, "{body}");
-            let by_alias = get(&params, "pass");
-            assert_eq!(by_alias, password.filter(|_| body.contains("pass=")), "{body}");
-        }
-    }
-
-    #[test]
-    fn aliases_stand_in_where_the_canonical_name_is_missing() {
-        let params = form("", "user=alice@a.org&pass=pw&os=Linux&osname=Mac&hw=00:1a");
-        for (name, value) in [
-            ("username", "alice"),
-            ("domain", "a.org"),
-            ("password", "pw"),
-            ("osname", "Mac"),
-            ("hwaddr", "00:1a"),
-            ("os", "Linux"),
-        ] {
-            assert_eq!(get(&params, name), Some(value), "{name}");
-        }
-        let params = form("user=bob", "username=");
-        assert_eq!(get(&params, "username"), Some("bob"));
-    }
-
-    #[test]
-    fn json_is_read_like_a_form() {
-        let json = br#"{"username":"alice@a.org","resx":1920,"x":true,"y":null,"resx":5,"z":"\u00e9"}"#;
-        let (params, _) = read("", Body::Json(json), None, &ParamSettings::default()).expect("flat");
-        for (name, value) in [
-            ("username", Some("alice")),
-            ("resx", Some("1920")),
-            ("x", Some("true")),
-            ("y", None),
-            ("z", Some("é")),
-        ] {
-            assert_eq!(get(&params, name), value, "{name}");
-        }
-        let latin1 = b"{\"z\":\"\xe9\"}";
-        let (params, _) = read("", Body::Json(latin1), None, &ParamSettings::default()).expect("flat");
-        assert_eq!(get(&params, "z"), Some("é"));
-        for bad in ["", "[]", "{\"a\":{}}", "{\"a\":[1]}", "{", "\"x\""] {
-            let read = read("", Body::Json(bad.as_bytes()), None, &ParamSettings::default());
-            assert_eq!(read.expect_err(bad), Malformed::Json);
-        }
-    }
-
-    #[test]
-    fn more_than_the_limit_of_parameters_is_refused() {
-        let pairs = |count: usize| vec!["a=b"; count].join("&");
-        let count = |query: &str, body: &str| {
-            read(query, Body::Form(body.as_bytes()), None, &ParamSettings::default()).map(|_| ())
-        };
-        assert_eq!(count(&pairs(32), &pairs(32)), Ok(()));
-        assert_eq!(count(&pairs(32), &pairs(33)), Err(Malformed::TooMany));
-    }
-
-    #[test]
-    fn basic_credentials_count_only_without_a_username_parameter() {
-        // alice@a.org:pä:w
-        let header = b"basic YWxpY2VAYS5vcmc6cMOkOnc=".as_slice();
-        let ask = |query: &str, header: Option<&[u8]>| {
-            let (params, origin) =
-                read(query, Body::Empty, header, &ParamSettings::default()).expect("well-formed");
-            let known = |known| params.known(known).map(str::to_owned);
-            (known(Known::Username), known(Known::Password), known(Known::Domain).expect("always"), origin)
-        };
-        let own = |text: &str| Some(text.to_owned());
-        assert_eq!(
-            ask("password=other", Some(header)),
-            (own("alice"), own("pä:w"), "a.org".into(), UsernameOrigin::Header)
-        );
-        assert_eq!(
-            ask("username=bob&password=pw", Some(header)),
-            (own("bob"), own("pw"), "localdomain".into(), UsernameOrigin::Parameter)
-        );
-        for bad in [b"Digest x".as_slice(), b"Basic", b"Basic ???", b"Basic Og==", b"\xff"] {
-            let (username, _, _, origin) = ask("", Some(bad));
-            assert_eq!((username, origin), (None, UsernameOrigin::Header), "{bad:?}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_read_without_panic(
-            query in any::<String>(), body in prop::collection::vec(any::<u8>(), 0..200),
-            header in prop::collection::vec(any::<u8>(), 0..40), json: bool,
-        ) {
-            let body = if json { Body::Json(&body) } else { Body::Form(&body) };
-            let _ = read(&query, body, Some(&header), &ParamSettings::default());
-        }
-
-        #[test]
-        fn a_value_that_was_encoded_is_read_back(value in "\\PC{0,20}") {
-            prop_assume!(!is_placeholder(&value));
-            let encoded: String = value.bytes().map(|byte| format!("%{byte:02x}")).collect();
-            let params = form("", &format!("x={encoded}"));
-            prop_assert_eq!(get(&params, "x"), Some(value.as_str()));
-        }
-    }
-}
+mod tests;

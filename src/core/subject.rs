@@ -6,6 +6,8 @@
 //!
 //! - `default` is everyone;
 //! - `param=value` is every client that sends this value for this parameter;
+//! - `param=pattern`, with the wildcards `*` and `?`, is every client that sends a value that
+//!   matches, and so is a network for the parameters that are IP addresses;
 //! - any other word is the name of a user.
 //!
 //! The original also compared a bare word with every parameter that a client sends. That would
@@ -16,10 +18,14 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use smallvec::SmallVec;
+
+use crate::core::address;
 use crate::core::conventions::Conventions;
 use crate::core::model::Cell;
 use crate::core::names::{Comparison, Folded};
 use crate::core::params::{ClientFact, Known, ParamName, begins_name, continues_name, is_reserved};
+use crate::core::pattern::{self, Written};
 use crate::core::secret::HIDDEN;
 
 /// The clients to which a rule applies.
@@ -29,8 +35,37 @@ pub enum Subject {
     Everyone,
     /// A word without a parameter, in folded form.
     Word(Folded),
-    /// `param=value`, with the value in folded form.
+    /// `param=value`, with the value in the form in which values are compared.
     Param(TypedBy, Folded),
+    /// `param=pattern`
+    Pattern(TypedBy, PatternKind, Folded),
+}
+
+/// What a subject compares values with, if not with one value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PatternKind {
+    /// Wildcards. The pattern is in the form of [`core::pattern`](crate::core::pattern).
+    Glob,
+    /// An IP network, as `10.1.0.0/16`.
+    Network,
+}
+
+impl PatternKind {
+    /// Its name in messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            PatternKind::Glob => "pattern",
+            PatternKind::Network => "network",
+        }
+    }
+
+    /// A pattern as it is written in a subject.
+    pub fn shown(self, pattern: &[u8]) -> String {
+        match self {
+            PatternKind::Glob => pattern::shown(pattern),
+            PatternKind::Network => String::from_utf8_lossy(pattern).into_owned(),
+        }
+    }
 }
 
 /// The parameter of a typed subject.
@@ -44,6 +79,74 @@ pub enum TypedBy {
     Attribute(Box<str>),
     /// What the server itself knows of a request.
     Client(ClientFact),
+}
+
+/// How the values of a parameter are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ValueKind {
+    /// As names are.
+    Text,
+    /// As IP addresses.
+    Ip,
+    /// As MAC addresses.
+    Mac,
+}
+
+impl fmt::Display for TypedBy {
+    /// Its name in subjects.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TypedBy::Known(known) => f.write_str(known.name()),
+            TypedBy::Other(name) => f.write_str(&String::from_utf8_lossy(name)),
+            TypedBy::Attribute(name) => ParamName::Attribute(name.clone()).fmt(f),
+            TypedBy::Client(fact) => f.write_str(fact.name()),
+        }
+    }
+}
+
+impl TypedBy {
+    /// How its values are compared.
+    pub fn value_kind(&self) -> ValueKind {
+        match self {
+            TypedBy::Known(Known::Ipaddr) | TypedBy::Client(ClientFact::Address) => ValueKind::Ip,
+            TypedBy::Known(Known::Hwaddr) => ValueKind::Mac,
+            _ => ValueKind::Text,
+        }
+    }
+}
+
+impl ValueKind {
+    /// The form in which a value is compared with exact subjects.
+    pub fn compared(self, value: &str, comparison: Comparison) -> Folded {
+        self.canonical(comparison.fold(value))
+    }
+
+    /// A folded value with an address in its usual spelling.
+    fn canonical(self, folded: Folded) -> Folded {
+        let address = match self {
+            ValueKind::Text => None,
+            ValueKind::Ip => address::canonical_ip(&folded),
+            ValueKind::Mac => address::canonical_mac(&folded),
+        };
+        address.unwrap_or(folded)
+    }
+
+    /// The forms in which a value is compared with patterns: it matches if one of them does.
+    pub fn compared_with_globs(self, value: &str, comparison: Comparison) -> SmallVec<[Folded; 4]> {
+        let folded = self.of_globs(comparison).fold(value);
+        match self {
+            ValueKind::Mac => address::mac_spellings(&folded),
+            ValueKind::Text | ValueKind::Ip => SmallVec::from_iter([self.canonical(folded)]),
+        }
+    }
+
+    /// How patterns are compared. The case of digits in addresses never counts.
+    fn of_globs(self, comparison: Comparison) -> Comparison {
+        match self {
+            ValueKind::Text => comparison,
+            ValueKind::Ip | ValueKind::Mac => Comparison::Folded,
+        }
+    }
 }
 
 /// The way in which a subject names a user.
@@ -83,6 +186,11 @@ pub struct WrittenSubject<'s> {
 }
 
 impl<'s> WrittenSubject<'s> {
+    /// Whether the value must not be shown.
+    pub fn hides_value(&self) -> bool {
+        self.has_password
+    }
+
     /// The value or the word, in a form that may be shown: a password is hidden.
     pub fn value(&self) -> &'s str {
         if self.has_password { HIDDEN } else { self.value }
@@ -129,9 +237,28 @@ impl Conventions {
             return WrittenSubject { subject, param: None, value: stored, has_password: false };
         };
         let has_password = param == TypedBy::Known(Known::Password);
-        let compared = self.comparison.fold(value);
-        let subject = (!compared.is_empty()).then_some(Subject::Param(param, compared));
+        let subject = self.of_value(param, value);
         WrittenSubject { subject, param: Some(written), value, has_password }
+    }
+
+    /// The subject of a parameter and a value, a pattern or a network.
+    fn of_value(&self, param: TypedBy, value: &str) -> Option<Subject> {
+        let kind = param.value_kind();
+        let folded = self.comparison.fold(value);
+        if let Some(network) = address::network(&folded).filter(|_| kind == ValueKind::Ip) {
+            return Some(match network.prefix_len() == network.max_prefix_len() {
+                true => Subject::Param(param, address::written(network.addr())?),
+                false => Subject::Pattern(param, PatternKind::Network, address::written(network)?),
+            });
+        }
+        match pattern::read(&folded) {
+            Written::Exact(text) if text.is_empty() => None,
+            Written::Exact(text) => Some(Subject::Param(param, kind.canonical(text))),
+            Written::Glob(_) => match pattern::read(&kind.of_globs(self.comparison).fold(value)) {
+                Written::Glob(glob) => Some(Subject::Pattern(param, PatternKind::Glob, glob)),
+                Written::Exact(_) => None,
+            },
+        }
     }
 
     /// The parameter that a typed subject names, and both sides of the `=` as they are written.
@@ -273,6 +400,42 @@ mod tests {
         let exact = Conventions { comparison: Comparison::Exact, ..login() };
         assert_eq!(exact.subject("Dept=Sales"), other("Dept", "Sales"));
         assert_eq!(exact.subject("Default"), word("Default"));
+    }
+
+    #[test]
+    fn a_typed_value_may_be_a_pattern_a_network_or_an_address_in_any_spelling() {
+        let options = login();
+        let os = |value: &str| param(Known::Osname, value);
+        let pattern = |typed: TypedBy, kind: PatternKind, shown: &str| (typed, kind, shown.to_owned());
+        let address = TypedBy::Client(ClientFact::Address);
+        for (stored, expected) in [
+            (r"osname=Windows\*", os("windows*")),
+            (r"osname=a\\b\c", os(r"a\b\c")),
+            ("hw=00-1A-2B-3C-4D-5E", param(Known::Hwaddr, "00:1a:2b:3c:4d:5e")),
+            ("ipaddr=::FFFF:10.0.0.1", param(Known::Ipaddr, "10.0.0.1")),
+            ("ipaddr=10.0.0.1/32", param(Known::Ipaddr, "10.0.0.1")),
+            ("osname=10.1.0.0/16", os("10.1.0.0/16")),
+            ("ipaddr=10.1.0.0/33", param(Known::Ipaddr, "10.1.0.0/33")),
+        ] {
+            assert_eq!(options.subject(stored), expected, "{stored:?}");
+        }
+        for (stored, expected) in [
+            ("osname=Windows*", pattern(TypedBy::Known(Known::Osname), PatternKind::Glob, "windows*")),
+            ("Dept=S?les ", pattern(TypedBy::Other("dept".as_bytes().into()), PatternKind::Glob, "s?les")),
+            ("user.branch=B*", pattern(TypedBy::Attribute("branch".into()), PatternKind::Glob, "b*")),
+            ("client.address=10.1.2.3/8", pattern(address, PatternKind::Network, "10.0.0.0/8")),
+        ] {
+            let Some(Subject::Pattern(typed, kind, text)) = options.subject(stored) else {
+                panic!("{stored} is no pattern");
+            };
+            assert_eq!((typed, kind, kind.shown(&text)), expected, "{stored}");
+        }
+        assert_eq!(options.subject("win*"), Some(Subject::Word(Folded::from_slice(b"win*"))));
+        let exact = Conventions { comparison: Comparison::Exact, ..login() };
+        assert_eq!(exact.subject("hwaddr=00-1A-2B-3C-4D-5E"), param(Known::Hwaddr, "00:1a:2b:3c:4d:5e"));
+        let Some(Subject::Pattern(_, _, glob)) = exact.subject("hwaddr=00-1A*") else { panic!("no pattern") };
+        let spellings = ValueKind::Mac.compared_with_globs("001A2B3C4D5E", Comparison::Exact);
+        assert!(spellings.iter().any(|spelled| pattern::matches(&glob, spelled)));
     }
 
     #[test]

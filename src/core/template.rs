@@ -1,17 +1,23 @@
 //! The language of property keys and values: Python's `string.Template`, as in the original, plus
-//! dots and defaults inside braces.
+//! dots, forms and defaults inside braces.
 //!
 //! A template is parsed once, when rows are loaded, into fixed text and holes. The fixed text
 //! already has the form that it has in the answer.
 
+mod form;
+mod guard;
+mod placeholder;
 mod property;
 
 use std::ops::Range;
 
-use crate::core::params::{Known, ParamName, Values, begins_name, continues_name};
+use crate::core::params::{Known, ParamName, Values};
 use crate::core::problem::Code;
 use crate::core::properties::{self, Follows, Mended, Side};
 
+use placeholder::{Placeholder, placeholder};
+
+pub use form::Form;
 pub use property::{Unsplit, check_key, is_placeholders, split};
 
 /// A parsed key or value, or several joined: text with holes for parameters.
@@ -29,16 +35,22 @@ pub(crate) struct Hole {
     /// The offset in the text where the parameter goes.
     at: u32,
     place: Side,
+    form: Option<Form>,
+    /// Whether the text before the parameter, or its fallback, may begin a `${null}` or `${system}`.
+    is_watched: bool,
     name: ParamName,
-    /// The text for a parameter that was not sent or is empty.
+    /// The text for a parameter that was not sent, or of which its form leaves nothing.
     fallback: Option<Box<str>>,
 }
 
-/// A mistake in a template that does not prevent its use.
+/// A mistake in a template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// A `$` that begins no placeholder. It is sent as it is.
     StrayDollar,
+    /// A placeholder with a form that does not exist. The row cannot be used, because nobody knows
+    /// what it was meant to be.
+    UnknownForm,
     /// A mistake that was corrected when the text was written.
     Mended(Mended),
 }
@@ -48,6 +60,7 @@ impl Fault {
     pub fn code(self) -> Code {
         match self {
             Fault::StrayDollar => Code::StrayDollar,
+            Fault::UnknownForm => Code::BadRow,
             Fault::Mended(Mended::TrailingBackslash) => Code::TrailingBackslash,
             Fault::Mended(Mended::BackslashBeforeParameter) => Code::BackslashBeforePlaceholder,
             Fault::Mended(Mended::BadUnicodeEscape) => Code::BadUnicodeEscape,
@@ -59,6 +72,9 @@ impl Fault {
     pub fn explain(self) -> &'static str {
         match self {
             Fault::StrayDollar => "a `$` that begins no placeholder is sent as it is: write `$$`",
+            Fault::UnknownForm => {
+                "a placeholder has an unknown form: there are `:id`, `:lower` and `:upper`, and `:-` before a text"
+            }
             Fault::Mended(Mended::TrailingBackslash) => {
                 "a backslash at the end would join the next line to this one, so it is doubled: write `\\\\`"
             }
@@ -73,16 +89,6 @@ impl Fault {
             }
         }
     }
-}
-
-/// A parameter as it is written in a template.
-enum Placeholder<'t> {
-    /// A name with a fixed meaning. It renders the same for every request.
-    Fixed(&'static str),
-    Param {
-        name: &'t str,
-        fallback: Option<&'t str>,
-    },
 }
 
 impl Template {
@@ -102,8 +108,14 @@ impl Template {
             } else if let Some((placeholder, after)) = placeholder(rest) {
                 match placeholder {
                     Placeholder::Fixed(text) => stored.push_str(text),
-                    Placeholder::Param { name, fallback } => {
+                    Placeholder::Unknown(written) => {
+                        fault(Fault::UnknownForm);
+                        stored.push('$');
+                        stored.push_str(written);
+                    }
+                    Placeholder::Param { name, form, fallback } => {
                         let mut mended = |what| fault(Fault::Mended(what));
+                        let begin = parsed.text.len();
                         properties::write_stored(&stored, Follows::Parameter, &mut parsed.text, &mut mended);
                         stored.clear();
                         let fallback = fallback.map(|text| {
@@ -111,9 +123,13 @@ impl Template {
                             properties::write_stored(text, Follows::End, &mut written, &mut mended);
                             written.into_boxed_str()
                         });
+                        let is_watched = guard::begins_at_end(&parsed.text[begin..])
+                            || fallback.as_deref().is_some_and(guard::has_dollar);
                         parsed.holes.push(Hole {
                             at: offset(parsed.text.len()),
                             place,
+                            form,
+                            is_watched,
                             name: ParamName::new(name),
                             fallback,
                         });
@@ -171,39 +187,6 @@ impl std::fmt::Debug for Template {
     }
 }
 
-/// The placeholder after a `$`, and the text that follows it.
-fn placeholder(text: &str) -> Option<(Placeholder<'_>, &str)> {
-    let bytes = text.as_bytes();
-    let (name, fallback, after) = if bytes.first() == Some(&b'{') {
-        let inner = &text[1..];
-        let end = name_len(inner.as_bytes(), continues_name)?;
-        let (name, rest) = inner.split_at(end);
-        match rest.strip_prefix(":-") {
-            Some(rest) => {
-                let (fallback, after) = rest.split_once('}')?;
-                (name, Some(fallback), after)
-            }
-            None => (name, None, rest.strip_prefix('}')?),
-        }
-    } else {
-        let end = name_len(bytes, |byte| byte != b'.' && continues_name(byte))?;
-        (&text[..end], None, &text[end..])
-    };
-    let placeholder = match name {
-        // The client gives these two their meaning, so they are sent unchanged.
-        "null" => Placeholder::Fixed("${null}"),
-        "system" => Placeholder::Fixed("${system}"),
-        "default" => Placeholder::Fixed("default"),
-        _ => Placeholder::Param { name, fallback },
-    };
-    Some((placeholder, after))
-}
-
-fn name_len(bytes: &[u8], continues: impl Fn(u8) -> bool) -> Option<usize> {
-    begins_name(*bytes.first()?)
-        .then(|| bytes.iter().position(|&byte| !continues(byte)).unwrap_or(bytes.len()))
-}
-
 /// Offsets have 32 bits: the snapshot's builder refuses longer rows.
 fn offset(len: usize) -> u32 {
     u32::try_from(len).expect("a template is shorter than 4 GiB")
@@ -218,7 +201,11 @@ impl Hole {
     fn fill<'a>(&'a self, values: &'a impl Values) -> Filling<'a> {
         match (values.get(&self.name), &self.fallback) {
             (None | Some(""), Some(fallback)) => Filling::Written(fallback),
-            (Some(value), _) => Filling::Param(value, self.place),
+            (Some(value), fallback) => match (self.form, fallback) {
+                (None, _) => Filling::Param(value, self.place),
+                (Some(form), Some(fallback)) if form.of(value).next().is_none() => Filling::Written(fallback),
+                (Some(form), _) => Filling::Formed(form, value, self.place),
+            },
             (None, None) => Filling::Missing,
         }
     }
@@ -230,6 +217,8 @@ enum Filling<'a> {
     Written(&'a str),
     /// The value of a parameter, which must still be escaped.
     Param(&'a str, Side),
+    /// The value of a parameter, which must still get this form and be escaped.
+    Formed(Form, &'a str, Side),
     Missing,
 }
 
@@ -260,6 +249,11 @@ impl<'a> TemplatePiece<'a> {
     /// The parameters in it, each with whether the request must send it.
     pub(crate) fn params(self) -> impl Iterator<Item = (&'a ParamName, bool)> {
         self.holes.iter().map(|hole| (&hole.name, hole.is_conditional()))
+    }
+
+    /// What is written for each parameter: the form of its value, and the fallback.
+    pub(crate) fn forms(self) -> impl Iterator<Item = (Option<Form>, Option<&'a str>)> {
+        self.holes.iter().map(|hole| (hole.form, hole.fallback.as_deref()))
     }
 
     /// The fallback of each parameter.
@@ -319,6 +313,7 @@ impl<'a> TemplatePiece<'a> {
         let filled = self.holes.iter().map(|hole| match hole.fill(values) {
             Filling::Written(text) => text.len(),
             Filling::Param(value, _) => value.len(),
+            Filling::Formed(form, value, _) => form.of(value).map(char::len_utf8).sum(),
             Filling::Missing => 0,
         });
         self.text.len() + filled.sum::<usize>()
@@ -327,19 +322,55 @@ impl<'a> TemplatePiece<'a> {
     /// Appends the text with its parameters. A missing parameter renders as empty text, so check
     /// [`TemplatePiece::missing`] first.
     pub fn render(&self, values: &impl Values, out: &mut Vec<u8>) {
+        let begin = out.len();
+        if self.write(values, out, |_| ()) {
+            out.truncate(begin);
+            self.render_apart(values, out);
+        }
+    }
+
+    /// Does the same if a parameter may have made a `${null}` or `${system}`. Few requests need
+    /// it.
+    #[cold]
+    #[inline(never)]
+    fn render_apart(&self, values: &impl Values, out: &mut Vec<u8>) {
+        let (mut written, mut filled) = (Vec::new(), Vec::new());
+        self.write(values, &mut written, |param| filled.push(param));
+        let written = str::from_utf8(&written).expect("all text that is written is ASCII");
+        let place = self.holes.first().map_or(Side::Value, |hole| hole.place);
+        out.extend(guard::apart(written, place, &filled));
+    }
+
+    /// Appends the text with its parameters, and says whether a parameter may have made a `${null}`
+    /// or `${system}`. `filled` receives the place of each parameter in `out`.
+    #[inline]
+    fn write(&self, values: &impl Values, out: &mut Vec<u8>, mut filled: impl FnMut(Range<usize>)) -> bool {
         let text = self.text.as_bytes();
-        let mut done = 0;
+        let (mut done, mut is_suspect) = (0, false);
         for hole in self.holes {
             let at = hole.at as usize - self.start;
             out.extend_from_slice(&text[done..at]);
             done = at;
+            let begin = out.len();
+            is_suspect |= hole.is_watched;
             match hole.fill(values) {
-                Filling::Written(text) => out.extend_from_slice(text.as_bytes()),
-                Filling::Param(value, place) => properties::write_param(value, place, out),
+                Filling::Written(text) => {
+                    out.extend_from_slice(text.as_bytes());
+                    continue;
+                }
+                Filling::Param(value, place) => {
+                    is_suspect |= !properties::write_param(value, place, out) && guard::begins_in(value);
+                }
+                Filling::Formed(form, value, place) => {
+                    properties::write_chars(form.of(value), place, out);
+                    is_suspect |= value.contains('$');
+                }
                 Filling::Missing => {}
             }
+            filled(begin..out.len());
         }
         out.extend_from_slice(&text[done..]);
+        is_suspect
     }
 }
 

@@ -24,6 +24,7 @@ pub(super) fn swapped(cause: Cause, begun: Instant, cursor: Option<&Cursor>, swa
         tenants = counts.tenants,
         users = counts.users,
         rules = counts.rules,
+        attributes = counts.attributes,
         bytes = counts.bytes,
         added = summary.added,
         changed = summary.changed,

@@ -128,7 +128,10 @@ pub struct NodeStatus {
     pub users: usize,
     /// Rules in use.
     pub rules: usize,
-    /// Rows of both tables that are not used.
+    /// Attributes in use.
+    #[serde(default)]
+    pub attributes: usize,
+    /// Rows of all tables that are not used.
     pub left_out: usize,
     /// Whether a loss is withheld: too many users or rules are gone from the source, and are
     /// served until an operator confirms the loss.
@@ -140,6 +143,9 @@ pub struct NodeStatus {
     pub withheld_users: usize,
     /// The rules of that loss.
     pub withheld_rules: usize,
+    /// The attributes of that loss.
+    #[serde(default)]
+    pub withheld_attributes: usize,
     /// The tenants of that loss, the largest first, at most [`Withheld::NAMED`].
     pub withheld_tenants: Vec<TenantLoss>,
     /// Since when and why the source cannot be read. `None` if it can.
@@ -162,6 +168,9 @@ pub struct TenantLoss {
     pub users: usize,
     /// Rules that are gone.
     pub rules: usize,
+    /// Attributes that are gone.
+    #[serde(default)]
+    pub attributes: usize,
 }
 
 /// A source that cannot be read.
@@ -181,10 +190,11 @@ impl NodeStatus {
             .failing
             .as_ref()
             .map(|(since, why)| SourceFailure { seconds: since.elapsed().as_secs_f64(), why: why.clone() });
-        let tenants = status.withheld.tenants.iter().map(|(domain, users, rules)| TenantLoss {
-            domain: domain.clone(),
-            users: *users,
-            rules: *rules,
+        let tenants = status.withheld.tenants.iter().map(|tenant| TenantLoss {
+            domain: tenant.domain.clone(),
+            users: tenant.users,
+            rules: tenant.rules,
+            attributes: tenant.attributes,
         });
         NodeStatus {
             program: env!("CARGO_PKG_VERSION").into(),
@@ -201,11 +211,13 @@ impl NodeStatus {
             tenants: counts.tenants,
             users: counts.users,
             rules: counts.rules,
+            attributes: counts.attributes,
             left_out: served.map_or(0, |served| served.left_out),
             is_held_back: status.withheld.is_loss(),
             doubt: status.doubt.clone(),
             withheld_users: status.withheld.users,
             withheld_rules: status.withheld.rules,
+            withheld_attributes: status.withheld.attributes,
             withheld_tenants: tenants.collect(),
             failing,
             is_state_file_failing: false,

@@ -3,11 +3,14 @@
 use std::ops::Deref;
 use std::slice;
 
+use hashbrown::HashSet;
+
 use super::kind::SubjectKind;
 use super::names::StoredName;
 use crate::core::attributes::{Attribute, Attributes};
 use crate::core::credential::Credential;
-use crate::core::rules::Rules;
+use crate::core::model::Table;
+use crate::core::rules::{Compiled, Rules};
 
 /// A subject of a tenant and its rules. If the subject is a word and a user's name, the entry
 /// also contains the credential and the user's attributes. That of everyone contains the
@@ -36,6 +39,23 @@ struct Extra {
     attributes: Attributes,
     /// By the id of the user.
     details: Box<[(i64, UserDetails)]>,
+}
+
+/// A rule or an attribute of an entry.
+#[derive(Debug, Clone)]
+pub(super) enum Piece {
+    Rule(Compiled),
+    Attribute(Attribute),
+}
+
+impl Piece {
+    /// The row that it is from.
+    pub fn row(&self) -> (Table, i64) {
+        match self {
+            Piece::Rule(rule) => (Table::JitsiProperty, rule.order.id),
+            Piece::Attribute(attribute) => (Table::UserAttribute, attribute.id),
+        }
+    }
 }
 
 /// What is stored of some users only.
@@ -101,16 +121,42 @@ impl Entry {
         details.iter().find(|(of, _)| *of == id).map(|(_, details)| details)
     }
 
-    /// Whether one of the attributes is from the row with this id.
-    pub fn has_attribute(&self, id: i64) -> bool {
-        self.attributes().is_some_and(|attributes| attributes.has(id))
+    /// Whether a user, a rule or an attribute is from this row.
+    pub fn has(&self, table: Table, id: i64) -> bool {
+        match table {
+            Table::UserAuth => self.users.iter().any(|user| user.id == id),
+            Table::JitsiProperty => self.rules.has(id),
+            Table::UserAttribute => self.attributes().is_some_and(|attributes| attributes.has(id)),
+        }
     }
 
-    /// Removes the attributes for which `is_gone` is true, and adds `more`.
-    pub fn change_attributes(&mut self, is_gone: impl Fn(i64) -> bool, more: Vec<Attribute>) {
-        let attributes = &mut self.extra.get_or_insert_default().attributes;
-        *attributes = attributes.with(is_gone, more);
-        self.tidy();
+    /// The rules and attributes for which `is_one` is true.
+    pub fn pieces(&self, is_one: impl Fn((Table, i64)) -> bool) -> Vec<Piece> {
+        let rules = self.rules.iter().filter(|rule| is_one((Table::JitsiProperty, rule.order().id)));
+        let attributes = self.attributes().into_iter().flat_map(Attributes::iter);
+        let attributes = attributes.filter(|attribute| is_one((Table::UserAttribute, attribute.id)));
+        let rules = rules.map(|rule| Piece::Rule(rule.compiled()));
+        rules.chain(attributes.map(|attribute| Piece::Attribute(attribute.to_owned()))).collect()
+    }
+
+    /// Removes the rules and attributes that are `gone`, and adds `more`.
+    pub fn change(&mut self, gone: &HashSet<(Table, i64)>, more: Vec<Piece>) {
+        let (mut rules, mut attributes) = (Vec::new(), Vec::new());
+        for piece in more {
+            match piece {
+                Piece::Rule(rule) => rules.push(rule),
+                Piece::Attribute(attribute) => attributes.push(attribute),
+            }
+        }
+        let is_gone = |table| gone.iter().any(|(of, _)| *of == table);
+        if !rules.is_empty() || is_gone(Table::JitsiProperty) {
+            self.rules = self.rules.with(|id| gone.contains(&(Table::JitsiProperty, id)), rules);
+        }
+        if !attributes.is_empty() || is_gone(Table::UserAttribute) {
+            let old = &mut self.extra.get_or_insert_default().attributes;
+            *old = old.with(|id| gone.contains(&(Table::UserAttribute, id)), attributes);
+            self.tidy();
+        }
     }
 
     /// Adds a user.
@@ -181,7 +227,7 @@ pub(super) enum Users {
     #[default]
     None,
     One(UserEntry),
-    Many(Box<Vec<UserEntry>>),
+    Many(Box<[UserEntry]>),
 }
 
 impl Deref for Users {
@@ -216,7 +262,7 @@ impl Users {
         match self {
             Users::None => Vec::new(),
             Users::One(user) => vec![user],
-            Users::Many(users) => *users,
+            Users::Many(users) => users.into_vec(),
         }
     }
 
@@ -224,13 +270,13 @@ impl Users {
         match users.len() {
             0 => Users::None,
             1 => users.pop().map_or(Users::None, Users::One),
-            _ => Users::Many(Box::new(users)),
+            _ => Users::Many(users.into()),
         }
     }
 
     fn heap_bytes(&self) -> usize {
         match self {
-            Users::Many(users) => size_of::<Vec<UserEntry>>() + users.len() * size_of::<UserEntry>(),
+            Users::Many(users) => size_of_val(&**users),
             Users::None | Users::One(_) => 0,
         }
     }

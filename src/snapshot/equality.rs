@@ -3,7 +3,7 @@
 use hashbrown::HashMap;
 
 use super::kind::{SubjectKind, SubjectParam};
-use super::{Counts, EVERYWHERE, Entry, Snapshot, Subjects, Tenant};
+use super::{Counts, EVERYWHERE, Entry, SharedEntry, Snapshot, Subjects, Tenant};
 
 /// Whether both give the same answers to everyone. Counts and merged answers are compared
 /// too, because edits update them. The numbers of tenants and the memory are not compared.
@@ -29,6 +29,12 @@ impl PartialEq for Snapshot {
         };
         let same_tenant = |one: &Tenant, other: &Tenant| {
             (one.users, &one.base, &one.decoys) == (other.users, &other.base, &other.decoys)
+                && one.patterns().iter().count() == other.patterns().iter().count()
+                && one.patterns().iter().all(|(kind, index)| {
+                    let other = same_kind(kind).and_then(|kind| other.patterns().get(kind));
+                    let parts = |entry: &SharedEntry| (entry.name.clone(), entry.rules.clone());
+                    other.is_some_and(|other| index.entries().map(parts).eq(other.entries().map(parts)))
+                })
                 && same_subjects(&one.subjects, &other.subjects)
                 && match (&one.default, &other.default) {
                     (Some(one), Some(other)) => one.rules == other.rules,

@@ -1,12 +1,12 @@
 //! Lists everything in a snapshot, for code that looks at all rows, such as `check`.
 
-use super::kind::{SubjectKind, SubjectParam};
+use super::kind::{OtherParam, SubjectKind, SubjectParam};
 use super::{EVERYWHERE, Entry, Snapshot};
 use crate::core::attributes::{AttributeRef, Attributes};
 use crate::core::credential::Credential;
 use crate::core::params::Known;
 use crate::core::rules::Rules;
-use crate::core::subject::TypedBy;
+use crate::core::subject::{PatternKind, TypedBy};
 
 /// The number that stands for all tenants.
 pub(crate) const ALL_TENANTS: u32 = EVERYWHERE;
@@ -20,6 +20,8 @@ pub(crate) enum Audience<'s> {
     User(&'s [u8]),
     /// Clients that send a parameter with this folded value.
     Param(TypedBy, &'s [u8]),
+    /// Clients that send a parameter with a value that matches.
+    Pattern(TypedBy, PatternKind, &'s [u8]),
 }
 
 /// A name of a tenant, with its users and the rules for it.
@@ -78,7 +80,10 @@ impl<'s> NameEntry<'s> {
         match param {
             None | Some(SubjectParam::Known(Known::Username)) => Audience::User(name),
             Some(SubjectParam::Known(known)) => Audience::Param(TypedBy::Known(known), name),
-            Some(SubjectParam::Other(number)) => Audience::Param(snapshot.others[number].clone(), name),
+            Some(SubjectParam::Other(number)) => match snapshot.others[number].clone() {
+                OtherParam { by, pattern: None } => Audience::Param(by, name),
+                OtherParam { by, pattern: Some(kind) } => Audience::Pattern(by, kind, name),
+            },
         }
     }
 }
@@ -97,6 +102,11 @@ impl Snapshot {
     /// The number of the tenant with this folded domain.
     pub(crate) fn tenant_number(&self, domain: &[u8]) -> Option<u32> {
         self.tenant(domain).map(|tenant| tenant.number)
+    }
+
+    /// Whether any subject is a pattern for this parameter.
+    pub(crate) fn has_patterns(&self, by: &TypedBy) -> bool {
+        self.others.iter().any(|other| other.pattern.is_some() && other.by == *by)
     }
 
     /// Whether a tenant has a user of this name. For [`ALL_TENANTS`], whether any tenant has.

@@ -1,6 +1,7 @@
 //! The kind of a subject as a number, which is part of the key of the index.
 
 use crate::core::params::Known;
+use crate::core::subject::{PatternKind, TypedBy};
 
 /// The kind of a subject. Names of different kinds are always different, even if their text
 /// is the same.
@@ -14,6 +15,15 @@ pub(super) enum SubjectParam {
     Known(Known),
     /// Something else. The snapshot has it under this number.
     Other(usize),
+}
+
+/// What the number of [`SubjectParam::Other`] stands for: every parameter that clients do not
+/// fill in themselves, and every kind of pattern for any parameter.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct OtherParam {
+    pub by: TypedBy,
+    /// `None` if the subjects are values.
+    pub pattern: Option<PatternKind>,
 }
 
 const FIRST_KNOWN: u16 = 2;

@@ -78,13 +78,9 @@ mod tests {
     /// What is found for a tenant with these stored passwords.
     fn found(format: PwdFmt, stored: &[&str]) -> Option<(usize, usize, Look)> {
         let rows = stored.iter().enumerate().map(|(at, stored)| {
-            let row = UserRow {
-                id: at as i64 + 1,
-                username: format!("user{at}").as_str().into(),
-                domain: "A.org".into(),
-                password: if stored.is_empty() { Cell::Null } else { (*stored).into() },
-            };
-            Row::User(row)
+            let username = format!("user{at}").as_str().into();
+            let password = if stored.is_empty() { Cell::Null } else { (*stored).into() };
+            Row::User(UserRow::from_cells(at as i64 + 1, [username, "A.org".into(), password]))
         });
         let (snapshot, _) = Writer::build(Conventions { pwd_fmt: format, ..Conventions::default() }, rows);
         let found = snapshot.misfits();

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use smallvec::SmallVec;
 
 use super::decoys::Decoys;
-use super::kind::{SubjectKind, SubjectParam};
+use super::kind::{OtherParam, SubjectKind, SubjectParam};
 use super::{EVERYWHERE, Entry, Session, Snapshot, Tenant, names};
 use crate::core::credential::{
     Credential, Guess, SignInRecord, SignInRecords, SlowHash, Verdict, WrongPasswords,
@@ -15,10 +15,7 @@ use crate::core::names::Folded;
 use crate::core::params::{Known, ParamName, Params, Values};
 use crate::core::rules::{self, Answer, RuleRef, RuleSet};
 use crate::core::subject::{TypedBy, sent_for};
-use crate::snapshot::session::DISABLED;
-
-/// What the subjects of rules say for users who are switched off.
-const IS_DISABLED: &str = "yes";
+use crate::snapshot::session::{DISABLED, IS_DISABLED};
 
 /// The merged answer of no rules.
 static NOTHING: LazyLock<RuleSet> = LazyLock::new(|| RuleSet::merge([]));
@@ -197,7 +194,10 @@ impl Snapshot {
     /// Collects the rules for users who are switched off, which get no others.
     #[inline(never)]
     fn gather_disabled<'s>(&'s self, tenant: &'s Tenant, extras: &mut Extras<'s>) {
-        let is_it = |typed: &TypedBy| matches!(typed, TypedBy::Attribute(name) if **name == *DISABLED);
+        let is_it = |typed: &OtherParam| {
+            let is_attribute = matches!(&typed.by, TypedBy::Attribute(name) if **name == *DISABLED);
+            is_attribute && typed.pattern.is_none()
+        };
         let Some(kind) = self.others.iter().position(is_it).and_then(SubjectKind::other) else { return };
         for tenant in [tenant, &*self.everywhere] {
             let entry = self.entry(tenant.number, kind, &self.comparison.fold(IS_DISABLED));
@@ -230,26 +230,51 @@ impl Snapshot {
             }
         }
         for (kind, _) in &tenant.subjects.typed {
-            let mut take = |value: &str| {
-                // No rule has an empty value, so an empty parameter finds none.
-                let entry = self.entry(tenant.number, *kind, &self.comparison.fold(value));
-                extras.extend(entry.into_iter().flat_map(|entry| entry.rules.iter()));
+            let known;
+            let (by, is_pattern) = match kind.param() {
+                Some(SubjectParam::Known(param)) => {
+                    known = TypedBy::Known(param);
+                    (&known, false)
+                }
+                Some(SubjectParam::Other(number)) => {
+                    let OtherParam { by, pattern } = &self.others[number];
+                    (by, pattern.is_some())
+                }
+                None => continue,
             };
-            match kind.param() {
-                Some(SubjectParam::Known(known)) => params.known(known).into_iter().for_each(&mut take),
-                Some(SubjectParam::Other(number)) => match &self.others[number] {
-                    TypedBy::Known(known) => params.known(*known).into_iter().for_each(&mut take),
-                    TypedBy::Other(wanted) => {
-                        let is_it = |name: &str| self.comparison.fold(name) == *wanted;
-                        params.others().filter(|(name, _)| is_it(name)).for_each(|(_, value)| take(value));
-                    }
-                    TypedBy::Attribute(name) => session.attribute(name).for_each(&mut take),
-                    TypedBy::Client(fact) => {
-                        params.get(&ParamName::Client(*fact)).into_iter().for_each(&mut take);
-                    }
-                },
-                None => {}
+            let of = by.value_kind();
+            let mut take = |entry: &'s Entry| extras.extend(entry.rules.iter());
+            if is_pattern {
+                let Some(index) = tenant.patterns().get(*kind) else { continue };
+                self.each_value(by, session, params, |value| {
+                    index.find(value, of, self.comparison, &mut take)
+                });
+            } else {
+                self.each_value(by, session, params, |value| {
+                    // No rule has an empty value, so an empty parameter finds none.
+                    let entry = self.entry(tenant.number, *kind, &of.compared(value, self.comparison));
+                    entry.into_iter().for_each(&mut take);
+                });
             }
+        }
+    }
+
+    /// Calls `take` for each value that a request has for what subjects are typed by.
+    pub(super) fn each_value(
+        &self,
+        by: &TypedBy,
+        session: Session<'_>,
+        params: &Params,
+        mut take: impl FnMut(&str),
+    ) {
+        match by {
+            TypedBy::Known(known) => params.known(*known).into_iter().for_each(take),
+            TypedBy::Other(wanted) => {
+                let is_it = |name: &str| self.comparison.fold(name) == *wanted;
+                params.others().filter(|(name, _)| is_it(name)).for_each(|(_, value)| take(value));
+            }
+            TypedBy::Attribute(name) => session.attribute(name).for_each(take),
+            TypedBy::Client(fact) => params.get(&ParamName::Client(*fact)).into_iter().for_each(take),
         }
     }
 

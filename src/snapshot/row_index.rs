@@ -3,7 +3,7 @@
 use hashbrown::HashSet;
 use twox_hash::XxHash3_64;
 
-use crate::core::model::{Cell, Row, Table};
+use crate::core::model::{Cell, NamedCell, Row, Table};
 
 /// What is known about a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub(super) struct RowRecord {
 /// The prefix of a row that cannot be used.
 pub(super) const UNUSED: u32 = 0;
 
-/// A hash of the table and all cells of a row, without its id. It is the same on every machine
+/// A hash of the table, all cells and the attributes of a row, without its id. It is the same on every machine
 /// and in every version, because nodes are compared by it and choose decoys by it.
 pub fn content(row: &Row) -> u64 {
     // Most rows are short and need no allocation.
@@ -31,6 +31,9 @@ pub fn content(row: &Row) -> u64 {
             let mut long = vec![row.table() as u8];
             for cell in hashed(row) {
                 long = postcard::to_extend(cell, long).expect("rows are plain data");
+            }
+            for named in row.attributes() {
+                long = postcard::to_extend(&hashed_attribute(named), long).expect("rows are plain data");
             }
             XxHash3_64::oneshot(&long)
         }
@@ -44,6 +47,10 @@ fn hashed(row: &Row) -> impl Iterator<Item = &Cell> {
     cells.filter(|(column, cell)| column.is_basic || **cell != Cell::Null).map(|(_, cell)| cell)
 }
 
+fn hashed_attribute((name, cell): &NamedCell) -> (&str, &Cell) {
+    (name, cell)
+}
+
 /// Writes the table and the cells of a row into a buffer. Returns the length, or `None` if
 /// they do not fit.
 fn write(row: &Row, buffer: &mut [u8]) -> Option<usize> {
@@ -51,6 +58,9 @@ fn write(row: &Row, buffer: &mut [u8]) -> Option<usize> {
     let mut length = 1;
     for cell in hashed(row) {
         length += postcard::to_slice(cell, &mut buffer[length..]).ok()?.len();
+    }
+    for named in row.attributes() {
+        length += postcard::to_slice(&hashed_attribute(named), &mut buffer[length..]).ok()?.len();
     }
     Some(length)
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use crate::core::attributes::{Attribute, Attributes};
+use crate::core::attributes::{Attribute, Attributes, attribute_name};
 use crate::core::conventions::Conventions;
 use crate::core::credential::{Credential, Owner};
 use crate::core::model::{AttributeRow, Cell, Row, RuleRow, UserRow};
 use crate::core::names::Folded;
-use crate::core::params::{begins_name, continues_name};
+use crate::core::pattern;
 use crate::core::problem::Code;
 use crate::core::properties::Side;
 use crate::core::rules::{Compiled, CompiledKey, RuleOrder};
@@ -112,7 +112,7 @@ pub(super) fn user(
             return Err(unusable(&format!("{column} is empty, which no client can send")));
         }
     }
-    if let Some(Subject::Param(..)) = options.subject(&stored_username) {
+    if let Some(Subject::Param(..) | Subject::Pattern(..)) = options.subject(&stored_username) {
         problem(
             Code::AmbiguousSubject,
             "the username looks like a parameter and its value: in rules for this user, write the subject \
@@ -151,7 +151,7 @@ pub(super) fn user(
     let details = UserDetails {
         username: stored(&stored_username, &username),
         domain: stored(&stored_domain, &domain),
-        columns: Attributes::default(),
+        columns: columns(row, problem),
     };
     Ok(ParsedUser { domain, username, credential, details })
 }
@@ -168,20 +168,30 @@ pub(super) fn attribute(row: &AttributeRow, options: &Conventions) -> Result<Par
     }
     not_longer(&row.name, MAX_KEY, "name")?;
     let name = required(&row.name, "name")?;
-    let name = attribute_name(&name)?;
+    let name = attribute_name(&name).ok_or_else(|| {
+        unusable(
+            "the name is no name that a template can use: write letters, digits, `_` and dots, and begin with a letter",
+        )
+    })?;
     let value = required(&row.value, "value")?.into_owned();
     Ok(ParsedAttribute { domain, username, attribute: Attribute { id: row.id, name, value } })
 }
 
-/// The name of an attribute in lower case.
-fn attribute_name(name: &str) -> Result<String, UnusableRow> {
-    let mut bytes = name.bytes();
-    if !bytes.next().is_some_and(begins_name) || !bytes.all(continues_name) {
-        return Err(unusable(
-            "the name is no name that a template can use: write letters, digits, `_` and dots, and begin with a letter",
-        ));
+/// The attributes in the user's own row. They come before all rows of `user_attribute`.
+fn columns(row: &UserRow, problem: &mut dyn FnMut(Code, String)) -> Attributes {
+    let mut attributes = Vec::with_capacity(row.attributes.len());
+    for (name, cell) in &row.attributes {
+        match required(cell, name) {
+            Ok(value) => {
+                let (name, value) = (name.to_string(), value.into_owned());
+                attributes.push(Attribute { id: i64::MIN, name, value });
+            }
+            Err(UnusableRow(why)) => {
+                problem(Code::BadAttribute, format!("{why}; the user does not have this attribute"));
+            }
+        }
     }
-    Ok(name.to_ascii_lowercase())
+    Attributes::new(attributes)
 }
 
 pub(super) fn rule(
@@ -197,6 +207,12 @@ pub(super) fn rule(
     let subject = options.subject(&required(&row.subject, "subject")?);
     let subject = subject
         .ok_or_else(|| unusable("the subject is empty, which matches no client: write `default` for all"))?;
+    if matches!(&subject, Subject::Pattern(_, _, pattern) if pattern.len() > pattern::LONGEST) {
+        return Err(unusable(&format!(
+            "the pattern in the subject is longer than {} bytes",
+            pattern::LONGEST
+        )));
+    }
     not_longer(&row.key, MAX_KEY, "property_key")?;
     let key = required(&row.key, "property_key")?;
     let value = required(&row.value, "property_value")?;
@@ -205,12 +221,21 @@ pub(super) fn rule(
         ppriority: priority(&row.ppriority, "ppriority", problem)?,
         id: row.id,
     };
-    let mut fault =
-        |column: &str, fault: Fault| problem(fault.code(), format!("{column}: {}", fault.explain()));
+    let mut refused = None;
+    let mut fault = |column: &str, fault: Fault| {
+        let what = format!("{column}: {}", fault.explain());
+        match fault {
+            Fault::UnknownForm => refused = Some(UnusableRow(what)),
+            Fault::StrayDollar | Fault::Mended(_) => problem(fault.code(), what),
+        }
+    };
     let (key, faults) = keys.parse(&key);
     faults.iter().for_each(|found| fault("property_key", *found));
     let value = Template::parse(&value, Side::Value, |found| fault("property_value", found));
-    Ok(ParsedRule { domain, subject, compiled: Compiled { order, key, value } })
+    match refused {
+        Some(why) => Err(why),
+        None => Ok(ParsedRule { domain, subject, compiled: Compiled { order, key, value } }),
+    }
 }
 
 fn priority(

@@ -4,12 +4,21 @@ use serde::Serialize;
 
 use crate::core::attributes::{AttributeRef, Attributes};
 use crate::core::params::{Known, ParamName, Params, Values};
+use crate::core::subject::TypedBy;
 use crate::snapshot::{Entry, Snapshot, Tenant, UserDetails};
 
 /// The attribute that switches users off.
 pub const DISABLED: &str = "disabled";
+/// What the subjects of rules say for users who are switched off.
+pub(super) const IS_DISABLED: &str = "yes";
 /// The values with which it does not.
 const NOT_DISABLED: [&str; 4] = ["", "0", "no", "false"];
+
+/// Whether a subject is that of users who are switched off, who get no other rules. `value` is
+/// folded.
+pub(crate) fn is_for_disabled(typed: &TypedBy, value: &[u8]) -> bool {
+    matches!(typed, TypedBy::Attribute(name) if **name == *DISABLED) && value == IS_DISABLED.as_bytes()
+}
 
 /// Whether this value of [`DISABLED`] switches a user off.
 pub fn switches_off(value: &str) -> bool {

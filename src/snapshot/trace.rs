@@ -9,9 +9,9 @@ use super::rows::{self, Keys};
 use super::{DEFAULT, EVERYWHERE, Session, Snapshot};
 use crate::core::conventions::Conventions;
 use crate::core::model::RuleRow;
-use crate::core::params::{Known, ParamName, Params, Values};
+use crate::core::params::{Known, Params};
 use crate::core::rules::{self, Compiled, RuleOutcome};
-use crate::core::subject::{Subject, TypedBy};
+use crate::core::subject::{PatternKind, Subject, TypedBy};
 
 /// A row of rules, and what happened to it. Values may contain passwords, so this does not
 /// implement `Debug`.
@@ -49,6 +49,8 @@ pub enum Mismatch {
         name: String,
         /// The value that the client sent, if any.
         sent: Option<String>,
+        /// The pattern or network that the value does not match, if the subject is one.
+        pattern: Option<(PatternKind, String)>,
     },
     /// The user is switched off, and the rule is not for users who are.
     Disabled,
@@ -135,14 +137,14 @@ impl Snapshot {
         if session.is_disabled() {
             return Mismatch::Disabled;
         }
-        let known = match subject {
+        let (by, pattern) = match subject {
             Subject::Everyone => unreachable!("it matches everyone"),
             Subject::Word(word) => {
                 let tenant = if domain.is_empty() { EVERYWHERE } else { session.tenant.number };
                 let is_user =
                     self.entry(tenant, SubjectKind::WORD, word).is_some_and(|entry| entry.is_user());
                 match self.sent_for(word).filter(|_| !is_user) {
-                    Some(known) => known,
+                    Some(known) => (&TypedBy::Known(known), None),
                     None => {
                         let is_it = |value: &str| self.comparison.fold(value) == *word;
                         let others = Known::ALL.into_iter().filter(|known| !known.always_given());
@@ -151,21 +153,13 @@ impl Snapshot {
                     }
                 }
             }
-            Subject::Param(TypedBy::Known(known), _) => *known,
-            Subject::Param(TypedBy::Attribute(name), _) => {
-                let has = session.attribute(name).next().map(str::to_owned);
-                return Mismatch::Param { name: ParamName::Attribute(name.clone()).to_string(), sent: has };
-            }
-            Subject::Param(TypedBy::Client(fact), _) => {
-                let sent = params.get(&ParamName::Client(*fact)).map(str::to_owned);
-                return Mismatch::Param { name: fact.name().to_owned(), sent };
-            }
-            Subject::Param(TypedBy::Other(wanted), _) => {
-                let is_it = |name: &str| self.comparison.fold(name) == *wanted;
-                let sent = params.others().find(|(name, _)| is_it(name)).map(|(_, value)| value.to_owned());
-                return Mismatch::Param { name: String::from_utf8_lossy(wanted).into_owned(), sent };
-            }
+            Subject::Param(by, _) => (by, None),
+            Subject::Pattern(by, kind, pattern) => (by, Some((*kind, kind.shown(pattern)))),
         };
-        Mismatch::Param { name: known.name().to_owned(), sent: params.known(known).map(str::to_owned) }
+        let mut sent = None;
+        self.each_value(by, session, params, |value| {
+            sent.get_or_insert_with(|| value.to_owned());
+        });
+        Mismatch::Param { name: by.to_string(), sent, pattern }
     }
 }

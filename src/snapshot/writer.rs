@@ -16,7 +16,7 @@ use std::time::Instant;
 use hashbrown::HashSet;
 
 pub use draft::{ChangeSummary, Committed, Draft};
-pub use losses::{LOSS_WINDOW, LossLimits, Withheld};
+pub use losses::{LOSS_WINDOW, LossLimits, Withheld, WithheldTenant};
 pub use problems::Problems;
 
 use super::decoys::{self, DecoyKey, Decoys};
@@ -114,7 +114,8 @@ impl Writer {
     /// How many rows of the source are not used, for any reason.
     pub fn left_out(&self) -> usize {
         let Counts { users, rules, attributes, rowless, .. } = self.current.counts;
-        self.rows() + rowless + self.losses.kept_by_all().rules - users - rules - attributes
+        let kept = self.losses.kept_by_all();
+        self.rows() + rowless + kept.rules + kept.attributes - users - rules - attributes
     }
 
     /// At most `most` rows of a table with ids above `id`, used or not: their ids and their

@@ -2,7 +2,7 @@
 //! budget for all rows of a load.
 
 use super::SourceError;
-use super::query::Query;
+use super::query::{Query, Shape};
 use crate::core::model::{Cell, Row};
 
 /// How many rows a source sends in one batch at most. Each batch costs a switch between threads.
@@ -79,6 +79,7 @@ pub(super) struct Sent {
 /// The rows of a query, put into batches.
 pub(super) struct Batches<'q> {
     query: &'q Query<'q>,
+    shape: Shape,
     sent: Sent,
     batch: Vec<Row>,
     /// How many rows the batch has at most.
@@ -89,9 +90,9 @@ pub(super) struct Batches<'q> {
 
 impl<'q> Batches<'q> {
     /// Begins without rows.
-    pub fn new(query: &'q Query<'q>, budget: Budget) -> Batches<'q> {
+    pub fn new(query: &'q Query<'q>, shape: Shape, budget: Budget) -> Batches<'q> {
         let sent = Sent { budget, rows: 0, are_ordered: false };
-        Batches { query, sent, batch: Vec::new(), most: FIRST_BATCH, begun: budget.read }
+        Batches { query, shape, sent, batch: Vec::new(), most: FIRST_BATCH, begun: budget.read }
     }
 
     /// Adds a row. Returns whether the batch is full.
@@ -102,7 +103,7 @@ impl<'q> Batches<'q> {
         let Sent { budget, rows, are_ordered } = &mut self.sent;
         budget.count(self.query, &mut cells)?;
         *rows += 1;
-        let (row, has_id) = self.query.row(cells, *rows as i64);
+        let (row, has_id) = self.shape.row(cells, *rows as i64);
         *are_ordered |= !has_id;
         self.batch.push(row);
         Ok(self.batch.len() == self.most || budget.read - self.begun >= BATCH_BYTES)
@@ -133,7 +134,8 @@ mod tests {
         let queries = Queries::default();
         let query = queries.of(Table::UserAuth, ColumnSet::ALL);
         let row = |length: usize| vec![Cell::Null, Cell::Null, Cell::Text(vec![b'x'; length]), Cell::Int(7)];
-        let mut batches = Batches::new(&query, Budget::new(Some(1 << 20)));
+        let shape = || query.shape(&[]).expect("the table's columns");
+        let mut batches = Batches::new(&query, shape(), Budget::new(Some(1 << 20)));
         for most in [FIRST_BATCH, BATCH] {
             for _ in 1..most {
                 assert!(matches!(batches.push(row(9)), Ok(false)));
@@ -148,6 +150,6 @@ mod tests {
         assert!(matches!(long, Row::User(row) if row.password == Cell::Text(vec![b'x'; CUT])));
         let error = (0..).find_map(|_| batches.push(row(0)).err()).expect("an end").to_string();
         assert!(error.contains("reading `user_auth`") && error.contains(" 1 MiB"), "{error}");
-        assert!(Batches::new(&query, Budget::new(None)).push(row(15 << 20)).is_ok());
+        assert!(Batches::new(&query, shape(), Budget::new(None)).push(row(15 << 20)).is_ok());
     }
 }

@@ -96,6 +96,16 @@ pub enum SourceError {
         /// The columns it must select.
         wanted: String,
     },
+    /// A further column of the operator's own query cannot be an attribute.
+    #[error("the query for {table} selects a column called `{column}`: {why}")]
+    ColumnName {
+        /// The table that the query replaces.
+        table: Table,
+        /// The column's name.
+        column: String,
+        /// What is wrong with it, and what to do.
+        why: &'static str,
+    },
     /// A statement failed.
     #[error("{what} failed in {source_name}: {why}")]
     Statement {

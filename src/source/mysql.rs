@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Params, Statement, Value};
+use mysql_async::{Column, Conn, Params, Statement, Value};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -18,7 +18,7 @@ use super::backend::{Backend, Dialect, Purpose, Session};
 use super::batches::{Batches, Budget, Sent};
 use super::database::{Database, count};
 use super::error::{Failure, FailureKind};
-use super::query::{Queries, Query};
+use super::query::{Queries, Query, Shape};
 use super::{Source, SourceError, schema};
 use crate::core::model::{Cell, Row};
 use crate::core::secret::Secret;
@@ -174,7 +174,7 @@ impl Backend for MysqlBackend {
     }
 
     async fn state(&self, session: &mut MysqlSession, query: &Query<'_>) -> Result<Option<String>, Failure> {
-        sum::state(session, query).await.map(Some)
+        sum::state(session, query).await
     }
 
     /// Lines must not be removed on a replica: if the same line is removed on the primary
@@ -200,6 +200,22 @@ struct MysqlSession {
 }
 
 impl MysqlSession {
+    /// What the columns of a query are.
+    async fn shape(&mut self, query: &Query<'_>) -> Result<Shape, Failure> {
+        if !query.is_own {
+            return Ok(query.shape(&[])?);
+        }
+        let prepare = async |conn: &mut Conn, _: &mut HashMap<String, Statement>| {
+            let statement = conn.prep(&*query.sql).await?;
+            let columns = statement.columns();
+            conn.close(statement).await?;
+            Ok(columns)
+        };
+        let columns = self.in_time(&query.reading(), prepare).await?;
+        let names: Vec<_> = columns.iter().map(Column::name_str).collect();
+        Ok(query.shape(&names)?)
+    }
+
     async fn in_time<T>(
         &mut self,
         what: &str,
@@ -259,8 +275,8 @@ impl Session for MysqlSession {
         let failed = |error| self.mysql.failure(&what, &error, self.is_admin);
         let result = timeout(STALL, self.conn.query_iter(&*query.sql)).await.map_err(stalled)?;
         let mut result = result.map_err(failed)?;
-        query.check(result.columns_ref().len())?;
-        let mut batches = Batches::new(query, budget);
+        let names: Vec<_> = result.columns_ref().iter().map(Column::name_str).collect();
+        let mut batches = Batches::new(query, query.shape(&names)?, budget);
         loop {
             let filling = async {
                 while let Some(row) = result.next().await.map_err(failed)? {

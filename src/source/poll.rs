@@ -212,10 +212,12 @@ async fn fetch(
     budget: &mut Budget,
     changes: &mut Vec<Change>,
 ) -> Result<(), super::error::Failure> {
+    // The columns of a table are known without their names.
+    let shape = query.shape(&[])?;
     let mut gone: BTreeSet<i64> = ids.iter().copied().collect();
     for mut cells in session.query(&query.reading(), query.of_ids(ids)).await? {
         budget.count(query, &mut cells)?;
-        let (row, _) = query.row(cells, 0);
+        let (row, _) = shape.row(cells, 0);
         gone.remove(&row.id());
         changes.push(Change::Put(row));
     }

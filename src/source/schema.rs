@@ -70,6 +70,23 @@ pub(super) fn count_taken(version: i64) -> String {
 /// after an operator has deleted them.
 pub(super) const SEED: (i64, &str) = (0, "default_properties");
 
+/// The rules for users who are switched off are seeded on their own, also in databases that had
+/// rules before there were attributes.
+pub(super) const SEED_DISABLED: (i64, &str) = (-1, "disabled_rules");
+
+/// Adds a rule for users who are switched off.
+pub(super) const SEED_DISABLED_RULE: &str = "INSERT INTO jitsi_property \
+    (subject, spriority, ppriority, property_key, property_value) VALUES ('user.disabled=yes', ?, ?, ?, ?)";
+
+/// The parameters of [`SEED_DISABLED_RULE`]: by these the client gives up its accounts with
+/// their passwords, without asking its user. After the last one it ignores what follows, so
+/// that comes after the rules that operators may add.
+pub(super) const DISABLED_RULES: [(i64, i64, &str, &str); 3] = [
+    (0, 10, "net.java.sip.communicator.impl.protocol", "${null}"),
+    (0, 11, "net.java.sip.communicator.impl.gui.accounts", "${null}"),
+    (10, 10, "provisioning.ALLOW_PREFIX", "nothing"),
+];
+
 /// Finds out whether there are any rules. Then the default properties are not added.
 pub(super) const ANY_RULE: &str = "SELECT id FROM jitsi_property LIMIT 1";
 

@@ -39,6 +39,7 @@ impl<B: Backend> Database<B> {
             begin(&mut session, dialect.begin_write).await?;
         }
         done.extend(seed(&mut session).await?);
+        done.extend(seed_disabled(&mut session).await?);
         session.run("committing", "COMMIT").await?;
         close(session).await;
         Ok(done)
@@ -62,6 +63,20 @@ async fn seed(session: &mut impl Session) -> Result<Option<String>, SourceError>
     }
     note(session, schema::SEED).await?;
     Ok(seeded)
+}
+
+/// Adds the rules for users who are switched off, once.
+async fn seed_disabled(session: &mut impl Session) -> Result<Option<String>, SourceError> {
+    let (version, what) = schema::SEED_DISABLED;
+    if count(session, what, &schema::count_taken(version)).await? > 0 {
+        return Ok(None);
+    }
+    for (spriority, ppriority, key, value) in schema::DISABLED_RULES {
+        let cells = vec![Cell::Int(spriority), Cell::Int(ppriority), key.into(), value.into()];
+        session.execute(what, schema::SEED_DISABLED_RULE.into(), cells).await?;
+    }
+    note(session, schema::SEED_DISABLED).await?;
+    Ok(Some(format!("seeded {} rules for users who are switched off", schema::DISABLED_RULES.len())))
 }
 
 /// Notes that a step was applied.

@@ -4,6 +4,7 @@
 
 mod file_state;
 
+use std::borrow::Cow;
 use std::fs::OpenOptions;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -399,9 +400,10 @@ impl Session for SqliteSession {
         self.work(&what, move |connection| {
             let mut statement = connection.prepare(&query.sql)?;
             let columns = statement.column_count();
-            query.check(columns).map_err(Stop::Source)?;
+            let names: Vec<_> = statement.column_names().map(Cow::from).collect();
+            let shape = query.shape(&names).map_err(Stop::Source)?;
             let mut found = statement.query([])?;
-            let mut batches = Batches::new(&query, budget);
+            let mut batches = Batches::new(&query, shape, budget);
             let send = |batch| rows.blocking_send(batch).map_err(|_| Stop::Source(SourceError::Cancelled));
             while let Some(row) = found.next()? {
                 let cells = (0..columns).map(|at| row.get_ref(at).map_or(Cell::Null, cell));

@@ -215,7 +215,7 @@ pub struct RuleFilter {
     /// Only rules of this tenant; empty for rules that apply to all tenants
     #[arg(long, value_name = "DOMAIN")]
     pub domain: Option<String>,
-    /// Only rules for this subject
+    /// Only rules for this subject, in any spelling
     #[arg(long, value_name = "SUBJECT")]
     pub subject: Option<String>,
     /// Only rules whose key contains this

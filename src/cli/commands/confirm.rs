@@ -37,7 +37,7 @@ pub async fn confirm(options: args::ConfirmArgs) -> anyhow::Result<ExitCode> {
         print::write(Text::lines(["nothing to confirm: no loss is withheld"]))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let columns = [text("NODE"), text("TENANT"), number("USERS"), number("RULES")];
+    let columns = [text("NODE"), text("TENANT"), number("USERS"), number("RULES"), number("ATTRIBUTES")];
     let rows: Vec<_> = losses.iter().flat_map(|(url, _, node)| rows(url, node)).collect();
     print::write(Text::table(&columns, rows))?;
     let doubts = losses.iter().filter_map(|(url, _, node)| Some(format!("{url}: {}", node.doubt.as_ref()?)));
@@ -48,7 +48,12 @@ pub async fn confirm(options: args::ConfirmArgs) -> anyhow::Result<ExitCode> {
     }
     for (url, authority, node) in losses {
         // The node refuses if its loss is another one by now.
-        let path = format!("/reload?confirm={},{}", node.withheld_users, node.withheld_rules);
+        let (users, rules, attributes) = (node.withheld_users, node.withheld_rules, node.withheld_attributes);
+        // Nodes of earlier versions know two numbers.
+        let path = match attributes {
+            0 => format!("/reload?confirm={users},{rules}"),
+            _ => format!("/reload?confirm={users},{rules},{attributes}"),
+        };
         let answer = nodes::post(&authority, &path, authorization, PATIENCE).await;
         let answer = answer.with_context(|| format!("confirming at {url}"))?;
         print::write(Text::lines([format!("{url}: {}", String::from_utf8_lossy(&answer).trim_end())]))?;
@@ -57,12 +62,14 @@ pub async fn confirm(options: args::ConfirmArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn rows(url: &str, node: &NodeStatus) -> Vec<Vec<String>> {
-    let row = |tenant: &str, users: usize, rules: usize| {
-        vec![url.to_owned(), tenant.to_owned(), users.to_string(), rules.to_string()]
+    let row = |tenant: &str, numbers: [usize; 3]| {
+        let numbers = numbers.map(|number| number.to_string());
+        [url.to_owned(), tenant.to_owned()].into_iter().chain(numbers).collect()
     };
     let tenants = node.withheld_tenants.iter().map(|loss| {
         let tenant = if loss.domain.is_empty() { "all" } else { &*loss.domain };
-        row(tenant, loss.users, loss.rules)
+        row(tenant, [loss.users, loss.rules, loss.attributes])
     });
-    tenants.chain([row("total", node.withheld_users, node.withheld_rules)]).collect()
+    let total = [node.withheld_users, node.withheld_rules, node.withheld_attributes];
+    tenants.chain([row("total", total)]).collect()
 }

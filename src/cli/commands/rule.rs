@@ -175,7 +175,12 @@ async fn list(
     let args::RuleFilter { domain, subject, key } = filter;
     let options = &tables.snapshot;
     let fold = |text: Option<String>| text.map(|text| options.comparison.fold(&text));
-    let (domain, subject, key) = (fold(domain), fold(subject), fold(key));
+    let (domain, key) = (fold(domain), fold(key));
+    // Two spellings of one subject, such as `os=Linux` and `osname=Linux`, are the same.
+    let meaning = |stored: &str| options.subject(stored);
+    let subject = subject.map(|subject| meaning(&subject));
+    let is_for =
+        |row: &RuleRow| subject.as_ref().is_none_or(|wanted| meaning(&row.subject.shown()) == *wanted);
     let is = |wanted: &Option<Folded>, cell: &Cell| {
         wanted.as_ref().is_none_or(|wanted| options.fold(cell).unwrap_or_default() == *wanted)
     };
@@ -185,7 +190,7 @@ async fn list(
     };
     let mut rows = Vec::new();
     edit_session::scan(&*tables.source, Which::Of(Table::JitsiProperty), |row| match row {
-        Row::Rule(row) if is(&domain, &row.domain) && is(&subject, &row.subject) && has(&key, &row.key) => {
+        Row::Rule(row) if is(&domain, &row.domain) && is_for(&row) && has(&key, &row.key) => {
             rows.push(row);
         }
         _ => {}

@@ -138,8 +138,12 @@ fn notes(answer: &NodeAnswer) -> Vec<String> {
     });
     let held_back = node.is_held_back.then(|| {
         let (users, rules) = (node.withheld_users, node.withheld_rules);
+        let attributes = match node.withheld_attributes {
+            0 => String::new(),
+            some => format!(" and {some} attributes"),
+        };
         format!(
-            "{name}: {users} users and {rules} rules are gone from the database and served as before: restore \
+            "{name}: {users} users and {rules} rules{attributes} are gone from the database and served as before: restore \
              them, or confirm the loss with `jitsiprovs confirm`"
         )
     });

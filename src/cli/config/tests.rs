@@ -63,6 +63,8 @@ fn what_contradicts_itself_names_the_options() {
         ("-n --param-alias mac", "NAME=PARAMETER"),
         ("-n --param-alias mac=mac", "hwaddr"),
         ("-n --param-alias arch=osname", "`arch`"),
+        ("-n --param-alias user.mac=hwaddr", "`user.`"),
+        ("-n --param-alias Client.ip=ipaddr", "`client.`"),
         ("-n --remember-sign-ins", "--state-file"),
         ("-n --remember-sign-ins --state-file s", "--admin-secret-file"),
         ("-n --default-domain=", "--default-domain"),

@@ -91,7 +91,7 @@ fn hex(unit: u16) -> [u8; 4] {
     [digit(12), digit(8), digit(4), digit(0)]
 }
 
-/// The bytes of a parameter that are written unchanged. They are tables, because this is asked
+/// The bytes of a plain parameter, which are written unchanged. They are tables, because this is asked
 /// for each byte of each parameter in an answer.
 const PLAIN_IN_KEY: [bool; 256] = plain(Side::Key);
 const PLAIN_IN_VALUE: [bool; 256] = plain(Side::Value);
@@ -101,13 +101,14 @@ const fn plain(place: Side) -> [bool; 256] {
     let mut byte = b'!';
     while byte <= b'~' {
         let is_special = matches!(place, Side::Key) && matches!(byte, b':' | b'=' | b'#' | b'!');
-        plain[byte as usize] = byte != b'\\' && !is_special;
+        // A dollar is written unchanged, but asks for a closer look.
+        plain[byte as usize] = byte != b'\\' && byte != b'$' && !is_special;
         byte += 1;
     }
     plain
 }
 
-/// Whether a parameter is written unchanged.
+/// Whether a parameter is plain.
 fn is_plain(value: &str, place: Side) -> bool {
     let plain = match place {
         Side::Key => &PLAIN_IN_KEY,
@@ -118,16 +119,22 @@ fn is_plain(value: &str, place: Side) -> bool {
 
 /// Appends a parameter's value. Java reads back exactly this value, and it cannot change other
 /// properties. It appends at least as many bytes as the value has.
-pub fn write_param(value: &str, place: Side, out: &mut Vec<u8>) {
-    if is_plain(value, place) {
+///
+/// Returns whether the value is plain: no escape was needed, and there is no `$` in it.
+pub fn write_param(value: &str, place: Side, out: &mut Vec<u8>) -> bool {
+    let is_plain = is_plain(value, place);
+    if is_plain {
         out.extend_from_slice(value.as_bytes());
     } else {
-        escape(value, place, |bytes| out.extend_from_slice(bytes));
+        write_chars(value.chars(), place, out);
     }
+    is_plain
 }
 
-fn escape(value: &str, place: Side, mut out: impl FnMut(&[u8])) {
-    for (at, c) in value.char_indices() {
+/// Does the same as [`write_param`] for a value that is not in one piece.
+pub fn write_chars(value: impl Iterator<Item = char>, place: Side, out: &mut Vec<u8>) {
+    let mut out = |bytes: &[u8]| out.extend_from_slice(bytes);
+    for (at, c) in value.enumerate() {
         match c {
             '\\' => out(b"\\\\"),
             '\n' => out(b"\\n"),

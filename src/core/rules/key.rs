@@ -7,7 +7,7 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::core::params::{ParamName, Params, Values};
 use crate::core::properties::{self, Side};
-use crate::core::template::{Fault, Template};
+use crate::core::template::{Fault, Form, Template};
 
 /// The key of a property, compiled. Rules with the same key share it.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,9 +52,12 @@ impl KeyId {
 }
 
 /// What keys of the same property have in common: the key that Java reads (or the text of a
-/// comment), and its parameters with their fallbacks.
+/// comment), and its parameters with their forms and fallbacks.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct KeyIdentity(Result<Vec<u16>, Vec<u8>>, Vec<(ParamName, Option<Box<str>>)>);
+pub struct KeyIdentity(Result<Vec<u16>, Vec<u8>>, Vec<KeyParam>);
+
+/// A parameter in a key, the form of its value, and its fallback.
+type KeyParam = (ParamName, Option<Form>, Option<Box<str>>);
 
 impl CompiledKey {
     /// Parses the template of a key.
@@ -70,9 +73,10 @@ impl CompiledKey {
         let key = self.template.whole();
         let sample = key.sample("\\uE000").into_bytes();
         let key_read = properties::client_key(&sample).ok_or(sample);
-        let names = key.params().map(|(name, _)| name.clone());
-        let fallbacks = key.fallbacks().map(|fallback| fallback.map(Box::from));
-        KeyIdentity(key_read, names.zip(fallbacks).collect())
+        let params = key.params().zip(key.forms());
+        let params =
+            params.map(|((name, _), (form, fallback))| (name.clone(), form, fallback.map(Box::from)));
+        KeyIdentity(key_read, params.collect())
     }
 
     #[inline]

@@ -129,6 +129,8 @@ fn any_rules(ids: std::ops::Range<i64>) -> impl Strategy<Value = Vec<Rules>> {
         "x.alice",
         "${arch}",
         "${arch:-a}",
+        "x.${username:lower}",
+        "${arch:upper:-a}",
     ]);
     let value = prop::sample::select(vec!["1", "", "$osname", "${arch:-z}", "$username", "${null}", "é"]);
     let order = (0..3, 0..3, ids);
@@ -142,6 +144,15 @@ fn any_rules(ids: std::ops::Range<i64>) -> impl Strategy<Value = Vec<Rules>> {
         rules.sort_by_key(|list| list.iter().next().map(RuleRef::order));
         rules
     })
+}
+
+#[test]
+fn keys_with_different_forms_are_different_properties() {
+    let identity = |text: &str| CompiledKey::parse(text, |_| ()).identity();
+    assert_eq!(identity("acc${username:id}"), identity("a\\u0063c${username:id}"));
+    for other in ["acc${username}", "acc${username:lower}", "acc${username:id:-x}", "acc${uuid:id}"] {
+        assert_ne!(identity("acc${username:id}"), identity(other), "{other}");
+    }
 }
 
 #[test]

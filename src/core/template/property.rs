@@ -1,7 +1,7 @@
 //! A property in the form in which an operator writes it: key and value in one text. It is
 //! divided where Java divides the line that it becomes.
 
-use super::{Placeholder, placeholder};
+use super::placeholder::{Placeholder, placeholder};
 use crate::core::properties::is_blank;
 
 /// Why a text is not a property.

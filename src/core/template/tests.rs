@@ -61,12 +61,119 @@ fn the_servers_names_render_the_same_whatever_the_client_sends() {
 
 #[test]
 fn a_stray_dollar_is_literal_and_reported() {
-    for text in ["$", "5$", "$ x", "${", "${}", "${a b}", "${a", "$1", "${é}", "${x:-y", "${x:y}"] {
+    for text in [
+        "$",
+        "5$",
+        "$ x",
+        "${",
+        "${}",
+        "${a b}",
+        "${a",
+        "$1",
+        "${é}",
+        "${x:-y",
+        "${x:}",
+        "${x:lower",
+        "${x:1}",
+    ] {
         let (_, faults) = parse(text);
         assert_eq!(faults, [Fault::StrayDollar], "{text}");
         assert_eq!(render(text, &[]).unwrap().replace("\\u00E9", "é"), text);
     }
     assert_eq!(parse("$$ ${null} $username").1, []);
+}
+
+#[test]
+fn a_form_changes_the_value_but_neither_the_fallback_nor_other_text() {
+    let params = [("username", "John.Smith-é2"), ("x", "ß:Ä"), ("dots", "._-"), ("empty", "")];
+    for (text, expected) in [
+        ("acc${username:id}.x", Some("accJohnSmith\\u00E92.x")),
+        ("${username:lower}", Some("john.smith-\\u00E92")),
+        ("${username:upper}", Some("JOHN.SMITH-\\u00C92")),
+        ("${x:upper}", Some("SS:\\u00C4")),
+        ("[${dots:id}${empty:id}]", Some("[]")),
+        ("${hwaddr:id}", None),
+        ("${username:id:-A.b}", Some("JohnSmith\\u00E92")),
+        ("${hwaddr:lower:-A.b}", Some("A.b")),
+        ("${empty:upper:-a.b}", Some("a.b")),
+        ("${dots:id:-A.b}", Some("A.b")),
+        ("${hwaddr:id:-}", Some("")),
+        ("$username:lower", Some("John.Smith-\\u00E92:lower")),
+    ] {
+        assert_eq!(render(text, &params).as_deref(), expected, "{text}");
+        assert_eq!(parse(text).1, [], "{text}");
+    }
+    let key = Template::parse("${x:lower}", Side::Key, |_| ());
+    let (mut written, params) = (Vec::new(), Params::from_iter([("x", "A:B")]));
+    key.whole().render(&params, &mut written);
+    assert_eq!(written, b"a\\:b");
+}
+
+#[test]
+fn a_form_that_does_not_exist_is_reported() {
+    for text in [
+        "${x:y}",
+        "${x:ID}",
+        "${x:ids:-a}",
+        "${x:lower.upper}",
+        "${null:id}",
+        "${default:upper}",
+        "${system:id:-a}",
+    ] {
+        let (template, faults) = parse(text);
+        assert_eq!((template.is_fixed(), faults), (true, vec![Fault::UnknownForm]), "{text}");
+    }
+}
+
+#[test]
+fn no_parameter_is_part_of_a_command_to_the_client() {
+    let params = [
+        ("a", "${null}"),
+        ("b", "{null}"),
+        ("c", "$"),
+        ("d", "{nu"),
+        ("e", "ll}"),
+        ("f", "x${system}.y$"),
+        ("g", "${NULL}"),
+        ("h", "5$ {null}"),
+        ("i", "null"),
+        ("j", "${null}${null}"),
+        ("empty", ""),
+    ];
+    for (text, expected) in [
+        ("$a", "$\\ {null}"),
+        ("$$$b", "$\\ {null}"),
+        ("\\u0024$b", "\\u0024\\ {null}"),
+        ("${c}{null}", "$\\ {null}"),
+        ("$c$b", "$\\ {null}"),
+        ("$c$d$e", "$\\ {null}"),
+        ("$${empty}{null}", "${empty}{null}"),
+        ("$$${empty}{null}", "$\\ {null}"),
+        ("$$${empty}$b", "$\\ {null}"),
+        ("$$$d\\u006cl}", "$\\ {nu\\u006cl}"),
+        ("$${${i}}", "$\\ {null}"),
+        ("$$\\{${i}}", "$\\ \\{null}"),
+        ("${hwaddr:-\\$}$b", "\\$\\ {null}"),
+        ("$f$b", "x${system}.y$\\ {null}"),
+        ("$${system}.$f", "${system}.x${system}.y$"),
+        ("${g:lower}", "$\\ {null}"),
+        (" $a", " $\\ {null}"),
+        ("$a$empty", "$\\ {null}"),
+        ("$$$b.x", "$\\ {null}.x"),
+        ("$h $i", "5$ {null} null"),
+        ("${null}$i", "${null}null"),
+        ("${null}$$$i", "${null}$null"),
+        // The client does not act on these, which are in one parameter.
+        ("<$a>", "<${null}>"),
+        ("$j", "${null}${null}"),
+        ("${g:lower}$g", "${null}${NULL}"),
+        // The rule itself says these.
+        ("$${null}$c", "${null}$"),
+        ("$${nu${hwaddr:-ll}}", "${null}"),
+        ("$$\\{nu${hwaddr:-ll}}", "$\\{null}"),
+    ] {
+        assert_eq!(render(text, &params).as_deref(), Some(expected), "{text}");
+    }
 }
 
 #[test]
@@ -123,6 +230,52 @@ proptest! {
         if let Some(line) = render(&text, &[("username", &value), ("a", &value)]) {
             prop_assert!(line.is_ascii() && !line.contains(['\r', '\n']));
         }
+    }
+
+    #[test]
+    fn only_a_rule_says_what_the_client_acts_on(
+        pieces in prop::collection::vec(
+            prop::sample::select(vec![
+                "$$", "{", "}", "null", "nu", "ll}", "{system}", "\\u0024", "\\{", "\\u006eull", "${null}",
+                "${system}", ".", " ", "$a", "$b", "${a:lower}", "${b:upper}", "${c}", "${c:-$}", "${c:-\\u007bn}",
+                "${a:id}", "=", "\\",
+            ]),
+            0..8,
+        ),
+        values in prop::array::uniform3(prop::option::of(prop::collection::vec(
+            prop::sample::select(vec!["$", "{", "}", "null", "NULL", "nu", "ll}", "{system}", "${null}", "x", " "]),
+            0..4,
+        ))),
+        in_key: bool,
+    ) {
+        let place = if in_key { Side::Key } else { Side::Value };
+        let template = Template::parse(&pieces.concat(), place, |_| ());
+        let values = values.map(|value| value.map(|parts| parts.concat()));
+        let given = || ["a", "b", "c"].into_iter().zip(&values).filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        let read = |params: &Params| {
+            let mut written = Vec::new();
+            template.whole().render(params, &mut written);
+            properties::client_text(std::str::from_utf8(&written).expect("ASCII"))
+        };
+        // Neither is in a value, so each of them is made of pieces.
+        let said = |text: &str| text.matches("${null}").count() + text.matches("${system}").count();
+        let rendered = read(&given().map(|(name, value)| (name, value.as_str())).collect());
+        // What the rule says if each parameter is a letter. Fallbacks are text of the rule.
+        let mut letters = Params::new();
+        for (name, value) in given() {
+            let is_gone = name == "c" && value.is_empty();
+            letters.offer(name, if is_gone { String::new() } else { "é".into() });
+        }
+        let by_rule = read(&letters);
+        if given().all(|(_, value)| said(&value.to_lowercase()) == 0) {
+            prop_assert_eq!(said(&rendered), said(&by_rule), "{:?}", rendered);
+        }
+        let acts = |text: &str| match place {
+            Side::Key => text.starts_with("${system}"),
+            Side::Value => text.trim_start_matches(properties::is_blank) == "${null}",
+        };
+        let without_ends = by_rule.trim_matches(|c| matches!(c, 'é' | 'É' | ' '));
+        prop_assert!(!acts(&rendered) || acts(without_ends), "{:?}", rendered);
     }
 
     #[test]

@@ -33,7 +33,8 @@ pub(super) fn check(snapshot: &Snapshot, report: &mut CheckReport) {
     let mut nearest: HashMap<String, Option<String>> = HashMap::new();
     for named in snapshot.named() {
         let of_subject = match named.audience() {
-            Audience::Param(TypedBy::Attribute(name), _) => Some(name),
+            Audience::Param(TypedBy::Attribute(name), _)
+            | Audience::Pattern(TypedBy::Attribute(name), ..) => Some(name),
             _ => None,
         };
         for rule in named.rules().iter() {

@@ -9,6 +9,7 @@ use super::names::{Standing, standing};
 use super::prefixes;
 use super::report::CheckReport;
 use super::table::RuleTable;
+use crate::core::address;
 use crate::core::client;
 use crate::core::conventions::Conventions;
 use crate::core::params::{Known, ParamName};
@@ -16,7 +17,7 @@ use crate::core::problem::Code;
 use crate::core::properties;
 use crate::core::rules::RuleRef;
 use crate::core::secret;
-use crate::core::subject::TypedBy;
+use crate::core::subject::{PatternKind, TypedBy, ValueKind};
 use crate::core::template::TemplatePiece;
 use crate::snapshot::{ALL_TENANTS, Audience, NameEntry, Snapshot};
 
@@ -68,11 +69,39 @@ fn subject(snapshot: &Snapshot, options: &Conventions, named: NameEntry<'_>) -> 
                 format!("the rule is for the user `{user}`, which {of}: correct the subject or remove it");
             vec![(Code::NoSuchUser, what)]
         }
-        Audience::Param(TypedBy::Other(param), _) => {
+        Audience::Param(TypedBy::Other(param), _) | Audience::Pattern(TypedBy::Other(param), ..) => {
             of_name(&String::from_utf8_lossy(&param), SUBJECT, true, options).into_iter().collect()
+        }
+        Audience::Param(by, value) => {
+            bad_address(&by, None, value).map(|what| (Code::BadAddress, what)).into_iter().collect()
+        }
+        Audience::Pattern(by, kind, pattern) => {
+            bad_address(&by, Some(kind), pattern).map(|what| (Code::BadAddress, what)).into_iter().collect()
         }
         _ => Vec::new(),
     }
+}
+
+/// What is wrong with a subject that needs an address and that no address can match.
+fn bad_address(by: &TypedBy, pattern: Option<PatternKind>, value: &[u8]) -> Option<String> {
+    let shown = pattern.map_or_else(|| String::from_utf8_lossy(value).into_owned(), |kind| kind.shown(value));
+    let (is_possible, what, example) = match (by.value_kind(), pattern) {
+        (ValueKind::Mac, None) => {
+            (address::canonical_mac(value).is_some(), "is no MAC address", "`00:1a:2b:3c:4d:5e` or `00:1a:*`")
+        }
+        (ValueKind::Mac, Some(_)) => {
+            (address::can_match_mac(value), "matches no MAC address", "`00:1a:*` or `001a2b*`")
+        }
+        (ValueKind::Ip, None) => (
+            address::ip(value).is_some(),
+            "is neither an IP address nor a network",
+            "`10.1.2.3` or `10.1.0.0/16`",
+        ),
+        (ValueKind::Ip, Some(_)) | (ValueKind::Text, _) => return None,
+    };
+    (!is_possible).then(|| {
+        format!("the subject names the {by}, and `{shown}` {what}, so the rule matches nobody: write a value such as {example}")
+    })
 }
 
 /// A problem with the name of a parameter. If it `is_needed`, the rule does not apply without it.

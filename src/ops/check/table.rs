@@ -6,12 +6,15 @@ use std::ops::Range;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
+use crate::core::address;
 use crate::core::client;
+use crate::core::names::Comparison;
 use crate::core::params::{Known, ParamName};
+use crate::core::pattern;
 use crate::core::properties;
 use crate::core::rules::{RuleOrder, RuleRef, StaticKey};
-use crate::core::subject::TypedBy;
-use crate::snapshot::{ALL_TENANTS, Audience, NameEntry, Snapshot};
+use crate::core::subject::{PatternKind, TypedBy, ValueKind};
+use crate::snapshot::{ALL_TENANTS, Audience, NameEntry, Snapshot, is_for_disabled};
 
 /// Marks a subject that does not exist.
 const NONE: u32 = u32::MAX;
@@ -23,6 +26,8 @@ pub(super) struct RuleTable<'s> {
     pub subjects: Vec<RuleSubject>,
     /// The keys, by [`Fact::property`].
     pub properties: Vec<ClientKey>,
+    /// What values the subjects for parameters with patterns need, by [`Fact::subject`].
+    values: HashMap<u32, NeededValue<'s>>,
     /// Users that are subjects for all tenants, by [`Fact::subject`].
     users: HashMap<u32, &'s [u8]>,
     /// The subject `default` of each tenant that has rules for it.
@@ -59,12 +64,24 @@ pub(super) struct RuleSubject {
     twin: u32,
 }
 
+/// What value of a parameter a subject needs.
+#[derive(Debug, Clone, Copy)]
+struct NeededValue<'s> {
+    of: ValueKind,
+    pattern: Option<PatternKind>,
+    text: &'s [u8],
+}
+
 /// The comparable part of [`Audience`]. Names are compared by a keyed hash of 64 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum AudienceHash {
     Everyone,
     User(u64),
     Param(u64),
+    /// Users who are switched off. No other rules apply to them.
+    Disabled,
+    /// A pattern for the parameter with this hash.
+    Pattern(u64),
 }
 
 /// A property's key, as the client reads it.
@@ -132,11 +149,21 @@ impl<'s> RuleTableBuilder<'s> {
                 }
                 AudienceHash::User(self.seed.hash_one(name))
             }
+            Audience::Param(param, value) if is_for_disabled(&param, value) => AudienceHash::Disabled,
             Audience::Param(param, value) => {
                 if tenant == ALL_TENANTS && param == TypedBy::Known(Known::Domain) {
                     within = table.snapshot.tenant_number(value).unwrap_or(tenant);
                 }
+                if table.snapshot.has_patterns(&param) {
+                    let needed = NeededValue { of: param.value_kind(), pattern: None, text: value };
+                    table.values.insert(number, needed);
+                }
                 AudienceHash::Param(self.seed.hash_one(param))
+            }
+            Audience::Pattern(param, kind, text) => {
+                let needed = NeededValue { of: param.value_kind(), pattern: Some(kind), text };
+                table.values.insert(number, needed);
+                AudienceHash::Pattern(self.seed.hash_one(param))
             }
         };
         table.subjects.push(RuleSubject { tenant, within, who, twin });
@@ -152,6 +179,7 @@ impl<'s> RuleTable<'s> {
             facts: Vec::with_capacity(snapshot.counts().rules),
             subjects: Vec::new(),
             properties: Vec::new(),
+            values: HashMap::new(),
             users: HashMap::new(),
             everyone: HashMap::new(),
             lists: HashMap::new(),
@@ -191,7 +219,7 @@ impl<'s> RuleTable<'s> {
 
     /// Whether one request may match both subjects. Two different subjects of the same parameter
     /// (`osname=Mac OS X` and the bare word `Linux`) need different values of it, so they count
-    /// as never matching together. So do two usernames.
+    /// as never matching together. So do two usernames. Patterns may have values in common.
     pub fn may_meet(&self, one: &Fact, other: &Fact) -> bool {
         let [one, other] = [one, other].map(|fact| (fact.subject, self.subject(fact)));
         let is_of = |(number, _): (u32, RuleSubject), tenant: u32| match self.users.get(&number) {
@@ -199,16 +227,63 @@ impl<'s> RuleTable<'s> {
             _ => true,
         };
         one.0 == other.0
-            || one.1.may_meet(other.1) && is_of(one, other.1.within) && is_of(other, one.1.within)
+            || one.1.may_meet(other.1)
+                && is_of(one, other.1.within)
+                && is_of(other, one.1.within)
+                && self.may_share_a_value(one, other)
+    }
+
+    /// Whether one value may match both subjects, if both need a value of the same parameter and
+    /// at least one is a pattern.
+    fn may_share_a_value(&self, one: (u32, RuleSubject), other: (u32, RuleSubject)) -> bool {
+        use AudienceHash::{Param, Pattern};
+        let is_same = match (one.1.who, other.1.who) {
+            (Pattern(one), Pattern(other) | Param(other)) | (Param(one), Pattern(other)) => one == other,
+            _ => false,
+        };
+        match (self.values.get(&one.0), self.values.get(&other.0)) {
+            (Some(one), Some(other)) if is_same => one.may_be(other),
+            _ => true,
+        }
     }
 
     /// The subjects whose rules apply to every request to which `fact` applies: its own subject,
     /// the same for all tenants, and `default` of this tenant and of all tenants.
     pub fn also(&self, fact: &Fact) -> impl Iterator<Item = u32> {
-        let RuleSubject { tenant, twin, .. } = self.subject(fact);
-        let everyone = |tenant| self.everyone.get(&tenant).copied();
+        let RuleSubject { tenant, twin, who, .. } = self.subject(fact);
+        let is_disabled = who == AudienceHash::Disabled;
+        let everyone = |tenant| self.everyone.get(&tenant).copied().filter(|_| !is_disabled);
         let twin = (twin != NONE).then_some(twin);
         [Some(fact.subject), twin, everyone(tenant), everyone(ALL_TENANTS)].into_iter().flatten()
+    }
+}
+
+impl NeededValue<'_> {
+    /// Whether one value may match both.
+    fn may_be(&self, other: &Self) -> bool {
+        use PatternKind::{Glob, Network};
+        let value = |value: &Self| String::from_utf8_lossy(value.text).into_owned();
+        let network = |network: &Self| address::network(network.text);
+        let is_in = |net: &Self, address: &Self| {
+            network(net).zip(address::ip(address.text)).is_some_and(|(net, address)| net.contains(&address))
+        };
+        let is_like = |glob: &Self, text: &Self| {
+            let forms = text.of.compared_with_globs(&value(text), Comparison::Exact);
+            forms.iter().any(|form| pattern::matches(glob.text, form))
+        };
+        match (self.pattern, other.pattern) {
+            (None, None) => self.text == other.text,
+            (Some(Glob), None) => is_like(self, other),
+            (None, Some(Glob)) => is_like(other, self),
+            (Some(Network), None) => is_in(self, other),
+            (None, Some(Network)) => is_in(other, self),
+            (Some(Glob), Some(Glob)) => pattern::can_both_match(self.text, other.text),
+            (Some(Network), Some(Network)) => network(self)
+                .zip(network(other))
+                .is_some_and(|(one, other)| one.contains(&other) || other.contains(&one)),
+            // They may, but that is not certain.
+            (Some(Glob), Some(Network)) | (Some(Network), Some(Glob)) => false,
+        }
     }
 }
 
@@ -219,9 +294,11 @@ impl RuleSubject {
             return false;
         }
         match (self.who, other.who) {
+            (AudienceHash::Disabled, who) | (who, AudienceHash::Disabled) => who == AudienceHash::Disabled,
             (AudienceHash::Everyone, _) | (_, AudienceHash::Everyone) => true,
             (AudienceHash::User(one), AudienceHash::User(other)) => one == other,
             (AudienceHash::Param(one), AudienceHash::Param(other)) => one != other,
+            (AudienceHash::Pattern(_), _) | (_, AudienceHash::Pattern(_)) => true,
             (AudienceHash::User(_), _) | (_, AudienceHash::User(_)) => true,
         }
     }
@@ -247,9 +324,9 @@ fn is_null(rule: RuleRef<'_>) -> bool {
 fn value_hash(rule: RuleRef<'_>, seed: &RandomState) -> u64 {
     let mut hasher = seed.build_hasher();
     rule.value().sample("\0").hash(&mut hasher);
-    for ((name, _), fallback) in rule.value().params().zip(rule.value().fallbacks()) {
+    for ((name, _), form) in rule.value().params().zip(rule.value().forms()) {
         hash_name(name, &mut hasher);
-        fallback.hash(&mut hasher);
+        form.hash(&mut hasher);
     }
     hasher.finish()
 }

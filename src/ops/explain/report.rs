@@ -13,7 +13,7 @@ use crate::core::properties;
 use crate::core::rules::{Compiled, RuleOrder, RuleOutcome};
 use crate::core::secret;
 use crate::core::secret::HIDDEN;
-use crate::core::subject::{Subject, TypedBy};
+use crate::core::subject::{PatternKind, Subject, TypedBy};
 use crate::snapshot::{Fate, Level, Mismatch, Session, SessionValues, Snapshot, Traced};
 
 /// The number of rules that are listed for one key if they do not match and `all` is not set.
@@ -194,7 +194,7 @@ fn parameters(request: &ClientRequest, shown: &Params) -> Vec<Parameter> {
 fn is_private(fate: &Fate) -> bool {
     match fate {
         Fate::Mismatch(Mismatch::OtherUser { is_sent }) => !is_sent,
-        Fate::Mismatch(Mismatch::Param { name, .. }) => name == Known::Username.name(),
+        Fate::Mismatch(Mismatch::Param { name, pattern: None, .. }) => name == Known::Username.name(),
         _ => false,
     }
 }
@@ -207,7 +207,9 @@ fn is_for_a_password(fate: &Fate) -> bool {
 fn used(traced: &Traced<'_>, levels: &BTreeMap<&str, Level>, options: &Conventions) -> Vec<UsedAttribute> {
     let subject = traced.row.subject.text().ok().flatten().and_then(|subject| options.subject(&subject));
     let of_subject = match &subject {
-        Some(Subject::Param(TypedBy::Attribute(name), _)) => Some(&**name),
+        Some(
+            Subject::Param(TypedBy::Attribute(name), _) | Subject::Pattern(TypedBy::Attribute(name), ..),
+        ) => Some(&**name),
         _ => None,
     };
     let names: BTreeSet<&str> =
@@ -302,23 +304,26 @@ fn words(fate: &Fate, order: Option<RuleOrder>) -> Words {
             ("mismatch", None, None, why.into())
         }
         Fate::Mismatch(Mismatch::Disabled) => ("mismatch", None, None, "the user is switched off".into()),
-        Fate::Mismatch(Mismatch::Param { name, sent }) if is_reserved(name) => {
-            let why = match sent {
-                Some(value) if secret::NameHint::of(name).hides_data(value) => format!("{name} is another"),
-                Some(value) => format!("{name} is {value:?}"),
-                None => format!("there is no {name}"),
-            };
-            ("mismatch", None, Some(name.clone()), why)
-        }
-        Fate::Mismatch(Mismatch::Param { name, sent }) => {
+        Fate::Mismatch(Mismatch::Param { name, sent, pattern }) => {
             let is_password = name == Known::Password.name();
+            let is_servers = is_reserved(name);
             let is_secret = |sent: &str| is_password || secret::is_secret(name, sent);
             // An empty password means that none was sent, or that the password is not known.
+            let mismatch = match pattern {
+                Some((PatternKind::Glob, pattern)) => format!(", which does not match {pattern}"),
+                Some((PatternKind::Network, network)) => format!(", which is not in {network}"),
+                None => String::new(),
+            };
             let why = match sent.as_deref().filter(|sent| !is_password || !sent.is_empty()) {
+                Some(value) if is_servers && secret::NameHint::of(name).hides_data(value) => {
+                    format!("{name} is another")
+                }
+                Some(value) if is_servers => format!("{name} is {value:?}{mismatch}"),
+                None if is_servers => format!("there is no {name}"),
                 Some(sent) if is_secret(sent) => format!("the client sent another {name}"),
                 None if is_password => "the password is not known".into(),
                 Some("") => format!("the client sent an empty {name}"),
-                Some(sent) => format!("the client sent {name}={sent}"),
+                Some(sent) => format!("the client sent {name}={sent}{mismatch}"),
                 None => format!("the client did not send {name}"),
             };
             ("mismatch", None, Some(name.clone()), why)

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::Reloader;
 use crate::reload::cause::Cause;
 use crate::reload::handle::ReloadOutcome;
-use crate::snapshot::Withheld;
+use crate::snapshot::{Withheld, WithheldTenant};
 
 /// How often everything is loaded while a loss is withheld.
 const LOOK_FOR_LOST: Duration = Duration::from_secs(30);
@@ -23,7 +23,8 @@ impl Reloader {
         if *before == *now {
             return self.settle(&now);
         }
-        let is_larger = now.users > before.users || now.rules > before.rules;
+        let is_larger =
+            now.users > before.users || now.rules > before.rules || now.attributes > before.attributes;
         if is_larger {
             if !cause.is_signal() {
                 // An earlier SIGHUP cannot have been about this loss.
@@ -33,9 +34,10 @@ impl Reloader {
                 cause = cause.name(),
                 users = now.users,
                 rules = now.rules,
+                attributes = now.attributes,
                 tenants = tenants(&now),
                 "a loss is withheld: these users can no longer sign in by what the database says, or these \
-                 rules are gone, and they are served as before; everything else is up to date; if the loss \
+                 rules or attributes are gone, and they are served as before; everything else is up to date; if the loss \
                  is intended, run `jitsiprovs confirm`, or send SIGHUP twice within 60 s"
             );
         } else if before.is_loss() && !now.is_loss() {
@@ -45,7 +47,7 @@ impl Reloader {
             tracing::info!(
                 cause = cause.name(),
                 rows = now.unsettled,
-                "users or rules are missing that no trigger has reported, perhaps because a table is being \
+                "users, rules or attributes are missing that no trigger has reported, perhaps because a table is being \
                  restored: they are served until the table has not changed for {} s (--settle)",
                 self.settings.settle.as_secs_f64()
             );
@@ -85,13 +87,19 @@ impl Reloader {
     }
 }
 
-/// The first tenants of a loss, with the numbers of users and rules.
+/// The first tenants of a loss, with the numbers of what they lost.
 fn tenants(withheld: &Withheld) -> String {
     let shown = withheld.tenants.iter().take(TENANTS_SHOWN);
     let mut shown: Vec<String> = shown
-        .map(|(domain, users, rules)| match domain.is_empty() {
-            true => format!("all ({rules} rules)"),
-            false => format!("{domain} ({users} users, {rules} rules)"),
+        .map(|WithheldTenant { domain, users, rules, attributes }| {
+            let attributes = match attributes {
+                0 => String::new(),
+                some => format!(", {some} attributes"),
+            };
+            match domain.is_empty() {
+                true => format!("all ({rules} rules{attributes})"),
+                false => format!("{domain} ({users} users, {rules} rules{attributes})"),
+            }
         })
         .collect();
     if withheld.tenants.len() > TENANTS_SHOWN {

@@ -85,13 +85,17 @@ fn confirms(request: &Request<Incoming>) -> bool {
     request.uri().query().is_some_and(|query| query == "confirm" || query.starts_with("confirm="))
 }
 
-/// Whether a reload confirms a loss of other numbers of users and rules than is withheld:
-/// `POST /reload?confirm=USERS,RULES`.
+/// Whether a reload confirms a loss of other numbers than is withheld:
+/// `POST /reload?confirm=USERS,RULES` or `POST /reload?confirm=USERS,RULES,ATTRIBUTES`.
 fn is_another_loss(state: &ServerState, request: &Request<Incoming>) -> bool {
     let status = node::status(state, None);
-    let now = format!("{},{}", status.withheld_users, status.withheld_rules);
+    let now = [status.withheld_users, status.withheld_rules, status.withheld_attributes];
     let seen = request.uri().query().and_then(|query| query.strip_prefix("confirm="));
-    seen.is_some_and(|seen| seen != now)
+    seen.is_some_and(|seen| {
+        let seen: Vec<_> = seen.split(',').map(|number| number.parse().ok()).collect();
+        let missing = 3_usize.saturating_sub(seen.len().max(2));
+        !seen.into_iter().chain(vec![Some(0); missing]).eq(now.map(Some))
+    })
 }
 
 /// Answers `/rows`, which `jitsiprovs diff` reads.
@@ -107,7 +111,9 @@ async fn rows(state: &ServerState, request: &Request<Incoming>) -> Response<Full
     }
     match node::rows(state, key, request.uri().query().unwrap_or_default()).await {
         Some(rows) => text(StatusCode::OK, rows.into_bytes()),
-        None => refuse(StatusCode::BAD_REQUEST, "ask for /rows?user_auth=ID or /rows?jitsi_property=ID"),
+        None => {
+            refuse(StatusCode::BAD_REQUEST, "ask for /rows?user_auth=ID, and likewise for the other tables")
+        }
     }
 }
 
@@ -120,11 +126,13 @@ fn scrape(state: &ServerState) -> Scrape {
         is_source_up: status.failing.is_none(),
         withheld_users: status.withheld_users,
         withheld_rules: status.withheld_rules,
+        withheld_attributes: status.withheld_attributes,
         version: status.version,
         age: status.age,
         tenants: status.tenants,
         users: status.users,
         rules: status.rules,
+        attributes: status.attributes,
         bytes: served.as_ref().map_or(0, |served| served.snapshot.counts().bytes),
         bad_rows: status.left_out,
         important_lines_dropped: lost.important,

@@ -2,6 +2,7 @@
 
 mod defaults;
 mod namesakes;
+mod patterns;
 mod reports;
 mod totals;
 mod withhold;
@@ -12,16 +13,14 @@ use std::time::Instant;
 use hashbrown::{HashMap, HashSet};
 
 use super::{LossLimits, Problems, Writer};
-use crate::core::attributes::Attribute;
 use crate::core::model::{AttributeRow, Change, Row, RuleRow, Table, UserRow};
 use crate::core::problem::Code;
-use crate::core::rules::Compiled;
 use crate::core::subject::{Subject, TypedBy};
-use crate::snapshot::kind::SubjectKind;
+use crate::snapshot::kind::{OtherParam, SubjectKind};
 use crate::snapshot::names::{self, IndexKey, StoredName};
 use crate::snapshot::row_index::{self, RowIndex, RowRecord, UNUSED};
 use crate::snapshot::rows::{self, UnusableRow};
-use crate::snapshot::{DEFAULT, SharedEntry, Snapshot, UserEntry, WITHHELD};
+use crate::snapshot::{DEFAULT, Piece, SharedEntry, Snapshot, UserEntry, WITHHELD};
 
 /// How many lists of rules are staged at most. This limits the memory of a first load.
 const STAGED: usize = 1 << 13;
@@ -95,6 +94,8 @@ pub struct Draft<'w> {
     new_defaults: HashSet<u32>,
     /// Tenants whose rules for everyone, or whose own attributes, have changed.
     new_everyone: HashSet<u32>,
+    /// Patterns whose rules have changed.
+    new_patterns: HashSet<IndexKey>,
     /// Words whose rules may match other clients than intended: a user's name that clients
     /// also send as a parameter, or a name that no user has.
     suspects: Vec<(u32, StoredName)>,
@@ -103,10 +104,10 @@ pub struct Draft<'w> {
     new_names: Vec<StoredName>,
     /// Accounts that somebody could sign in with before an edit.
     accounts: HashSet<IndexKey>,
-    /// Rules that were taken from their subjects.
-    dropped: HashMap<(IndexKey, i64), Compiled>,
-    /// Rules that were put where others were lost.
-    found: Vec<(IndexKey, i64)>,
+    /// Rules and attributes that were taken from their entries.
+    dropped: Vec<(IndexKey, Piece)>,
+    /// The rows of those that were put where others were lost.
+    found: Vec<(IndexKey, (Table, i64))>,
     problems: Problems,
     summary: ChangeSummary,
 }
@@ -114,10 +115,8 @@ pub struct Draft<'w> {
 /// Changes of the rules and attributes of one name.
 #[derive(Debug, Default)]
 struct Staged {
-    put: Vec<Compiled>,
-    gone: Vec<i64>,
-    put_attributes: Vec<Attribute>,
-    gone_attributes: Vec<i64>,
+    put: Vec<Piece>,
+    gone: HashSet<(Table, i64)>,
 }
 
 impl<'w> Draft<'w> {
@@ -134,10 +133,11 @@ impl<'w> Draft<'w> {
             staged: HashMap::new(),
             new_defaults: HashSet::new(),
             new_everyone: HashSet::new(),
+            new_patterns: HashSet::new(),
             suspects: Vec::new(),
             new_names: Vec::new(),
             accounts: HashSet::new(),
-            dropped: HashMap::new(),
+            dropped: Vec::new(),
             found: Vec::new(),
             problems: Problems::default(),
             summary: ChangeSummary::default(),
@@ -285,6 +285,7 @@ impl<'w> Draft<'w> {
         self.find_namesakes();
         self.merge();
         self.renew_everyone();
+        self.index_patterns();
         self.report_collisions();
         self.report_subjects();
         let Draft { writer, mut next, records, gone, touched, problems, is_load, .. } = self;
@@ -345,7 +346,7 @@ impl<'w> Draft<'w> {
         let tenant = self.writer.domains.number(&domain);
         let place = self.place(tenant, &subject)?;
         let prefix = names::prefix(place.hash());
-        self.stage(place).put.push(compiled);
+        self.stage(place).put.push(Piece::Rule(compiled));
         Ok(prefix)
     }
 
@@ -358,18 +359,20 @@ impl<'w> Draft<'w> {
             false => IndexKey::new(tenant, SubjectKind::WORD, &username),
         };
         let prefix = names::prefix(place.hash());
-        self.stage(place).put_attributes.push(attribute);
+        self.stage(place).put.push(Piece::Attribute(attribute));
         Ok(prefix)
     }
 
     fn place(&mut self, tenant: u32, subject: &Subject) -> Result<IndexKey, UnusableRow> {
+        let mut other = |by: &TypedBy, pattern| {
+            SubjectKind::other(self.writer.others.number(OtherParam { by: by.clone(), pattern }))
+        };
         let (kind, name) = match subject {
             Subject::Everyone => (Some(SubjectKind::EVERYONE), DEFAULT),
             Subject::Word(name) => (Some(SubjectKind::WORD), &**name),
             Subject::Param(TypedBy::Known(known), value) => (Some(SubjectKind::known(*known)), &**value),
-            Subject::Param(typed, value) => {
-                (SubjectKind::other(self.writer.others.number(typed.clone())), &**value)
-            }
+            Subject::Param(by, value) => (other(by, None), &**value),
+            Subject::Pattern(by, kind, pattern) => (other(by, Some(*kind)), &**pattern),
         };
         let kind = kind.ok_or_else(|| {
             UnusableRow(
@@ -385,18 +388,15 @@ impl<'w> Draft<'w> {
             // This draft put it there, and it may still be staged.
             self.unstage();
         }
-        let has = |entry: &SharedEntry| match table {
-            Table::UserAuth => entry.users.iter().any(|user| user.id == id),
-            Table::JitsiProperty => entry.rules.has(id),
-            Table::UserAttribute => entry.has_attribute(id),
-        };
+        let has = |entry: &SharedEntry| entry.has(table, id);
         // A row that cannot be used is in no entry.
         let Some(entry) = self.next.names.find(prefix, has) else { return };
         let place = IndexKey::new(entry.tenant, entry.kind, &entry.name);
         match table {
             Table::UserAuth => self.edit(&place, |entry| entry.remove_user(id)),
-            Table::JitsiProperty => self.stage(place).gone.push(id),
-            Table::UserAttribute => self.stage(place).gone_attributes.push(id),
+            Table::JitsiProperty | Table::UserAttribute => {
+                self.stage(place).gone.insert((table, id));
+            }
         }
     }
 
@@ -409,29 +409,19 @@ impl<'w> Draft<'w> {
 
     /// Applies the staged changes to the snapshot.
     fn unstage(&mut self) {
-        for (place, Staged { put, gone, put_attributes, gone_attributes }) in std::mem::take(&mut self.staged)
-        {
-            let (has_rules, has_attributes) = (
-                !put.is_empty() || !gone.is_empty(),
-                !put_attributes.is_empty() || !gone_attributes.is_empty(),
-            );
+        for (place, Staged { put, mut gone }) in std::mem::take(&mut self.staged) {
             if place.kind == SubjectKind::EVERYONE {
-                if has_rules {
+                let mut rows = put.iter().map(Piece::row).chain(gone.iter().copied());
+                if rows.any(|(table, _)| table == Table::JitsiProperty) {
                     self.new_defaults.insert(place.tenant);
                 }
                 self.new_everyone.insert(place.tenant);
             }
-            let mut gone: HashSet<i64> = gone.into_iter().collect();
+            if self.pattern_kind(place.kind).is_some() {
+                self.new_patterns.insert(place.clone());
+            }
             self.note_dropped(&place, &put, &mut gone);
-            self.edit(&place, |entry| {
-                if has_rules {
-                    entry.rules = entry.rules.with(|id| gone.contains(&id), put);
-                }
-                if has_attributes {
-                    let is_gone = |id| gone_attributes.contains(&id);
-                    entry.change_attributes(is_gone, put_attributes);
-                }
-            });
+            self.edit(&place, |entry| entry.change(&gone, put));
         }
     }
 }

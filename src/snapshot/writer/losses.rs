@@ -1,4 +1,4 @@
-//! What was served and is gone from the source: users who could sign in, and rules.
+//! What was served and is gone from the source: users who could sign in, rules and attributes.
 //!
 //! A mistake in the database must not make clients forget their passwords. So everything
 //! that was lost lately is remembered, and each commit looks at the sum of it. A loss that
@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 use hashbrown::{HashMap, HashSet};
 
 use crate::core::credential::{Credential, Fit};
-use crate::core::rules::Compiled;
-use crate::snapshot::EVERYWHERE;
+use crate::core::model::Table;
 use crate::snapshot::kind::SubjectKind;
 use crate::snapshot::names::{IndexKey, StoredName};
+use crate::snapshot::{EVERYWHERE, Piece, UserDetails};
 
 /// How long a loss is remembered. The limits apply to all that was lost within this time.
 pub const LOSS_WINDOW: Duration = Duration::from_secs(3600);
@@ -27,8 +27,8 @@ const REVIEW: Duration = Duration::from_secs(60);
 /// How much may be lost within [`LOSS_WINDOW`] without being withheld.
 ///
 /// A loss is too large if it is more than `max_shrink` percent, and at least three, of the
-/// users or rules of one tenant or of all; every user of a tenant; or every rule for
-/// everyone. Users are lost if they could sign in and no longer can: their rows are gone or
+/// users, rules or attributes of one tenant or of all; every user of a tenant; or every rule
+/// for everyone. Users are lost if they could sign in and no longer can: their rows are gone or
 /// have another name or domain, or their passwords cannot be used. If the passwords of that
 /// many users of a tenant change to one and the same value, that is too large a loss too.
 #[derive(Debug, Clone, Copy)]
@@ -43,13 +43,14 @@ pub struct LossLimits {
     pub is_suspect: bool,
 }
 
-/// What the source has, or had: users who can sign in, and rules.
+/// What the source has, or had: users who can sign in, rules and attributes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Stock {
     pub users: usize,
     pub rules: usize,
     /// Of the rules, those for everyone.
     pub defaults: usize,
+    pub attributes: usize,
 }
 
 /// Whether something lost is still served, and why.
@@ -74,15 +75,47 @@ pub(super) enum Fate {
     Changed(u64),
 }
 
+impl Stock {
+    /// Counts one more rule or attribute.
+    fn with(mut self, kind: SubjectKind, table: Table) -> Stock {
+        let [rules, defaults, attributes] = Stock::of(kind, table);
+        self.rules += rules;
+        self.defaults += defaults;
+        self.attributes += attributes;
+        self
+    }
+
+    /// Counts one rule or attribute less.
+    fn without(mut self, kind: SubjectKind, table: Table) -> Stock {
+        let [rules, defaults, attributes] = Stock::of(kind, table);
+        self.rules -= rules;
+        self.defaults -= defaults;
+        self.attributes -= attributes;
+        self
+    }
+
+    fn of(kind: SubjectKind, table: Table) -> [usize; 3] {
+        let is_rule = table == Table::JitsiProperty;
+        [is_rule, is_rule && kind == SubjectKind::EVERYONE, !is_rule].map(usize::from)
+    }
+}
+
 impl Hold {
     fn is_served(self) -> bool {
         matches!(self, Hold::Unsettled | Hold::Withheld)
     }
 }
 
+/// What is served of a user besides attributes with rows of their own.
+#[derive(Debug, Clone)]
+pub(super) struct Account {
+    pub credential: Credential,
+    pub details: UserDetails,
+}
+
 #[derive(Debug)]
 struct LostAccount {
-    credential: Credential,
+    account: Account,
     /// The [`content`](crate::snapshot::content) of the row that had it.
     content: u64,
     fate: Fate,
@@ -95,8 +128,8 @@ struct LostAccount {
 }
 
 #[derive(Debug)]
-struct LostRule {
-    compiled: Compiled,
+struct LostPiece {
+    piece: Piece,
     content: u64,
     /// [`LossLimits::is_suspect`] when it was lost.
     is_suspect: bool,
@@ -109,10 +142,10 @@ struct LostRule {
 struct TenantLosses {
     base: Base,
     accounts: HashMap<StoredName, LostAccount>,
-    rules: HashMap<(SubjectKind, StoredName, i64), LostRule>,
+    pieces: HashMap<(SubjectKind, StoredName, (Table, i64)), LostPiece>,
     /// How many accounts nobody can sign in with any more.
     unable: usize,
-    /// Rules that are served although the source has lost them.
+    /// Rules and attributes that are served although the source has lost them.
     kept: Stock,
     /// Whether something of it is withheld.
     is_withheld: bool,
@@ -130,10 +163,10 @@ struct Base {
 /// A change of what is served, which a draft must carry out.
 #[derive(Debug)]
 pub(super) enum HoldChange {
-    ServeAccount(IndexKey, Credential),
+    ServeAccount(IndexKey, Account),
     DropAccount(IndexKey),
-    ServeRule(IndexKey, Compiled),
-    DropRule(IndexKey, i64),
+    ServePiece(IndexKey, Piece),
+    DropPiece(IndexKey, (Table, i64)),
 }
 
 /// What a commit withholds.
@@ -143,12 +176,32 @@ pub struct Withheld {
     pub users: usize,
     /// Rules that are gone.
     pub rules: usize,
-    /// Users and rules that the latest loads missed. They are served until a load confirms
+    /// Attributes that are gone.
+    pub attributes: usize,
+    /// Users, rules and attributes that the latest loads missed. They are served until a load confirms
     /// that they are gone.
     pub unsettled: usize,
-    /// By tenant, at most [`Withheld::NAMED`]: the folded domain, empty for rules for all
-    /// tenants; users; rules.
-    pub tenants: Vec<(String, usize, usize)>,
+    /// By tenant, at most [`Withheld::NAMED`].
+    pub tenants: Vec<WithheldTenant>,
+}
+
+/// What a commit withholds of one tenant.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WithheldTenant {
+    /// The folded domain; empty for what all tenants share.
+    pub domain: String,
+    /// [`Withheld::users`]
+    pub users: usize,
+    /// [`Withheld::rules`]
+    pub rules: usize,
+    /// [`Withheld::attributes`]
+    pub attributes: usize,
+}
+
+impl WithheldTenant {
+    fn total(&self) -> usize {
+        self.users + self.rules + self.attributes
+    }
 }
 
 impl Withheld {
@@ -157,7 +210,7 @@ impl Withheld {
 
     /// Whether a loss is withheld.
     pub fn is_loss(&self) -> bool {
-        self.users + self.rules > 0
+        self.users + self.rules + self.attributes > 0
     }
 }
 
@@ -188,8 +241,9 @@ pub(super) struct Losses {
     reviewed: Option<Instant>,
     /// When the oldest loss that is remembered began, or earlier.
     oldest: Option<Instant>,
-    /// Whether the users, and the rules, of all tenants together were too large a loss.
-    is_whole: [bool; 2],
+    /// Whether the users, the rules, and the attributes of all tenants together were too large a
+    /// loss.
+    is_whole: [bool; 3],
 }
 
 /// The fate of an account with another usable password than before.
@@ -223,6 +277,7 @@ impl Base {
             self.stock.users += known.saturating_sub(self.known);
             self.stock.rules = self.stock.rules.max(has.rules);
             self.stock.defaults = self.stock.defaults.max(has.defaults);
+            self.stock.attributes = self.stock.attributes.max(has.attributes);
         }
         self.known = known;
     }
@@ -230,7 +285,7 @@ impl Base {
 
 impl TenantLosses {
     fn is_empty(&self) -> bool {
-        self.accounts.is_empty() && self.rules.is_empty()
+        self.accounts.is_empty() && self.pieces.is_empty()
     }
 
     fn count_unable(&mut self) {
@@ -283,7 +338,7 @@ impl Losses {
     pub fn note_account(
         &mut self,
         key: &IndexKey,
-        had: Option<(&Credential, u64)>,
+        had: Option<(Account, u64)>,
         has: Option<&Credential>,
         base: Option<[Stock; 2]>,
         note: Note,
@@ -292,26 +347,21 @@ impl Losses {
         let known = self.tenants.get(&key.tenant).and_then(|losses| losses.accounts.get(&key.name));
         let is_served = known.is_some_and(|known| known.hold.is_served());
         // What was served last: what is withheld, or else what the source had.
-        let served = match known {
-            Some(known) if is_served => Some((&known.credential, known.content)),
-            Some(known) => had.or(Some((&known.credential, known.content))),
-            None => had,
-        };
-        let Some((served, content)) = served.map(|(served, content)| (served.clone(), content)) else {
-            return false;
-        };
+        let remembered = known.map(|known| (known.account.clone(), known.content));
+        let served = if is_served { remembered } else { had.or(remembered) };
+        let Some((served, content)) = served else { return false };
         let fate = match has {
-            Some(has) if *has == served => {
+            Some(has) if *has == served.credential => {
                 self.forget_account(key);
                 return false;
             }
-            Some(has) => fate_of(&served, has),
+            Some(has) => fate_of(&served.credential, has),
             None => Fate::Unable,
         };
         let mut changes = std::mem::take(&mut self.changes);
         let losses = self.tenant(key.tenant, base, now);
         let lost = losses.accounts.entry(key.name.clone()).or_insert_with(|| LostAccount {
-            credential: served.clone(),
+            account: served.clone(),
             content,
             fate,
             is_suspect,
@@ -324,7 +374,7 @@ impl Losses {
             lost.hold = Hold::Released;
             changes.push(HoldChange::DropAccount(key.clone()));
         }
-        (lost.credential, lost.content, lost.fate, lost.since) = (served, content, fate, now);
+        (lost.account, lost.content, lost.fate, lost.since) = (served, content, fate, now);
         lost.is_suspect |= is_suspect;
         if is_unsettled && fate == Fate::Unable && !is_served {
             lost.hold = Hold::Missed;
@@ -344,52 +394,52 @@ impl Losses {
         }
     }
 
-    /// Notes that a rule is gone from its subject.
-    pub fn note_rule(
+    /// Notes that a rule or an attribute is gone from its entry.
+    pub fn note_piece(
         &mut self,
         key: IndexKey,
-        (compiled, content): (Compiled, u64),
+        (piece, content): (Piece, u64),
         base: Option<[Stock; 2]>,
         Note { is_unsettled, is_suspect, now }: Note,
     ) {
         let hold = if is_unsettled { Hold::Missed } else { Hold::Released };
         let IndexKey { tenant, kind, name } = key;
-        let lost = LostRule { compiled, content, is_suspect, since: now, hold };
-        let id = lost.compiled.order.id;
-        self.tenant(tenant, base, now).rules.insert((kind, name, id), lost);
+        let lost = LostPiece { piece, content, is_suspect, since: now, hold };
+        let row = lost.piece.row();
+        self.tenant(tenant, base, now).pieces.insert((kind, name, row), lost);
     }
 
-    /// Notes that the source has a rule again. It has taken the place of the one that was
+    /// Notes that the source has a row again. It has taken the place of the piece that was
     /// served meanwhile.
-    pub fn found_rule(&mut self, key: IndexKey, id: i64) {
+    pub fn found_piece(&mut self, key: IndexKey, row: (Table, i64)) {
         let Some(losses) = self.tenants.get_mut(&key.tenant) else { return };
-        let Some(lost) = losses.rules.remove(&(key.kind, key.name, id)) else { return };
+        let Some(lost) = losses.pieces.remove(&(key.kind, key.name, row)) else { return };
         self.dirty.insert(key.tenant);
         if lost.hold.is_served() {
-            losses.kept.rules -= 1;
-            losses.kept.defaults -= usize::from(key.kind == SubjectKind::EVERYONE);
+            losses.kept = losses.kept.without(key.kind, row.0);
         }
     }
 
-    /// Notes that a rule that may be served although it is lost was taken from its subject.
-    pub fn put_back_rule(&mut self, key: IndexKey, id: i64) {
+    /// Notes that a piece that may be served although it is lost was taken from its entry.
+    pub fn put_back_piece(&mut self, key: IndexKey, row: (Table, i64)) {
         let losses = self.tenants.get(&key.tenant);
-        let lost = losses.and_then(|losses| losses.rules.get(&(key.kind, key.name.clone(), id)));
+        let lost = losses.and_then(|losses| losses.pieces.get(&(key.kind, key.name.clone(), row)));
         if let Some(lost) = lost.filter(|lost| lost.hold.is_served()) {
-            self.changes.push(HoldChange::ServeRule(key, lost.compiled.clone()));
+            self.changes.push(HoldChange::ServePiece(key, lost.piece.clone()));
         }
     }
 
-    /// The rules of a tenant that are served although they are lost.
+    /// The rules and attributes of a tenant that are served although they are lost.
     pub fn kept(&self, tenant: u32) -> Stock {
         self.tenants.get(&tenant).map(|losses| losses.kept).unwrap_or_default()
     }
 
-    /// The rules of all tenants that are served although they are lost.
+    /// The rules and attributes of all tenants that are served although they are lost.
     pub fn kept_by_all(&self) -> Stock {
         self.tenants.values().fold(Stock::default(), |sum, losses| Stock {
             rules: sum.rules + losses.kept.rules,
             defaults: sum.defaults + losses.kept.defaults,
+            attributes: sum.attributes + losses.kept.attributes,
             ..sum
         })
     }
@@ -413,7 +463,7 @@ impl Losses {
         self.reviewed = Some(now);
         let is_kept = |hold: Hold, since| hold.is_served() || now.duration_since(since) < LOSS_WINDOW;
         for (&number, losses) in &mut self.tenants {
-            losses.rules.retain(|_, lost| is_kept(lost.hold, lost.since));
+            losses.pieces.retain(|_, lost| is_kept(lost.hold, lost.since));
             losses.accounts.retain(|name, lost| {
                 let is_kept = is_kept(lost.hold, lost.since);
                 let key = || IndexKey::new(number, SubjectKind::WORD, name);
@@ -424,8 +474,8 @@ impl Losses {
         }
         self.tenants.retain(|_, losses| !losses.is_empty());
         let accounts = |losses: &TenantLosses| losses.accounts.values().map(|lost| lost.first).min();
-        let rules = |losses: &TenantLosses| losses.rules.values().map(|lost| lost.since).min();
-        let first = |losses: &TenantLosses| accounts(losses).into_iter().chain(rules(losses)).min();
+        let pieces = |losses: &TenantLosses| losses.pieces.values().map(|lost| lost.since).min();
+        let first = |losses: &TenantLosses| accounts(losses).into_iter().chain(pieces(losses)).min();
         self.oldest = self.tenants.values().filter_map(first).min();
     }
 
@@ -438,7 +488,7 @@ impl Losses {
     pub fn contents(&self) -> HashSet<u64> {
         let of = |losses: &TenantLosses| {
             let accounts = losses.accounts.values().map(|lost| lost.content);
-            accounts.chain(losses.rules.values().map(|lost| lost.content)).collect::<Vec<u64>>()
+            accounts.chain(losses.pieces.values().map(|lost| lost.content)).collect::<Vec<u64>>()
         };
         self.tenants.values().flat_map(of).collect()
     }
@@ -454,9 +504,9 @@ impl Losses {
                 }
                 forgotten.push(key);
             }
-            let served = losses.rules.into_iter().filter(|(_, lost)| lost.hold.is_served());
-            changes.extend(served.map(|((kind, name, id), _)| {
-                HoldChange::DropRule(IndexKey { tenant: number, kind, name }, id)
+            let served = losses.pieces.into_iter().filter(|(_, lost)| lost.hold.is_served());
+            changes.extend(served.map(|((kind, name, row), _)| {
+                HoldChange::DropPiece(IndexKey { tenant: number, kind, name }, row)
             }));
         }
         *self = Losses { moved: self.moved, ..Losses::default() };
@@ -469,19 +519,24 @@ impl Losses {
         for (&number, losses) in &self.tenants {
             let holds = |hold| {
                 let users = losses.accounts.values().filter(|lost| lost.hold == hold).count();
-                (users, losses.rules.values().filter(|lost| lost.hold == hold).count())
+                let held = losses.pieces.iter().filter(|(_, lost)| lost.hold == hold);
+                let held =
+                    held.fold(Stock::default(), |sum, ((kind, _, (table, _)), _)| sum.with(*kind, *table));
+                let (rules, attributes) = (held.rules, held.attributes);
+                WithheldTenant { domain: String::new(), users, rules, attributes }
             };
-            let (users, rules) = holds(Hold::Withheld);
-            let (unsettled_users, unsettled_rules) = holds(Hold::Unsettled);
-            withheld.unsettled += unsettled_users + unsettled_rules;
-            if users + rules > 0 {
-                withheld.users += users;
-                withheld.rules += rules;
+            withheld.unsettled += holds(Hold::Unsettled).total();
+            let of = holds(Hold::Withheld);
+            if of.total() > 0 {
+                withheld.users += of.users;
+                withheld.rules += of.rules;
+                withheld.attributes += of.attributes;
                 let domain = if number == EVERYWHERE { String::new() } else { name(number) };
-                withheld.tenants.push((domain, users, rules));
+                withheld.tenants.push(WithheldTenant { domain, ..of });
             }
         }
-        withheld.tenants.sort_by(|one, other| (other.1, other.2, &one.0).cmp(&(one.1, one.2, &other.0)));
+        let key = |tenant: &WithheldTenant| (tenant.users, tenant.rules, tenant.attributes);
+        withheld.tenants.sort_by(|one, other| (key(other), &one.domain).cmp(&(key(one), &other.domain)));
         withheld.tenants.truncate(Withheld::NAMED);
         withheld
     }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use crate::core::subject::TypedBy;
 use crate::snapshot::EVERYWHERE;
+use crate::snapshot::kind::OtherParam;
 use crate::snapshot::names::StoredName;
 
 /// The numbers of tenants, in the order in which they were first seen.
@@ -38,16 +38,16 @@ impl Domains {
     }
 }
 
-/// The numbers of what only the operator knows and subjects are typed by, in the order in
-/// which they were first seen.
+/// The numbers of what subjects are typed by besides the values of parameters that clients fill
+/// in themselves, in the order in which they were first seen.
 #[derive(Debug, Default)]
 pub(super) struct Others {
-    numbers: HashMap<TypedBy, usize>,
-    pub(super) names: Arc<Vec<TypedBy>>,
+    numbers: HashMap<OtherParam, usize>,
+    pub(super) names: Arc<Vec<OtherParam>>,
 }
 
 impl Others {
-    pub(super) fn number(&mut self, name: TypedBy) -> usize {
+    pub(super) fn number(&mut self, name: OtherParam) -> usize {
         let next = self.names.len();
         *self.numbers.entry(name).or_insert_with_key(|name| {
             Arc::make_mut(&mut self.names).push(name.clone());

@@ -15,10 +15,12 @@ pub struct SqliteFile {
 }
 
 impl SqliteFile {
-    /// Only our tables, without users and default properties.
+    /// Only our tables, without users and rules. The ids of rules begin with 60.
     pub fn empty() -> SqliteFile {
         let file = SqliteFile::seeded();
-        file.execute("DELETE FROM jitsi_property");
+        file.execute(
+            "DELETE FROM jitsi_property; UPDATE sqlite_sequence SET seq = 59 WHERE name = 'jitsi_property'",
+        );
         file
     }
 

@@ -25,7 +25,7 @@ impl Tables {
     pub fn mysql() -> Tables {
         let database = mariadb().database();
         let tables = Tables::of(database.all());
-        database.script("DELETE FROM jitsi_property");
+        database.script("DELETE FROM jitsi_property; ALTER TABLE jitsi_property AUTO_INCREMENT = 60");
         tables
     }
 

@@ -5,7 +5,8 @@ use crate::cli::edit_session;
 use crate::cli::listing;
 use crate::core::model::{Row, RuleRow};
 use crate::core::params::{ClientFact, Known};
-use crate::core::subject::{Subject, TypedBy, WrittenSubject, sent_for};
+use crate::core::secret::HIDDEN;
+use crate::core::subject::{PatternKind, Subject, TypedBy, WrittenSubject, sent_for};
 use crate::source::Which;
 
 /// Facts from the tables about the subject of a rule.
@@ -49,7 +50,7 @@ pub(super) async fn audience(
 }
 
 fn words(written: &WrittenSubject<'_>, tenant: &str, facts: &SubjectFacts) -> String {
-    let value = written.value();
+    let value = meant(written);
     let sender = |param: &str| format!("clients of {tenant} that send {value:?} for {param}");
     let user = || match facts.is_user {
         true => format!("the user {value} of {tenant}"),
@@ -76,6 +77,38 @@ fn words(written: &WrittenSubject<'_>, tenant: &str, facts: &SubjectFacts) -> St
         Some(Subject::Param(TypedBy::Client(ClientFact::Username), _)) => {
             format!("clients of {tenant} whose user typed {value:?}")
         }
+        Some(Subject::Pattern(by, kind, pattern)) => {
+            let pattern = if written.hides_value() { HIDDEN.to_owned() } else { kind.shown(pattern) };
+            of_pattern(by, *kind, &pattern, written.param.unwrap_or_default(), tenant)
+        }
         Some(Subject::Param(TypedBy::Other(_), _)) => sender(written.param.unwrap_or_default()),
+    }
+}
+
+/// The value as clients send it: without the backslashes of escapes.
+fn meant(written: &WrittenSubject<'_>) -> String {
+    match &written.subject {
+        Some(Subject::Param(_, value)) if written.value().contains('\\') => {
+            String::from_utf8_lossy(value).into_owned()
+        }
+        _ => written.value().to_owned(),
+    }
+}
+
+fn of_pattern(by: &TypedBy, kind: PatternKind, pattern: &str, param: &str, tenant: &str) -> String {
+    let matches = match kind {
+        PatternKind::Glob => format!("matches {pattern}"),
+        PatternKind::Network => format!("is in {pattern}"),
+    };
+    match by {
+        TypedBy::Known(Known::Username) => format!("users of {tenant} whose name {matches}"),
+        TypedBy::Known(_) | TypedBy::Other(_) => {
+            format!("clients of {tenant} that send a value for {param} that {matches}")
+        }
+        TypedBy::Attribute(name) => format!("users of {tenant} whose attribute {name} {matches}"),
+        TypedBy::Client(ClientFact::Address) => format!("clients of {tenant} whose address {matches}"),
+        TypedBy::Client(ClientFact::Username) => {
+            format!("clients of {tenant} whose user typed a name that {matches}")
+        }
     }
 }

@@ -1,7 +1,10 @@
 //! Reports problems that can be found only when all rows are known.
 
 use super::Draft;
+use crate::core::address;
 use crate::core::model::Table;
+use crate::core::params::Known;
+use crate::core::pattern::{self, Written};
 use crate::core::problem::Code;
 use crate::snapshot::EVERYWHERE;
 use crate::snapshot::kind::SubjectKind;
@@ -40,28 +43,51 @@ impl Draft<'_> {
     fn report_subject(&mut self, tenant: u32, word: &[u8]) {
         let Some(entry) = self.next.entry(tenant, SubjectKind::WORD, word) else { return };
         let name = String::from_utf8_lossy(word);
-        let (code, what) = match (self.next.sent_for(word), entry.is_user()) {
-            (Some(known), true) => {
-                let param = known.name();
+        let typed = untyped_pattern(word).filter(|_| !entry.is_user());
+        let (code, what) = match typed {
+            Some(params) => {
                 let what = format!(
-                    "the subject `{name}` is a user's name, so it matches that user alone; \
-                     if the {param} is meant, write `{param}={name}`, else `username={name}`"
+                    "the subject `{name}` is taken for a username, because it names no parameter, so the rule \
+                     matches nobody: write the parameter that is meant, such as {params}"
                 );
-                (Code::AmbiguousSubject, what)
+                (Code::UntypedPattern, what)
             }
-            (None, false) => {
-                let of = if tenant == EVERYWHERE { "no tenant has" } else { "its tenant does not have" };
-                let what = format!(
-                    "the subject `{name}` is taken for a username, and {of} such a user, so the rule matches \
+            None => match (self.next.sent_for(word), entry.is_user()) {
+                (Some(known), true) => {
+                    let param = known.name();
+                    let what = format!(
+                        "the subject `{name}` is a user's name, so it matches that user alone; \
+                     if the {param} is meant, write `{param}={name}`, else `username={name}`"
+                    );
+                    (Code::AmbiguousSubject, what)
+                }
+                (None, false) => {
+                    let of = if tenant == EVERYWHERE { "no tenant has" } else { "its tenant does not have" };
+                    let what = format!(
+                        "the subject `{name}` is taken for a username, and {of} such a user, so the rule matches \
                      nobody: create the user, correct the subject, or write the parameter that is meant, \
                      such as `hostname={name}`"
-                );
-                (Code::NoSuchUser, what)
-            }
-            _ => return,
+                    );
+                    (Code::NoSuchUser, what)
+                }
+                _ => return,
+            },
         };
         for rule in entry.rules.iter() {
             self.problems.add(code, Table::JitsiProperty, rule.order().id, what.clone());
         }
     }
+}
+
+/// For a word that looks like a pattern or a network: subjects that would be one.
+fn untyped_pattern(word: &[u8]) -> Option<String> {
+    let name = String::from_utf8_lossy(word);
+    if address::network(word).is_some() {
+        return Some(format!("`ipaddr={name}` or `client.address={name}`"));
+    }
+    let is_glob = matches!(pattern::read(word), Written::Glob(_));
+    is_glob.then(|| {
+        let param = if word.starts_with(b"windows") { Known::Osname } else { Known::Hostname };
+        format!("`{}={name}`", param.name())
+    })
 }

@@ -166,7 +166,8 @@ impl Draft<'_> {
         let done = edit(tenant, all);
         let is_empty = tenant.users == 0 && tenant.subjects.all == 0 && tenant.attributes == 0;
         if is_empty && tenant.decoys == Decoys::default() {
-            self.next.counts.bytes -= tenant.base.as_ref().map_or(0, |base| base.heap_bytes());
+            let base = tenant.base.as_ref().map_or(0, |base| base.heap_bytes());
+            self.next.counts.bytes -= base + tenant.patterns().heap_bytes();
             self.next.tenants.remove(place, is_it);
         }
         done

@@ -7,13 +7,12 @@ use hashbrown::{HashMap, HashSet};
 
 use super::{Draft, Snapshot};
 use crate::core::model::Table;
-use crate::core::rules::Compiled;
 use crate::snapshot::names::{self, IndexKey};
 use crate::snapshot::row_index::RowRecord;
 use crate::snapshot::writer::Writer;
-use crate::snapshot::writer::losses::{HoldChange, LossLimits, Losses, Note, Stock};
+use crate::snapshot::writer::losses::{Account, HoldChange, LossLimits, Losses, Note, Stock};
 use crate::snapshot::writer::numbers::Domains;
-use crate::snapshot::{Counts, Doubt, EVERYWHERE, Entry, UserDetails, UserEntry, WITHHELD};
+use crate::snapshot::{Counts, Doubt, EVERYWHERE, Entry, Piece, UserEntry, WITHHELD};
 
 /// What a tenant has according to the source.
 fn stock(snapshot: &Snapshot, domains: &Domains, losses: &Losses, number: u32) -> Stock {
@@ -26,42 +25,46 @@ fn stock(snapshot: &Snapshot, domains: &Domains, losses: &Losses, number: u32) -
         users: tenant.able,
         rules: tenant.subjects.all - kept.rules,
         defaults: tenant.subjects.default - kept.defaults,
+        attributes: tenant.attributes - kept.attributes,
     })
 }
 
 /// What all tenants have according to the source.
 fn whole(snapshot: &Snapshot, losses: &Losses) -> Stock {
-    let Counts { able, rules, defaults, .. } = snapshot.counts;
+    let Counts { able, rules, defaults, attributes, .. } = snapshot.counts;
     let kept = losses.kept_by_all();
-    Stock { users: able, rules: rules - kept.rules, defaults: defaults - kept.defaults }
+    Stock {
+        users: able,
+        rules: rules - kept.rules,
+        defaults: defaults - kept.defaults,
+        attributes: attributes - kept.attributes,
+    }
 }
 
 impl Draft<'_> {
-    /// Notes rules that are about to be taken from their subject, and adds to `gone` those
-    /// that are served now although they were lost, and that the source has again.
-    pub(super) fn note_dropped(&mut self, place: &IndexKey, put: &[Compiled], gone: &mut HashSet<i64>) {
-        // As in a first load, which only puts rules.
+    /// Notes rules and attributes that are about to be taken from their entry, and adds to `gone`
+    /// those that are served now although they were lost, and that the source has again.
+    pub(super) fn note_dropped(&mut self, place: &IndexKey, put: &[Piece], gone: &mut HashSet<(Table, i64)>) {
+        // As in a first load, which only puts them.
         if gone.is_empty() && !self.writer.losses.knows(place.tenant) {
             return;
         }
-        let returned: HashSet<i64> = put.iter().map(|compiled| compiled.order.id).collect();
-        let dropped = gone.iter().any(|id| !returned.contains(id));
-        if let Some(entry) = self.next.entry(place.tenant, place.kind, &place.name).filter(|_| dropped) {
-            let is_dropped = |id: i64| gone.contains(&id) && !returned.contains(&id);
-            for rule in entry.rules.iter().filter(|rule| is_dropped(rule.order().id)) {
-                self.dropped.insert((place.clone(), rule.order().id), rule.compiled());
-            }
+        let returned: HashSet<(Table, i64)> = put.iter().map(Piece::row).collect();
+        let is_dropped = |row| gone.contains(&row) && !returned.contains(&row);
+        if gone.iter().any(|row| is_dropped(*row))
+            && let Some(entry) = self.next.entry(place.tenant, place.kind, &place.name)
+        {
+            self.dropped.extend(entry.pieces(is_dropped).into_iter().map(|piece| (place.clone(), piece)));
         }
         if self.writer.losses.knows(place.tenant) {
-            self.found.extend(returned.iter().map(|id| (place.clone(), *id)));
+            self.found.extend(returned.iter().map(|row| (place.clone(), *row)));
             gone.extend(returned);
         }
     }
 
-    /// Whether the source has the rule of a row under this subject.
-    fn has_rule(&self, place: &IndexKey, id: i64) -> bool {
-        self.record(Table::JitsiProperty, id)
-            .is_some_and(|record| record.prefix == names::prefix(place.hash()))
+    /// Whether the source has a row under this name.
+    fn has_row(&self, place: &IndexKey, (table, id): (Table, i64)) -> bool {
+        self.record(table, id).is_some_and(|record| record.prefix == names::prefix(place.hash()))
     }
 
     /// Withholds losses beyond `limits`.
@@ -76,15 +79,15 @@ impl Draft<'_> {
         let is_unsettled = self.is_load && !limits.settle.is_zero() && limits.max_shrink < 100;
         let is_suspect = limits.is_suspect && limits.max_shrink < 100;
         let note = Note { is_unsettled, is_suspect, now };
-        for (key, id) in std::mem::take(&mut self.found) {
-            match self.has_rule(&key, id) {
-                true => self.writer.losses.found_rule(key, id),
+        for (key, row) in std::mem::take(&mut self.found) {
+            match self.has_row(&key, row) {
+                true => self.writer.losses.found_piece(key, row),
                 // The same draft has put it there and taken it away again.
-                false => self.writer.losses.put_back_rule(key, id),
+                false => self.writer.losses.put_back_piece(key, row),
             }
         }
         self.note_accounts(note);
-        self.note_rules(note);
+        self.note_pieces(note);
         let (next, domains, losses) = (&self.next, &self.writer.domains, &self.writer.losses);
         let stocks: HashMap<u32, Stock> =
             losses.numbers().map(|number| (number, stock(next, domains, losses, number))).collect();
@@ -114,8 +117,12 @@ impl Draft<'_> {
             let content =
                 |user: &UserEntry| row_index.table(Table::UserAuth).get(user.id).map(RowRecord::content);
             let had = current.entry(key.tenant, key.kind, &key.name).filter(|entry| entry.able().is_some());
-            let had = had.and_then(Entry::in_source);
-            let had = had.map(|user| (&user.credential, content(user).unwrap_or_default()));
+            let had = had.and_then(|entry| {
+                let user = entry.in_source()?;
+                let details = entry.details(user.id).cloned().unwrap_or_default();
+                let account = Account { credential: user.credential.clone(), details };
+                Some((account, content(user).unwrap_or_default()))
+            });
             let has = self.next.entry(key.tenant, key.kind, &key.name).and_then(Entry::able);
             if losses.note_account(&key, had, has, base, note) {
                 self.doubt(&key, note.now);
@@ -123,13 +130,14 @@ impl Draft<'_> {
         }
     }
 
-    fn note_rules(&mut self, note: Note) {
-        for ((key, id), compiled) in std::mem::take(&mut self.dropped) {
-            let record = self.writer.row_index.table(Table::JitsiProperty).get(id);
+    fn note_pieces(&mut self, note: Note) {
+        for (key, piece) in std::mem::take(&mut self.dropped) {
+            let (table, id) = piece.row();
+            let record = self.writer.row_index.table(table).get(id);
             let had = record.filter(|record| record.prefix == names::prefix(key.hash()));
-            if let Some(record) = had.filter(|_| !self.has_rule(&key, id)) {
+            if let Some(record) = had.filter(|_| !self.has_row(&key, (table, id))) {
                 let base = self.base(key.tenant, note.now);
-                self.writer.losses.note_rule(key, (compiled, record.content()), base, note);
+                self.writer.losses.note_piece(key, (piece, record.content()), base, note);
             }
         }
     }
@@ -149,20 +157,20 @@ impl Draft<'_> {
         }
         for change in changes {
             match &change {
-                HoldChange::ServeAccount(..) | HoldChange::ServeRule(..) => self.summary.withheld += 1,
-                HoldChange::DropAccount(_) | HoldChange::DropRule(..) => self.summary.released += 1,
+                HoldChange::ServeAccount(..) | HoldChange::ServePiece(..) => self.summary.withheld += 1,
+                HoldChange::DropAccount(_) | HoldChange::DropPiece(..) => self.summary.released += 1,
             }
             match change {
-                HoldChange::ServeAccount(key, credential) => self.edit(&key, |entry| {
+                HoldChange::ServeAccount(key, Account { credential, details }) => self.edit(&key, |entry| {
                     if !entry.users.first().is_some_and(UserEntry::is_withheld) {
-                        entry.put_user(UserEntry { id: WITHHELD, credential }, UserDetails::default());
+                        entry.put_user(UserEntry { id: WITHHELD, credential }, details);
                     }
                 }),
                 HoldChange::DropAccount(key) => {
                     self.edit(&key, |entry| entry.remove_user(WITHHELD));
                 }
-                HoldChange::ServeRule(key, compiled) => self.stage(key).put.push(compiled),
-                HoldChange::DropRule(key, id) => self.stage(key).gone.push(id),
+                HoldChange::ServePiece(key, piece) => self.stage(key).put.push(piece),
+                HoldChange::DropPiece(key, row) => drop(self.stage(key).gone.insert(row)),
             }
         }
         self.unstage();

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use hashbrown::{HashMap, HashSet};
 
 use super::{Base, Fate, Hold, HoldChange, LossLimits, Losses, Stock, TenantLosses};
+use crate::core::model::Table;
 use crate::snapshot::kind::SubjectKind;
 use crate::snapshot::names::IndexKey;
 
@@ -28,23 +29,24 @@ impl TenantLosses {
                 common_fate => common.contains(&common_fate),
             };
             let key = || IndexKey::new(number, SubjectKind::WORD, name);
-            let serve = || HoldChange::ServeAccount(key(), lost.credential.clone());
+            let serve = || HoldChange::ServeAccount(key(), lost.account.clone());
             let drop = || HoldChange::DropAccount(key());
             lost.hold = decision.hold(lost.hold, lost.since, is_over, serve, drop);
         }
     }
 
-    /// The same for each rule.
-    fn hold_rules(&mut self, number: u32, is_large: bool, decision: &mut Decision<'_>) {
+    /// The same for each rule and each attribute.
+    fn hold_pieces(&mut self, number: u32, are_large: [bool; 2], decision: &mut Decision<'_>) {
         self.kept = Stock::default();
-        for ((kind, name, id), lost) in &mut self.rules {
+        for ((kind, name, row), lost) in &mut self.pieces {
             let key = || IndexKey::new(number, *kind, name);
-            let serve = || HoldChange::ServeRule(key(), lost.compiled.clone());
-            let drop = || HoldChange::DropRule(key(), *id);
+            let serve = || HoldChange::ServePiece(key(), lost.piece.clone());
+            let drop = || HoldChange::DropPiece(key(), *row);
+            let is_large = are_large[usize::from(row.0 == Table::UserAttribute)];
             lost.hold = decision.hold(lost.hold, lost.since, is_large || lost.is_suspect, serve, drop);
-            let is_kept = lost.hold.is_served();
-            self.kept.rules += usize::from(is_kept);
-            self.kept.defaults += usize::from(is_kept && *kind == SubjectKind::EVERYONE);
+            if lost.hold.is_served() {
+                self.kept = self.kept.with(*kind, row.0);
+            }
         }
     }
 
@@ -94,7 +96,9 @@ impl Losses {
         let all_users = is_over(lost, of_all.users, limits);
         let all_rules = is_over(of_all.rules.saturating_sub(whole.rules), of_all.rules, limits)
             || is_guarded && of_all.defaults > 0 && whole.defaults == 0;
-        let was_whole = std::mem::replace(&mut self.is_whole, [all_users, all_rules]);
+        let all_attributes =
+            is_over(of_all.attributes.saturating_sub(whole.attributes), of_all.attributes, limits);
+        let was_whole = std::mem::replace(&mut self.is_whole, [all_users, all_rules, all_attributes]);
         let looks_at_all = is_quiet || was_whole != self.is_whole;
         let mut decision = Decision { limits, is_quiet, now, changes: &mut self.changes };
         let looked_at = |number: &u32| looks_at_all || self.dirty.contains(number);
@@ -106,10 +110,12 @@ impl Losses {
                 || is_guarded && losses.unable > 0 && losses.unable >= of.users;
             let rules = all_rules || is_over(of.rules.saturating_sub(has.rules), of.rules, limits);
             losses.hold_accounts(number, users, &mut decision);
-            losses.hold_rules(number, rules, &mut decision);
+            let attributes = all_attributes
+                || is_over(of.attributes.saturating_sub(has.attributes), of.attributes, limits);
+            losses.hold_pieces(number, [rules, attributes], &mut decision);
             let is_withheld = |hold| hold == Hold::Withheld;
             losses.is_withheld = losses.accounts.values().any(|lost| is_withheld(lost.hold))
-                || losses.rules.values().any(|lost| is_withheld(lost.hold));
+                || losses.pieces.values().any(|lost| is_withheld(lost.hold));
         }
         self.dirty.clear();
         self.noted.clear();
