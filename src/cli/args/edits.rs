@@ -69,6 +69,12 @@ pub enum UserCommand {
         /// Only users whose name contains this
         #[arg(long, value_name = "TEXT")]
         name: Option<String>,
+        /// Also show these attributes: what templates take for ${user.NAME}
+        #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+        with: Vec<String>,
+        /// Also show passwords in attributes
+        #[arg(long, requires = "with")]
+        show_secrets: bool,
         #[command(flatten)]
         listed: Listed,
         #[command(flatten)]
