@@ -153,6 +153,51 @@ fn answers(c: &mut Criterion) {
     }
 }
 
+/// Subjects that are patterns, of the kinds that operators write.
+fn pattern(at: usize) -> String {
+    match at % 4 {
+        0 => format!("hostname=pc-{at:04}*"),
+        1 => format!("hostname=*-lab{at}"),
+        2 => format!("hostname=*x{at}y*"),
+        _ => format!("ipaddr=10.{}.{}.0/{}", at / 256, at % 256, 17 + at % 8),
+    }
+}
+
+/// Measures what the patterns of a tenant add to a request, among 10,000 tenants of whom each has
+/// patterns.
+fn patterns(c: &mut Criterion) {
+    const TENANTS: usize = 10_000;
+    for count in [0, 10, 100, 1000] {
+        let row = |domain: &str, id: usize, subject: &str| {
+            let cells = [domain.into(), subject.into(), 10.into(), 10.into(), subject.into(), "v".into()];
+            Row::Rule(RuleRow::from_cells(id as i64, cells))
+        };
+        let defaults = default_properties().enumerate();
+        let defaults = defaults.map(|(id, (key, value))| rule(id, "default", key, value));
+        let own = (0..count).map(|at| row("example.org", 1000 + at, &pattern(at)));
+        let others = (0..TENANTS * 10)
+            .map(|at| row(&format!("t{}.example", at / 10), 10_000 + at, &pattern(at % 1000)));
+        let rows = [user(1)].into_iter().chain(defaults).chain(own).chain(others);
+        let snapshot = Writer::build(Conventions::default(), rows).0;
+        let requests: Vec<Params> = requests(1)
+            .into_iter()
+            .enumerate()
+            .map(|(at, mut params)| {
+                params.offer("ipaddr", format!("10.{}.{}.7", at % 4, at % 256));
+                params
+            })
+            .collect();
+        let sessions: Vec<_> = requests.iter().map(|params| session(&snapshot, params)).collect();
+        let mut at = 0;
+        c.bench_function(&format!("resolve and render/{count} patterns in the tenant"), |b| {
+            b.iter(|| {
+                at = (at + 1) % ASKED;
+                snapshot.answer(sessions[at], &requests[at])
+            });
+        });
+    }
+}
+
 /// The median nanoseconds per request of each of `works`. They run in turns, so that other work on
 /// the machine affects them alike.
 fn side_by_side<const N: usize>(works: [&dyn Fn(usize); N]) -> [f64; N] {
@@ -311,6 +356,7 @@ fn main() {
     templates(&mut criterion);
     credentials(&mut criterion);
     answers(&mut criterion);
+    patterns(&mut criterion);
     criterion.final_summary();
     // With a filter, only the benches whose name contains it run; `ratios` matches none of them.
     if std::env::args().skip(1).all(|arg| arg == "--bench" || arg == "ratios") {

@@ -4,7 +4,6 @@ use std::fmt::{self, Write};
 use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
-use smallvec::SmallVec;
 
 use super::names::Folded;
 use super::pattern;
@@ -42,26 +41,20 @@ pub fn canonical_mac(text: &[u8]) -> Option<Folded> {
     Some(spelled(&digits, b":", 2))
 }
 
-/// The texts with which a pattern for MAC addresses is compared: the usual spellings of the
-/// address. Other texts are compared as they are.
-pub fn mac_spellings(text: &[u8]) -> SmallVec<[Folded; 4]> {
+/// Calls `take` with each text with which a pattern for MAC addresses is compared: the usual
+/// spellings of the address. Other texts are compared as they are.
+pub fn each_mac_spelling(text: &[u8], mut take: impl FnMut(&[u8])) {
     match mac_digits(text) {
-        Some(digits) => spellings(&digits).collect(),
-        None => SmallVec::from_iter([Folded::from_slice(text)]),
+        Some(digits) => spellings(&digits).for_each(|spelled| take(&spelled)),
+        None => take(text),
     }
 }
 
 /// Whether a folded pattern matches any MAC address.
 pub fn can_match_mac(glob: &[u8]) -> bool {
-    /// Stands for any hexadecimal digit.
-    const DIGIT: u8 = b'x';
-    let same = |byte: u8, of_value: u8| match of_value {
-        DIGIT => byte.is_ascii_hexdigit(),
-        _ => byte == of_value,
-    };
     MAC_DIGITS.iter().any(|len| {
-        let digits = Folded::from_elem(DIGIT, *len);
-        spellings(&digits).any(|spelled| pattern::matches_by(glob, &spelled, same))
+        let digits = Folded::from_elem(b'x', *len);
+        spellings(&digits).any(|form| pattern::can_match_form(glob, &form))
     })
 }
 

@@ -4,6 +4,8 @@
 //! [`ONE`], in the places of the wildcards. So it needs no escapes, and equal patterns have equal
 //! bytes.
 
+use memchr::memmem;
+
 use super::names::Folded;
 
 #[cfg(test)]
@@ -13,7 +15,7 @@ mod tests;
 pub const ANY: u8 = 0xFE;
 /// Stands for one character. UTF-8 does not use this byte.
 pub const ONE: u8 = 0xFF;
-/// Longest pattern in bytes. Comparing a value takes at most its length times this.
+/// Longest pattern in bytes, which limits the work of comparing a value.
 pub const LONGEST: usize = 255;
 
 /// What the folded text after the `=` of a subject says.
@@ -74,33 +76,30 @@ pub fn literals(glob: &[u8]) -> impl Iterator<Item = &[u8]> {
     glob.split(|byte| *byte >= ANY).filter(|literal| !literal.is_empty())
 }
 
-/// Whether a folded value matches. An empty one matches nothing, as with exact subjects.
+/// Whether a folded value matches. An empty one matches nothing, as with exact subjects. Takes at
+/// most the length of the value times that of the parts with [`ONE`].
 pub fn matches(glob: &[u8], value: &[u8]) -> bool {
-    !value.is_empty() && matches_by(glob, value, |one, other| one == other)
-}
-
-/// Whether each byte of the pattern that is no wildcard is the `same` as the byte of the value in
-/// its place. Takes at most the length of the pattern times that of the value.
-pub fn matches_by(glob: &[u8], value: &[u8], same: impl Fn(u8, u8) -> bool + Copy) -> bool {
+    if value.is_empty() {
+        return false;
+    }
     let mut parts = glob.split(|byte| *byte == ANY);
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = after(first, value, same) else { return false };
+    let Some(mut rest) = after(parts.next().unwrap_or_default(), value) else { return false };
     let Some(last) = parts.next_back() else { return rest.is_empty() };
     // It never helps to let one part match further right: that leaves less for the next.
     for part in parts {
-        let Some(left) = find(part, rest, same) else { return false };
+        let Some(left) = after_first(part, rest) else { return false };
         rest = left;
     }
-    ends_with(last, rest, same)
+    ends_with(last, rest)
 }
 
 /// What follows `part` at the beginning of `value`.
-fn after<'v>(part: &[u8], mut value: &'v [u8], same: impl Fn(u8, u8) -> bool) -> Option<&'v [u8]> {
+fn after<'v>(part: &[u8], mut value: &'v [u8]) -> Option<&'v [u8]> {
     for &byte in part {
         let (&next, rest) = value.split_first()?;
         value = match byte {
             ONE => &rest[continued(rest)..],
-            _ if same(byte, next) => rest,
+            _ if byte == next => rest,
             _ => return None,
         };
     }
@@ -108,9 +107,12 @@ fn after<'v>(part: &[u8], mut value: &'v [u8], same: impl Fn(u8, u8) -> bool) ->
 }
 
 /// What follows the first occurrence of `part`.
-fn find<'v>(part: &[u8], mut value: &'v [u8], same: impl Fn(u8, u8) -> bool + Copy) -> Option<&'v [u8]> {
+fn after_first<'v>(part: &[u8], mut value: &'v [u8]) -> Option<&'v [u8]> {
+    if !part.contains(&ONE) {
+        return Some(&value[memmem::find(value, part)? + part.len()..]);
+    }
     loop {
-        if let Some(rest) = after(part, value, same) {
+        if let Some(rest) = after(part, value) {
             return Some(rest);
         }
         let (_, rest) = value.split_first()?;
@@ -118,7 +120,7 @@ fn find<'v>(part: &[u8], mut value: &'v [u8], same: impl Fn(u8, u8) -> bool + Co
     }
 }
 
-fn ends_with(part: &[u8], mut value: &[u8], same: impl Fn(u8, u8) -> bool) -> bool {
+fn ends_with(part: &[u8], mut value: &[u8]) -> bool {
     for &byte in part.iter().rev() {
         let Some((&last, rest)) = value.split_last() else { return false };
         value = match byte {
@@ -126,7 +128,7 @@ fn ends_with(part: &[u8], mut value: &[u8], same: impl Fn(u8, u8) -> bool) -> bo
                 let first = value.iter().rposition(|byte| !is_continuation(*byte));
                 &value[..first.unwrap_or_default()]
             }
-            _ if same(byte, last) => rest,
+            _ if byte == last => rest,
             _ => return false,
         };
     }
@@ -142,10 +144,26 @@ fn is_continuation(byte: u8) -> bool {
     byte & 0b1100_0000 == 0b1000_0000
 }
 
-/// A character of a pattern, or one of these two.
-type Token = u32;
-const ANY_TOKEN: Token = u32::MAX;
-const ONE_TOKEN: Token = u32::MAX - 1;
+/// A part of a pattern or of a form.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Token {
+    Char(char),
+    Any,
+    One,
+    /// A hexadecimal digit.
+    Digit,
+}
+
+impl Token {
+    /// Whether one character may be both.
+    fn may_be(self, other: Token) -> bool {
+        match (self, other) {
+            (Token::Digit, Token::Char(c)) | (Token::Char(c), Token::Digit) => c.is_ascii_hexdigit(),
+            (Token::Char(one), Token::Char(other)) => one == other,
+            _ => true,
+        }
+    }
+}
 
 fn tokens(glob: &[u8]) -> Vec<Token> {
     let mut tokens = Vec::with_capacity(glob.len());
@@ -154,25 +172,34 @@ fn tokens(glob: &[u8]) -> Vec<Token> {
             Some((&last, text)) if last >= ANY => (text, Some(last)),
             _ => (chunk, None),
         };
-        tokens.extend(String::from_utf8_lossy(text).chars().map(Token::from));
-        tokens.extend(wildcard.map(|byte| if byte == ANY { ANY_TOKEN } else { ONE_TOKEN }));
+        tokens.extend(String::from_utf8_lossy(text).chars().map(Token::Char));
+        tokens.extend(wildcard.map(|byte| if byte == ANY { Token::Any } else { Token::One }));
     }
     tokens
 }
 
 /// Whether one value can match both patterns.
 pub fn can_both_match(one: &[u8], other: &[u8]) -> bool {
-    let (one, other) = (tokens(one), tokens(other));
+    have_common_text(&tokens(one), &tokens(other))
+}
+
+/// Whether a pattern can match a text of this form, in which `x` stands for any hexadecimal digit.
+pub fn can_match_form(glob: &[u8], form: &[u8]) -> bool {
+    let digit = |byte: &u8| if *byte == b'x' { Token::Digit } else { Token::Char(char::from(*byte)) };
+    have_common_text(&tokens(glob), &form.iter().map(digit).collect::<Vec<_>>())
+}
+
+fn have_common_text(one: &[Token], other: &[Token]) -> bool {
     // Whether `one[..row]` and `other[..at]` have a text in common, for each `at`.
     let mut common: Vec<bool> = vec![false; other.len() + 1];
     for row in 0..=one.len() {
         let above = common.clone();
         for at in 0..=other.len() {
-            let (up, left) = (one[..row].last().copied(), other[..at].last().copied());
-            let is_any = up == Some(ANY_TOKEN) || left == Some(ANY_TOKEN);
-            let is_alike = up == left || is_any || [up, left].contains(&Some(ONE_TOKEN));
+            let ends = one[..row].last().zip(other[..at].last());
+            let is_any = |tokens: &[Token]| tokens.last() == Some(&Token::Any);
+            let is_any = is_any(&one[..row]) || is_any(&other[..at]);
             common[at] = (row, at) == (0, 0)
-                || row > 0 && at > 0 && is_alike && above[at - 1]
+                || ends.is_some_and(|(up, left)| above[at - 1] && up.may_be(*left))
                 || row > 0 && is_any && above[at]
                 || at > 0 && is_any && common[at - 1];
         }

@@ -18,8 +18,6 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use smallvec::SmallVec;
-
 use crate::core::address;
 use crate::core::conventions::Conventions;
 use crate::core::model::Cell;
@@ -131,12 +129,13 @@ impl ValueKind {
         address.unwrap_or(folded)
     }
 
-    /// The forms in which a value is compared with patterns: it matches if one of them does.
-    pub fn compared_with_globs(self, value: &str, comparison: Comparison) -> SmallVec<[Folded; 4]> {
+    /// Calls `take` with each form in which a value is compared with wildcards: it matches if one
+    /// of them does.
+    pub fn each_form(self, value: &str, comparison: Comparison, mut take: impl FnMut(&[u8])) {
         let folded = self.of_globs(comparison).fold(value);
         match self {
-            ValueKind::Mac => address::mac_spellings(&folded),
-            ValueKind::Text | ValueKind::Ip => SmallVec::from_iter([self.canonical(folded)]),
+            ValueKind::Mac => address::each_mac_spelling(&folded, take),
+            ValueKind::Text | ValueKind::Ip => take(&self.canonical(folded)),
         }
     }
 
@@ -434,8 +433,10 @@ mod tests {
         let exact = Conventions { comparison: Comparison::Exact, ..login() };
         assert_eq!(exact.subject("hwaddr=00-1A-2B-3C-4D-5E"), param(Known::Hwaddr, "00:1a:2b:3c:4d:5e"));
         let Some(Subject::Pattern(_, _, glob)) = exact.subject("hwaddr=00-1A*") else { panic!("no pattern") };
-        let spellings = ValueKind::Mac.compared_with_globs("001A2B3C4D5E", Comparison::Exact);
-        assert!(spellings.iter().any(|spelled| pattern::matches(&glob, spelled)));
+        let mut is_match = false;
+        let mut compare = |form: &[u8]| is_match |= pattern::matches(&glob, form);
+        ValueKind::Mac.each_form("001A2B3C4D5E", Comparison::Exact, &mut compare);
+        assert!(is_match);
     }
 
     #[test]

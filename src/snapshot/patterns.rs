@@ -97,9 +97,7 @@ impl PatternIndex {
     ) {
         match self {
             PatternIndex::Globs(globs) => {
-                for form in kind.compared_with_globs(value, comparison) {
-                    globs.find(&form, take);
-                }
+                kind.each_form(value, comparison, |form| globs.find(form, take));
             }
             PatternIndex::Networks(networks) => {
                 if let Some(address) = address::ip(value.trim_end_matches(' ').as_bytes()) {
@@ -120,7 +118,7 @@ pub(super) struct GlobIndex {
 }
 
 /// So many patterns are simply all compared.
-const FEW: usize = 16;
+const FEW: usize = 8;
 
 impl GlobIndex {
     fn new(entries: Vec<SharedEntry>) -> GlobIndex {

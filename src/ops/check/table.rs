@@ -268,8 +268,11 @@ impl NeededValue<'_> {
             network(net).zip(address::ip(address.text)).is_some_and(|(net, address)| net.contains(&address))
         };
         let is_like = |glob: &Self, text: &Self| {
-            let forms = text.of.compared_with_globs(&value(text), Comparison::Exact);
-            forms.iter().any(|form| pattern::matches(glob.text, form))
+            let mut is_match = false;
+            text.of.each_form(&value(text), Comparison::Exact, |form| {
+                is_match |= pattern::matches(glob.text, form);
+            });
+            is_match
         };
         match (self.pattern, other.pattern) {
             (None, None) => self.text == other.text,
