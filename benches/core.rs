@@ -322,32 +322,6 @@ fn attributes() {
     println!("authenticate, resolve and render: {plain:.0} ns without, {known:.0} ns with them");
 }
 
-/// Measures what the patterns of a tenant cost each of its requests.
-fn patterns() {
-    let pattern = |at: usize| match at % 4 {
-        0 => format!("hostname=pc-{at:04}*"),
-        1 => format!("hostname=*-lab{at}"),
-        2 => format!("hostname=*x{at}y*"),
-        _ => format!("client.address=10.{}.{}.0/{}", at >> 8, at & 255, 16 + at % 9),
-    };
-    let with = |patterns: usize| {
-        let rules = (0..patterns).map(|at| rule(10_000 + at, &pattern(at), "key", "value"));
-        Writer::build(Conventions::default(), rows(10_000, 0).chain(rules)).0
-    };
-    let mut params = requests(10_000);
-    params.iter_mut().for_each(|params| params.set_address([10, 1, 2, 3].into()));
-    let snapshots = [0, 10, 1000].map(with);
-    let sessions =
-        snapshots.each_ref().map(|all| params.iter().map(|params| session(all, params)).collect::<Vec<_>>());
-    let answer = |which: usize, at: usize| {
-        drop(black_box(snapshots[which].answer(sessions[which][at], &params[at])));
-    };
-    let [none, ten, thousand] = side_by_side([&|at| answer(0, at), &|at| answer(1, at), &|at| answer(2, at)]);
-    println!(
-        "resolve and render: {none:.0} ns, with 10 patterns {ten:.0}, with 1,000 patterns {thousand:.0}"
-    );
-}
-
 fn main() {
     let mut criterion = Criterion::default()
         .warm_up_time(Duration::from_millis(500))
@@ -365,6 +339,5 @@ fn main() {
     }
     if std::env::args().skip(1).all(|arg| arg == "--bench" || arg == "known") {
         attributes();
-        patterns();
     }
 }

@@ -17,6 +17,9 @@ pub const ANY: u8 = 0xFE;
 pub const ONE: u8 = 0xFF;
 /// Longest pattern in bytes, which limits the work of comparing a value.
 pub const LONGEST: usize = 255;
+/// Longest value in bytes that patterns are compared with. What clients send by themselves is
+/// much shorter, and comparing with a long value of many hits takes long.
+pub const LONGEST_VALUE: usize = 1024;
 
 /// What the folded text after the `=` of a subject says.
 #[derive(Debug, PartialEq, Eq)]

@@ -96,6 +96,7 @@ impl PatternIndex {
         take: &mut impl FnMut(&'p Entry),
     ) {
         match self {
+            PatternIndex::Globs(_) if value.len() > pattern::LONGEST_VALUE => {}
             PatternIndex::Globs(globs) => {
                 kind.each_form(value, comparison, |form| globs.find(form, take));
             }
