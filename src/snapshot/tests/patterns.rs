@@ -101,6 +101,15 @@ fn subjects_that_look_like_patterns_are_reported_and_long_ones_left_out() {
     assert_eq!(problems.len(), 3, "{problems:?}");
 }
 
+#[test]
+fn a_very_long_value_matches_no_pattern() {
+    let snapshot = snapshot(&[("a.org", "alice", "pw")], &[("", "x=a*", 1, "k", "v")]);
+    for (length, expected) in [(1024, "k=v\n"), (1025, "")] {
+        let answer = ask_as(&snapshot, "alice", "a.org", &[("x", &"a".repeat(length))]);
+        assert_eq!(answer.as_deref(), Some(expected), "{length}");
+    }
+}
+
 /// Whether a value matches, by the definitions.
 fn is_match(param: &str, wanted: &str, value: &str) -> bool {
     let [wanted, value] = [wanted, value].map(str::to_lowercase);
