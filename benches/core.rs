@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 use criterion::Criterion;
 use jitsiprovs::core::conventions::Conventions;
 use jitsiprovs::core::credential::{Credential, Owner, PwdFmt, Verdict};
-use jitsiprovs::core::model::{Cell, Row, RuleRow, UserRow};
+use jitsiprovs::core::model::{AttributeRow, Cell, Row, RuleRow, UserRow};
 use jitsiprovs::core::params::Params;
 use jitsiprovs::core::properties::Side;
 use jitsiprovs::core::template::Template;
 use jitsiprovs::snapshot::{Session, SignIn, Snapshot, Writer};
 use jitsiprovs::source::default_properties;
+use support::server::resident;
 
 /// The allocator of the program.
 #[global_allocator]
@@ -230,6 +231,78 @@ fn edits() {
     }
 }
 
+/// The attributes of each user in [`attributes`].
+const NAMES: [&str; 5] = ["extension", "display_name", "branch", "line2", "sip_password"];
+
+/// Measures what five attributes of each of a million users cost: memory, and time of a request
+/// that uses none or one of them.
+fn attributes() {
+    const USERS: usize = 1_000_000;
+    let memory = || resident(std::process::id()).0 as f64;
+    let attribute = |at: usize| {
+        let (user, name) = (at / NAMES.len() + 1, NAMES[at % NAMES.len()]);
+        let (domain, username) = ("example.org".into(), format!("user{user:07}"));
+        let value = format!("{name} of {user:07}");
+        let cells = [domain, username.as_str().into(), name.into(), value.as_str().into()];
+        (name.len() + value.len(), Row::Attribute(AttributeRow::from_cells(at as i64 + 1, cells)))
+    };
+    let one_rule = rule(1, "default", "extension", "${user.extension:-none}");
+    let writer_of = |rows: &mut dyn Iterator<Item = Row>| {
+        let mut writer = Writer::new(Conventions::default());
+        let mut draft = writer.draft();
+        rows.for_each(|row| {
+            draft.put(&row);
+        });
+        draft.commit();
+        writer
+    };
+    let without = writer_of(&mut rows(USERS, 3).chain([one_rule.clone()]));
+    let mut with = writer_of(&mut rows(USERS, 3).chain([one_rule]));
+    let before = memory();
+    let (mut draft, mut text) = (with.draft(), 0);
+    for at in 0..USERS * NAMES.len() {
+        let (length, row) = attribute(at);
+        text += length;
+        draft.put(&row);
+    }
+    draft.commit();
+    let each = (memory() - before - text as f64) / (USERS * NAMES.len()) as f64;
+    println!("{each:.1} bytes an attribute beyond the text of its name and value");
+    let params = requests(USERS);
+    let (without, with) = (without.current(), with.current());
+    let [plain, known] = side_by_side([
+        &|at| drop(black_box(without.answer(session(without, &params[at]), &params[at]))),
+        &|at| drop(black_box(with.answer(session(with, &params[at]), &params[at]))),
+    ]);
+    println!("authenticate, resolve and render: {plain:.0} ns without, {known:.0} ns with them");
+}
+
+/// Measures what the patterns of a tenant cost each of its requests.
+fn patterns() {
+    let pattern = |at: usize| match at % 4 {
+        0 => format!("hostname=pc-{at:04}*"),
+        1 => format!("hostname=*-lab{at}"),
+        2 => format!("hostname=*x{at}y*"),
+        _ => format!("client.address=10.{}.{}.0/{}", at >> 8, at & 255, 16 + at % 9),
+    };
+    let with = |patterns: usize| {
+        let rules = (0..patterns).map(|at| rule(10_000 + at, &pattern(at), "key", "value"));
+        Writer::build(Conventions::default(), rows(10_000, 0).chain(rules)).0
+    };
+    let mut params = requests(10_000);
+    params.iter_mut().for_each(|params| params.set_address([10, 1, 2, 3].into()));
+    let snapshots = [0, 10, 1000].map(with);
+    let sessions =
+        snapshots.each_ref().map(|all| params.iter().map(|params| session(all, params)).collect::<Vec<_>>());
+    let answer = |which: usize, at: usize| {
+        drop(black_box(snapshots[which].answer(sessions[which][at], &params[at])));
+    };
+    let [none, ten, thousand] = side_by_side([&|at| answer(0, at), &|at| answer(1, at), &|at| answer(2, at)]);
+    println!(
+        "resolve and render: {none:.0} ns, with 10 patterns {ten:.0}, with 1,000 patterns {thousand:.0}"
+    );
+}
+
 fn main() {
     let mut criterion = Criterion::default()
         .warm_up_time(Duration::from_millis(500))
@@ -243,5 +316,9 @@ fn main() {
     if std::env::args().skip(1).all(|arg| arg == "--bench" || arg == "ratios") {
         ratios();
         edits();
+    }
+    if std::env::args().skip(1).all(|arg| arg == "--bench" || arg == "known") {
+        attributes();
+        patterns();
     }
 }

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use support::client::post;
 use support::server::Server;
+use support::sqlite::SqliteFile;
 use support::tables::Tables;
 use support::wait_for;
 
@@ -60,7 +61,7 @@ fn attributes_of_a_user_are_set_and_removed_and_served_moments_later() {
 
         assert_eq!(
             tables.done(&["user", "unset", "alice@a.org", "DISPLAY_NAME", "sip_password"]),
-            "Alice@a.org: removed DISPLAY_NAME, removed sip_password\n"
+            "Alice@a.org: removed display_name, removed sip_password\n"
         );
         wait_for_answer(&server, "alice@a.org", "k=18 ? ?\n");
     }
@@ -225,7 +226,7 @@ fn a_tenant_is_removed_with_all_that_is_its_own_and_nothing_else() {
         assert_eq!(output.status.code(), Some(1));
         assert_eq!(shown, "the tenant a.org has 2 users, 1 rule and 3 attributes\n");
         assert!(said.contains("--yes"), "{said}");
-        assert!(tables.refused(&["tenant", "remove", "a.or", "--yes"], "", 1).contains("did you mean a.org"));
+        assert!(tables.refused(&["tenant", "remove", "a.or", "--yes"], "", 1).contains("did you mean A.org"));
         assert!(tables.refused(&["tenant", "remove", " ", "--yes"], "", 2).contains("domain is empty"));
         for args in [&["set", "x=y"][..], &["set"], &["unset", "--all"], &["set", "a.org"], &["show"]] {
             tables.refused(&[&["tenant"], args].concat(), "", 2);
@@ -244,4 +245,113 @@ fn a_tenant_is_removed_with_all_that_is_its_own_and_nothing_else() {
         assert_eq!(tables.json(&["tenant", "list"]), json!(kept));
         assert_eq!(kept.len(), 2);
     }
+}
+
+#[test]
+fn users_are_listed_with_the_attributes_that_count_for_them() {
+    for tables in Tables::both() {
+        for user in ["alice@a.org", "bob@a.org", "carol@b.org"] {
+            tables.user(user, "pw");
+        }
+        tables.done(&["user", "set", "alice@a.org", "Extension=17", "branch=own"]);
+        tables.done_with(&["user", "set", "bob@a.org", "--value-stdin", "sip_password"], "hunter2");
+        tables.done(&["tenant", "set", "a.org", "branch=berlin"]);
+        tables.done(&["tenant", "set", "--all", "branch=world"]);
+        let list = ["user", "list", "--with", "extension,Branch,sip_password"];
+        let listed = tables.json(&list);
+        let attributes: Vec<_> =
+            listed.as_array().expect("a list").iter().map(|one| one["attributes"].clone()).collect();
+        assert_eq!(
+            attributes,
+            [
+                json!({ "extension": "17", "branch": "own", "sip_password": null }),
+                json!({ "extension": null, "branch": "berlin", "sip_password": "***" }),
+                json!({ "extension": null, "branch": "world", "sip_password": null }),
+            ]
+        );
+        let table = tables.done(&list);
+        let head: Vec<&str> = table.lines().next().expect("a head").split_whitespace().collect();
+        assert_eq!(head[5..], ["EXTENSION", "BRANCH", "SIP_PASSWORD"]);
+        assert!(table.contains("***") && !table.contains("hunter2"), "{table}");
+        assert!(tables.done(&[&list[..], &["--show-secrets"]].concat()).contains("hunter2"));
+        assert_eq!(tables.json(&["user", "list"])[0].get("attributes"), None);
+        tables.refused(&["user", "list", "--with", "user.extension"], "", 1);
+    }
+}
+
+#[test]
+fn explain_names_the_attributes_of_a_winner_and_tries_others() {
+    for tables in Tables::both() {
+        tables.user("alice@a.org", "pw");
+        tables.done(&["user", "set", "Alice@a.org", "extension=17", "branch=berlin"]);
+        tables.done(&["tenant", "set", "a.org", "proxy=p1"]);
+        tables.done(&["tenant", "set", "--all", "theme=dark"]);
+        tables.done(&["rule", "add", "a=${user.extension} ${user.proxy} ${user.theme} ${user.x:-y}"]);
+        tables.done(&["rule", "add", "b=in ${client.address}", "--subject", "user.branch=munich"]);
+        tables.done(&["rule", "add", "c=${user.line2}"]);
+        tables.done(&["rule", "add", "e=v", "--subject", "user.branch=mu*"]);
+        let explained = tables.json(&["explain", "alice@a.org"]);
+        let rule = |explained: &serde_json::Value, key: &str| {
+            let keys = explained["keys"].as_array().expect("a list");
+            let key = keys.iter().find(|one| one["key"] == key).expect("the key");
+            (key["value"].clone(), key["rules"][0].clone())
+        };
+        let (value, winner) = rule(&explained, "a");
+        assert_eq!(value, "17 p1 dark y");
+        assert_eq!(
+            winner["attributes"],
+            json!([
+                { "name": "extension", "level": "user" },
+                { "name": "proxy", "level": "tenant" },
+                { "name": "theme", "level": "everyone" },
+            ])
+        );
+        let why = winner["why"].as_str().expect("text");
+        assert_eq!(why, "wins, with user.extension (user), user.proxy (tenant), user.theme (everyone)");
+        let (value, loser) = rule(&explained, "b");
+        assert_eq!((value, &loser["why"]), (json!(null), &json!("user.branch is \"berlin\"")));
+        assert_eq!(rule(&explained, "c").1["why"], "the user has no user.line2");
+        let why = rule(&explained, "e").1["why"].clone();
+        assert_eq!(why, "user.branch is \"berlin\", which does not match mu*");
+
+        let tried =
+            ["explain", "alice@A.org", "User.Branch=munich", "user.proxy=p2", "client.address=10.0.0.9"];
+        let explained = tables.json(&tried);
+        assert_eq!(rule(&explained, "a").0, "17 p2 dark y");
+        let (value, winner) = rule(&explained, "b");
+        assert_eq!((value, &winner["why"]), (json!("in 10.0.0.9"), &json!("wins, with user.branch (user)")));
+        let answer = tables.done(&[&tried[..], &["--properties"]].concat());
+        assert_eq!(answer, "b=in 10.0.0.9\ne=v\na=17 p2 dark y\n");
+        for (typed, code, why) in [
+            ("user.sip_password=x", 1, "--value-stdin sip_password"),
+            ("user.a-b=x", 1, "cannot be an attribute"),
+            ("client.address=x", 1, "is no address"),
+            ("client.username=x", 1, "comes from the server"),
+        ] {
+            let said = tables.refused(&["explain", "alice@a.org", typed], "", code);
+            assert!(said.contains(why), "{said}");
+        }
+        tables.done(&["rule", "add", "d=off", "--subject", "user.disabled=yes"]);
+        let output = tables.say(&["explain", "alice@a.org", "user.disabled=1"], "");
+        let (shown, note) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success() && note.contains("is switched off"), "{note}");
+        assert!(
+            shown.contains("the user is switched off") && shown.contains("wins, with user.disabled"),
+            "{shown}"
+        );
+        assert_eq!(tables.done(&["explain", "alice@a.org", "user.disabled=1", "--properties"]), "d=off\n");
+    }
+}
+
+#[test]
+fn a_new_user_gets_attributes_that_were_there_before_and_the_command_says_so() {
+    let file = SqliteFile::empty();
+    file.execute(
+        "INSERT INTO user_attribute (domain, username, name, value) VALUES ('a.org', 'Alice', 'x', '17')",
+    );
+    let tables = Tables::on(["--db-path", file.path.to_str().expect("UTF-8")].map(str::to_owned).into());
+    let output = tables.say(&["user", "add", "alice@a.org", "--password-stdin"], "pw");
+    let warned = String::from_utf8(output.stderr).expect("UTF-8");
+    assert!(output.status.success() && warned.contains("this user's now: x"), "{warned}");
 }

@@ -13,25 +13,30 @@ use support::sqlite::SqliteFile;
 use support::texts;
 
 /// The finding that each fault of the fixture causes.
-const PLANTED: [(&str, &str, &str, i64); 29] = [
+const PLANTED: [(&str, &str, &str, i64); 36] = [
     ("error", "bad-password", "user_auth", 5),
     ("error", "bad-row", "user_auth", 6),
     ("error", "bad-row", "jitsi_property", 11),
     ("error", "colliding-user", "user_auth", 3),
     ("error", "enforce-prefix-forgets", "jitsi_property", 25),
+    ("error", "ignored-account", "jitsi_property", 35),
     ("error", "ignored-key", "jitsi_property", 7),
     ("error", "null-forgets", "jitsi_property", 29),
     ("error", "split-key", "jitsi_property", 6),
     ("warning", "allow-prefix-drops", "jitsi_property", 27),
     ("warning", "ambiguous-subject", "jitsi_property", 16),
     ("warning", "backslash-before-placeholder", "jitsi_property", 3),
+    ("warning", "bad-address", "jitsi_property", 37),
     ("warning", "bad-unicode-escape", "jitsi_property", 4),
     ("warning", "blank-in-prefix", "jitsi_property", 28),
+    ("warning", "dropped-backslash", "jitsi_property", 30),
     ("warning", "enforce-prefix-undoes", "jitsi_property", 26),
+    ("warning", "leading-blank", "jitsi_property", 31),
     ("warning", "line-break", "jitsi_property", 5),
     ("warning", "logged-secret", "jitsi_property", 23),
     ("warning", "mandatory", "jitsi_property", 24),
     ("warning", "never-wins", "jitsi_property", 13),
+    ("warning", "no-account-line", "jitsi_property", 34),
     ("warning", "no-password", "user_auth", 4),
     ("warning", "no-rules", "user_auth", 9),
     ("warning", "no-such-user", "jitsi_property", 17),
@@ -42,10 +47,16 @@ const PLANTED: [(&str, &str, &str, i64); 29] = [
     ("warning", "stray-dollar", "jitsi_property", 1),
     ("warning", "tie", "jitsi_property", 15),
     ("warning", "trailing-backslash", "jitsi_property", 2),
+    ("warning", "unknown-attribute", "jitsi_property", 32),
     ("warning", "unknown-parameter", "jitsi_property", 8),
+    ("warning", "untyped-pattern", "jitsi_property", 38),
 ];
 const WEAK: (&str, &str, &str, i64) = ("warning", "weak-hash", "user_auth", 8);
-const OWN: (&str, &str, &str, i64) = ("hint", "own-parameter", "jitsi_property", 9);
+const HINTS: [(&str, &str, &str, i64); 3] = [
+    ("hint", "own-parameter", "jitsi_property", 9),
+    ("hint", "unset-attribute", "jitsi_property", 33),
+    ("hint", "unused-attribute", "user_attribute", 2),
+];
 
 /// Users with an argon2id hash who are in use.
 const SLOW_USERS: usize = 7;
@@ -85,9 +96,9 @@ fn each_planted_fault_is_found_and_nothing_else() {
     let output = check(&file, &["--format", "json"]);
     assert_eq!(output.status.code(), Some(1));
     let printed = printed(&output);
-    assert_eq!(found(&printed), [&PLANTED[..], &[WEAK, OWN]].concat());
+    assert_eq!(found(&printed), [&PLANTED[..], &[WEAK], &HINTS].concat());
     let mut summary =
-        json!({ "users": 10, "rules": 28, "tenants": 2, "errors": 8, "warnings": 22, "hints": 1 });
+        json!({ "users": 10, "rules": 37, "tenants": 2, "errors": 9, "warnings": 28, "hints": 3 });
     // It is measured on this machine.
     let cold = &printed["summary"]["cold_sign_ins"];
     assert!(cold.as_f64() > Some(0.0), "{cold}");
@@ -107,17 +118,17 @@ fn people_get_a_line_for_each_finding_and_a_count() {
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines.len(), 33, "{text}");
+    assert_eq!(lines.len(), 42, "{text}");
     let dollar =
         "warning: [stray-dollar] jitsi_property id 1: property_value: a `$` that begins no placeholder";
     assert!(lines.iter().any(|line| line.starts_with(dollar)), "{text}");
     let near = "did you mean `username`?";
     assert!(lines.iter().any(|line| line.contains("[unknown-parameter]") && line.contains(near)), "{text}");
     assert!(
-        lines[31].starts_with(&format!("slow hashes: {SLOW_USERS} users of 10; on this machine, ")),
+        lines[40].starts_with(&format!("slow hashes: {SLOW_USERS} users of 10; on this machine, ")),
         "{text}"
     );
-    assert_eq!(lines[32], "8 errors, 22 warnings and 1 hint in 10 users and 28 rules of 2 tenants");
+    assert_eq!(lines[41], "9 errors, 28 warnings and 3 hints in 10 users and 37 rules of 2 tenants");
     assert!(!text.contains('\x1b') && !text.contains("no hash at all"));
 }
 

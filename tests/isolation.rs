@@ -395,7 +395,11 @@ fn rule_row(rule: &ModelRule) -> Row {
 
 /// The rules in the answer, or `None` if the sign-in was refused.
 fn answered(snapshot: &Snapshot, sent: &Sent, options: &Conventions) -> Option<Vec<i64>> {
-    let settings = request::ParamSettings { default_domain: "none".into(), aliases: options.aliases.clone() };
+    let settings = request::ParamSettings {
+        default_domain: "none".into(),
+        aliases: options.aliases.clone(),
+        comparison: options.comparison,
+    };
     let form = sent.encoded();
     let (params, _) = request::read("", Body::Form(form.as_bytes()), None, &settings).expect("well-formed");
     let SignIn::Granted(session) = snapshot.authenticate(&params) else { return None };

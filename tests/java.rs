@@ -106,10 +106,6 @@ fn parameters_arrive_exactly_and_no_other_property_changes() {
         if hwaddr == format!("key.{osname}.x") {
             expected.remove(4);
         }
-        // Only a rule may remove a property.
-        for text in expected.iter_mut().flat_map(|(key, value)| [key, value]) {
-            *text = text.replace("${null}", "$ {null}");
-        }
         prop_assert_eq!(java.borrow_mut().load(&answer), Ok(expected));
         Ok(())
     });

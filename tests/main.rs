@@ -5,6 +5,7 @@
 mod allocation;
 mod attribute_commands;
 mod attribute_files;
+mod attributes;
 mod balance;
 mod check;
 mod cluster;

@@ -1,6 +1,9 @@
 //! From rows in a SQLite file to properties on the wire.
 
-use support::client::{Connection, form_request, post};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+use support::client::{Connection, exchange, form_request, post, request};
 use support::java::Java;
 use support::server::{Server, jitsiprovs, run};
 use support::sqlite::SqliteFile;
@@ -299,4 +302,84 @@ fn the_operators_own_tables_are_read_with_their_queries() {
     ];
     let server = Server::on_sqlite(&file.path, &queries);
     assert_eq!(get(&server, "alice@a.org", &[]), "k=alice\nk2=v2\n");
+}
+
+const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
+const JSON: (&str, &str) = ("content-type", "application/json");
+
+#[test]
+fn an_account_has_the_stored_name_however_it_was_typed() {
+    let file = SqliteFile::empty();
+    file.user("example.org", "alice", "pw").user("Tenant.org", "John.Smith", "pw");
+    file.rule(None, "default", 1, "acc${username:id:-x}", "${username}@${domain}").rule(
+        None,
+        "default",
+        2,
+        "typed",
+        "[${client.username}]",
+    );
+    let server = Server::on_sqlite(&file.path, &["--default-domain", "example.org"]);
+    let is = |sent: &[(&str, &str)], expected: &str| {
+        let reply = post(server.address, &[sent, &[("password", "pw")]].concat());
+        assert_eq!((reply.status, reply.text()), (200, expected), "{sent:?}");
+    };
+    is(&[("username", "ALICE@EXAMPLE.ORG")], "accalice=alice@example.org\ntyped=[ALICE]\n");
+    is(&[("username", "alice "), ("domain", "")], "accalice=alice@example.org\ntyped=[alice ]\n");
+    is(
+        &[("username", "john.smith"), ("domain", "TENANT.ORG ")],
+        "accJohnSmith=John.Smith@Tenant.org\ntyped=[john.smith]\n",
+    );
+}
+
+#[test]
+fn templates_and_subjects_know_the_address_from_which_the_client_asks() {
+    let file = SqliteFile::empty();
+    file.user("a.org", "alice", "pw");
+    file.rule(None, "default", 1, "address", "${client.address}")
+        .rule(None, "client.address=198.51.100.7", 1, "office", "1")
+        .rule(None, "client.address=2001:db8::7", 1, "office", "2");
+    let ask = |server: &Server, header: &str| {
+        let body = b"username=alice@a.org&password=pw&client.address=10.0.0.1";
+        let sent = request("POST", "/jitsiprovs/", &[FORM, ("x-forwarded-for", header)], body);
+        exchange(server.address, &sent).text().to_owned()
+    };
+    let open = Server::on_sqlite(&file.path, &[]);
+    assert_eq!(ask(&open, "198.51.100.7"), "address=127.0.0.1\n");
+    let behind = Server::on_sqlite(&file.path, &["--trusted-proxy", "127.0.0.0/8"]);
+    for (header, expected) in [
+        ("1.1.1.1, 198.51.100.7", "address=198.51.100.7\noffice=1\n"),
+        ("::ffff:198.51.100.7", "address=198.51.100.7\noffice=1\n"),
+        ("[2001:DB8:0::7]:4711", "address=2001:db8::7\noffice=2\n"),
+        ("203.0.113.9", "address=203.0.113.9\n"),
+        ("unknown", "address=127.0.0.1\n"),
+    ] {
+        assert_eq!(ask(&behind, header), expected, "{header}");
+    }
+}
+
+#[test]
+fn what_a_client_leaves_out_of_its_parameters_comes_from_basic() {
+    let file = SqliteFile::empty();
+    file.user("example.org", "alice", "p=w&x");
+    file.rule(None, "default", 1, "account", "${username}@${domain}").rule(
+        None,
+        "default",
+        2,
+        "password",
+        "${password}",
+    );
+    let server = Server::on_sqlite(&file.path, &[]);
+    let ask = |kind, body: &str, basic: &str| {
+        let basic = format!("Basic {}", BASE64.encode(basic));
+        let sent = request("POST", "/jitsiprovs/", &[kind, ("authorization", &basic)], body.as_bytes());
+        let reply = exchange(server.address, &sent);
+        (reply.status, reply.text().to_owned())
+    };
+    let granted = (200, "account=alice@example.org\npassword=p=w&x\n".to_owned());
+    // `username=${username}@example.org` in the URL, and a client that has no username yet.
+    assert_eq!(ask(FORM, "username=%40example.org&password=${password}", "alice:p=w&x"), granted);
+    let atalk = r#"{"username":"alice@example.org","password":"p"}"#;
+    assert_eq!(ask(JSON, atalk, "alice:p=w&x"), granted);
+    assert_eq!(ask(JSON, atalk, "bob:p=w&x").0, 401);
+    assert_eq!(ask(JSON, atalk, "alice@other.org:p=w&x").0, 401);
 }

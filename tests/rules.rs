@@ -205,6 +205,16 @@ fn list_and_add_say_for_which_users_a_rule_is() {
             ),
             (&["--subject", "Username=alice"], "the user alice of all tenants"),
             (&["--subject", "osname=Linux"], "clients of all tenants that send \"Linux\" for osname\n"),
+            (&["--subject", r"osname=a\*"], "clients of all tenants that send \"a*\" for osname\n"),
+            (
+                &["--subject", "osname=Windows*"],
+                "clients of all tenants that send a value for osname that matches windows*\n",
+            ),
+            (
+                &["--subject", "client.address=10.1.2.3/16"],
+                "clients of all tenants whose address is in 10.1.0.0/16\n",
+            ),
+            (&["--subject", "user.branch=b*"], "users of all tenants whose attribute branch matches b*\n"),
         ] {
             let said = tables.done(&[&["rule", "add", "k=v"], args].concat());
             assert!(said.contains(whom), "{said}");
@@ -216,6 +226,41 @@ fn list_and_add_say_for_which_users_a_rule_is() {
             .iter()
             .map(|rule| rule["spriority"].as_i64().expect("a number"))
             .collect();
-        assert_eq!(spriorities, [5, 5, 5, 5, 5, 7]);
+        assert_eq!(spriorities, [5, 5, 5, 5, 5, 5, 5, 5, 5, 7]);
+        for (subject, stored) in
+            [("os=WINDOWS*", "osname=Windows*"), ("client.address=10.1.0.0/16", "client.address=10.1.2.3/16")]
+        {
+            let found = tables.json(&["rule", "list", "--subject", subject]);
+            assert_eq!(found[0]["subject"], stored);
+            assert_eq!(found.as_array().map(Vec::len), Some(1));
+        }
     }
+}
+
+#[test]
+fn a_literal_value_arrives_as_it_was_typed() {
+    let tables = Tables::sqlite();
+    tables.user("alice@a.org", "pw");
+    let value = " a\\b$c ${username:ID} é";
+    let stored = "\\ a\\\\b$$c $${username:ID} \\u00E9";
+    tables.done(&["rule", "add", "t.added=1", "--spriority", "1"]);
+    let set = ids(&tables, &["--key", "t.added"])[0].to_string();
+    tables.done(&["rule", "set", &set, "--value", value, "--literal"]);
+    tables.done(&["rule", "add", &format!("t.typed={value}"), "--literal", "--spriority", "2"]);
+    let csv = format!("subject,spriority,key,value\ndefault,3,t.imported,\"{value}\"\n");
+    tables.done_with(&["import", "rules", "--literal"], &csv);
+    let rules = tables.json(&["rule", "list", "--key", "t."]);
+    let rules = rules.as_array().expect("a list");
+    assert!(rules.len() == 3 && rules.iter().all(|rule| rule["value"] == stored), "{rules:?}");
+    let answer = tables.done(&["explain", "alice@a.org", "--properties"]);
+    for key in ["t.added", "t.typed", "t.imported"] {
+        assert!(answer.contains(&format!("{key}=\\ a\\\\b$c ${{username:ID}} \\u00E9\n")), "{answer}");
+    }
+    // The client takes this for a command, however it is written.
+    let refused = tables.refused(&["rule", "add", "t.x=${null}", "--literal"], "", 1);
+    assert!(refused.contains("leave out --literal"), "{refused}");
+    tables.refused(&["import", "rules", "--literal"], "subject,key,value\ndefault,t.x,${null}\n", 1);
+    tables.refused(&["rule", "set", &set, "--key", "t.y", "--literal"], "", 2);
+    tables.refused(&["import", "users", "--literal"], "", 2);
+    tables.refused(&["rule", "add", &format!("t.x={value}")], "", 1);
 }

@@ -19,7 +19,7 @@ use jitsiprovs::core::properties::Side;
 use jitsiprovs::core::template::Template;
 use jitsiprovs::snapshot::{SignIn, Snapshot, Writer};
 
-use crate::{java, text};
+use crate::{java, patterns, text};
 
 /// More rows would only be slower.
 const MOST: usize = 50;
@@ -144,7 +144,14 @@ fn read(data: &[u8]) -> Case {
 }
 
 const DOMAINS: [&str; 4] = ["a.org", "A.ORG ", "b.org", ""];
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 19] = [
+    "osname=l*",
+    "dept=?ob*",
+    "username=*",
+    "hw=00-1A-2B-3C-4D-5E",
+    "hwaddr=001a*",
+    "001A.2b3c.4d5e",
+    "10.0.0.1",
     "alice",
     "ALICE",
     "bob",
@@ -275,7 +282,8 @@ impl<'a> World<'a> {
                     };
                     let is_empty =
                         subject.is_empty() || typed_subject(&subject).is_some_and(|(_, v)| v.is_empty());
-                    if !is_empty && key.len() <= 1024 && value.len() <= 65_535 {
+                    let is_long = typed_subject(&subject).is_some_and(|(_, v)| patterns::is_too_long(v));
+                    if !is_empty && !is_long && key.len() <= 1024 && value.len() <= 65_535 {
                         rules.push(Rule {
                             domain,
                             subject,
@@ -338,10 +346,14 @@ impl<'a> World<'a> {
         if let Some((param, value)) = typed_subject(subject) {
             let alias = built_in_aliases().into_iter().find(|(alias, _)| alias == param);
             return match alias.map(|(_, known)| known).or_else(|| Known::from_name(param)) {
-                Some(param) => known(param).as_deref() == Some(value),
-                None => {
-                    self.params.others().any(|(name, other)| folded(name) == param && folded(other) == value)
+                Some(param) => known(param).is_some_and(|sent| patterns::is_match(Some(param), value, &sent)),
+                None if param == "client.username" => {
+                    known(Known::Username).is_some_and(|sent| patterns::is_match(None, value, &sent))
                 }
+                None if param.starts_with("user.") || param.starts_with("client.") => false,
+                None => self.params.others().any(|(name, other)| {
+                    folded(name) == param && patterns::is_match(None, value, &folded(other))
+                }),
             };
         }
         let is_named = |(tenant, name, _): &(String, String, _)| {

@@ -5,6 +5,7 @@
 
 pub mod answer;
 pub mod java;
+mod patterns;
 pub mod request;
 pub mod state_file;
 pub mod template;

@@ -47,8 +47,9 @@ pub fn run(data: &[u8]) {
             let (name, domain) = split(username);
             let given = self::given(&pairs, Known::Domain, &settings);
             expected.0[Known::Username as usize] = Some(name).filter(|name| !name.is_empty());
-            expected.0[Known::Domain as usize] =
-                given.or(domain).or_else(|| Some(settings.default_domain.clone()));
+            // Without either, it is the tenant of the username parameter or the default one.
+            let fallback = expected.0[Known::Domain as usize].take();
+            expected.0[Known::Domain as usize] = given.or(domain).or(fallback);
             expected.0[Known::Password as usize] = Some(password.to_owned());
         }
         // The content of the header is unknown here, except that it sets these three parameters.
@@ -57,7 +58,21 @@ pub fn run(data: &[u8]) {
                 expected.0[known as usize] = params.known(known).map(str::to_owned);
             }
         }
-        _ => {}
+        (UsernameOrigin::Parameter, Some((username, password)), _) => {
+            if names_the_same(&pairs, username, &settings) && !password.is_empty() {
+                let form = &mut expected.0[Known::Password as usize];
+                let is_damaged = password.contains('?') && form.as_ref().is_some_and(|form| !form.is_ascii());
+                if !is_damaged {
+                    *form = Some(password.to_owned());
+                }
+            }
+        }
+        // Here, it may set the password.
+        (UsernameOrigin::Parameter, None, Some(_)) => {
+            let password = params.known(Known::Password).map(str::to_owned);
+            expected.0[Known::Password as usize] = password;
+        }
+        (_, None, None) => {}
     }
     assert_eq!((sent(&(params, origin)).0, origin), (expected.clone(), expected_origin));
 
@@ -131,6 +146,15 @@ fn expected(pairs: &[(String, String)], settings: &ParamSettings) -> (Sent, User
         }
     }
     ((known, others), origin)
+}
+
+/// Whether the username of a header is that of the parameters, and its tenant, if both say one.
+fn names_the_same(pairs: &[(String, String)], username: &str, settings: &ParamSettings) -> bool {
+    let same = |one: &str, other: &str| settings.comparison.fold(one) == settings.comparison.fold(other);
+    let (name, said) = split(username);
+    let (own, own_tenant) = split(&given(pairs, Known::Username, settings).unwrap_or_default());
+    let tenant = given(pairs, Known::Domain, settings).or(own_tenant);
+    same(&name, &own) && tenant.zip(said).is_none_or(|(tenant, said)| same(&tenant, &said))
 }
 
 /// The first valid value of the parameter, under its own name or else under an alias.

@@ -151,8 +151,9 @@ fn pieces_come_out_in_order(text: &str, place: Side, params: &Params) {
     assert_eq!(rendered.is_some(), expected.is_some(), "{stored:?}");
     let (Some(rendered), Some(mut expected)) = (rendered, expected) else { return };
     meant(&between, false, &mut expected);
-    let expected = apart(expected, &params_at);
-    let expected = expected.into_iter().skip_while(|(_, is_blank)| *is_blank).map(|(unit, _)| unit).collect();
+    let blanks = expected.iter().take_while(|(_, is_blank)| *is_blank).count();
+    let expected: Vec<u16> = expected.into_iter().map(|(unit, _)| unit).collect();
+    let expected = apart(&expected, place, blanks, &params_at);
     let property = match place {
         Side::Key => (expected, utf16("v")),
         Side::Value => (utf16("k"), expected),
@@ -160,21 +161,24 @@ fn pieces_come_out_in_order(text: &str, place: Side, params: &Params) {
     assert_eq!(load(&as_line(&rendered, place)), [property], "{stored:?}");
 }
 
-/// Puts a blank into each text that is a command to the client and has a character of a parameter.
-fn apart(read: Vec<(u16, bool)>, params_at: &[Range<usize>]) -> Vec<(u16, bool)> {
-    let units: Vec<u16> = read.iter().map(|(unit, _)| *unit).collect();
-    let is_command = |at: usize| {
+/// What Java reads from `begin` on, with a blank in each command to the client that a parameter
+/// helps to make, or makes alone where the client acts on it.
+fn apart(units: &[u16], place: Side, begin: usize, params_at: &[Range<usize>]) -> Vec<u16> {
+    let is_given = |at: usize| {
         ["${null}", "${system}"].into_iter().any(|command| {
             let end = at + command.len();
+            let acts = match place {
+                Side::Key => at == begin && command == "${system}",
+                Side::Value => at == begin && end == units.len() && command == "${null}",
+            };
+            let takes_part = |param: &Range<usize>| param.end > at && param.start < end;
+            let is_alone = |param: &Range<usize>| param.start <= at && end <= param.end;
             units[at..].starts_with(&utf16(command))
-                && params_at.iter().any(|param| param.end > at && param.start < end)
+                && params_at.iter().any(|param| takes_part(param) && (acts || !is_alone(param)))
         })
     };
-    let parts = read.iter().enumerate().flat_map(|(at, unit)| {
-        let blank = is_command(at).then_some((u16::from(b' '), false));
-        [Some(*unit), blank].into_iter().flatten()
-    });
-    parts.collect()
+    let blank = |at: usize| Some(u16::from(b' ')).filter(|_| is_given(at));
+    (begin..units.len()).flat_map(|at| [Some(units[at]), blank(at)].into_iter().flatten()).collect()
 }
 
 /// The meaning of stored text for Java, with the corrections of the specification. For each unit it

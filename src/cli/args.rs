@@ -77,7 +77,8 @@ pub struct DemoArgs {
 pub struct ExplainArgs {
     /// What the client sends as its username: user@domain
     pub user: String,
-    /// Other parameters that the client sends
+    /// Other parameters that the client sends; user.NAME=VALUE tries an attribute that is not
+    /// stored, and client.address=IP an address
     #[arg(value_name = "PARAM=VALUE")]
     pub params: Vec<String>,
     /// Read the client's password from the first line of standard input, in case rules use it

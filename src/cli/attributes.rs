@@ -11,9 +11,9 @@ use crate::core::attributes::AttributeRef;
 use crate::core::conventions::Conventions;
 use crate::core::model::{AttributeRow, Cell, Edit, Row, Table};
 use crate::core::secret::{HIDDEN, NameHint, Secret};
-use crate::core::subject::{Subject, TypedBy};
+use crate::core::subject::Subject;
 use crate::ops::explain::near;
-use crate::snapshot::{DISABLED, Level};
+use crate::snapshot::{self, DISABLED, Level};
 
 /// A warning about users who are switched off.
 pub const NO_RULES_FOR_DISABLED: &str = "no rule has the subject user.disabled=yes, so the client gets an empty \
@@ -232,7 +232,7 @@ fn name_of(row: &AttributeRow) -> String {
 
 /// Whether rules with this subject are for users who are switched off.
 pub fn is_for_disabled(subject: &Subject) -> bool {
-    matches!(subject, Subject::Param(TypedBy::Attribute(name), value) if **name == *DISABLED && **value == *b"yes")
+    matches!(subject, Subject::Param(typed, value) if snapshot::is_for_disabled(typed, value))
 }
 
 /// Who an attribute is stored for. `None` if that cannot be read.

@@ -138,7 +138,7 @@ impl Config {
         let default = in_background.then(|| pidfile::DEFAULT.into());
         let place = Daemon { in_background, pidfile: pidfile.map(absolute).or(default) };
         let meaning = meaning(&rows, &requests);
-        let params = request_settings(requests)?;
+        let params = request_settings(requests, comparison(&rows))?;
         let key = admin_secret_file.map(|path| admin_key(&path)).transpose()?;
         let is_guarded = admin_token_file.is_some() || admin_insecure || admin_port.is_none();
         if !is_guarded && !admin_ip.to_canonical().is_loopback() {
@@ -184,7 +184,7 @@ impl TableAccess {
     pub fn new(options: args::TableArgs) -> Result<TableAccess, ConfigError> {
         let args::TableArgs { database, rows, requests } = options;
         let source = source::open(database, options::SetupOptions::default(), None)?;
-        let params = request_settings(requests)?;
+        let params = request_settings(requests, comparison(&rows))?;
         Ok(TableAccess { source, snapshot: snapshot_options(rows, params.aliases.clone()), params })
     }
 }
@@ -306,10 +306,15 @@ fn sign_in_file(
     Ok(Some(SignInFile::new(path.into(), SignInRecords::new(key.of_sign_ins()))))
 }
 
+fn comparison(rows: &options::RowOptions) -> Comparison {
+    if rows.case_sensitive { Comparison::Exact } else { Comparison::Folded }
+}
+
 fn snapshot_options(rows: options::RowOptions, aliases: Aliases) -> Conventions {
-    let options::RowOptions { pwd_fmt, realm, case_sensitive } = rows;
+    let comparison = comparison(&rows);
+    let options::RowOptions { pwd_fmt, realm, case_sensitive: _ } = rows;
     Conventions {
-        comparison: if case_sensitive { Comparison::Exact } else { Comparison::Folded },
+        comparison,
         pwd_fmt: match pwd_fmt {
             options::PwdFmtOption::Md5 => credential::PwdFmt::Md5,
             options::PwdFmtOption::Plain => credential::PwdFmt::Plain,
@@ -376,12 +381,15 @@ fn reload_settings(
     })
 }
 
-fn request_settings(requests: options::RequestOptions) -> Result<request::ParamSettings, ConfigError> {
+fn request_settings(
+    requests: options::RequestOptions,
+    comparison: Comparison,
+) -> Result<request::ParamSettings, ConfigError> {
     let options::RequestOptions { default_domain, param_alias } = requests;
     if default_domain.trim().is_empty() {
         return usage("--default-domain is empty: give the domain of requests that do not name one");
     }
-    Ok(request::ParamSettings { default_domain, aliases: aliases(param_alias)? })
+    Ok(request::ParamSettings { default_domain, aliases: aliases(param_alias)?, comparison })
 }
 
 fn aliases(typed: Vec<String>) -> Result<Aliases, ConfigError> {

@@ -4,6 +4,7 @@
 //! always escaped. [`exact`] is for files that other programs read: a file or a pipe gets
 //! the exact bytes, and a terminal gets them with control characters escaped.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
@@ -15,16 +16,16 @@ use crate::cli::args::ListFormat;
 use crate::telemetry::visible::{EscapeStyle, escape, escape_but};
 
 /// A column: its head, and whether it holds numbers.
-pub struct ListColumn(pub &'static str, pub bool);
+pub struct ListColumn(pub Cow<'static, str>, pub bool);
 
 /// A column of texts.
 pub const fn text(head: &'static str) -> ListColumn {
-    ListColumn(head, false)
+    ListColumn(Cow::Borrowed(head), false)
 }
 
 /// A column of numbers.
 pub const fn number(head: &'static str) -> ListColumn {
-    ListColumn(head, true)
+    ListColumn(Cow::Borrowed(head), true)
 }
 
 /// Text without control characters, so that it is safe to show on a terminal. Text that is
@@ -59,7 +60,7 @@ impl Text {
     pub fn table(columns: &[ListColumn], rows: impl IntoIterator<Item = Vec<String>>) -> Text {
         let mut table = Table::new();
         table.load_preset(comfy_table::presets::NOTHING);
-        table.set_header(columns.iter().map(|column| column.0));
+        table.set_header(columns.iter().map(|column| &*column.0));
         for row in rows {
             table.add_row(row.iter().map(|cell| escape(cell, EscapeStyle::Braces)));
         }

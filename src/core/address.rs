@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 use std::net::{IpAddr, Ipv6Addr};
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use smallvec::SmallVec;
 
 use super::names::Folded;
@@ -22,13 +22,13 @@ pub fn ip(text: &[u8]) -> Option<IpAddr> {
 
 /// Reads a network, such as `10.1.0.0/16`. The bits after its prefix are cleared.
 pub fn network(text: &[u8]) -> Option<IpNet> {
-    let network: IpNet = str::from_utf8(text).ok()?.parse().ok()?;
-    let mapped = |network: &IpNet| {
-        let IpNet::V6(network) = network else { return None };
-        let len = network.prefix_len().checked_sub(96)?;
-        Some(IpNet::V4(Ipv4Net::new(network.addr().to_ipv4_mapped()?, len).ok()?))
-    };
-    Some(mapped(&network).unwrap_or(network).trunc())
+    let (address, len) = str::from_utf8(text).ok()?.split_once('/')?;
+    // A sign would be a number for Rust.
+    let len: u8 = len.parse().ok().filter(|_| len.bytes().all(|byte| byte.is_ascii_digit()))?;
+    let address: IpAddr = address.parse().ok()?;
+    let mapped = Some(address.to_canonical()).filter(|canonical| canonical != &address);
+    let (address, len) = mapped.zip(len.checked_sub(96)).unwrap_or((address, len));
+    Some(IpNet::new(address, len).ok()?.trunc())
 }
 
 /// The form in which IP addresses are compared; `None` for other texts.
@@ -161,6 +161,8 @@ mod tests {
             ("::/0", Some("::/0")),
             ("10.1.0.0/33", None),
             ("10.1/16", None),
+            ("10.1.0.0/+8", None),
+            ("010.1.0.0/16", None),
         ] {
             let network = network(spelling.as_bytes()).and_then(written);
             assert_eq!(text(network).as_deref(), expected, "{spelling}");

@@ -81,14 +81,20 @@ codes! {
         "A prefix is empty or has blanks.";
     CollidingUser "colliding-user" Error
         "Another user has the same name, as names are compared.";
+    DroppedBackslash "dropped-backslash" Warning
+        "Java leaves out a backslash.";
     DuplicateId "duplicate-id" Error
         "Another row has the same id.";
     EnforcePrefixForgets "enforce-prefix-forgets" Error
         "`ENFORCE_PREFIX` removes the client's identity.";
     EnforcePrefixUndoes "enforce-prefix-undoes" Warning
         "`ENFORCE_PREFIX` removes a property that was set before it.";
+    IgnoredAccount "ignored-account" Error
+        "The client ignores an account, because its id has a dot.";
     IgnoredKey "ignored-key" Error
         "Java reads the line as a comment, or reads an empty key.";
+    LeadingBlank "leading-blank" Warning
+        "Java leaves out blanks at the beginning of the value.";
     LineBreak "line-break" Warning
         "The text has a raw line break.";
     LoggedSecret "logged-secret" Warning
@@ -97,6 +103,8 @@ codes! {
         "Clients do not start during an outage.";
     NeverWins "never-wins" Warning
         "Another rule applies in every case in which this one does, and comes first.";
+    NoAccountLine "no-account-line" Warning
+        "The client ignores the properties of an account, because its own line is missing.";
     NoPassword "no-password" Warning
         "No password is stored.";
     NoRules "no-rules" Warning
@@ -123,8 +131,14 @@ codes! {
         "Two rules that can meet have equal priorities.";
     TrailingBackslash "trailing-backslash" Warning
         "A backslash that escapes nothing stands at the end.";
+    UnknownAttribute "unknown-attribute" Warning
+        "Nobody has this attribute; another one was probably intended.";
     UnknownParameter "unknown-parameter" Warning
         "No client sends this parameter; another one was probably intended.";
+    UnsetAttribute "unset-attribute" Hint
+        "Nobody has this attribute yet.";
+    UnusedAttribute "unused-attribute" Hint
+        "No rule uses this attribute.";
     UntypedPattern "untyped-pattern" Warning
         "The subject looks like a pattern or a network, but names no parameter.";
     WeakHa1 "weak-ha1" Hint

@@ -8,7 +8,8 @@ mod read;
 mod write;
 
 pub use read::{
-    BadEscape, Unit, client_key, client_text, client_value, is_split, logical_lines, split_line, units,
+    BadEscape, Unit, client_key, client_text, client_value, drops_backslash, is_split, logical_lines,
+    split_line, units,
 };
 pub use write::{Follows, Mended, write_chars, write_param, write_stored};
 

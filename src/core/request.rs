@@ -7,6 +7,7 @@ use std::ops::Range;
 use base64::Engine;
 use percent_encoding::percent_decode;
 
+use crate::core::names::Comparison;
 use crate::core::params::{
     Aliases, Known, Params, UNFILLED_PASSWORD, begins_name, built_in_aliases, continues_name, is_reserved,
 };
@@ -21,11 +22,17 @@ pub struct ParamSettings {
     pub default_domain: String,
     /// Other names of known parameters.
     pub aliases: Aliases,
+    /// How names are compared (`--case-sensitive`).
+    pub comparison: Comparison,
 }
 
 impl Default for ParamSettings {
     fn default() -> Self {
-        ParamSettings { default_domain: "localdomain".into(), aliases: built_in_aliases() }
+        ParamSettings {
+            default_domain: "localdomain".into(),
+            aliases: built_in_aliases(),
+            comparison: Comparison::default(),
+        }
     }
 }
 
@@ -145,22 +152,40 @@ fn is_placeholder(value: &str) -> bool {
     inner.is_some_and(|name| name.bytes().next().is_some_and(begins_name) && name.bytes().all(continues_name))
 }
 
-/// Determines the username, the domain and, with HTTP Basic, the password.
+/// Determines the username, the domain and the password.
 fn identify(params: &mut Params, authorization: Option<&[u8]>, settings: &ParamSettings) -> UsernameOrigin {
     let (mut name, mut tenant) = split(params.take(Known::Username).unwrap_or_default());
-    let mut origin = UsernameOrigin::Parameter;
-    let basic = name.is_empty().then(|| authorization.and_then(basic)).flatten();
-    if name.is_empty() {
-        origin = UsernameOrigin::Header;
+    let domain = params.take(Known::Domain);
+    let origin = if name.is_empty() { UsernameOrigin::Header } else { UsernameOrigin::Parameter };
+    if let Some((username, password)) = authorization.and_then(basic) {
+        let (username, said) = split(username);
+        if name.is_empty() {
+            // With `username=${username}@example.org` in its URL, a client that knows no name yet
+            // sends the tenant alone.
+            (name, tenant) = (username, said.or(tenant));
+            params.set(Known::Password, Some(password));
+        } else {
+            let same =
+                |one: &str, other: &str| settings.comparison.fold(one) == settings.comparison.fold(other);
+            let tenants = domain.as_deref().or(tenant.as_deref()).zip(said.as_deref());
+            let is_same = same(&name, &username) && tenants.is_none_or(|(one, other)| same(one, other));
+            if is_same && is_whole(&password, params.known(Known::Password)) {
+                params.set(Known::Password, Some(password));
+            }
+        }
     }
-    if let Some((username, password)) = basic {
-        (name, tenant) = split(username);
-        params.set(Known::Password, Some(password));
-    }
-    let domain = params.take(Known::Domain).or(tenant);
     params.set(Known::Username, Some(name).filter(|name| !name.is_empty()));
-    params.set(Known::Domain, Some(domain.unwrap_or_else(|| settings.default_domain.clone())));
+    let domain = domain.or(tenant).unwrap_or_else(|| settings.default_domain.clone());
+    params.set(Known::Domain, Some(domain));
     origin
+}
+
+/// Whether the password of HTTP Basic can be trusted more than that of the form for the same user.
+/// aTalk cuts passwords with `=` or `&` out of its JSON; but a client may turn characters that are
+/// not ASCII into `?` for Basic.
+fn is_whole(of_basic: &str, of_form: Option<&str>) -> bool {
+    let may_be_replaced = of_basic.contains('?') && of_form.is_some_and(|form| !form.is_ascii());
+    !of_basic.is_empty() && !may_be_replaced
 }
 
 /// Splits `user@domain` at the last `@`.

@@ -6,6 +6,7 @@
 
 mod form;
 mod guard;
+mod literal;
 mod placeholder;
 mod property;
 
@@ -18,7 +19,8 @@ use crate::core::properties::{self, Follows, Mended, Side};
 use placeholder::{Placeholder, placeholder};
 
 pub use form::Form;
-pub use property::{Unsplit, check_key, is_placeholders, split};
+pub use literal::{NotText, literal};
+pub use property::{Unsplit, check_key, is_placeholders, split, split_literal};
 
 /// A parsed key or value, or several joined: text with holes for parameters.
 ///
@@ -337,7 +339,8 @@ impl<'a> TemplatePiece<'a> {
         let (mut written, mut filled) = (Vec::new(), Vec::new());
         self.write(values, &mut written, |param| filled.push(param));
         let written = str::from_utf8(&written).expect("all text that is written is ASCII");
-        out.extend(guard::apart(written, &filled));
+        let place = self.holes.first().map_or(Side::Value, |hole| hole.place);
+        out.extend(guard::apart(written, place, &filled));
     }
 
     /// Appends the text with its parameters, and says whether a parameter may have made a `${null}`

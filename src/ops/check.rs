@@ -2,9 +2,11 @@
 //!
 //! A snapshot is built from all rows, so that they are read exactly as the server reads them. The
 //! problems that the load reports are included. The rest is found in the snapshot: rule by rule
-//! ([`lines`]), key by key in the order of the rules ([`order`]), and where one property affects
+//! ([`lines`], [`attributes`], [`accounts`]), key by key in the order of the rules ([`order`]), and where one property affects
 //! others ([`prefixes`]).
 
+mod accounts;
+mod attributes;
 mod lines;
 mod names;
 mod order;
@@ -21,8 +23,15 @@ use crate::snapshot::{Snapshot, Writer};
 pub use report::{CheckReport, CheckSettings, Finding};
 use table::RuleTable;
 
-/// Findings that need all users to be known.
-const NEEDS_USERS: [Code; 3] = [Code::NoSuchUser, Code::NoUsers, Code::NoRules];
+/// Findings that need all rows to be known.
+const NEEDS_ALL: [Code; 6] = [
+    Code::NoSuchUser,
+    Code::NoUsers,
+    Code::NoRules,
+    Code::NoAccountLine,
+    Code::UnknownAttribute,
+    Code::UnsetAttribute,
+];
 
 /// Checks everything. `problems` is what the load reported.
 pub fn check(
@@ -38,6 +47,8 @@ pub fn check(
     users::check(snapshot, settings, &mut report);
     let mut rules = RuleTable::new(snapshot);
     lines::check(snapshot, options, &rules, &mut report);
+    attributes::check(snapshot, &mut report);
+    accounts::check(snapshot, &mut report);
     order::check(&mut rules, &mut report);
     prefixes::check(&rules, &mut report);
     report.findings.retain(|finding| !settings.ignored.contains(&finding.code));
@@ -49,7 +60,7 @@ pub fn check(
 /// Checks a single rule. Findings that depend on other rows are left out.
 pub fn check_rule(row: &RuleRow, options: &Conventions) -> CheckReport {
     let (snapshot, problems) = Writer::build(options.clone(), [Row::Rule(row.clone())]);
-    let settings = CheckSettings { ignored: NEEDS_USERS.into(), each_user: false };
+    let settings = CheckSettings { ignored: NEEDS_ALL.into(), each_user: false };
     check(&snapshot, problems.first, options, &settings)
 }
 

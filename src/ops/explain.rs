@@ -4,6 +4,7 @@
 //! the server ([`snapshot`]), and the answer comes from [`Snapshot::answer`]. So the report shows
 //! what the server would serve.
 
+mod hypothesis;
 mod report;
 mod suggest;
 
@@ -18,7 +19,8 @@ use crate::core::request::{self, Body};
 use crate::core::secret::Secret;
 use crate::snapshot::{Session, SignIn, Snapshot, Writer};
 
-pub use report::{ExplainReport, KeyReport, Parameter, RuleReport};
+pub use hypothesis::Hypothesis;
+pub use report::{ExplainReport, KeyReport, Parameter, RuleReport, UsedAttribute};
 pub use suggest::near;
 
 /// The request of a client.
@@ -36,6 +38,23 @@ pub enum ExplainRefusal {
     /// An argument is visible in the list of processes.
     #[error("`{0}` is the password, which is never an argument")]
     Argument(String),
+    /// The same for an attribute.
+    #[error("`user.{0}` is a secret, which is never an argument")]
+    SecretAttribute(String),
+    /// The server would not use the attribute.
+    #[error("`user.{name}` cannot be an attribute: {why}")]
+    BadAttribute {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The address from which the client asks is none.
+    #[error("client.address={0:?} is no address: write an IPv4 or IPv6 address")]
+    NoAddress(String),
+    /// The server gives this name its value, and it cannot be chosen.
+    #[error("`{0}` comes from the server: only user.NAME and client.address can be tried")]
+    Untried(String),
     /// There is no username.
     #[error("{0:?} names no user: write user@domain")]
     Nobody(String),

@@ -2,6 +2,7 @@
 
 use super::kind::{OtherParam, SubjectKind, SubjectParam};
 use super::{EVERYWHERE, Entry, Snapshot};
+use crate::core::attributes::{AttributeRef, Attributes};
 use crate::core::credential::Credential;
 use crate::core::params::Known;
 use crate::core::rules::Rules;
@@ -46,6 +47,18 @@ impl<'s> NameEntry<'s> {
     /// Its users by id. There is at most one, unless users collide.
     pub fn users(self) -> impl Iterator<Item = (i64, &'s Credential)> {
         self.1.users.iter().map(|user| (user.id, &user.credential))
+    }
+
+    /// The attributes of the user, or of the tenant if it is the name of everyone.
+    pub fn attributes(self) -> impl Iterator<Item = AttributeRef<'s>> {
+        self.1.attributes().into_iter().flat_map(Attributes::iter)
+    }
+
+    /// The further columns of the operator's own query for the user.
+    pub fn columns(self) -> impl Iterator<Item = AttributeRef<'s>> {
+        let NameEntry(_, entry) = self;
+        let details = entry.users.first().and_then(|user| entry.details(user.id));
+        details.into_iter().flat_map(|details| details.columns.iter())
     }
 
     /// Its rules, in order.

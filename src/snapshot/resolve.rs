@@ -15,10 +15,7 @@ use crate::core::names::Folded;
 use crate::core::params::{Known, ParamName, Params, Values};
 use crate::core::rules::{self, Answer, RuleRef, RuleSet};
 use crate::core::subject::{TypedBy, sent_for};
-use crate::snapshot::session::DISABLED;
-
-/// What the subjects of rules say for users who are switched off.
-pub(super) const IS_DISABLED: &str = "yes";
+use crate::snapshot::session::{DISABLED, IS_DISABLED};
 
 /// The merged answer of no rules.
 static NOTHING: LazyLock<RuleSet> = LazyLock::new(|| RuleSet::merge([]));

@@ -5,11 +5,12 @@ use serde::Serialize;
 use crate::core::attributes::{AttributeRef, Attributes};
 use crate::core::params::{Known, ParamName, Params, Values};
 use crate::core::subject::TypedBy;
-use crate::snapshot::resolve::IS_DISABLED;
 use crate::snapshot::{Entry, Snapshot, Tenant, UserDetails};
 
 /// The attribute that switches users off.
 pub const DISABLED: &str = "disabled";
+/// What the subjects of rules say for users who are switched off.
+pub(super) const IS_DISABLED: &str = "yes";
 /// The values with which it does not.
 const NOT_DISABLED: [&str; 4] = ["", "0", "no", "false"];
 

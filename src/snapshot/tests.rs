@@ -2,6 +2,7 @@
 
 mod attributes;
 mod losses;
+mod model;
 mod patterns;
 
 use proptest::prelude::*;

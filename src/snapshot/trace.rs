@@ -52,6 +52,8 @@ pub enum Mismatch {
         /// The pattern or network that the value does not match, if the subject is one.
         pattern: Option<(PatternKind, String)>,
     },
+    /// The user is switched off, and the rule is not for users who are.
+    Disabled,
 }
 
 impl Snapshot {
@@ -132,6 +134,9 @@ impl Snapshot {
     }
 
     fn mismatch(&self, session: Session<'_>, params: &Params, domain: &[u8], subject: &Subject) -> Mismatch {
+        if session.is_disabled() {
+            return Mismatch::Disabled;
+        }
         let (by, pattern) = match subject {
             Subject::Everyone => unreachable!("it matches everyone"),
             Subject::Word(word) => {

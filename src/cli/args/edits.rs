@@ -69,6 +69,12 @@ pub enum UserCommand {
         /// Only users whose name contains this
         #[arg(long, value_name = "TEXT")]
         name: Option<String>,
+        /// Also show these attributes: what templates take for ${user.NAME}
+        #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+        with: Vec<String>,
+        /// Also show passwords in attributes
+        #[arg(long, requires = "with")]
+        show_secrets: bool,
         #[command(flatten)]
         listed: Listed,
         #[command(flatten)]
@@ -209,7 +215,7 @@ pub struct RuleFilter {
     /// Only rules of this tenant; empty for rules that apply to all tenants
     #[arg(long, value_name = "DOMAIN")]
     pub domain: Option<String>,
-    /// Only rules for this subject
+    /// Only rules for this subject, in any spelling
     #[arg(long, value_name = "SUBJECT")]
     pub subject: Option<String>,
     /// Only rules whose key contains this
@@ -225,6 +231,9 @@ pub enum RuleCommand {
     Add {
         /// The property, as key=value in .properties syntax; $name stands for a parameter
         property: String,
+        /// Take the value as it is: $, backslashes and blanks in it stand for themselves
+        #[arg(long)]
+        literal: bool,
         /// The tenant [default: all tenants]
         #[arg(long, value_name = "DOMAIN")]
         domain: Option<String>,
@@ -278,6 +287,9 @@ pub enum RuleCommand {
         /// New value
         #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
         value: Option<String>,
+        /// Take the value as it is: $, backslashes and blanks in it stand for themselves
+        #[arg(long, requires = "value")]
+        literal: bool,
         /// New tenant; empty for all tenants
         #[arg(long, value_name = "DOMAIN")]
         domain: Option<String>,

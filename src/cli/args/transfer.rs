@@ -60,6 +60,9 @@ pub struct ImportArgs {
     /// Properties: the file contains placeholders; without this option, each $ stands for itself
     #[arg(long)]
     pub templates: bool,
+    /// Rules: take the values as they are: $, backslashes and blanks in them stand for themselves
+    #[arg(long)]
+    pub literal: bool,
     /// Show what would change, and change nothing
     #[arg(long)]
     pub dry_run: bool,

@@ -9,7 +9,8 @@ use crate::cli::config::TableAccess;
 use crate::cli::error::{ConfigError, usage};
 use crate::cli::print::{self, Text, number, text};
 use crate::cli::{edit_session, password};
-use crate::ops::explain::{self, ClientRequest, ExplainRefusal, ExplainReport, RuleReport};
+use crate::ops::explain::{self, ClientRequest, ExplainRefusal, ExplainReport, Hypothesis, RuleReport};
+use crate::snapshot::DISABLED;
 
 /// The longest value that a table shows; `--format json` shows all of it.
 const WIDEST: usize = 60;
@@ -21,16 +22,24 @@ const WIDEST: usize = 60;
 pub async fn explain(options: args::ExplainArgs) -> anyhow::Result<ExitCode> {
     let args::ExplainArgs { user, params, password_stdin, properties, all, listed, tables } = options;
     let TableAccess { source, snapshot: rows, params: settings } = TableAccess::new(tables)?;
-    let sent = params.into_iter().map(pair).collect::<Result<Vec<_>, _>>()?;
+    let mut sent = params.into_iter().map(pair).collect::<Result<Vec<_>, _>>()?;
+    let tried = Hypothesis::take(&mut sent).map_err(with_option)?;
     let password = password_stdin.then(password::read).transpose()?;
-    let request = ClientRequest::read(&user, &sent, password.as_ref(), &settings).map_err(with_option)?;
-    let read = edit_session::read(&*source).await?;
+    let mut request = ClientRequest::read(&user, &sent, password.as_ref(), &settings).map_err(with_option)?;
+    let mut read = edit_session::read(&*source).await?;
+    tried.apply(&mut request, &mut read, &rows)?;
     let snapshot = explain::snapshot(rows.clone(), &read);
     let session = request.sign_in(&snapshot, &read.users).map_err(with_option)?;
     let report = ExplainReport::new(&snapshot, &rows, session, &request, &read.rules, all);
     if !session.can_sign_in() {
         print::note(format_args!(
             "nobody can sign in as {}: no usable password is stored; `jitsiprovs user passwd` sets one",
+            request.name().escape_debug()
+        ));
+    }
+    if session.is_disabled() {
+        print::note(format_args!(
+            "{} is switched off by the attribute `{DISABLED}`: only rules for the subject user.{DISABLED}=yes apply",
             request.name().escape_debug()
         ));
     }
@@ -54,6 +63,9 @@ pub async fn explain(options: args::ExplainArgs) -> anyhow::Result<ExitCode> {
 fn with_option(refusal: ExplainRefusal) -> anyhow::Error {
     match refusal {
         ExplainRefusal::Argument(_) => anyhow!("{refusal}: use --password-stdin"),
+        ExplainRefusal::SecretAttribute(ref name) => {
+            anyhow!("{refusal}: store it with `jitsiprovs user set USER@DOMAIN --value-stdin {name}`")
+        }
         ExplainRefusal::WrongPassword(_) => {
             anyhow!("{refusal}; leave out --password-stdin to see the rules")
         }

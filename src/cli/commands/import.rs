@@ -30,7 +30,8 @@ use wanted::{Properties, Wanted};
 pub async fn import(options: args::ImportArgs) -> anyhow::Result<ExitCode> {
     let args::ImportArgs { content, file, from, from_pwd_file, tables, dry_run, replace, listed, .. } =
         options;
-    let args::ImportArgs { domain, subject, spriority, templatize, templates: is_template, .. } = options;
+    let args::ImportArgs { domain, subject, spriority, templatize, templates: is_template, literal, .. } =
+        options;
     let properties = Properties { domain, subject, spriority, templatize, is_template };
     let TableAccess { source, snapshot, .. } = TableAccess::new(tables)?;
     let is_database = matches!(content, Content::Database | Content::Kamailio);
@@ -38,6 +39,9 @@ pub async fn import(options: args::ImportArgs) -> anyhow::Result<ExitCode> {
         return Ok(usage(
             "--domain, --subject, --spriority, --templatize and --templates are for properties: leave them out",
         )?);
+    }
+    if literal && content != Content::Rules {
+        return Ok(usage("--literal is for rules: leave it out")?);
     }
     if !is_database && (from.is_some() || from_pwd_file.is_some()) {
         return Ok(usage("--from and --from-pwd-file are for database and kamailio: name a file instead")?);
@@ -52,7 +56,7 @@ pub async fn import(options: args::ImportArgs) -> anyhow::Result<ExitCode> {
         }
         Wanted::of_database(ImportOrigin::new(kind, from, from_pwd_file)?, kind, &snapshot).await?
     } else {
-        Wanted::of_file(content, file, &properties, replace, &snapshot)?
+        Wanted::of_file(content, file, &properties, literal, replace, &snapshot)?
     };
     edit(&*source, wanted, replace, dry_run, listed.format, &snapshot).await?;
     Ok(ExitCode::SUCCESS)

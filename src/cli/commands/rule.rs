@@ -26,9 +26,11 @@ use audience::audience;
 /// One line that says what is wrong and how to fix it.
 pub async fn rule(options: args::RuleCommand) -> anyhow::Result<ExitCode> {
     match options {
-        args::RuleCommand::Add { property, domain, subject, spriority, ppriority, tables } => {
+        args::RuleCommand::Add { property, literal, domain, subject, spriority, ppriority, tables } => {
             let tables = TableAccess::new(tables)?;
-            let (key, value) = template::split(&property).context("this is not a property")?;
+            let split = if literal { template::split_literal } else { template::split };
+            let (key, value) = split(&property).context("this is not a property")?;
+            let value = value_of(value, literal)?;
             let domain = of_tenant(domain.as_deref().unwrap_or_default(), &tables);
             let spriority = spriority.unwrap_or_else(|| default_spriority(&subject, &domain.shown()));
             let row = RuleRow::from_cells(
@@ -39,7 +41,7 @@ pub async fn rule(options: args::RuleCommand) -> anyhow::Result<ExitCode> {
                     i64::from(spriority).into(),
                     i64::from(ppriority).into(),
                     key.into(),
-                    value.into(),
+                    (*value).into(),
                 ],
             );
             add(row, &tables).await?;
@@ -50,7 +52,7 @@ pub async fn rule(options: args::RuleCommand) -> anyhow::Result<ExitCode> {
         args::RuleCommand::Show { id, show_secrets, listed, tables } => {
             show(id, show_secrets, listed.format, &TableAccess::new(tables)?).await?;
         }
-        args::RuleCommand::Set { id, key, value, domain, subject, spriority, ppriority, tables } => {
+        args::RuleCommand::Set { id, key, value, literal, domain, subject, spriority, ppriority, tables } => {
             let tables = TableAccess::new(tables)?;
             tables.source.editable(Table::JitsiProperty)?;
             let mut editing = EditSession::new(&*tables.source, Which::One(Table::JitsiProperty, id));
@@ -60,6 +62,7 @@ pub async fn rule(options: args::RuleCommand) -> anyhow::Result<ExitCode> {
             if let Some(key) = &key {
                 template::check_key(key).context("this is not a key")?;
             }
+            let value = value.map(|value| value_of(&value, literal)).transpose()?;
             let mut after = before.clone();
             let text =
                 |cell: &mut Cell, new: Option<String>| new.iter().for_each(|new| *cell = (**new).into());
@@ -76,6 +79,14 @@ pub async fn rule(options: args::RuleCommand) -> anyhow::Result<ExitCode> {
         args::RuleCommand::Remove { ids, tables } => remove(ids, &TableAccess::new(tables)?).await?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The value as it is stored.
+fn value_of(value: &str, is_literal: bool) -> anyhow::Result<String> {
+    match is_literal {
+        true => template::literal(value).context("leave out --literal if you mean this"),
+        false => Ok(value.to_owned()),
+    }
 }
 
 /// The cell for `domain`: NULL stands for all tenants.
@@ -175,7 +186,12 @@ async fn list(
     let args::RuleFilter { domain, subject, key } = filter;
     let options = &tables.snapshot;
     let fold = |text: Option<String>| text.map(|text| options.comparison.fold(&text));
-    let (domain, subject, key) = (fold(domain), fold(subject), fold(key));
+    let (domain, key) = (fold(domain), fold(key));
+    // Two spellings of one subject, such as `os=Linux` and `osname=Linux`, are the same.
+    let meaning = |stored: &str| options.subject(stored);
+    let subject = subject.map(|subject| meaning(&subject));
+    let is_for =
+        |row: &RuleRow| subject.as_ref().is_none_or(|wanted| meaning(&row.subject.shown()) == *wanted);
     let is = |wanted: &Option<Folded>, cell: &Cell| {
         wanted.as_ref().is_none_or(|wanted| options.fold(cell).unwrap_or_default() == *wanted)
     };
@@ -185,7 +201,7 @@ async fn list(
     };
     let mut rows = Vec::new();
     edit_session::scan(&*tables.source, Which::Of(Table::JitsiProperty), |row| match row {
-        Row::Rule(row) if is(&domain, &row.domain) && is(&subject, &row.subject) && has(&key, &row.key) => {
+        Row::Rule(row) if is(&domain, &row.domain) && is_for(&row) && has(&key, &row.key) => {
             rows.push(row);
         }
         _ => {}

@@ -1,6 +1,7 @@
 //! `jitsiprovs user`: adds, changes, lists and removes users.
 
 mod attributes;
+mod list;
 mod lookup;
 
 use std::process::ExitCode;
@@ -15,13 +16,14 @@ use crate::cli::edit_session::{self, EditSession};
 use crate::cli::error::{ConfigError, usage};
 use crate::cli::listing::{self, RuleListing};
 use crate::cli::password;
-use crate::cli::print::{self, Text, number, text};
+use crate::cli::print::{self, Text};
 use crate::core::attributes::AttributeRef;
 use crate::core::conventions::Conventions;
-use crate::core::credential::{self, Owner, PwdFmt, Storage, stored_as};
+use crate::core::credential::{self, Owner, PwdFmt, Storage};
 use crate::core::model::{Cell, Edit, Row, Table, UserRow};
 use crate::core::subject::{Means, sent_for};
 use crate::source::Which;
+use list::{ShownUser, UserFilter};
 use lookup::{Own, UserLookup, UserRecords};
 
 /// Runs the subcommand.
@@ -36,9 +38,10 @@ pub async fn user(options: args::UserCommand) -> anyhow::Result<ExitCode> {
         args::UserCommand::Passwd { user, password, tables } => {
             passwd(&user, &password, &TableAccess::new(tables)?).await?;
         }
-        args::UserCommand::List { domain, name, listed, tables } => {
-            let tables = TableAccess::new(tables)?;
-            list(domain.as_deref(), name.as_deref(), listed.format, &tables).await?;
+        args::UserCommand::List { domain, name, with, show_secrets, listed, tables } => {
+            let with = if with.is_empty() { with } else { attribute_names(&with)? };
+            let filter = UserFilter { domain, name, with, show_secrets };
+            list::list(filter, listed.format, &TableAccess::new(tables)?).await?;
         }
         args::UserCommand::Set { user, values, set: args::SetArgs { value_stdin, tables } } => {
             let change = AttributeChange::Set(Assignment::read(&values, value_stdin.as_deref())?);
@@ -83,6 +86,13 @@ async fn add(user: &str, typed: &args::PasswordArgs, tables: &TableAccess) -> an
     found.must_be_new()?;
     editing.commit([Edit::Add(Row::User(row))], |_| ()).await?;
     print::done(Text::line(format_args!("added {user}, password stored as {}", storage.name())));
+    if !found.attributes.is_empty() {
+        let names: Vec<_> = found.attributes.iter().map(|row| row.name.shown()).collect();
+        print::warn(format_args!(
+            "attributes for this name were there before, and are this user's now: {}",
+            names.join(", ")
+        ));
+    }
     let bare = found.rules.iter().filter(|own| own.means == Means::Name);
     let ids: Vec<i64> = bare.map(|own| own.row.id).collect();
     let known = sent_for(&tables.snapshot.comparison.fold(name));
@@ -168,81 +178,6 @@ fn hash(
     let realm = tables.snapshot.realm.as_deref().unwrap_or(domain);
     let stored = credential::hash(storage, password.reveal(), Owner { username, realm })?;
     Ok(Cell::from(&*stored))
-}
-
-/// A user as lists show them.
-#[derive(Serialize)]
-struct ShownUser {
-    id: i64,
-    username: Option<String>,
-    domain: Option<String>,
-    /// `argon2id`, `md5`…; `none` without a password, `unusable` for one that
-    /// never matches.
-    stored_as: &'static str,
-    /// Whether the server uses this row for the user.
-    counts: bool,
-}
-
-impl ShownUser {
-    fn new(row: &UserRow, counts: bool, options: &Conventions) -> ShownUser {
-        let stored = row.password.text().map(Option::unwrap_or_default);
-        ShownUser {
-            id: row.id,
-            username: listing::text(&row.username),
-            domain: listing::text(&row.domain),
-            stored_as: stored.map_or("unusable", |stored| stored_as(&stored, options.pwd_fmt)),
-            counts,
-        }
-    }
-
-    fn cells(&self) -> Vec<String> {
-        vec![
-            self.id.to_string(),
-            self.username.clone().unwrap_or_default(),
-            self.domain.clone().unwrap_or_default(),
-            self.stored_as.to_owned(),
-            if self.counts { "yes" } else { "no" }.to_owned(),
-        ]
-    }
-
-    fn columns() -> [print::ListColumn; 5] {
-        [number("ID"), text("USER"), text("DOMAIN"), text("PASSWORD"), text("COUNTS")]
-    }
-}
-
-async fn list(
-    domain: Option<&str>,
-    name: Option<&str>,
-    format: ListFormat,
-    tables: &TableAccess,
-) -> anyhow::Result<()> {
-    let options = &tables.snapshot;
-    let comparison = options.comparison;
-    let (domain, name) = (domain.map(|text| comparison.fold(text)), name.map(|text| comparison.fold(text)));
-    let mut rows = Vec::new();
-    edit_session::scan(&*tables.source, Which::Of(Table::UserAuth), |row| {
-        let Row::User(row) = row else { return };
-        let (own_name, own_domain) = (options.fold(&row.username), options.fold(&row.domain));
-        let is_wanted = domain.as_ref().is_none_or(|domain| own_domain.as_ref() == Some(domain))
-            && name
-                .as_ref()
-                .is_none_or(|name| own_name.as_ref().is_some_and(|own| listing::contains(own, name)));
-        if is_wanted {
-            rows.push((own_domain, own_name, row));
-        }
-    })
-    .await?;
-    rows.sort_unstable_by(|one, other| (&one.0, &one.1, one.2.id).cmp(&(&other.0, &other.1, other.2.id)));
-    let mut before = None;
-    let mut users = Vec::with_capacity(rows.len());
-    for (domain, name, row) in rows {
-        let is_first = before.as_ref() != Some(&(domain.clone(), name.clone()));
-        let counts = is_first
-            && matches!((&domain, &name), (Some(domain), Some(name)) if options.can_be_user(name, domain));
-        users.push(ShownUser::new(&row, counts, options));
-        before = Some((domain, name));
-    }
-    print::list(format, &users, &ShownUser::columns(), ShownUser::cells)
 }
 
 async fn show(

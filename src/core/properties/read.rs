@@ -54,6 +54,30 @@ pub fn units(text: &str) -> impl Iterator<Item = Result<Unit, BadEscape>> + '_ {
     })
 }
 
+/// Whether a backslash in a key or value escapes nothing, so that Java leaves it out, or is part
+/// of what looks like a path of Windows (`C:\new`), in which Java reads a control character.
+pub fn drops_backslash(written: &str) -> bool {
+    /// What is often escaped, even if it need not be.
+    const ESCAPED: &str = "tnrfu\\:=#!$ \"'";
+    // The last three characters that Java reads.
+    let mut last = [' '; 3];
+    let mut chars = written.chars();
+    while let Some(c) = chars.next() {
+        let mut read = c;
+        if c == '\\' {
+            let Some(next) = chars.next() else { return false };
+            let is_drive = !last[0].is_alphanumeric() && last[1].is_ascii_alphabetic() && last[2] == ':';
+            let is_path = is_drive && "tnrf".contains(next);
+            if is_path || !ESCAPED.contains(next) {
+                return true;
+            }
+            read = next;
+        }
+        last = [last[1], last[2], read];
+    }
+    false
+}
+
 /// The key and the value of a logical line, both with their escapes.
 pub fn split_line(line: &str) -> (&str, &str) {
     let mut is_escaped = false;
@@ -174,6 +198,23 @@ mod tests {
         assert_eq!(key("# a"), None);
         assert_eq!(key("\\#a"), Some("#a".into()));
         assert_eq!(key(""), Some("".into()));
+    }
+
+    #[test]
+    fn a_backslash_that_java_leaves_out_is_found() {
+        for (written, expected) in [
+            ("C:\\dir", true),
+            ("C\\:\\temp", true),
+            ("\\d+", true),
+            ("\\.example", true),
+            ("C\\:\\\\temp", false),
+            ("Hello:\\nWorld", false),
+            ("a\\:b\\=c\\ d\\u00e9\\t\\\"", false),
+            ("a\\", false),
+            ("", false),
+        ] {
+            assert_eq!(drops_backslash(written), expected, "{written:?}");
+        }
     }
 
     #[test]

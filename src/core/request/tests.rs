@@ -199,6 +199,52 @@ fn send(how: Sent, pairs: &[(String, String)], basic: Option<&str>, settings: &P
     read(query, body, basic.as_deref(), settings).expect("well-formed").0
 }
 
+#[test]
+fn a_username_parameter_that_is_a_tenant_alone_is_the_tenant_of_basic() {
+    let ask = |query: &str, basic: &str| {
+        let header = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(basic));
+        let read = read(query, Body::Empty, Some(header.as_bytes()), &ParamSettings::default());
+        let (params, origin) = read.expect("well-formed");
+        let known = |known| params.known(known).unwrap_or_default().to_owned();
+        assert_eq!((known(Known::Password), origin), ("pw".into(), UsernameOrigin::Header));
+        (known(Known::Username), known(Known::Domain))
+    };
+    let alice = |domain: &str| ("alice".to_owned(), domain.to_owned());
+    assert_eq!(ask("username=@a.org", "alice:pw"), alice("a.org"));
+    assert_eq!(ask("username=@a.org&password=x", "alice@b.org:pw"), alice("b.org"));
+    assert_eq!(ask("username=@a.org&domain=c.org", "alice:pw"), alice("c.org"));
+    assert_eq!(ask("username=@", "alice:pw"), alice("localdomain"));
+}
+
+#[test]
+fn the_password_of_basic_counts_where_it_is_the_same_user() {
+    let ask = |body: &str, basic: &str, comparison| {
+        let header = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(basic));
+        let settings = ParamSettings { comparison, ..ParamSettings::default() };
+        let read = read("", Body::Json(body.as_bytes()), Some(header.as_bytes()), &settings);
+        let (params, origin) = read.expect("well-formed");
+        assert_eq!(origin, UsernameOrigin::Parameter);
+        params.known(Known::Password).unwrap_or_default().to_owned()
+    };
+    for (json, basic, password) in [
+        (r#"{"username":"alice@a.org","password":"p"}"#, "alice@a.org:p=w&x", "p=w&x"),
+        (r#"{"username":"alice@a.org"}"#, "Alice:p=w", "p=w"),
+        (r#"{"username":"alice","password":"p"}"#, "alice@a.org:p=w", "p=w"),
+        (r#"{"username":"alice@x","domain":"a.org","password":"p"}"#, "alice@A.ORG:p=w", "p=w"),
+        // Another user, another tenant, no password, and characters that Basic cannot carry.
+        (r#"{"username":"alice@a.org","password":"p"}"#, "bob@a.org:p=w", "p"),
+        (r#"{"username":"alice@a.org","password":"p"}"#, "alice@b.org:p=w", "p"),
+        (r#"{"username":"alice@x","domain":"a.org","password":"p"}"#, "alice@x:p=w", "p"),
+        (r#"{"username":"alice","password":"p"}"#, "alice:", "p"),
+        (r#"{"username":"alice","password":"pä"}"#, "alice:p?", "pä"),
+    ] {
+        assert_eq!(ask(json, basic, Comparison::Folded), password, "{json} {basic}");
+    }
+    let json = r#"{"username":"alice","password":"p"}"#;
+    assert_eq!(ask(json, "Alice:p=w", Comparison::Exact), "p");
+    assert_eq!(ask(json, "alice:p=w", Comparison::Exact), "p=w");
+}
+
 proptest! {
     #[test]
     fn what_a_client_sends_is_never_an_attribute_nor_what_the_server_sees(

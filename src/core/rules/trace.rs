@@ -67,13 +67,18 @@ impl Compiled {
         written
     }
 
+    /// The names of the attributes that it has placeholders for.
+    pub fn attributes(&self) -> impl Iterator<Item = &str> {
+        let names = self.key.template.whole().params().chain(self.value.whole().params());
+        names.filter_map(|(name, _)| match name {
+            ParamName::Attribute(name) => Some(&**name),
+            _ => None,
+        })
+    }
+
     /// Whether it has a placeholder for an attribute whose name says that it is a secret.
     pub fn uses_secret_attribute(&self) -> bool {
-        let names = self.key.template.whole().params().chain(self.value.whole().params());
-        names.map(|(name, _)| name).any(|name| match name {
-            ParamName::Attribute(name) => NameHint::of(name) == NameHint::Secret,
-            _ => false,
-        })
+        self.attributes().any(|name| NameHint::of(name) == NameHint::Secret)
     }
 
     /// Whether it has a placeholder for a known parameter.

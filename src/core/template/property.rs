@@ -30,11 +30,21 @@ pub enum Unsplit {
 /// # Errors
 /// When the text cannot be divided; [`Unsplit`] says why.
 pub fn split(text: &str) -> Result<(&str, &str), Unsplit> {
+    let (key, value) = split_literal(text)?;
+    Ok((key, value.trim_start_matches(is_blank)))
+}
+
+/// Does the same for a value that is not in `.properties` syntax: blanks at its beginning belong
+/// to it.
+///
+/// # Errors
+/// As [`split`].
+pub fn split_literal(text: &str) -> Result<(&str, &str), Unsplit> {
     let text = text.trim_start_matches(is_blank);
     let (key, rest) = text.split_at(key_len(text)?);
     let rest = rest.trim_start_matches(is_blank);
     match rest.strip_prefix(['=', ':']) {
-        Some(value) => Ok((key, value.trim_start_matches(is_blank))),
+        Some(value) => Ok((key, value)),
         None if rest.is_empty() => Err(Unsplit::NoValue),
         // Java would begin the value here, but nobody intends that.
         None => Err(Unsplit::Blank),

@@ -154,13 +154,19 @@ fn no_parameter_is_part_of_a_command_to_the_client() {
         ("$${${i}}", "$\\ {null}"),
         ("$$\\{${i}}", "$\\ \\{null}"),
         ("${hwaddr:-\\$}$b", "\\$\\ {null}"),
-        ("$f$b", "x$\\ {system}.y$\\ {null}"),
-        ("$${system}.$f", "${system}.x$\\ {system}.y$"),
-        ("${g:lower}$g", "$\\ {null}${NULL}"),
-        ("$j", "$\\ {null}$\\ {null}"),
+        ("$f$b", "x${system}.y$\\ {null}"),
+        ("$${system}.$f", "${system}.x${system}.y$"),
+        ("${g:lower}", "$\\ {null}"),
+        (" $a", " $\\ {null}"),
+        ("$a$empty", "$\\ {null}"),
+        ("$$$b.x", "$\\ {null}.x"),
         ("$h $i", "5$ {null} null"),
         ("${null}$i", "${null}null"),
-        ("$a${null}$$$i", "$\\ {null}${null}$null"),
+        ("${null}$$$i", "${null}$null"),
+        // The client does not act on these, which are in one parameter.
+        ("<$a>", "<${null}>"),
+        ("$j", "${null}${null}"),
+        ("${g:lower}$g", "${null}${NULL}"),
         // The rule itself says these.
         ("$${null}$c", "${null}$"),
         ("$${nu${hwaddr:-ll}}", "${null}"),
@@ -251,6 +257,7 @@ proptest! {
             template.whole().render(params, &mut written);
             properties::client_text(std::str::from_utf8(&written).expect("ASCII"))
         };
+        // Neither is in a value, so each of them is made of pieces.
         let said = |text: &str| text.matches("${null}").count() + text.matches("${system}").count();
         let rendered = read(&given().map(|(name, value)| (name, value.as_str())).collect());
         // What the rule says if each parameter is a letter. Fallbacks are text of the rule.
@@ -259,7 +266,16 @@ proptest! {
             let is_gone = name == "c" && value.is_empty();
             letters.offer(name, if is_gone { String::new() } else { "é".into() });
         }
-        prop_assert_eq!(said(&rendered), said(&read(&letters)), "{:?}", rendered);
+        let by_rule = read(&letters);
+        if given().all(|(_, value)| said(&value.to_lowercase()) == 0) {
+            prop_assert_eq!(said(&rendered), said(&by_rule), "{:?}", rendered);
+        }
+        let acts = |text: &str| match place {
+            Side::Key => text.starts_with("${system}"),
+            Side::Value => text.trim_start_matches(properties::is_blank) == "${null}",
+        };
+        let without_ends = by_rule.trim_matches(|c| matches!(c, 'é' | 'É' | ' '));
+        prop_assert!(!acts(&rendered) || acts(without_ends), "{:?}", rendered);
     }
 
     #[test]

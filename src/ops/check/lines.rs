@@ -170,9 +170,11 @@ impl KeyFacts {
         // The text after `:-` comes from the operator and is not escaped.
         let fault = fault(&sample).or_else(|| fault(&piece.fallback_sample("x")));
         let key = String::from_utf16_lossy(&key.unwrap_or_default());
+        let mut names = names_of(piece, "property_key", options);
+        names.extend(dropped_backslash(piece, "property_key"));
         KeyFacts {
             fault,
-            names: names_of(piece, "property_key", options),
+            names,
             // If the key ends with a parameter, its end is not known.
             is_logged: !key.ends_with(client::UNLOGGED) && !piece.tail().is_empty(),
             name: secret::NameHint::of(&key),
@@ -180,6 +182,17 @@ impl KeyFacts {
             is_list: matches!(&*key, client::ENFORCE_PREFIX | client::ALLOW_PREFIX),
         }
     }
+}
+
+/// A backslash that Java leaves out, although it was probably meant to be read.
+fn dropped_backslash(piece: TemplatePiece<'_>, column: &str) -> Option<(Code, String)> {
+    properties::drops_backslash(&piece.fallback_sample("x")).then(|| {
+        let what = format!(
+            "{column}: Java does not read a single backslash as one, but leaves it out or reads it with the \
+             next letter as a control character: write `\\\\` for a backslash"
+        );
+        (Code::DroppedBackslash, what)
+    })
 }
 
 /// A problem with a key in the form that it has in an answer.
@@ -206,8 +219,14 @@ fn of_rule(rule: RuleRef<'_>, key: &KeyFacts, options: &Conventions, report: &mu
     let id = rule.order().id;
     let value = rule.value();
     let of_value = names_of(value, "property_value", options);
-    for (code, message) in key.fault.iter().chain(&key.names).chain(&of_value) {
+    let dropped = dropped_backslash(value, "property_value");
+    for (code, message) in key.fault.iter().chain(&key.names).chain(&of_value).chain(&dropped) {
         report.add_rule(*code, id, message.clone());
+    }
+    if value.head().starts_with(properties::is_blank) {
+        let what = "property_value: Java leaves out blanks at the beginning of a value: remove them, or write \
+                    a backslash before the first";
+        report.add_rule(Code::LeadingBlank, id, what);
     }
     if rule.key().uses(Known::Password) {
         let what = "the client writes the user's password to its log, as it does with every key: use another parameter";

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::core::client::{ALLOW_PREFIX, ENFORCE_PREFIX};
-use crate::core::model::{Cell, Row, RuleRow, Table, UserRow};
+use crate::core::model::{AttributeRow, Cell, Row, RuleRow, Table, UserRow};
 use crate::core::names::Comparison;
 use crate::snapshot::Writer;
 use proptest::prelude::*;
@@ -138,6 +138,12 @@ fn a_tie_is_of_rules_that_may_meet_and_say_different_things() {
         [("alice", equal, "k", "v"), ("*default", equal, "k", "w")],
         [("*username=alice", equal, "k", "v"), ("default", equal, "k", "w")],
         [("default", equal, "k", "$hwaddr"), ("default", equal, "k", "w")],
+        [("osname=Windows*", equal, "k", "v"), ("osname=Windows 10", equal, "k", "w")],
+        [("osname=Win*", equal, "k", "v"), ("os=*10", equal, "k", "w")],
+        [("ipaddr=10.0.0.0/8", equal, "k", "v"), ("ipaddr=10.1.0.0/16", equal, "k", "w")],
+        [("ipaddr=10.0.0.0/8", equal, "k", "v"), ("*ipaddr=10.1.2.3", equal, "k", "w")],
+        [("hwaddr=001A*", equal, "k", "v"), ("hwaddr=00:1a:2b:3c:4d:5e", equal, "k", "w")],
+        [("osname=Windows*", equal, "k", "v"), ("arch=amd64", equal, "k", "w")],
         [("alice", equal, "k", "${hwaddr:-v}"), ("default", equal, "k", "${hwaddr:-w}")],
     ] {
         assert_eq!(found(&rules), [("tie", 2)], "{rules:?}");
@@ -149,6 +155,10 @@ fn a_tie_is_of_rules_that_may_meet_and_say_different_things() {
         // Both may be values of `osname`.
         [("Linux", equal, "k", "v"), ("Windows 10", equal, "k", "w")],
         [("Linux", equal, "k", "v"), ("osname=Windows 10", equal, "k", "w")],
+        [("osname=Windows*", equal, "k", "v"), ("osname=Linux", equal, "k", "w")],
+        [("osname=Windows*", equal, "k", "v"), ("osname=Linux*", equal, "k", "w")],
+        [("ipaddr=10.0.0.0/8", equal, "k", "v"), ("ipaddr=192.168.0.0/16", equal, "k", "w")],
+        [("ipaddr=10.0.0.0/8", equal, "k", "v"), ("ipaddr=192.168.0.1", equal, "k", "w")],
         [("alice", equal, "k", "v"), ("default", equal, "k", "v")],
         [("alice", equal, "k", "v"), ("default", equal, "l", "w")],
         [("alice", (1, 1), "k", "v"), ("default", (1, 2), "k", "w")],
@@ -331,7 +341,11 @@ fn a_rule_by_itself_is_looked_at_as_java_reads_it() {
         ("a.PASSWORD", "abc", vec![]),
         ("a.AUTH", "<$password>", vec![("logged-secret", 1)]),
         ("a.PASSWORD", "${password}", vec![]),
-        ("net.java.sip.communicator.plugin.provisioning.MANDATORY", " True", vec![("mandatory", 1)]),
+        (
+            "net.java.sip.communicator.plugin.provisioning.MANDATORY",
+            " True",
+            vec![("leading-blank", 1), ("mandatory", 1)],
+        ),
         ("net.java.sip.communicator.plugin.provisioning.MANDATORY", "false", vec![]),
         ("my.plugin.provisioning.MANDATORY", "true", vec![]),
         ("net.java.sip.communicator", "\\${null}", vec![("null-forgets", 1)]),
@@ -349,6 +363,20 @@ fn a_rule_by_itself_is_looked_at_as_java_reads_it() {
         ("osnmae=Linux", Some("unknown-parameter")),
         ("branch=berlin", Some("own-parameter")),
         ("hw=00:1a:2b:3c:4d:5e", None),
+        ("hw=001A.2B3C.4D5E", None),
+        ("hw=001A*", None),
+        ("hw=00:1a", Some("bad-address")),
+        ("hw=00:1g:*", Some("bad-address")),
+        ("ipaddr=10.1.0.0/16", None),
+        ("client.address=2001:DB8::1", None),
+        ("ipaddr=10.1.*", None),
+        ("ipaddr=10.1.0.0/33", Some("bad-address")),
+        ("Windows*", Some("untyped-pattern")),
+        ("Windows *", Some("untyped-pattern")),
+        ("10.1.0.0/16", Some("untyped-pattern")),
+        ("*2001:db8::/32", Some("untyped-pattern")),
+        ("osname=Windows*", None),
+        ("osnmae=Windows*", Some("unknown-parameter")),
     ] {
         let codes: Vec<_> = found(&[(subject, (1, 1), "k", "v")]).into_iter().map(|(code, _)| code).collect();
         assert_eq!(codes, Vec::from_iter(expected), "{subject}");
@@ -496,4 +524,91 @@ fn likely_rule() -> impl Strategy<Value = Row> {
         .prop_map(|(domain, subject, priorities, key, value)| {
             rule(0, domain, subject, priorities, key, value)
         })
+}
+
+fn attribute(id: i64, domain: &str, username: &str, name: &str, value: &str) -> Row {
+    Row::Attribute(AttributeRow::from_cells(id, [domain.into(), username.into(), name.into(), value.into()]))
+}
+
+/// The findings, as code and id, for the user alice of a tenant, these rules for everyone, and
+/// these attributes: username, name and value.
+fn found_with(rules: &[(&str, &str, &str)], attributes: &[(&str, &str, &str)]) -> Vec<(&'static str, i64)> {
+    let mut rows = vec![user(1, "a.org", "alice"), user(2, "a.org", "john.smith")];
+    let rule = |((subject, key, value), id): (&(&str, &str, &str), i64)| {
+        rule(id, "a.org", subject, (id, 1), key, value)
+    };
+    rows.extend(rules.iter().zip(1..).map(rule));
+    let attribute =
+        |((user, name, value), id): (&(&str, &str, &str), i64)| attribute(id, "a.org", user, name, value);
+    rows.extend(attributes.iter().zip(1..).map(attribute));
+    report(&rows).findings.iter().map(|finding| (finding.code.name(), finding.id)).collect()
+}
+
+#[test]
+fn attributes_that_nobody_has_or_no_rule_uses_are_found() {
+    let known = [("alice", "Extension", "17"), ("", "branch", "berlin")];
+    let uses = [("default", "k1", "${user.extension}"), ("user.BRANCH=x", "k2", "v")];
+    assert_eq!(found_with(&uses, &known), []);
+    for (rule, expected) in [
+        (("default", "k", "${user.extention}"), vec![("unknown-attribute", 3)]),
+        (("default", "k.${user.brunch:-x}", "v"), vec![("unknown-attribute", 3)]),
+        (("user.brnch=x", "k", "v"), vec![("unknown-attribute", 3)]),
+        (("user.brnch=x*", "k", "v"), vec![("unknown-attribute", 3)]),
+        (("user.branch=x*", "k", "v"), vec![]),
+        (("default", "k", "${user.line2}"), vec![("unset-attribute", 3)]),
+        (("default", "k", "${user.line2:-x}"), vec![]),
+        (("user.disabled=yes", "k", "v"), vec![]),
+    ] {
+        assert_eq!(found_with(&[uses[0], uses[1], rule], &known), expected, "{rule:?}");
+    }
+    let unused = [("alice", "spare", "1"), ("", "spare", "2"), ("alice", "disabled", "yes")];
+    assert_eq!(found_with(&[], &unused)[..], [("no-rules", 1), ("unused-attribute", 1)]);
+}
+
+#[test]
+fn accounts_that_the_client_ignores_are_found() {
+    const SIP: &str = "net.java.sip.communicator.impl.protocol.sip";
+    let key = |end: &str| format!("{SIP}.{end}");
+    for (rules, expected) in [
+        (&[("default", "acc1", "acc1"), ("default", "acc1.X", "v")][..], &[][..]),
+        (&[("default", "acc1.X", "v"), ("default", "acc1.Y", "v")], &[("no-account-line", 1)]),
+        (&[("default", "acc1", "${null}"), ("default", "acc1.X", "v")], &[("no-account-line", 2)]),
+        (&[("default", "acc1.X", "${null}")], &[]),
+        (&[("default", "other.X", "v"), ("default", "NUMBER", "1")], &[]),
+        // An account of alice, in whose name there is no dot.
+        (&[("alice", "acc${username}", "x"), ("alice", "acc${username}.X", "v")], &[]),
+        (
+            &[("default", "acc${username}", "x"), ("default", "acc${username}.X", "v")],
+            &[("ignored-account", 1), ("ignored-account", 2)],
+        ),
+        (&[("default", "acc1", "acc1"), ("default", "acc1.${username}", "v")], &[]),
+        (&[("default", "acc${username:id}", "x"), ("default", "acc${username:id}.X", "v")], &[]),
+        (&[("default", "acc${user.line}", "x")], &[("ignored-account", 1)]),
+        (&[("default", "acc${user.ext}", "x")], &[]),
+        (&[("default", "accjohn.smith", "accjohn.smith")], &[("ignored-account", 1)]),
+        (&[("default", "acc${hwaddr}", "x"), ("default", "acc${osname}.X", "v")], &[("no-account-line", 2)]),
+    ] {
+        let keys: Vec<String> = rules.iter().map(|rule| key(rule.1)).collect();
+        let mut all: Vec<(&str, &str, &str)> =
+            rules.iter().zip(&keys).map(|(rule, key)| (rule.0, &**key, rule.2)).collect();
+        all.push(("default", "uses", "${user.line} ${user.ext}"));
+        let known = [("alice", "line", "1.2"), ("alice", "ext", "12")];
+        assert_eq!(found_with(&all, &known), expected, "{rules:?}");
+    }
+}
+
+#[test]
+fn blanks_and_backslashes_that_java_leaves_out_are_found() {
+    for (key, value, expected) in [
+        ("k", " v", &[("leading-blank", 1)][..]),
+        ("k", "\\ v", &[]),
+        ("k", "${username} v", &[]),
+        ("k", "C:\\dir", &[("dropped-backslash", 1)]),
+        ("k", "C\\:\\\\dir", &[]),
+        ("k", "${username}\\d", &[("dropped-backslash", 1)]),
+        ("k\\d", "v", &[("dropped-backslash", 1)]),
+        ("k", "${osname:-\\d}", &[("dropped-backslash", 1)]),
+    ] {
+        assert_eq!(found_with(&[("default", key, value)], &[]), expected, "{key}={value}");
+    }
 }

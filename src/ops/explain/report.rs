@@ -1,18 +1,20 @@
 //! The report: each key with the rule that wins and the rules that lose to it.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use hashbrown::HashMap;
 use serde::Serialize;
 
 use super::ClientRequest;
 use crate::core::conventions::Conventions;
 use crate::core::model::{Cell, RuleRow};
-use crate::core::params::{Known, Params};
+use crate::core::params::{Known, ParamName, Params, is_reserved};
 use crate::core::properties;
 use crate::core::rules::{Compiled, RuleOrder, RuleOutcome};
 use crate::core::secret;
 use crate::core::secret::HIDDEN;
-use crate::core::subject::PatternKind;
-use crate::snapshot::{Fate, Mismatch, Session, SessionValues, Snapshot, Traced};
+use crate::core::subject::{PatternKind, Subject, TypedBy};
+use crate::snapshot::{Fate, Level, Mismatch, Session, SessionValues, Snapshot, Traced};
 
 /// The number of rules that are listed for one key if they do not match and `all` is not set.
 const LISTED: usize = 10;
@@ -79,8 +81,19 @@ pub struct RuleReport {
     pub lost_to: Option<i64>,
     /// The parameter that is missing or has another value than the rule requires.
     pub parameter: Option<String>,
+    /// The attributes that it uses, if it has won.
+    pub attributes: Vec<UsedAttribute>,
     /// The verdict as a sentence.
     pub why: String,
+}
+
+/// An attribute that a rule uses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UsedAttribute {
+    /// Its name.
+    pub name: String,
+    /// Who it is stored for.
+    pub level: Level,
 }
 
 impl ExplainReport {
@@ -99,6 +112,8 @@ impl ExplainReport {
         let traced = snapshot.trace(options, session, params, rows);
         let mut shown = params.clone();
         shown.set(Known::Password, Some(HIDDEN.to_owned()));
+        let levels: BTreeMap<&str, Level> =
+            session.attributes().into_iter().map(|(level, known)| (known.name, level)).collect();
         let (values, shown_values) = (session.values(params), session.values(&shown));
         let mut report = ExplainReport {
             username: params.known(Known::Username).unwrap_or_default().to_owned(),
@@ -122,7 +137,10 @@ impl ExplainReport {
             if !request.has_password() && is_for_a_password(&traced.fate) {
                 report.without_password.push(traced.row.id);
             }
-            let rule = rule(traced, &shown_values, options);
+            let mut rule = rule(traced, &shown_values, options);
+            if won {
+                rule.add_attributes(used(traced, &levels, options));
+            }
             let name = traced.client_key(&values).unwrap_or_else(|| rule.key.encode_utf16().collect());
             let place = *places.entry(name).or_insert_with(|| {
                 report.keys.push(KeyReport { key: rule.key.clone(), value: None, rules: Vec::new() });
@@ -185,6 +203,32 @@ fn is_for_a_password(fate: &Fate) -> bool {
     matches!(fate, Fate::Mismatch(Mismatch::Param { name, .. }) if name == Known::Password.name())
 }
 
+/// The attributes in the templates and the subject of a rule, by name.
+fn used(traced: &Traced<'_>, levels: &BTreeMap<&str, Level>, options: &Conventions) -> Vec<UsedAttribute> {
+    let subject = traced.row.subject.text().ok().flatten().and_then(|subject| options.subject(&subject));
+    let of_subject = match &subject {
+        Some(
+            Subject::Param(TypedBy::Attribute(name), _) | Subject::Pattern(TypedBy::Attribute(name), ..),
+        ) => Some(&**name),
+        _ => None,
+    };
+    let names: BTreeSet<&str> =
+        traced.rule.iter().flat_map(|rule| rule.attributes()).chain(of_subject).collect();
+    let level = |name: &str| Some(UsedAttribute { name: name.to_owned(), level: *levels.get(name)? });
+    names.into_iter().filter_map(level).collect()
+}
+
+impl RuleReport {
+    fn add_attributes(&mut self, used: Vec<UsedAttribute>) {
+        let named = used.iter().map(|used| format!("user.{} ({})", used.name, used.level.name()));
+        let named: Vec<String> = named.collect();
+        if !named.is_empty() {
+            self.why = format!("{}, with {}", self.why, named.join(", "));
+        }
+        self.attributes = used;
+    }
+}
+
 impl Traced<'_> {
     /// The key as the client reads it; `None` if it cannot be rendered.
     fn client_key(&self, values: &SessionValues<'_>) -> Option<Vec<u16>> {
@@ -227,9 +271,11 @@ fn rule(traced: &Traced<'_>, shown: &SessionValues<'_>, options: &Conventions) -
         verdict,
         lost_to,
         parameter,
+        attributes: Vec::new(),
         why,
     }
 }
+
 type Words = (&'static str, Option<i64>, Option<String>, String);
 
 fn words(fate: &Fate, order: Option<RuleOrder>) -> Words {
@@ -244,7 +290,11 @@ fn words(fate: &Fate, order: Option<RuleOrder>) -> Words {
             ("lost", Some(to.id), None, why)
         }
         Fate::Matches(RuleOutcome::Lacks(name)) => {
-            ("lacks", None, Some(name.to_string()), format!("the client did not send {name}"))
+            let why = match name {
+                ParamName::Attribute(_) => format!("the user has no {name}"),
+                _ => format!("the client did not send {name}"),
+            };
+            ("lacks", None, Some(name.to_string()), why)
         }
         Fate::Mismatch(Mismatch::OtherUser { is_sent }) => {
             let why = match is_sent {
@@ -253,8 +303,10 @@ fn words(fate: &Fate, order: Option<RuleOrder>) -> Words {
             };
             ("mismatch", None, None, why.into())
         }
+        Fate::Mismatch(Mismatch::Disabled) => ("mismatch", None, None, "the user is switched off".into()),
         Fate::Mismatch(Mismatch::Param { name, sent, pattern }) => {
             let is_password = name == Known::Password.name();
+            let is_servers = is_reserved(name);
             let is_secret = |sent: &str| is_password || secret::is_secret(name, sent);
             // An empty password means that none was sent, or that the password is not known.
             let mismatch = match pattern {
@@ -263,6 +315,11 @@ fn words(fate: &Fate, order: Option<RuleOrder>) -> Words {
                 None => String::new(),
             };
             let why = match sent.as_deref().filter(|sent| !is_password || !sent.is_empty()) {
+                Some(value) if is_servers && secret::NameHint::of(name).hides_data(value) => {
+                    format!("{name} is another")
+                }
+                Some(value) if is_servers => format!("{name} is {value:?}{mismatch}"),
+                None if is_servers => format!("there is no {name}"),
                 Some(sent) if is_secret(sent) => format!("the client sent another {name}"),
                 None if is_password => "the password is not known".into(),
                 Some("") => format!("the client sent an empty {name}"),

@@ -102,6 +102,29 @@ fn every_rule_of_a_key_is_told_with_its_reason() {
 }
 
 #[test]
+fn a_pattern_that_does_not_match_is_told_with_the_value() {
+    let rows = rules(&[
+        ("", "osname=Windows*", 1, "k", "1"),
+        ("", "ipaddr=10.1.2.3/16", 2, "k", "2"),
+        ("", "username=b*", 3, "k", "3"),
+        ("", "hwaddr=00*", 4, "k", "4"),
+        ("", "osname=l?nux", 5, "k", "5"),
+    ]);
+    let (report, answer) = explained(&rows, &[("osname", "Linux"), ("ipaddr", "10.2.0.1")], None, false);
+    assert_eq!(answer, "k=5\n");
+    assert_eq!(
+        verdicts(&report),
+        [
+            (5, "won", "wins"),
+            (1, "mismatch", "the client sent osname=Linux, which does not match windows*"),
+            (2, "mismatch", "the client sent ipaddr=10.2.0.1, which is not in 10.1.0.0/16"),
+            (3, "mismatch", "the client sent username=alice, which does not match b*"),
+            (4, "mismatch", "the client did not send hwaddr"),
+        ]
+    );
+}
+
+#[test]
 fn keys_that_nobody_sets_come_last_and_bad_rows_say_why() {
     let mut rows = rules(&[
         ("", "default", 1, "never", "$branch"),

@@ -19,8 +19,20 @@ use crate::core::names::Comparison;
 /// # Errors
 /// When a line is invalid. The error is about the first invalid line.
 pub fn parse<T: Item>(text: &[u8], options: &Conventions) -> Result<Vec<(u64, T)>, FileError> {
+    parse_as(text, options, Ok)
+}
+
+/// Does the same, but changes each row with `adapt` before it is checked.
+///
+/// # Errors
+/// As [`parse`], and those of `adapt`.
+pub fn parse_as<T: Item>(
+    text: &[u8],
+    options: &Conventions,
+    adapt: impl Fn(Row) -> Result<Row, String>,
+) -> Result<Vec<(u64, T)>, FileError> {
     let mut records = Vec::new();
-    read(text, options, &mut None, |line, record, _| {
+    read(text, options, &mut None, adapt, |line, record, _| {
         records.push((line, record));
         Ok(())
     })?;
@@ -45,7 +57,7 @@ pub struct UserFile {
 pub fn parse_users(text: &[u8], options: &Conventions) -> Result<UserFile, FileError> {
     let (mut file, mut further) = (UserFile::default(), Some(Vec::new()));
     let UserFile { users, attributes, .. } = &mut file;
-    read(text, options, &mut further, |line, user: UserRow, fields| {
+    read(text, options, &mut further, Ok, |line, user: UserRow, fields| {
         for (name, value) in fields.iter().filter(|(_, value)| !value.is_empty()) {
             let cells = [user.domain.clone(), user.username.clone(), (*name).into(), (*value).into()];
             let row = Row::Attribute(AttributeRow::from_cells(0, cells));
@@ -65,6 +77,7 @@ fn read<T: Item>(
     text: &[u8],
     options: &Conventions,
     further: &mut Option<Vec<(usize, String)>>,
+    adapt: impl Fn(Row) -> Result<Row, String>,
     mut take: impl FnMut(u64, T, &[(&str, &str)]) -> Result<(), String>,
 ) -> Result<(), FileError> {
     check_quotes(text)?;
@@ -88,7 +101,8 @@ fn read<T: Item>(
         let line = line_of(&record);
         let fields = places.iter().map(|place| record.get((*place)?));
         let cells: Result<Vec<Cell>, String> = columns.iter().zip(fields).map(cell).collect();
-        let row = cells.and_then(|cells| T::read(Row::from_cells(T::TABLE, 0, cells), given, options));
+        let row = cells.and_then(|cells| adapt(Row::from_cells(T::TABLE, 0, cells)));
+        let row = row.and_then(|row| T::read(row, given, options));
         let further = further.iter().flatten();
         let fields: Vec<_> =
             further.map(|(at, name)| (&**name, record.get(*at).unwrap_or_default())).collect();

@@ -43,8 +43,9 @@ pub(super) async fn provision(
     };
     let query = head.uri.query().unwrap_or_default();
     let authorization = head.headers.get(AUTHORIZATION).map(|value| value.as_bytes());
-    let (params, username_from) =
+    let (mut params, username_from) =
         request::read(query, body, authorization, &state.params).map_err(Refusal::Malformed)?;
+    params.set_address(origin.address);
     let AccessRecord { params: given, version, known } = record;
     let params = &*given.insert(params);
 

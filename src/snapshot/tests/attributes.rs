@@ -5,9 +5,9 @@ use proptest::sample::select;
 use super::*;
 use crate::core::model::{AttributeRow, Table};
 
-type AttributeText<'a> = (&'a str, &'a str, &'a str, &'a str);
+pub(super) type AttributeText<'a> = (&'a str, &'a str, &'a str, &'a str);
 
-fn attribute_row(id: i64, (domain, username, name, value): AttributeText<'_>) -> Row {
+pub(super) fn attribute_row(id: i64, (domain, username, name, value): AttributeText<'_>) -> Row {
     Row::Attribute(AttributeRow::from_cells(id, [domain.into(), username.into(), name.into(), value.into()]))
 }
 

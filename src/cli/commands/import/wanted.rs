@@ -12,9 +12,10 @@ use crate::cli::print::{counted, note, note_left_out};
 use crate::cli::source::origin::{ImportOrigin, OriginKind};
 use crate::core::client::IDENTITY;
 use crate::core::conventions::Conventions;
-use crate::core::model::{AttributeRow, RuleRow, Table, TableRows, UserRow};
+use crate::core::model::{AttributeRow, Row, RuleRow, Table, TableRows, UserRow};
 use crate::core::properties::client_key;
 use crate::core::secret::is_secret;
+use crate::core::template;
 use crate::ops::transfer::csv_file::{self, UserFile};
 use crate::ops::transfer::json_file::{self, AllTables};
 use crate::ops::transfer::plan::usable;
@@ -80,6 +81,15 @@ impl Properties {
     }
 }
 
+/// The row of a rule whose value is text and not a template.
+fn with_literal_value(mut row: Row) -> Result<Row, String> {
+    if let Row::Rule(rule) = &mut row {
+        let value = template::literal(&rule.value.shown()).map_err(|why| format!("value: {why}"))?;
+        rule.value = (*value).into();
+    }
+    Ok(row)
+}
+
 impl Wanted {
     /// Reads a file or standard input.
     ///
@@ -89,6 +99,7 @@ impl Wanted {
         content: Content,
         file: Option<PathBuf>,
         properties: &Properties,
+        literal: bool,
         replace: bool,
         options: &Conventions,
     ) -> anyhow::Result<Wanted> {
@@ -109,6 +120,9 @@ impl Wanted {
                 let AllTables { users, rules, attributes } =
                     json_file::parse_all(&text, options).with_context(parsed)?;
                 Wanted { users, rules, attributes, ..Wanted::default() }
+            }
+            Content::Rules if literal => {
+                rules(csv_file::parse_as(&text, options, with_literal_value).with_context(parsed)?)
             }
             Content::Rules => rules(csv_file::parse(&text, options).with_context(parsed)?),
             Content::RulesJson => rules(json_file::parse(&text, options).with_context(parsed)?),

@@ -50,7 +50,7 @@ pub(super) async fn audience(
 }
 
 fn words(written: &WrittenSubject<'_>, tenant: &str, facts: &SubjectFacts) -> String {
-    let value = written.value();
+    let value = meant(written);
     let sender = |param: &str| format!("clients of {tenant} that send {value:?} for {param}");
     let user = || match facts.is_user {
         true => format!("the user {value} of {tenant}"),
@@ -85,9 +85,19 @@ fn words(written: &WrittenSubject<'_>, tenant: &str, facts: &SubjectFacts) -> St
     }
 }
 
+/// The value as clients send it: without the backslashes of escapes.
+fn meant(written: &WrittenSubject<'_>) -> String {
+    match &written.subject {
+        Some(Subject::Param(_, value)) if written.value().contains('\\') => {
+            String::from_utf8_lossy(value).into_owned()
+        }
+        _ => written.value().to_owned(),
+    }
+}
+
 fn of_pattern(by: &TypedBy, kind: PatternKind, pattern: &str, param: &str, tenant: &str) -> String {
     let matches = match kind {
-        PatternKind::Glob => format!("matches {pattern:?}"),
+        PatternKind::Glob => format!("matches {pattern}"),
         PatternKind::Network => format!("is in {pattern}"),
     };
     match by {

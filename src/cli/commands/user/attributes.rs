@@ -1,7 +1,7 @@
 //! `jitsiprovs user set`, `unset`, `disable` and `enable`.
 
 use super::lookup::{self, UserLookup, UserRecords};
-use crate::cli::attributes::{Assignment, AttributeChange};
+use crate::cli::attributes::{Assignment, AttributeChange, NO_RULES_FOR_DISABLED};
 use crate::cli::config::TableAccess;
 use crate::cli::edit_session::{self, EditSession};
 use crate::cli::print::{self, Text};
@@ -102,6 +102,6 @@ fn say_whether_disabled(whose: &str, found: &UserRecords, tables: &TableAccess) 
         )),
     }
     if !found.has_rules_for_disabled {
-        print::warn(format_args!("{}", crate::cli::attributes::NO_RULES_FOR_DISABLED));
+        print::warn(NO_RULES_FOR_DISABLED);
     }
 }
