@@ -137,10 +137,10 @@ codes! {
         "No client sends this parameter; another one was probably intended.";
     UnsetAttribute "unset-attribute" Hint
         "Nobody has this attribute yet.";
-    UnusedAttribute "unused-attribute" Hint
-        "No rule uses this attribute.";
     UntypedPattern "untyped-pattern" Warning
         "The subject looks like a pattern or a network, but names no parameter.";
+    UnusedAttribute "unused-attribute" Hint
+        "No rule uses this attribute.";
     WeakHa1 "weak-ha1" Hint
         "The password is stored in the format that SIP servers need.";
     WeakHash "weak-hash" Warning
