@@ -42,7 +42,7 @@ fn follow(args: &[&str], execute: &dyn Fn(&str), dump: &dyn Fn() -> String) {
     expect(&server, "v=1\n");
     execute("UPDATE jitsi_property SET property_value = '2' WHERE property_key = 'v'");
     expect(&server, "v=2\n");
-    assert!(server.log().iter().all(|line| !line.contains("attribute")), "{:?}", server.log());
+    assert!(server.log().iter().all(|line| !line.contains("user_attribute")), "{:?}", server.log());
     let rows = dump();
     let output = run(&[&["--setup"], args].concat());
     let said = String::from_utf8_lossy(&output.stdout);
