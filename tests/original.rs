@@ -135,9 +135,13 @@ fn every_request_gets_the_originals_properties_with_a_read_only_account() {
     // Here an answer has the name as it is stored; there, as it was typed.
     let stored = |params: &Params| {
         let mut params = params.clone();
-        if let Some(name) = params.get_mut("username") {
-            *name = name.to_lowercase();
-        }
+        let (username, domain) = match &*params["username"] {
+            "ALICE" => ("alice", "localdomain"),
+            "dave" => ("Dave", "Example.NET"),
+            _ => return params,
+        };
+        params.insert("username", username.into());
+        params.insert("domain", domain.into());
         params
     };
     let stored: Vec<Params> = requests.iter().map(stored).collect();
