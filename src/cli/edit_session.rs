@@ -1,4 +1,4 @@
-//! How commands read and edit the two tables.
+//! How commands read and edit the tables.
 
 use std::cell::OnceCell;
 use std::future::pending;

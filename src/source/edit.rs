@@ -1,4 +1,4 @@
-//! Edits of the two tables, in one transaction, for the command line.
+//! Edits of the tables, in one transaction, for the command line.
 
 use std::collections::HashSet;
 
