@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods, reason = "benches may wait for files and for each other")]
 
 use std::hint::black_box;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -276,44 +277,46 @@ fn edits() {
     }
 }
 
+const USERS: usize = 1_000_000;
+/// In the environment of a process that measures its memory with or without attributes.
+const MEMORY: &str = "CORE_BENCH_MEMORY";
 /// The attributes of each user in [`attributes`].
 const NAMES: [&str; 5] = ["extension", "display_name", "branch", "line2", "sip_password"];
 
-/// Measures what five attributes of each of a million users cost: memory, and time of a request
-/// that uses none or one of them.
-fn attributes() {
-    const USERS: usize = 1_000_000;
-    let memory = || resident(std::process::id()).0 as f64;
-    let attribute = |at: usize| {
+/// A million users with three rules each and, if asked for, five attributes. Also returns the
+/// length of the attributes' names and values.
+fn known_users(have_attributes: bool) -> (Writer, usize) {
+    let mut text = 0;
+    let attributes = (0..if have_attributes { USERS * NAMES.len() } else { 0 }).map(|at| {
         let (user, name) = (at / NAMES.len() + 1, NAMES[at % NAMES.len()]);
         let (domain, username) = ("example.org".into(), format!("user{user:07}"));
         let value = format!("{name} of {user:07}");
+        text += name.len() + value.len();
         let cells = [domain, username.as_str().into(), name.into(), value.as_str().into()];
-        (name.len() + value.len(), Row::Attribute(AttributeRow::from_cells(at as i64 + 1, cells)))
-    };
-    let one_rule = rule(1, "default", "extension", "${user.extension:-none}");
-    let writer_of = |rows: &mut dyn Iterator<Item = Row>| {
-        let mut writer = Writer::new(Conventions::default());
-        let mut draft = writer.draft();
-        rows.for_each(|row| {
-            draft.put(&row);
-        });
-        draft.commit();
-        writer
-    };
-    let without = writer_of(&mut rows(USERS, 3).chain([one_rule.clone()]));
-    let mut with = writer_of(&mut rows(USERS, 3).chain([one_rule]));
-    let before = memory();
-    let (mut draft, mut text) = (with.draft(), 0);
-    for at in 0..USERS * NAMES.len() {
-        let (length, row) = attribute(at);
-        text += length;
+        Row::Attribute(AttributeRow::from_cells(at as i64 + 1, cells))
+    });
+    let mut writer = Writer::new(Conventions::default());
+    let mut draft = writer.draft();
+    let of_all = rule(1, "default", "extension", "${user.extension:-none}");
+    for row in rows(USERS, 3).chain([of_all]).chain(attributes) {
         draft.put(&row);
     }
     draft.commit();
-    let each = (memory() - before - text as f64) / (USERS * NAMES.len()) as f64;
+    (writer, text)
+}
+
+/// Measures what five attributes of each of a million users cost: memory, in processes of their
+/// own, and time of a request of which one rule uses one of them.
+fn attributes() {
+    let memory = |which: &str| {
+        let program = std::env::current_exe().expect("Linux");
+        let output = Command::new(program).env(MEMORY, which).output().expect("runs");
+        String::from_utf8(output.stdout).expect("UTF-8").trim().parse::<f64>().expect("a number")
+    };
+    let each = (memory("with") - memory("without")) / (USERS * NAMES.len()) as f64;
     println!("{each:.1} bytes an attribute beyond the text of its name and value");
     let params = requests(USERS);
+    let ((without, _), (with, _)) = (known_users(false), known_users(true));
     let (without, with) = (without.current(), with.current());
     let [plain, known] = side_by_side([
         &|at| drop(black_box(without.answer(session(without, &params[at]), &params[at]))),
@@ -323,6 +326,12 @@ fn attributes() {
 }
 
 fn main() {
+    if let Ok(which) = std::env::var(MEMORY) {
+        let (writer, text) = known_users(which == "with");
+        println!("{}", resident(std::process::id()).0 as usize - text);
+        drop(writer);
+        return;
+    }
     let mut criterion = Criterion::default()
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2))

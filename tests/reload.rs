@@ -365,7 +365,7 @@ fn a_large_loss_is_withheld_until_it_is_confirmed_and_all_else_is_served() {
     server.wait_for_log("cause=\"SIGHUP\"");
     database.script("DELETE FROM user_auth WHERE id >= 100");
     let line = server.wait_for_log("a loss is withheld");
-    assert!(line.contains("users=50 rules=0 tenants=\"a.org (50 users, 0 rules)\""), "{line}");
+    assert!(line.contains("users=50 rules=0 attributes=0 tenants=\"a.org (50 users, 0 rules)\""), "{line}");
     assert!(line.contains("jitsiprovs confirm") && line.contains("SIGHUP twice"), "{line}");
     assert_eq!(get(&server, "user120@a.org"), "v=1\nw=1\n");
     database.script(

@@ -157,11 +157,12 @@ impl Snapshot {
     /// The answer to an authenticated request.
     pub fn answer<'s>(&'s self, session: Session<'s>, params: &Params) -> Answer<'s> {
         let mut extras = Extras::new();
-        self.gather(session, params, &mut extras);
+        let is_disabled = session.is_disabled();
+        self.gather(session, is_disabled, params, &mut extras);
         // Two parameters of the same value may select the same rule.
         extras.sort_unstable_by_key(|rule| rule.order());
         extras.dedup_by(|one, other| one.is(*other));
-        let base = match session.is_disabled() {
+        let base = match is_disabled {
             true => &*NOTHING,
             false => session.tenant.base.as_deref().unwrap_or(&self.base),
         };
@@ -169,10 +170,16 @@ impl Snapshot {
     }
 
     /// Collects the rules that match a request and are not in the merged answer that it
-    /// starts from.
-    pub(super) fn gather<'s>(&'s self, session: Session<'s>, params: &Params, extras: &mut Extras<'s>) {
+    /// starts from. The caller has asked whether the user [`is_disabled`](Session::is_disabled).
+    pub(super) fn gather<'s>(
+        &'s self,
+        session: Session<'s>,
+        is_disabled: bool,
+        params: &Params,
+        extras: &mut Extras<'s>,
+    ) {
         let Session { tenant, user, .. } = session;
-        if session.is_disabled() {
+        if is_disabled {
             return self.gather_disabled(tenant, extras);
         }
         extras.extend(user.rules.iter());

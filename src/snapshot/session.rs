@@ -81,7 +81,7 @@ impl<'s> Session<'s> {
 
     /// Whether an attribute switches the user off.
     pub fn is_disabled(&self) -> bool {
-        self.attribute(DISABLED).next().is_some_and(switches_off)
+        self.first(DISABLED).is_some_and(switches_off)
     }
 
     /// The attributes that count for the user, each with its level. A name may have several
@@ -100,6 +100,11 @@ impl<'s> Session<'s> {
             }
         }
         counting
+    }
+
+    /// The value of an attribute that templates take.
+    fn first(&self, name: &str) -> Option<&'s str> {
+        self.levels().into_iter().flatten().find_map(|level| level.values(name).next())
     }
 
     /// The values of an attribute at the most specific level that has it.
@@ -148,7 +153,7 @@ impl Values for SessionValues<'_> {
             // As stored: otherwise each way of typing a name would make another account.
             ParamName::Known(Known::Username) => Some(self.username),
             ParamName::Known(Known::Domain) => Some(self.domain),
-            ParamName::Attribute(name) => self.session.attribute(name).next(),
+            ParamName::Attribute(name) => self.session.first(name),
             _ => self.params.get(name),
         }
     }

@@ -111,7 +111,7 @@ impl Snapshot {
     /// What happened to each rule that matches, by id.
     fn outcomes(&self, session: Session<'_>, params: &Params) -> HashMap<i64, RuleOutcome> {
         let mut all = Extras::new();
-        self.gather(session, params, &mut all);
+        self.gather(session, session.is_disabled(), params, &mut all);
         let defaults = match session.is_disabled() {
             true => [None, None],
             false => {
