@@ -91,8 +91,8 @@ fn hex(unit: u16) -> [u8; 4] {
     [digit(12), digit(8), digit(4), digit(0)]
 }
 
-/// The bytes of a plain parameter, which are written unchanged. They are tables, because this is asked
-/// for each byte of each parameter in an answer.
+/// The bytes of a plain parameter, which are written unchanged. They are tables, because this is
+/// asked for each byte of each parameter in an answer.
 const PLAIN_IN_KEY: [bool; 256] = plain(Side::Key);
 const PLAIN_IN_VALUE: [bool; 256] = plain(Side::Value);
 

@@ -46,8 +46,9 @@ fn is_binary(column: &[Cell]) -> bool {
     ["blob", "binary", "bit"].iter().any(|binary| kind.contains(binary))
 }
 
-/// The statement for a query with `count` columns, of which the one at `id` is the id. If all columns `are_texts`, it may convert them to one character set, which is
-/// faster than to treat numbers as bytes.
+/// The statement for a query with `count` columns, of which the one at `id` is the id. If all
+/// columns `are_texts`, it may convert them to one character set, which is faster than to treat
+/// numbers as bytes.
 fn sum(query: &Query<'_>, count: usize, id: usize, are_texts: bool) -> String {
     // NULL and empty text are told apart, and a value of one column from one of the next.
     let (between, null) = if are_texts { ("'\u{1f}'", "'\u{2}'") } else { ("X'1F'", "X'02'") };
