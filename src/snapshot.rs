@@ -150,6 +150,8 @@ struct Tenant {
     subjects: Subjects,
     /// How many attributes it and its users have.
     attributes: usize,
+    /// Of these, and of those in users' own rows, how many may switch somebody off.
+    switches: usize,
     /// Its rules for everyone and its attributes, if it has any.
     default: Option<SharedEntry>,
     /// Its default rules, merged with the default rules for all tenants. `None` if it has

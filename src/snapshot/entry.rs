@@ -115,6 +115,13 @@ impl Entry {
         self.extra.as_ref().map(|extra| &extra.attributes)
     }
 
+    /// How many attributes of this name there are, also in users' own rows.
+    pub fn count_attributes(&self, name: &str) -> usize {
+        let Some(extra) = &self.extra else { return 0 };
+        let columns = extra.details.iter().map(|(_, details)| &details.columns);
+        [&extra.attributes].into_iter().chain(columns).map(|known| known.values(name).count()).sum()
+    }
+
     /// What else is stored of a user.
     pub fn details(&self, id: i64) -> Option<&UserDetails> {
         let details = &self.extra.as_ref()?.details;

@@ -28,7 +28,8 @@ impl PartialEq for Snapshot {
                 })
         };
         let same_tenant = |one: &Tenant, other: &Tenant| {
-            (one.users, &one.base, &one.decoys) == (other.users, &other.base, &other.decoys)
+            (one.users, one.attributes, one.switches) == (other.users, other.attributes, other.switches)
+                && (&one.base, &one.decoys) == (&other.base, &other.decoys)
                 && one.patterns().iter().count() == other.patterns().iter().count()
                 && one.patterns().iter().all(|(kind, index)| {
                     let other = same_kind(kind).and_then(|kind| other.patterns().get(kind));

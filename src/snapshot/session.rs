@@ -81,7 +81,9 @@ impl<'s> Session<'s> {
 
     /// Whether an attribute switches the user off.
     pub fn is_disabled(&self) -> bool {
-        self.first(DISABLED).is_some_and(switches_off)
+        // Most tenants have switched nobody off, and then nothing of the user is looked at.
+        let everyone = self.of_all.is_some_and(|entry| entry.count_attributes(DISABLED) > 0);
+        (self.tenant.switches > 0 || everyone) && self.first(DISABLED).is_some_and(switches_off)
     }
 
     /// The attributes that count for the user, each with its level. A name may have several

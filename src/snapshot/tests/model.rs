@@ -7,6 +7,7 @@ use proptest::sample::select;
 use super::attributes::attribute_row;
 use super::*;
 use crate::core::request::{self, Body, ParamSettings};
+use crate::core::rules::RuleOutcome;
 
 /// Names and values that meet often.
 const NAMES: &[&str] = &["alice", "Bob", "linux"];
@@ -238,6 +239,19 @@ proptest! {
         params.set_address([192, 0, 2, 1].into());
         let SignIn::Granted(session) = snapshot.authenticate(&params) else { panic!("the password is right") };
         let answer = String::from_utf8(snapshot.answer(session, &params).body).expect("ASCII");
-        prop_assert_eq!(answer, world.answer());
+        prop_assert_eq!(&answer, &world.answer());
+        // What `explain` lists as winners is what is served.
+        let rows = world.rows();
+        let rules = rows.iter().filter_map(|row| if let Row::Rule(rule) = row { Some(rule) } else { None });
+        let (values, mut explained) = (session.values(&params), Vec::new());
+        for traced in snapshot.trace(&plain(), session, &params, rules) {
+            if let (Fate::Matches(RuleOutcome::Won), Some(rule)) = (traced.fate, traced.rule) {
+                explained.extend(rule.render_key(&values));
+                explained.push(b'=');
+                explained.extend(rule.render_value(&values));
+                explained.push(b'\n');
+            }
+        }
+        prop_assert_eq!(explained, answer.into_bytes());
     }
 }

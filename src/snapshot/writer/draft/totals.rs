@@ -8,6 +8,7 @@ use crate::core::subject::sent_for;
 use crate::snapshot::decoys::Decoys;
 use crate::snapshot::kind::SubjectKind;
 use crate::snapshot::names::{self, IndexKey};
+use crate::snapshot::session::DISABLED;
 use crate::snapshot::{EVERYWHERE, Entry, SharedEntry, Tenant};
 
 /// The numbers that an entry adds to the counts.
@@ -19,6 +20,7 @@ struct Tally {
     able: usize,
     rowless: usize,
     attributes: usize,
+    switches: usize,
     bytes: usize,
 }
 
@@ -30,6 +32,7 @@ impl Tally {
             users: usize::from(!entry.users.is_empty()),
             rules: entry.rules.len(),
             attributes: entry.attributes().map_or(0, Attributes::len),
+            switches: entry.count_attributes(DISABLED),
             able: usize::from(entry.able().is_some()),
             rowless: usize::from(!entry.users.is_empty() && entry.in_source().is_none()),
             open: if !entry.rules.is_empty() && is_open() { entry.rules.len() } else { 0 },
@@ -112,7 +115,10 @@ impl Draft<'_> {
         if *kind == SubjectKind::EVERYONE {
             change(&mut counts.defaults, before.rules, after.rules);
         }
-        let totals = |tally: Tally| (tally.users, tally.rules, tally.open, tally.able, tally.attributes);
+        let totals = |tally: Tally| {
+            let Tally { users, rules, open, able, attributes, switches, .. } = tally;
+            [users, rules, open, able, attributes, switches]
+        };
         if totals(before) == totals(after) {
             return;
         }
@@ -123,6 +129,7 @@ impl Draft<'_> {
             change(&mut tenant.users, before.users, after.users);
             change(&mut tenant.able, before.able, after.able);
             change(&mut tenant.attributes, before.attributes, after.attributes);
+            change(&mut tenant.switches, before.switches, after.switches);
             let subjects = &mut tenant.subjects;
             change(&mut subjects.all, before.rules, after.rules);
             change(&mut subjects.open, before.open, after.open);
