@@ -53,7 +53,8 @@ impl Attributes {
         for Attribute { id, name, value } in &attributes {
             bytes = write(&(name, id, value), bytes);
         }
-        Attributes(bytes.into())
+        // Copied, because an allocator may keep the larger piece of memory when a vector shrinks.
+        Attributes(Box::from(bytes.as_slice()))
     }
 
     /// A copy without the attributes for which `is_gone` is true, and with `more`.
