@@ -164,7 +164,7 @@ fn pattern(at: usize) -> String {
     }
 }
 
-/// Measures what the patterns of a tenant add to a request, among 10,000 tenants of whom each has
+/// Measures what the patterns of a tenant add to a request, among 10,000 tenants, each of which has
 /// patterns.
 fn patterns(c: &mut Criterion) {
     const TENANTS: usize = 10_000;

@@ -84,20 +84,20 @@ fn say_whether_disabled(whose: &str, found: &UserRecords, tables: &TableAccess) 
         return print::note(format_args!("{whose} is not switched off"));
     };
     let by = session.attributes().into_iter().find(|(_, attribute)| attribute.name == DISABLED);
-    let whom = match by.map(|(level, _)| level) {
+    let cause = match by.map(|(level, _)| level) {
         Some(Level::Tenant) => {
             Some(("the tenant", format!("tenant unset {}", found.users[0].domain.shown())))
         }
         Some(Level::Everyone) => Some(("everyone", "tenant unset --all".to_owned())),
         Some(Level::User) | None => None,
     };
-    match whom {
+    match cause {
         None => print::note(format_args!(
             "{whose} is switched off: after the right password, only rules for the subject user.{DISABLED}=yes \
              apply"
         )),
-        Some((whom, command)) => print::warn(format_args!(
-            "{whose} is switched off, because {whom} is: `jitsiprovs {command} {DISABLED}` changes that, and \
+        Some((cause, command)) => print::warn(format_args!(
+            "{whose} is switched off, because {cause} is: `jitsiprovs {command} {DISABLED}` changes that, and \
              `jitsiprovs user set {whose} {DISABLED}=no` makes an exception for this user"
         )),
     }
