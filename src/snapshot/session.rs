@@ -54,8 +54,8 @@ impl Level {
 pub struct Session<'s> {
     pub(super) tenant: &'s Tenant,
     pub(super) user: &'s Entry,
-    /// The attributes of everyone.
-    pub(super) of_all: Option<&'s Entry>,
+    /// What all tenants share.
+    pub(super) everywhere: &'s Tenant,
 }
 
 impl<'s> Session<'s> {
@@ -75,15 +75,15 @@ impl<'s> Session<'s> {
             self.details().map(|details| &details.columns),
             self.user.attributes(),
             self.tenant.default.as_deref().and_then(Entry::attributes),
-            self.of_all.and_then(Entry::attributes),
+            self.everywhere.default.as_deref().and_then(Entry::attributes),
         ]
     }
 
     /// Whether an attribute switches the user off.
     pub fn is_disabled(&self) -> bool {
         // Most tenants have switched nobody off, and then nothing of the user is looked at.
-        let everyone = self.of_all.is_some_and(|entry| entry.count_attributes(DISABLED) > 0);
-        (self.tenant.switches > 0 || everyone) && self.first(DISABLED).is_some_and(switches_off)
+        let switches = self.tenant.switches + self.everywhere.switches;
+        switches > 0 && self.first(DISABLED).is_some_and(switches_off)
     }
 
     /// The attributes that count for the user, each with its level. A name may have several
@@ -164,6 +164,6 @@ impl Values for SessionValues<'_> {
 impl Snapshot {
     /// The session of a tenant's user.
     pub(super) fn session<'s>(&'s self, tenant: &'s Tenant, user: &'s Entry) -> Session<'s> {
-        Session { tenant, user, of_all: self.everywhere.default.as_deref() }
+        Session { tenant, user, everywhere: &self.everywhere }
     }
 }

@@ -111,8 +111,9 @@ impl Snapshot {
     /// What happened to each rule that matches, by id.
     fn outcomes(&self, session: Session<'_>, params: &Params) -> HashMap<i64, RuleOutcome> {
         let mut all = Extras::new();
-        self.gather(session, session.is_disabled(), params, &mut all);
-        let defaults = match session.is_disabled() {
+        let is_disabled = session.is_disabled();
+        self.gather(session, is_disabled, params, &mut all);
+        let defaults = match is_disabled {
             true => [None, None],
             false => {
                 [session.tenant.default.as_deref(), self.entry(EVERYWHERE, SubjectKind::EVERYONE, DEFAULT)]
