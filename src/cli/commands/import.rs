@@ -1,6 +1,7 @@
 //! `jitsiprovs import`: imports users, rules and attributes from files and other databases, in one
 //! transaction.
 
+mod properties;
 mod wanted;
 
 use std::process::ExitCode;
@@ -21,7 +22,8 @@ use crate::core::model::{AttributeRow, Cell, Edit, Row, RuleRow, UserRow};
 use crate::ops::transfer::plan::{Plan, PlanCounts, Told};
 use crate::ops::transfer::{FileError, Item};
 use crate::source::Source;
-use wanted::{Properties, Wanted};
+use properties::Properties;
+use wanted::Wanted;
 
 /// Edits the tables to match what is imported or, in a dry run, prints the edits.
 ///

@@ -4,24 +4,22 @@ use std::collections::HashSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 
 use crate::cli::args::Content;
 use crate::cli::edit_session;
-use crate::cli::print::{counted, note, note_left_out};
+use crate::cli::print::note_left_out;
 use crate::cli::source::origin::{ImportOrigin, OriginKind};
-use crate::core::client::IDENTITY;
 use crate::core::conventions::Conventions;
 use crate::core::model::{AttributeRow, Row, RuleRow, Table, TableRows, UserRow};
-use crate::core::properties::client_key;
-use crate::core::secret::is_secret;
 use crate::core::template;
+use crate::ops::transfer::Item;
 use crate::ops::transfer::csv_file::{self, UserFile};
 use crate::ops::transfer::json_file::{self, AllTables};
 use crate::ops::transfer::plan::usable;
-use crate::ops::transfer::properties_file::{self, Target, literal};
-use crate::ops::transfer::{self, Item, default_spriority, templatize};
 use crate::source::Which;
+
+use super::properties::{Properties, PropertyRules};
 
 /// The rows to import, each with its line; `None` for a table that the import does not
 /// edit.
@@ -37,48 +35,6 @@ pub(super) struct Wanted {
     pub names: Option<Vec<String>>,
     /// The tenant and the subject of all these rules, if they share one.
     pub scope: Option<(String, String)>,
-}
-
-/// The options that say how properties become rules.
-pub(super) struct Properties {
-    pub domain: Option<String>,
-    pub subject: Option<String>,
-    pub spriority: Option<i32>,
-    pub templatize: Option<String>,
-    pub is_template: bool,
-}
-
-impl Properties {
-    /// Whether any of these options was given.
-    pub fn is_given(&self) -> bool {
-        let Properties { domain, subject, spriority, templatize, is_template } = self;
-        domain.is_some() || subject.is_some() || spriority.is_some() || templatize.is_some() || *is_template
-    }
-
-    /// Turns a file of properties into rules.
-    fn rules(
-        &self,
-        named: &str,
-        text: &[u8],
-        replace: bool,
-        options: &Conventions,
-    ) -> anyhow::Result<Wanted> {
-        let account = self.templatize.as_deref().map(edit_session::name).transpose();
-        let account = account.context("--templatize")?;
-        let domain = self.domain.clone().unwrap_or_default();
-        let subject = self.subject.clone().unwrap_or_else(|| "default".into());
-        let spriority = self.spriority.unwrap_or_else(|| default_spriority(&subject, &domain));
-        let target = Target { domain: &domain, subject: &subject, spriority };
-        let templates = templates(text, account, self.is_template);
-        let rules = templates.and_then(|templates| target.rules(templates, options));
-        let rules = rules.with_context(|| named.to_owned())?;
-        if rules.is_empty() && replace {
-            bail!(
-                "{named}: there is no property in it, so --replace would only remove rules: use `jitsiprovs rule remove`"
-            );
-        }
-        Ok(Wanted { rules: Some(rules), scope: Some((domain, subject)), ..Wanted::default() })
-    }
 }
 
 /// The row of a rule whose value is text and not a template.
@@ -126,7 +82,11 @@ impl Wanted {
             }
             Content::Rules => rules(csv_file::parse(&text, options).with_context(parsed)?),
             Content::RulesJson => rules(json_file::parse(&text, options).with_context(parsed)?),
-            Content::Properties => properties.rules(&named, &text, replace, options)?,
+            Content::Properties => {
+                let PropertyRules { rules, domain, subject } =
+                    properties.rules(&named, &text, replace, options)?;
+                Wanted { rules: Some(rules), scope: Some((domain, subject)), ..Wanted::default() }
+            }
             Content::Database | Content::Kamailio => unreachable!("they are no files"),
         };
         Ok(Wanted { named, ..wanted })
@@ -227,51 +187,4 @@ fn read(file: Option<&Path>) -> anyhow::Result<(String, Vec<u8>)> {
             Ok(("standard input".into(), text))
         }
     }
-}
-
-type Templates = Vec<(u64, String, String)>;
-
-/// Turns the properties of the file into templates. Notes say what was changed.
-fn templates(
-    text: &[u8],
-    account: Option<(&str, &str)>,
-    is_template: bool,
-) -> Result<Templates, transfer::FileError> {
-    let (mut properties, doubles) = properties_file::parse(text)?;
-    for properties_file::Double { key, lost, kept } in doubles {
-        note(format_args!("{key} occurs twice: line {kept} counts and not line {lost}, as in Java"));
-    }
-    let identity = properties.extract_if(.., |property| {
-        let read = client_key(property.key.as_bytes()).unwrap_or_default();
-        IDENTITY.contains(&&*String::from_utf16_lossy(&read))
-    });
-    for properties_file::FileProperty { line, key, .. } in identity {
-        note(format_args!("{key} in line {line} is left out: each client has its own"));
-    }
-    let templates: Templates = match account {
-        Some((user, domain)) => {
-            let templatized = templatize::LiteralAccount::new(user, domain).templatize(properties);
-            let placeholders = counted(templatized.placeholders, "placeholder");
-            note(format_args!("{placeholders} inserted in place of values of {user}@{domain}"));
-            for key in &templatized.passwords {
-                note(format_args!(
-                    "{key} is now the password that the client sends, instead of the stored one"
-                ));
-            }
-            templatized.templates
-        }
-        None => {
-            let template = |text: String| if is_template { text } else { literal(&text) };
-            properties.into_iter().map(|p| (p.line, template(p.key), template(p.value))).collect()
-        }
-    };
-    let secrets = templates.iter().filter(|(_, key, value)| is_secret(key, value)).count();
-    if secrets > 0 {
-        note(format_args!(
-            "{} among the properties, visible to everyone who gets these rules: \
-             --templatize replaces the password of one account with each user's own; remove the others",
-            counted(secrets, "stored secret")
-        ));
-    }
-    Ok(templates)
 }
