@@ -28,16 +28,32 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     process::tidy();
-    let matches = Cli::command().get_matches();
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let matches = match Cli::command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => return misused(&error),
+    };
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => return misused(&error),
+    };
     run(cli, &summary::options_in_effect(&matches)).unwrap_or_else(|error| {
         if let Some(ConfigError::Usage(message)) = error.downcast_ref() {
             let message = visible::escape(message, EscapeStyle::Braces);
-            typed_command().error(ErrorKind::ValueValidation, message).exit();
+            return misused(&typed_command().error(ErrorKind::ValueValidation, message));
         }
         print::failure(format_args!("{error:#}{}", advice::of(&error)));
         ExitCode::FAILURE
     })
+}
+
+/// Prints what clap says, and returns the exit code. Errors are escaped, because they repeat
+/// arguments. What was asked for, such as the help, is printed as it is.
+fn misused(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        error.exit();
+    }
+    print::misuse(error.render());
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(u8::MAX))
 }
 
 /// The command that was typed. Error messages show its usage.

@@ -159,7 +159,7 @@ fn a_node_that_cannot_be_asked_is_named() {
     let output = run(&[&["diff", "http://127.0.0.1:1"], &own[..]].concat());
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1));
-    assert!(text.starts_with("jitsiprovs: asking 127.0.0.1:1: cannot connect"), "{text}");
+    assert!(text.starts_with("error: asking 127.0.0.1:1: cannot connect"), "{text}");
 }
 
 /// Clients that reach the listener learn nothing about a row that lets them test passwords: neither

@@ -195,7 +195,7 @@ fn the_last_log_lines_are_written_before_the_error_message() {
     let output = run(&["-n", "--http-port", "0", "--db-path", "/no/such/file"]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("reading the SQLite database"), "{said}");
-    assert!(said.lines().last().is_some_and(|line| line.starts_with("jitsiprovs: ")), "{said}");
+    assert!(said.lines().last().is_some_and(|line| line.starts_with("error: ")), "{said}");
 }
 
 /// Syslog's socket, which exists only while a test listens to it.

@@ -176,7 +176,7 @@ fn an_invalid_node_url_is_refused_without_printing_its_secret() {
         let output = run(&["status", url]);
         let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{text}");
-        assert!(text.starts_with("jitsiprovs: not a node's URL: ") && !text.contains("secret"), "{text}");
+        assert!(text.starts_with("error: not a node's URL: ") && !text.contains("secret"), "{text}");
     }
 }
 

@@ -157,7 +157,7 @@ fn adding_a_rule_gives_the_warnings_that_check_would_give_for_it() {
         match warned {
             "" => assert_eq!(said, "", "{property}"),
             _ => assert!(
-                said.starts_with("jitsiprovs: warning: ") && said.contains(warned),
+                said.starts_with("warning: ") && said.contains(warned),
                 "{property}: {said}"
             ),
         }

@@ -194,7 +194,7 @@ fn a_new_user_gets_existing_rules_for_that_name_and_the_command_says_so() {
         let warned = String::from_utf8(output.stderr).expect("UTF-8");
         assert!(output.status.success());
         assert!(
-            warned.starts_with("jitsiprovs: warning: rule ") && warned.contains("for this user alone"),
+            warned.starts_with("warning: rule ") && warned.contains("for this user alone"),
             "{warned}"
         );
         assert_eq!(warned.lines().count(), 1);

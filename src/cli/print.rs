@@ -116,21 +116,27 @@ pub fn counted(count: usize, noun: &str) -> String {
 
 /// Prints a note on standard error.
 pub fn note(what: impl Display) {
-    say(format_args!("note: {what}"));
+    tell(format_args!("note: {what}"), "\n");
 }
 
 /// Prints a warning on standard error.
 pub fn warn(what: impl Display) {
-    say(format_args!("warning: {what}"));
+    tell(format_args!("warning: {what}"), "\n");
 }
 
-/// Prints on standard error why the program fails.
+/// Prints on standard error why the program fails. The line begins as those of clap do, so that
+/// all errors look the same.
 pub fn failure(why: impl Display) {
-    say(why);
+    tell(format_args!("error: {why}"), "\n");
 }
 
-fn say(what: impl Display) {
-    tell(format_args!("jitsiprovs: {what}"), "\n");
+/// Prints on standard error what clap says about the arguments. It has several lines, and repeats
+/// arguments.
+pub fn misuse(why: impl Display) {
+    let why = why.to_string();
+    for line in why.lines() {
+        tell(line, "\n");
+    }
 }
 
 /// Asks for something on standard error.
