@@ -6,6 +6,7 @@ mod attributes;
 pub mod commands;
 pub mod config;
 mod consent;
+mod edit_report;
 mod edit_session;
 pub mod error;
 mod listing;
@@ -16,6 +17,7 @@ pub mod print;
 mod progress;
 mod source;
 pub mod summary;
+mod typed_names;
 mod warnings;
 
 use clap::Parser;

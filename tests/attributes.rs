@@ -36,7 +36,7 @@ fn one_set_of_default_rules_serves_users_with_different_lines_and_passwords() {
     let mut java = Java::start();
     for tables in Tables::both() {
         for (key, value, spriority) in RULES {
-            tables.done(&["rule", "add", &format!("{SIP}{key}={value}"), "--spriority", spriority]);
+            tables.done(&["rule", "add", &format!("{SIP}{key}={value}"), "--spriority", spriority, "--also"]);
         }
         tables.done(&["tenant", "set", "example.org", "proxy=sip.example.org"]);
         let munich = format!("{SIP}acc1.PROXY_ADDRESS=munich.example.org");

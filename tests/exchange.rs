@@ -573,7 +573,7 @@ fn files_that_end_too_soon_remove_nothing() {
 fn exported_properties_lack_losing_rules_and_placeholder_passwords_are_not_secrets() {
     let tables = Tables::Sqlite(SqliteFile::empty());
     for (property, spriority) in [("k=own", "9"), ("k=seed", "10"), ("a.PASSWORD=${password}", "10")] {
-        tables.well(&["rule", "add", property, "--spriority", spriority]);
+        tables.well(&["rule", "add", property, "--spriority", spriority, "--also"]);
     }
     let output = tables.run(&["export", "properties", "--templates"]);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "k=own\na.PASSWORD=${password}\n");

@@ -13,6 +13,7 @@ mod commands;
 mod daemon;
 mod diff;
 mod disabled;
+mod edit_commands;
 mod edits;
 mod exchange;
 mod explain;

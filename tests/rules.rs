@@ -96,7 +96,7 @@ fn a_property_is_split_as_java_does_and_oddities_cause_warnings() {
             ("k=C:\\", "k", "C:\\", "a backslash at the end"),
             ("k=", "k", "", ""),
         ] {
-            let output = tables.say(&["rule", "add", property, "--subject", "x=y"], "");
+            let output = tables.say(&["rule", "add", property, "--subject", "x=y", "--also"], "");
             let said = String::from_utf8_lossy(&output.stderr);
             assert!(output.status.success(), "{property}: {said}");
             assert!(said.contains(warned) && said.is_empty() == warned.is_empty(), "{property}: {said}");
@@ -151,15 +151,12 @@ fn adding_a_rule_gives_the_warnings_that_check_would_give_for_it() {
         ("k=$username", "username=bob", ""),
         ("k=$branch", "default", ""),
     ] {
-        let output = tables.say(&["rule", "add", property, "--subject", subject], "");
+        let output = tables.say(&["rule", "add", property, "--subject", subject, "--also"], "");
         let said = String::from_utf8(output.stderr).expect("UTF-8");
         assert!(output.status.success(), "{property}: {said}");
         match warned {
             "" => assert_eq!(said, "", "{property}"),
-            _ => assert!(
-                said.starts_with("warning: ") && said.contains(warned),
-                "{property}: {said}"
-            ),
+            _ => assert!(said.starts_with("warning: ") && said.contains(warned), "{property}: {said}"),
         }
     }
     let id = ids(&tables, &["--key", "SECRET"])[0].to_string();
@@ -171,7 +168,8 @@ fn adding_a_rule_gives_the_warnings_that_check_would_give_for_it() {
 fn set_changes_only_the_given_columns_and_remove_accepts_several_rules() {
     for tables in Tables::both() {
         for value in ["a", "b", "c"] {
-            tables.done(&["rule", "add", &format!("k={value}"), "--domain", "a.org", "--spriority", "-3"]);
+            let property = format!("k={value}");
+            tables.done(&["rule", "add", &property, "--domain", "a.org", "--spriority", "-3", "--also"]);
         }
         let all = ids(&tables, &["--domain", "a.org"]);
         let first = all[0].to_string();
@@ -216,7 +214,7 @@ fn list_and_add_say_for_which_users_a_rule_is() {
             ),
             (&["--subject", "user.branch=b*"], "users of all tenants whose attribute branch matches b*\n"),
         ] {
-            let said = tables.done(&[&["rule", "add", "k=v"], args].concat());
+            let said = tables.done(&[&["rule", "add", "k=v", "--also"], args].concat());
             assert!(said.contains(whom), "{said}");
         }
         let spriorities: Vec<i64> = tables

@@ -52,7 +52,7 @@ fn names_cannot_control_the_terminal_in_output_for_people() {
         (&explained[..2], 0, true),
         (&["check", "--verbose"], 1, false),
         (&["import", "rules", csv, "--dry-run"], 0, true),
-        (&["rule", "add", "k=v", "--subject", NASTY, "--domain", NASTY], 0, true),
+        (&["rule", "add", "k=v", "--subject", NASTY, "--domain", NASTY, "--also"], 0, true),
         // Errors and warnings.
         (&explained, 2, false),
         (&["user", "show", &format!("z{user}")], 1, true),

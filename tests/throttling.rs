@@ -11,6 +11,7 @@ use support::client::{Connection, Reply, form_request, request};
 use support::nginx::Nginx;
 use support::server::{Server, run};
 use support::sqlite::SqliteFile;
+use support::tables::Tables;
 use support::wait_for;
 
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
@@ -238,6 +239,26 @@ fn a_new_password_in_the_database_forgets_the_failures_of_its_account_only() {
     }
     guess(&mut here, "user8", 10);
     assert_throttled(&mut here, "bob");
+}
+
+#[test]
+fn a_new_password_by_command_unlocks_the_account() {
+    let (file, server) = server(&[]);
+    for last in 11..21 {
+        guess(&mut caller(&server, last), "alice", 10);
+    }
+    let mut home = caller(&server, 11);
+    assert_throttled(&mut home, "alice");
+    assert_throttled(&mut caller(&server, 30), "alice");
+    let tables = Tables::on(vec!["--db-path".into(), file.path.to_str().expect("UTF-8").into()]);
+    let passwd = ["user", "passwd", "alice@a.org", "--password-stdin", "--hash", "md5"];
+    // Nothing is changed yet, so she stays locked out.
+    tables.done_with(&[&passwd[..], &["--dry-run"]].concat(), "new");
+    assert_throttled(&mut home, "alice");
+    tables.done_with(&passwd, "new");
+    let sent = sign_in("alice", "new");
+    wait_for("the new password", || (home.ask(&sent).status == 200).then_some(()));
+    assert_eq!(caller(&server, 30).ask(&sent).status, 200);
 }
 
 #[test]

@@ -12,12 +12,13 @@ use clap::builder::PossibleValue;
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::cli::options::DatabaseOptions;
+use crate::cli::typed_names::account;
 use crate::core::problem::Code;
 
 pub use attributes::SetArgs;
 pub use edits::{Hash, PasswordArgs, RuleCommand, RuleFilter, TenantCommand, UserCommand};
 pub use lock::{LockClearArgs, LockCommand, LockListArgs};
-pub use shared::{AdminAccess, ListFormat, Listed, TableArgs};
+pub use shared::{AdminAccess, EditArgs, ListFormat, Listed, TableArgs};
 pub use transfer::{Content, ExportArgs, Exported, ImportArgs};
 
 /// A command. Without one, the program serves.
@@ -76,6 +77,7 @@ pub struct DemoArgs {
 #[expect(missing_docs, reason = "the help texts")]
 pub struct ExplainArgs {
     /// What the client sends as its username: user@domain
+    #[arg(value_parser = account)]
     pub user: String,
     /// Other parameters that the client sends; user.NAME=VALUE tries an attribute that is not
     /// stored, and client.address=IP an address

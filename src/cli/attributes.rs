@@ -3,6 +3,7 @@
 use anyhow::{Context, bail};
 use serde::Serialize;
 
+use crate::cli::edit_report::{Action, EditMode, EditReport, EditedAttribute};
 use crate::cli::error::usage;
 use crate::cli::listing;
 use crate::cli::password;
@@ -99,14 +100,29 @@ pub enum AttributeChange {
 pub struct AttributeEdits {
     /// In the order in which the database must make them.
     pub edits: Vec<Edit>,
-    /// A part of a sentence for each name.
-    done: Vec<String>,
+    /// What is done to each name.
+    pub done: Vec<EditedAttribute>,
 }
 
 impl AttributeEdits {
     /// What is done, as a part of a sentence.
-    pub fn summary(&self) -> String {
-        self.done.join(", ")
+    pub fn summary(&self, mode: EditMode) -> String {
+        let would = if mode.dry_run { "would be" } else { "was" };
+        let done = self.done.iter().map(|EditedAttribute { name, action, is_missing }| match action {
+            _ if *is_missing => format!("no attribute {name}, so nothing {would} changed"),
+            Action::Added => mode.did("added", name),
+            Action::Changed => mode.did("changed", name),
+            Action::Unchanged => mode.did("left unchanged", name),
+            Action::Removed => mode.did("removed", name),
+        });
+        done.collect::<Vec<_>>().join(", ")
+    }
+
+    /// What is done to the holder of the attributes, for programs.
+    pub fn report(&mut self) -> EditReport {
+        let action = if self.edits.is_empty() { Action::Unchanged } else { Action::Changed };
+        let attributes = std::mem::take(&mut self.done);
+        EditReport { attributes, ..EditReport::new(action, &self.edits) }
     }
 }
 
@@ -152,7 +168,8 @@ impl AttributeChange {
                     set(&named, &wanted, holder, whose, options, &mut all)?;
                 }
                 AttributeChange::Unset { may_lack: true, .. } if named.is_empty() => {
-                    all.done.push(format!("no attribute {name}, so nothing was changed"));
+                    let unchanged = EditedAttribute::new(name, Action::Unchanged);
+                    all.done.push(EditedAttribute { is_missing: true, ..unchanged });
                 }
                 AttributeChange::Unset { .. } if named.is_empty() => {
                     let names: Vec<String> = known.iter().map(name_of).collect();
@@ -165,7 +182,7 @@ impl AttributeChange {
                 }
                 AttributeChange::Unset { .. } => {
                     all.edits.extend(named.iter().map(|row| Edit::Remove(Table::UserAttribute, row.id)));
-                    all.done.push(format!("removed {name}"));
+                    all.done.push(EditedAttribute::new(name, Action::Removed));
                 }
             }
             names.push(folded);
@@ -216,12 +233,12 @@ fn set(
     }
     let surplus = known.iter().skip(wanted.len());
     all.edits.extend(surplus.map(|row| Edit::Remove(Table::UserAttribute, row.id)));
-    let done = match (all.edits.len() - before, known.len()) {
-        (0, _) => "left unchanged",
-        (_, 0) => "added",
-        _ => "changed",
+    let action = match (all.edits.len() - before, known.len()) {
+        (0, _) => Action::Unchanged,
+        (_, 0) => Action::Added,
+        _ => Action::Changed,
     };
-    all.done.push(format!("{done} {name}"));
+    all.done.push(EditedAttribute::new(name, action));
     Ok(())
 }
 

@@ -111,9 +111,26 @@ impl<'s> EditSession<'s> {
     /// # Errors
     /// When an edit cannot be made: then nothing is changed.
     pub async fn commit(
+        self,
+        edits: impl IntoIterator<Item = Edit>,
+        sent: impl FnMut(usize),
+    ) -> anyhow::Result<()> {
+        self.end(edits, sent, true).await
+    }
+
+    /// Makes all `edits`, or with `dry_run` has the database make and undo them.
+    ///
+    /// # Errors
+    /// When an edit cannot be made: then nothing is changed.
+    pub async fn make(self, edits: impl IntoIterator<Item = Edit>, dry_run: bool) -> anyhow::Result<()> {
+        self.end(edits, |_| (), !dry_run).await
+    }
+
+    async fn end(
         mut self,
         edits: impl IntoIterator<Item = Edit>,
         mut sent: impl FnMut(usize),
+        keep: bool,
     ) -> anyhow::Result<()> {
         self.read(|_| ()).await?;
         let EditSession { work, edits: sender, all, .. } = self;
@@ -129,10 +146,15 @@ impl<'s> EditSession<'s> {
                 sent(count);
             }
             drop(sender);
-            let _ = all.send(());
+            if keep {
+                let _ = all.send(());
+            }
         };
-        let (edited, ()) = tokio::join!(work, send);
-        Ok(edited?)
+        match tokio::join!(work, send).0 {
+            // All edits were made, and undone because `all` was dropped.
+            Err(source::SourceError::Cancelled) if !keep => Ok(()),
+            edited => Ok(edited?),
+        }
     }
 }
 

@@ -11,11 +11,14 @@ use crate::core::secret::is_secret;
 /// The largest number of ids that a message names.
 const NAMED: usize = 10;
 
+/// How people read the empty domain.
+pub const ALL_TENANTS: &str = "all tenants";
+
 /// A rule as lists show it.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct RuleListing {
-    /// The id of its row.
-    pub id: i64,
+    /// The id of its row; `None` for a rule that is not stored yet.
+    pub id: Option<i64>,
     /// `None` for all tenants.
     pub domain: Option<String>,
     /// Who it is for.
@@ -43,7 +46,7 @@ impl RuleListing {
         let hidden = !show_secrets
             && is_secret(key.as_deref().unwrap_or_default(), value.as_deref().unwrap_or_default());
         RuleListing {
-            id: row.id,
+            id: Some(row.id),
             domain: text(&row.domain).filter(|domain| !domain.is_empty()),
             subject: text(&row.subject).map(subject),
             spriority: row.spriority.int().ok().flatten(),
@@ -59,8 +62,8 @@ impl RuleListing {
         let text = |cell: &Option<String>| cell.clone().unwrap_or_default();
         let number = |cell: Option<i64>| cell.map(|number| number.to_string()).unwrap_or_default();
         vec![
-            self.id.to_string(),
-            self.domain.clone().unwrap_or_else(|| "*".into()),
+            self.id.map(|id| id.to_string()).unwrap_or_default(),
+            self.domain.clone().unwrap_or_else(|| ALL_TENANTS.into()),
             text(&self.subject),
             number(self.spriority),
             number(self.ppriority),

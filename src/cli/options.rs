@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use clap::builder::{FalseyValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
+use crate::cli::typed_names::tenant;
 use crate::telemetry::{Facility, Format};
 
 /// A flag in the environment is set unless its value is empty, 0, no, false or off.
@@ -282,7 +283,13 @@ pub struct ReloadOptions {
 #[command(next_help_heading = "Requests")]
 pub struct RequestOptions {
     /// Tenant of requests that do not name one
-    #[arg(long, env = "JITSIPROVS_DEFAULT_DOMAIN", value_name = "DOMAIN", default_value = "localdomain")]
+    #[arg(
+        long,
+        env = "JITSIPROVS_DEFAULT_DOMAIN",
+        value_name = "DOMAIN",
+        value_parser = tenant,
+        default_value = "localdomain"
+    )]
     pub default_domain: String,
     /// Another name for a parameter, besides user, pass, os and hw; can be repeated
     #[arg(long, env = "JITSIPROVS_PARAM_ALIAS", value_name = "NAME=PARAMETER", value_delimiter = ',')]

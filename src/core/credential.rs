@@ -21,7 +21,7 @@ use subtle::ConstantTimeEq;
 use crate::core::problem::Code;
 
 pub use look::{Fit, Look};
-pub use making::{Storage, UnstorablePassword, hash, stored_as};
+pub use making::{Storage, UnstorablePassword, check_storable, hash, stored_as};
 pub use records::{NotRecords, SignInRecord, SignInRecords};
 pub use slow::SlowHash;
 pub use weakness::Weakness;

@@ -41,6 +41,12 @@ impl Comparison {
     }
 }
 
+/// Whether `domain` is what other programs write for all tenants. Here it would be a tenant to
+/// which nobody belongs; all tenants are written as an empty domain.
+pub fn is_asterisk(domain: &str) -> bool {
+    domain.trim() == "*"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -190,6 +190,18 @@ impl<'s> WrittenSubject<'s> {
         self.has_password
     }
 
+    /// The two parts of an address such as alice@example.org, if that is the name of a user in
+    /// this subject. Usernames have no domain in them, so such a subject is a mistake unless a
+    /// user is really called so.
+    pub fn address(&self) -> Option<(&'s str, &'s str)> {
+        match &self.subject {
+            Some(Subject::Word(_) | Subject::Param(TypedBy::Known(Known::Username), _)) => {
+                address_of_user(self.value)
+            }
+            _ => None,
+        }
+    }
+
     /// The value or the word, in a form that may be shown: a password is hidden.
     pub fn value(&self) -> &'s str {
         if self.has_password { HIDDEN } else { self.value }
@@ -293,6 +305,21 @@ impl Conventions {
     pub fn shown_subject(&self, stored: &str) -> String {
         self.written_subject(stored).to_string()
     }
+}
+
+/// The name and the domain of an address such as alice@example.org, as requests split it.
+pub fn address_of_user(text: &str) -> Option<(&str, &str)> {
+    let (name, domain) = text.trim_end().rsplit_once('@')?;
+    (!name.is_empty() && !domain.is_empty()).then_some((name, domain))
+}
+
+/// What is wrong with the subject of a rule that is the address `name`@`domain`, as the load and
+/// `check` report it.
+pub fn address_is_no_name(name: &str, domain: &str) -> String {
+    format!(
+        "the subject `{name}@{domain}` is taken for a username, and usernames have no domain in them, so the rule \
+         matches nobody: write the subject as `{name}`, and `{domain}` as the rule's domain"
+    )
 }
 
 /// The parameter with which a bare word is compared as long as no user has this name. Values of

@@ -15,7 +15,7 @@ use std::hash::Hash;
 use crate::core::columns::{Column, ColumnSet, Holds};
 use crate::core::conventions::Conventions;
 use crate::core::model::{AttributeRow, Cell, Row, RuleRow, Table, UserRow};
-use crate::core::names::{Comparison, Folded};
+use crate::core::names::{Comparison, Folded, is_asterisk};
 use crate::core::rules::{CompiledKey, KeyIdentity};
 
 /// An error in a file, as one line that never contains a password or a value.
@@ -104,6 +104,18 @@ pub trait Item: Clone + Send + Sized {
     /// # Errors
     /// When the server cannot use the record. The error is the reason.
     fn read(row: Row, given: ColumnSet, options: &Conventions) -> Result<Self, String> {
+        let is_of_asterisk = Self::TABLE
+            .columns()
+            .iter()
+            .zip(row.cells())
+            .any(|(column, cell)| column.name == "domain" && is_asterisk(&cell.shown()));
+        if is_of_asterisk {
+            let instead = match Self::TABLE {
+                Table::UserAuth => "write the user's own domain",
+                Table::JitsiProperty | Table::UserAttribute => "leave the domain empty for all tenants",
+            };
+            return Err(format!("no tenant is called `*`: {instead}"));
+        }
         let row = match row {
             Row::Rule(rule) => Row::Rule(with_priorities(rule, given)),
             row => row,
@@ -303,7 +315,13 @@ mod tests {
         assert!(why(RuleRow { spriority: Cell::Int(1 << 40), ..good.clone() }).contains("32 bits"));
         assert!(why(RuleRow { value: Cell::Text(vec![0xff]), ..good.clone() }).contains("UTF-8"));
         assert!(why(RuleRow { key: "k".repeat(2000).as_str().into(), ..good.clone() }).contains("longer"));
-        assert!(why(RuleRow { subject: "osname=".into(), ..good }).contains("subject"));
+        assert!(why(RuleRow { subject: "osname=".into(), ..good.clone() }).contains("subject"));
+        let read = RuleRow::read(
+            Row::Rule(RuleRow { domain: " *".into(), ..good }),
+            ColumnSet::ALL,
+            &Conventions::default(),
+        );
+        assert!(read.err().is_some_and(|why| why.contains("leave the domain empty")));
         let why = |cells: [Cell; 3]| {
             UserRow::from_cells(1, cells).canonical(&Conventions::default()).err().unwrap_or_default()
         };

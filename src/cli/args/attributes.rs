@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::shared::TableArgs;
+use super::shared::EditArgs;
 
 /// Attributes to set.
 #[derive(Debug, Args)]
@@ -11,7 +11,7 @@ pub struct SetArgs {
     /// which are never arguments
     #[arg(long, value_name = "NAME")]
     pub value_stdin: Option<String>,
-    /// The database and the meaning of rows
+    /// How the edit is made
     #[command(flatten)]
-    pub tables: TableArgs,
+    pub edit: EditArgs,
 }

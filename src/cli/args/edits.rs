@@ -1,9 +1,10 @@
 //! Arguments of the commands that list and edit users, tenants and rules.
 
-use clap::{ArgGroup, Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::attributes::SetArgs;
-use super::shared::{Listed, TableArgs};
+use super::shared::{EditArgs, Listed, TableArgs};
+use crate::cli::typed_names::{account, tenant};
 
 /// The forms in which commands can store a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -46,25 +47,30 @@ pub enum UserCommand {
     /// Add a user
     Add {
         /// The user, as user@domain
+        #[arg(value_parser = account)]
         user: String,
         #[command(flatten)]
         password: PasswordArgs,
+        /// An attribute of the user, such as extension=17; can be repeated
+        #[arg(long, value_name = "NAME=VALUE")]
+        set: Vec<String>,
         #[command(flatten)]
-        tables: TableArgs,
+        edit: EditArgs,
     },
     /// Change a user's password
     Passwd {
         /// The user, as user@domain
+        #[arg(value_parser = account)]
         user: String,
         #[command(flatten)]
         password: PasswordArgs,
         #[command(flatten)]
-        tables: TableArgs,
+        edit: EditArgs,
     },
     /// List users; shows how each password is stored, but never the password
     List {
         /// Only users of this tenant
-        #[arg(long, value_name = "DOMAIN")]
+        #[arg(long, value_name = "DOMAIN", value_parser = tenant)]
         domain: Option<String>,
         /// Only users whose name contains this
         #[arg(long, value_name = "TEXT")]
@@ -83,6 +89,7 @@ pub enum UserCommand {
     /// Set attributes of a user: what templates know as ${user.NAME}
     Set {
         /// The user, as user@domain
+        #[arg(value_parser = account)]
         user: String,
         /// An attribute, such as extension=17; a name that is given several times gets several values
         #[arg(value_name = "NAME=VALUE")]
@@ -93,30 +100,34 @@ pub enum UserCommand {
     /// Remove attributes of a user
     Unset {
         /// The user, as user@domain
+        #[arg(value_parser = account)]
         user: String,
         /// The attributes' names
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
         #[command(flatten)]
-        tables: TableArgs,
+        edit: EditArgs,
     },
     /// Switch a user off: with the right password, only rules for user.disabled=yes apply
     Disable {
         /// The user, as user@domain
+        #[arg(value_parser = account)]
         user: String,
         #[command(flatten)]
-        tables: TableArgs,
+        edit: EditArgs,
     },
     /// Switch a user on again
     Enable {
         /// The user, as user@domain
+        #[arg(value_parser = account)]
         user: String,
         #[command(flatten)]
-        tables: TableArgs,
+        edit: EditArgs,
     },
     /// Show one user with their attributes and their own rules
     Show {
         /// The user, as user@domain
+        #[arg(value_parser = account)]
         user: String,
         /// Also show passwords in attributes and rules
         #[arg(long)]
@@ -126,13 +137,17 @@ pub enum UserCommand {
         #[command(flatten)]
         tables: TableArgs,
     },
-    /// Remove a user with their attributes
+    /// Remove a user with their attributes and their own rules
     Remove {
         /// The user, as user@domain
+        #[arg(value_parser = account)]
         user: String,
-        /// Also remove the user's own rules; rules for all tenants are removed only if no other user
-        /// has this name
+        /// Keep the user's own rules; otherwise they are removed, those for all tenants only if no other
+        /// user has this name
         #[arg(long)]
+        keep_rules: bool,
+        /// The default now
+        #[arg(long, hide = true, conflicts_with = "keep_rules")]
         with_rules: bool,
         /// If several rows have this name, remove all of them
         #[arg(long, conflicts_with = "id")]
@@ -141,7 +156,7 @@ pub enum UserCommand {
         #[arg(long)]
         id: Option<i64>,
         #[command(flatten)]
-        tables: TableArgs,
+        edit: EditArgs,
     },
 }
 
@@ -160,7 +175,7 @@ pub enum TenantCommand {
     #[command(override_usage = "jitsiprovs tenant show [OPTIONS] <DOMAIN|--all>")]
     Show {
         /// The tenant
-        #[arg(value_name = "DOMAIN", required_unless_present = "all")]
+        #[arg(value_name = "DOMAIN", value_parser = tenant, required_unless_present = "all")]
         domain: Option<String>,
         /// Show what is for all tenants
         #[arg(long, conflicts_with = "domain")]
@@ -195,25 +210,26 @@ pub enum TenantCommand {
         #[arg(long)]
         all: bool,
         #[command(flatten)]
-        tables: TableArgs,
+        edit: EditArgs,
     },
     /// Remove a tenant with all its users, rules and attributes
     Remove {
         /// The tenant
+        #[arg(value_parser = tenant)]
         domain: String,
         /// Remove without asking
         #[arg(long)]
         yes: bool,
         #[command(flatten)]
-        tables: TableArgs,
+        edit: EditArgs,
     },
 }
 
-/// Which rules to list.
+/// Which rules to list or to remove.
 #[derive(Debug, Args)]
 pub struct RuleFilter {
     /// Only rules of this tenant; empty for rules that apply to all tenants
-    #[arg(long, value_name = "DOMAIN")]
+    #[arg(long, value_name = "DOMAIN", value_parser = tenant)]
     pub domain: Option<String>,
     /// Only rules for this subject, in any spelling
     #[arg(long, value_name = "SUBJECT")]
@@ -235,7 +251,7 @@ pub enum RuleCommand {
         #[arg(long)]
         literal: bool,
         /// The tenant [default: all tenants]
-        #[arg(long, value_name = "DOMAIN")]
+        #[arg(long, value_name = "DOMAIN", value_parser = tenant)]
         domain: Option<String>,
         /// Who it is for: default, a username, or param=value such as osname=Linux
         #[arg(long, value_name = "SUBJECT", default_value = "default")]
@@ -247,8 +263,11 @@ pub enum RuleCommand {
         /// Priority among rules of the same --spriority, and position in the answer
         #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, default_value_t = 10)]
         ppriority: i32,
+        /// Add it although the same tenant and subject have a rule with this key
+        #[arg(long)]
+        also: bool,
         #[command(flatten)]
-        tables: TableArgs,
+        edit: EditArgs,
     },
     /// List rules in order of precedence; passwords are shown as ***
     List {
@@ -274,43 +293,47 @@ pub enum RuleCommand {
         #[command(flatten)]
         tables: TableArgs,
     },
-    /// Change a rule; columns whose options are not given stay as they are
-    #[command(group(ArgGroup::new("change").required(true).multiple(true).args(
-        ["key", "value", "domain", "subject", "spriority", "ppriority"]
-    )))]
+    /// Change a rule, or with key=value add it if it is not there; what is not given stays as it is
     Set {
-        /// The rule's id
-        id: i64,
-        /// New key
+        /// The rule's id, or the property as key=value; then --domain and --subject say which rule it is
+        #[arg(value_name = "ID|KEY=VALUE")]
+        what: String,
+        /// By id: the new key
         #[arg(long, value_name = "KEY")]
         key: Option<String>,
-        /// New value
+        /// By id: the new value
         #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
         value: Option<String>,
         /// Take the value as it is: $, backslashes and blanks in it stand for themselves
-        #[arg(long, requires = "value")]
+        #[arg(long)]
         literal: bool,
-        /// New tenant; empty for all tenants
-        #[arg(long, value_name = "DOMAIN")]
+        /// By id: the new tenant, empty for all tenants; with key=value: the tenant [default: all tenants]
+        #[arg(long, value_name = "DOMAIN", value_parser = tenant)]
         domain: Option<String>,
-        /// New subject
+        /// By id: the new subject; with key=value: who it is for [default: default]
         #[arg(long, value_name = "SUBJECT")]
         subject: Option<String>,
-        /// New priority among subjects
+        /// Priority among subjects [default for a new rule: as for `rule add`]
         #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
         spriority: Option<i32>,
-        /// New priority among rules of the same --spriority
+        /// Priority among rules of the same --spriority [default for a new rule: 10]
         #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
         ppriority: Option<i32>,
         #[command(flatten)]
-        tables: TableArgs,
+        edit: EditArgs,
     },
-    /// Remove rules
+    /// Remove rules: by id at once, or those that `rule list` shows for the same options, after asking
     Remove {
         /// The rules' ids
-        #[arg(required = true)]
+        #[arg(required_unless_present_any = ["domain", "subject", "key"],
+              conflicts_with_all = ["domain", "subject", "key"])]
         ids: Vec<i64>,
         #[command(flatten)]
-        tables: TableArgs,
+        filter: RuleFilter,
+        /// Remove without asking
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        edit: EditArgs,
     },
 }

@@ -42,3 +42,16 @@ pub struct Listed {
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub format: ListFormat,
 }
+
+/// How an edit is made and reported.
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "groups of options, documented one by one")]
+pub struct EditArgs {
+    /// Check everything and say what would be done, but change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub listed: Listed,
+    #[command(flatten)]
+    pub tables: TableArgs,
+}

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::shared::{Listed, TableArgs};
+use crate::cli::typed_names::tenant;
 
 /// What is imported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -46,7 +47,7 @@ pub struct ImportArgs {
     #[arg(long, value_name = "FILE")]
     pub from_pwd_file: Option<PathBuf>,
     /// Properties: the tenant of the rules [default: all tenants]
-    #[arg(long, value_name = "DOMAIN")]
+    #[arg(long, value_name = "DOMAIN", value_parser = tenant)]
     pub domain: Option<String>,
     /// Properties: who the rules are for [default: default]
     #[arg(long, value_name = "SUBJECT")]
@@ -101,7 +102,7 @@ pub struct ExportArgs {
     /// What to export
     pub content: Exported,
     /// Only users, rules or attributes of this tenant; empty for rules and attributes of all tenants
-    #[arg(long, value_name = "DOMAIN")]
+    #[arg(long, value_name = "DOMAIN", value_parser = tenant)]
     pub domain: Option<String>,
     /// Only rules for this subject [default for properties: default]
     #[arg(long, value_name = "SUBJECT")]

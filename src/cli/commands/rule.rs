@@ -1,24 +1,29 @@
 //! `jitsiprovs rule`: adds, changes, lists and removes rules.
 
 mod audience;
+mod filter;
+mod put;
+mod removal;
 
 use std::process::ExitCode;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 
 use crate::cli::args::{self, ListFormat};
 use crate::cli::config::TableAccess;
+use crate::cli::edit_report::{Action, EditMode, EditReport};
 use crate::cli::edit_session::{self, EditSession};
-use crate::cli::listing::{self, RuleListing};
+use crate::cli::error::usage;
+use crate::cli::listing::RuleListing;
 use crate::cli::print::{self, Text};
 use crate::core::model::{Cell, Edit, Row, RuleRow, Table};
-use crate::core::names::Folded;
 use crate::core::problem::Severity;
 use crate::core::template;
 use crate::ops::check;
-use crate::ops::transfer::default_spriority;
-use crate::source::{self, Which};
-use audience::audience;
+use crate::source::Which;
+use audience::Audience;
+use filter::Filter;
+use put::{IfThere, TypedRule, put};
 
 /// Runs the subcommand.
 ///
@@ -26,59 +31,76 @@ use audience::audience;
 /// One line that says what is wrong and how to fix it.
 pub async fn rule(options: args::RuleCommand) -> anyhow::Result<ExitCode> {
     match options {
-        args::RuleCommand::Add { property, literal, domain, subject, spriority, ppriority, tables } => {
-            let tables = TableAccess::new(tables)?;
-            let split = if literal { template::split_literal } else { template::split };
-            let (key, value) = split(&property).context("this is not a property")?;
-            let value = value_of(value, literal)?;
-            let domain = of_tenant(domain.as_deref().unwrap_or_default(), &tables);
-            let spriority = spriority.unwrap_or_else(|| default_spriority(&subject, &domain.shown()));
-            let row = RuleRow::from_cells(
-                0,
-                [
-                    domain,
-                    (*subject).into(),
-                    i64::from(spriority).into(),
-                    i64::from(ppriority).into(),
-                    key.into(),
-                    (*value).into(),
-                ],
-            );
-            add(row, &tables).await?;
+        args::RuleCommand::Add { property, literal, domain, subject, spriority, ppriority, also, edit } => {
+            let (mode, tables) = EditMode::open(edit)?;
+            let ppriority = Some(ppriority);
+            let typed = TypedRule { property, literal, domain, subject, spriority, ppriority };
+            let if_there = if also { IfThere::AddAnother } else { IfThere::Refuse };
+            put(&typed, if_there, mode, &tables).await?;
         }
         args::RuleCommand::List { filter, show_secrets, listed, tables } => {
-            list(filter, show_secrets, listed.format, &TableAccess::new(tables)?).await?;
+            list(&filter, show_secrets, listed.format, &TableAccess::new(tables)?).await?;
         }
         args::RuleCommand::Show { id, show_secrets, listed, tables } => {
             show(id, show_secrets, listed.format, &TableAccess::new(tables)?).await?;
         }
-        args::RuleCommand::Set { id, key, value, literal, domain, subject, spriority, ppriority, tables } => {
-            let tables = TableAccess::new(tables)?;
-            tables.source.editable(Table::JitsiProperty)?;
-            let mut editing = EditSession::new(&*tables.source, Which::One(Table::JitsiProperty, id));
-            let mut before = None;
-            editing.read(|row| before = rule_in(row)).await?;
-            let before = before.with_context(|| no_rule(id))?;
-            if let Some(key) = &key {
-                template::check_key(key).context("this is not a key")?;
+        args::RuleCommand::Set { what, key, value, literal, domain, subject, spriority, ppriority, edit } => {
+            let (mode, tables) = EditMode::open(edit)?;
+            if let Ok(id) = what.parse() {
+                let change = RuleChange { key, value, literal, domain, subject, spriority, ppriority };
+                set(id, change, mode, &tables).await?;
+            } else {
+                if key.is_some() || value.is_some() {
+                    usage("--key and --value go with the id of a rule: write the id, or only KEY=VALUE")?;
+                }
+                let subject = subject.unwrap_or_else(|| "default".into());
+                let typed = TypedRule { property: what, literal, domain, subject, spriority, ppriority };
+                put(&typed, IfThere::Change, mode, &tables).await?;
             }
-            let value = value.map(|value| value_of(&value, literal)).transpose()?;
-            let mut after = before.clone();
-            let text =
-                |cell: &mut Cell, new: Option<String>| new.iter().for_each(|new| *cell = (**new).into());
-            let number =
-                |cell: &mut Cell, new: Option<i32>| new.iter().for_each(|new| *cell = i64::from(*new).into());
-            domain.iter().for_each(|domain| after.domain = of_tenant(domain, &tables));
-            text(&mut after.subject, subject);
-            number(&mut after.spriority, spriority);
-            number(&mut after.ppriority, ppriority);
-            text(&mut after.key, key);
-            text(&mut after.value, value);
-            set(before, after, editing, &tables).await?;
         }
-        args::RuleCommand::Remove { ids, tables } => remove(ids, &TableAccess::new(tables)?).await?,
+        args::RuleCommand::Remove { ids, filter, yes, edit } => {
+            let (mode, tables) = EditMode::open(edit)?;
+            if ids.is_empty() {
+                return removal::by_filter(&filter, yes, mode, &tables).await;
+            }
+            removal::by_id(ids, mode, &tables).await?;
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The columns of a rule to change. `None` stays as it is.
+struct RuleChange {
+    key: Option<String>,
+    value: Option<String>,
+    /// Whether the value stands for itself.
+    literal: bool,
+    /// Empty for all tenants.
+    domain: Option<String>,
+    subject: Option<String>,
+    spriority: Option<i32>,
+    ppriority: Option<i32>,
+}
+
+impl RuleChange {
+    /// The rule after the change.
+    fn of(self, before: &RuleRow, tables: &TableAccess) -> anyhow::Result<RuleRow> {
+        if let Some(key) = &self.key {
+            template::check_key(key).context("this is not a key")?;
+        }
+        let value = self.value.map(|value| value_of(&value, self.literal)).transpose()?;
+        let mut after = before.clone();
+        let text = |cell: &mut Cell, new: Option<String>| new.iter().for_each(|new| *cell = (**new).into());
+        let number =
+            |cell: &mut Cell, new: Option<i32>| new.iter().for_each(|new| *cell = i64::from(*new).into());
+        self.domain.iter().for_each(|domain| after.domain = of_tenant(domain, tables));
+        text(&mut after.subject, self.subject);
+        number(&mut after.spriority, self.spriority);
+        number(&mut after.ppriority, self.ppriority);
+        text(&mut after.key, self.key);
+        text(&mut after.value, value);
+        Ok(after)
+    }
 }
 
 /// The value as it is stored.
@@ -95,7 +117,7 @@ fn of_tenant(domain: &str, tables: &TableAccess) -> Cell {
 }
 
 /// Fails if the server would not use this rule, and warns of likely mistakes in it.
-fn warn_of(row: &RuleRow, tables: &TableAccess) -> anyhow::Result<()> {
+fn refuse_or_warn(row: &RuleRow, tables: &TableAccess) -> anyhow::Result<()> {
     if let Some(why) = tables.snapshot.unusable(&Row::Rule(row.clone())) {
         bail!("the server would not use this rule: {why}");
     }
@@ -105,58 +127,61 @@ fn warn_of(row: &RuleRow, tables: &TableAccess) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn add(row: RuleRow, tables: &TableAccess) -> anyhow::Result<()> {
+/// Changes the rule with this id.
+///
+/// # Errors
+/// When there is no such rule, or the server would not use it then: then nothing is changed.
+async fn set(id: i64, change: RuleChange, mode: EditMode, tables: &TableAccess) -> anyhow::Result<()> {
+    let RuleChange { key, value, domain, subject, spriority, ppriority, .. } = &change;
+    let texts = [key, value, domain, subject].map(Option::is_some);
+    let is_given = texts.contains(&true) || spriority.is_some() || ppriority.is_some();
+    if !is_given {
+        usage("nothing to change: give --key, --value, --domain, --subject, --spriority or --ppriority")?;
+    }
+    if change.literal && value.is_none() {
+        usage("--literal is about a value: give --value too")?;
+    }
     tables.source.editable(Table::JitsiProperty)?;
-    warn_of(&row, tables)?;
-    let editing = EditSession::new(&*tables.source, Which::None);
-    editing.commit([Edit::Add(Row::Rule(row.clone()))], |_| ()).await?;
-    // Of all rules with these values, the one with the highest id is the new one.
-    let mut added = None;
-    let audience = audience(&row, tables, |known| {
-        if reads_alike(known, &row) {
-            added = added.max(Some(known.id));
-        }
-    });
-    let for_audience = match audience.await {
-        Ok(audience) => format!(", for {audience}"),
-        Err(why) => {
-            print::note(format_args!("the rule is added, but it is not known who it is for: {why:#}"));
-            String::new()
-        }
-    };
-    let id = added.map_or("a rule".into(), |id| listing::rules_of(&[id]));
-    print::done(Text::line(format_args!("added {id}{for_audience}")));
-    Ok(())
+    let is_subject_given = subject.is_some();
+    let mut editing = EditSession::new(&*tables.source, Which::One(Table::JitsiProperty, id));
+    let mut before = None;
+    editing.read(|row| before = rule_in(row)).await?;
+    let before = before.with_context(|| no_rule(id))?;
+    let after = change.of(&before, tables)?;
+    if is_subject_given {
+        let mut audience = Audience::new(&after, &tables.snapshot);
+        edit_session::scan(&*tables.source, Which::Of(Table::UserAuth), |row| {
+            if let Row::User(user) = row {
+                audience.look(&user);
+            }
+        })
+        .await?;
+        audience.check_address(&after)?;
+    }
+    refuse_or_warn(&after, tables)?;
+    let columns = Row::Rule(before.clone()).differing(&Row::Rule(after.clone()));
+    let action = if columns.is_empty() { Action::Unchanged } else { Action::Changed };
+    let (text, [was, is]) = compared(&before, &after, mode, tables);
+    let edits = [Edit::Set(Row::Rule(after), columns)];
+    let changed = EditReport::new(action, &edits);
+    editing.make(edits, mode.dry_run).await?;
+    mode.report(text, EditReport { rule: Some(is), before: Some(was), ..changed })
 }
 
-/// Whether two rules differ in nothing but the id.
-fn reads_alike(one: &RuleRow, other: &RuleRow) -> bool {
-    let texts = |row: &RuleRow| {
-        let cells = [&row.domain, &row.subject, &row.spriority, &row.ppriority, &row.key, &row.value];
-        cells.map(listing::text)
-    };
-    texts(one) == texts(other)
-}
-
-async fn set(
-    before: RuleRow,
-    after: RuleRow,
-    editing: EditSession<'_>,
+/// A rule before and after a change, as a table and for programs.
+fn compared(
+    before: &RuleRow,
+    after: &RuleRow,
+    mode: EditMode,
     tables: &TableAccess,
-) -> anyhow::Result<()> {
-    warn_of(&after, tables)?;
-    let (row, written) = (Row::Rule(before.clone()), Row::Rule(after.clone()));
-    let columns = row.differing(&written);
-    editing.commit([Edit::Set(written, columns)], |_| ()).await?;
-    let line = |when: &str, row: &RuleRow| {
-        let mut cells = RuleListing::new(row, false, &tables.snapshot).cells();
-        cells.insert(0, when.to_owned());
-        cells
-    };
+) -> (Text, [RuleListing; 2]) {
+    let both = [before, after].map(|row| RuleListing::new(row, false, &tables.snapshot));
+    let heads = if mode.dry_run { ["now", "would be"] } else { ["before", "now"] };
+    let lines =
+        heads.iter().zip(&both).map(|(head, listed)| [vec![(*head).to_owned()], listed.cells()].concat());
     let columns: Vec<print::ListColumn> =
         [print::text("")].into_iter().chain(RuleListing::columns()).collect();
-    print::done(Text::table(&columns, [line("before", &before), line("now", &after)]));
-    Ok(())
+    (Text::table(&columns, lines), both)
 }
 
 async fn find(id: i64, tables: &TableAccess) -> anyhow::Result<RuleRow> {
@@ -178,36 +203,13 @@ fn no_rule(id: i64) -> String {
 }
 
 async fn list(
-    filter: args::RuleFilter,
+    filter: &args::RuleFilter,
     show_secrets: bool,
     format: ListFormat,
     tables: &TableAccess,
 ) -> anyhow::Result<()> {
-    let args::RuleFilter { domain, subject, key } = filter;
     let options = &tables.snapshot;
-    let fold = |text: Option<String>| text.map(|text| options.comparison.fold(&text));
-    let (domain, key) = (fold(domain), fold(key));
-    // Two spellings of one subject, such as `os=Linux` and `osname=Linux`, are the same.
-    let meaning = |stored: &str| options.subject(stored);
-    let subject = subject.map(|subject| meaning(&subject));
-    let is_for =
-        |row: &RuleRow| subject.as_ref().is_none_or(|wanted| meaning(&row.subject.shown()) == *wanted);
-    let is = |wanted: &Option<Folded>, cell: &Cell| {
-        wanted.as_ref().is_none_or(|wanted| options.fold(cell).unwrap_or_default() == *wanted)
-    };
-    let has = |wanted: &Option<Folded>, cell: &Cell| {
-        let found = |part| options.fold(cell).is_some_and(|text| listing::contains(&text, part));
-        wanted.as_ref().is_none_or(|part| found(part))
-    };
-    let mut rows = Vec::new();
-    edit_session::scan(&*tables.source, Which::Of(Table::JitsiProperty), |row| match row {
-        Row::Rule(row) if is(&domain, &row.domain) && is_for(&row) && has(&key, &row.key) => {
-            rows.push(row);
-        }
-        _ => {}
-    })
-    .await?;
-    rows.sort_by_key(listing::order);
+    let rows = Filter::new(filter, options).find(tables).await?;
     let shown: Vec<RuleListing> =
         rows.iter().map(|row| RuleListing::new(row, show_secrets, options)).collect();
     print::list(format, &shown, &RuleListing::columns(), RuleListing::cells)
@@ -220,17 +222,4 @@ async fn show(id: i64, show_secrets: bool, format: ListFormat, tables: &TableAcc
         ListFormat::Json => print::write(Text::json(&shown)?),
         ListFormat::Table => print::write(Text::table(&RuleListing::columns(), [shown.cells()])),
     }
-}
-
-async fn remove(mut ids: Vec<i64>, tables: &TableAccess) -> anyhow::Result<()> {
-    ids.sort_unstable();
-    ids.dedup();
-    let edits: Vec<Edit> = ids.iter().map(|id| Edit::Remove(Table::JitsiProperty, *id)).collect();
-    let removed = EditSession::new(&*tables.source, Which::None).commit(edits, |_| ()).await;
-    removed.map_err(|error| match error.downcast_ref() {
-        Some(source::SourceError::Gone { id, .. }) => anyhow!("{}; nothing was removed", no_rule(*id)),
-        _ => error,
-    })?;
-    print::done(Text::line(format_args!("removed {}", listing::rules_of(&ids))));
-    Ok(())
 }

@@ -14,6 +14,7 @@ use crate::cli::args::{self, ListFormat};
 use crate::cli::attributes::{Assignment, AttributeChange, names as attribute_names};
 use crate::cli::config::TableAccess;
 use crate::cli::edit_session;
+use crate::cli::listing::ALL_TENANTS;
 use crate::cli::print::{self, number, text};
 use crate::core::model::{Row, Table};
 use crate::core::names::Folded;
@@ -54,18 +55,18 @@ pub async fn tenant(options: args::TenantCommand) -> anyhow::Result<ExitCode> {
             let domain = domain.unwrap_or_default();
             show::show(&domain, show_secrets, listed.format, &TableAccess::new(tables)?).await?;
         }
-        args::TenantCommand::Set { words, all, set: args::SetArgs { value_stdin, tables } } => {
+        args::TenantCommand::Set { words, all, set: args::SetArgs { value_stdin, edit } } => {
             let (domain, values) = attributes::holder(words, all)?;
             let change = AttributeChange::Set(Assignment::read(&values, value_stdin.as_deref())?);
-            attributes::change(&domain, &change, &TableAccess::new(tables)?).await?;
+            attributes::change(&domain, &change, edit).await?;
         }
-        args::TenantCommand::Unset { words, all, tables } => {
+        args::TenantCommand::Unset { words, all, edit } => {
             let (domain, names) = attributes::holder(words, all)?;
             let change = AttributeChange::Unset { names: attribute_names(&names)?, may_lack: false };
-            attributes::change(&domain, &change, &TableAccess::new(tables)?).await?;
+            attributes::change(&domain, &change, edit).await?;
         }
-        args::TenantCommand::Remove { domain, yes, tables } => {
-            return removal::remove(&domain, yes, &TableAccess::new(tables)?).await;
+        args::TenantCommand::Remove { domain, yes, edit } => {
+            return removal::remove(&domain, yes, edit).await;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -117,7 +118,7 @@ async fn list(format: ListFormat, tables: &TableAccess) -> anyhow::Result<()> {
     let shown: Vec<TenantListing> = shown.collect();
     let columns = [text("DOMAIN"), number("USERS"), number("RULES"), number("ATTRIBUTES")];
     print::list(format, &shown, &columns, |tenant| {
-        let domain = tenant.domain.clone().unwrap_or_else(|| "(all tenants)".into());
+        let domain = tenant.domain.clone().unwrap_or_else(|| ALL_TENANTS.into());
         let counts = [tenant.users, tenant.rules, tenant.attributes];
         std::iter::once(domain).chain(counts.iter().map(ToString::to_string)).collect()
     })

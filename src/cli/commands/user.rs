@@ -3,6 +3,7 @@
 mod attributes;
 mod list;
 mod lookup;
+mod removal;
 
 use std::process::ExitCode;
 
@@ -10,8 +11,11 @@ use anyhow::bail;
 use serde::Serialize;
 
 use crate::cli::args::{self, ListFormat};
-use crate::cli::attributes::{Assignment, AttributeChange, AttributeListing, names as attribute_names};
+use crate::cli::attributes::{
+    Assignment, AttributeChange, AttributeEdits, AttributeListing, names as attribute_names,
+};
 use crate::cli::config::TableAccess;
+use crate::cli::edit_report::{Action, EditMode, EditReport};
 use crate::cli::edit_session::{self, EditSession};
 use crate::cli::error::{ConfigError, usage};
 use crate::cli::listing::{self, RuleListing};
@@ -24,7 +28,7 @@ use crate::core::model::{Cell, Edit, Row, Table, UserRow};
 use crate::core::subject::{Means, sent_for};
 use crate::source::Which;
 use list::{ShownUser, UserFilter};
-use lookup::{Own, UserLookup, UserRecords};
+use lookup::{UserLookup, UserRecords};
 
 /// Runs the subcommand.
 ///
@@ -32,44 +36,43 @@ use lookup::{Own, UserLookup, UserRecords};
 /// One line that says what is wrong and how to fix it.
 pub async fn user(options: args::UserCommand) -> anyhow::Result<ExitCode> {
     match options {
-        args::UserCommand::Add { user, password, tables } => {
-            add(&user, &password, &TableAccess::new(tables)?).await?;
-        }
-        args::UserCommand::Passwd { user, password, tables } => {
-            passwd(&user, &password, &TableAccess::new(tables)?).await?;
-        }
+        args::UserCommand::Add { user, password, set, edit } => add(&user, &password, &set, edit).await?,
+        args::UserCommand::Passwd { user, password, edit } => passwd(&user, &password, edit).await?,
         args::UserCommand::List { domain, name, with, show_secrets, listed, tables } => {
             let with = if with.is_empty() { with } else { attribute_names(&with)? };
             let filter = UserFilter { domain, name, with, show_secrets };
             list::list(filter, listed.format, &TableAccess::new(tables)?).await?;
         }
-        args::UserCommand::Set { user, values, set: args::SetArgs { value_stdin, tables } } => {
+        args::UserCommand::Set { user, values, set: args::SetArgs { value_stdin, edit } } => {
             let change = AttributeChange::Set(Assignment::read(&values, value_stdin.as_deref())?);
-            attributes::change(&user, &change, &TableAccess::new(tables)?).await?;
+            attributes::change(&user, &change, edit).await?;
         }
-        args::UserCommand::Unset { user, names, tables } => {
+        args::UserCommand::Unset { user, names, edit } => {
             let change = AttributeChange::Unset { names: attribute_names(&names)?, may_lack: false };
-            attributes::change(&user, &change, &TableAccess::new(tables)?).await?;
+            attributes::change(&user, &change, edit).await?;
         }
-        args::UserCommand::Disable { user, tables } => {
-            attributes::disable(&user, &TableAccess::new(tables)?).await?;
-        }
-        args::UserCommand::Enable { user, tables } => {
-            attributes::enable(&user, &TableAccess::new(tables)?).await?;
-        }
+        args::UserCommand::Disable { user, edit } => attributes::disable(&user, edit).await?,
+        args::UserCommand::Enable { user, edit } => attributes::enable(&user, edit).await?,
         args::UserCommand::Show { user, show_secrets, listed, tables } => {
             show(&user, show_secrets, listed.format, &TableAccess::new(tables)?).await?;
         }
-        args::UserCommand::Remove { user, with_rules, all, id, tables } => {
-            remove(&user, with_rules, all, id, &TableAccess::new(tables)?).await?;
+        args::UserCommand::Remove { user, keep_rules, with_rules: _, all, id, edit } => {
+            removal::remove(&user, removal::Chosen { all, id, keep_rules }, edit).await?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn add(user: &str, typed: &args::PasswordArgs, tables: &TableAccess) -> anyhow::Result<()> {
+async fn add(
+    user: &str,
+    typed: &args::PasswordArgs,
+    set: &[String],
+    edit: args::EditArgs,
+) -> anyhow::Result<()> {
+    let (mode, tables) = EditMode::open(edit)?;
     let (name, domain) = edit_session::name(user)?;
     let storage = storage(typed.hash, tables.snapshot.pwd_fmt)?;
+    let values = if set.is_empty() { Vec::new() } else { Assignment::read(set, None)? };
     tables.source.editable(Table::UserAuth)?;
     let mut row = UserRow::from_cells(0, [name.into(), domain.into(), Cell::Null]);
     if let Some(why) = tables.snapshot.unusable(&Row::User(row.clone())) {
@@ -78,26 +81,49 @@ async fn add(user: &str, typed: &args::PasswordArgs, tables: &TableAccess) -> an
     let who = UserLookup::new(name, domain, &tables.snapshot);
     if !typed.password_stdin {
         // Check this first, so that nobody types a password in vain.
-        who.find(tables).await?.must_be_new()?;
+        who.find(&tables).await?.must_be_new()?;
     }
-    row.password = hash(user, typed, storage, name, domain, tables)?;
+    row.password = hash(user, typed, storage, &row, mode, &tables)?;
     let mut editing = EditSession::new(&*tables.source, Which::All);
     let found = who.find_in(&mut editing).await?;
     found.must_be_new()?;
-    editing.commit([Edit::Add(Row::User(row))], |_| ()).await?;
-    print::done(Text::line(format_args!("added {user}, password stored as {}", storage.name())));
-    if !found.attributes.is_empty() {
-        let names: Vec<_> = found.attributes.iter().map(|row| row.name.shown()).collect();
-        print::warn(format_args!(
+    let AttributeEdits { edits, done } = attributes::added(&row, &found.attributes, values, &tables)?;
+    let edits: Vec<Edit> = [Edit::Add(Row::User(row))].into_iter().chain(edits).collect();
+    let added = EditReport::new(Action::Added, &edits);
+    editing.make(edits, mode.dry_run).await?;
+    let mut text = format!("{}, password stored as {}", mode.did("added", user), storage.name());
+    if !done.is_empty() {
+        text += &format!(", with {}", print::counted(done.len(), "attribute"));
+    }
+    let set: Vec<String> = done.iter().map(|one| one.name.to_ascii_lowercase()).collect();
+    let (user, stored_as) = (Some(user.to_owned()), Some(storage.name()));
+    mode.report(Text::line(text), EditReport { user, stored_as, attributes: done, ..added })?;
+    warn_of_what_was_there(name, &found, &set, mode, &tables.snapshot);
+    Ok(())
+}
+
+/// Warns of attributes and rules that a new user gets because they were there before. `set` are
+/// the attributes that were given, in lower case.
+fn warn_of_what_was_there(
+    name: &str,
+    found: &UserRecords,
+    set: &[String],
+    mode: EditMode,
+    options: &Conventions,
+) {
+    let names = found.attributes.iter().map(|row| row.name.shown());
+    let names: Vec<_> = names.filter(|name| !set.contains(&name.to_ascii_lowercase())).collect();
+    if !names.is_empty() {
+        mode.warn(format_args!(
             "attributes for this name were there before, and are this user's now: {}",
             names.join(", ")
         ));
     }
     let bare = found.rules.iter().filter(|own| own.means == Means::Name);
     let ids: Vec<i64> = bare.map(|own| own.row.id).collect();
-    let known = sent_for(&tables.snapshot.comparison.fold(name));
+    let known = sent_for(&options.comparison.fold(name));
     if let Some(known) = known.filter(|_| !ids.is_empty()) {
-        print::warn(format_args!(
+        mode.warn(format_args!(
             "{} for the subject {name:?} now {} for this user alone; if the {} is meant, \
              write the subject as {}={name}",
             listing::rules_of(&ids),
@@ -106,20 +132,18 @@ async fn add(user: &str, typed: &args::PasswordArgs, tables: &TableAccess) -> an
             known.name(),
         ));
     }
-    Ok(())
 }
 
-async fn passwd(user: &str, typed: &args::PasswordArgs, tables: &TableAccess) -> anyhow::Result<()> {
+async fn passwd(user: &str, typed: &args::PasswordArgs, edit: args::EditArgs) -> anyhow::Result<()> {
+    let (mode, tables) = EditMode::open(edit)?;
     let (name, domain) = edit_session::name(user)?;
     let storage = storage(typed.hash, tables.snapshot.pwd_fmt)?;
     tables.source.editable(Table::UserAuth)?;
-    let mut found = UserLookup::new(name, domain, &tables.snapshot).find(tables).await?;
+    let mut found = UserLookup::new(name, domain, &tables.snapshot).find(&tables).await?;
     found.must_be_there(user)?;
     let before = found.users.remove(0);
-    // Digests are computed from the names as stored.
-    let (name, domain) = (before.username.shown().into_owned(), before.domain.shown().into_owned());
     let (id, shown) = (before.id, lookup::name(&before));
-    let password = hash(&shown, typed, storage, &name, &domain, tables)?;
+    let password = hash(&shown, typed, storage, &before, mode, &tables)?;
     let mut editing = EditSession::new(&*tables.source, Which::One(Table::UserAuth, id));
     let mut now = None;
     editing.read(|row| now = Some(row)).await?;
@@ -129,8 +153,12 @@ async fn passwd(user: &str, typed: &args::PasswordArgs, tables: &TableAccess) ->
     };
     let (now, after) = (Row::User(now), Row::User(UserRow { password, ..before }));
     let columns = now.differing(&after);
-    editing.commit([Edit::Set(after, columns)], |_| ()).await?;
-    print::done(Text::line(format_args!("changed the password of {shown}, stored as {}", storage.name())));
+    let edits = [Edit::Set(after, columns)];
+    let changed = EditReport::new(Action::Changed, &edits);
+    editing.make(edits, mode.dry_run).await?;
+    let text = mode.did("changed", format_args!("the password of {shown}"));
+    let text = Text::line(format_args!("{text}, stored as {}", storage.name()));
+    mode.report(text, EditReport { user: Some(shown), stored_as: Some(storage.name()), ..changed })?;
     if !found.users.is_empty() {
         let others: Vec<i64> = found.users.iter().map(|row| row.id).collect();
         print::warn(format_args!(
@@ -165,18 +193,27 @@ fn storage(typed: Option<args::Hash>, format: PwdFmt) -> Result<Storage, ConfigE
     }
 }
 
-/// Asks for the password and returns the hash to store.
+/// Asks for the password and returns the hash to store, which is computed from the names as
+/// stored. A dry run asks nobody, hashes nothing and returns something else in its place; it
+/// checks the password if that comes from standard input.
 fn hash(
     whose: &str,
     typed: &args::PasswordArgs,
     storage: Storage,
-    username: &str,
-    domain: &str,
+    user: &UserRow,
+    mode: EditMode,
     tables: &TableAccess,
 ) -> anyhow::Result<Cell> {
+    if mode.dry_run {
+        if typed.password_stdin {
+            credential::check_storable(storage, password::ask(whose, true)?.reveal())?;
+        }
+        return Ok("".into());
+    }
     let password = password::ask(whose, typed.password_stdin)?;
-    let realm = tables.snapshot.realm.as_deref().unwrap_or(domain);
-    let stored = credential::hash(storage, password.reveal(), Owner { username, realm })?;
+    let (username, domain) = (user.username.shown(), user.domain.shown());
+    let realm = tables.snapshot.realm.as_deref().unwrap_or(&domain);
+    let stored = credential::hash(storage, password.reveal(), Owner { username: &username, realm })?;
     Ok(Cell::from(&*stored))
 }
 
@@ -228,115 +265,4 @@ async fn show(
         }
     }
     print::write(text)
-}
-
-async fn remove(
-    user: &str,
-    with_rules: bool,
-    all: bool,
-    id: Option<i64>,
-    tables: &TableAccess,
-) -> anyhow::Result<()> {
-    let (name, domain) = edit_session::name(user)?;
-    tables.source.editable(Table::UserAuth)?;
-    let mut editing = EditSession::new(&*tables.source, Which::All);
-    let mut found = UserLookup::new(name, domain, &tables.snapshot).find_in(&mut editing).await?;
-    found.must_be_there(user)?;
-    let known: Vec<i64> = found.users.iter().map(|row| row.id).collect();
-    let gone = chosen(user, &known, all, id)?;
-    let is_last = gone.len() == known.len();
-    if with_rules && !is_last {
-        bail!(
-            "--with-rules cannot be used with --id here: other rows with this name would remain, and the \
-             rules are theirs too; use --all to remove all rows and the rules, or leave out --with-rules; \
-             nothing was changed"
-        );
-    }
-    // If another user with this name stays, the rules stay too.
-    found.rules.retain(|_| is_last);
-    let (goes, stays): (Vec<_>, Vec<_>) =
-        found.rules.iter().partition(|own| with_rules && (!own.is_of_all || found.namesakes == 0));
-    let rules: Vec<i64> = goes.iter().map(|own| own.row.id).collect();
-    let attributes = if is_last { attributes::removable(user, &found, tables) } else { Vec::new() };
-    let of = |table| move |id: &i64| Edit::Remove(table, *id);
-    let edits = gone.iter().map(of(Table::UserAuth));
-    let edits = edits.chain(rules.iter().map(of(Table::JitsiProperty)));
-    let edits: Vec<Edit> = edits.chain(attributes.iter().map(of(Table::UserAttribute))).collect();
-    editing.commit(edits, |_| ()).await?;
-    print::done(Text::line(removed(user, &gone, attributes.len(), &rules)));
-    if is_last && !found.has_neighbours {
-        print::warn(format_args!(
-            "this was the only user of the tenant {domain}: servers withhold such a loss, and let the user in, \
-             until you confirm it with `jitsiprovs confirm`"
-        ));
-    }
-    let (others, own): (Vec<_>, Vec<_>) =
-        stays.into_iter().partition(|own| own.is_of_all && found.namesakes > 0);
-    warn_of_own_rules(name, &own, &tables.snapshot);
-    let others: Vec<i64> = others.iter().map(|own| own.row.id).collect();
-    if with_rules && !others.is_empty() {
-        print::warn(format_args!(
-            "{} {}: another tenant also has a user with that name, and rules for all tenants are for both",
-            listing::rules_of(&others),
-            stay(&others),
-        ));
-    }
-    Ok(())
-}
-
-/// What was removed, as a sentence.
-fn removed(user: &str, gone: &[i64], attributes: usize, rules: &[i64]) -> String {
-    let mut text = format!("removed {user}, {}", listing::ids(gone));
-    if attributes > 0 {
-        text += &format!(", with {}", print::counted(attributes, "attribute"));
-    }
-    if !rules.is_empty() {
-        text += &format!(" and {}", listing::rules_of(rules));
-    }
-    text
-}
-
-/// The ids to remove, of the rows with the name `user`.
-fn chosen(user: &str, known: &[i64], all: bool, id: Option<i64>) -> anyhow::Result<Vec<i64>> {
-    match id {
-        Some(id) if !known.contains(&id) => {
-            bail!("id {id} is not {user}, who has {}: nothing was changed", listing::ids(known))
-        }
-        Some(id) => Ok(vec![id]),
-        None if known.len() > 1 && !all => bail!(
-            "{} all have the name {user}, and the server uses id {}: use --all to remove all, or --id for one",
-            listing::ids(known),
-            known[0]
-        ),
-        None => Ok(known.to_vec()),
-    }
-}
-
-/// Warns that other users may now get the rules of a removed user.
-fn warn_of_own_rules(name: &str, own: &[&Own], options: &Conventions) {
-    let ids = |means: Means| -> Vec<i64> {
-        own.iter().filter(|own| own.means == means).map(|own| own.row.id).collect()
-    };
-    let (bare, mut typed) = (ids(Means::Name), ids(Means::Typed));
-    match sent_for(&options.comparison.fold(name)).filter(|_| !bare.is_empty()) {
-        Some(known) => print::warn(format_args!(
-            "{} {}, and from now on may apply to any client that sends {name:?} for the {}: to remove rules, \
-             use `jitsiprovs rule remove`",
-            listing::rules_of(&bare),
-            stay(&bare),
-            known.name(),
-        )),
-        None => typed.extend(bare),
-    }
-    if !typed.is_empty() {
-        print::warn(format_args!(
-            "{} {}, and will apply to any new user with that name",
-            listing::rules_of(&typed),
-            stay(&typed)
-        ));
-    }
-}
-
-fn stay(ids: &[i64]) -> &'static str {
-    if ids.len() == 1 { "stays" } else { "stay" }
 }

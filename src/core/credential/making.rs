@@ -90,11 +90,11 @@ pub enum UnstorablePassword {
     LikeAHash,
 }
 
-/// Returns the text to store, so that `password` verifies.
+/// Checks that a password can be stored in this format, without the work of hashing it.
 ///
 /// # Errors
-/// When the password cannot be stored in this format.
-pub fn hash(storage: Storage, password: &str, owner: Owner<'_>) -> Result<String, UnstorablePassword> {
+/// When it cannot.
+pub fn check_storable(storage: Storage, password: &str) -> Result<(), UnstorablePassword> {
     let (most, instead) = match storage {
         Storage::Bcrypt => (MAX_BCRYPT_PASSWORD, ", or store it as argon2id"),
         Storage::Argon2id | Storage::Sha512Crypt => (MAX_SLOW_PASSWORD, ""),
@@ -109,6 +109,19 @@ pub fn hash(storage: Storage, password: &str, owner: Owner<'_>) -> Result<String
     if password.len() > most {
         return Err(UnstorablePassword::TooLong { scheme: storage.name(), most, instead });
     }
+    let is_plain = storage == Storage::Table(PwdFmt::Plain);
+    if is_plain && (Scheme::of(password).is_some() || foreign::is_hash(password)) {
+        return Err(UnstorablePassword::LikeAHash);
+    }
+    Ok(())
+}
+
+/// Returns the text to store, so that `password` verifies.
+///
+/// # Errors
+/// When the password cannot be stored in this format.
+pub fn hash(storage: Storage, password: &str, owner: Owner<'_>) -> Result<String, UnstorablePassword> {
+    check_storable(storage, password)?;
     let owned = || format!("{}:{}:{password}", owner.username, owner.realm);
     Ok(match storage {
         Storage::Argon2id => {
@@ -124,9 +137,6 @@ pub fn hash(storage: Storage, password: &str, owner: Owner<'_>) -> Result<String
             let salt = random::<12>();
             let hash = ShaCrypt::SHA512.hash_password_with_salt(password.as_bytes(), &salt);
             hash.expect("the parameters are the recommended ones").to_string()
-        }
-        Storage::Table(PwdFmt::Plain) if Scheme::of(password).is_some() || foreign::is_hash(password) => {
-            return Err(UnstorablePassword::LikeAHash);
         }
         Storage::Table(PwdFmt::Plain) => password.to_owned(),
         Storage::Table(PwdFmt::Md5) => format!("{:x}", md5::compute(password)),

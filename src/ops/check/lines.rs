@@ -17,7 +17,7 @@ use crate::core::problem::Code;
 use crate::core::properties;
 use crate::core::rules::RuleRef;
 use crate::core::secret;
-use crate::core::subject::{PatternKind, TypedBy, ValueKind};
+use crate::core::subject::{PatternKind, TypedBy, ValueKind, address_is_no_name, address_of_user};
 use crate::core::template::TemplatePiece;
 use crate::snapshot::{ALL_TENANTS, Audience, NameEntry, Snapshot};
 
@@ -65,8 +65,12 @@ fn subject(snapshot: &Snapshot, options: &Conventions, named: NameEntry<'_>) -> 
         Audience::User(user) if !named.is_word() && !snapshot.has_user(named.tenant(), user) => {
             let of = if named.tenant() == ALL_TENANTS { "no tenant has" } else { "its tenant does not have" };
             let user = String::from_utf8_lossy(user);
-            let what =
-                format!("the rule is for the user `{user}`, which {of}: correct the subject or remove it");
+            let what = match address_of_user(&user) {
+                Some((name, domain)) => address_is_no_name(name, domain),
+                None => {
+                    format!("the rule is for the user `{user}`, which {of}: correct the subject or remove it")
+                }
+            };
             vec![(Code::NoSuchUser, what)]
         }
         Audience::Param(TypedBy::Other(param), _) | Audience::Pattern(TypedBy::Other(param), ..) => {

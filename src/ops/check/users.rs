@@ -7,6 +7,7 @@ use hashbrown::HashMap;
 use super::report::{CheckReport, CheckSettings};
 use crate::core::credential::Weakness;
 use crate::core::model::Table;
+use crate::core::names::is_asterisk;
 use crate::core::problem::Code;
 use crate::snapshot::{ALL_TENANTS, Snapshot};
 
@@ -65,6 +66,11 @@ pub(super) fn check(snapshot: &Snapshot, settings: &CheckSettings, report: &mut 
                     tenant.users
                 );
                 report.add(Code::NoRules, Table::UserAuth, user, what);
+            }
+            (None, Some(rule)) if is_asterisk(&name) => {
+                let what = "no tenant is called `*`, so the rule matches no client: leave its domain empty if it \
+                            is for all tenants";
+                report.add_rule(Code::NoUsers, rule, what);
             }
             (None, Some(rule)) => {
                 let what = format!(

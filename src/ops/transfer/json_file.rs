@@ -224,6 +224,7 @@ impl<T: Item> Serialize for Written<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::names::is_asterisk;
     use crate::ops::transfer::csv_file;
     use proptest::prelude::*;
 
@@ -233,7 +234,9 @@ mod tests {
         let text = |text: String| Cell::from(text.as_str());
         let number = |number: Option<i32>| number.map_or(Cell::Null, |number| Cell::Int(number.into()));
         let rule = |(domain, subject, spriority, ppriority, key, value): Texts| {
-            let domain = if domain.is_empty() { Cell::Null } else { text(domain) };
+            // A file with a tenant `*` is refused.
+            let is_null = domain.is_empty() || is_asterisk(&domain);
+            let domain = if is_null { Cell::Null } else { text(domain) };
             let (subject, priorities) = (text(subject + "s"), [spriority, ppriority].map(number));
             let [spriority, ppriority] = priorities;
             RuleRow::from_cells(0, [domain, subject, spriority, ppriority, text(key), text(value)])

@@ -1,55 +1,98 @@
 //! Describes in words who a rule is for.
 
-use crate::cli::config::TableAccess;
-use crate::cli::edit_session;
-use crate::cli::listing;
-use crate::core::model::{Row, RuleRow};
+use std::collections::BTreeMap;
+
+use anyhow::bail;
+
+use crate::cli::listing::{self, ALL_TENANTS};
+use crate::core::conventions::Conventions;
+use crate::core::model::{RuleRow, UserRow};
+use crate::core::names::Folded;
 use crate::core::params::{ClientFact, Known};
 use crate::core::secret::HIDDEN;
 use crate::core::subject::{PatternKind, Subject, TypedBy, WrittenSubject, sent_for};
-use crate::source::Which;
 
-/// Facts from the tables about the subject of a rule.
-#[derive(Default)]
-struct SubjectFacts {
+/// The largest number of tenants that a note names.
+const NAMED: usize = 10;
+
+/// Who a rule is for. What the users say about it is collected one by one.
+pub(super) struct Audience<'o> {
+    options: &'o Conventions,
+    subject: Option<Subject>,
+    /// Folded; empty for all tenants.
+    domain: Folded,
     /// A user in the rule's tenants has this name.
     is_user: bool,
     /// The subject is the domain of a tenant.
     is_domain: bool,
+    /// The domains of the rule's users, by their folded form.
+    tenants: BTreeMap<Folded, String>,
 }
 
-/// Describes who `row` is for. Also calls `look` with every rule in the table.
-///
-/// # Errors
-/// When the tables cannot be read.
-pub(super) async fn audience(
-    row: &RuleRow,
-    tables: &TableAccess,
-    mut look: impl FnMut(&RuleRow),
-) -> anyhow::Result<String> {
-    let options = &tables.snapshot;
-    let stored = row.subject.shown();
-    let written = options.written_subject(&stored);
-    let domain = options.fold(&row.domain).unwrap_or_default();
-    let mut facts = SubjectFacts::default();
-    edit_session::scan(&*tables.source, Which::All, |known| match known {
-        Row::Rule(known) => look(&known),
-        Row::User(user) => {
-            let Some(subject) = &written.subject else { return };
-            let (name, of) = (options.fold(&user.username), options.fold(&user.domain));
-            facts.is_domain |= matches!((subject, &of), (Subject::Word(word), Some(of)) if word == of);
-            let is_here = domain.is_empty() || of.as_ref() == Some(&domain);
-            facts.is_user |= is_here && name.is_some_and(|name| subject.means(&name).is_some());
+impl<'o> Audience<'o> {
+    /// The audience of `row`, as long as there are no users.
+    pub fn new(row: &RuleRow, options: &'o Conventions) -> Audience<'o> {
+        Audience {
+            options,
+            subject: options.subject(&row.subject.shown()),
+            domain: options.fold(&row.domain).unwrap_or_default(),
+            is_user: false,
+            is_domain: false,
+            tenants: BTreeMap::new(),
         }
-        Row::Attribute(_) => {}
-    })
-    .await?;
-    let tenant = listing::text(&row.domain);
-    let tenant = tenant.map_or("all tenants".into(), |domain| format!("the tenant {domain}"));
-    Ok(words(&written, &tenant, &facts))
+    }
+
+    /// Takes note of a user.
+    pub fn look(&mut self, user: &UserRow) {
+        let (name, of) = (self.options.fold(&user.username), self.options.fold(&user.domain));
+        let is_here = self.domain.is_empty() || of.as_ref() == Some(&self.domain);
+        if let Some(subject) = &self.subject {
+            self.is_domain |= matches!((subject, &of), (Subject::Word(word), Some(of)) if word == of);
+            self.is_user |= is_here && name.is_some_and(|name| subject.means(&name).is_some());
+        }
+        if let Some(of) = of.filter(|of| is_here && !of.is_empty() && !self.tenants.contains_key(of)) {
+            self.tenants.insert(of, user.domain.shown().into_owned());
+        }
+    }
+
+    /// Checks that the subject is not an address of the form alice@example.org, unless a user has
+    /// this name. No other subject would match the users of that tenant.
+    ///
+    /// # Errors
+    /// With the right spelling.
+    pub fn check_address(&self, row: &RuleRow) -> anyhow::Result<()> {
+        let stored = row.subject.shown();
+        let written = self.options.written_subject(&stored);
+        match written.address().filter(|_| !self.is_user) {
+            Some((name, domain)) => bail!(
+                "usernames have no domain in them, so the subject {:?} would match nobody: write --subject {} \
+                 --domain {domain}; nothing was changed",
+                written.to_string(),
+                written.param.map_or(name.to_owned(), |param| format!("{param}={name}")),
+            ),
+            None => Ok(()),
+        }
+    }
+
+    /// The tenants, if the rule is for all of them and there are several.
+    pub fn tenants(&self) -> Option<String> {
+        let count = self.tenants.len();
+        let is_several = self.domain.is_empty() && count > 1;
+        let more = count.saturating_sub(NAMED);
+        let names: Vec<&str> = self.tenants.values().take(NAMED).map(String::as_str).collect();
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        is_several.then(|| format!("{count} tenants have users: {}{more}", names.join(", ")))
+    }
+
+    /// The audience in words. `row` has the same domain and subject as that of [`Audience::new`].
+    pub fn words(&self, row: &RuleRow) -> String {
+        let tenant = listing::text(&row.domain).filter(|domain| !domain.is_empty());
+        let tenant = tenant.map_or(ALL_TENANTS.into(), |domain| format!("the tenant {domain}"));
+        words(&self.options.written_subject(&row.subject.shown()), &tenant, self)
+    }
 }
 
-fn words(written: &WrittenSubject<'_>, tenant: &str, facts: &SubjectFacts) -> String {
+fn words(written: &WrittenSubject<'_>, tenant: &str, facts: &Audience<'_>) -> String {
     let value = meant(written);
     let sender = |param: &str| format!("clients of {tenant} that send {value:?} for {param}");
     let user = || match facts.is_user {

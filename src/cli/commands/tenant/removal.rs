@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use anyhow::bail;
 
 use super::lookup::TenantRecords;
-use crate::cli::config::TableAccess;
+use crate::cli::args::EditArgs;
 use crate::cli::consent::is_intended;
+use crate::cli::edit_report::{Action, EditMode, EditReport};
 use crate::cli::edit_session::{self, EditSession};
 use crate::cli::error::usage;
 use crate::cli::print::{self, Text};
@@ -19,7 +20,8 @@ use crate::source::Which;
 /// # Errors
 /// When there is no such tenant, when nobody can be asked, or when the tenant has changed
 /// meanwhile: then nothing is changed.
-pub async fn remove(domain: &str, yes: bool, tables: &TableAccess) -> anyhow::Result<ExitCode> {
+pub async fn remove(domain: &str, yes: bool, edit: EditArgs) -> anyhow::Result<ExitCode> {
+    let (mode, tables) = EditMode::open(edit)?;
     if tables.snapshot.comparison.fold(domain).is_empty() {
         usage("the domain is empty: write the tenant to remove")?;
     }
@@ -29,7 +31,7 @@ pub async fn remove(domain: &str, yes: bool, tables: &TableAccess) -> anyhow::Re
     for table in Table::ALL.into_iter().filter(|table| shown.count(*table) > 0) {
         tables.source.editable(table)?;
     }
-    if !yes {
+    if mode.must_ask(yes)? {
         print::write(Text::line(format_args!("the tenant {domain} has {}", shown.summary())))?;
         if !is_intended("All of this will be removed.", "remove it")? {
             print::write(Text::line("nothing was changed"))?;
@@ -46,11 +48,14 @@ pub async fn remove(domain: &str, yes: bool, tables: &TableAccess) -> anyhow::Re
             found.summary()
         );
     }
-    let edits = found.rows.iter().map(|(table, id)| Edit::Remove(*table, *id));
-    editing.commit(edits, |_| ()).await?;
-    print::done(Text::line(format_args!("removed the tenant {domain}: {}", found.summary())));
+    let edits: Vec<Edit> = found.rows.iter().map(|(table, id)| Edit::Remove(*table, *id)).collect();
+    let removed = EditReport::new(Action::Removed, &edits);
+    editing.make(edits, mode.dry_run).await?;
+    let text = mode.did("removed", format_args!("the tenant {domain}"));
+    let text = Text::line(format_args!("{text}: {}", found.summary()));
+    mode.report(text, EditReport { tenant: Some(domain.to_owned()), ..removed })?;
     if found.users() > 0 {
-        print::warn(
+        mode.warn(
             "servers withhold such a loss, and let the users in, until you confirm it with `jitsiprovs confirm`",
         );
     }

@@ -7,6 +7,7 @@ use crate::cli::args::ListFormat;
 use crate::cli::attributes::{AttributeListing, level};
 use crate::cli::config::TableAccess;
 use crate::cli::edit_session;
+use crate::cli::listing::ALL_TENANTS;
 use crate::cli::print::{self, Text};
 use crate::core::attributes::AttributeRef;
 use crate::core::model::{AttributeRow, Table};
@@ -54,7 +55,7 @@ pub async fn show(
     if format == ListFormat::Json {
         return print::write(Text::json(&report)?);
     }
-    let whose = if domain.is_empty() { "all tenants" } else { domain };
+    let whose = if domain.is_empty() { ALL_TENANTS } else { domain };
     let mut text = Text::line(format_args!("{whose}: {}", found.summary()));
     match report.attributes.is_empty() {
         true => text.push("no attributes of its own"),

@@ -1,11 +1,13 @@
 //! `jitsiprovs user set`, `unset`, `disable` and `enable`.
 
 use super::lookup::{self, UserLookup, UserRecords};
-use crate::cli::attributes::{Assignment, AttributeChange, NO_RULES_FOR_DISABLED};
+use crate::cli::args::EditArgs;
+use crate::cli::attributes::{Assignment, AttributeChange, AttributeEdits, NO_RULES_FOR_DISABLED};
 use crate::cli::config::TableAccess;
+use crate::cli::edit_report::{EditMode, EditReport};
 use crate::cli::edit_session::{self, EditSession};
 use crate::cli::print::{self, Text};
-use crate::core::model::{AttributeRow, Cell, Edit, Row, Table};
+use crate::core::model::{AttributeRow, Cell, Edit, Row, Table, UserRow};
 use crate::snapshot::{DISABLED, Level};
 use crate::source::Which;
 
@@ -13,23 +15,24 @@ use crate::source::Which;
 ///
 /// # Errors
 /// As [`change`].
-pub async fn disable(user: &str, tables: &TableAccess) -> anyhow::Result<()> {
-    change(user, &AttributeChange::Set(vec![Assignment::new(DISABLED, "yes")]), tables).await
+pub async fn disable(user: &str, edit: EditArgs) -> anyhow::Result<()> {
+    change(user, &AttributeChange::Set(vec![Assignment::new(DISABLED, "yes")]), edit).await
 }
 
 /// Switches a user on again. Does nothing if the user is not switched off.
 ///
 /// # Errors
 /// As [`change`].
-pub async fn enable(user: &str, tables: &TableAccess) -> anyhow::Result<()> {
-    change(user, &AttributeChange::Unset { names: vec![DISABLED.into()], may_lack: true }, tables).await
+pub async fn enable(user: &str, edit: EditArgs) -> anyhow::Result<()> {
+    change(user, &AttributeChange::Unset { names: vec![DISABLED.into()], may_lack: true }, edit).await
 }
 
 /// Changes attributes of a user.
 ///
 /// # Errors
 /// When there is no such user, or the change cannot be made: then nothing is changed.
-pub async fn change(user: &str, change: &AttributeChange, tables: &TableAccess) -> anyhow::Result<()> {
+pub async fn change(user: &str, change: &AttributeChange, edit: EditArgs) -> anyhow::Result<()> {
+    let (mode, tables) = EditMode::open(edit)?;
     let (name, domain) = edit_session::name(user)?;
     tables.source.editable(Table::UserAttribute)?;
     let mut editing = EditSession::new(&*tables.source, Which::All);
@@ -37,17 +40,39 @@ pub async fn change(user: &str, change: &AttributeChange, tables: &TableAccess) 
     found.must_be_there(user)?;
     let row = &found.users[0];
     let whose = lookup::name(row);
-    let empty = || Cell::from("");
-    let holder = AttributeRow::from_cells(0, [row.domain.clone(), row.username.clone(), empty(), empty()]);
-    let made = change.edits(&found.attributes, &holder, &whose, &tables.snapshot)?;
+    let mut made = change.edits(&found.attributes, &holder(row), &whose, &tables.snapshot)?;
     found.attributes = after(&found.attributes, &made.edits);
-    let summary = made.summary();
-    editing.commit(made.edits, |_| ()).await?;
-    print::done(Text::line(format_args!("{whose}: {summary}")));
+    let text = Text::line(format_args!("{whose}: {}", made.summary(mode)));
+    let report = EditReport { user: Some(whose.clone()), ..made.report() };
+    editing.make(made.edits, mode.dry_run).await?;
+    mode.report(text, report)?;
     if change.concerns(DISABLED) {
-        say_whether_disabled(&whose, &found, tables);
+        say_whether_disabled(&whose, &found, mode, &tables);
     }
     Ok(())
+}
+
+/// New attributes of a user who is new.
+///
+/// # Errors
+/// When the server would not use one of them.
+pub fn added(
+    user: &UserRow,
+    known: &[AttributeRow],
+    values: Vec<Assignment>,
+    tables: &TableAccess,
+) -> anyhow::Result<AttributeEdits> {
+    if values.is_empty() {
+        return Ok(AttributeEdits::default());
+    }
+    tables.source.editable(Table::UserAttribute)?;
+    AttributeChange::Set(values).edits(known, &holder(user), &lookup::name(user), &tables.snapshot)
+}
+
+/// An attribute of the user, without name and value.
+fn holder(user: &UserRow) -> AttributeRow {
+    let empty = || Cell::from("");
+    AttributeRow::from_cells(0, [user.domain.clone(), user.username.clone(), empty(), empty()])
 }
 
 /// The ids of the attributes to remove with the user, whose name another user may get later.
@@ -77,11 +102,11 @@ fn after(before: &[AttributeRow], edits: &[Edit]) -> Vec<AttributeRow> {
 }
 
 /// Says whether the user is switched off now, by which level, and what follows from it.
-fn say_whether_disabled(whose: &str, found: &UserRecords, tables: &TableAccess) {
+fn say_whether_disabled(whose: &str, found: &UserRecords, mode: EditMode, tables: &TableAccess) {
     let snapshot = found.snapshot(&tables.snapshot);
     let session = found.session(&snapshot);
     let Some(session) = session.filter(|session| session.is_disabled()) else {
-        return print::note(format_args!("{whose} is not switched off"));
+        return mode.note(format_args!("{whose} is not switched off"));
     };
     let by = session.attributes().into_iter().find(|(_, attribute)| attribute.name == DISABLED);
     let cause = match by.map(|(level, _)| level) {
@@ -92,16 +117,16 @@ fn say_whether_disabled(whose: &str, found: &UserRecords, tables: &TableAccess) 
         Some(Level::User) | None => None,
     };
     match cause {
-        None => print::note(format_args!(
+        None => mode.note(format_args!(
             "{whose} is switched off: after the right password, only rules for the subject user.{DISABLED}=yes \
              apply"
         )),
-        Some((cause, command)) => print::warn(format_args!(
+        Some((cause, command)) => mode.warn(format_args!(
             "{whose} is switched off, because {cause} is: `jitsiprovs {command} {DISABLED}` changes that, and \
              `jitsiprovs user set {whose} {DISABLED}=no` makes an exception for this user"
         )),
     }
     if !found.has_rules_for_disabled {
-        print::warn(NO_RULES_FOR_DISABLED);
+        mode.warn(NO_RULES_FOR_DISABLED);
     }
 }

@@ -6,6 +6,7 @@ use crate::core::model::Table;
 use crate::core::params::Known;
 use crate::core::pattern::{self, Written};
 use crate::core::problem::Code;
+use crate::core::subject::{address_is_no_name, address_of_user};
 use crate::snapshot::EVERYWHERE;
 use crate::snapshot::kind::SubjectKind;
 
@@ -60,6 +61,9 @@ impl Draft<'_> {
                      if the {param} is meant, write `{param}={name}`, else `username={name}`"
                     );
                     (Code::AmbiguousSubject, what)
+                }
+                (None, false) if let Some((name, domain)) = address_of_user(&name) => {
+                    (Code::NoSuchUser, address_is_no_name(name, domain))
                 }
                 (None, false) => {
                     let of = if tenant == EVERYWHERE { "no tenant has" } else { "its tenant does not have" };
