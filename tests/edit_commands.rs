@@ -53,6 +53,7 @@ fn a_key_that_exists_for_the_tenant_and_the_subject_is_not_added_again() {
             (&["a.b=1", "--domain", "a.org", "--subject", "osname=LINUX"], 2),
             (&["a.b=1", "--dry-run"], 0),
         ] {
+            // One line: there is no warning about a rule that is not added.
             let said = tables.refused(&[&["rule", "add"], args].concat(), "", 1);
             let ids = tables.json(&["rule", "list"]);
             let mut ids: Vec<i64> = ids
@@ -264,6 +265,10 @@ fn the_rules_of_a_user_go_with_the_user_and_check_finds_those_that_are_kept() {
         assert_eq!(subjects().len(), 8);
         // The bare name and the typed one.
         assert_eq!(codes(), before + 2);
+        // This rule may be for a machine.
+        tables.done(&["user", "remove", "00:1a:2b:3c:4d:5e@a.org", "--keep-rules"]);
+        assert_eq!(codes(), before + 2);
+        assert!(tables.say(&["check"], "").stdout.windows(12).any(|part| part == b"untyped-word"));
         tables.refused(&["user", "remove", "bob@a.org", "--keep-rules", "--with-rules"], "", 2);
     }
 }
@@ -314,6 +319,8 @@ fn no_tenant_is_called_asterisk() {
         let said = tables.refused(&["import", content], file, 1);
         assert!(said.contains("no tenant is called `*`: "), "{content}: {said}");
     }
+    let output = run(&["lock", "clear", "alice@*", "http://127.0.0.1:1"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no tenant is called `*`: "), "{output:?}");
     assert_eq!(all(&tables), before);
     assert!(tables.done(&["rule", "list"]).contains("  all tenants  default"));
     assert!(tables.done(&["tenant", "list"]).contains("all tenants  "));

@@ -139,6 +139,8 @@ codes! {
         "Nobody has this attribute yet.";
     UntypedPattern "untyped-pattern" Warning
         "The subject looks like a pattern or a network, but names no parameter.";
+    UntypedWord "untyped-word" Hint
+        "The subject is the value of one machine, or a user's name that nobody has any more.";
     UnusedAttribute "unused-attribute" Hint
         "No rule uses this attribute.";
     WeakHa1 "weak-ha1" Hint

@@ -10,6 +10,7 @@ use url::form_urlencoded;
 
 use crate::cli::args::{LockClearArgs, LockCommand, LockListArgs};
 use crate::cli::print::{self, Text, counted, number, text};
+use crate::cli::typed_names::account;
 use crate::ops::nodes;
 use crate::serve::http::locks::{ClearedLocks, LockListing};
 
@@ -70,6 +71,9 @@ async fn clear(LockClearArgs { words, all, access }: LockClearArgs) -> anyhow::R
     }
     if addresses.len() > 1 || users.len() > 1 || all == (addresses.len() + users.len() > 0) {
         bail!("name one account (USER@DOMAIN), one address, or one of each, or give --all");
+    }
+    if users.iter().any(|user| account(user).is_err()) {
+        bail!("no tenant is called `*`: name one account (USER@DOMAIN), or give --all for all of them");
     }
     let authorities = urls.iter().map(|url| nodes::authority(url)).collect::<anyhow::Result<Vec<_>>>()?;
     let mut query = form_urlencoded::Serializer::new(String::new());

@@ -116,15 +116,19 @@ fn of_tenant(domain: &str, tables: &TableAccess) -> Cell {
     if tables.snapshot.comparison.fold(domain).is_empty() { Cell::Null } else { domain.into() }
 }
 
-/// Fails if the server would not use this rule, and warns of likely mistakes in it.
-fn refuse_or_warn(row: &RuleRow, tables: &TableAccess) -> anyhow::Result<()> {
-    if let Some(why) = tables.snapshot.unusable(&Row::Rule(row.clone())) {
-        bail!("the server would not use this rule: {why}");
+/// Checks that the server would use this rule.
+fn check_usable(row: &RuleRow, tables: &TableAccess) -> anyhow::Result<()> {
+    match tables.snapshot.unusable(&Row::Rule(row.clone())) {
+        Some(why) => bail!("the server would not use this rule: {why}"),
+        None => Ok(()),
     }
+}
+
+/// Warns of likely mistakes in a rule.
+fn warn_of(row: &RuleRow, tables: &TableAccess) {
     let findings = check::check_rule(row, &tables.snapshot).findings;
     let serious = findings.into_iter().filter(|finding| finding.severity != Severity::Hint);
     serious.for_each(|finding| print::warn(finding.message));
-    Ok(())
 }
 
 /// Changes the rule with this id.
@@ -158,7 +162,8 @@ async fn set(id: i64, change: RuleChange, mode: EditMode, tables: &TableAccess) 
         .await?;
         audience.check_address(&after)?;
     }
-    refuse_or_warn(&after, tables)?;
+    check_usable(&after, tables)?;
+    warn_of(&after, tables);
     let columns = Row::Rule(before.clone()).differing(&Row::Rule(after.clone()));
     let action = if columns.is_empty() { Action::Unchanged } else { Action::Changed };
     let (text, [was, is]) = compared(&before, &after, mode, tables);

@@ -76,6 +76,16 @@ fn subject(snapshot: &Snapshot, options: &Conventions, named: NameEntry<'_>) -> 
         Audience::Param(TypedBy::Other(param), _) | Audience::Pattern(TypedBy::Other(param), ..) => {
             of_name(&String::from_utf8_lossy(&param), SUBJECT, true, options).into_iter().collect()
         }
+        Audience::Param(TypedBy::Known(known @ (Known::Hwaddr | Known::Ipaddr | Known::Uuid)), value)
+            if named.is_word() =>
+        {
+            let (param, value) = (known.name(), String::from_utf8_lossy(value));
+            let what = format!(
+                "the subject `{value}` names no parameter, so the rule is for clients that send it for the {param}, \
+                 also if it was written for a user who had this name: write `{param}={value}`, or remove the rule"
+            );
+            vec![(Code::UntypedWord, what)]
+        }
         Audience::Param(by, value) => {
             bad_address(&by, None, value).map(|what| (Code::BadAddress, what)).into_iter().collect()
         }

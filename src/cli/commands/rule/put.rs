@@ -4,7 +4,7 @@ use anyhow::{Context, bail};
 
 use super::audience::Audience;
 use super::filter::Place;
-use super::{compared, of_tenant, refuse_or_warn, value_of};
+use super::{check_usable, compared, of_tenant, value_of, warn_of};
 use crate::cli::config::TableAccess;
 use crate::cli::edit_report::{Action, EditMode, EditReport};
 use crate::cli::edit_session::{self, EditSession};
@@ -79,7 +79,7 @@ pub(super) async fn put(
     let options = &tables.snapshot;
     let row = typed.row(tables)?;
     tables.source.editable(Table::JitsiProperty)?;
-    refuse_or_warn(&row, tables)?;
+    check_usable(&row, tables)?;
     let mut editing = EditSession::new(&*tables.source, Which::All);
     let (place, mut there) = (Place::of(&row, options), Vec::new());
     let mut audience = Audience::new(&row, options);
@@ -94,6 +94,7 @@ pub(super) async fn put(
     there.sort_by_key(|known| known.id);
     match (if_there, &*there) {
         (IfThere::Change, [known]) => {
+            warn_of(&row, tables);
             change(known, typed.change(known, &row), &audience, editing, mode, tables).await
         }
         (IfThere::Change, [_, _, ..]) => {
@@ -113,6 +114,7 @@ pub(super) async fn put(
             known.id,
         ),
         (IfThere::AddAnother, _) | (_, []) => {
+            warn_of(&row, tables);
             add(row, typed.domain.is_some(), &audience, editing, mode, tables).await
         }
     }
