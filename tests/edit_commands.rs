@@ -187,7 +187,7 @@ fn rules_are_removed_by_what_a_list_shows_after_asking() {
         let count = || rules(&tables).len();
         for (args, code, why) in [
             (&["--key", "nothing"][..], 1, "no rule matches"),
-            (&[], 2, "required"),
+            (&[], 2, "no rule is named"),
             (&["7", "--key", "foo"], 2, "cannot be used with"),
             (&["--key", "foo", "--format", "json"], 2, "--yes"),
             (&["999", "--dry-run"], 1, "no rule id 999"),

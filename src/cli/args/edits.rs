@@ -323,10 +323,11 @@ pub enum RuleCommand {
         edit: EditArgs,
     },
     /// Remove rules: by id at once, or those that `rule list` shows for the same options, after asking
+    #[command(override_usage = "jitsiprovs rule remove [OPTIONS] <ID>...\n       \
+                               jitsiprovs rule remove [OPTIONS] --domain, --subject or --key")]
     Remove {
         /// The rules' ids
-        #[arg(required_unless_present_any = ["domain", "subject", "key"],
-              conflicts_with_all = ["domain", "subject", "key"])]
+        #[arg(value_name = "ID", conflicts_with_all = ["domain", "subject", "key"])]
         ids: Vec<i64>,
         #[command(flatten)]
         filter: RuleFilter,

@@ -60,6 +60,10 @@ pub async fn rule(options: args::RuleCommand) -> anyhow::Result<ExitCode> {
         }
         args::RuleCommand::Remove { ids, filter, yes, edit } => {
             let (mode, tables) = EditMode::open(edit)?;
+            let args::RuleFilter { domain, subject, key } = &filter;
+            if ids.is_empty() && [domain, subject, key].iter().all(|part| part.is_none()) {
+                usage("no rule is named: write ids, or --domain, --subject or --key as for `rule list`")?;
+            }
             if ids.is_empty() {
                 return removal::by_filter(&filter, yes, mode, &tables).await;
             }
