@@ -75,6 +75,17 @@ impl<'s> EditSession<'s> {
         EditSession { work: source.edit(transaction), which, rows: Some(rows), is_read, edits, all }
     }
 
+    /// Makes all `edits`, or with `dry_run` makes and undoes them.
+    ///
+    /// # Errors
+    /// When an edit cannot be made: then nothing is changed.
+    pub async fn make(self, edits: impl IntoIterator<Item = Edit>, dry_run: bool) -> anyhow::Result<()> {
+        match dry_run {
+            true => self.rehearse(edits, |_| ()).await,
+            false => self.commit(edits, |_| ()).await,
+        }
+    }
+
     /// Calls `look` with each row. A second call does nothing.
     ///
     /// # Errors
@@ -115,23 +126,30 @@ impl<'s> EditSession<'s> {
         edits: impl IntoIterator<Item = Edit>,
         sent: impl FnMut(usize),
     ) -> anyhow::Result<()> {
-        self.end(edits, sent, true).await
+        Ok(self.send(edits, sent, true).await??)
     }
 
-    /// Makes all `edits`, or with `dry_run` has the database make and undo them.
+    /// Makes all `edits` and undoes them again.
     ///
     /// # Errors
-    /// When an edit cannot be made: then nothing is changed.
-    pub async fn make(self, edits: impl IntoIterator<Item = Edit>, dry_run: bool) -> anyhow::Result<()> {
-        self.end(edits, |_| (), !dry_run).await
+    /// As [`EditSession::commit`].
+    pub async fn rehearse(
+        self,
+        edits: impl IntoIterator<Item = Edit>,
+        sent: impl FnMut(usize),
+    ) -> anyhow::Result<()> {
+        match self.send(edits, sent, false).await? {
+            Err(source::SourceError::Cancelled) => Ok(()),
+            made => Ok(made?),
+        }
     }
 
-    async fn end(
+    async fn send(
         mut self,
         edits: impl IntoIterator<Item = Edit>,
         mut sent: impl FnMut(usize),
-        keep: bool,
-    ) -> anyhow::Result<()> {
+        is_kept: bool,
+    ) -> anyhow::Result<Result<(), source::SourceError>> {
         self.read(|_| ()).await?;
         let EditSession { work, edits: sender, all, .. } = self;
         let send = async move {
@@ -146,15 +164,12 @@ impl<'s> EditSession<'s> {
                 sent(count);
             }
             drop(sender);
-            if keep {
+            if is_kept {
                 let _ = all.send(());
             }
         };
-        match tokio::join!(work, send).0 {
-            // All edits were made, and undone because `all` was dropped.
-            Err(source::SourceError::Cancelled) if !keep => Ok(()),
-            edited => Ok(edited?),
-        }
+        let (edited, ()) = tokio::join!(work, send);
+        Ok(edited)
     }
 }
 
