@@ -111,10 +111,34 @@ impl<'s> EditSession<'s> {
     /// # Errors
     /// When an edit cannot be made: then nothing is changed.
     pub async fn commit(
+        self,
+        edits: impl IntoIterator<Item = Edit>,
+        sent: impl FnMut(usize),
+    ) -> anyhow::Result<()> {
+        Ok(self.send(edits, sent, true).await??)
+    }
+
+    /// Makes all `edits` and undoes them again.
+    ///
+    /// # Errors
+    /// As [`EditSession::commit`].
+    pub async fn rehearse(
+        self,
+        edits: impl IntoIterator<Item = Edit>,
+        sent: impl FnMut(usize),
+    ) -> anyhow::Result<()> {
+        match self.send(edits, sent, false).await? {
+            Err(source::SourceError::Cancelled) => Ok(()),
+            made => Ok(made?),
+        }
+    }
+
+    async fn send(
         mut self,
         edits: impl IntoIterator<Item = Edit>,
         mut sent: impl FnMut(usize),
-    ) -> anyhow::Result<()> {
+        is_kept: bool,
+    ) -> anyhow::Result<Result<(), source::SourceError>> {
         self.read(|_| ()).await?;
         let EditSession { work, edits: sender, all, .. } = self;
         let send = async move {
@@ -129,10 +153,12 @@ impl<'s> EditSession<'s> {
                 sent(count);
             }
             drop(sender);
-            let _ = all.send(());
+            if is_kept {
+                let _ = all.send(());
+            }
         };
         let (edited, ()) = tokio::join!(work, send);
-        Ok(edited?)
+        Ok(edited)
     }
 }
 

@@ -143,7 +143,7 @@ async fn passwd(user: &str, typed: &args::PasswordArgs, tables: &TableAccess) ->
 }
 
 /// The form in which to store passwords.
-fn storage(typed: Option<args::Hash>, format: PwdFmt) -> Result<Storage, ConfigError> {
+pub(super) fn storage(typed: Option<args::Hash>, format: PwdFmt) -> Result<Storage, ConfigError> {
     let storage = match typed {
         None => Storage::best_in(format),
         Some(args::Hash::Argon2id) => Storage::Argon2id,
