@@ -478,11 +478,13 @@ fn kill_in_the_middle(tables: &Tables, path: &str) -> bool {
         }
     };
     let options = tables.options();
-    let mut child = jitsiprovs(&[&["import", "users", path, "--replace"], &texts(&options)[..]].concat())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the binary starts");
+    let mut child = jitsiprovs(
+        &[&["import", "users", path, "--replace", "--allow-shrink"], &texts(&options)[..]].concat(),
+    )
+    .stdout(Stdio::null())
+    .stderr(Stdio::null())
+    .spawn()
+    .expect("the binary starts");
     let begun = Instant::now();
     while !is_under_way() {
         assert!(begun.elapsed() < PATIENCE, "no transaction seen");
@@ -516,7 +518,7 @@ fn an_import_that_is_killed_halfway_changes_nothing() {
         assert!(tables.text(&["export", "users"]) == before, "something is left of it");
         assert_eq!(tables.count("jitsiprovs_change"), changes);
         // The same import succeeds afterwards.
-        tables.well(&["import", "users", &path, "--replace"]);
+        tables.well(&["import", "users", &path, "--replace", "--allow-shrink"]);
         assert!(tables.text(&["export", "users"]) == many, "they come back otherwise");
     }
 }
