@@ -21,7 +21,7 @@ fn on(file: &SqliteFile) -> Tables {
 fn table(count: usize) -> Vec<[String; 4]> {
     let heads = ["username", "domain", "password", "note"].map(str::to_owned);
     let user = |at: usize| {
-        let note = if at % 10 == 0 { "a,b;c\t\"d\"|e".to_owned() } else { format!("Zoë €{at}") };
+        let note = if at.is_multiple_of(10) { "a,b;c\t\"d\"|e".to_owned() } else { format!("Zoë €{at}") };
         [format!("user{at:05}"), format!("tenant{}.example.org", at % 7), md5_hex(&at.to_string()), note]
     };
     std::iter::once(heads).chain((0..count).map(user)).collect()

@@ -61,16 +61,7 @@ pub async fn import(options: args::ImportArgs) -> anyhow::Result<ExitCode> {
             Wanted::of_file(content, file, &properties, &csv, literal, replace, &snapshot)?
         }
     };
-    let is_database = content == Content::Database;
-    let scope = match &wanted.target {
-        Some((domain, subject)) => Scope::of_rules(domain, subject, &snapshot),
-        None if !replace => Scope::default(),
-        None => {
-            let (domain, subject) = (domain.as_deref(), subject.as_deref());
-            Scope::of_replace(&wanted, domain, subject, is_database, &snapshot)
-                .with_context(|| wanted.named.clone())?
-        }
-    };
+    let scope = scope(&wanted, content, replace, domain.as_deref(), subject.as_deref(), &snapshot)?;
     if replace && !allow_shrink && wanted.is_empty() {
         bail!(
             "{}: there is no row in it, so --replace would only remove rows: give --allow-shrink if that is \
@@ -90,6 +81,23 @@ pub async fn import(options: args::ImportArgs) -> anyhow::Result<ExitCode> {
     let mut import =
         Import { source: &*source, scope, replace, dry_run, is_strict, format, limit, options: &snapshot };
     import.run(wanted).await
+}
+
+/// The existing rows that the import may remove.
+fn scope(
+    wanted: &Wanted,
+    content: Content,
+    replace: bool,
+    domain: Option<&str>,
+    subject: Option<&str>,
+    options: &Conventions,
+) -> anyhow::Result<Scope> {
+    match &wanted.target {
+        Some((domain, subject)) => Ok(Scope::of_rules(domain, subject, options)),
+        None if !replace => Ok(Scope::default()),
+        None => Scope::of_replace(wanted, domain, subject, content == Content::Database, options)
+            .with_context(|| wanted.named.clone()),
+    }
 }
 
 /// Refuses options that say nothing about what is imported.

@@ -109,6 +109,17 @@ impl Head {
         }
     }
 
+    /// A note that names the columns that are ignored.
+    pub fn note(&self) -> Option<String> {
+        let names = self.ignored.join(", ");
+        (!names.is_empty()).then(|| {
+            format!(
+                "ignored, because no attribute can have this name: {names} (write letters, digits, `_` and \
+                 dots, or rename them with --columns)"
+            )
+        })
+    }
+
     fn take_other(&mut self, place: usize, name: String) -> Result<(), String> {
         let Some(attribute) = attribute_of(&name) else {
             self.ignored.push(if name.is_empty() { format!("column {}", place + 1) } else { name });
@@ -135,7 +146,9 @@ fn missing(column: &Column, heads: &StringRecord, columns: &[Column], options: &
     let found = listed(heads, columns, options);
     // The columns that have another name here.
     let is_there = |name: &str| heads.iter().any(|head| head.trim().eq_ignore_ascii_case(name));
-    let suggested = ALIKE.iter().filter(|(ours, _)| !found.is_empty() && !is_there(ours));
+    let suggested = ALIKE.iter().filter(|(ours, _)| {
+        !found.is_empty() && !is_there(ours) && columns.iter().any(|column| column.file_name == *ours)
+    });
     let renamed = suggested.filter_map(|(ours, alike)| {
         let head = heads.iter().find(|head| is_one_of(head, alike))?;
         Some(format!("{}={ours}", head.trim()))

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::core::credential::PwdFmt;
 
 fn read(text: &[u8]) -> Result<Vec<(u64, UserRow)>, FileError> {
     parse(text, &Conventions::default())
