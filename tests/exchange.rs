@@ -433,7 +433,8 @@ fn a_whole_database_of_the_original_or_of_a_kamailio_can_be_imported() {
             let url =
                 format!("mysql://{}_all@127.0.0.1:{}/{}", database.name, database.server.port, database.name);
             let copy = Tables::Sqlite(SqliteFile::seeded());
-            copy.well(&["import", "database", "--from", &url, "--from-pwd-file", password, "--replace"]);
+            let args = ["import", "database", "--from", &url, "--from-pwd-file", password, "--replace"];
+            copy.well(&[&args[..], &["--allow-shrink"]].concat());
             for content in ["users", "rules", "rules-json"] {
                 assert_eq!(copy.text(&["export", content]), tables.text(&["export", content]));
             }
@@ -477,11 +478,13 @@ fn kill_in_the_middle(tables: &Tables, path: &str) -> bool {
         }
     };
     let options = tables.options();
-    let mut child = jitsiprovs(&[&["import", "users", path, "--replace"], &texts(&options)[..]].concat())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the binary starts");
+    let mut child = jitsiprovs(
+        &[&["import", "users", path, "--replace", "--allow-shrink"], &texts(&options)[..]].concat(),
+    )
+    .stdout(Stdio::null())
+    .stderr(Stdio::null())
+    .spawn()
+    .expect("the binary starts");
     let begun = Instant::now();
     while !is_under_way() {
         assert!(begun.elapsed() < PATIENCE, "no transaction seen");
@@ -503,7 +506,7 @@ fn an_import_that_is_killed_halfway_changes_nothing() {
     let path = files.write("many.csv", &many);
     for tables in Tables::both() {
         let changes = (0..10).find_map(|_| {
-            tables.well(&["import", "users", &first, "--replace"]);
+            tables.well(&["import", "users", &first, "--replace", "--allow-shrink"]);
             let changes = tables.count("jitsiprovs_change");
             if let Tables::Sqlite(file) = &tables {
                 // Earlier content of the write-ahead log must not look like the transaction.
@@ -515,7 +518,7 @@ fn an_import_that_is_killed_halfway_changes_nothing() {
         assert!(tables.text(&["export", "users"]) == before, "something is left of it");
         assert_eq!(tables.count("jitsiprovs_change"), changes);
         // The same import succeeds afterwards.
-        tables.well(&["import", "users", &path, "--replace"]);
+        tables.well(&["import", "users", &path, "--replace", "--allow-shrink"]);
         assert!(tables.text(&["export", "users"]) == many, "they come back otherwise");
     }
 }

@@ -8,6 +8,7 @@ pub mod csv_file;
 pub mod json_file;
 pub mod plan;
 pub mod properties_file;
+pub mod shrink;
 pub mod templatize;
 
 use std::hash::Hash;
@@ -38,11 +39,16 @@ impl FileError {
 /// earlier it comes. All defaults come before the rules that setup creates, which have priority
 /// 10.
 pub fn default_spriority(subject: &str, domain: &str) -> i32 {
-    match (subject.trim_end().eq_ignore_ascii_case("default"), domain.trim_end()) {
+    match (is_default(subject), domain.trim_end()) {
         (false, _) => 5,
         (true, "") => 9,
         (true, _) => 7,
     }
+}
+
+/// Whether a subject is everyone.
+fn is_default(subject: &str) -> bool {
+    subject.trim_end().eq_ignore_ascii_case("default")
 }
 
 /// The default priority of a rule among those for one subject.
@@ -70,6 +76,12 @@ pub trait Item: Clone + Send + Sized {
     fn place(&self, comparison: Comparison) -> Self::Place;
     /// Its name for people. It never contains a password or a value.
     fn label(&self, options: &Conventions) -> String;
+    /// The tenant that it belongs to; empty or `NULL` for all tenants.
+    fn domain(&self) -> &Cell;
+    /// Whether it is a rule for everyone.
+    fn is_default(&self) -> bool {
+        false
+    }
     /// Its values, in the order of the columns of its table.
     fn cells(&self) -> impl Iterator<Item = &Cell>;
     /// The columns in which two records differ.
@@ -178,6 +190,10 @@ impl Item for UserRow {
         format!("{}@{}", self.username.shown(), self.domain.shown())
     }
 
+    fn domain(&self) -> &Cell {
+        &self.domain
+    }
+
     fn cells(&self) -> impl Iterator<Item = &Cell> {
         UserRow::cells(self).into_iter()
     }
@@ -219,6 +235,14 @@ impl Item for RuleRow {
         let (subject, domain) = (self.subject.shown(), self.domain.shown());
         let domain = if domain.is_empty() { "all tenants" } else { &*domain };
         format!("{} of {domain}: {}", options.shown_subject(&subject), self.key.shown())
+    }
+
+    fn domain(&self) -> &Cell {
+        &self.domain
+    }
+
+    fn is_default(&self) -> bool {
+        is_default(&self.subject.shown())
     }
 
     fn cells(&self) -> impl Iterator<Item = &Cell> {
@@ -265,6 +289,10 @@ impl Item for AttributeRow {
             (false, true) => format!("{name} of {domain}"),
             (false, false) => format!("{name} of {username}@{domain}"),
         }
+    }
+
+    fn domain(&self) -> &Cell {
+        &self.domain
     }
 
     fn cells(&self) -> impl Iterator<Item = &Cell> {

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::edits::Hash;
 use super::shared::{Listed, TableArgs};
 use crate::cli::typed_names::tenant;
+use crate::ops::transfer::csv_file::{TextEncoding, UnknownEncoding};
 
 /// What is imported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -46,12 +48,24 @@ pub struct ImportArgs {
     /// File whose first line is the password of --from
     #[arg(long, value_name = "FILE")]
     pub from_pwd_file: Option<PathBuf>,
-    /// Properties: the tenant of the rules [default: all tenants]
+    /// Users: the tenant of users without one. Properties: the tenant of the rules [default: all
+    /// tenants]. With --replace: the only tenant from which rows are removed
     #[arg(long, value_name = "DOMAIN", value_parser = tenant)]
     pub domain: Option<String>,
-    /// Properties: who the rules are for [default: default]
+    /// Properties: who the rules are for [default: default]. Rules with --replace: the only subject
+    /// whose rules are removed
     #[arg(long, value_name = "SUBJECT")]
     pub subject: Option<String>,
+    /// CSV: its encoding, such as utf-8, utf-16 or windows-1252 [default: the one that is recognised]
+    #[arg(long, value_name = "ENCODING", value_parser = encoding)]
+    pub encoding: Option<TextEncoding>,
+    /// CSV: rename columns of the file, such as extension=username,secret=password; an empty name
+    /// leaves the column out
+    #[arg(long, value_name = "THEIRS=OURS", value_delimiter = ',', value_parser = renaming)]
+    pub columns: Vec<(String, String)>,
+    /// Users: the file has the passwords themselves; store them hashed like this
+    #[arg(long, value_name = "FORMAT")]
+    pub hash: Option<Hash>,
     /// Properties: priority of the rules among subjects [default: as for `rule add`]
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub spriority: Option<i32>,
@@ -67,13 +81,40 @@ pub struct ImportArgs {
     /// Show what would change, and change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Remove users, rules or attributes of the same kind that are not among the imported ones
+    /// Remove users, rules or attributes of the same kind that are not among the imported ones: those
+    /// of the tenants (and, for rules, the subjects) that are imported or named by --domain and
+    /// --subject
     #[arg(long)]
     pub replace: bool,
+    /// With --replace: remove more than --max-shrink allows, or replace by a file without rows
+    #[arg(long)]
+    pub allow_shrink: bool,
+    /// With --replace: ask before more than this share of the users, rules or attributes of a tenant
+    /// or of all is removed
+    #[arg(
+        long,
+        env = "JITSIPROVS_MAX_SHRINK",
+        value_name = "PERCENT",
+        default_value_t = 50,
+        value_parser = clap::value_parser!(u8).range(0..=100)
+    )]
+    pub max_shrink: u8,
     #[command(flatten)]
     pub listed: Listed,
     #[command(flatten)]
     pub tables: TableArgs,
+}
+
+fn encoding(name: &str) -> Result<TextEncoding, UnknownEncoding> {
+    name.parse()
+}
+
+/// `THEIRS=OURS`, split at the last `=`, because only the names of other systems may have one.
+fn renaming(text: &str) -> Result<(String, String), &'static str> {
+    match text.rsplit_once('=').map(|(theirs, ours)| (theirs.trim(), ours.trim())) {
+        Some((theirs, ours)) if !theirs.is_empty() => Ok((theirs.into(), ours.into())),
+        _ => Err("write the column's name in the file, =, and the name to read it as"),
+    }
 }
 
 /// What is exported.

@@ -1,271 +1,278 @@
 //! `jitsiprovs import`: imports users, rules and attributes from files and other databases, in one
 //! transaction.
 
+mod passwords;
+mod plans;
 mod properties;
+mod scope;
 mod wanted;
 
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use anyhow::Context;
-use serde::Serialize;
+use anyhow::{Context, bail};
 
 use crate::cli::args::{self, Content, ListFormat};
 use crate::cli::config::TableAccess;
-use crate::cli::edit_session::{self, EditSession};
-use crate::cli::error::usage;
-use crate::cli::print::{self, NAMED, Text, counted, note};
+use crate::cli::consent::is_intended;
+use crate::cli::edit_session::EditSession;
+use crate::cli::error::{ConfigError, usage};
+use crate::cli::print::{self, NAMED, Text};
 use crate::cli::progress::Progress;
 use crate::cli::source::origin::{ImportOrigin, OriginKind};
 use crate::core::conventions::Conventions;
-use crate::core::credential::{Credential, Owner, PwdFmt};
-use crate::core::model::{AttributeRow, Cell, Edit, Row, RuleRow, UserRow};
-use crate::ops::transfer::plan::{Plan, PlanCounts, Told};
-use crate::ops::transfer::{FileError, Item};
+use crate::core::credential::PwdFmt;
+use crate::core::model::Row;
+use crate::ops::transfer::csv_file::CsvOptions;
+use crate::ops::transfer::shrink::Shrink;
+use crate::snapshot::MaxShrink;
 use crate::source::Source;
+use plans::{Existing, Outsides, Plans, keep};
 use properties::Properties;
+use scope::Scope;
 use wanted::Wanted;
 
 /// Edits the tables to match what is imported or, in a dry run, prints the edits.
 ///
 /// # Errors
-/// When something cannot be read or written: then nothing is changed.
+/// When something cannot be read or written, or would be lost: then nothing is changed.
 pub async fn import(options: args::ImportArgs) -> anyhow::Result<ExitCode> {
+    check(&options)?;
     let args::ImportArgs { content, file, from, from_pwd_file, tables, dry_run, replace, listed, .. } =
         options;
     let args::ImportArgs { domain, subject, spriority, templatize, templates: is_template, literal, .. } =
         options;
-    let properties = Properties { domain, subject, spriority, templatize, is_template };
+    let args::ImportArgs { encoding, columns, hash, allow_shrink, max_shrink, .. } = options;
     let TableAccess { source, snapshot, .. } = TableAccess::new(tables)?;
-    let is_database = matches!(content, Content::Database | Content::Kamailio);
-    if properties.is_given() && content != Content::Properties {
-        return Ok(usage(
-            "--domain, --subject, --spriority, --templatize and --templates are for properties: leave them out",
-        )?);
+    let storage = hash.map(|hash| super::user::storage(Some(hash), snapshot.pwd_fmt)).transpose()?;
+    let mut wanted = match content {
+        Content::Database | Content::Kamailio => {
+            let kind =
+                if content == Content::Kamailio { OriginKind::Kamailio } else { OriginKind::Jitsiprovs };
+            if kind == OriginKind::Kamailio && !matches!(snapshot.pwd_fmt, PwdFmt::Ha1 | PwdFmt::Ha1Sha256) {
+                return Ok(usage("Kamailio stores ha1: give --pwd-fmt ha1 here and to the server")?);
+            }
+            Wanted::of_database(ImportOrigin::new(kind, from, from_pwd_file)?, kind, &snapshot).await?
+        }
+        _ => {
+            let csv = CsvOptions { encoding, columns, domain: domain.clone(), is_clear: storage.is_some() };
+            let (domain, subject) = (domain.clone(), subject.clone());
+            let properties = Properties { domain, subject, spriority, templatize, is_template };
+            Wanted::of_file(content, file, &properties, &csv, literal, replace, &snapshot)?
+        }
+    };
+    let scope = scope(&wanted, content, replace, domain.as_deref(), subject.as_deref(), &snapshot)?;
+    if replace && !allow_shrink && wanted.is_empty() {
+        bail!(
+            "{}: there is no row in it, so --replace would only remove rows: give --allow-shrink if that is \
+             intended; nothing was changed",
+            wanted.named
+        );
     }
-    if literal && content != Content::Rules {
-        return Ok(usage("--literal is for rules: leave it out")?);
+    // Also before passwords are hashed, which may take long.
+    wanted.tables().try_for_each(|table| source.editable(table))?;
+    if let (Some(storage), Some(users)) = (storage, &mut wanted.users) {
+        let hashed = passwords::hash_all(users, storage, &*source, &snapshot).await;
+        hashed.with_context(|| wanted.named.clone())?;
     }
+    let limit = MaxShrink(if allow_shrink { 100 } else { max_shrink });
+    let is_strict = content == Content::Users;
+    let format = listed.format;
+    let mut import =
+        Import { source: &*source, scope, replace, dry_run, is_strict, format, limit, options: &snapshot };
+    import.run(wanted).await
+}
+
+/// The existing rows that the import may remove.
+fn scope(
+    wanted: &Wanted,
+    content: Content,
+    replace: bool,
+    domain: Option<&str>,
+    subject: Option<&str>,
+    options: &Conventions,
+) -> anyhow::Result<Scope> {
+    match &wanted.target {
+        Some((domain, subject)) => Ok(Scope::of_rules(domain, subject, options)),
+        None if !replace => Ok(Scope::default()),
+        None => Scope::of_replace(wanted, domain, subject, content == Content::Database, options)
+            .with_context(|| wanted.named.clone()),
+    }
+}
+
+/// Refuses options that say nothing about what is imported.
+fn check(options: &args::ImportArgs) -> Result<(), ConfigError> {
+    use Content::{Attributes, Database, Kamailio, Properties, Rules, Users};
+    let args::ImportArgs { content, file, from, from_pwd_file, domain, subject, replace, .. } = options;
+    let args::ImportArgs { spriority, templatize, templates, literal, .. } = options;
+    let args::ImportArgs { encoding, columns, hash, allow_shrink, .. } = options;
+    let (content, is_replace) = (*content, *replace);
+    let is_properties = content == Properties;
+    if !is_properties && (spriority.is_some() || templatize.is_some() || *templates) {
+        return usage("--spriority, --templatize and --templates are for properties: leave them out");
+    }
+    if !is_properties && !is_replace && subject.is_some() {
+        return usage("--subject is for properties, and for rules with --replace: leave it out");
+    }
+    if matches!(content, Users | Kamailio | Attributes | Content::AttributesJson) && subject.is_some() {
+        return usage("--subject is for rules: leave it out");
+    }
+    let takes_domain = is_replace || matches!(content, Properties | Users | Kamailio | Database);
+    if domain.is_some() && !takes_domain {
+        return usage("--domain is for users and properties, and for --replace: leave it out");
+    }
+    if matches!(content, Users | Kamailio) && domain.as_ref().is_some_and(|name| name.trim().is_empty()) {
+        return usage("--domain is empty, but users belong to a tenant: name it");
+    }
+    if *literal && content != Rules {
+        return usage("--literal is for rules: leave it out");
+    }
+    if (encoding.is_some() || !columns.is_empty()) && !matches!(content, Users | Rules | Attributes) {
+        return usage("--encoding and --columns are for CSV: leave them out");
+    }
+    if hash.is_some() && content != Users {
+        return usage("--hash is for users: leave it out");
+    }
+    if *allow_shrink && !is_replace {
+        return usage("--allow-shrink is for --replace: leave it out");
+    }
+    let is_database = matches!(content, Database | Kamailio);
     if !is_database && (from.is_some() || from_pwd_file.is_some()) {
-        return Ok(usage("--from and --from-pwd-file are for database and kamailio: name a file instead")?);
+        return usage("--from and --from-pwd-file are for database and kamailio: name a file instead");
     }
     if is_database && file.is_some() {
-        return Ok(usage("FILE is given, but a database is named with --from: leave out FILE")?);
+        return usage("FILE is given, but a database is named with --from: leave out FILE");
     }
-    let wanted = if is_database {
-        let kind = if content == Content::Kamailio { OriginKind::Kamailio } else { OriginKind::Jitsiprovs };
-        if kind == OriginKind::Kamailio && !matches!(snapshot.pwd_fmt, PwdFmt::Ha1 | PwdFmt::Ha1Sha256) {
-            return Ok(usage("Kamailio stores ha1: give --pwd-fmt ha1 here and to the server")?);
-        }
-        Wanted::of_database(ImportOrigin::new(kind, from, from_pwd_file)?, kind, &snapshot).await?
-    } else {
-        Wanted::of_file(content, file, &properties, literal, replace, &snapshot)?
-    };
-    edit(&*source, wanted, replace, dry_run, listed.format, &snapshot).await?;
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
-async fn edit(
-    source: &dyn Source,
-    wanted: Wanted,
+/// How to bring the tables into the wanted state.
+struct Import<'i> {
+    source: &'i dyn Source,
+    scope: Scope,
     replace: bool,
     dry_run: bool,
+    /// Whether passwords that cannot be used are refused.
+    is_strict: bool,
     format: ListFormat,
-    options: &Conventions,
-) -> anyhow::Result<()> {
-    // A dry run checks this too, because it must fail where the import would fail.
-    wanted.tables().try_for_each(|table| source.editable(table))?;
-    let (there, editing) = Existing::read(source, &wanted, dry_run, options).await?;
-    let plans = Plans::new(there, wanted, replace, options)?;
-    if let Some(plan) = &plans.users {
-        note_unusable_passwords(plan.wanted(), options);
-    }
-    let said = match format {
-        ListFormat::Json => Text::json(&plans.report(dry_run, options))?,
-        ListFormat::Table => Text::lines(plans.lines(dry_run, options)),
-    };
-    let total = plans.total();
-    if let Some(editing) = editing.filter(|_| total > 0) {
-        let mut progress = Progress::new("rows written", total);
-        editing.commit(plans.edits(), |count| progress.add(count)).await?;
-    }
-    match dry_run {
-        true => print::write(said),
-        false => {
-            print::done(said);
-            Ok(())
+    limit: MaxShrink,
+    options: &'i Conventions,
+}
+
+impl<'i> Import<'i> {
+    /// Edits the tables. If more would be removed than the limit allows, somebody at a terminal is
+    /// asked. The exit code is 1 if the answer is no.
+    async fn run(&mut self, mut wanted: Wanted) -> anyhow::Result<ExitCode> {
+        let mut agreed = Vec::new();
+        loop {
+            let (there, outside, editing) = self.read(&wanted).await?;
+            let plans = Plans::new(there, &mut wanted, self.replace, self.options)?;
+            if let Some(plan) = &plans.users {
+                passwords::check_stored(plan, self.is_strict, self.options)
+                    .with_context(|| wanted.named.clone())?;
+            }
+            let shrinks = plans.shrinks(&outside, self.limit, self.options);
+            if self.dry_run {
+                return self.rehearse(editing, plans, &shrinks).await;
+            }
+            if shrinks == agreed {
+                self.write(editing, plans).await?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            if !agreed.is_empty() {
+                bail!("the tables have changed meanwhile: nothing was changed, repeat the command");
+            }
+            // Others would wait for this transaction while somebody is asked.
+            drop(editing);
+            if !io::stdin().is_terminal() {
+                bail!(too_much(&shrinks));
+            }
+            let removed = format!("--replace would remove {}.", listed(&shrinks));
+            if !is_intended(&removed, "remove them")? {
+                print::write(Text::line("nothing was changed"))?;
+                return Ok(ExitCode::FAILURE);
+            }
+            plans.give_back(&mut wanted);
+            agreed = shrinks;
         }
     }
-}
 
-/// The existing rows in the scope of an import, by id; `None` for a row that the server
-/// could not use.
-#[derive(Default)]
-struct Existing {
-    users: Vec<(i64, Option<UserRow>)>,
-    rules: Vec<(i64, Option<RuleRow>)>,
-    attributes: Vec<(i64, Option<AttributeRow>)>,
-}
-
-impl Existing {
-    /// Reads them in a transaction that can edit them later. A dry run reads without a
-    /// transaction, so that other commands do not wait for it.
-    async fn read<'s>(
-        source: &'s dyn Source,
-        wanted: &Wanted,
-        dry_run: bool,
-        options: &Conventions,
-    ) -> anyhow::Result<(Existing, Option<EditSession<'s>>)> {
-        let mut there = Existing::default();
-        let take = |row| match row {
-            Row::User(row) if wanted.users.is_some() => {
-                there.users.push((row.id, row.canonical(options).ok()));
-            }
-            Row::Rule(row) => {
-                let rule = row.canonical(options).ok();
-                if wanted.covers(rule.as_ref(), options) {
-                    there.rules.push((row.id, rule));
+    /// Reads the existing rows in a transaction that can edit them later.
+    async fn read(&mut self, wanted: &Wanted) -> anyhow::Result<(Existing, Outsides, EditSession<'i>)> {
+        let (mut there, mut outside, options) = (Existing::default(), Outsides::default(), self.options);
+        let scope = &mut self.scope;
+        let take = |row: Row| {
+            let is_covered = scope.covers(&row, options);
+            match row {
+                Row::User(row) if wanted.users.is_some() => {
+                    keep(row, is_covered, &mut there.users, &mut outside.users, options);
                 }
-            }
-            Row::Attribute(row) if wanted.attributes.is_some() => {
-                there.attributes.push((row.id, row.canonical(options).ok()));
-            }
-            Row::User(_) | Row::Attribute(_) => {}
-        };
-        let editing = match dry_run {
-            true => {
-                edit_session::scan(source, wanted.which(), take).await?;
-                None
-            }
-            false => {
-                let mut editing = EditSession::new(source, wanted.which());
-                editing.read(take).await?;
-                Some(editing)
+                Row::Rule(row) if wanted.rules.is_some() => {
+                    keep(row, is_covered, &mut there.rules, &mut outside.rules, options);
+                }
+                Row::Attribute(row) if wanted.attributes.is_some() => {
+                    keep(row, is_covered, &mut there.attributes, &mut outside.attributes, options);
+                }
+                Row::User(_) | Row::Rule(_) | Row::Attribute(_) => {}
             }
         };
-        wanted.narrow(&mut there.attributes, options);
-        Ok((there, editing))
-    }
-}
-
-/// The edits of each table; `None` for a table that the import does not edit.
-struct Plans {
-    users: Option<Plan<UserRow>>,
-    rules: Option<Plan<RuleRow>>,
-    attributes: Option<Plan<AttributeRow>>,
-}
-
-impl Plans {
-    fn new(there: Existing, wanted: Wanted, replace: bool, options: &Conventions) -> anyhow::Result<Plans> {
-        fn plan<T: Item>(
-            there: Vec<(i64, Option<T>)>,
-            wanted: Option<Vec<(u64, T)>>,
-            replace: bool,
-            options: &Conventions,
-        ) -> Result<Option<Plan<T>>, FileError> {
-            wanted.map(|wanted| Plan::new(there, wanted, replace, options)).transpose()
+        let mut editing = EditSession::new(self.source, wanted.which());
+        editing.read(take).await?;
+        for row in wanted.narrow(&mut there.attributes, options) {
+            outside.attributes.count(&row, options);
         }
-        let Wanted { named, users, rules, attributes, .. } = wanted;
-        let plans = || {
-            Ok::<_, FileError>(Plans {
-                users: plan(there.users, users, replace, options)?,
-                rules: plan(there.rules, rules, replace, options)?,
-                attributes: plan(there.attributes, attributes, replace, options)?,
-            })
-        };
-        plans().context(named)
+        Ok((there, outside, editing))
     }
 
-    fn counts(&self) -> impl Iterator<Item = (&'static str, PlanCounts)> {
-        let users = self.users.as_ref().map(|plan| ("users", plan.counts));
-        let rules = self.rules.as_ref().map(|plan| ("rules", plan.counts));
-        let attributes = self.attributes.as_ref().map(|plan| ("attributes", plan.counts));
-        users.into_iter().chain(rules).chain(attributes)
+    async fn write(&self, editing: EditSession<'_>, plans: Plans) -> anyhow::Result<()> {
+        let (said, total) = (self.said(&plans)?, plans.total());
+        if total > 0 {
+            let mut progress = Progress::new("rows written", total);
+            editing.commit(plans.edits(), |count| progress.add(count)).await?;
+        }
+        print::done(said);
+        Ok(())
     }
 
-    fn total(&self) -> usize {
-        self.counts().map(|(_, counts)| counts.edits()).sum()
+    /// Makes the edits and undoes them, so that a dry run fails where the database would refuse
+    /// one of them.
+    async fn rehearse(
+        &self,
+        editing: EditSession<'_>,
+        plans: Plans,
+        shrinks: &[Shrink],
+    ) -> anyhow::Result<ExitCode> {
+        let (said, total) = (self.said(&plans)?, plans.total());
+        let mut progress = Progress::new("rows tried", total);
+        editing.rehearse(plans.edits(), |count| progress.add(count)).await?;
+        drop(progress);
+        print::write(said)?;
+        if !shrinks.is_empty() {
+            bail!(too_much(shrinks));
+        }
+        Ok(ExitCode::SUCCESS)
     }
 
-    fn edits(self) -> impl Iterator<Item = Edit> + Send {
-        let users = self.users.into_iter().flat_map(Plan::edits);
-        let rules = self.rules.into_iter().flat_map(Plan::edits);
-        users.chain(rules).chain(self.attributes.into_iter().flat_map(Plan::edits))
-    }
-
-    /// For programs.
-    fn report(&self, dry_run: bool, options: &Conventions) -> ImportReport {
-        ImportReport {
-            users: self.users.as_ref().map(|plan| Edited::new(plan, dry_run, options)),
-            rules: self.rules.as_ref().map(|plan| Edited::new(plan, dry_run, options)),
-            attributes: self.attributes.as_ref().map(|plan| Edited::new(plan, dry_run, options)),
+    fn said(&self, plans: &Plans) -> anyhow::Result<Text> {
+        match self.format {
+            ListFormat::Json => Text::json(&plans.report(self.dry_run, self.options)),
+            ListFormat::Table => Ok(Text::lines(plans.lines(self.dry_run, self.options))),
         }
     }
+}
 
-    /// For people.
-    fn lines(&self, dry_run: bool, options: &Conventions) -> Vec<String> {
-        let mut lines = Vec::new();
-        if dry_run {
-            lines.extend(self.users.iter().flat_map(|plan| plan.lines(NAMED, options)));
-            lines.extend(self.rules.iter().flat_map(|plan| plan.lines(NAMED, options)));
-            lines.extend(self.attributes.iter().flat_map(|plan| plan.lines(NAMED, options)));
-        }
-        lines.extend(self.counts().map(|(name, counts)| summary(name, counts, dry_run)));
-        lines
+fn listed(shrinks: &[Shrink]) -> String {
+    let mut texts: Vec<String> = shrinks.iter().take(NAMED).map(ToString::to_string).collect();
+    if shrinks.len() > NAMED {
+        texts.push(format!("{} more", shrinks.len() - NAMED));
     }
+    texts.join(", ")
 }
 
-/// Notes how many users have passwords that cannot be used. Such users are imported,
-/// because some may be intended; but thousands of them mean a wrong `--pwd-fmt`.
-fn note_unusable_passwords<'u>(users: impl Iterator<Item = &'u UserRow>, options: &Conventions) {
-    let is_unusable = |user: &UserRow| {
-        let [username, domain, password] = user.cells().map(Cell::shown);
-        let realm = options.realm.as_deref().unwrap_or(&domain);
-        Credential::parse(&password, options.pwd_fmt, Owner { username: &username, realm }).is_err()
-    };
-    let mut unusable = users.filter(|user| is_unusable(user));
-    if let Some(first) = unusable.next() {
-        note(format_args!(
-            "{} cannot sign in, because the stored password is neither in the format of --pwd-fmt \
-             nor a hash that names its own format: the first is {}",
-            counted(unusable.count() + 1, "user"),
-            first.label(options)
-        ));
-    }
-}
-
-/// What an import did or would do: `None` for a table that it does not edit.
-#[derive(Serialize)]
-struct ImportReport {
-    users: Option<Edited>,
-    rules: Option<Edited>,
-    attributes: Option<Edited>,
-}
-
-/// The edits of one table.
-#[derive(Serialize)]
-struct Edited {
-    added: usize,
-    changed: usize,
-    removed: usize,
-    kept: usize,
-    /// Listed only in a dry run.
-    edits: Option<Vec<Told>>,
-}
-
-impl Edited {
-    fn new<T: Item>(plan: &Plan<T>, dry_run: bool, options: &Conventions) -> Edited {
-        let PlanCounts { added, set: changed, removed, kept } = plan.counts;
-        let edits = dry_run.then(|| plan.told(options).collect());
-        Edited { added, changed, removed, kept, edits }
-    }
-}
-
-fn summary(name: &str, counts: PlanCounts, dry_run: bool) -> String {
-    let PlanCounts { added, set, removed, kept } = counts;
-    match dry_run {
-        true => {
-            format!("{name}: {added} to add, {set} to change, {removed} to remove, {kept} as they should be")
-        }
-        false => format!("{name}: {added} added, {set} changed, {removed} removed, {kept} as they were"),
-    }
+fn too_much(shrinks: &[Shrink]) -> String {
+    format!(
+        "--replace would remove {}, which is more than --max-shrink allows: give --allow-shrink if that is \
+         intended; nothing was changed",
+        listed(shrinks)
+    )
 }

@@ -171,7 +171,7 @@ async fn passwd(user: &str, typed: &args::PasswordArgs, edit: args::EditArgs) ->
 }
 
 /// The form in which to store passwords.
-fn storage(typed: Option<args::Hash>, format: PwdFmt) -> Result<Storage, ConfigError> {
+pub(super) fn storage(typed: Option<args::Hash>, format: PwdFmt) -> Result<Storage, ConfigError> {
     let storage = match typed {
         None => Storage::best_in(format),
         Some(args::Hash::Argon2id) => Storage::Argon2id,

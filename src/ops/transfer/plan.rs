@@ -164,9 +164,29 @@ impl<T: Item> Plan<T> {
         Ok(Plan { wanted: steps, removed, counts })
     }
 
-    /// The wanted items, in the order of the file.
-    pub fn wanted(&self) -> impl Iterator<Item = &T> {
-        self.wanted.iter().map(|(item, _)| item)
+    /// The wanted items, in the order of the file, and whether each one is stored already as it is.
+    pub fn wanted(&self) -> impl Iterator<Item = (&T, bool)> {
+        self.wanted.iter().map(|(item, step)| (item, matches!(step, PlanStep::Keep(_))))
+    }
+
+    /// The wanted items that are added.
+    pub fn added(&self) -> impl Iterator<Item = &T> {
+        self.wanted.iter().filter(|(_, step)| *step == PlanStep::Add).map(|(item, _)| item)
+    }
+
+    /// The wanted items that have a row already.
+    pub fn staying(&self) -> impl Iterator<Item = &T> {
+        self.wanted.iter().filter(|(_, step)| *step != PlanStep::Add).map(|(item, _)| item)
+    }
+
+    /// The items that are removed, without those that the server cannot use.
+    pub fn removed(&self) -> impl Iterator<Item = &T> {
+        self.removed.iter().filter_map(|(_, item)| item.as_ref())
+    }
+
+    /// The wanted items, without the numbers of their lines.
+    pub fn into_wanted(self) -> Vec<(u64, T)> {
+        self.wanted.into_iter().map(|(item, _)| (0, item)).collect()
     }
 
     /// The edit for each row, as in a diff: removed rows, then changed rows, then added rows.

@@ -43,6 +43,10 @@ pub struct LossLimits {
     pub is_suspect: bool,
 }
 
+/// The share of users, rules or attributes that may be lost, in percent. With 100, all of them may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaxShrink(pub u8);
+
 /// What the source has, or had: users who can sign in, rules and attributes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Stock {

@@ -32,12 +32,6 @@ pub(super) struct Properties {
 }
 
 impl Properties {
-    /// Whether any of these options was given.
-    pub fn is_given(&self) -> bool {
-        let Properties { domain, subject, spriority, templatize, is_template } = self;
-        domain.is_some() || subject.is_some() || spriority.is_some() || templatize.is_some() || *is_template
-    }
-
     /// Turns a file of properties into rules.
     pub fn rules(
         &self,

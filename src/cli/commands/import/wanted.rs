@@ -8,15 +8,15 @@ use anyhow::{Context, anyhow};
 
 use crate::cli::args::Content;
 use crate::cli::edit_session;
-use crate::cli::print::note_left_out;
+use crate::cli::print::{note, note_left_out};
 use crate::cli::source::origin::{ImportOrigin, OriginKind};
 use crate::core::conventions::Conventions;
 use crate::core::model::{AttributeRow, Row, RuleRow, Table, TableRows, UserRow};
 use crate::core::template;
-use crate::ops::transfer::Item;
-use crate::ops::transfer::csv_file::{self, UserFile};
+use crate::ops::transfer::csv_file::{self, CsvOptions, Records, UserFile};
 use crate::ops::transfer::json_file::{self, AllTables};
 use crate::ops::transfer::plan::usable;
+use crate::ops::transfer::{FileError, Item};
 use crate::source::Which;
 
 use super::properties::{Properties, PropertyRules};
@@ -33,8 +33,8 @@ pub(super) struct Wanted {
     /// If these attributes are columns of a file of users, their names: the import covers the
     /// first value of each user only.
     pub names: Option<Vec<String>>,
-    /// The tenant and the subject of all these rules, if they share one.
-    pub scope: Option<(String, String)>,
+    /// The tenant and the subject of rules that are properties.
+    pub target: Option<(String, String)>,
 }
 
 /// The row of a rule whose value is text and not a template.
@@ -46,6 +46,18 @@ fn with_literal_value(mut row: Row) -> Result<Row, String> {
     Ok(row)
 }
 
+/// Reads CSV, and prints the notes on it.
+fn of_csv<T: Item>(
+    text: &[u8],
+    csv: &CsvOptions,
+    options: &Conventions,
+    adapt: impl Fn(Row) -> Result<Row, String>,
+) -> Result<Vec<(u64, T)>, FileError> {
+    let Records { rows, notes } = csv_file::parse_as(text, csv, options, adapt)?;
+    notes.iter().for_each(note);
+    Ok(rows)
+}
+
 impl Wanted {
     /// Reads a file or standard input.
     ///
@@ -55,6 +67,7 @@ impl Wanted {
         content: Content,
         file: Option<PathBuf>,
         properties: &Properties,
+        csv: &CsvOptions,
         literal: bool,
         replace: bool,
         options: &Conventions,
@@ -65,12 +78,13 @@ impl Wanted {
         let attributes = |all| Wanted { attributes: Some(all), ..Wanted::default() };
         let wanted = match content {
             Content::Users => {
-                let UserFile { users, attributes, names } =
-                    csv_file::parse_users(&text, options).with_context(parsed)?;
+                let UserFile { users, attributes, names, notes } =
+                    csv_file::parse_users(&text, csv, options).with_context(parsed)?;
+                notes.iter().for_each(note);
                 let attributes = (!names.is_empty()).then_some(attributes);
                 Wanted { users: Some(users), attributes, names: Some(names), ..Wanted::default() }
             }
-            Content::Attributes => attributes(csv_file::parse(&text, options).with_context(parsed)?),
+            Content::Attributes => attributes(of_csv(&text, csv, options, Ok).with_context(parsed)?),
             Content::AttributesJson => attributes(json_file::parse(&text, options).with_context(parsed)?),
             Content::Json => {
                 let AllTables { users, rules, attributes } =
@@ -78,14 +92,14 @@ impl Wanted {
                 Wanted { users, rules, attributes, ..Wanted::default() }
             }
             Content::Rules if literal => {
-                rules(csv_file::parse_as(&text, options, with_literal_value).with_context(parsed)?)
+                rules(of_csv(&text, csv, options, with_literal_value).with_context(parsed)?)
             }
-            Content::Rules => rules(csv_file::parse(&text, options).with_context(parsed)?),
+            Content::Rules => rules(of_csv(&text, csv, options, Ok).with_context(parsed)?),
             Content::RulesJson => rules(json_file::parse(&text, options).with_context(parsed)?),
             Content::Properties => {
                 let PropertyRules { rules, domain, subject } =
                     properties.rules(&named, &text, replace, options)?;
-                Wanted { rules: Some(rules), scope: Some((domain, subject)), ..Wanted::default() }
+                Wanted { rules: Some(rules), target: Some((domain, subject)), ..Wanted::default() }
             }
             Content::Database | Content::Kamailio => unreachable!("they are no files"),
         };
@@ -119,7 +133,7 @@ impl Wanted {
             // A database of before has none, and leaves those of this one alone.
             attributes: (!attributes.is_empty()).then(|| (1..).zip(attributes).collect()),
             names: None,
-            scope: None,
+            target: None,
         })
     }
 
@@ -140,35 +154,41 @@ impl Wanted {
         }
     }
 
-    /// Removes the attributes from `there` that are not in the scope of the import.
-    pub fn narrow(&self, there: &mut Vec<(i64, Option<AttributeRow>)>, options: &Conventions) {
-        let Some(names) = &self.names else { return };
+    /// Takes the attributes out of `there` that the import is not about, and returns those that
+    /// the server can use.
+    pub fn narrow(
+        &self,
+        there: &mut Vec<(i64, Option<AttributeRow>)>,
+        options: &Conventions,
+    ) -> Vec<AttributeRow> {
+        let Some(names) = &self.names else { return Vec::new() };
         let key = |row: &AttributeRow| row.natural_key(options.comparison);
         let wanted: HashSet<_> = self.attributes.iter().flatten().map(|(_, row)| key(row)).collect();
         let mut first = HashSet::new();
         there.sort_by_key(|(id, _)| *id);
-        there.retain(|(_, row)| {
-            let Some(row) = row else { return false };
+        let others = there.extract_if(.., |(_, row)| {
+            let Some(row) = row else { return true };
             let (domain, username, name) = key(row);
             if username.is_empty() || !names.contains(&name) {
-                return false;
+                return true;
             }
             let key = (domain, username, name);
             match wanted.contains(&key) {
-                true => first.insert(key),
+                true => !first.insert(key),
                 // An empty field says the same as an empty value.
-                false => !row.value.shown().is_empty(),
+                false => row.value.shown().is_empty(),
             }
         });
+        others.filter_map(|(_, row)| row).collect()
     }
 
-    /// Whether an existing rule is in the scope of the import.
-    pub fn covers(&self, rule: Option<&RuleRow>, options: &Conventions) -> bool {
-        let Some((domain, subject)) = &self.scope else { return self.rules.is_some() };
-        let is_same = |one: &str, other: &str| options.comparison.fold(one) == options.comparison.fold(other);
-        rule.is_some_and(|rule| {
-            is_same(domain, &rule.domain.shown()) && is_same(subject, &rule.subject.shown())
-        })
+    /// Whether there is nothing to import, although some tables are to be edited.
+    pub fn is_empty(&self) -> bool {
+        let rows = |count: Option<usize>| count.unwrap_or_default();
+        self.tables().next().is_some()
+            && rows(self.users.as_ref().map(Vec::len)) == 0
+            && rows(self.rules.as_ref().map(Vec::len)) == 0
+            && rows(self.attributes.as_ref().map(Vec::len)) == 0
     }
 }
 

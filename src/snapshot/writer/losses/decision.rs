@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use hashbrown::{HashMap, HashSet};
 
-use super::{Base, Fate, Hold, HoldChange, LossLimits, Losses, Stock, TenantLosses};
+use super::{Base, Fate, Hold, HoldChange, LossLimits, Losses, MaxShrink, Stock, TenantLosses};
 use crate::core::model::Table;
 use crate::snapshot::kind::SubjectKind;
 use crate::snapshot::names::IndexKey;
@@ -14,8 +14,22 @@ const FEW: usize = 3;
 /// How long a table may be in motion before its losses count all the same.
 const LONGEST_MOTION: Duration = Duration::from_secs(600);
 
+impl MaxShrink {
+    /// Whether it is too much to lose this many of the users, rules or attributes of one tenant or
+    /// of all.
+    pub fn forbids(self, lost: usize, of: usize) -> bool {
+        self.0 < 100 && lost >= FEW && lost * 100 > of * usize::from(self.0)
+    }
+
+    /// Whether it is too much to lose this many, because nothing would be left. This is so for the
+    /// users of a tenant and for the rules for everyone, even if they are few.
+    pub fn forbids_all(self, lost: usize, of: usize) -> bool {
+        self.0 < 100 && lost > 0 && lost >= of
+    }
+}
+
 fn is_over(lost: usize, of: usize, limits: &LossLimits) -> bool {
-    limits.max_shrink < 100 && lost >= FEW && lost * 100 > of * usize::from(limits.max_shrink)
+    MaxShrink(limits.max_shrink).forbids(lost, of)
 }
 
 impl TenantLosses {
@@ -92,10 +106,10 @@ impl Losses {
         let is_withheld = self.tenants.values().any(|losses| losses.is_withheld);
         self.whole.grow(whole, lost, is_withheld || !self.noted.is_empty());
         let of_all = self.whole.stock;
-        let is_guarded = limits.max_shrink < 100;
+        let all_of = |lost, of| MaxShrink(limits.max_shrink).forbids_all(lost, of);
         let all_users = is_over(lost, of_all.users, limits);
         let all_rules = is_over(of_all.rules.saturating_sub(whole.rules), of_all.rules, limits)
-            || is_guarded && of_all.defaults > 0 && whole.defaults == 0;
+            || all_of(of_all.defaults.saturating_sub(whole.defaults), of_all.defaults);
         let all_attributes =
             is_over(of_all.attributes.saturating_sub(whole.attributes), of_all.attributes, limits);
         let was_whole = std::mem::replace(&mut self.is_whole, [all_users, all_rules, all_attributes]);
@@ -105,9 +119,8 @@ impl Losses {
         for (&number, losses) in self.tenants.iter_mut().filter(|(number, _)| looked_at(number)) {
             let has = stock(number);
             let of = losses.base.stock;
-            let users = all_users
-                || is_over(losses.unable, of.users, limits)
-                || is_guarded && losses.unable > 0 && losses.unable >= of.users;
+            let users =
+                all_users || is_over(losses.unable, of.users, limits) || all_of(losses.unable, of.users);
             let rules = all_rules || is_over(of.rules.saturating_sub(has.rules), of.rules, limits);
             losses.hold_accounts(number, users, &mut decision);
             let attributes = all_attributes
