@@ -1,4 +1,8 @@
-//! Property keys that have a special meaning for the client.
+//! Property keys that have a special meaning for the client, and what it does with an answer.
+
+mod effects;
+
+pub use effects::{ClientState, PropertyFate, covers, prefixes, stored_key};
 
 /// The client's identity, and the place from which it is provisioned. Each client has its own
 /// values for these keys.
@@ -15,6 +19,9 @@ pub const ENFORCE_PREFIX: &str = "provisioning.ENFORCE_PREFIX";
 /// A list in the same format. The client ignores later properties whose keys begin with none of
 /// the prefixes.
 pub const ALLOW_PREFIX: &str = "provisioning.ALLOW_PREFIX";
+
+/// The value with which a property removes its own key, and all keys with the same beginning.
+pub const REMOVED: &str = "${null}";
 
 /// If this is `true`, the client does not start while the server cannot be reached.
 pub const MANDATORY: &str = "net.java.sip.communicator.plugin.provisioning.MANDATORY";

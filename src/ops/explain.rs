@@ -20,7 +20,7 @@ use crate::core::secret::Secret;
 use crate::snapshot::{Session, SignIn, Snapshot, Writer};
 
 pub use hypothesis::Hypothesis;
-pub use report::{ExplainReport, KeyReport, Parameter, RuleReport, UsedAttribute};
+pub use report::{ExplainReport, KeyReport, Listing, Parameter, RuleReport, UsedAttribute};
 pub use suggest::near;
 
 /// The request of a client.

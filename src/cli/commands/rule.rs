@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, anyhow, bail};
 
-use crate::cli::args::{self, ListFormat};
+use crate::cli::args::{self, ListFormat, Listed};
 use crate::cli::config::TableAccess;
 use crate::cli::edit_session::{self, EditSession};
 use crate::cli::listing::{self, RuleListing};
@@ -47,10 +47,10 @@ pub async fn rule(options: args::RuleCommand) -> anyhow::Result<ExitCode> {
             add(row, &tables).await?;
         }
         args::RuleCommand::List { filter, show_secrets, listed, tables } => {
-            list(filter, show_secrets, listed.format, &TableAccess::new(tables)?).await?;
+            list(filter, show_secrets, listed, &TableAccess::new(tables)?).await?;
         }
         args::RuleCommand::Show { id, show_secrets, listed, tables } => {
-            show(id, show_secrets, listed.format, &TableAccess::new(tables)?).await?;
+            show(id, show_secrets, listed, &TableAccess::new(tables)?).await?;
         }
         args::RuleCommand::Set { id, key, value, literal, domain, subject, spriority, ppriority, tables } => {
             let tables = TableAccess::new(tables)?;
@@ -180,7 +180,7 @@ fn no_rule(id: i64) -> String {
 async fn list(
     filter: args::RuleFilter,
     show_secrets: bool,
-    format: ListFormat,
+    listed: Listed,
     tables: &TableAccess,
 ) -> anyhow::Result<()> {
     let args::RuleFilter { domain, subject, key } = filter;
@@ -210,15 +210,15 @@ async fn list(
     rows.sort_by_key(listing::order);
     let shown: Vec<RuleListing> =
         rows.iter().map(|row| RuleListing::new(row, show_secrets, options)).collect();
-    print::list(format, &shown, &RuleListing::columns(), RuleListing::cells)
+    print::list(listed, &shown, &RuleListing::columns(), RuleListing::cells)
 }
 
-async fn show(id: i64, show_secrets: bool, format: ListFormat, tables: &TableAccess) -> anyhow::Result<()> {
+async fn show(id: i64, show_secrets: bool, listed: Listed, tables: &TableAccess) -> anyhow::Result<()> {
     let row = find(id, tables).await?;
     let shown = RuleListing::new(&row, show_secrets, &tables.snapshot);
-    match format {
+    match listed.format {
         ListFormat::Json => print::write(Text::json(&shown)?),
-        ListFormat::Table => print::write(Text::table(&RuleListing::columns(), [shown.cells()])),
+        ListFormat::Table => print::write(Text::listed(&RuleListing::columns(), [shown.cells()], listed)),
     }
 }
 
