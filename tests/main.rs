@@ -36,6 +36,7 @@ mod provisioning;
 mod proxy_protocol;
 mod reload;
 mod rules;
+mod seeds;
 mod service;
 mod slow_hashes;
 mod sources;
