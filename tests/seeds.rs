@@ -155,6 +155,32 @@ fn new_databases_have_the_removals_in_front_and_setup_says_what_they_do() {
     assert!([first, second].iter().all(|rule| rule["spriority"] == 0), "{first} {second}");
 }
 
+#[test]
+fn rule_add_and_rule_set_warn_of_rules_that_undo_the_new_one() {
+    let file = SqliteFile::empty();
+    let path = ["--db-path", file.path.to_str().expect("UTF-8")];
+    let list = "net.java.sip.communicator.|a.";
+    file.rule(None, "default", 10, "a.b", "${null}")
+        .rule(Some("a.org"), "default", 20, "provisioning.ENFORCE_PREFIX", list)
+        .rule(Some("b.org"), "default", 0, "provisioning.ALLOW_PREFIX", list);
+    for (args, warning) in [
+        (&["add", "a.b.c=1"][..], Some("remove this property again, because of rule 60:")),
+        (&["add", "a.b.d=1", "--spriority", "11"], None),
+        (&["add", "a.c=1"], None),
+        (&["add", "x=1", "--domain", "a.org"], Some("list in rule 61 (ENFORCE_PREFIX)")),
+        (&["add", "x=2", "--domain", "b.org"], Some("ignore this property, because the list in rule 62")),
+        (&["add", "x=3", "--domain", "c.org"], None),
+        (&["set", "64", "--spriority", "9"], Some("because of rule 60:")),
+        (&["set", "64", "--spriority", "12"], None),
+    ] {
+        let output = run(&[&["rule"], args, &path].concat());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {said}");
+        assert_eq!(said.lines().count(), usize::from(warning.is_some()), "{args:?}: {said}");
+        assert!(warning.is_none_or(|warning| said.contains(warning)), "{args:?}: {said}");
+    }
+}
+
 /// The rules that the manual shows: they keep what a user has added.
 #[test]
 fn the_narrow_removals_of_the_manual_keep_the_users_own_accounts() {

@@ -12,6 +12,42 @@ pub const IDENTITY: [&str; 3] = [
     "net.java.sip.communicator.plugin.provisioning.URL",
 ];
 
+/// What the client keeps in its properties, besides its identity.
+#[derive(Debug)]
+pub struct Kept {
+    /// A prefix that covers it.
+    pub prefix: &'static str,
+    /// Keys, or beginnings of keys that end with a dot.
+    pub keys: &'static [&'static str],
+    /// What happens when it is removed.
+    pub loss: &'static str,
+}
+
+/// What the client must keep so that its user is not asked for it again.
+pub const KEPT: [Kept; 3] = [
+    Kept {
+        prefix: "net.java.sip.communicator.plugin.provisioning.",
+        keys: &[
+            "net.java.sip.communicator.plugin.provisioning.auth.USERNAME",
+            "net.java.sip.communicator.plugin.provisioning.auth.ENCRYPTED_PASSWORD",
+        ],
+        loss: "it asks for its user's password at each start",
+    },
+    Kept {
+        prefix: "net.java.sip.communicator.impl.certservice.",
+        keys: &[
+            "net.java.sip.communicator.impl.certservice.param.",
+            "net.java.sip.communicator.impl.certservice.server.",
+        ],
+        loss: "it asks at each start about certificates that its user has accepted",
+    },
+    Kept {
+        prefix: "net.java.sip.communicator.impl.credentialsstorage.",
+        keys: &["net.java.sip.communicator.impl.credentialsstorage.MASTER"],
+        loss: "it cannot read saved passwords any longer if its user has a master password",
+    },
+];
+
 /// A list of prefixes, separated by `|`. The client removes every property whose key begins with
 /// none of them.
 pub const ENFORCE_PREFIX: &str = "provisioning.ENFORCE_PREFIX";

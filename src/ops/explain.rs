@@ -4,6 +4,7 @@
 //! the server ([`snapshot`]), and the answer comes from [`Snapshot::answer`]. So the report shows
 //! what the server would serve.
 
+mod aftermath;
 mod hypothesis;
 mod report;
 mod suggest;

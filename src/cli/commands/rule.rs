@@ -1,6 +1,7 @@
 //! `jitsiprovs rule`: adds, changes, lists and removes rules.
 
 mod audience;
+mod undone;
 
 use std::process::ExitCode;
 
@@ -108,6 +109,7 @@ fn warn_of(row: &RuleRow, tables: &TableAccess) -> anyhow::Result<()> {
 async fn add(row: RuleRow, tables: &TableAccess) -> anyhow::Result<()> {
     tables.source.editable(Table::JitsiProperty)?;
     warn_of(&row, tables)?;
+    undone::warn_if_undone(&row, tables).await?;
     let editing = EditSession::new(&*tables.source, Which::None);
     editing.commit([Edit::Add(Row::Rule(row.clone()))], |_| ()).await?;
     // Of all rules with these values, the one with the highest id is the new one.
@@ -145,6 +147,7 @@ async fn set(
     tables: &TableAccess,
 ) -> anyhow::Result<()> {
     warn_of(&after, tables)?;
+    undone::warn_if_undone(&after, tables).await?;
     let (row, written) = (Row::Rule(before.clone()), Row::Rule(after.clone()));
     let columns = row.differing(&written);
     editing.commit([Edit::Set(written, columns)], |_| ()).await?;
