@@ -307,7 +307,7 @@ fn explain_names_the_attributes_of_a_winner_and_tries_others() {
             ])
         );
         let why = winner["why"].as_str().expect("text");
-        assert_eq!(why, "wins, with user.extension (user), user.proxy (tenant), user.theme (everyone)");
+        assert_eq!(why, "won, with user.extension (user), user.proxy (tenant), user.theme (everyone)");
         let (value, loser) = rule(&explained, "b");
         assert_eq!((value, &loser["why"]), (json!(null), &json!("user.branch is \"berlin\"")));
         assert_eq!(rule(&explained, "c").1["why"], "the user has no user.line2");
@@ -319,7 +319,7 @@ fn explain_names_the_attributes_of_a_winner_and_tries_others() {
         let explained = tables.json(&tried);
         assert_eq!(rule(&explained, "a").0, "17 p2 dark y");
         let (value, winner) = rule(&explained, "b");
-        assert_eq!((value, &winner["why"]), (json!("in 10.0.0.9"), &json!("wins, with user.branch (user)")));
+        assert_eq!((value, &winner["why"]), (json!("in 10.0.0.9"), &json!("won, with user.branch (user)")));
         let answer = tables.done(&[&tried[..], &["--properties"]].concat());
         assert_eq!(answer, "b=in 10.0.0.9\ne=v\na=17 p2 dark y\n");
         for (typed, code, why) in [
@@ -337,7 +337,7 @@ fn explain_names_the_attributes_of_a_winner_and_tries_others() {
             (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success() && note.contains("is switched off"), "{note}");
         assert!(
-            shown.contains("the user is switched off") && shown.contains("wins, with user.disabled"),
+            shown.contains("the user is switched off") && shown.contains("won, with user.disabled"),
             "{shown}"
         );
         assert_eq!(tables.done(&["explain", "alice@a.org", "user.disabled=1", "--properties"]), "d=off\n");

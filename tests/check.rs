@@ -13,7 +13,7 @@ use support::sqlite::SqliteFile;
 use support::texts;
 
 /// The finding that each fault of the fixture causes.
-const PLANTED: [(&str, &str, &str, i64); 36] = [
+const PLANTED: [(&str, &str, &str, i64); 38] = [
     ("error", "bad-password", "user_auth", 5),
     ("error", "bad-row", "user_auth", 6),
     ("error", "bad-row", "jitsi_property", 11),
@@ -30,6 +30,7 @@ const PLANTED: [(&str, &str, &str, i64); 36] = [
     ("warning", "bad-unicode-escape", "jitsi_property", 4),
     ("warning", "blank-in-prefix", "jitsi_property", 28),
     ("warning", "dropped-backslash", "jitsi_property", 30),
+    ("warning", "enforce-prefix-resets", "jitsi_property", 45),
     ("warning", "enforce-prefix-undoes", "jitsi_property", 26),
     ("warning", "leading-blank", "jitsi_property", 31),
     ("warning", "line-break", "jitsi_property", 5),
@@ -43,6 +44,7 @@ const PLANTED: [(&str, &str, &str, i64); 36] = [
     ("warning", "no-users", "jitsi_property", 18),
     ("warning", "null-beyond-subtree", "jitsi_property", 21),
     ("warning", "null-priority", "jitsi_property", 10),
+    ("warning", "null-resets", "jitsi_property", 46),
     ("warning", "null-undoes", "jitsi_property", 20),
     ("warning", "stray-dollar", "jitsi_property", 1),
     ("warning", "tie", "jitsi_property", 15),
@@ -99,7 +101,7 @@ fn each_planted_fault_is_found_and_nothing_else() {
     let printed = printed(&output);
     assert_eq!(found(&printed), [&PLANTED[..], &[WEAK], &HINTS].concat());
     let mut summary =
-        json!({ "users": 10, "rules": 38, "tenants": 2, "errors": 9, "warnings": 28, "hints": 4 });
+        json!({ "users": 10, "rules": 40, "tenants": 2, "errors": 9, "warnings": 30, "hints": 4 });
     // It is measured on this machine.
     let cold = &printed["summary"]["cold_sign_ins"];
     assert!(cold.as_f64() > Some(0.0), "{cold}");
@@ -119,17 +121,22 @@ fn people_get_a_line_for_each_finding_and_a_count() {
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines.len(), 43, "{text}");
+    // Each finding, the line about slow hashes, and the summary.
+    assert_eq!(lines.len(), PLANTED.len() + 1 + HINTS.len() + 2, "{text}");
     let dollar =
         "warning: [stray-dollar] jitsi_property id 1: property_value: a `$` that begins no placeholder";
     assert!(lines.iter().any(|line| line.starts_with(dollar)), "{text}");
     let near = "did you mean `username`?";
     assert!(lines.iter().any(|line| line.contains("[unknown-parameter]") && line.contains(near)), "{text}");
     assert!(
-        lines[41].starts_with(&format!("slow hashes: {SLOW_USERS} users of 10; on this machine, ")),
+        lines[lines.len() - 2]
+            .starts_with(&format!("slow hashes: {SLOW_USERS} users of 10; on this machine, ")),
         "{text}"
     );
-    assert_eq!(lines[42], "9 errors, 28 warnings and 4 hints in 10 users and 38 rules of 2 tenants");
+    assert_eq!(
+        lines[lines.len() - 1],
+        "9 errors, 30 warnings and 4 hints in 10 users and 40 rules of 2 tenants"
+    );
     assert!(!text.contains('\x1b') && !text.contains("no hash at all"));
 }
 

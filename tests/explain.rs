@@ -100,10 +100,10 @@ fn the_table_shows_the_winning_rule_of_each_key_and_the_losing_ones() {
     assert_eq!(
         words(&table),
         [
-            "KEY VALUE RULE DOMAIN SUBJECT SPRIO PPRIO VERDICT",
-            "acc.SERVER linux.example.org 62 example.org osname=Linux 50 10 wins",
-            "acc.SERVER sip.example.org 61 (all) default 100 10 lost to 62: lower priority",
-            "acc.PASSWORD *** 60 (all) default 100 10 wins",
+            "KEY VALUE ID DOMAIN SUBJECT SPRIORITY PPRIORITY WHY",
+            "acc.SERVER linux.example.org 62 example.org osname=Linux 50 10 won",
+            "acc.SERVER sip.example.org 61 (all) default 100 10 lost to rule 62: lower priority",
+            "acc.PASSWORD *** 60 (all) default 100 10 won",
             "1 more that does not match this client: --all lists it",
         ]
     );

@@ -38,6 +38,7 @@ mod provisioning;
 mod proxy_protocol;
 mod reload;
 mod rules;
+mod seeds;
 mod service;
 mod slow_hashes;
 mod sources;

@@ -148,8 +148,8 @@ fn adding_a_rule_gives_the_warnings_that_check_would_give_for_it() {
         ("provisioning.ENFORCE_PREFIX=acc", "default", "UUID"),
         ("acc.SECRET=$password", "default", "log"),
         // The rule alone does not show whether these are mistakes: that depends on other rows.
-        ("k=$username", "username=bob", ""),
-        ("k=$branch", "default", ""),
+        ("acc.k=$username", "username=bob", ""),
+        ("acc.k=$branch", "default", ""),
     ] {
         let output = tables.say(&["rule", "add", property, "--subject", subject, "--also"], "");
         let said = String::from_utf8(output.stderr).expect("UTF-8");

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use support::server::{jitsiprovs, run, run_command};
 use support::sqlite::SqliteFile;
-use support::terminal::run_at_terminal;
+use support::terminal::{run_at_terminal, run_at_terminal_of};
 
 /// Reverses the order of text, clears the screen, rings the bell, begins a line, is invisible.
 const NASTY: &str = "x\u{202e}\x1b[2J\x07\r\n\u{200b}\u{2028}\u{9b}\u{e000}\u{ad}\u{fe0f}y";
@@ -146,5 +146,36 @@ fn the_log_has_one_line_for_each_event_with_any_content() {
                 serde_json::from_str::<Value>(line).expect("JSON");
             }
         }
+    }
+}
+
+#[test]
+fn tables_are_fitted_to_the_terminal_unless_they_are_wide() {
+    let file = SqliteFile::seeded();
+    file.user("example.org", "alice", "pw");
+    let key = "net.java.sip.communicator.impl.protocol.jabber.accxmpp.AUTO_DISCOVER_JINGLE_NODES";
+    for list in [&["rule", "list"][..], &["explain", "alice@example.org"]] {
+        let wide = [list, &["--wide"]].concat();
+        let at_terminal = |args: &[&str], columns| {
+            let (status, shown) = run_at_terminal_of(command(&file, args), columns);
+            assert!(status.success(), "{args:?}");
+            let shown = String::from_utf8(shown).expect("UTF-8").replace('\r', "");
+            // Notes on standard error are not fitted.
+            let lines = shown.lines().filter(|line| !line.starts_with("jitsiprovs: "));
+            lines.map(|line| format!("{line}\n")).collect::<String>()
+        };
+        let whole = String::from_utf8(run_command(command(&file, list)).stdout).expect("UTF-8");
+        assert!(whole.contains(key), "{whole}");
+        for columns in [80, 132] {
+            let fitted = at_terminal(list, columns);
+            let widest = fitted.lines().map(|line| line.chars().count()).max();
+            assert!(widest <= Some(columns.into()) && !fitted.contains(key), "{fitted}");
+            // The end of a key tells more than its beginning.
+            assert!(fitted.contains("_NODES "), "{fitted}");
+            assert_eq!(fitted.lines().count(), whole.lines().count());
+            assert!(at_terminal(&wide, columns).contains(key));
+        }
+        // A terminal that does not know its width.
+        assert!(at_terminal(list, 0).contains(key));
     }
 }

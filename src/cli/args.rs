@@ -92,6 +92,9 @@ pub struct ExplainArgs {
     /// List all rules, even those of other users, and even more than ten for one key
     #[arg(long, conflicts_with = "properties")]
     pub all: bool,
+    /// Show only properties whose keys contain this text, in any case
+    #[arg(long, value_name = "PART", conflicts_with = "properties")]
+    pub key: Option<String>,
     #[command(flatten)]
     pub listed: Listed,
     #[command(flatten)]

@@ -80,7 +80,7 @@ impl RuleListing {
             print::text("SUBJECT"),
             number("SPRIORITY"),
             number("PPRIORITY"),
-            print::text("KEY"),
+            print::key("KEY"),
             print::text("VALUE"),
         ]
     }

@@ -4,28 +4,38 @@
 //! always escaped. [`exact`] is for files that other programs read: a file or a pipe gets
 //! the exact bytes, and a terminal gets them with control characters escaped.
 
+mod fit;
+
 use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
 use anstream::{AutoStream, ColorChoice};
 use comfy_table::{CellAlignment, Table};
+use rustix::termios::tcgetwinsize;
 use serde::Serialize;
 
-use crate::cli::args::ListFormat;
+use crate::cli::args::{ListFormat, Listed};
 use crate::telemetry::visible::{EscapeStyle, escape, escape_but};
 
-/// A column: its head, and whether it holds numbers.
-pub struct ListColumn(pub Cow<'static, str>, pub bool);
+pub use fit::ColumnKind;
+
+/// A column: its head, and what it holds.
+pub struct ListColumn(pub Cow<'static, str>, pub ColumnKind);
 
 /// A column of texts.
 pub const fn text(head: &'static str) -> ListColumn {
-    ListColumn(Cow::Borrowed(head), false)
+    ListColumn(Cow::Borrowed(head), ColumnKind::Text)
+}
+
+/// A column of keys of properties.
+pub const fn key(head: &'static str) -> ListColumn {
+    ListColumn(Cow::Borrowed(head), ColumnKind::Key)
 }
 
 /// A column of numbers.
 pub const fn number(head: &'static str) -> ListColumn {
-    ListColumn(Cow::Borrowed(head), true)
+    ListColumn(Cow::Borrowed(head), ColumnKind::Number)
 }
 
 /// Text without control characters, so that it is safe to show on a terminal. Text that is
@@ -58,15 +68,37 @@ impl Text {
 
     /// A table: a line with the heads, and a line for each row.
     pub fn table(columns: &[ListColumn], rows: impl IntoIterator<Item = Vec<String>>) -> Text {
-        let mut table = Table::new();
-        table.load_preset(comfy_table::presets::NOTHING);
-        table.set_header(columns.iter().map(|column| &*column.0));
-        for row in rows {
-            table.add_row(row.iter().map(|cell| escape(cell, EscapeStyle::Braces)));
+        Text::table_of(columns, rows, None)
+    }
+
+    /// The same as [`Text::table`], with cells cut so that it fits to the terminal, unless
+    /// `listed` says otherwise.
+    pub fn listed(
+        columns: &[ListColumn],
+        rows: impl IntoIterator<Item = Vec<String>>,
+        listed: Listed,
+    ) -> Text {
+        Text::table_of(columns, rows, terminal_width().filter(|_| !listed.wide))
+    }
+
+    fn table_of(
+        columns: &[ListColumn],
+        rows: impl IntoIterator<Item = Vec<String>>,
+        width: Option<usize>,
+    ) -> Text {
+        let heads = columns.iter().map(|column| column.0.clone().into_owned()).collect();
+        let escaped = |cell: &String| escape(cell, EscapeStyle::Braces).into_owned();
+        let rows = rows.into_iter().map(|row| row.iter().map(escaped).collect());
+        let mut rows: Vec<Vec<String>> = std::iter::once(heads).chain(rows).collect();
+        if let Some(width) = width {
+            let kinds: Vec<ColumnKind> = columns.iter().map(|column| column.1).collect();
+            fit::fit(&kinds, &mut rows, width);
         }
-        for (column, ListColumn(_, is_number)) in table.column_iter_mut().zip(columns) {
-            column.set_padding((0, 2));
-            if *is_number {
+        let mut table = Table::new();
+        table.load_preset(comfy_table::presets::NOTHING).add_rows(rows);
+        for (column, ListColumn(_, kind)) in table.column_iter_mut().zip(columns) {
+            column.set_padding((0, fit::GAP as u16));
+            if *kind == ColumnKind::Number {
                 column.set_cell_alignment(CellAlignment::Right);
             }
         }
@@ -164,18 +196,26 @@ fn is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
+/// The number of columns of the terminal to which standard output goes; `None` if it is none, or
+/// does not say.
+#[expect(clippy::disallowed_methods, reason = "nothing is written")]
+fn terminal_width() -> Option<usize> {
+    let size = tcgetwinsize(io::stdout()).ok().filter(|size| size.ws_col > 0)?;
+    Some(size.ws_col.into())
+}
+
 /// Prints `items` as JSON for programs, or as a table for people.
 ///
 /// # Errors
 /// When standard output cannot be written. A reader that has closed the pipe is no error.
 pub fn list<T: Serialize>(
-    format: ListFormat,
+    listed: Listed,
     items: &[T],
     columns: &[ListColumn],
     row: impl Fn(&T) -> Vec<String>,
 ) -> anyhow::Result<()> {
-    write(match format {
-        ListFormat::Table => Text::table(columns, items.iter().map(row)),
+    write(match listed.format {
+        ListFormat::Table => Text::listed(columns, items.iter().map(row), listed),
         ListFormat::Json => Text::json(&items)?,
     })
 }

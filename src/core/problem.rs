@@ -87,6 +87,8 @@ codes! {
         "Another row has the same id.";
     EnforcePrefixForgets "enforce-prefix-forgets" Error
         "`ENFORCE_PREFIX` removes the client's identity.";
+    EnforcePrefixResets "enforce-prefix-resets" Warning
+        "`ENFORCE_PREFIX` removes passwords and decisions that the client has saved.";
     EnforcePrefixUndoes "enforce-prefix-undoes" Warning
         "`ENFORCE_PREFIX` removes a property that was set before it.";
     IgnoredAccount "ignored-account" Error
@@ -119,6 +121,8 @@ codes! {
         "Removing a key also removes the client's identity.";
     NullPriority "null-priority" Warning
         "A priority is NULL, which sorts before every number.";
+    NullResets "null-resets" Warning
+        "Removing a key also removes passwords and decisions that the client has saved.";
     NullUndoes "null-undoes" Warning
         "A removal removes a property that was set before it.";
     OwnParameter "own-parameter" Hint

@@ -13,6 +13,7 @@ mod order;
 mod prefixes;
 mod report;
 mod table;
+mod undoing;
 mod users;
 
 use crate::core::conventions::Conventions;
@@ -22,6 +23,7 @@ use crate::snapshot::{Snapshot, Writer};
 
 pub use report::{CheckReport, CheckSettings, Finding};
 use table::RuleTable;
+pub use undoing::Undoing;
 
 /// Findings that need all rows to be known.
 const NEEDS_ALL: [Code; 6] = [

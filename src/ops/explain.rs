@@ -4,6 +4,7 @@
 //! the server ([`snapshot`]), and the answer comes from [`Snapshot::answer`]. So the report shows
 //! what the server would serve.
 
+mod aftermath;
 mod hypothesis;
 mod report;
 mod suggest;
@@ -20,7 +21,7 @@ use crate::core::secret::Secret;
 use crate::snapshot::{Session, SignIn, Snapshot, Writer};
 
 pub use hypothesis::Hypothesis;
-pub use report::{ExplainReport, KeyReport, Parameter, RuleReport, UsedAttribute};
+pub use report::{ExplainReport, KeyReport, Listing, Parameter, RuleReport, UsedAttribute};
 pub use suggest::near;
 
 /// The request of a client.

@@ -1,5 +1,7 @@
 //! The steps in `sql/` that create our schema.
 
+use crate::core::client::REMOVED;
+
 /// One step. A database notes each step that was applied in `jitsiprovs_schema`.
 pub(super) struct SchemaStep {
     pub version: i64,
@@ -74,6 +76,38 @@ pub(super) const SEED: (i64, &str) = (0, "default_properties");
 /// rules before there were attributes.
 pub(super) const SEED_DISABLED: (i64, &str) = (-1, "disabled_rules");
 
+/// The original gave its removals of subtrees the same priorities as all other rules. They are
+/// moved once, so that an operator can move them back.
+pub(super) const MOVE_REMOVALS: (i64, &str) = (-2, "moved_removals");
+
+/// Finds the rules for the keys of [`removals`].
+pub(super) fn rules_of_removals() -> String {
+    let keys: Vec<String> = removals().map(|key| format!("'{key}'")).collect();
+    format!(
+        "SELECT id, domain, subject, spriority, ppriority, property_key, property_value \
+         FROM jitsi_property WHERE property_key IN ({}) ORDER BY id",
+        keys.join(", ")
+    )
+}
+
+/// Moves a rule to the front.
+pub(super) const MOVE_RULE: &str = "UPDATE jitsi_property SET spriority = ? WHERE id = ?";
+
+/// The first priority of seeded rules that remove a subtree: before all rules that operators add,
+/// because the client also removes what comes earlier in the answer.
+pub(super) const REMOVAL_PRIORITY: i64 = 0;
+
+/// Both priorities of the original's seeded rules.
+pub(super) const ORIGINAL_PRIORITY: i64 = 10;
+
+/// The keys of the seeded rules that remove a subtree.
+pub(super) fn removals() -> impl Iterator<Item = &'static str> {
+    default_properties().filter(|(_, value)| *value == REMOVED).map(|(key, _)| key)
+}
+
+/// The subject of rules for users who are switched off.
+pub(super) const DISABLED_SUBJECT: &str = "user.disabled=yes";
+
 /// Adds a rule for users who are switched off.
 pub(super) const SEED_DISABLED_RULE: &str = "INSERT INTO jitsi_property \
     (subject, spriority, ppriority, property_key, property_value) VALUES ('user.disabled=yes', ?, ?, ?, ?)";
@@ -94,10 +128,10 @@ pub(super) const ANY_RULE: &str = "SELECT id FROM jitsi_property LIMIT 1";
 pub(super) const SEED_PROPERTY: &str = "INSERT INTO jitsi_property \
     (subject, spriority, ppriority, property_key, property_value) VALUES ('default', ?, 10, ?, ?)";
 
-/// The parameters of [`SEED_PROPERTY`]. Properties that remove a subtree come before all
-/// rules that operators may add to it.
+/// The parameters of [`SEED_PROPERTY`].
 pub(super) fn seeds() -> impl Iterator<Item = (i64, &'static str, &'static str)> {
-    default_properties().map(|(key, value)| (if value == "${null}" { 0 } else { 10 }, key, value))
+    let priority = |value| if value == REMOVED { REMOVAL_PRIORITY } else { ORIGINAL_PRIORITY };
+    default_properties().map(move |(key, value)| (priority(value), key, value))
 }
 
 /// The keys and values, which are templates, of the properties that [`Source::setup`] seeds.

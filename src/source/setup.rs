@@ -1,5 +1,7 @@
 //! Creates the tables, or brings them up to date.
 
+mod removals;
+
 use super::backend::{Backend, Session};
 use super::database::{Database, begin, close, count};
 use super::error::FailureKind;
@@ -40,6 +42,7 @@ impl<B: Backend> Database<B> {
         }
         done.extend(seed(&mut session).await?);
         done.extend(seed_disabled(&mut session).await?);
+        done.extend(removals::move_to_front(&mut session).await?);
         session.run("committing", "COMMIT").await?;
         close(session).await;
         Ok(done)
@@ -47,19 +50,19 @@ impl<B: Backend> Database<B> {
 }
 
 /// Adds the default properties, once, and only to a table without rules.
-async fn seed(session: &mut impl Session) -> Result<Option<String>, SourceError> {
+async fn seed(session: &mut impl Session) -> Result<Vec<String>, SourceError> {
     let (version, what) = schema::SEED;
     if count(session, what, &schema::count_taken(version)).await? > 0 {
-        return Ok(None);
+        return Ok(Vec::new());
     }
-    let mut seeded = None;
+    let mut seeded = Vec::new();
     if session.query(what, schema::ANY_RULE.into()).await?.is_empty() {
         let mut properties = 0;
         for (spriority, key, value) in schema::seeds() {
             let cells = vec![Cell::Int(spriority), key.into(), value.into()];
             properties += session.execute(what, schema::SEED_PROPERTY.into(), cells).await?;
         }
-        seeded = Some(format!("seeded {properties} default properties"));
+        seeded = vec![format!("seeded {properties} default properties"), removals::consequence()];
     }
     note(session, schema::SEED).await?;
     Ok(seeded)

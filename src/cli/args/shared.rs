@@ -35,12 +35,15 @@ pub enum ListFormat {
     Json,
 }
 
-/// The option that says how a list is printed.
-#[derive(Debug, Args)]
+/// The options that say how a list is printed.
+#[derive(Debug, Clone, Copy, Args)]
 pub struct Listed {
     /// How to print the result
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub format: ListFormat,
+    /// Do not cut long keys and values in tables to the width of the terminal
+    #[arg(long)]
+    pub wide: bool,
 }
 
 /// How an edit is made and reported.

@@ -51,7 +51,7 @@ pub async fn diff(options: args::DiffArgs) -> anyhow::Result<ExitCode> {
     let rows = seen.rows;
     let differences = seen.differences();
     let columns = [text("TABLE"), number("ID"), text("WHAT"), text("ROW")];
-    print::list(listed.format, &differences, &columns, |one| {
+    print::list(listed, &differences, &columns, |one| {
         let row = one.row.clone().unwrap_or_default();
         vec![one.table.clone(), one.id.to_string(), one.what.into(), row]
     })?;

@@ -4,23 +4,22 @@ use std::process::ExitCode;
 
 use anyhow::anyhow;
 
-use crate::cli::args::{self, ListFormat};
+use crate::cli::args::{self, ListFormat, Listed};
 use crate::cli::config::TableAccess;
 use crate::cli::error::{ConfigError, usage};
-use crate::cli::print::{self, Text, number, text};
+use crate::cli::print::{self, Text, key, number, text};
 use crate::cli::{edit_session, password};
-use crate::ops::explain::{self, ClientRequest, ExplainRefusal, ExplainReport, Hypothesis, RuleReport};
+use crate::ops::explain::{
+    self, ClientRequest, ExplainRefusal, ExplainReport, Hypothesis, Listing, RuleReport,
+};
 use crate::snapshot::DISABLED;
-
-/// The longest value that a table shows; `--format json` shows all of it.
-const WIDEST: usize = 60;
 
 /// Prints the report or, with `--properties`, the answer itself.
 ///
 /// # Errors
 /// When there is no such user, or the password is wrong.
 pub async fn explain(options: args::ExplainArgs) -> anyhow::Result<ExitCode> {
-    let args::ExplainArgs { user, params, password_stdin, properties, all, listed, tables } = options;
+    let args::ExplainArgs { user, params, password_stdin, properties, all, key, listed, tables } = options;
     let TableAccess { source, snapshot: rows, params: settings } = TableAccess::new(tables)?;
     let mut sent = params.into_iter().map(pair).collect::<Result<Vec<_>, _>>()?;
     let tried = Hypothesis::take(&mut sent).map_err(with_option)?;
@@ -30,7 +29,8 @@ pub async fn explain(options: args::ExplainArgs) -> anyhow::Result<ExitCode> {
     tried.apply(&mut request, &mut read, &rows)?;
     let snapshot = explain::snapshot(rows.clone(), &read);
     let session = request.sign_in(&snapshot, &read.users).map_err(with_option)?;
-    let report = ExplainReport::new(&snapshot, &rows, session, &request, &read.rules, all);
+    let listing = Listing { all, key };
+    let report = ExplainReport::new(&snapshot, &rows, session, &request, &read.rules, &listing);
     if !session.can_sign_in() {
         print::note(format_args!(
             "nobody can sign in as {}: no usable password is stored; `jitsiprovs user passwd` sets one",
@@ -54,7 +54,7 @@ pub async fn explain(options: args::ExplainArgs) -> anyhow::Result<ExitCode> {
     match listed.format {
         _ if properties => print::exact(&snapshot.answer(session, request.params()).body)?,
         ListFormat::Json => print::write(Text::json(&report)?)?,
-        ListFormat::Table => print::write(table(&report))?,
+        ListFormat::Table => print::write(table(&report, listed))?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -81,16 +81,16 @@ fn pair(typed: String) -> Result<(String, String), ConfigError> {
     }
 }
 
-fn table(report: &ExplainReport) -> Text {
+fn table(report: &ExplainReport, listed: Listed) -> Text {
     let columns = [
-        text("KEY"),
+        key("KEY"),
         text("VALUE"),
-        number("RULE"),
+        number("ID"),
         text("DOMAIN"),
         text("SUBJECT"),
-        number("SPRIO"),
-        number("PPRIO"),
-        text("VERDICT"),
+        number("SPRIORITY"),
+        number("PPRIORITY"),
+        text("WHY"),
     ];
     let mut rows = Vec::new();
     for key in &report.keys {
@@ -104,7 +104,7 @@ fn table(report: &ExplainReport) -> Text {
         let indented = |at| at > 0 || !is_won;
         rows.extend(key.rules.iter().enumerate().map(|(at, rule)| line(rule, indented(at))));
     }
-    let mut text = Text::table(&columns, rows);
+    let mut text = Text::listed(&columns, rows, listed);
     match report.left_out {
         0 => {}
         1 => text.push("1 more that does not match this client: --all lists it"),
@@ -115,13 +115,9 @@ fn table(report: &ExplainReport) -> Text {
 
 fn line(rule: &RuleReport, is_indented: bool) -> Vec<String> {
     let priority = |priority: Option<i64>| priority.map_or("NULL".into(), |number| number.to_string());
-    let value = match rule.value.char_indices().nth(WIDEST) {
-        Some((end, _)) => format!("{}…", &rule.value[..end]),
-        None => rule.value.clone(),
-    };
     vec![
         format!("{}{}", if is_indented { "  " } else { "" }, rule.key),
-        value,
+        rule.value.clone(),
         rule.id.to_string(),
         rule.domain.clone().unwrap_or_else(|| "(all)".into()),
         rule.subject.clone(),

@@ -48,7 +48,7 @@ async fn list(LockListArgs { urls, access, listed }: LockListArgs) -> anyhow::Re
     }
     let columns =
         [text("NODE"), text("COUNTER"), text("ADDRESS"), text("DOMAIN"), text("USERNAME"), number("SECONDS")];
-    print::list(listed.format, &locks, &columns, |NodeLock { url, lock }| {
+    print::list(listed, &locks, &columns, |NodeLock { url, lock }| {
         let or_dash = |text: &Option<String>| text.clone().unwrap_or("-".into());
         vec![
             url.trim_start_matches("http://").trim_end_matches('/').to_owned(),

@@ -4,12 +4,13 @@ mod audience;
 mod filter;
 mod put;
 mod removal;
+mod undone;
 
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 
-use crate::cli::args::{self, ListFormat};
+use crate::cli::args::{self, ListFormat, Listed};
 use crate::cli::config::TableAccess;
 use crate::cli::edit_report::{Action, EditMode, EditReport};
 use crate::cli::edit_session::{self, EditSession};
@@ -39,10 +40,10 @@ pub async fn rule(options: args::RuleCommand) -> anyhow::Result<ExitCode> {
             put(&typed, if_there, mode, &tables).await?;
         }
         args::RuleCommand::List { filter, show_secrets, listed, tables } => {
-            list(&filter, show_secrets, listed.format, &TableAccess::new(tables)?).await?;
+            list(&filter, show_secrets, listed, &TableAccess::new(tables)?).await?;
         }
         args::RuleCommand::Show { id, show_secrets, listed, tables } => {
-            show(id, show_secrets, listed.format, &TableAccess::new(tables)?).await?;
+            show(id, show_secrets, listed, &TableAccess::new(tables)?).await?;
         }
         args::RuleCommand::Set { what, key, value, literal, domain, subject, spriority, ppriority, edit } => {
             let (mode, tables) = EditMode::open(edit)?;
@@ -168,6 +169,7 @@ async fn set(id: i64, change: RuleChange, mode: EditMode, tables: &TableAccess) 
     }
     check_usable(&after, tables)?;
     warn_of(&after, tables);
+    undone::warn_if_undone(&after, tables).await?;
     let columns = Row::Rule(before.clone()).differing(&Row::Rule(after.clone()));
     let action = if columns.is_empty() { Action::Unchanged } else { Action::Changed };
     let (text, [was, is]) = compared(&before, &after, mode, tables);
@@ -214,21 +216,21 @@ fn no_rule(id: i64) -> String {
 async fn list(
     filter: &args::RuleFilter,
     show_secrets: bool,
-    format: ListFormat,
+    listed: Listed,
     tables: &TableAccess,
 ) -> anyhow::Result<()> {
     let options = &tables.snapshot;
     let rows = Filter::new(filter, options).find(tables).await?;
     let shown: Vec<RuleListing> =
         rows.iter().map(|row| RuleListing::new(row, show_secrets, options)).collect();
-    print::list(format, &shown, &RuleListing::columns(), RuleListing::cells)
+    print::list(listed, &shown, &RuleListing::columns(), RuleListing::cells)
 }
 
-async fn show(id: i64, show_secrets: bool, format: ListFormat, tables: &TableAccess) -> anyhow::Result<()> {
+async fn show(id: i64, show_secrets: bool, listed: Listed, tables: &TableAccess) -> anyhow::Result<()> {
     let row = find(id, tables).await?;
     let shown = RuleListing::new(&row, show_secrets, &tables.snapshot);
-    match format {
+    match listed.format {
         ListFormat::Json => print::write(Text::json(&shown)?),
-        ListFormat::Table => print::write(Text::table(&RuleListing::columns(), [shown.cells()])),
+        ListFormat::Table => print::write(Text::listed(&RuleListing::columns(), [shown.cells()], listed)),
     }
 }

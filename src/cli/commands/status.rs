@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tinytemplate::TinyTemplate;
 
-use crate::cli::args::{self, ListFormat};
+use crate::cli::args::{self, ListFormat, Listed};
 use crate::cli::options::SetupOptions;
 use crate::cli::print::{self, Text, number, text};
 use crate::cli::source;
@@ -38,7 +38,7 @@ pub async fn status(options: args::StatusArgs) -> anyhow::Result<ExitCode> {
         }
     }
     match listed.format {
-        ListFormat::Table => print::write(render(&report, max_lag)?)?,
+        ListFormat::Table => print::write(render(&report, max_lag, listed)?)?,
         ListFormat::Json => print::write(Text::json(&report)?)?,
     }
     let is_ill = |answer: &NodeAnswer| is_late(answer, max_lag) || waits(answer);
@@ -66,7 +66,7 @@ struct Summary {
     verdict: String,
 }
 
-fn render(report: &ClusterReport, max_lag: u64) -> anyhow::Result<Text> {
+fn render(report: &ClusterReport, max_lag: u64, listed: Listed) -> anyhow::Result<Text> {
     let columns = [
         text("NODE"),
         text("STATE"),
@@ -87,7 +87,7 @@ fn render(report: &ClusterReport, max_lag: u64) -> anyhow::Result<Text> {
     let mut templates = TinyTemplate::new();
     templates.set_default_formatter(&tinytemplate::format_unescaped);
     templates.add_template("status", include_str!("status.txt"))?;
-    let mut text = Text::table(&columns, rows);
+    let mut text = Text::listed(&columns, rows, listed);
     text.append(Text::lines(templates.render("status", &summary)?.lines()));
     Ok(text)
 }
@@ -210,7 +210,12 @@ mod tests {
             Some(SourceFailure { seconds: 12.3, why: "it is gone".into() });
         let silent = NodeAnswer { node: None, error: Some("cannot connect".into()), ..answer(7) };
         let nodes = vec![answer(7), ill, silent];
-        let text = render(&ClusterReport { agree: false, nodes }, 5).expect("renders");
+        let text = render(
+            &ClusterReport { agree: false, nodes },
+            5,
+            Listed { format: ListFormat::Table, wide: true },
+        )
+        .expect("renders");
         let text = text.as_str();
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].starts_with("NODE"), "{text}");

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use hashbrown::{HashMap, HashSet};
 use serde::Serialize;
 
-use crate::cli::args::{self, ListFormat};
+use crate::cli::args::{self, Listed};
 use crate::cli::attributes::{Assignment, AttributeChange, names as attribute_names};
 use crate::cli::config::TableAccess;
 use crate::cli::edit_session;
@@ -48,12 +48,10 @@ struct Counted {
 /// One line that says what is wrong and how to fix it.
 pub async fn tenant(options: args::TenantCommand) -> anyhow::Result<ExitCode> {
     match options {
-        args::TenantCommand::List { listed, tables } => {
-            list(listed.format, &TableAccess::new(tables)?).await?
-        }
+        args::TenantCommand::List { listed, tables } => list(listed, &TableAccess::new(tables)?).await?,
         args::TenantCommand::Show { domain, all: _, show_secrets, listed, tables } => {
             let domain = domain.unwrap_or_default();
-            show::show(&domain, show_secrets, listed.format, &TableAccess::new(tables)?).await?;
+            show::show(&domain, show_secrets, listed, &TableAccess::new(tables)?).await?;
         }
         args::TenantCommand::Set { words, all, set: args::SetArgs { value_stdin, edit } } => {
             let (domain, values) = attributes::holder(words, all)?;
@@ -73,7 +71,7 @@ pub async fn tenant(options: args::TenantCommand) -> anyhow::Result<ExitCode> {
 }
 
 /// Lists tenants: domains that have users, rules or attributes.
-async fn list(format: ListFormat, tables: &TableAccess) -> anyhow::Result<()> {
+async fn list(listed: Listed, tables: &TableAccess) -> anyhow::Result<()> {
     let options = &tables.snapshot;
     let mut tenants: HashMap<Folded, Counted> = HashMap::new();
     edit_session::scan(&*tables.source, Which::All, |row| {
@@ -117,7 +115,7 @@ async fn list(format: ListFormat, tables: &TableAccess) -> anyhow::Result<()> {
     });
     let shown: Vec<TenantListing> = shown.collect();
     let columns = [text("DOMAIN"), number("USERS"), number("RULES"), number("ATTRIBUTES")];
-    print::list(format, &shown, &columns, |tenant| {
+    print::list(listed, &shown, &columns, |tenant| {
         let domain = tenant.domain.clone().unwrap_or_else(|| ALL_TENANTS.into());
         let counts = [tenant.users, tenant.rules, tenant.attributes];
         std::iter::once(domain).chain(counts.iter().map(ToString::to_string)).collect()

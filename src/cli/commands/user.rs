@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 use serde::Serialize;
 
-use crate::cli::args::{self, ListFormat};
+use crate::cli::args::{self, ListFormat, Listed};
 use crate::cli::attributes::{
     Assignment, AttributeChange, AttributeEdits, AttributeListing, names as attribute_names,
 };
@@ -41,7 +41,7 @@ pub async fn user(options: args::UserCommand) -> anyhow::Result<ExitCode> {
         args::UserCommand::List { domain, name, with, show_secrets, listed, tables } => {
             let with = if with.is_empty() { with } else { attribute_names(&with)? };
             let filter = UserFilter { domain, name, with, show_secrets };
-            list::list(filter, listed.format, &TableAccess::new(tables)?).await?;
+            list::list(filter, listed, &TableAccess::new(tables)?).await?;
         }
         args::UserCommand::Set { user, values, set: args::SetArgs { value_stdin, edit } } => {
             let change = AttributeChange::Set(Assignment::read(&values, value_stdin.as_deref())?);
@@ -54,7 +54,7 @@ pub async fn user(options: args::UserCommand) -> anyhow::Result<ExitCode> {
         args::UserCommand::Disable { user, edit } => attributes::disable(&user, edit).await?,
         args::UserCommand::Enable { user, edit } => attributes::enable(&user, edit).await?,
         args::UserCommand::Show { user, show_secrets, listed, tables } => {
-            show(&user, show_secrets, listed.format, &TableAccess::new(tables)?).await?;
+            show(&user, show_secrets, listed, &TableAccess::new(tables)?).await?;
         }
         args::UserCommand::Remove { user, keep_rules, with_rules: _, all, id, edit } => {
             removal::remove(&user, removal::Chosen { all, id, keep_rules }, edit).await?;
@@ -217,12 +217,7 @@ fn hash(
     Ok(Cell::from(&*stored))
 }
 
-async fn show(
-    user: &str,
-    show_secrets: bool,
-    format: ListFormat,
-    tables: &TableAccess,
-) -> anyhow::Result<()> {
+async fn show(user: &str, show_secrets: bool, listed: Listed, tables: &TableAccess) -> anyhow::Result<()> {
     #[derive(Serialize)]
     struct UserReport {
         users: Vec<ShownUser>,
@@ -234,8 +229,8 @@ async fn show(
     found.must_be_there(user)?;
     let snapshot = found.snapshot(&tables.snapshot);
     let attributes = found.session(&snapshot).map(|session| session.attributes()).unwrap_or_default();
-    let listed = |(level, known): (_, AttributeRef<'_>)| AttributeListing::new(known, level, show_secrets);
-    let attributes: Vec<AttributeListing> = attributes.into_iter().map(listed).collect();
+    let shown = |(level, known): (_, AttributeRef<'_>)| AttributeListing::new(known, level, show_secrets);
+    let attributes: Vec<AttributeListing> = attributes.into_iter().map(shown).collect();
     let UserRecords { users, mut rules, .. } = found;
     rules.sort_by_key(|own| listing::order(&own.row));
     let rules: Vec<RuleListing> =
@@ -243,15 +238,16 @@ async fn show(
     let lowest = users[0].id;
     let users =
         users.iter().map(|row| ShownUser::new(row, row.id == lowest, &tables.snapshot)).collect::<Vec<_>>();
-    if format == ListFormat::Json {
+    if listed.format == ListFormat::Json {
         return print::write(Text::json(&UserReport { users, attributes, rules })?);
     }
-    let mut text = Text::table(&ShownUser::columns(), users.iter().map(ShownUser::cells));
+    let mut text = Text::listed(&ShownUser::columns(), users.iter().map(ShownUser::cells), listed);
     if !attributes.is_empty() {
         text.push("");
-        text.append(Text::table(
+        text.append(Text::listed(
             &AttributeListing::columns(),
             attributes.iter().map(AttributeListing::cells),
+            listed,
         ));
         text.push("");
     }
@@ -261,7 +257,7 @@ async fn show(
             if attributes.is_empty() {
                 text.push("");
             }
-            text.append(Text::table(&RuleListing::columns(), rules.iter().map(RuleListing::cells)));
+            text.append(Text::listed(&RuleListing::columns(), rules.iter().map(RuleListing::cells), listed));
         }
     }
     print::write(text)

@@ -1,27 +1,25 @@
 //! Properties that affect other properties by the beginning of their keys. Their position in the
-//! answer matters.
-//!
-//! The client behaves as follows. `x=${null}` removes `x`, and every property whose key begins
-//! with `x` before its last dot. `ENFORCE_PREFIX` removes all properties that exist at that
-//! moment and begin with none of its prefixes. After `ALLOW_PREFIX`, the client ignores
-//! properties that begin with none of its prefixes.
+//! answer matters: see [`client`](crate::core::client).
 
 mod acting;
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 
 use hashbrown::HashSet;
 
 use super::report::CheckReport;
 use super::table::{ClientKey, Fact, RuleTable};
-use crate::core::client::{ALLOW_PREFIX, ENFORCE_PREFIX, IDENTITY, SYSTEM};
+use crate::core::client::{
+    ALLOW_PREFIX, ENFORCE_PREFIX, IDENTITY, KEPT, Kept, SYSTEM, covers, prefixes, stored_key,
+};
 use crate::core::problem::Code;
 
-use acting::{Acting, Actor, Extremes, Sure, covers, is_outside, removes, split};
+use acting::{Acting, Actor, Extremes, Sure, is_outside};
 
 /// Problems with the list of prefixes itself.
 pub(super) fn spelling(id: i64, list: &str, report: &mut CheckReport) {
-    let prefixes = split(list);
+    let prefixes = prefixes(list);
     if prefixes.iter().any(|prefix| prefix.is_empty()) {
         report.add_rule(Code::BlankInPrefix, id, "every key begins with an empty prefix: remove it");
     } else if prefixes.iter().any(|prefix| prefix.contains(char::is_whitespace)) {
@@ -35,61 +33,129 @@ pub(super) fn check(rules: &RuleTable<'_>, report: &mut CheckReport) {
     if acting.is_empty() {
         return;
     }
-    forgotten(&acting, report);
-    let mut findings = Findings { said: HashSet::new(), report };
-    for run in rules.runs() {
-        let facts = &rules.facts[run];
-        let key = &rules.properties[facts[0].property as usize];
+    acting.enforcers.iter().for_each(|actor| taken_by_list(actor, report));
+    taken_by_removal(&acting, report);
+    // Each is reported only once for a rule.
+    let mut said = HashSet::new();
+    each_effect(&acting, |effect| {
+        if said.insert((effect.code, effect.actor)) {
+            report.add_rule(effect.code, effect.actor, effect.words());
+        }
+    });
+}
+
+/// The rules because of which the client removes or ignores the property of the rule `id`.
+pub(super) fn undoing(rules: &RuleTable<'_>, id: i64) -> Vec<(Code, i64)> {
+    let mut found = Vec::new();
+    each_effect(&Acting::of(rules), |effect| {
+        if effect.affected == id && effect.code != Code::NullBeyondSubtree {
+            found.push((effect.code, effect.actor));
+        }
+    });
+    found
+}
+
+/// Calls `found` for effects of rules on others. For each key, it names one rule that is affected.
+fn each_effect(acting: &Acting<'_>, mut found: impl FnMut(Effect<'_>)) {
+    for run in acting.rules.runs() {
+        let facts = &acting.rules.facts[run];
+        let key = &acting.rules.properties[facts[0].property as usize];
         if key.is_fixed && [ENFORCE_PREFIX, ALLOW_PREFIX].contains(&&*key.text) {
             continue;
         }
-        let property =
-            Property { acting: &acting, facts, key, sure: OnceCell::new(), firsts: OnceCell::new() };
-        if !key.text.starts_with(SYSTEM) {
-            property.removed(&mut findings);
-            property.enforced(&mut findings);
+        let property = Property { acting, facts, key, sure: OnceCell::new(), firsts: OnceCell::new() };
+        let stored = if key.is_fixed { stored_key(&key.text) } else { Some(Cow::Borrowed(&*key.text)) };
+        if let Some(stored) = stored.filter(|_| !key.text.starts_with(SYSTEM)) {
+            property.removed(&stored, &mut found);
+            property.enforced(&stored, &mut found);
         }
-        property.dropped(&mut findings);
+        property.dropped(&mut found);
     }
 }
 
-/// Finds rules that remove the client's identity.
-fn forgotten(acting: &Acting<'_>, report: &mut CheckReport) {
-    for actor in &acting.enforcers {
-        let forgotten = IDENTITY.iter().filter(|key| !covers(&actor.prefixes, key)).copied();
-        let forgotten: Vec<&str> = forgotten.collect();
-        if !forgotten.is_empty() {
-            let what = format!(
-                "the client removes its identity, or the place from which it is provisioned ({}): \
-                 add net.java.sip.communicator.UUID and net.java.sip.communicator.plugin.provisioning.",
-                forgotten.join(", ")
-            );
-            report.add_rule(Code::EnforcePrefixForgets, actor.fact.order.id, what);
-        }
+/// Finds what the client needs and a list in `ENFORCE_PREFIX` leaves out.
+fn taken_by_list(actor: &Actor<'_>, report: &mut CheckReport) {
+    let is_left_out = |key: &&&str| !covers(&actor.prefixes, key);
+    let identity: Vec<&str> = IDENTITY.iter().filter(is_left_out).copied().collect();
+    let kept: Vec<&Kept> = KEPT.iter().filter(|kept| kept.keys.iter().any(|key| is_left_out(&key))).collect();
+    // The identity consists of the UUID and of keys that the first prefix covers.
+    let of_identity = identity.iter().map(|key| if *key == IDENTITY[0] { key } else { KEPT[0].prefix });
+    let mut missing: Vec<&str> = of_identity.chain(kept.iter().map(|kept| kept.prefix)).collect();
+    missing.dedup();
+    let losses: Vec<&str> = kept.iter().map(|kept| kept.loss).collect();
+    let add = format!("add {}", missing.join("|"));
+    if !identity.is_empty() {
+        let what = format!(
+            "the client removes its identity, or the place from which it is provisioned ({}): {add}",
+            identity.join(", ")
+        );
+        report.add_rule(Code::EnforcePrefixForgets, actor.fact.order.id, what);
+    } else if !kept.is_empty() {
+        let what = format!("the client removes what it has saved, so {}: {add}", losses.join(", and "));
+        report.add_rule(Code::EnforcePrefixResets, actor.fact.order.id, what);
     }
+}
+
+/// Finds rules that remove what the client needs.
+fn taken_by_removal(acting: &Acting<'_>, report: &mut CheckReport) {
     for (prefix, key) in &acting.removed {
-        let is_gone = |own: &&&str| **own == *prefix || removes(prefix, own);
-        let Some(forgotten) = IDENTITY.iter().find(is_gone) else { continue };
-        for actor in acting.removers(key) {
+        let is_gone = |own: &&&str| own.starts_with(prefix);
+        let mut add = |code, what: String| {
+            for actor in acting.removers(key) {
+                report.add_rule(code, actor.fact.order.id, what.clone());
+            }
+        };
+        let kept = KEPT.iter().filter(|kept| kept.keys.iter().any(|key| is_gone(&key)));
+        let losses: Vec<&str> = kept.map(|kept| kept.loss).collect();
+        if let Some(forgotten) = IDENTITY.iter().find(is_gone) {
             let what = format!(
                 "the client removes its identity, or the place from which it is provisioned ({forgotten}): \
                  remove the keys below this key individually"
             );
-            report.add_rule(Code::NullForgets, actor.fact.order.id, what);
+            add(Code::NullForgets, what);
+        } else if !losses.is_empty() {
+            let what = format!(
+                "the client removes what it has saved, so {}: remove the keys below this key individually",
+                losses.join(", and ")
+            );
+            add(Code::NullResets, what);
         }
     }
 }
 
-/// Collects findings. Each is reported only once for a rule.
-struct Findings<'r> {
-    said: HashSet<(Code, i64)>,
-    report: &'r mut CheckReport,
+/// A rule because of which the client removes or ignores the property of another rule.
+struct Effect<'a> {
+    code: Code,
+    /// The id of the rule that causes it.
+    actor: i64,
+    /// The id of the affected rule.
+    affected: i64,
+    /// The key of the affected property.
+    key: &'a str,
+    /// Whether the affected property is in the subtree that the rule removes.
+    is_within: bool,
 }
 
-impl Findings<'_> {
-    fn add(&mut self, code: Code, actor: &Actor<'_>, what: impl FnOnce() -> String) {
-        if self.said.insert((code, actor.fact.order.id)) {
-            self.report.add_rule(code, actor.fact.order.id, what());
+impl Effect<'_> {
+    fn words(&self) -> String {
+        let place = format!("id {} sets `{}`", self.affected, self.key);
+        let by = match self.is_within {
+            true => "",
+            false => ", because the client removes all keys with the same beginning",
+        };
+        match self.code {
+            Code::NullBeyondSubtree => format!(
+                "{place}: its value in the client is removed too{by}; rename one of them, or remove single keys"
+            ),
+            Code::EnforcePrefixUndoes => format!(
+                "{place}, and this rule removes it again: add its prefix, or give this rule smaller priorities"
+            ),
+            Code::AllowPrefixDrops => {
+                format!("{place} after this rule, so the client ignores it: add its prefix")
+            }
+            _ => {
+                format!("{place}, and this rule removes it again{by}: give this rule the smallest priorities")
+            }
         }
     }
 }
@@ -106,68 +172,58 @@ struct Property<'a> {
 
 impl Property<'_> {
     /// Finds removals of other keys that also remove this property.
-    fn removed(&self, findings: &mut Findings<'_>) {
-        for (prefix, removed) in self.acting.removing(&self.key.text) {
-            let is_within = self.key.text.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.'));
-            let by =
-                if is_within { "" } else { ", because the client removes all keys with the same beginning" };
+    fn removed(&self, stored: &str, found: &mut impl FnMut(Effect<'_>)) {
+        for (prefix, removed) in self.acting.removing(stored) {
+            if self.key.is_fixed && prefix == self.key.text {
+                continue;
+            }
+            let rest = stored.strip_prefix(prefix).unwrap_or_default();
+            let is_within = prefix.ends_with('.') || rest.starts_with('.');
             for actor in self.acting.removers(removed) {
                 let is_in = |other: &Fact| self.are_in(&actor, &removed.sure, other);
                 let is_undone = |other: &Fact| other.order < actor.fact.order && is_in(other);
                 if let Some(undone) = self.firsts().find(self.acting.rules, &actor, is_undone) {
-                    findings.add(Code::NullUndoes, &actor, || {
-                        let place = self.place(&undone);
-                        format!(
-                            "{place}, and this rule removes it again{by}: give this rule the smallest priorities"
-                        )
-                    });
+                    found(Effect { is_within, ..self.effect(Code::NullUndoes, &actor, &undone) });
                 } else if !is_within && let Some(other) = self.firsts().find(self.acting.rules, &actor, is_in)
                 {
-                    findings.add(Code::NullBeyondSubtree, &actor, || {
-                        let place = self.place(&other);
-                        format!(
-                            "{place}: its value in the client is removed too{by}; rename one of them, \
-                             or remove single keys"
-                        )
-                    });
+                    found(Effect { is_within, ..self.effect(Code::NullBeyondSubtree, &actor, &other) });
                 }
             }
         }
     }
 
     /// Finds lists in `ENFORCE_PREFIX` that remove this property.
-    fn enforced(&self, findings: &mut Findings<'_>) {
+    fn enforced(&self, stored: &str, found: &mut impl FnMut(Effect<'_>)) {
         let acting = self.acting;
-        for actor in acting.enforcers.iter().filter(|actor| is_outside(&actor.prefixes, self.key)) {
+        let is_outside = |actor: &&Actor<'_>| is_outside(&actor.prefixes, stored, self.key.is_fixed);
+        for actor in acting.enforcers.iter().filter(is_outside) {
             let is_undone =
                 |other: &Fact| other.order < actor.fact.order && self.are_in(actor, &acting.enforcing, other);
             if let Some(undone) = self.firsts().find(acting.rules, actor, is_undone) {
-                findings.add(Code::EnforcePrefixUndoes, actor, || {
-                    let place = self.place(&undone);
-                    format!(
-                        "{place}, and this rule removes it again: add its prefix, or give this rule smaller priorities"
-                    )
-                });
+                found(self.effect(Code::EnforcePrefixUndoes, actor, &undone));
             }
         }
     }
 
     /// Finds lists in `ALLOW_PREFIX` because of which the client ignores this property.
-    fn dropped(&self, findings: &mut Findings<'_>) {
+    fn dropped(&self, found: &mut impl FnMut(Effect<'_>)) {
         let acting = self.acting;
         let lasts = OnceCell::new();
-        for actor in acting.allowers.iter().filter(|actor| is_outside(&actor.prefixes, self.key)) {
+        let is_outside = |actor: &&Actor<'_>| is_outside(&actor.prefixes, &self.key.text, self.key.is_fixed);
+        for actor in acting.allowers.iter().filter(is_outside) {
             let is_dropped =
                 |other: &Fact| other.order > actor.fact.order && self.are_in(actor, &acting.allowing, other);
             let lasts =
                 lasts.get_or_init(|| Extremes::of(acting.rules, self.alive().rev(), acting.has_users));
             if let Some(dropped) = lasts.find(acting.rules, actor, is_dropped) {
-                findings.add(Code::AllowPrefixDrops, actor, || {
-                    let place = self.place(&dropped);
-                    format!("{place} after this rule, so the client ignores it: add its prefix")
-                });
+                found(self.effect(Code::AllowPrefixDrops, actor, &dropped));
             }
         }
+    }
+
+    fn effect(&self, code: Code, actor: &Actor<'_>, affected: &Fact) -> Effect<'_> {
+        let (actor, affected) = (actor.fact.order.id, affected.order.id);
+        Effect { code, actor, affected, key: &self.key.text, is_within: true }
     }
 
     /// Whether both can be in the same answer, and `actor` affects `other`.
@@ -185,9 +241,5 @@ impl Property<'_> {
     fn firsts(&self) -> &Extremes {
         let set = || self.alive().filter(|fact| !fact.is_null);
         self.firsts.get_or_init(|| Extremes::of(self.acting.rules, set(), self.acting.has_users))
-    }
-
-    fn place(&self, fact: &Fact) -> String {
-        format!("id {} sets `{}`", fact.order.id, self.key.text)
     }
 }

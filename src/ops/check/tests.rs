@@ -1,11 +1,12 @@
 //! Tests with rows that have one mistake each.
 
 use super::*;
-use crate::core::client::{ALLOW_PREFIX, ENFORCE_PREFIX};
+use crate::core::client::{ALLOW_PREFIX, ClientState, ENFORCE_PREFIX, PropertyFate};
 use crate::core::model::{AttributeRow, Cell, Row, RuleRow, Table, UserRow};
 use crate::core::names::Comparison;
 use crate::snapshot::Writer;
 use proptest::prelude::*;
+use proptest::sample::select;
 
 /// An md5 hash.
 const STORED: &str = "00112233445566778899aabbccddeeff";
@@ -187,8 +188,21 @@ fn what_removes_by_the_beginning_of_keys_is_found_where_it_undoes_others() {
             Some(("null-beyond-subtree", 1)),
         ),
         ([("default", (1, 1), "a.b", null), ("default", (2, 1), "a.b.c", "v")], None),
-        // The client compares only the part before the last dot.
-        ([("default", (1, 1), "x.acc10", "v"), ("default", (2, 1), "x.acc1", null)], None),
+        (
+            [("default", (1, 1), "x.acc10", "v"), ("default", (2, 1), "x.acc1", null)],
+            Some(("null-undoes", 2)),
+        ),
+        ([("default", (1, 1), "x.acc1", "v"), ("default", (2, 1), "x.acc1.", null)], None),
+        (
+            [("default", (1, 1), "x.acc1.c", "v"), ("default", (2, 1), "x.acc1.", null)],
+            Some(("null-undoes", 2)),
+        ),
+        // Passwords are stored as ENCRYPTED_PASSWORD.
+        (
+            [("default", (1, 1), "x.PASSWORD", "${password}"), ("default", (2, 1), "x.ENC", null)],
+            Some(("null-undoes", 2)),
+        ),
+        ([("default", (1, 1), "x.PASSWORD", "${password}"), ("default", (2, 1), "x.PASS", null)], None),
         ([("alice", (1, 1), "a.b.c", "v"), ("bob", (2, 1), "a.b", null)], None),
         ([("default", (1, 1), "a.b.c", null), ("default", (2, 1), "a.b", null)], None),
         ([("default", (1, 1), "${system}.a.b", "v"), ("default", (2, 1), "${system}", null)], None),
@@ -199,7 +213,8 @@ fn what_removes_by_the_beginning_of_keys_is_found_where_it_undoes_others() {
 
 #[test]
 fn lists_of_prefixes_are_found_where_they_undo_or_drop_others() {
-    const FULL: &str = "a|net.java.sip.communicator.UUID|net.java.sip.communicator.plugin.provisioning.";
+    const FULL: &str = "a|net.java.sip.communicator.UUID|net.java.sip.communicator.plugin.provisioning.|\
+        net.java.sip.communicator.impl.certservice.|net.java.sip.communicator.impl.credentialsstorage.";
     let lists = |first: (&str, &str), second: (&str, &str)| {
         found(&[("default", (1, 1), first.0, first.1), ("default", (2, 1), second.0, second.1)])
     };
@@ -219,6 +234,7 @@ fn lists_of_prefixes_are_found_where_they_undo_or_drop_others() {
     assert_eq!(lists(set, (ALLOW_PREFIX, "a")), []);
     assert_eq!(lists((ALLOW_PREFIX, "a||b"), set), [("blank-in-prefix", 1)]);
     assert_eq!(lists((ALLOW_PREFIX, "$domain"), set), []);
+    assert_eq!(lists((ALLOW_PREFIX, "|"), set), []);
 }
 
 /// A list or removal has no effect on a client for whom another rule overrides it, nor on a
@@ -349,7 +365,8 @@ fn a_rule_by_itself_is_looked_at_as_java_reads_it() {
         ("net.java.sip.communicator.plugin.provisioning.MANDATORY", "false", vec![]),
         ("my.plugin.provisioning.MANDATORY", "true", vec![]),
         ("net.java.sip.communicator", "\\${null}", vec![("null-forgets", 1)]),
-        ("net.java.sip.communicator.impl", "${null}", vec![]),
+        ("net.java.sip.communicator.impl", "${null}", vec![("null-resets", 1)]),
+        ("net.java.sip.communicator.impl.protocol", "${null}", vec![]),
         ("provisioning.ENFORCE_PREFIX", "|", vec![("enforce-prefix-forgets", 1)]),
         ("a", "5$", vec![("stray-dollar", 1)]),
         ("a", "b\\", vec![("trailing-backslash", 1)]),
@@ -616,3 +633,95 @@ fn blanks_and_backslashes_that_java_leaves_out_are_found() {
         assert_eq!(found_with(&[("default", key, value)], &[]), expected, "{key}={value}");
     }
 }
+
+/// Each list and removal leaves the client its identity, but not all that it has saved.
+#[test]
+fn what_the_client_has_saved_is_not_removed_unnoticed() {
+    const SIP: &str = "net.java.sip.communicator.";
+    let identity = format!("{SIP}UUID|{SIP}plugin.provisioning.METHOD|{SIP}plugin.provisioning.URL");
+    let advised = format!("{SIP}UUID|{SIP}plugin.provisioning.");
+    let cert = format!("{SIP}impl.certservice");
+    let store = format!("{SIP}impl.credentialsstorage");
+    let (password, dialog, unreadable) =
+        ("password at each start", "certificates that its user has accepted", "cannot read saved passwords");
+    let enforce = |list: String| (ENFORCE_PREFIX.to_owned(), list);
+    let null = |key: &str| (format!("{SIP}{key}"), "${null}".to_owned());
+    let cases: [((String, String), &[&str]); 15] = [
+        (enforce(identity.clone()), &[password, dialog, unreadable]),
+        // What an earlier version advised.
+        (enforce(advised.clone()), &[dialog, unreadable]),
+        (enforce(format!("{advised}|{cert}")), &[unreadable]),
+        (enforce(format!("{advised}|{store}")), &[dialog]),
+        (enforce(format!("{advised}|{cert}.param.|{store}")), &[dialog]),
+        (enforce(format!("{identity}|{SIP}plugin.provisioning.auth|{cert}|{store}")), &[]),
+        (enforce(format!("{identity}|{SIP}plugin.provisioning.auth.U|{cert}|{store}")), &[password]),
+        (enforce(format!("{advised}|{cert}.|{store}.")), &[]),
+        (null("plugin.provisioning.auth"), &[password]),
+        (null("plugin.provisioning.auth.USERNAME"), &[password]),
+        (null("impl.certservice"), &[dialog]),
+        (null("impl.certservice.param"), &[dialog]),
+        (null("impl.certservice.param.sip.example.org"), &[]),
+        (null("impl.credentialsstorage.MASTER"), &[unreadable]),
+        (null("impl.c"), &[dialog, unreadable]),
+    ];
+    for ((key, value), losses) in cases {
+        let findings = report(&[rule(1, "", "default", (1, 1), &key, &value)]).findings;
+        let code = if key == ENFORCE_PREFIX { Code::EnforcePrefixResets } else { Code::NullResets };
+        let found: Vec<_> = findings.iter().filter(|finding| finding.code == code).collect();
+        assert_eq!(found.len(), usize::from(!losses.is_empty()), "{key}={value}: {findings:?}");
+        for (what, is_lost) in [password, dialog, unreadable].map(|what| (what, losses.contains(&what))) {
+            assert_eq!(found.iter().any(|found| found.message.contains(what)), is_lost, "{key}={value}");
+        }
+    }
+    // The advice is complete: after it, nothing is found.
+    for list in ["a", &identity, &advised] {
+        let advice = |list: &str| {
+            let rows = [rule(1, "", "default", (1, 1), ENFORCE_PREFIX, list)];
+            let findings = report(&rows).findings;
+            let of_list = findings.into_iter().find(|finding| finding.code.name().starts_with("enforce-"));
+            of_list.map(|finding| finding.message.rsplit_once(": add ").expect("advice").1.to_owned())
+        };
+        let added = advice(list).expect("something is missing");
+        assert_eq!(advice(&format!("{list}|{added}")), None, "{list}");
+    }
+}
+
+proptest! {
+    /// Whatever the model of the client undoes or ignores is found.
+    #[test]
+    fn what_the_client_undoes_or_ignores_is_found(
+        texts in prop::collection::vec((select(&KEYS_OF_CLIENTS[..]), select(&["v", "${null}", "a", "a.b|x"][..])), 0..9),
+    ) {
+        let mut answer: Vec<(&str, &str)> = Vec::new();
+        for (key, value) in texts {
+            if answer.iter().all(|(known, _)| *known != key) {
+                answer.push((key, value));
+            }
+        }
+        let rows: Vec<Row> =
+            (1..).zip(&answer).map(|(id, (key, value))| rule(id, "", "default", (id, 1), key, value)).collect();
+        let found: Vec<(Code, i64)> =
+            report(&rows).findings.iter().map(|finding| (finding.code, finding.id)).collect();
+        for fate in ClientState::after(&answer).fates {
+            let (code, by) = match fate {
+                PropertyFate::Obeyed => continue,
+                PropertyFate::Undone(by) if answer[by].0 == ENFORCE_PREFIX => (Code::EnforcePrefixUndoes, by),
+                PropertyFate::Undone(by) => (Code::NullUndoes, by),
+                PropertyFate::Ignored(by) => (Code::AllowPrefixDrops, by),
+            };
+            prop_assert!(found.contains(&(code, by as i64 + 1)), "{:?}: {:?}", answer, found);
+        }
+    }
+}
+
+const KEYS_OF_CLIENTS: [&str; 9] = [
+    "a",
+    "a.b",
+    "a.b.",
+    "a.b.c",
+    "a.PASSWORD",
+    "a.EN",
+    "x.y",
+    "provisioning.ENFORCE_PREFIX",
+    "provisioning.ALLOW_PREFIX",
+];

@@ -6,6 +6,7 @@ use hashbrown::HashMap;
 use serde::Serialize;
 
 use super::ClientRequest;
+use super::aftermath::Aftermath;
 use crate::core::conventions::Conventions;
 use crate::core::model::{Cell, RuleRow};
 use crate::core::params::{Known, ParamName, Params, is_reserved};
@@ -18,6 +19,15 @@ use crate::snapshot::{Fate, Level, Mismatch, Session, SessionValues, Snapshot, T
 
 /// The number of rules that are listed for one key if they do not match and `all` is not set.
 const LISTED: usize = 10;
+
+/// Which rules a report lists.
+#[derive(Debug, Clone, Default)]
+pub struct Listing {
+    /// Also rules of other users, and all rules for one key that do not match.
+    pub all: bool,
+    /// Only properties whose keys contain this text, in any case.
+    pub key: Option<String>,
+}
 
 /// What a client would get, and why. Passwords are hidden.
 #[derive(Debug, Serialize)]
@@ -75,13 +85,18 @@ pub struct RuleReport {
     pub key: String,
     /// Its value as rendered, or as stored if it cannot be rendered.
     pub value: String,
-    /// `won`, `lost`, `lacks`, `mismatch` or `bad`.
+    /// `won`, `undone`, `ignored`, `lost`, `lacks`, `mismatch` or `bad`. The properties of rules
+    /// with the first three verdicts are in the answer.
     pub verdict: &'static str,
     /// The id of the rule to which it lost.
     pub lost_to: Option<i64>,
+    /// The id of the rule by which the client removes the property again.
+    pub undone_by: Option<i64>,
+    /// The id of the rule because of which the client ignores the property.
+    pub ignored_by: Option<i64>,
     /// The parameter that is missing or has another value than the rule requires.
     pub parameter: Option<String>,
-    /// The attributes that it uses, if it has won.
+    /// The attributes that it uses, if its property is in the answer.
     pub attributes: Vec<UsedAttribute>,
     /// The verdict as a sentence.
     pub why: String,
@@ -98,16 +113,19 @@ pub struct UsedAttribute {
 
 impl ExplainReport {
     /// Explains what `snapshot`, which was built from `rows` with `options`, gives to `request`.
-    /// Without `all`, rules of other users are only counted, and only a few of the rules for one
-    /// key that do not match are listed.
+    /// Unless all rules are listed, rules of other users are only counted, and only a few of the
+    /// rules for one key that do not match are listed.
     pub fn new(
         snapshot: &Snapshot,
         options: &Conventions,
         session: Session<'_>,
         request: &ClientRequest,
         rows: &[RuleRow],
-        all: bool,
+        listing: &Listing,
     ) -> ExplainReport {
+        let Listing { all, ref key } = *listing;
+        let part = key.as_deref().map(str::to_lowercase);
+        let is_listed = |key: &str| part.as_ref().is_none_or(|part| key.to_lowercase().contains(part));
         let params = request.params();
         let traced = snapshot.trace(options, session, params, rows);
         let mut shown = params.clone();
@@ -115,6 +133,7 @@ impl ExplainReport {
         let levels: BTreeMap<&str, Level> =
             session.attributes().into_iter().map(|(level, known)| (known.name, level)).collect();
         let (values, shown_values) = (session.values(params), session.values(&shown));
+        let after = Aftermath::new(&traced, &values);
         let mut report = ExplainReport {
             username: params.known(Known::Username).unwrap_or_default().to_owned(),
             domain: params.known(Known::Domain).unwrap_or_default().to_owned(),
@@ -131,14 +150,18 @@ impl ExplainReport {
             let won = traced.fate == Fate::Matches(RuleOutcome::Won);
             let is_mismatch = matches!(traced.fate, Fate::Mismatch(_) | Fate::Bad(_));
             if !all && is_private(&traced.fate) {
-                report.left_out += 1;
+                report.left_out += usize::from(is_listed(&traced.row.key.shown()));
+                continue;
+            }
+            let mut rule = rule(traced, &shown_values, options);
+            if !is_listed(&rule.key) {
                 continue;
             }
             if !request.has_password() && is_for_a_password(&traced.fate) {
                 report.without_password.push(traced.row.id);
             }
-            let mut rule = rule(traced, &shown_values, options);
             if won {
+                rule.add_aftermath(&after);
                 rule.add_attributes(used(traced, &levels, options));
             }
             let name = traced.client_key(&values).unwrap_or_else(|| rule.key.encode_utf16().collect());
@@ -270,6 +293,8 @@ fn rule(traced: &Traced<'_>, shown: &SessionValues<'_>, options: &Conventions) -
         key,
         verdict,
         lost_to,
+        undone_by: None,
+        ignored_by: None,
         parameter,
         attributes: Vec::new(),
         why,
@@ -280,12 +305,12 @@ type Words = (&'static str, Option<i64>, Option<String>, String);
 
 fn words(fate: &Fate, order: Option<RuleOrder>) -> Words {
     match fate {
-        Fate::Matches(RuleOutcome::Won) => ("won", None, None, "wins".into()),
+        Fate::Matches(RuleOutcome::Won) => ("won", None, None, "won".into()),
         Fate::Matches(RuleOutcome::Lost(to)) => {
             let priorities = |order: RuleOrder| (order.spriority, order.ppriority);
             let why = match order.map(priorities) == Some(priorities(*to)) {
-                true => format!("lost to {}: same priorities, larger id", to.id),
-                false => format!("lost to {}: lower priority", to.id),
+                true => format!("lost to rule {}: same priorities, larger id", to.id),
+                false => format!("lost to rule {}: lower priority", to.id),
             };
             ("lost", Some(to.id), None, why)
         }

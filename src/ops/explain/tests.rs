@@ -51,7 +51,8 @@ fn explained(
         ClientRequest::read("alice@a.org", &pairs(sent), password.as_ref(), &ParamSettings::default());
     let request = request.expect("well-formed");
     let session = request.sign_in(&snapshot, &users).expect("granted");
-    let report = ExplainReport::new(&snapshot, &plain(), session, &request, rules, all);
+    let listing = Listing { all, key: None };
+    let report = ExplainReport::new(&snapshot, &plain(), session, &request, rules, &listing);
     let body = snapshot.answer(session, request.params()).body;
     (report, String::from_utf8(body).expect("ASCII"))
 }
@@ -82,14 +83,14 @@ fn every_rule_of_a_key_is_told_with_its_reason() {
     assert_eq!(
         verdicts(&report),
         [
-            (11, "won", "wins"),
-            (2, "won", "wins"),
+            (11, "won", "won"),
+            (2, "won", "won"),
             (5, "lacks", "the client did not send branch"),
             (4, "mismatch", "the client sent osname=Linux"),
             (6, "mismatch", "the client did not send hwaddr"),
             (7, "mismatch", "only for the user with that name, not for other users who send it"),
-            (3, "lost", "lost to 2: same priorities, larger id"),
-            (1, "lost", "lost to 2: lower priority"),
+            (3, "lost", "lost to rule 2: same priorities, larger id"),
+            (1, "lost", "lost to rule 2: lower priority"),
         ]
     );
     assert_eq!(report.left_out, 2);
@@ -99,6 +100,67 @@ fn every_rule_of_a_key_is_told_with_its_reason() {
         verdicts(&report).contains(&(8, "mismatch", "the client did send username=alice"))
             || report.left_out == 0
     );
+}
+
+#[test]
+fn what_the_client_undoes_or_ignores_has_not_won() {
+    let rows = rules(&[
+        ("", "default", 1, "a.${username}", "1"),
+        ("", "default", 2, "b.c", "${osname}"),
+        ("", "default", 3, "a", "\\u0024{null}"),
+        ("", "default", 4, "a.d", "2"),
+        ("a.org", "default", 5, "provisioning.ENFORCE_PREFIX", "a.|${osname}"),
+        ("", "default", 6, "b.e", "3"),
+        ("a.org", "alice", 7, "provisioning.ALLOW_PREFIX", "a.|b."),
+        ("", "default", 8, "c", "4"),
+        ("", "alice", 8, "b.c", "5"),
+    ]);
+    let (report, answer) = explained(&rows, &[("osname", "Linux")], None, false);
+    assert_eq!(answer.lines().count(), 8);
+    assert_eq!(
+        verdicts(&report),
+        [
+            (1, "undone", "undone by rule 3"),
+            (2, "undone", "undone by rule 5 (ENFORCE_PREFIX)"),
+            (9, "lost", "lost to rule 2: lower priority"),
+            (3, "won", "won"),
+            (4, "won", "won"),
+            (5, "won", "won"),
+            (6, "won", "won"),
+            (7, "won", "won"),
+            (8, "ignored", "ignored because of rule 7 (ALLOW_PREFIX)"),
+        ]
+    );
+    let named = |rule: &RuleReport| (rule.id, rule.undone_by, rule.ignored_by);
+    let all: Vec<_> = report.keys.iter().flat_map(|key| &key.rules).map(named).collect();
+    assert_eq!((all[0], all[1], all[8]), ((1, Some(3), None), (2, Some(5), None), (8, None, Some(7))));
+}
+
+#[test]
+fn only_properties_with_a_part_of_the_key_are_listed() {
+    let rows = rules(&[
+        ("", "default", 1, "x.acc1.PASSWORD", "${password}"),
+        ("", "default", 2, "x.acc1.SERVER", "1"),
+        ("", "bob", 2, "x.acc1.SERVER", "2"),
+        ("", "bob", 2, "x.acc1.USER", "3"),
+        ("", "default", 3, "x.${username}", "4"),
+        ("", "default", 4, "x", "${null}"),
+    ]);
+    let users = [user(1, "a.org", "alice", "secret"), user(2, "a.org", "bob", "pw")];
+    let snapshot = snapshot(plain(), &table_rows(&users, &rows));
+    let request = ClientRequest::read("alice@a.org", &[], None, &ParamSettings::default()).expect("read");
+    let session = request.sign_in(&snapshot, &users).expect("granted");
+    for (part, ids, left_out) in
+        [("server", &[2][..], 1), ("ALICE", &[5], 0), ("acc1", &[1, 2], 2), ("y", &[], 0)]
+    {
+        let listing = Listing { all: false, key: Some(part.to_owned()) };
+        let report = ExplainReport::new(&snapshot, &plain(), session, &request, &rows, &listing);
+        let listed: Vec<i64> = verdicts(&report).iter().map(|verdict| verdict.0).collect();
+        assert_eq!((&*listed, report.left_out), (ids, left_out), "{part}");
+        // The client acts upon the whole answer.
+        assert!(verdicts(&report).iter().all(|verdict| verdict.2 == "undone by rule 6"), "{part}");
+        assert_eq!(report.without_password.len(), usize::from(ids.contains(&1)));
+    }
 }
 
 #[test]
@@ -115,7 +177,7 @@ fn a_pattern_that_does_not_match_is_told_with_the_value() {
     assert_eq!(
         verdicts(&report),
         [
-            (5, "won", "wins"),
+            (5, "won", "won"),
             (1, "mismatch", "the client sent osname=Linux, which does not match windows*"),
             (2, "mismatch", "the client sent ipaddr=10.2.0.1, which is not in 10.1.0.0/16"),
             (3, "mismatch", "the client sent username=alice, which does not match b*"),
@@ -142,7 +204,7 @@ fn keys_that_nobody_sets_come_last_and_bad_rows_say_why() {
     assert_eq!(
         verdicts(&report),
         [
-            (3, "won", "wins"),
+            (3, "won", "won"),
             (4, "bad", "bad row: property_value is NULL; the row is left out: correct or remove it"),
             (1, "lacks", "the client did not send branch"),
             (2, "lacks", "the client did not send branch"),
@@ -160,7 +222,7 @@ fn of_rows_with_one_id_as_a_query_may_select_them_the_first_counts() {
     let (report, answer) = explained(&rows, &[], None, false);
     assert_eq!(answer, "k=3\n");
     let why = "bad row: another row with this id came before; the row is left out: correct or remove it";
-    assert_eq!(verdicts(&report), [(3, "won", "wins"), (1, "bad", why)]);
+    assert_eq!(verdicts(&report), [(3, "won", "won"), (1, "bad", why)]);
 }
 
 #[test]
@@ -395,7 +457,8 @@ proptest! {
                 }
             }
             prop_assert_eq!(&lines, &snapshot.answer(session, request.params()).body);
-            let report = ExplainReport::new(&snapshot, &plain(), session, request, &rules, true);
+            let listing = Listing { all: true, key: None };
+            let report = ExplainReport::new(&snapshot, &plain(), session, request, &rules, &listing);
             let winners: Vec<_> = report.keys.iter().filter(|key| key.value.is_some()).collect();
             prop_assert_eq!(winners.len(), lines.iter().filter(|byte| **byte == b'\n').count());
             let listed: usize = report.keys.iter().map(|key| key.rules.len()).sum();

@@ -6,6 +6,7 @@ use std::process::{Command, ExitStatus};
 use std::sync::mpsc;
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::PATIENCE;
 use crate::server::Running;
@@ -21,8 +22,15 @@ pub fn terminal() -> (File, File) {
 
 /// Runs a command whose standard output and error are a terminal. Returns its exit status, and its
 /// output on the terminal.
-pub fn run_at_terminal(mut command: Command) -> (ExitStatus, Vec<u8>) {
+pub fn run_at_terminal(command: Command) -> (ExitStatus, Vec<u8>) {
+    run_at_terminal_of(command, 0)
+}
+
+/// The same on a terminal with this number of columns. A terminal with 0 does not know it.
+pub fn run_at_terminal_of(mut command: Command, columns: u16) -> (ExitStatus, Vec<u8>) {
     let (mut terminal, end) = terminal();
+    let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    tcsetwinsize(&end, size).expect("a terminal");
     command.stdout(end.try_clone().expect("a handle")).stderr(end);
     let mut child = Running(command.spawn().expect("starts"));
     // Closes the command's handles of the terminal, so that reading comes to an end.

@@ -4,6 +4,7 @@ use anyhow::{Context, bail};
 
 use super::audience::Audience;
 use super::filter::Place;
+use super::undone::warn_if_undone;
 use super::{check_usable, compared, of_tenant, value_of, warn_of};
 use crate::cli::config::TableAccess;
 use crate::cli::edit_report::{Action, EditMode, EditReport};
@@ -94,8 +95,10 @@ pub(super) async fn put(
     there.sort_by_key(|known| known.id);
     match (if_there, &*there) {
         (IfThere::Change, [known]) => {
-            warn_of(&row, tables);
-            change(known, typed.change(known, &row), &audience, editing, mode, tables).await
+            let after = typed.change(known, &row);
+            warn_of(&after, tables);
+            warn_if_undone(&after, tables).await?;
+            change(known, after, &audience, editing, mode, tables).await
         }
         (IfThere::Change, [_, _, ..]) => {
             let ids: Vec<i64> = there.iter().map(|known| known.id).collect();
@@ -115,6 +118,7 @@ pub(super) async fn put(
         ),
         (IfThere::AddAnother, _) | (_, []) => {
             warn_of(&row, tables);
+            warn_if_undone(&row, tables).await?;
             add(row, typed.domain.is_some(), &audience, editing, mode, tables).await
         }
     }

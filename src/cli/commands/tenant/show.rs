@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::lookup::TenantRecords;
-use crate::cli::args::ListFormat;
+use crate::cli::args::{ListFormat, Listed};
 use crate::cli::attributes::{AttributeListing, level};
 use crate::cli::config::TableAccess;
 use crate::cli::edit_session;
@@ -34,13 +34,13 @@ struct TenantReport {
 pub async fn show(
     domain: &str,
     show_secrets: bool,
-    format: ListFormat,
+    listed: Listed,
     tables: &TableAccess,
 ) -> anyhow::Result<()> {
     let mut found = TenantRecords::new(domain, &tables.snapshot);
     edit_session::scan(&*tables.source, Which::All, |row| found.look(row)).await?;
     found.must_be_there(domain)?;
-    let listed = |row: &AttributeRow| {
+    let shown = |row: &AttributeRow| {
         let (name, value) = (row.name.shown().to_ascii_lowercase(), row.value.shown());
         let known = AttributeRef { id: row.id, name: &name, value: &value };
         Some(AttributeListing::new(known, level(row, &tables.snapshot)?, show_secrets))
@@ -50,9 +50,9 @@ pub async fn show(
         users: found.users(),
         rules: found.count(Table::JitsiProperty),
         attribute_rows: found.count(Table::UserAttribute),
-        attributes: found.own.iter().filter_map(listed).collect(),
+        attributes: found.own.iter().filter_map(shown).collect(),
     };
-    if format == ListFormat::Json {
+    if listed.format == ListFormat::Json {
         return print::write(Text::json(&report)?);
     }
     let whose = if domain.is_empty() { ALL_TENANTS } else { domain };
@@ -62,7 +62,7 @@ pub async fn show(
         false => {
             text.push("");
             let rows = report.attributes.iter().map(AttributeListing::cells);
-            text.append(Text::table(&AttributeListing::columns(), rows));
+            text.append(Text::listed(&AttributeListing::columns(), rows, listed));
         }
     }
     print::write(text)

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::lookup;
-use crate::cli::args::ListFormat;
+use crate::cli::args::Listed;
 use crate::cli::attributes::AttributeListing;
 use crate::cli::config::TableAccess;
 use crate::cli::edit_session;
 use crate::cli::listing;
-use crate::cli::print::{self, ListColumn, number, text};
+use crate::cli::print::{self, ColumnKind, ListColumn, number, text};
 use crate::core::conventions::Conventions;
 use crate::core::credential::stored_as;
 use crate::core::model::{Row, Table, UserRow};
@@ -84,7 +84,7 @@ pub struct UserFilter {
 ///
 /// # Errors
 /// When the tables cannot be read.
-pub async fn list(filter: UserFilter, format: ListFormat, tables: &TableAccess) -> anyhow::Result<()> {
+pub async fn list(filter: UserFilter, listed: Listed, tables: &TableAccess) -> anyhow::Result<()> {
     let options = &tables.snapshot;
     let fold = |text: &String| options.comparison.fold(text);
     let (domain, name) = (filter.domain.as_ref().map(fold), filter.name.as_ref().map(fold));
@@ -123,9 +123,9 @@ pub async fn list(filter: UserFilter, format: ListFormat, tables: &TableAccess) 
         users.push(user);
         before = Some((domain, name));
     }
-    let heads = filter.with.iter().map(|name| ListColumn(name.to_uppercase().into(), false));
+    let heads = filter.with.iter().map(|name| ListColumn(name.to_uppercase().into(), ColumnKind::Text));
     let columns: Vec<ListColumn> = ShownUser::columns().into_iter().chain(heads).collect();
-    print::list(format, &users, &columns, |user| {
+    print::list(listed, &users, &columns, |user| {
         user.cells().into_iter().chain(filter.with.iter().map(|name| user.value(name))).collect()
     })
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use crate::core::client::{ALLOW_PREFIX, ENFORCE_PREFIX};
+use crate::core::client::{ALLOW_PREFIX, ENFORCE_PREFIX, prefixes};
 use crate::core::rules::RuleOrder;
 use crate::ops::check::table::{AudienceHash, ClientKey, Fact, RuleSubject, RuleTable};
 use crate::snapshot::ALL_TENANTS;
@@ -14,7 +14,7 @@ use crate::snapshot::ALL_TENANTS;
 pub(super) struct Actor<'r> {
     pub fact: Fact,
     subject: RuleSubject,
-    /// The list of prefixes; empty for a rule that removes a key.
+    /// The list of prefixes; empty for a rule that removes keys.
     pub prefixes: Vec<&'r str>,
 }
 
@@ -47,7 +47,9 @@ impl<'r> Acting<'r> {
         let mut lengths: Vec<usize> = removed.keys().map(|key| key.len()).collect();
         lengths.sort_unstable();
         lengths.dedup();
-        let (enforcers, allowers) = (actors(rules, ENFORCE_PREFIX), actors(rules, ALLOW_PREFIX));
+        let (enforcers, mut allowers) = (actors(rules, ENFORCE_PREFIX), actors(rules, ALLOW_PREFIX));
+        // A list without prefixes allows all keys.
+        allowers.retain(|actor| !actor.prefixes.is_empty());
         let is_user = |fact: &Fact| matches!(rules.subject(fact).who, AudienceHash::User(_));
         let removing = removed.values().flat_map(|key| &rules.facts[key.run.clone()]);
         let listing = enforcers.iter().chain(&allowers).map(|actor| &actor.fact);
@@ -74,12 +76,11 @@ impl<'r> Acting<'r> {
         removing.map(|fact| Actor { fact: *fact, subject: self.rules.subject(fact), prefixes: Vec::new() })
     }
 
-    /// The removed keys whose removal also removes `key`.
+    /// The removed keys whose removal also removes `key`. One of them may be `key` itself.
     pub fn removing<'a>(&'a self, key: &'a str) -> impl Iterator<Item = (&'a str, &'a RemovedKey)> {
-        let prefixes = self.lengths.iter().filter_map(|&len| key.get(..len));
-        prefixes
-            .filter(|prefix| removes(prefix, key))
-            .filter_map(|prefix| Some((prefix, self.removed.get(prefix)?)))
+        let shorter = self.lengths.iter().take_while(|len| **len <= key.len());
+        let prefixes = shorter.filter_map(|&len| key.get(..len));
+        prefixes.filter_map(|prefix| Some((prefix, self.removed.get(prefix)?)))
     }
 }
 
@@ -88,7 +89,7 @@ fn actors<'r>(rules: &'r RuleTable<'r>, key: &str) -> Vec<Actor<'r>> {
     let known = facts.filter(|fact| rules.properties[fact.property as usize].is_fixed);
     let known = known.filter_map(|fact| Some((fact, rules.lists.get(&fact.order.id)?)));
     known
-        .map(|(fact, list)| Actor { fact: *fact, subject: rules.subject(fact), prefixes: split(list) })
+        .map(|(fact, list)| Actor { fact: *fact, subject: rules.subject(fact), prefixes: prefixes(list) })
         .collect()
 }
 
@@ -188,29 +189,9 @@ impl Sure {
     }
 }
 
-/// Splits as Java's `split("\\|")` does: empty prefixes at the end are dropped, unless the list
-/// is empty.
-pub(super) fn split(list: &str) -> Vec<&str> {
-    let mut prefixes: Vec<&str> = list.split('|').collect();
-    while !list.is_empty() && prefixes.last().is_some_and(|last| last.is_empty()) {
-        prefixes.pop();
-    }
-    prefixes
-}
-
-/// Whether removing `prefix` always removes this key too.
-pub(super) fn removes(prefix: &str, key: &str) -> bool {
-    let branch = key.rsplit_once('.').map(|(branch, _)| branch);
-    branch.is_some_and(|branch| branch.starts_with(prefix))
-}
-
-pub(super) fn covers(prefixes: &[&str], key: &str) -> bool {
-    prefixes.iter().any(|prefix| key.starts_with(prefix))
-}
-
-/// Whether a key certainly begins with none of the prefixes.
-pub(super) fn is_outside(prefixes: &[&str], key: &ClientKey) -> bool {
-    let may_begin =
-        |prefix: &&str| key.text.starts_with(prefix) || (!key.is_fixed && prefix.starts_with(&key.text));
+/// Whether a key certainly begins with none of the prefixes. Unless it is fixed, only its
+/// beginning is known.
+pub(super) fn is_outside(prefixes: &[&str], key: &str, is_fixed: bool) -> bool {
+    let may_begin = |prefix: &&str| key.starts_with(prefix) || (!is_fixed && prefix.starts_with(key));
     !prefixes.iter().any(may_begin)
 }
