@@ -37,6 +37,7 @@ mod proxy_protocol;
 mod reload;
 mod rules;
 mod service;
+mod settings;
 mod slow_hashes;
 mod sources;
 mod stale;

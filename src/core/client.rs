@@ -1,5 +1,9 @@
 //! Property keys that have a special meaning for the client.
 
+mod personal;
+
+pub use personal::{Personal, personal};
+
 /// The client's identity, and the place from which it is provisioned. Each client has its own
 /// values for these keys.
 pub const IDENTITY: [&str; 3] = [

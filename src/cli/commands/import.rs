@@ -32,14 +32,22 @@ use wanted::Wanted;
 pub async fn import(options: args::ImportArgs) -> anyhow::Result<ExitCode> {
     let args::ImportArgs { content, file, from, from_pwd_file, tables, dry_run, replace, listed, .. } =
         options;
-    let args::ImportArgs { domain, subject, spriority, templatize, templates: is_template, literal, .. } =
-        options;
-    let properties = Properties { domain, subject, spriority, templatize, is_template };
+    let args::ImportArgs {
+        domain,
+        subject,
+        spriority,
+        templatize,
+        templates: is_template,
+        literal,
+        latin1,
+        ..
+    } = options;
+    let properties = Properties { domain, subject, spriority, templatize, is_template, as_latin1: latin1 };
     let TableAccess { source, snapshot, .. } = TableAccess::new(tables)?;
     let is_database = matches!(content, Content::Database | Content::Kamailio);
     if properties.is_given() && content != Content::Properties {
         return Ok(usage(
-            "--domain, --subject, --spriority, --templatize and --templates are for properties: leave them out",
+            "--domain, --subject, --spriority, --templatize, --templates and --latin1 are for properties: leave them out",
         )?);
     }
     if literal && content != Content::Rules {

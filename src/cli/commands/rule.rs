@@ -13,7 +13,7 @@ use crate::cli::listing::{self, RuleListing};
 use crate::cli::print::{self, Text};
 use crate::core::model::{Cell, Edit, Row, RuleRow, Table};
 use crate::core::names::Folded;
-use crate::core::problem::Severity;
+use crate::core::problem::{Code, Severity};
 use crate::core::template;
 use crate::ops::check;
 use crate::ops::transfer::default_spriority;
@@ -99,9 +99,14 @@ fn warn_of(row: &RuleRow, tables: &TableAccess) -> anyhow::Result<()> {
     if let Some(why) = tables.snapshot.unusable(&Row::Rule(row.clone())) {
         bail!("the server would not use this rule: {why}");
     }
-    let findings = check::check_rule(row, &tables.snapshot).findings;
-    let serious = findings.into_iter().filter(|finding| finding.severity != Severity::Hint);
-    serious.for_each(|finding| print::warn(finding.message));
+    for finding in check::check_rule(row, &tables.snapshot).findings {
+        match (finding.severity, finding.code) {
+            // This hint is about the text that was just typed.
+            (Severity::Hint, Code::ControlCharacter) => print::note(finding.message),
+            (Severity::Hint, _) => {}
+            _ => print::warn(finding.message),
+        }
+    }
     Ok(())
 }
 
