@@ -25,7 +25,7 @@ impl LostBackslashes {
         // The last three characters that Java reads.
         let mut last = [' '; 3];
         let mut chars = written.chars();
-        let mut is_path = false;
+        let mut is_path = is_share(written);
         while let Some(c) = chars.next() {
             lost.corrected.push(c);
             let mut read = c;
@@ -50,8 +50,17 @@ impl LostBackslashes {
             }
             last = [last[1], last[2], read];
         }
+        if is_share(written) {
+            lost.corrected.insert_str(0, "\\\\");
+        }
         (lost.dropped.is_some() || lost.control.is_some()).then_some(lost)
     }
+}
+
+/// Whether the text begins like the path of a shared folder (`\\server\share`), of which Java reads
+/// only one of the first two backslashes.
+fn is_share(written: &str) -> bool {
+    written.strip_prefix("\\\\").is_some_and(|rest| rest.starts_with(char::is_alphanumeric))
 }
 
 #[cfg(test)]
@@ -67,6 +76,8 @@ mod tests {
             ("C:\\temp", None, Some('t'), "C:\\\\temp"),
             ("C\\:\\temp", None, Some('t'), "C\\:\\\\temp"),
             ("C:\\dir\\new", Some('d'), Some('n'), "C:\\\\dir\\\\new"),
+            ("\\\\server\\share", Some('s'), None, "\\\\\\\\server\\\\share"),
+            ("\\\\server\\temp", None, Some('t'), "\\\\\\\\server\\\\temp"),
             ("\\d+", Some('d'), None, "\\\\d+"),
             ("\\.example", Some('.'), None, "\\\\.example"),
             ("say \\\"x\\\"", Some('"'), None, "say \\\\\"x\\\\\""),
@@ -83,6 +94,7 @@ mod tests {
             "joined\\\n line",
             "a\\",
             "\\$5",
+            "\\\\server",
             "",
         ] {
             assert_eq!(LostBackslashes::of(written), None, "{written:?}");

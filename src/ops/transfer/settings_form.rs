@@ -29,7 +29,8 @@ const MARK: &[u8] = b"\xef\xbb\xbf";
 /// The text of a file of settings.
 ///
 /// # Errors
-/// When the bytes are no text, or are text in UTF-16.
+/// When the bytes are no text, are text in UTF-16, or are not the UTF-8 that their byte order mark
+/// says.
 pub fn decode(bytes: &[u8], as_latin1: bool) -> Result<(String, Charset), FileError> {
     if let Some(what) = not_text(bytes) {
         return Err(FileError::new(1, what));
@@ -38,11 +39,20 @@ pub fn decode(bytes: &[u8], as_latin1: bool) -> Result<(String, Charset), FileEr
     if as_latin1 || bytes.is_ascii() {
         return Ok(latin1());
     }
-    let (rest, charset) = match bytes.strip_prefix(MARK) {
-        Some(rest) => (rest, Charset::Utf8WithMark),
-        None => (bytes, Charset::Utf8),
+    let Some(rest) = bytes.strip_prefix(MARK) else {
+        return Ok(str::from_utf8(bytes).map_or_else(|_| latin1(), |text| (text.to_owned(), Charset::Utf8)));
     };
-    Ok(str::from_utf8(rest).map_or_else(|_| latin1(), |text| (text.to_owned(), charset)))
+    match str::from_utf8(rest) {
+        Ok(text) => Ok((text.to_owned(), Charset::Utf8WithMark)),
+        Err(why) => {
+            let line = 1 + rest[..why.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() as u64;
+            Err(FileError::new(
+                line,
+                "a character is not UTF-8, although the file begins with the byte order mark of UTF-8: \
+                 save the file as UTF-8",
+            ))
+        }
+    }
 }
 
 /// What a file looks like that is no text, and what to do.
@@ -291,5 +301,7 @@ mod tests {
         ] {
             assert_eq!(decode(bytes, as_latin1), Ok((text.to_owned(), charset)), "{text:?}");
         }
+        let why = decode(b"\xef\xbb\xbfa=1\nb=caf\xe9\n", false).expect_err("not UTF-8");
+        assert_eq!(why.line, 2);
     }
 }
