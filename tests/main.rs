@@ -40,6 +40,7 @@ mod reload;
 mod rules;
 mod seeds;
 mod service;
+mod settings;
 mod slow_hashes;
 mod sources;
 mod stale;

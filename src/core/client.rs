@@ -4,6 +4,10 @@ mod effects;
 
 pub use effects::{ClientState, PropertyFate, covers, prefixes, stored_key};
 
+mod personal;
+
+pub use personal::{Personal, personal};
+
 /// The client's identity, and the place from which it is provisioned. Each client has its own
 /// values for these keys.
 pub const IDENTITY: [&str; 3] = [

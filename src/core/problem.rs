@@ -81,6 +81,8 @@ codes! {
         "A prefix is empty or has blanks.";
     CollidingUser "colliding-user" Error
         "Another user has the same name, as names are compared.";
+    ControlCharacter "control-character" Hint
+        "Java reads a control character in what looks like a path.";
     DroppedBackslash "dropped-backslash" Warning
         "Java leaves out a backslash.";
     DuplicateId "duplicate-id" Error
@@ -127,6 +129,8 @@ codes! {
         "A removal removes a property that was set before it.";
     OwnParameter "own-parameter" Hint
         "Only clients that have this parameter in their URL send it.";
+    PersonalKey "personal-key" Warning
+        "Several users get a property that belongs to one person or one client.";
     SplitKey "split-key" Error
         "Java ends the key before its end.";
     StrayDollar "stray-dollar" Warning

@@ -4,14 +4,15 @@
 //! Everything that is written here is ASCII. So the client's ISO-8859-1 reader reads exactly the
 //! intended characters.
 
+mod backslash;
 mod read;
 mod write;
 
+pub use backslash::LostBackslashes;
 pub use read::{
-    BadEscape, Unit, client_key, client_text, client_value, drops_backslash, is_split, logical_lines,
-    split_line, units,
+    BadEscape, Unit, client_key, client_text, client_value, is_split, logical_lines, split_line, units,
 };
-pub use write::{Follows, Mended, write_chars, write_param, write_stored};
+pub use write::{Follows, Mended, write_chars, write_param, write_stored, write_units};
 
 /// The side of the `=` on which a text stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -66,6 +66,7 @@ impl Fault {
             Fault::Mended(Mended::TrailingBackslash) => Code::TrailingBackslash,
             Fault::Mended(Mended::BackslashBeforeParameter) => Code::BackslashBeforePlaceholder,
             Fault::Mended(Mended::BadUnicodeEscape) => Code::BadUnicodeEscape,
+            Fault::Mended(Mended::DroppedBackslash) => Code::DroppedBackslash,
             Fault::Mended(Mended::LineBreak) => Code::LineBreak,
         }
     }
@@ -85,6 +86,9 @@ impl Fault {
             }
             Fault::Mended(Mended::BadUnicodeEscape) => {
                 "`\\u` without four hexadecimal digits stops the client, so its backslash is doubled: write `\\\\u`"
+            }
+            Fault::Mended(Mended::DroppedBackslash) => {
+                "the client does not read a single backslash before a letter that is not ASCII: write `\\\\` for a backslash"
             }
             Fault::Mended(Mended::LineBreak) => {
                 "a raw line break would begin another property, so it is sent as an escape: write `\\n` or `\\r`"

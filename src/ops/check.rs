@@ -7,6 +7,7 @@
 
 mod accounts;
 mod attributes;
+mod backslashes;
 mod lines;
 mod names;
 mod order;

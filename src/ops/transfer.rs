@@ -5,9 +5,11 @@
 //! files are canonical: importing and exporting them again gives the same bytes.
 
 pub mod csv_file;
+pub mod hsqldb_script;
 pub mod json_file;
 pub mod plan;
 pub mod properties_file;
+pub mod settings_form;
 pub mod shrink;
 pub mod templatize;
 

@@ -12,7 +12,7 @@ use crate::ops::transfer::csv_file::{TextEncoding, UnknownEncoding};
 /// What is imported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Content {
-    /// A sip-communicator.properties file of Jitsi; each property becomes a rule
+    /// The settings of a Jitsi, props.hsql.script or sip-communicator.properties; each becomes a rule
     Properties,
     /// Users as CSV: username, domain, password, and further columns as attributes
     Users,
@@ -75,6 +75,9 @@ pub struct ImportArgs {
     /// Properties: the file contains placeholders; without this option, each $ stands for itself
     #[arg(long)]
     pub templates: bool,
+    /// Properties: read the file as Java does, in ISO-8859-1, even if it is UTF-8 text
+    #[arg(long)]
+    pub latin1: bool,
     /// Rules: take the values as they are: $, backslashes and blanks in them stand for themselves
     #[arg(long)]
     pub literal: bool,

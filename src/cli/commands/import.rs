@@ -42,7 +42,8 @@ pub async fn import(options: args::ImportArgs) -> anyhow::Result<ExitCode> {
         options;
     let args::ImportArgs { domain, subject, spriority, templatize, templates: is_template, literal, .. } =
         options;
-    let args::ImportArgs { encoding, columns, hash, allow_shrink, max_shrink, .. } = options;
+    let args::ImportArgs { latin1: as_latin1, encoding, columns, hash, allow_shrink, max_shrink, .. } =
+        options;
     let TableAccess { source, snapshot, .. } = TableAccess::new(tables)?;
     let storage = hash.map(|hash| super::user::storage(Some(hash), snapshot.pwd_fmt)).transpose()?;
     let mut wanted = match content {
@@ -57,7 +58,7 @@ pub async fn import(options: args::ImportArgs) -> anyhow::Result<ExitCode> {
         _ => {
             let csv = CsvOptions { encoding, columns, domain: domain.clone(), is_clear: storage.is_some() };
             let (domain, subject) = (domain.clone(), subject.clone());
-            let properties = Properties { domain, subject, spriority, templatize, is_template };
+            let properties = Properties { domain, subject, spriority, templatize, is_template, as_latin1 };
             Wanted::of_file(content, file, &properties, &csv, literal, replace, &snapshot)?
         }
     };
@@ -104,12 +105,14 @@ fn scope(
 fn check(options: &args::ImportArgs) -> Result<(), ConfigError> {
     use Content::{Attributes, Database, Kamailio, Properties, Rules, Users};
     let args::ImportArgs { content, file, from, from_pwd_file, domain, subject, replace, .. } = options;
-    let args::ImportArgs { spriority, templatize, templates, literal, .. } = options;
+    let args::ImportArgs { spriority, templatize, templates, latin1, literal, .. } = options;
     let args::ImportArgs { encoding, columns, hash, allow_shrink, .. } = options;
     let (content, is_replace) = (*content, *replace);
     let is_properties = content == Properties;
-    if !is_properties && (spriority.is_some() || templatize.is_some() || *templates) {
-        return usage("--spriority, --templatize and --templates are for properties: leave them out");
+    if !is_properties && (spriority.is_some() || templatize.is_some() || *templates || *latin1) {
+        return usage(
+            "--spriority, --templatize, --templates and --latin1 are for properties: leave them out",
+        );
     }
     if !is_properties && !is_replace && subject.is_some() {
         return usage("--subject is for properties, and for rules with --replace: leave it out");

@@ -18,7 +18,7 @@ use crate::cli::error::usage;
 use crate::cli::listing::RuleListing;
 use crate::cli::print::{self, Text};
 use crate::core::model::{Cell, Edit, Row, RuleRow, Table};
-use crate::core::problem::Severity;
+use crate::core::problem::{Code, Severity};
 use crate::core::template;
 use crate::ops::check;
 use crate::source::Which;
@@ -131,9 +131,14 @@ fn check_usable(row: &RuleRow, tables: &TableAccess) -> anyhow::Result<()> {
 
 /// Warns of likely mistakes in a rule.
 fn warn_of(row: &RuleRow, tables: &TableAccess) {
-    let findings = check::check_rule(row, &tables.snapshot).findings;
-    let serious = findings.into_iter().filter(|finding| finding.severity != Severity::Hint);
-    serious.for_each(|finding| print::warn(finding.message));
+    for finding in check::check_rule(row, &tables.snapshot).findings {
+        match (finding.severity, finding.code) {
+            // This hint is about the text that was just typed.
+            (Severity::Hint, Code::ControlCharacter) => print::note(finding.message),
+            (Severity::Hint, _) => {}
+            _ => print::warn(finding.message),
+        }
+    }
 }
 
 /// Changes the rule with this id.

@@ -54,30 +54,6 @@ pub fn units(text: &str) -> impl Iterator<Item = Result<Unit, BadEscape>> + '_ {
     })
 }
 
-/// Whether a backslash in a key or value escapes nothing, so that Java leaves it out, or is part
-/// of what looks like a path of Windows (`C:\new`), in which Java reads a control character.
-pub fn drops_backslash(written: &str) -> bool {
-    /// What is often escaped, even if it need not be.
-    const ESCAPED: &str = "tnrfu\\:=#!$ \"'";
-    // The last three characters that Java reads.
-    let mut last = [' '; 3];
-    let mut chars = written.chars();
-    while let Some(c) = chars.next() {
-        let mut read = c;
-        if c == '\\' {
-            let Some(next) = chars.next() else { return false };
-            let is_drive = !last[0].is_alphanumeric() && last[1].is_ascii_alphabetic() && last[2] == ':';
-            let is_path = is_drive && "tnrf".contains(next);
-            if is_path || !ESCAPED.contains(next) {
-                return true;
-            }
-            read = next;
-        }
-        last = [last[1], last[2], read];
-    }
-    false
-}
-
 /// The key and the value of a logical line, both with their escapes.
 pub fn split_line(line: &str) -> (&str, &str) {
     let mut is_escaped = false;
@@ -124,28 +100,27 @@ pub fn is_split(written: &str) -> bool {
 }
 
 /// The logical lines that Java reads, each with the number of its first line. A backslash at the
-/// end of a line joins the next line to it. Comments and empty lines are left out. The bytes are
-/// characters in ISO-8859-1.
-pub fn logical_lines(bytes: &[u8]) -> Vec<(u64, String)> {
+/// end of a line joins the next line to it. Comments and empty lines are left out.
+pub fn logical_lines(all: &str) -> Vec<(u64, String)> {
     let mut lines = Vec::new();
     let (mut text, mut begun) = (String::new(), 1);
     // Whether leading blanks are being skipped, and whether the line continues on the next one.
     let (mut is_beginning, mut is_joined) = (true, false);
     let mut is_escaped = false;
-    for (line, natural) in (1..).zip(natural_lines(bytes)) {
-        for &byte in natural {
-            if is_beginning && matches!(byte, b' ' | b'\t' | 0x0c) {
+    for (line, natural) in (1..).zip(natural_lines(all)) {
+        for c in natural.chars() {
+            if is_beginning && is_blank(c) {
                 continue;
             }
             is_beginning = false;
             if text.is_empty() {
-                if matches!(byte, b'#' | b'!') {
+                if matches!(c, '#' | '!') {
                     break;
                 }
                 begun = line;
             }
-            text.push(char::from(byte));
-            is_escaped = byte == b'\\' && !is_escaped;
+            text.push(c);
+            is_escaped = c == '\\' && !is_escaped;
         }
         if std::mem::take(&mut is_escaped) {
             text.pop();
@@ -160,24 +135,22 @@ pub fn logical_lines(bytes: &[u8]) -> Vec<(u64, String)> {
     }
     // Java reads a single backslash as a property with an empty key, if at most one line-ending
     // byte follows it.
-    let before_end = bytes.strip_suffix(b"\n").or(bytes.strip_suffix(b"\r")).unwrap_or(bytes);
-    if is_joined && (!text.is_empty() || before_end.ends_with(b"\\")) {
+    let before_end = all.strip_suffix(['\n', '\r']).unwrap_or(all);
+    if is_joined && (!text.is_empty() || before_end.ends_with('\\')) {
         lines.push((begun, text));
     }
     lines
 }
 
 /// Lines end with a line feed, a carriage return, or both.
-fn natural_lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = bytes;
+fn natural_lines(all: &str) -> impl Iterator<Item = &str> {
+    let mut rest = all;
     std::iter::from_fn(move || {
         if rest.is_empty() {
             return None;
         }
-        let end = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(rest.len());
-        let line = &rest[..end];
-        rest = &rest[end..];
-        rest = rest.strip_prefix(b"\r\n").unwrap_or(rest.get(1..).unwrap_or_default());
+        let (line, after) = rest.split_at(rest.find(['\r', '\n']).unwrap_or(rest.len()));
+        rest = after.strip_prefix("\r\n").unwrap_or(after.get(1..).unwrap_or_default());
         Some(line)
     })
 }
@@ -198,23 +171,6 @@ mod tests {
         assert_eq!(key("# a"), None);
         assert_eq!(key("\\#a"), Some("#a".into()));
         assert_eq!(key(""), Some("".into()));
-    }
-
-    #[test]
-    fn a_backslash_that_java_leaves_out_is_found() {
-        for (written, expected) in [
-            ("C:\\dir", true),
-            ("C\\:\\temp", true),
-            ("\\d+", true),
-            ("\\.example", true),
-            ("C\\:\\\\temp", false),
-            ("Hello:\\nWorld", false),
-            ("a\\:b\\=c\\ d\\u00e9\\t\\\"", false),
-            ("a\\", false),
-            ("", false),
-        ] {
-            assert_eq!(drops_backslash(written), expected, "{written:?}");
-        }
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub enum Mended {
     BackslashBeforeParameter,
     /// `\u` without four hexadecimal digits, for which Java throws an exception.
     BadUnicodeEscape,
+    /// A backslash before a character that is not ASCII, which Java leaves out.
+    DroppedBackslash,
     /// A carriage return or line feed in the stored text.
     LineBreak,
 }
@@ -47,8 +49,9 @@ pub fn write_stored(text: &str, next: Follows, out: &mut String, mut mended: imp
                     chars.next();
                     // Java reads a backslash before an ordinary character as that character. So a
                     // character that is not ASCII is written as an escape without the backslash.
-                    if escaped.is_ascii() {
-                        out.push('\\');
+                    match escaped.is_ascii() {
+                        true => out.push('\\'),
+                        false => mended(Mended::DroppedBackslash),
                     }
                     push_ascii(escaped, out);
                 }
@@ -133,28 +136,44 @@ pub fn write_param(value: &str, place: Side, out: &mut Vec<u8>) -> bool {
 
 /// Does the same as [`write_param`] for a value that is not in one piece.
 pub fn write_chars(value: impl Iterator<Item = char>, place: Side, out: &mut Vec<u8>) {
-    let mut out = |bytes: &[u8]| out.extend_from_slice(bytes);
     for (at, c) in value.enumerate() {
+        write_char(c, at == 0, place, out);
+    }
+}
+
+/// Does the same as [`write_param`] for text in UTF-16, in which half of a surrogate pair may
+/// stand alone.
+pub fn write_units(value: &[u16], place: Side, out: &mut Vec<u8>) {
+    for (at, c) in char::decode_utf16(value.iter().copied()).enumerate() {
         match c {
-            '\\' => out(b"\\\\"),
-            '\n' => out(b"\\n"),
-            '\r' => out(b"\\r"),
-            '\t' => out(b"\\t"),
-            '\x0c' => out(b"\\f"),
-            ' ' if at == 0 || place == Side::Key => out(b"\\ "),
-            ':' if place == Side::Key => out(b"\\:"),
-            '=' if place == Side::Key => out(b"\\="),
-            '#' if at == 0 && place == Side::Key => out(b"\\#"),
-            '!' if at == 0 && place == Side::Key => out(b"\\!"),
-            ' '..='~' => out(&[c as u8]),
-            _ => {
-                for unit in c.encode_utf16(&mut [0; 2]) {
-                    out(b"\\u");
-                    out(&hex(*unit));
-                }
-            }
+            Ok(c) => write_char(c, at == 0, place, out),
+            Err(half) => write_escape(half.unpaired_surrogate(), out),
         }
     }
+}
+
+#[inline]
+fn write_char(c: char, is_first: bool, place: Side, out: &mut Vec<u8>) {
+    let mut write = |bytes: &[u8]| out.extend_from_slice(bytes);
+    match c {
+        '\\' => write(b"\\\\"),
+        '\n' => write(b"\\n"),
+        '\r' => write(b"\\r"),
+        '\t' => write(b"\\t"),
+        '\x0c' => write(b"\\f"),
+        ' ' if is_first || place == Side::Key => write(b"\\ "),
+        ':' if place == Side::Key => write(b"\\:"),
+        '=' if place == Side::Key => write(b"\\="),
+        '#' if is_first && place == Side::Key => write(b"\\#"),
+        '!' if is_first && place == Side::Key => write(b"\\!"),
+        ' '..='~' => write(&[c as u8]),
+        _ => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| write_escape(*unit, out)),
+    }
+}
+
+fn write_escape(unit: u16, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"\\u");
+    out.extend_from_slice(&hex(unit));
 }
 
 #[cfg(test)]
@@ -203,6 +222,7 @@ mod tests {
         assert_eq!(stored("a\\", Follows::End).1, [Mended::TrailingBackslash]);
         assert_eq!(stored("a\\", Follows::Parameter), ("a".into(), vec![Mended::BackslashBeforeParameter]));
         assert_eq!(stored("\\ux", Follows::End).1, [Mended::BadUnicodeEscape]);
+        assert_eq!(stored("A\\é", Follows::End).1, [Mended::DroppedBackslash]);
         assert_eq!(stored("a\nb", Follows::End).1, [Mended::LineBreak]);
         assert_eq!(stored("Jabber\\:x", Follows::End).1, []);
     }
@@ -226,6 +246,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn any_utf16_is_read_back_exactly(value in proptest::collection::vec(any::<u16>(), 0..8)) {
+            let mut written = Vec::new();
+            write_units(&value, Side::Key, &mut written);
+            prop_assert_eq!(client_key(&written), Some(value));
+        }
+
         #[test]
         fn a_parameter_is_one_line_of_ascii_and_not_shorter(value in any::<String>(), in_key: bool) {
             let place = if in_key { Side::Key } else { Side::Value };

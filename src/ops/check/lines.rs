@@ -1,16 +1,18 @@
 //! Checks each rule by itself.
 
+use std::cell::LazyCell;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
+use super::backslashes::{Shown, lost_backslashes};
 use super::names::{Standing, standing};
 use super::prefixes;
 use super::report::CheckReport;
 use super::table::RuleTable;
 use crate::core::address;
-use crate::core::client;
+use crate::core::client::{self, Personal, personal};
 use crate::core::conventions::Conventions;
 use crate::core::params::{Known, ParamName};
 use crate::core::problem::Code;
@@ -33,6 +35,8 @@ struct KeyFacts {
     name: secret::NameHint,
     is_mandatory: bool,
     is_list: bool,
+    /// Why the property is one person's.
+    personal: Option<Personal>,
 }
 
 pub(super) fn check(
@@ -44,18 +48,49 @@ pub(super) fn check(
     let mut keys: HashMap<usize, Arc<KeyFacts>, RandomState> = HashMap::default();
     for named in snapshot.named().filter(|named| !named.rules().is_empty()) {
         let of_subject = subject(snapshot, options, named);
+        let is_shared = LazyCell::new(|| is_for_several(snapshot, named));
         for rule in named.rules().iter() {
             let id = rule.order().id;
             for (code, message) in &of_subject {
                 report.add_rule(*code, id, message.clone());
             }
             let key = keys.entry(rule.key_address()).or_insert_with(|| Arc::new(KeyFacts::of(rule, options)));
-            of_rule(rule, &key.clone(), options, report);
+            let key = key.clone();
+            of_rule(rule, &key, options, report);
+            if let Some(why) = key.personal.filter(|_| sets_text(rule) && *is_shared) {
+                report.add_rule(Code::PersonalKey, id, shared(why));
+            }
             if let Some(list) = rules.lists.get(&id).filter(|_| key.is_list) {
                 prefixes::spelling(id, list, report);
             }
         }
     }
+}
+
+/// Whether several users may get the rules of this name.
+fn is_for_several(snapshot: &Snapshot, named: NameEntry<'_>) -> bool {
+    match named.audience() {
+        Audience::User(user) if named.tenant() == ALL_TENANTS => {
+            snapshot.domains().filter(|(tenant, _)| snapshot.has_user(*tenant, user)).nth(1).is_some()
+        }
+        Audience::User(_) => false,
+        _ => true,
+    }
+}
+
+/// Whether the rule gives the same text to everyone, and does not remove the property.
+fn sets_text(rule: RuleRef<'_>) -> bool {
+    let value = rule.value();
+    value.params().next().is_none() && !["", "${null}"].contains(&&*properties::client_value(value.head()))
+}
+
+/// What is wrong with a rule that gives one person's property to several users.
+fn shared(why: Personal) -> String {
+    let fix = match why {
+        Personal::Provisioning => "remove the rule, unless it is to move the clients to another server",
+        _ => "remove the rule",
+    };
+    format!("several users get this property, and it is {}: {fix}", why.what())
 }
 
 /// Problems with a subject, which affect every rule for it. The load has already reported
@@ -185,7 +220,7 @@ impl KeyFacts {
         let fault = fault(&sample).or_else(|| fault(&piece.fallback_sample("x")));
         let key = String::from_utf16_lossy(&key.unwrap_or_default());
         let mut names = names_of(piece, "property_key", options);
-        names.extend(dropped_backslash(piece, "property_key"));
+        names.extend(lost_backslashes(piece, "property_key", Shown::Text));
         KeyFacts {
             fault,
             names,
@@ -194,19 +229,9 @@ impl KeyFacts {
             name: secret::NameHint::of(&key),
             is_mandatory: key == client::MANDATORY,
             is_list: matches!(&*key, client::ENFORCE_PREFIX | client::ALLOW_PREFIX),
+            personal: personal(&key),
         }
     }
-}
-
-/// A backslash that Java leaves out, although it was probably meant to be read.
-fn dropped_backslash(piece: TemplatePiece<'_>, column: &str) -> Option<(Code, String)> {
-    properties::drops_backslash(&piece.fallback_sample("x")).then(|| {
-        let what = format!(
-            "{column}: Java does not read a single backslash as one, but leaves it out or reads it with the \
-             next letter as a control character: write `\\\\` for a backslash"
-        );
-        (Code::DroppedBackslash, what)
-    })
 }
 
 /// A problem with a key in the form that it has in an answer.
@@ -233,8 +258,9 @@ fn of_rule(rule: RuleRef<'_>, key: &KeyFacts, options: &Conventions, report: &mu
     let id = rule.order().id;
     let value = rule.value();
     let of_value = names_of(value, "property_value", options);
-    let dropped = dropped_backslash(value, "property_value");
-    for (code, message) in key.fault.iter().chain(&key.names).chain(&of_value).chain(&dropped) {
+    let shown = if key.name.hides(&value.sample("x")) { Shown::Nothing } else { Shown::Text };
+    let backslashes = lost_backslashes(value, "property_value", shown);
+    for (code, message) in key.fault.iter().chain(&key.names).chain(&of_value).chain(&backslashes) {
         report.add_rule(*code, id, message.clone());
     }
     if value.head().starts_with(properties::is_blank) {

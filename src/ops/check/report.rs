@@ -6,7 +6,7 @@ use crate::core::model::Table;
 use crate::core::problem::{Code, Severity};
 
 /// A finding about one row, in words for the operator. It never holds a password, a hash or a
-/// property's value.
+/// secret value of a property.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Finding {
     /// How bad it is.

@@ -629,6 +629,10 @@ fn blanks_and_backslashes_that_java_leaves_out_are_found() {
         ("k", "${username}\\d", &[("dropped-backslash", 1)]),
         ("k\\d", "v", &[("dropped-backslash", 1)]),
         ("k", "${osname:-\\d}", &[("dropped-backslash", 1)]),
+        ("k", "DOMAIN\\élan", &[("dropped-backslash", 1)]),
+        ("k", "C:\\temp", &[("control-character", 1)]),
+        ("k", "C:\\dir\\new", &[("dropped-backslash", 1), ("control-character", 1)]),
+        ("k", "one\\ttwo", &[]),
     ] {
         assert_eq!(found_with(&[("default", key, value)], &[]), expected, "{key}={value}");
     }
@@ -725,3 +729,63 @@ const KEYS_OF_CLIENTS: [&str; 9] = [
     "provisioning.ENFORCE_PREFIX",
     "provisioning.ALLOW_PREFIX",
 ];
+
+#[test]
+fn a_finding_of_a_backslash_says_what_the_client_reads_and_what_to_write() {
+    let said = |key: &str, value: &str| {
+        let row = RuleRow::from_cells(
+            1,
+            [Cell::Null, "default".into(), Cell::Int(1), Cell::Int(1), key.into(), value.into()],
+        );
+        let findings = check_rule(&row, &Conventions::default()).findings;
+        findings.into_iter().map(|finding| finding.message).collect::<Vec<_>>().join("; ")
+    };
+    for (key, value, words) in [
+        (
+            "k",
+            "C:\\Program Files\\Jitsi",
+            "reads `C:Program FilesJitsi`: write `C:\\\\Program Files\\\\Jitsi`",
+        ),
+        ("k", "DOMAIN\\alice", "reads `DOMAINalice`: write `DOMAIN\\\\alice`"),
+        ("k", "DOMAIN\\a${username}", "reads `\\a` as `a`: write `\\\\a`"),
+        ("k", "C:\\temp", "reads `\\t` as a tab, and the text looks like a path: write `C:\\\\temp`"),
+        ("x.PASSWORD", "hun\\ter2 C:\\dir", "leaves out a single backslash: write `\\\\`"),
+    ] {
+        let said = said(key, value);
+        assert!(said.contains(words), "{said}");
+        assert!(key == "k" || !said.contains("dir"), "{said}");
+    }
+}
+
+#[test]
+fn a_persons_properties_are_found_in_rules_that_several_users_get() {
+    const MASTER: &str = "net.java.sip.communicator.impl.credentialsstorage.MASTER";
+    const OTHER: &str = "net.java.sip.communicator.plugin.provisioning.MANDATORY";
+    let personal = &["personal-key"][..];
+    for (domain, subject, key, value, expected) in [
+        (None, "default", MASTER, "x", personal),
+        (Some("a.org"), "default", MASTER, "x", personal),
+        (Some("a.org"), "osname=Linux", MASTER, "x", personal),
+        (Some("a.org"), "alice", MASTER, "x", &[]),
+        (Some("a.org"), "username=alice", MASTER, "x", &[]),
+        // Two tenants have a user alice, and one has a user bob.
+        (None, "alice", MASTER, "x", personal),
+        (None, "bob", MASTER, "x", &[]),
+        (None, "default", MASTER, "${null}", &[]),
+        (None, "default", MASTER, "", &[]),
+        (None, "default", "net.java.sip.communicator.plugin.provisioning.auth.USERNAME", "${username}", &[]),
+        (None, "default", OTHER, "false", &[]),
+    ] {
+        let users = [("a.org", "alice"), ("b.org", "alice"), ("b.org", "bob")];
+        let users = (1..).zip(users).map(|(id, (domain, username))| user(id, domain, username));
+        let domain = domain.map_or(Cell::Null, Cell::from);
+        let cells = [domain, subject.into(), Cell::Int(1), Cell::Int(1), key.into(), value.into()];
+        let rule = Row::Rule(RuleRow::from_cells(1, cells));
+        let options = Conventions::default();
+        let (snapshot, problems) = Writer::build(options.clone(), users.chain([rule]));
+        let report = check(&snapshot, problems.first, &options, &CheckSettings::default());
+        let found = report.findings.iter().map(|finding| finding.code.name());
+        let found: Vec<&str> = found.filter(|name| name.starts_with("personal")).collect();
+        assert_eq!(found, expected, "{subject}: {key}={value}");
+    }
+}

@@ -34,36 +34,59 @@ pub struct Double {
     pub kept: u64,
 }
 
-/// Reads the file. If several properties have the same key, the result has the last one, at the
-/// position of the first.
+/// The properties that are lost because a later one has the same key.
+pub type Doubles = Vec<Double>;
+
+/// Reads properties. If several have the same key, the result has the last one, at the position
+/// of the first.
 ///
 /// # Errors
-/// When the file has an escape because of which Java refuses the whole file.
-pub fn parse(bytes: &[u8]) -> Result<(Vec<FileProperty>, Vec<Double>), FileError> {
-    let (mut properties, mut doubles) = (Vec::<FileProperty>::new(), Vec::new());
-    let mut places: HashMap<Vec<u16>, usize> = HashMap::new();
-    for (line, text) in logical_lines(bytes) {
+/// When the text has an escape because of which Java refuses the whole file.
+pub fn parse(text: &str) -> Result<(Vec<FileProperty>, Doubles), FileError> {
+    let mut properties = Properties::default();
+    for (line, text) in logical_lines(text) {
         let (key, value) = split_line(&text);
-        let property = FileProperty { line, key: key.to_owned(), value: value.to_owned() };
         let read = |text| -> Result<Vec<u16>, FileError> {
             let units = units(text).map(|unit| Ok(unit?.read));
             units.collect::<Result<_, BadEscape>>().map_err(|why| FileError::new(line, why.to_string()))
         };
         read(value)?;
-        let key = read(key)?;
-        match places.get(&key) {
+        let property = FileProperty { line, key: key.to_owned(), value: value.to_owned() };
+        properties.add(property, read(key)?);
+    }
+    Ok(properties.finish())
+}
+
+/// Collects properties, of which only the last one with each key counts.
+#[derive(Default)]
+pub(super) struct Properties {
+    all: Vec<FileProperty>,
+    doubles: Doubles,
+    /// The positions in `all` by key, as Java reads it.
+    places: HashMap<Vec<u16>, usize>,
+}
+
+impl Properties {
+    /// Adds a property, whose key Java reads as `key`.
+    pub fn add(&mut self, property: FileProperty, key: Vec<u16>) {
+        match self.places.get(&key) {
             None => {
-                places.insert(key, properties.len());
-                properties.push(property);
+                self.places.insert(key, self.all.len());
+                self.all.push(property);
             }
             Some(place) => {
-                let lost = properties[*place].line;
-                doubles.push(Double { key: property.key.clone(), lost, kept: line });
-                properties[*place] = property;
+                let before = &mut self.all[*place];
+                let (lost, kept) = (before.line, property.line);
+                self.doubles.push(Double { key: property.key.clone(), lost, kept });
+                *before = property;
             }
         }
     }
-    Ok((properties, doubles))
+
+    /// The properties, in order, and those that are lost.
+    pub fn finish(self) -> (Vec<FileProperty>, Doubles) {
+        (self.all, self.doubles)
+    }
 }
 
 /// A template that renders exactly as `text`.
@@ -134,6 +157,7 @@ pub fn write<'r>(
             line.push(end);
         }
         // If Java would split a key, the line is written as Java splits it.
+        let line = String::from_utf8(line).expect("all text that is written is ASCII");
         for (_, line) in logical_lines(&line) {
             let (key, value) = split_line(&line);
             written.extend(format!("{key}={value}\n").bytes());

@@ -222,7 +222,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn templatize(user: &str, domain: &str, text: &str) -> Vec<String> {
-        let (properties, _) = parse(text.as_bytes()).expect("properties");
+        let (properties, _) = parse(text).expect("properties");
         let templatized = LiteralAccount::new(user, domain).templatize(properties).templates;
         templatized.into_iter().map(|(_, key, value)| format!("{key}={value}")).collect()
     }
@@ -304,7 +304,7 @@ mod tests {
             use crate::core::params::Params;
             use crate::core::properties::Side;
             use crate::core::template::Template;
-            let Ok((properties, _)) = parse(text.as_bytes()) else { return Ok(()) };
+            let Ok((properties, _)) = parse(&text) else { return Ok(()) };
             let read = |text: &str| -> Vec<u16> { units(text).expect("read").iter().map(|unit| unit.read).collect() };
             let before: Vec<_> = properties.iter().map(|property| (read(&property.key), read(&property.value))).collect();
             let params: Params = [("username", "al"), ("domain", "b.c")].into_iter().collect();

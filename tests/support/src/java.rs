@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use tempfile::TempDir;
@@ -48,17 +49,59 @@ impl Java {
     }
 
     fn int(&mut self) -> u32 {
-        let mut bytes = [0; 4];
-        self.output.read_exact(&mut bytes).expect("Java answers");
-        u32::from_be_bytes(bytes)
+        int(&mut self.output)
     }
 
     fn text(&mut self) -> String {
-        let mut bytes = vec![0; 2 * self.int() as usize];
-        self.output.read_exact(&mut bytes).expect("Java answers");
-        let units: Vec<u16> = bytes.chunks(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
-        String::from_utf16_lossy(&units)
+        text(&mut self.output)
     }
+}
+
+/// A number as `writeInt` writes it.
+fn int(from: &mut impl Read) -> u32 {
+    let mut bytes = [0; 4];
+    from.read_exact(&mut bytes).expect("Java answers");
+    u32::from_be_bytes(bytes)
+}
+
+/// A text after its length in UTF-16.
+fn text(from: &mut impl Read) -> String {
+    let mut bytes = vec![0; 2 * int(from) as usize];
+    from.read_exact(&mut bytes).expect("Java answers");
+    let units: Vec<u16> = bytes.chunks(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
+    String::from_utf16_lossy(&units)
+}
+
+/// How a program leaves a database of HSQLDB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leaving {
+    /// It closes it, as Jitsi does at its end.
+    Closed,
+    /// It is killed.
+    Killed,
+}
+
+/// Creates `props.hsql` with `count` settings like those of a Jitsi in the folder, with HSQLDB itself.
+pub fn hsqldb_settings(folder: &Path, count: usize, leaving: Leaving) {
+    let end = if leaving == Leaving::Killed { "kill" } else { "close" };
+    hsqldb(folder, &["write", end, &count.to_string()]);
+}
+
+/// The settings in `props.hsql` in the folder, in the order in which HSQLDB has them, as read with JDBC.
+pub fn read_hsqldb(folder: &Path) -> Vec<(String, String)> {
+    let output = hsqldb(folder, &["read"]);
+    let mut output = &*output;
+    (0..int(&mut output)).map(|_| (text(&mut output), text(&mut output))).collect()
+}
+
+fn hsqldb(folder: &Path, args: &[&str]) -> Vec<u8> {
+    let classes = compiled("HsqldbSettings");
+    let path = format!("{}:/usr/share/java/hsqldb.jar", classes.path().display());
+    let mut java = Command::new("java");
+    java.args(["-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", &path, "HsqldbSettings"]);
+    let output = java.arg(folder.join("props.hsql")).args(args).output().expect("java starts");
+    assert!(output.status.success(), "{}; see tests/run", String::from_utf8_lossy(&output.stderr));
+    output.stdout
 }
 
 /// Writes `count` properties like those of a Jitsi with `java.util.Properties.store`.

@@ -98,7 +98,7 @@ impl Wanted {
             Content::RulesJson => rules(json_file::parse(&text, options).with_context(parsed)?),
             Content::Properties => {
                 let PropertyRules { rules, domain, subject } =
-                    properties.rules(&named, &text, replace, options)?;
+                    properties.rules(&named, &text, file.as_deref(), replace, options)?;
                 Wanted { rules: Some(rules), target: Some((domain, subject)), ..Wanted::default() }
             }
             Content::Database | Content::Kamailio => unreachable!("they are no files"),

@@ -1,6 +1,11 @@
 use super::*;
 use proptest::prelude::*;
 
+/// The bytes as Java reads them.
+fn parse(bytes: &[u8]) -> Result<(Vec<FileProperty>, Doubles), FileError> {
+    super::parse(&bytes.iter().copied().map(char::from).collect::<String>())
+}
+
 fn pairs(text: &[u8]) -> Vec<(String, String)> {
     let (properties, _) = parse(text).expect("properties");
     properties.into_iter().map(|property| (property.key, property.value)).collect()
