@@ -85,6 +85,21 @@ fn config_check_fails_where_a_start_would_fail() {
 }
 
 #[test]
+fn the_settings_file_of_the_debian_package_has_only_known_options() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/contrib/debian/jitsiprovs.conf");
+    let shipped = fs::read_to_string(shipped).expect("read");
+    let all = shipped.replace("\n#JITSIPROVS_", "\nJITSIPROVS_");
+    for (lines, more_than) in [(&shipped, 0), (&all, 40)] {
+        let path = folder.path().join("jitsiprovs.conf");
+        fs::write(&path, lines).expect("written");
+        let shown = run(&["config", "--config", path.to_str().expect("UTF-8")]);
+        assert!(shown.status.success(), "{}", text(&shown));
+        assert!(lines.lines().filter(|line| line.starts_with("JITSIPROVS_")).count() > more_than);
+    }
+}
+
+#[test]
 fn unknown_settings_are_errors_with_the_nearest_name() {
     let (folder, database) = (tempfile::tempdir().expect("a folder"), SqliteFile::empty());
     let file = settings_file(folder.path(), &database, "JITSIPROVS_HTTP_PROT=1");

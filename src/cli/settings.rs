@@ -182,7 +182,7 @@ impl Settings {
     }
 }
 
-/// Our variables that have a value.
+/// Our variables.
 fn from_environment(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
     known: &BTreeSet<String>,
@@ -190,7 +190,7 @@ fn from_environment(
     let mut given = Vec::new();
     for (name, value) in variables {
         let is_ours = name.as_bytes().starts_with(PREFIX.as_bytes()) && name != background::CHILD;
-        if !is_ours || (value.is_empty() && name != CONFIG) {
+        if !is_ours {
             continue;
         }
         let variable = name.to_string_lossy().into_owned();
@@ -229,7 +229,8 @@ fn choose<'g>(command: &Command, typed: &ArgMatches, given: &'g [Given]) -> BTre
     let mut chosen = BTreeMap::new();
     for is_of_rank in [Given::is_of_environment, Given::is_of_file] {
         let above = settled.clone();
-        for given in given.iter().filter(|given| is_of_rank(given)) {
+        // Templates of settings files have many empty values: they give nothing.
+        for given in given.iter().filter(|given| is_of_rank(given) && !given.value.is_empty()) {
             if let Some(id) = id_of(given).filter(|id| !above.contains(id)) {
                 settled.extend(settled_by(&id, &given.value));
                 chosen.insert(id, given);

@@ -26,7 +26,7 @@ pub struct Line {
     pub number: usize,
     /// The name of a variable.
     pub name: String,
-    /// Its value.
+    /// Its value. If it is empty, the option is not given.
     pub value: String,
 }
 
@@ -80,10 +80,7 @@ fn parse(text: &str) -> Result<Vec<Line>, (usize, String)> {
         let Some(value) = unquoted(value.trim()) else {
             return wrong("the value begins with a quote, so it must end with the same quote");
         };
-        // An empty value means that the option is not given.
-        if !value.is_empty() {
-            lines.push(Line { number, name: name.to_owned(), value });
-        }
+        lines.push(Line { number, name: name.to_owned(), value });
     }
     Ok(lines)
 }
@@ -133,7 +130,7 @@ mod tests {
             };
             assert_eq!(parsed(text), [(line, name.to_owned(), value.to_owned())], "{text}");
         }
-        assert_eq!(parsed("A=\nB=''\n#C=d"), []);
+        assert_eq!(parsed("A=\n#C=d"), [(1, "A".to_owned(), String::new())]);
     }
 
     #[test]

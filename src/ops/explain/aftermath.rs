@@ -3,7 +3,6 @@
 
 use hashbrown::HashMap;
 
-use super::RuleReport;
 use crate::core::client::{ClientState, ENFORCE_PREFIX, PropertyFate};
 use crate::core::properties;
 use crate::core::rules::RuleOutcome;
@@ -13,9 +12,9 @@ use crate::snapshot::{Fate, SessionValues, Traced};
 pub(super) struct Aftermath {
     /// For each rule whose property is undone or ignored: its fate, with the id of the rule that
     /// causes it.
-    fates: HashMap<i64, (i64, PropertyFate)>,
+    pub fates: HashMap<i64, (i64, PropertyFate)>,
     /// The rule whose property is `ENFORCE_PREFIX`.
-    enforcer: Option<i64>,
+    pub enforcer: Option<i64>,
 }
 
 impl Aftermath {
@@ -36,23 +35,5 @@ impl Aftermath {
         });
         let enforcer = answer.iter().position(|(key, _)| key == ENFORCE_PREFIX).map(|at| ids[at]);
         Aftermath { fates: fates.collect(), enforcer }
-    }
-}
-
-impl RuleReport {
-    /// Says what happens to its property, which is in the answer, in the client.
-    pub(super) fn add_aftermath(&mut self, after: &Aftermath) {
-        match after.fates.get(&self.id) {
-            Some((by, PropertyFate::Undone(_))) => {
-                let list = if after.enforcer == Some(*by) { " (ENFORCE_PREFIX)" } else { "" };
-                self.why = format!("undone by rule {by}{list}");
-                (self.verdict, self.undone_by) = ("undone", Some(*by));
-            }
-            Some((by, _)) => {
-                self.why = format!("ignored because of rule {by} (ALLOW_PREFIX)");
-                (self.verdict, self.ignored_by) = ("ignored", Some(*by));
-            }
-            None => {}
-        }
     }
 }

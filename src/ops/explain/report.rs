@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::ClientRequest;
 use super::aftermath::Aftermath;
+use crate::core::client::PropertyFate;
 use crate::core::conventions::Conventions;
 use crate::core::model::{Cell, RuleRow};
 use crate::core::params::{Known, ParamName, Params, is_reserved};
@@ -242,6 +243,22 @@ fn used(traced: &Traced<'_>, levels: &BTreeMap<&str, Level>, options: &Conventio
 }
 
 impl RuleReport {
+    /// Says what happens to its property, which is in the answer, in the client.
+    fn add_aftermath(&mut self, after: &Aftermath) {
+        match after.fates.get(&self.id) {
+            Some((by, PropertyFate::Undone(_))) => {
+                let list = if after.enforcer == Some(*by) { " (ENFORCE_PREFIX)" } else { "" };
+                self.why = format!("undone by rule {by}{list}");
+                (self.verdict, self.undone_by) = ("undone", Some(*by));
+            }
+            Some((by, _)) => {
+                self.why = format!("ignored because of rule {by} (ALLOW_PREFIX)");
+                (self.verdict, self.ignored_by) = ("ignored", Some(*by));
+            }
+            None => {}
+        }
+    }
+
     fn add_attributes(&mut self, used: Vec<UsedAttribute>) {
         let named = used.iter().map(|used| format!("user.{} ({})", used.name, used.level.name()));
         let named: Vec<String> = named.collect();
