@@ -15,10 +15,13 @@ pub mod options;
 mod password;
 pub mod print;
 mod progress;
+pub mod settings;
 mod source;
 pub mod summary;
 mod typed_names;
 mod warnings;
+
+use std::ffi::OsString;
 
 use clap::Parser;
 
@@ -28,14 +31,18 @@ use options::ServerOptions;
 /// Provisioning server for the Jitsi softphone.
 ///
 /// Users and property rules come from a database; requests are answered from
-/// memory. Every option can also be given in the environment, as JITSIPROVS_
-/// and its name: JITSIPROVS_HTTP_PORT=8443.
+/// memory. Every option can also be given in the environment or in the settings
+/// file, as JITSIPROVS_ and its name: JITSIPROVS_HTTP_PORT=8443.
 #[derive(Debug, Parser)]
 #[command(name = "jitsiprovs", version, args_conflicts_with_subcommands = true, max_term_width = 100)]
 #[expect(missing_docs, reason = "groups of options, documented one by one")]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,
+    /// File with the values of options, as lines NAME=value with the names of their variables; ''
+    /// for none [default: /etc/jitsiprovs/jitsiprovs.conf, if it exists]
+    #[arg(long, env = "JITSIPROVS_CONFIG", value_name = "FILE", global = true)]
+    pub config: Option<OsString>,
     #[command(flatten)]
     pub serve: ServerOptions,
 }

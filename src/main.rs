@@ -3,15 +3,17 @@
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::CommandFactory;
 use clap::error::ErrorKind;
-use clap::{CommandFactory, FromArgMatches};
 use jitsiprovs::cli::Cli;
 use jitsiprovs::cli::args::Command;
 use jitsiprovs::cli::config::{Config, Daemon, Task};
 use jitsiprovs::cli::error::ConfigError;
+use jitsiprovs::cli::settings::{Settings, SettingsError};
 use jitsiprovs::cli::{advice, commands, print, summary};
 use jitsiprovs::process::background;
 use jitsiprovs::process::pidfile::Pidfile;
@@ -28,22 +30,23 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     process::tidy();
-    let matches = match Cli::command().try_get_matches() {
-        Ok(matches) => matches,
-        Err(error) => return misused(&error),
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let done = match Settings::read(&args, std::env::vars_os()) {
+        Ok((cli, settings)) => run(cli, &settings),
+        Err(SettingsError::Typed(error)) => return misused(&error),
+        Err(SettingsError::Config(error)) => Err(error.into()),
     };
-    let cli = match Cli::from_arg_matches(&matches) {
-        Ok(cli) => cli,
-        Err(error) => return misused(&error),
-    };
-    run(cli, &summary::options_in_effect(&matches)).unwrap_or_else(|error| {
-        if let Some(ConfigError::Usage(message)) = error.downcast_ref() {
-            let message = visible::escape(message, EscapeStyle::Braces);
-            return misused(&typed_command().error(ErrorKind::ValueValidation, message));
-        }
-        print::failure(format_args!("{error:#}{}", advice::of(&error)));
-        ExitCode::FAILURE
-    })
+    done.unwrap_or_else(|error| failed(&error))
+}
+
+/// Prints the error, and returns the exit code.
+fn failed(error: &anyhow::Error) -> ExitCode {
+    if let Some(ConfigError::Usage(message)) = error.downcast_ref() {
+        let message = visible::escape(message, EscapeStyle::Braces);
+        return misused(&typed_command().error(ErrorKind::ValueValidation, message));
+    }
+    print::failure(format_args!("{error:#}{}", advice::of(error)));
+    ExitCode::FAILURE
 }
 
 /// Prints what clap says, and returns the exit code. Errors are escaped, because they repeat
@@ -69,15 +72,15 @@ fn typed_command() -> clap::Command {
     command
 }
 
-/// Returns the exit code, or the error to print. `options` is for the log.
-fn run(cli: Cli, options: &str) -> anyhow::Result<ExitCode> {
+/// Returns the exit code, or the error to print.
+fn run(cli: Cli, settings: &Settings) -> anyhow::Result<ExitCode> {
     let Config { log, identity, warnings, task } = match cli.command {
         Some(command) => {
             let _log = match command {
                 Command::Demo(_) => Some(telemetry::start(telemetry::LogOptions::default())?),
                 _ => None,
             };
-            return block_on(commands::run(command));
+            return block_on(commands::run(command, settings));
         }
         None => Config::new(cli.serve)?,
     };
@@ -90,7 +93,9 @@ fn run(cli: Cli, options: &str) -> anyhow::Result<ExitCode> {
     let _log = telemetry::start(log)?;
     let done = match task {
         Task::Setup(source) => become_user(identity).and_then(|()| block_on(commands::setup(&*source))),
-        Task::Serve(place, serve) => serve_at(place, identity, *serve, options, &warnings),
+        Task::Serve(place, serve) => {
+            serve_at(place, identity, *serve, &summary::options_in_effect(settings), &warnings)
+        }
     };
     if let Err(error) = &done
         && is_elsewhere
@@ -114,9 +119,10 @@ fn serve_at(
     // Before binding the address, which a running server holds too: the error about the
     // pidfile names that server's process.
     let _pidfile = place.pidfile.map(Pidfile::new).transpose()?;
+    let database = serve.source.name();
     let prepared = Prepared::new(serve)?;
     become_user(identity)?;
-    tracing::info!("jitsiprovs {} starts with {options}", env!("CARGO_PKG_VERSION"));
+    tracing::info!("jitsiprovs {} starts with {options}, and reads {database}", env!("CARGO_PKG_VERSION"));
     let serving = prepared.run(|_| {
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         if place.in_background {

@@ -24,27 +24,17 @@ const PASSWORDS: [(&[&str], &str); 2] =
 const WITHOUT_PASSWORDS: [&str; 5] = ["demo", "lock", "confirm", "completions", "man"];
 
 /// Starts this program again with the passwords moved from its arguments to its
-/// environment, which only the same user can read. Also removes our variables
-/// that are empty: files of service managers often have them, and they mean that
-/// nothing is given. Returns if there is nothing to tidy, or if the system does
-/// not allow the program to start again.
+/// environment, which only the same user can read. Returns if there are none, or if the
+/// system does not allow the program to start again.
 pub fn tidy() {
     let mut args = std::env::args_os();
     let name = args.next().unwrap_or_else(|| "jitsiprovs".into());
     let (kept, moved) = split(args.collect());
-    let ours = |name: &OsStr| name.as_bytes().starts_with(b"JITSIPROVS_");
-    let empty = std::env::vars_os().filter(|(name, value)| ours(name) && value.is_empty());
-    let empty: Vec<OsString> = empty.map(|(name, _)| name).collect();
-    if moved.is_empty() && empty.is_empty() {
+    if moved.is_empty() {
         return;
     }
     if let Ok(program) = std::env::current_exe() {
-        let mut anew = Command::new(program);
-        anew.arg0(name).args(kept);
-        for name in empty {
-            anew.env_remove(name);
-        }
-        let _ = anew.envs(moved).exec();
+        let _ = Command::new(program).arg0(name).args(kept).envs(moved).exec();
     }
 }
 

@@ -10,6 +10,7 @@ mod balance;
 mod check;
 mod cluster;
 mod commands;
+mod configuration;
 mod csv_files;
 mod daemon;
 mod diff;

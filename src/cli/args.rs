@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use clap::builder::PossibleValue;
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::cli::options::DatabaseOptions;
+use crate::cli::options::{DatabaseOptions, ServerOptions};
 use crate::cli::typed_names::account;
 use crate::core::problem::Code;
 
@@ -52,6 +52,8 @@ pub enum Command {
     /// Show and lift the locks after too many wrong passwords
     #[command(subcommand)]
     Lock(LockCommand),
+    /// Print the values of the server's options and where they come from, or check them
+    Config(Box<ConfigArgs>),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
     /// Write the manual pages to a folder
@@ -176,6 +178,22 @@ pub struct ConfirmArgs {
     /// How to get past the admin listeners' token
     #[command(flatten)]
     pub access: AdminAccess,
+}
+
+/// Options of `config`.
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "the help texts")]
+pub struct ConfigArgs {
+    /// Only print the value of this option, such as http-port
+    #[arg(value_name = "OPTION")]
+    pub option: Option<String>,
+    /// Check whether a server could start with these options; the exit code is 1 if not
+    #[arg(long, conflicts_with = "option")]
+    pub check: bool,
+    #[command(flatten)]
+    pub listed: Listed,
+    #[command(flatten)]
+    pub server: ServerOptions,
 }
 
 /// Options of `completions`.

@@ -1,6 +1,7 @@
 //! The commands. Each is a thin layer that calls the other modules.
 
 mod check;
+mod config;
 mod confirm;
 mod demo;
 mod diff;
@@ -18,6 +19,7 @@ mod user;
 use std::process::ExitCode;
 
 use crate::cli::args::Command;
+use crate::cli::settings::Settings;
 
 pub use setup::setup;
 
@@ -25,7 +27,7 @@ pub use setup::setup;
 ///
 /// # Errors
 /// One line that says what is wrong and how to fix it.
-pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
+pub async fn run(command: Command, settings: &Settings) -> anyhow::Result<ExitCode> {
     match command {
         Command::Demo(options) => demo::demo(options).await.map(|()| ExitCode::SUCCESS),
         Command::User(options) => user::user(options).await,
@@ -39,6 +41,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Status(options) => status::status(options).await,
         Command::Confirm(options) => confirm::confirm(options).await,
         Command::Lock(command) => lock::lock(command).await,
+        Command::Config(options) => config::config(*options, settings).await,
         Command::Completions(options) => generate::completions(options),
         Command::Man(options) => generate::man(options),
     }

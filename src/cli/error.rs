@@ -16,6 +16,17 @@ pub enum ConfigError {
         /// What the system says.
         why: std::io::Error,
     },
+    /// The usual settings file exists, but not for this user: exit code 1.
+    #[error(
+        "cannot read {path} ({why}): run this as root or as the user of the service, name another file with \
+         --config, or give --config '' for none"
+    )]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// What the system says.
+        why: std::io::Error,
+    },
 }
 
 /// Refuses the options with a message for the user.

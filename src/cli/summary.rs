@@ -1,16 +1,17 @@
 //! The options in effect, for the first line of the log.
 
-use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, CommandFactory};
+use clap::{Arg, CommandFactory};
 
 use crate::cli::Cli;
+use crate::cli::settings::{Origin, Settings};
 use crate::core::secret::HIDDEN;
 
 /// The options of the server that were given and differ from their default, in their
-/// documented spelling. Passwords are hidden.
-pub fn options_in_effect(matches: &ArgMatches) -> String {
+/// documented spelling. Passwords are hidden. `--config` is left out, because the options that its
+/// file gives are shown.
+pub fn options_in_effect(settings: &Settings) -> String {
     let command = Cli::command();
-    let shown = command.get_arguments().filter_map(|arg| shown(arg, matches));
+    let shown = command.get_arguments().filter_map(|arg| shown(arg, settings));
     let shown: Vec<String> = shown.collect();
     match shown.is_empty() {
         true => "no options".into(),
@@ -18,12 +19,12 @@ pub fn options_in_effect(matches: &ArgMatches) -> String {
     }
 }
 
-fn shown(arg: &Arg, matches: &ArgMatches) -> Option<String> {
+fn shown(arg: &Arg, settings: &Settings) -> Option<String> {
     let (id, long) = (arg.get_id().as_str(), arg.get_long()?);
-    let source = matches.value_source(id)?;
-    if !matches!(source, ValueSource::CommandLine | ValueSource::EnvVariable) {
+    if id == "config" || settings.origin(id) == Origin::Default {
         return None;
     }
+    let matches = settings.matches();
     if !arg.get_action().takes_values() {
         return matches.get_flag(id).then(|| format!("--{long}"));
     }
@@ -43,6 +44,13 @@ fn shown(arg: &Arg, matches: &ArgMatches) -> Option<String> {
 mod tests {
     use super::*;
 
+    fn in_effect(args: &[&str]) -> String {
+        let args = [&["jitsiprovs", "--config", ""], args].concat();
+        let args: Vec<_> = args.into_iter().map(Into::into).collect();
+        let (_, settings) = Settings::read(&args, []).unwrap_or_else(|why| panic!("{why}"));
+        options_in_effect(&settings)
+    }
+
     #[test]
     fn what_differs_from_the_default_is_shown_without_passwords() {
         for (args, expected) in [
@@ -55,12 +63,12 @@ mod tests {
             ),
             ("", "no options"),
         ] {
-            let args = ["jitsiprovs"].into_iter().chain(args.split_whitespace());
-            let matches = Cli::command().try_get_matches_from(args).expect("parses");
-            assert_eq!(options_in_effect(&matches), expected);
+            let args: Vec<&str> = args.split_whitespace().collect();
+            assert_eq!(in_effect(&args), expected);
         }
-        let args = ["jitsiprovs", "--auth-query", "SELECT 1", "--realm="];
-        let matches = Cli::command().try_get_matches_from(args).expect("parses");
-        assert_eq!(options_in_effect(&matches), "--auth-query \"SELECT 1\" --realm \"\"");
+        assert_eq!(
+            in_effect(&["--auth-query", "SELECT 1", "--realm="]),
+            "--auth-query \"SELECT 1\" --realm \"\""
+        );
     }
 }

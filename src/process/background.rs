@@ -13,7 +13,7 @@ use anyhow::{Context, bail};
 use rustix::fs::Mode;
 
 /// The variable that tells the child that it is the child.
-const CHILD: &str = "JITSIPROVS_BACKGROUND_CHILD";
+pub const CHILD: &str = "JITSIPROVS_BACKGROUND_CHILD";
 
 /// The line that the child writes once it serves.
 const SERVING: &[u8] = b"serving\n";

@@ -49,6 +49,8 @@ pub(super) struct Asker {
 /// Asks the task that reloads.
 #[derive(Clone)]
 pub struct Handle {
+    /// The name of the source.
+    pub(super) database: Arc<str>,
     pub(super) status: watch::Receiver<Status>,
     pub(super) askers: mpsc::Sender<Asker>,
     pub(super) publisher: Arc<Publisher>,
@@ -66,7 +68,8 @@ impl Handle {
     /// The status of this node, which serves `served`. The digest is left empty.
     /// `is_ending` says whether the node takes no more requests.
     pub fn node_status(&self, served: Option<&Served>, is_ending: bool) -> NodeStatus {
-        NodeStatus::new(&self.status.borrow(), served, is_ending)
+        let status = NodeStatus::new(&self.status.borrow(), served, is_ending);
+        NodeStatus { database: self.database.to_string(), ..status }
     }
 
     /// At most `most` rows of a table with ids above `id`, as they were read last: see

@@ -107,6 +107,9 @@ impl NodeState {
 pub struct NodeStatus {
     /// The version of the program.
     pub program: String,
+    /// The name of the database that it reads.
+    #[serde(default)]
+    pub database: String,
     /// Whether it answers requests.
     pub state: NodeState,
     /// The newest line of the source's table of changes that the snapshot contains, as in
@@ -183,7 +186,8 @@ pub struct SourceFailure {
 }
 
 impl NodeStatus {
-    /// The digest is left empty, because it needs the operators' secret.
+    /// The digest is left empty, because it needs the operators' secret, and so is the name of the
+    /// database.
     pub(super) fn new(status: &Status, served: Option<&Served>, is_ending: bool) -> NodeStatus {
         let counts = served.map(|served| served.snapshot.counts()).unwrap_or_default();
         let failing = status
@@ -198,6 +202,7 @@ impl NodeStatus {
         });
         NodeStatus {
             program: env!("CARGO_PKG_VERSION").into(),
+            database: String::new(),
             state: match status.is_ready() {
                 _ if is_ending => NodeState::Ending,
                 true => NodeState::Ready,

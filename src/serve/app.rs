@@ -15,7 +15,7 @@ use crate::core::request::ParamSettings;
 use crate::metrics::Metrics;
 use crate::process::sockets::PassedSockets;
 use crate::process::{self, priority, service};
-use crate::reload::{ReloadSettings, Reloader};
+use crate::reload::{LoadError, ReloadSettings, Reloader};
 use crate::serve::cold_sign_ins::ColdSignIns;
 use crate::serve::http::client_address::TrustedProxies;
 use crate::serve::http::{self, Listener, ServerState};
@@ -63,6 +63,38 @@ pub struct Serve {
     pub operators: http::Admin,
     /// `--remember-sign-ins`
     pub sign_ins: Option<SignInFile>,
+}
+
+impl Serve {
+    /// Does what a start does before it serves, and then stops: reads the key and the certificate,
+    /// binds the addresses and loads the first snapshot. Returns what does not stop a start, but
+    /// needs attention.
+    ///
+    /// # Errors
+    /// The errors of a start.
+    pub async fn rehearse(self) -> anyhow::Result<Vec<String>> {
+        let mut notes = Vec::new();
+        let admin = self.admin.map(|address| (address, Listener::Admin));
+        for (address, listener) in [(self.listen, Listener::Public)].into_iter().chain(admin) {
+            match Bound::new(address, listener) {
+                // A server that runs with these options has the port.
+                Err(error) if error.is_in_use() => notes.push(error.to_string()),
+                bound => drop(bound?),
+            }
+        }
+        self.tls.map(Certificate::load).transpose()?;
+        let has_state_file = self.reload.state_file.is_some();
+        // Without the state file, the start fails if the source cannot be read.
+        let settings = ReloadSettings { state_file: None, ..self.reload };
+        let metrics = Arc::new(Metrics::new(self.metrics_tenants));
+        match Reloader::start(self.source, self.snapshot, settings, metrics).await {
+            Err(error) if has_state_file && matches!(error, LoadError::Source(_)) => {
+                notes.push(format!("{error}; with --state-file, a server starts all the same"));
+            }
+            started => drop(started?),
+        }
+        Ok(notes)
+    }
 }
 
 /// A server that has opened everything for which it needs privileges.

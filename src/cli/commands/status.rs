@@ -81,7 +81,7 @@ fn render(report: &ClusterReport, max_lag: u64, listed: Listed) -> anyhow::Resul
     ];
     let rows: Vec<_> = report.nodes.iter().map(row).collect();
     // Escaped, so that a note stays on one line even if a node sends line breaks.
-    let notes = report.nodes.iter().flat_map(notes);
+    let notes = databases(report).into_iter().chain(report.nodes.iter().flat_map(notes));
     let notes = notes.map(|note| escape(&note, EscapeStyle::Braces).into_owned()).collect();
     let summary = Summary { notes, verdict: verdict(report, max_lag) };
     let mut templates = TinyTemplate::new();
@@ -160,6 +160,22 @@ fn notes(answer: &NodeAnswer) -> Vec<String> {
         format!("{name}: {cold:.0} first sign-ins a second are possible, because their hashes are slow")
     });
     [failing, held_back, doubt, behind, left_out, state_file, cold].into_iter().flatten().collect()
+}
+
+/// Which databases the nodes read: one line if it is the same.
+fn databases(report: &ClusterReport) -> Vec<String> {
+    let read = |answer: &NodeAnswer| {
+        let database = answer.node.as_ref().map(|node| node.database.clone());
+        database.filter(|database| !database.is_empty()).map(|database| (name(answer).to_owned(), database))
+    };
+    let read: Vec<_> = report.nodes.iter().filter_map(read).collect();
+    match &*read {
+        [] => Vec::new(),
+        [(_, first), others @ ..] if others.iter().all(|(_, database)| database == first) => {
+            vec![format!("database: {first}")]
+        }
+        differing => differing.iter().map(|(name, database)| format!("{name}: reads {database}")).collect(),
+    }
 }
 
 fn verdict(report: &ClusterReport, max_lag: u64) -> String {

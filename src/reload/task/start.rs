@@ -66,6 +66,7 @@ impl Reloader {
         publisher.set_settings(&settings.meaning);
         let mut reloader = Reloader {
             handle: Handle {
+                database: source.name().into(),
                 status: status.subscribe(),
                 askers,
                 publisher: publisher.clone(),

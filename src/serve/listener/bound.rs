@@ -28,6 +28,13 @@ pub struct BindError {
     why: io::Error,
 }
 
+impl BindError {
+    /// Whether another program has the port, perhaps a server that runs with the same options.
+    pub fn is_in_use(&self) -> bool {
+        self.why.kind() == io::ErrorKind::AddrInUse
+    }
+}
+
 fn fix(why: &io::Error, listener: &Listener) -> String {
     let (ip, port) = match listener {
         Listener::Public => ("--http-ip", "--http-port"),

@@ -11,13 +11,14 @@ use std::sync::{Arc, Mutex};
 use crate::client::{Connection, request};
 use crate::{PATIENCE, wait_for};
 
-/// A command for the binary with `args`, without the environment's settings.
+/// A command for the binary with `args`, without the settings of the environment and of this
+/// machine.
 pub fn jitsiprovs(args: &[&str]) -> Command {
     // `cargo test` and `cargo bench` set this variable for the tests of the package; a macro would
     // not know it here.
     let program = std::env::var_os("CARGO_BIN_EXE_jitsiprovs").expect("run by cargo");
     let mut command = Command::new(program);
-    command.args(args).env_clear().stdin(Stdio::null());
+    command.args(args).env_clear().env("JITSIPROVS_CONFIG", "").stdin(Stdio::null());
     command
 }
 
@@ -30,7 +31,7 @@ pub fn with_sockets<S: AsFd>(sockets: [&S; 2], names: &str, args: &[&str]) -> Co
     let script = "exec 3<&0 4<&1 </dev/null >/dev/null; export LISTEN_PID=$$; exec \"$0\" \"$@\"";
     command.args(["-c", script]).arg(own.get_program()).args(own.get_args()).env_clear();
     let count = names.split(':').count().to_string();
-    command.envs([("LISTEN_FDS", &count[..]), ("LISTEN_FDNAMES", names)]);
+    command.envs([("LISTEN_FDS", &count[..]), ("LISTEN_FDNAMES", names), ("JITSIPROVS_CONFIG", "")]);
     let [stdin, stdout] = sockets.map(|socket| socket.as_fd().try_clone_to_owned().expect("a socket"));
     command.stdin(stdin).stdout(stdout);
     command
