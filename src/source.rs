@@ -92,6 +92,10 @@ pub trait Source: Send + Sync {
     /// The files to watch: if one of them changes, the source may have changed.
     fn files(&self) -> Vec<PathBuf>;
 
+    /// The names of a table's columns in lower case, for tables of other programs. None if there
+    /// is no such table or the account may not read it.
+    fn columns(&self, table: &'static str) -> Boxed<'_, Result<Vec<String>, SourceError>>;
+
     /// Checks that rows of a table can be edited at all, without asking the database.
     ///
     /// # Errors
@@ -196,6 +200,10 @@ impl<B: Backend> Source for Database<B> {
 
     fn files(&self) -> Vec<PathBuf> {
         self.backend.files()
+    }
+
+    fn columns(&self, table: &'static str) -> Boxed<'_, Result<Vec<String>, SourceError>> {
+        Box::pin(self.columns_of(table))
     }
 
     fn editable(&self, table: Table) -> Result<(), SourceError> {

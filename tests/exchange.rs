@@ -332,7 +332,8 @@ fn a_bad_line_is_named_and_nothing_is_changed() {
         (&["import", "users", "x", "--lift", "a@b"][..], "--templatize"),
         (&["import", "users", "--from", "x"], "--from"),
         (&["import", "database"], "--from"),
-        (&["import", "kamailio", "--from", "x"], "--pwd-fmt ha1"),
+        (&["import", "kamailio"], "--from"),
+        (&["import", "users", "x", "--from-tls", "require"], "--from"),
         (&["export", "users", "--subject", "x"], "--subject"),
     ] {
         let output = run(args);

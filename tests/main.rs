@@ -24,6 +24,7 @@ mod fuzz_seeds;
 mod hanging;
 mod isolation;
 mod java;
+mod kamailio;
 mod layers;
 mod limits;
 mod log;

@@ -5,6 +5,7 @@ use std::path::Path;
 use support::client::post;
 use support::mariadb::{Database, MariaDb, ROOT_PASSWORD, mariadb};
 use support::server::{Server, jitsiprovs, run, run_command};
+use support::sqlite::SqliteFile;
 use support::{md5_hex, texts, wait_for};
 
 /// Runs `--setup` and returns its output.
@@ -224,6 +225,23 @@ fn a_unix_socket_serves_as_well_as_tcp() {
         .script("INSERT INTO user_auth (username, domain, password) VALUES ('alice', 'a.org', md5('pw'))");
     let server = Server::start(&args);
     assert_eq!(get(&server, "nobody@a.org").0, 401);
+    let url = format!("mysql://{user}@localhost/{}", database.name);
+    let import = import_from(&url, &["--from-socket", path(&socket)]);
+    assert_eq!(import, (Some(0), "users: 1 added, 0 changed, 0 removed, 0 as they were\n".into()));
+}
+
+/// Imports the users of another database, read with the account that may only SELECT, into an empty
+/// one. Returns the exit code, and what was said about users or the error.
+fn import_from(url: &str, more: &[&str]) -> (Option<i32>, String) {
+    let file = SqliteFile::empty();
+    let password = file.folder.path().join("password");
+    std::fs::write(&password, "read\n").expect("written");
+    let to = ["import", "database", "--db-path", path(&file.path)];
+    let from = ["--from", url, "--from-pwd-file", path(&password)];
+    let output = run(&[&to, &from, more].concat());
+    let said = if output.status.success() { output.stdout } else { output.stderr };
+    let said = String::from_utf8(said).expect("UTF-8");
+    (output.status.code(), said.split_inclusive('\n').next().unwrap_or_default().into())
 }
 
 #[test]
@@ -272,6 +290,18 @@ fn tls_is_off_required_or_verified_as_asked() {
     for accepted in [&["--db-tls", "require"][..], &["--db-tls", "verify", "--db-tls-ca", path(&ca)]] {
         let server = Server::spawn(try_with(accepted));
         assert_eq!(get(&server, "nobody@a.org").0, 401, "{accepted:?}");
+    }
+    let url = format!("mysql://{0}_read@127.0.0.1:{1}/{0}", database.name, with_tls.port);
+    for (options, is_accepted, words) in [
+        (&[][..], false, "--from-tls"),
+        (&["--from-tls", "off"], false, "--from-tls"),
+        (&["--from-tls", "verify"], false, "--from-tls, --from-tls-ca"),
+        (&["--from-tls", "require"], true, "users: 1 added"),
+        (&["--from-tls", "verify", "--from-tls-ca", path(&ca)], true, "users: 1 added"),
+    ] {
+        let (code, said) = import_from(&url, options);
+        assert_eq!(code, Some(i32::from(!is_accepted)), "{options:?}: {said}");
+        assert!(said.contains(words) && !said.contains("--db-"), "{options:?}: {said}");
     }
     let output = run_command(try_with(&["--db-tls", "verify", "--db-tls-ca", path(&wrong)]));
     assert!(String::from_utf8_lossy(&output.stderr).contains("--db-tls-ca"));

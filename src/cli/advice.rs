@@ -15,6 +15,17 @@ pub fn of(error: &anyhow::Error) -> String {
     source.map(of_source).unwrap_or_default()
 }
 
+/// The same for an error of the database that `import` reads.
+pub fn of_origin(error: &anyhow::Error) -> &'static str {
+    use SourceError as E;
+    match error.chain().find_map(|cause| cause.downcast_ref()) {
+        Some(E::NoTls { .. }) => " (--from-tls, --from-tls-ca)",
+        Some(E::Refused { .. }) => " (--from, --from-pwd-file, --from-tls)",
+        Some(E::Unreachable { .. }) => " (--from, --from-socket)",
+        _ => "",
+    }
+}
+
 /// The same for an error of the database: the options to look at, in brackets.
 pub fn of_source(error: &SourceError) -> String {
     let query = |table: &Table| match table {

@@ -19,7 +19,7 @@ pub use attributes::SetArgs;
 pub use edits::{Hash, PasswordArgs, RuleCommand, RuleFilter, TenantCommand, UserCommand};
 pub use lock::{LockClearArgs, LockCommand, LockListArgs};
 pub use shared::{AdminAccess, EditArgs, ListFormat, Listed, TableArgs};
-pub use transfer::{Content, ExportArgs, Exported, ImportArgs};
+pub use transfer::{Content, ExportArgs, Exported, ImportArgs, OriginArgs};
 
 /// A command. Without one, the program serves.
 #[derive(Debug, Subcommand)]

@@ -360,7 +360,7 @@ pub enum DbType {
     Mysql,
 }
 
-/// Values of --db-tls.
+/// Values of --db-tls and --from-tls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum DbTls {
     /// Plain text

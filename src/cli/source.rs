@@ -98,7 +98,7 @@ fn mysql(database: DatabaseOptions, setup: SetupOptions) -> Result<Mysql, Config
     }
     Ok(Mysql {
         endpoint: endpoint(db_ip, db_port, db_socket)?,
-        tls: tls(db_tls.unwrap_or(DbTls::Off), db_tls_ca)?,
+        tls: tls(db_tls, db_tls_ca, ["--db-tls", "--db-tls-ca"])?,
         database: database.db_name.unwrap_or_else(|| "jitsiprovs".into()),
         account: DbAccount {
             user: database.db_user.unwrap_or_else(|| "jitsiprovs".into()),
@@ -123,16 +123,18 @@ fn endpoint(
     }
 }
 
-fn tls(how: DbTls, ca: Option<PathBuf>) -> Result<Tls, ConfigError> {
-    match (how, ca) {
+/// `options` are the names of both options, for errors.
+fn tls(how: Option<DbTls>, ca: Option<PathBuf>, options: [&'static str; 2]) -> Result<Tls, ConfigError> {
+    let [how_option, ca_option] = options;
+    match (how.unwrap_or(DbTls::Off), ca) {
         (DbTls::Verify, ca) => {
             let ca = ca.map(absolute);
             if let Some(path) = &ca {
-                regular(path, "--db-tls-ca")?;
+                regular(path, ca_option)?;
             }
             Ok(Tls::Verify(ca))
         }
-        (_, Some(_)) => usage("--db-tls-ca does nothing without --db-tls verify: add it"),
+        (_, Some(_)) => usage(format!("{ca_option} does nothing without {how_option} verify: add it")),
         (DbTls::Off, None) => Ok(Tls::Off),
         (DbTls::Require, None) => Ok(Tls::Require),
     }

@@ -202,6 +202,13 @@ impl<B: Backend> Database<B> {
         Ok(Some(Behind { changes, seconds }))
     }
 
+    pub async fn columns_of(&self, table: &str) -> Result<Vec<String>, SourceError> {
+        let mut session = self.backend.connect(Purpose::Read).await?;
+        let names = column_names(&mut session, B::DIALECT.list_columns, table).await?;
+        close(session).await;
+        Ok(names)
+    }
+
     pub async fn prune_all(&self) -> Result<u64, SourceError> {
         let what = "pruning `jitsiprovs_change`";
         let mut session = self.backend.connect(Purpose::Prune).await?;
@@ -236,10 +243,19 @@ pub(super) async fn existing_columns(
     if columns.iter().all(|column| column.is_original) {
         return Ok(ColumnSet::ALL);
     }
-    let names = session.query("reading the schema", list_columns.replace("{table}", table.name())).await?;
-    let names: Vec<_> = names.iter().flatten().map(|name| name.shown().to_lowercase()).collect();
+    let names = column_names(session, list_columns, table.name()).await?;
     let exists = |name: &str| names.iter().any(|known| known == name);
     Ok(ColumnSet::of(columns.iter().map(|column| column.is_original || exists(column.name))))
+}
+
+/// The names of a table's columns in lower case.
+async fn column_names(
+    session: &mut impl Session,
+    list_columns: &str,
+    table: &str,
+) -> Result<Vec<String>, Failure> {
+    let names = session.query("reading the schema", list_columns.replace("{table}", table)).await?;
+    Ok(names.iter().flatten().map(|name| name.shown().to_lowercase()).collect())
 }
 
 /// Begins a transaction.

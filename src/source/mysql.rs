@@ -74,7 +74,7 @@ pub struct DbAccount {
 }
 
 /// A MySQL or MariaDB database, and how to connect to it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Mysql {
     /// Where the server is.
     pub endpoint: Endpoint,

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::edits::Hash;
 use super::shared::{Listed, TableArgs};
+use crate::cli::options::DbTls;
 use crate::cli::typed_names::tenant;
 use crate::ops::transfer::csv_file::{TextEncoding, UnknownEncoding};
 
@@ -28,8 +29,40 @@ pub enum Content {
     Json,
     /// Another database of the original program or of jitsiprovs: --from names it
     Database,
-    /// A Kamailio subscriber table: --from names its database
+    /// Users and preferences of Kamailio or OpenSIPS: --from names their database
+    #[value(alias = "opensips")]
     Kamailio,
+}
+
+/// The database to import from.
+#[derive(Debug, Args)]
+pub struct OriginArgs {
+    /// The database to read: a SQLite file, or mysql://user@host:port/name with its password in
+    /// --from-pwd-file
+    #[arg(long, value_name = "DATABASE")]
+    pub from: Option<String>,
+    /// File whose first line is the password of --from
+    #[arg(long, value_name = "FILE")]
+    pub from_pwd_file: Option<PathBuf>,
+    /// Unix socket of the server of --from, instead of its address and port
+    #[arg(long, value_name = "PATH")]
+    pub from_socket: Option<PathBuf>,
+    /// Encrypt the connection to the server of --from [default: off]
+    #[arg(long, value_name = "HOW")]
+    pub from_tls: Option<DbTls>,
+    /// File with the certificates that --from-tls verify trusts [default: the usual public ones]
+    #[arg(long, value_name = "FILE")]
+    pub from_tls_ca: Option<PathBuf>,
+}
+
+impl OriginArgs {
+    /// Whether one of them is given.
+    pub fn is_given(&self) -> bool {
+        let OriginArgs { from, from_pwd_file, from_socket, from_tls, from_tls_ca } = self;
+        from.is_some()
+            || from_tls.is_some()
+            || [from_pwd_file, from_socket, from_tls_ca].iter().any(|path| path.is_some())
+    }
 }
 
 /// Options of `import`.
@@ -41,14 +74,9 @@ pub struct ImportArgs {
     /// The file; - for standard input
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// The database to read: a SQLite file, or mysql://user@host:port/name with its password in
-    /// --from-pwd-file
-    #[arg(long, value_name = "DATABASE")]
-    pub from: Option<String>,
-    /// File whose first line is the password of --from
-    #[arg(long, value_name = "FILE")]
-    pub from_pwd_file: Option<PathBuf>,
-    /// Users: the tenant of users without one. Properties: the tenant of the rules [default: all
+    #[command(flatten)]
+    pub origin: OriginArgs,
+    /// Users, kamailio: the tenant of users without one. Properties: the tenant of the rules [default: all
     /// tenants]. With --replace: the only tenant from which rows are removed
     #[arg(long, value_name = "DOMAIN", value_parser = tenant)]
     pub domain: Option<String>,
@@ -63,7 +91,8 @@ pub struct ImportArgs {
     /// leaves the column out
     #[arg(long, value_name = "THEIRS=OURS", value_delimiter = ',', value_parser = renaming)]
     pub columns: Vec<(String, String)>,
-    /// Users: the file has the passwords themselves; store them hashed like this
+    /// Users: the file has the passwords themselves; store them hashed like this. Kamailio: store
+    /// hashes of the clear passwords, and not the hashes that are there
     #[arg(long, value_name = "FORMAT")]
     pub hash: Option<Hash>,
     /// Properties: priority of the rules among subjects [default: as for `rule add`]

@@ -1,6 +1,7 @@
 //! `jitsiprovs import`: imports users, rules and attributes from files and other databases, in one
 //! transaction.
 
+mod kamailio;
 mod passwords;
 mod plans;
 mod properties;
@@ -19,14 +20,15 @@ use crate::cli::edit_session::EditSession;
 use crate::cli::error::{ConfigError, usage};
 use crate::cli::print::{self, NAMED, Text};
 use crate::cli::progress::Progress;
-use crate::cli::source::origin::{ImportOrigin, OriginKind};
+use crate::cli::source::origin::ImportOrigin;
 use crate::core::conventions::Conventions;
-use crate::core::credential::PwdFmt;
+use crate::core::credential::Storage;
 use crate::core::model::Row;
 use crate::ops::transfer::csv_file::CsvOptions;
 use crate::ops::transfer::shrink::Shrink;
 use crate::snapshot::MaxShrink;
 use crate::source::Source;
+use kamailio::SipTables;
 use plans::{Existing, Outsides, Plans, keep};
 use properties::Properties;
 use scope::Scope;
@@ -38,8 +40,7 @@ use wanted::Wanted;
 /// When something cannot be read or written, or would be lost: then nothing is changed.
 pub async fn import(options: args::ImportArgs) -> anyhow::Result<ExitCode> {
     check(&options)?;
-    let args::ImportArgs { content, file, from, from_pwd_file, tables, dry_run, replace, listed, .. } =
-        options;
+    let args::ImportArgs { content, file, origin, tables, dry_run, replace, listed, .. } = options;
     let args::ImportArgs { domain, subject, spriority, templatize, templates: is_template, literal, .. } =
         options;
     let args::ImportArgs { latin1: as_latin1, encoding, columns, hash, allow_shrink, max_shrink, .. } =
@@ -47,13 +48,11 @@ pub async fn import(options: args::ImportArgs) -> anyhow::Result<ExitCode> {
     let TableAccess { source, snapshot, .. } = TableAccess::new(tables)?;
     let storage = hash.map(|hash| super::user::storage(Some(hash), snapshot.pwd_fmt)).transpose()?;
     let mut wanted = match content {
-        Content::Database | Content::Kamailio => {
-            let kind =
-                if content == Content::Kamailio { OriginKind::Kamailio } else { OriginKind::Jitsiprovs };
-            if kind == OriginKind::Kamailio && !matches!(snapshot.pwd_fmt, PwdFmt::Ha1 | PwdFmt::Ha1Sha256) {
-                return Ok(usage("Kamailio stores ha1: give --pwd-fmt ha1 here and to the server")?);
-            }
-            Wanted::of_database(ImportOrigin::new(kind, from, from_pwd_file)?, kind, &snapshot).await?
+        Content::Database => Wanted::of_database(ImportOrigin::new(origin)?, &snapshot).await?,
+        Content::Kamailio => {
+            let (domain, prefers_clear) = (domain.as_deref(), storage.is_some());
+            let sip = SipTables { domain, prefers_clear, options: &snapshot };
+            sip.read(ImportOrigin::new(origin)?).await?
         }
         _ => {
             let csv = CsvOptions { encoding, columns, domain: domain.clone(), is_clear: storage.is_some() };
@@ -72,9 +71,12 @@ pub async fn import(options: args::ImportArgs) -> anyhow::Result<ExitCode> {
     }
     // Also before passwords are hashed, which may take long.
     wanted.tables().try_for_each(|table| source.editable(table))?;
-    if let (Some(storage), Some(users)) = (storage, &mut wanted.users) {
-        let hashed = passwords::hash_all(users, storage, &*source, &snapshot).await;
+    if let Some(users) = &mut wanted.users {
+        let storage = storage.unwrap_or(Storage::Table(snapshot.pwd_fmt));
+        let clear = &mut users[..wanted.clear];
+        let hashed = passwords::hash_all(clear, storage, content, &*source, &snapshot).await;
         hashed.with_context(|| wanted.named.clone())?;
+        users.sort_by_key(|(line, _)| *line);
     }
     let limit = MaxShrink(if allow_shrink { 100 } else { max_shrink });
     let is_strict = content == Content::Users;
@@ -104,7 +106,7 @@ fn scope(
 /// Refuses options that say nothing about what is imported.
 fn check(options: &args::ImportArgs) -> Result<(), ConfigError> {
     use Content::{Attributes, Database, Kamailio, Properties, Rules, Users};
-    let args::ImportArgs { content, file, from, from_pwd_file, domain, subject, replace, .. } = options;
+    let args::ImportArgs { content, file, origin, domain, subject, replace, .. } = options;
     let args::ImportArgs { spriority, templatize, templates, latin1, literal, .. } = options;
     let args::ImportArgs { encoding, columns, hash, allow_shrink, .. } = options;
     let (content, is_replace) = (*content, *replace);
@@ -133,15 +135,15 @@ fn check(options: &args::ImportArgs) -> Result<(), ConfigError> {
     if (encoding.is_some() || !columns.is_empty()) && !matches!(content, Users | Rules | Attributes) {
         return usage("--encoding and --columns are for CSV: leave them out");
     }
-    if hash.is_some() && content != Users {
-        return usage("--hash is for users: leave it out");
+    if hash.is_some() && !matches!(content, Users | Kamailio) {
+        return usage("--hash is for users and kamailio: leave it out");
     }
     if *allow_shrink && !is_replace {
         return usage("--allow-shrink is for --replace: leave it out");
     }
     let is_database = matches!(content, Database | Kamailio);
-    if !is_database && (from.is_some() || from_pwd_file.is_some()) {
-        return usage("--from and --from-pwd-file are for database and kamailio: name a file instead");
+    if !is_database && origin.is_given() {
+        return usage("--from and --from-… are for database and kamailio: name a file instead");
     }
     if is_database && file.is_some() {
         return usage("FILE is given, but a database is named with --from: leave out FILE");

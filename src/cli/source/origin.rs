@@ -3,68 +3,89 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use anyhow::anyhow;
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
+use super::tls;
+use crate::cli::advice;
+use crate::cli::args::OriginArgs;
 use crate::cli::error::{ConfigError, usage};
 use crate::cli::option_files::{absolute, password};
 use crate::source::{self, DbAccount, Endpoint, Mysql, Queries, Source, Tls};
 
-/// What the other database is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OriginKind {
-    /// A database of the original program or of jitsiprovs.
-    Jitsiprovs,
-    /// A database of Kamailio.
-    Kamailio,
-}
+/// How to read a PostgreSQL database for now.
+const POSTGRESQL: &str = "--from: of other databases, only MySQL, MariaDB and SQLite can be read so far; \
+     export users from PostgreSQL as CSV, and import the file: \
+     psql -c '\\copy (SELECT username, domain, ha1 FROM subscriber) TO users.csv CSV HEADER' and \
+     jitsiprovs import users users.csv --columns ha1=password --pwd-fmt ha1";
 
-/// A database to import from.
+/// A database to import from. It is only read.
 pub struct ImportOrigin {
-    /// The database. It is only read.
-    pub source: Arc<dyn Source>,
+    place: Place,
     /// The option as typed, for errors.
     pub named: String,
 }
 
+enum Place {
+    File(PathBuf),
+    Server(Mysql),
+}
+
 impl ImportOrigin {
-    /// Checks `--from` and `--from-pwd-file`.
+    /// Checks `--from` and the options that belong to it.
     ///
     /// # Errors
     /// See [`ConfigError`].
-    pub fn new(
-        kind: OriginKind,
-        from: Option<String>,
-        pwd_file: Option<PathBuf>,
-    ) -> Result<ImportOrigin, ConfigError> {
+    pub fn new(options: OriginArgs) -> Result<ImportOrigin, ConfigError> {
+        let OriginArgs { from, from_pwd_file, from_socket, from_tls, from_tls_ca } = options;
         let Some(from) = from else {
             return usage("--from is missing: name a SQLite file, or mysql://user@host:port/name");
         };
-        let queries = match kind {
-            OriginKind::Jitsiprovs => Queries::default(),
-            OriginKind::Kamailio => Queries {
-                users: Some("SELECT username, domain, ha1 FROM subscriber".into()),
-                // Kamailio has no rules: this query has six columns and returns no rows.
-                rules: Some("SELECT 1, 1, 1, 1, 1, 1 FROM subscriber WHERE 1 = 0".into()),
-                attributes: None,
-                max_bytes: None,
-            },
-        };
         if from.contains("://") {
-            return of_url(from, pwd_file, queries);
+            let server = Mysql {
+                tls: tls(from_tls, from_tls_ca, ["--from-tls", "--from-tls-ca"])?,
+                ..of_url(&from, from_socket, from_pwd_file)?
+            };
+            return Ok(ImportOrigin { place: Place::Server(server), named: format!("--from {from}") });
         }
-        if pwd_file.is_some() {
-            return usage("--from-pwd-file is for mysql://, but --from names a file: leave it out");
+        let for_servers = [
+            ("--from-pwd-file", from_pwd_file.is_some()),
+            ("--from-socket", from_socket.is_some()),
+            ("--from-tls", from_tls.is_some()),
+            ("--from-tls-ca", from_tls_ca.is_some()),
+        ];
+        if let Some((option, _)) = for_servers.into_iter().find(|(_, is_given)| *is_given) {
+            return usage(format!("{option} is for mysql://, but --from names a file: leave it out"));
         }
-        let path = absolute(PathBuf::from(&from));
-        Ok(ImportOrigin { source: source::foreign_sqlite(path, queries), named: format!("--from {from}") })
+        let place = Place::File(absolute(PathBuf::from(&from)));
+        Ok(ImportOrigin { place, named: format!("--from {from}") })
+    }
+
+    /// The database, read with `queries`.
+    pub fn source(&self, queries: Queries) -> Arc<dyn Source> {
+        match &self.place {
+            Place::File(path) => source::foreign_sqlite(path, queries),
+            Place::Server(server) => server.clone().source(queries),
+        }
+    }
+
+    /// An error of this database, as text with the options that concern it. Otherwise those of
+    /// the database that is written to would be named.
+    pub fn failure(&self, error: impl Into<anyhow::Error>) -> anyhow::Error {
+        let error = error.into();
+        anyhow!("{}: {error:#}{}", self.named, advice::of_origin(&error))
     }
 }
 
 /// `from` may contain a password, so errors do not repeat it until that is ruled out.
-fn of_url(from: String, pwd_file: Option<PathBuf>, queries: Queries) -> Result<ImportOrigin, ConfigError> {
+fn of_url(from: &str, socket: Option<PathBuf>, pwd_file: Option<PathBuf>) -> Result<Mysql, ConfigError> {
     let wrong = |why: &str| usage(format!("--from: {why}; write mysql://user@host:port/name"));
-    let url = match Url::parse(&from) {
+    let scheme = from.split("://").next().unwrap_or_default().to_ascii_lowercase();
+    if ["postgres", "postgresql", "pgsql"].contains(&&*scheme) {
+        return usage(POSTGRESQL);
+    }
+    let url = match Url::parse(from) {
         Ok(url) if url.scheme() == "mysql" => url,
         Ok(_) => return wrong("only mysql:// is supported, and a SQLite file is named without ://"),
         Err(why) => return wrong(&why.to_string()),
@@ -88,25 +109,38 @@ fn of_url(from: String, pwd_file: Option<PathBuf>, queries: Queries) -> Result<I
     if database.is_empty() {
         return wrong("the name of the database is missing");
     }
+    let endpoint = match socket {
+        None => Endpoint::Tcp(host, url.port().unwrap_or(3306)),
+        Some(path) if host == "localhost" && url.port().is_none() => Endpoint::Socket(absolute(path)),
+        Some(_) => {
+            return usage("--from-socket replaces host and port: write mysql://user@localhost/name with it");
+        }
+    };
     let password = password(None, pwd_file, "--from", "--from-pwd-file")?.unwrap_or_default();
     let user = if user.is_empty() { "jitsiprovs".into() } else { user };
-    let source = Mysql {
-        endpoint: Endpoint::Tcp(host, url.port().unwrap_or(3306)),
-        tls: Tls::Off,
-        database,
-        account: DbAccount { user, password },
-        admin: None,
-        from: None,
-    };
-    Ok(ImportOrigin { source: source.source(queries), named: format!("--from {from}") })
+    let account = DbAccount { user, password };
+    Ok(Mysql { endpoint, tls: Tls::Off, database, account, admin: None, from: None })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::options::DbTls;
 
     fn from(from: &str) -> Result<ImportOrigin, ConfigError> {
-        ImportOrigin::new(OriginKind::Jitsiprovs, Some(from.into()), None)
+        with(from, |_| ())
+    }
+
+    fn with(from: &str, change: impl FnOnce(&mut OriginArgs)) -> Result<ImportOrigin, ConfigError> {
+        let (from_pwd_file, from_socket, from_tls, from_tls_ca) = (None, None, None, None);
+        let mut options =
+            OriginArgs { from: Some(from.into()), from_pwd_file, from_socket, from_tls, from_tls_ca };
+        change(&mut options);
+        ImportOrigin::new(options)
+    }
+
+    fn name(origin: &ImportOrigin) -> String {
+        origin.source(Queries::default()).name()
     }
 
     #[test]
@@ -118,7 +152,7 @@ mod tests {
             ("mysql://[::1]/x", "the MySQL database x at ::1:3306"),
             ("/var/lib/old.db", "the SQLite database /var/lib/old.db"),
         ] {
-            assert!(from(url).is_ok_and(|origin| origin.source.name() == name), "{url}");
+            assert!(from(url).is_ok_and(|origin| self::name(&origin) == name), "{url}");
         }
         for url in ["mysql://host", "mysql:///x", "mysql://host:port/x", "mysql://host/"] {
             assert!(from(url).is_err(), "{url}");
@@ -139,6 +173,47 @@ mod tests {
         ] {
             let error = from(url).err().expect("refused").to_string();
             assert!(error.contains(words) && !error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_socket_replaces_host_and_port_of_a_server() {
+        let socket = |from: &str| with(from, |options| options.from_socket = Some("/run/x.sock".into()));
+        let origin = socket("mysql://reader@localhost/sip").expect("a socket");
+        assert_eq!(name(&origin), "the MySQL database sip at /run/x.sock");
+        for (url, words) in [
+            ("mysql://reader@db.example.org/sip", "write mysql://user@localhost/name"),
+            ("mysql://reader@localhost:3306/sip", "write mysql://user@localhost/name"),
+            ("/var/lib/sip.db", "--from-socket is for mysql://"),
+        ] {
+            let error = socket(url).err().expect("refused").to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn tls_is_for_servers_and_a_certificate_for_verify() {
+        for (url, how, words) in [
+            ("mysql://reader@host/sip", Some(DbTls::Require), "without --from-tls verify"),
+            ("mysql://reader@host/sip", None, "without --from-tls verify"),
+            ("mysql://reader@host/sip", Some(DbTls::Verify), "--from-tls-ca"),
+            ("/var/lib/sip.db", Some(DbTls::Require), "--from-tls is for mysql://"),
+        ] {
+            let set = |options: &mut OriginArgs| {
+                (options.from_tls, options.from_tls_ca) = (how, Some("/no/such/ca.pem".into()));
+            };
+            let error = with(url, set).err().expect("refused").to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn postgresql_is_refused_with_a_way_to_import_all_the_same() {
+        for url in ["postgres://reader:hunter2@host/sip", "PostgreSQL://host/sip", "pgsql://x"] {
+            let error = from(url).err().expect("refused").to_string();
+            for words in ["MySQL, MariaDB and SQLite", "\\copy (", "import users users.csv --columns"] {
+                assert!(error.contains(words) && !error.contains("hunter2"), "{error}");
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ use std::thread;
 use anyhow::{Context, anyhow, bail};
 use hashbrown::HashMap;
 
+use crate::cli::args::Content;
 use crate::cli::edit_session;
 use crate::cli::print::{counted, note};
 use crate::cli::progress::Progress;
@@ -25,7 +26,7 @@ const AT_ONCE: usize = 8;
 const FEW: usize = 3;
 
 /// Whether so many passwords are odd that all of them must be something else than was said.
-fn are_too_many(odd: usize, of: usize) -> bool {
+pub(super) fn are_too_many(odd: usize, of: usize) -> bool {
     odd > FEW && odd * 100 > of
 }
 
@@ -94,10 +95,14 @@ pub(super) fn check_stored(
 pub(super) async fn hash_all(
     users: &mut [(u64, UserRow)],
     storage: Storage,
+    content: Content,
     source: &dyn Source,
     options: &Conventions,
 ) -> anyhow::Result<()> {
-    refuse_hashes(users, options)?;
+    if users.is_empty() {
+        return Ok(());
+    }
+    refuse_hashes(users, content, options)?;
     let stored = match storage {
         Storage::Table(_) => vec![None; users.len()],
         // Two hashes of one password differ, so only verifying it can tell that it is the same.
@@ -133,14 +138,36 @@ pub(super) async fn hash_all(
         }
     });
     match refused.iter().min_by_key(|(line, _)| line) {
-        Some((line, why)) => Err(anyhow!("line {line}: {why}; nothing was changed")),
+        Some((line, why)) => {
+            let refused = users.iter().find(|(number, _)| number == line);
+            let place = refused.map_or_else(String::new, |(line, user)| place(*line, user, content));
+            Err(anyhow!("{place}: {why}; nothing was changed"))
+        }
         None => Ok(()),
+    }
+}
+
+/// Where a user stands, for errors.
+fn place(line: u64, user: &UserRow, content: Content) -> String {
+    match content {
+        Content::Kamailio => format!("subscriber id {}", user.id),
+        _ => format!("line {line}"),
     }
 }
 
 /// Refuses hashes of unknown kinds, and many digests, because people do not type them as
 /// passwords.
-fn refuse_hashes(users: &[(u64, UserRow)], options: &Conventions) -> anyhow::Result<()> {
+fn refuse_hashes(users: &[(u64, UserRow)], content: Content, options: &Conventions) -> anyhow::Result<()> {
+    let [what, instead] = match content {
+        Content::Kamailio => [
+            "the column `password` is for the passwords themselves",
+            "export the table as CSV, and import that with `import users`, --columns and the --pwd-fmt of your \
+             servers",
+        ],
+        _ => {
+            ["--hash is for the passwords themselves", "leave it out, and give the --pwd-fmt of your servers"]
+        }
+    };
     let (mut kept, mut digests) = (0, 0);
     for (line, user) in users {
         let password = user.password.shown();
@@ -149,16 +176,15 @@ fn refuse_hashes(users: &[(u64, UserRow)], options: &Conventions) -> anyhow::Res
             Ok(Fit::Fits | Fit::Unknown) => kept += usize::from(names_its_format(&password)),
             Err(UnusableHash::Empty) => {}
             Err(_) => bail!(
-                "line {line}: the password of {} is a hash that servers cannot verify: --hash is for the passwords \
-                 themselves; nothing was changed",
+                "{}: the password of {} is a hash that servers cannot verify: {what}; nothing was changed",
+                place(*line, user, content),
                 user.label(options)
             ),
         }
     }
     if are_too_many(digests, users.len()) {
         bail!(
-            "{digests} of {} look like hashes: --hash is for the passwords themselves; leave it out, and give the \
-             --pwd-fmt of your servers; nothing was changed",
+            "{digests} of {} look like hashes: {what}; {instead}; nothing was changed",
             counted(users.len(), "password")
         );
     }

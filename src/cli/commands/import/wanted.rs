@@ -4,12 +4,12 @@ use std::collections::HashSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 
 use crate::cli::args::Content;
 use crate::cli::edit_session;
 use crate::cli::print::{note, note_left_out};
-use crate::cli::source::origin::{ImportOrigin, OriginKind};
+use crate::cli::source::origin::ImportOrigin;
 use crate::core::conventions::Conventions;
 use crate::core::model::{AttributeRow, Row, RuleRow, Table, TableRows, UserRow};
 use crate::core::template;
@@ -17,7 +17,7 @@ use crate::ops::transfer::csv_file::{self, CsvOptions, Records, UserFile};
 use crate::ops::transfer::json_file::{self, AllTables};
 use crate::ops::transfer::plan::usable;
 use crate::ops::transfer::{FileError, Item};
-use crate::source::Which;
+use crate::source::{Queries, Which};
 
 use super::properties::{Properties, PropertyRules};
 
@@ -28,6 +28,8 @@ pub(super) struct Wanted {
     /// The name of the file or database, for errors.
     pub named: String,
     pub users: Option<Vec<(u64, UserRow)>>,
+    /// How many of the users, from the first, have clear passwords that are to be hashed.
+    pub clear: usize,
     pub rules: Option<Vec<(u64, RuleRow)>>,
     pub attributes: Option<Vec<(u64, AttributeRow)>>,
     /// If these attributes are columns of a file of users, their names: the import covers the
@@ -82,7 +84,8 @@ impl Wanted {
                     csv_file::parse_users(&text, csv, options).with_context(parsed)?;
                 notes.iter().for_each(note);
                 let attributes = (!names.is_empty()).then_some(attributes);
-                Wanted { users: Some(users), attributes, names: Some(names), ..Wanted::default() }
+                let clear = if csv.is_clear { users.len() } else { 0 };
+                Wanted { users: Some(users), clear, attributes, names: Some(names), ..Wanted::default() }
             }
             Content::Attributes => attributes(of_csv(&text, csv, options, Ok).with_context(parsed)?),
             Content::AttributesJson => attributes(json_file::parse(&text, options).with_context(parsed)?),
@@ -106,21 +109,17 @@ impl Wanted {
         Ok(Wanted { named, ..wanted })
     }
 
-    /// Reads another database. Rows that a server could not use are left out.
+    /// Reads another database of jitsiprovs or of the original. Rows that a server could not use
+    /// are left out.
     ///
     /// # Errors
     /// When they cannot be read.
-    pub async fn of_database(
-        origin: ImportOrigin,
-        kind: OriginKind,
-        options: &Conventions,
-    ) -> anyhow::Result<Wanted> {
+    pub async fn of_database(origin: ImportOrigin, options: &Conventions) -> anyhow::Result<Wanted> {
         let mut rows = TableRows::default();
         let take = |row| rows.push(row);
-        let which = if kind == OriginKind::Jitsiprovs { Which::All } else { Which::Of(Table::UserAuth) };
-        let scanned = edit_session::scan(&*origin.source, which, take).await;
-        // As text: the options that `cli::advice` would add are not those of this database.
-        scanned.map_err(|error| anyhow!("{}: {error:#}", origin.named))?;
+        let source = origin.source(Queries::default());
+        let scanned = edit_session::scan(&*source, Which::All, take).await;
+        scanned.map_err(|error| origin.failure(error))?;
         let (users, mut left_out) = usable(rows.users, options);
         let (rules, rules_left_out) = usable(rows.rules, options);
         let (attributes, attributes_left_out) = usable(rows.attributes, options);
@@ -129,11 +128,10 @@ impl Wanted {
         Ok(Wanted {
             named: origin.named,
             users: Some((1..).zip(users).collect()),
-            rules: (kind == OriginKind::Jitsiprovs).then(|| (1..).zip(rules).collect()),
+            rules: Some((1..).zip(rules).collect()),
             // A database of before has none, and leaves those of this one alone.
             attributes: (!attributes.is_empty()).then(|| (1..).zip(attributes).collect()),
-            names: None,
-            target: None,
+            ..Wanted::default()
         })
     }
 
