@@ -102,8 +102,8 @@ fn the_table_shows_the_winning_rule_of_each_key_and_the_losing_ones() {
         [
             "KEY VALUE ID DOMAIN SUBJECT SPRIORITY PPRIORITY WHY",
             "acc.SERVER linux.example.org 62 example.org osname=Linux 50 10 won",
-            "acc.SERVER sip.example.org 61 (all) default 100 10 lost to rule 62: lower priority",
-            "acc.PASSWORD *** 60 (all) default 100 10 won",
+            "acc.SERVER sip.example.org 61 all tenants default 100 10 lost to rule 62: lower priority",
+            "acc.PASSWORD *** 60 all tenants default 100 10 won",
             "1 more that does not match this client: --all lists it",
         ]
     );
@@ -146,7 +146,7 @@ fn errors_name_the_cause_and_contain_no_password() {
     for (args, password, code, expected) in [
         (&["alcie@example.org"][..], None, 1, "did you mean alice?"),
         (&["alice@exmaple.org"], None, 1, "did you mean example.org?"),
-        (&["alice"], None, 1, "no tenant \"localdomain\""),
+        (&["alice"], None, 1, "no tenant \"localdomain\": did you mean alice@example.org?"),
         (&["@example.org"], None, 1, "write user@domain"),
         (&["alice@example.org"], Some("guess-1"), 1, "the server would answer 401"),
         (&["alice@example.org", "pass=guess-1"], None, 1, "--password-stdin"),

@@ -35,7 +35,7 @@ pub fn of_source(error: &SourceError) -> String {
     };
     use SourceError as E;
     let options: &[&str] = match error {
-        E::NoFile(_) => &["--setup", "--db-path"],
+        E::NoFile(_) => &["`jitsiprovs --setup`", "--db-path"],
         E::CannotOpen { .. } => &["--db-path"],
         E::Unreachable { .. } => &["--db-ip", "--db-port", "--db-socket"],
         E::NoTls { .. } => &["--db-tls", "--db-tls-ca"],

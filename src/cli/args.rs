@@ -24,6 +24,12 @@ pub use transfer::{Content, ExportArgs, Exported, ImportArgs, OriginArgs};
 /// A command. Without one, the program serves.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Says that this is an option
+    #[command(hide = true)]
+    Setup(Surplus),
+    /// Says that this needs no command
+    #[command(hide = true)]
+    Serve(Surplus),
     /// Try it out: serve a small example on this machine, and show example requests
     Demo(DemoArgs),
     /// Add, change, show and remove users
@@ -58,6 +64,14 @@ pub enum Command {
     Completions(CompletionsArgs),
     /// Write the manual pages to a folder
     Man(ManArgs),
+}
+
+/// The rest of a command line that is refused anyway.
+#[derive(Debug, Args)]
+pub struct Surplus {
+    /// What follows
+    #[arg(hide = true, allow_hyphen_values = true, trailing_var_arg = true)]
+    pub rest: Vec<std::ffi::OsString>,
 }
 
 /// Options of `demo`.

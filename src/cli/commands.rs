@@ -19,6 +19,7 @@ mod user;
 use std::process::ExitCode;
 
 use crate::cli::args::Command;
+use crate::cli::error::usage;
 use crate::cli::settings::Settings;
 
 pub use setup::setup;
@@ -29,6 +30,10 @@ pub use setup::setup;
 /// One line that says what is wrong and how to fix it.
 pub async fn run(command: Command, settings: &Settings) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Setup(_) => usage("setup is an option, not a command: write `jitsiprovs --setup`")?,
+        Command::Serve(_) => usage(
+            "serving needs no command: write `jitsiprovs -n`, or `jitsiprovs` to serve in the background",
+        )?,
         Command::Demo(options) => demo::demo(options).await.map(|()| ExitCode::SUCCESS),
         Command::User(options) => user::user(options).await,
         Command::Tenant(options) => tenant::tenant(options).await,

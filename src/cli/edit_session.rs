@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::future::pending;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
@@ -178,9 +178,14 @@ impl<'s> EditSession<'s> {
 /// # Errors
 /// When one of them is missing.
 pub fn name(user: &str) -> anyhow::Result<(&str, &str)> {
-    let (name, domain) = user.rsplit_once('@').with_context(|| format!("{user:?}: write user@domain"))?;
-    if name.is_empty() || domain.is_empty() {
-        bail!("{user:?}: write user@domain");
+    let (name, domain) = user.rsplit_once('@').unwrap_or((user, ""));
+    match (name.is_empty(), domain.is_empty()) {
+        (true, _) => bail!("{user:?} has no username: write user@domain, such as alice@example.org"),
+        (false, true) => bail!(
+            "{user:?} has no domain: write user@domain, such as {name}@example.org; `jitsiprovs tenant list` lists \
+             the domains"
+        ),
+        (false, false) => {}
     }
     Ok((name, domain))
 }

@@ -7,6 +7,7 @@ use crate::core::conventions::Conventions;
 use crate::core::model::{Cell, RuleRow};
 use crate::core::secret::HIDDEN;
 use crate::core::secret::is_secret;
+use crate::ops::explain;
 
 /// The largest number of ids that a message names.
 const NAMED: usize = 10;
@@ -102,6 +103,14 @@ pub fn text(cell: &Cell) -> Option<String> {
 /// Whether `part` occurs in `text`. Both are folded.
 pub fn contains(text: &[u8], part: &[u8]) -> bool {
     part.is_empty() || text.windows(part.len()).any(|window| window == part)
+}
+
+/// `; did you mean example.org?` if one of `names` is similar to `wanted`, else nothing.
+pub fn did_you_mean<'n>(wanted: &str, names: impl IntoIterator<Item = &'n str>) -> String {
+    match &*explain::near(wanted, names) {
+        [] => String::new(),
+        near => format!("; did you mean {}?", near.join(" or ")),
+    }
 }
 
 /// `id 3`, `ids 3, 4`.

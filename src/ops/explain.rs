@@ -64,7 +64,7 @@ pub enum ExplainRefusal {
     NoTenant {
         /// The domain that the request names.
         domain: String,
-        /// Tenants with similar names.
+        /// Tenants with similar names; if there are none, users with this name in other tenants.
         near: Vec<String>,
     },
     /// The tenant has no such user.
@@ -83,6 +83,20 @@ pub enum ExplainRefusal {
     /// The server would refuse it with 401.
     #[error("the password of {0:?} is wrong: the server would answer 401")]
     WrongPassword(String),
+    /// The same, but it is right with a line break at its end, as `echo` without `-n` writes it.
+    #[error(
+        "the password of {0:?} is stored with a line break at its end, so the server would answer 401: set it \
+         again with `jitsiprovs user passwd`, or hash it without the line break, such as `printf %s` in place of \
+         `echo`"
+    )]
+    LineBreakStored(String),
+}
+
+impl ExplainRefusal {
+    /// Whether the tenant or the user does not exist.
+    pub fn is_unknown(&self) -> bool {
+        matches!(self, ExplainRefusal::NoTenant { .. } | ExplainRefusal::NoUser { .. })
+    }
 }
 
 fn or_else(near: &[String], otherwise: &str) -> String {
@@ -164,16 +178,28 @@ impl ClientRequest {
         if !self.has_password {
             return Ok(session);
         }
-        let session = match snapshot.authenticate(&self.params) {
-            SignIn::Granted(session) => Some(session),
-            SignIn::Denied => None,
-            SignIn::Pending(pending) => {
-                let password = self.params.known(Known::Password).unwrap_or_default();
-                let work = pending.work(password.to_owned());
-                pending.settle(work())
-            }
-        };
-        session.ok_or_else(|| ExplainRefusal::WrongPassword(self.name()))
+        if let Some(session) = authenticate(snapshot, &self.params) {
+            return Ok(session);
+        }
+        let mut with_line_break = self.params.clone();
+        let password = self.params.known(Known::Password).unwrap_or_default();
+        with_line_break.set(Known::Password, Some(format!("{password}\n")));
+        Err(match authenticate(snapshot, &with_line_break) {
+            Some(_) => ExplainRefusal::LineBreakStored(self.name()),
+            None => ExplainRefusal::WrongPassword(self.name()),
+        })
+    }
+}
+
+fn authenticate<'s>(snapshot: &'s Snapshot, params: &Params) -> Option<Session<'s>> {
+    match snapshot.authenticate(params) {
+        SignIn::Granted(session) => Some(session),
+        SignIn::Denied => None,
+        SignIn::Pending(pending) => {
+            let password = params.known(Known::Password).unwrap_or_default();
+            let work = pending.work(password.to_owned());
+            pending.settle(work())
+        }
     }
 }
 

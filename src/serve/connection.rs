@@ -17,7 +17,7 @@ use std::mem::MaybeUninit;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use hyper::body::Bytes;
@@ -204,6 +204,10 @@ impl Carrier {
         self.phase.set(Phase::Busy);
         let done = timeout_at(deadline, TlsAcceptor::from(config).accept(stream)).await;
         self.state.metrics.handshake(matches!(done, Ok(Ok(_))));
+        // A request begins with the name of its method.
+        if byte[0].is_ascii_uppercase() {
+            warn_of_http(self.peer);
+        }
         match done {
             Ok(Ok(stream)) => {
                 self.first = GRACE;
@@ -345,6 +349,18 @@ fn boxed<F: Future>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
 /// A stream that is still there when the HTTP library has finished with it.
 fn shared<S>(stream: S) -> Rc<RefCell<S>> {
     Rc::new(RefCell::new(stream))
+}
+
+/// Warns that a client speaks HTTP without TLS. Only once, because scans of the network must not
+/// fill the log.
+fn warn_of_http(peer: IpAddr) {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| {
+        tracing::warn!(
+            address = %peer,
+            "a client speaks HTTP without TLS, and the server has only HTTPS: write https:// in the clients' URL"
+        );
+    });
 }
 
 /// Whether the system has bytes of the client that nobody has read yet.

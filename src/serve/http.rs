@@ -224,6 +224,8 @@ enum Refusal {
         /// client asks the user twice. Without any credentials it must be offered,
         /// or the client crashes.
         challenge: bool,
+        /// Whether there was a username. This says nothing about users.
+        is_named: bool,
     },
     Busy,
     /// There is no snapshot yet.
@@ -269,9 +271,15 @@ impl Refusal {
             Refusal::Timeout => (StatusCode::REQUEST_TIMEOUT, TIMEOUT_LINE.into()),
             Refusal::Unreadable => (StatusCode::BAD_REQUEST, "the body could not be read".into()),
             Refusal::Malformed(why) => (StatusCode::BAD_REQUEST, why.to_string()),
-            Refusal::Credentials { .. } => {
-                (StatusCode::UNAUTHORIZED, "wrong username, domain or password".into())
-            }
+            Refusal::Credentials { is_named, .. } => (
+                StatusCode::UNAUTHORIZED,
+                match is_named {
+                    true => "wrong username, domain or password".into(),
+                    false => "no username was sent: send username=USER@DOMAIN and \
+                              password=..."
+                        .into(),
+                },
+            ),
             Refusal::Busy => (StatusCode::SERVICE_UNAVAILABLE, "too many sign-ins at once, try again".into()),
             Refusal::NotReady => {
                 (StatusCode::SERVICE_UNAVAILABLE, "the users are not loaded yet, try again".into())
@@ -293,7 +301,7 @@ impl Refusal {
             Refusal::TooLarge | Refusal::Timeout | Refusal::Unreadable => {
                 headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            Refusal::Credentials { challenge: true } => {
+            Refusal::Credentials { challenge: true, .. } => {
                 let basic = "Basic realm=\"jitsiprovs\", charset=\"UTF-8\"";
                 headers.insert(hyper::header::WWW_AUTHENTICATE, HeaderValue::from_static(basic));
             }

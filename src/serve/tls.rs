@@ -70,7 +70,7 @@ pub enum TlsError {
         why: io::Error,
     },
     /// A file contains something else.
-    #[error("{} holds no {what} in PEM form: check {option}", path.display())]
+    #[error("{} holds no {what} in PEM form: check {option}, and that --ssl-keyfile and --ssl-certfile are not swapped", path.display())]
     Pem {
         /// The file.
         path: PathBuf,
@@ -80,7 +80,12 @@ pub enum TlsError {
         what: &'static str,
     },
     /// Key and certificate do not belong together, or are of an unknown kind.
-    #[error("the key in {} and the certificate in {} cannot be used together ({why})", key.display(), chain.display())]
+    #[error(
+        "the key in {} and the certificate in {} cannot be used together ({why}): give the key that the \
+         certificate was made for (--ssl-keyfile, --ssl-certfile)",
+        key.display(),
+        chain.display()
+    )]
     Pair {
         /// The key's file.
         key: PathBuf,

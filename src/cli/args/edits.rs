@@ -49,6 +49,9 @@ pub enum UserCommand {
         /// The user, as user@domain
         #[arg(value_parser = account)]
         user: String,
+        /// A password or an attribute in the wrong place; refused
+        #[arg(hide = true)]
+        surplus: Vec<String>,
         #[command(flatten)]
         password: PasswordArgs,
         /// An attribute of the user, such as extension=17; can be repeated
@@ -246,7 +249,11 @@ pub enum RuleCommand {
     /// Add a rule: a property, and who it is for
     Add {
         /// The property, as key=value in .properties syntax; $name stands for a parameter
+        #[arg(value_name = "KEY=VALUE")]
         property: String,
+        /// Words that belong to the property, such as the value after a blank; refused
+        #[arg(hide = true)]
+        surplus: Vec<String>,
         /// Take the value as it is: $, backslashes and blanks in it stand for themselves
         #[arg(long)]
         literal: bool,

@@ -7,6 +7,7 @@ use anyhow::anyhow;
 use crate::cli::args::{self, ListFormat, Listed};
 use crate::cli::config::TableAccess;
 use crate::cli::error::{ConfigError, usage};
+use crate::cli::listing::ALL_TENANTS;
 use crate::cli::print::{self, Text, key, number, text};
 use crate::cli::{edit_session, password};
 use crate::ops::explain::{
@@ -28,7 +29,16 @@ pub async fn explain(options: args::ExplainArgs) -> anyhow::Result<ExitCode> {
     let mut read = edit_session::read(&*source).await?;
     tried.apply(&mut request, &mut read, &rows)?;
     let snapshot = explain::snapshot(rows.clone(), &read);
-    let session = request.sign_in(&snapshot, &read.users).map_err(with_option)?;
+    let session = request.sign_in(&snapshot, &read.users).map_err(|refusal| {
+        let is_default = !user.contains('@') && refusal.is_unknown();
+        let error = with_option(refusal);
+        match is_default {
+            true => {
+                anyhow!("{error}; without a domain, the one of --default-domain counts: write user@domain")
+            }
+            false => error,
+        }
+    })?;
     let listing = Listing { all, key };
     let report = ExplainReport::new(&snapshot, &rows, session, &request, &read.rules, &listing);
     if !session.can_sign_in() {
@@ -119,7 +129,7 @@ fn line(rule: &RuleReport, is_indented: bool) -> Vec<String> {
         format!("{}{}", if is_indented { "  " } else { "" }, rule.key),
         rule.value.clone(),
         rule.id.to_string(),
-        rule.domain.clone().unwrap_or_else(|| "(all)".into()),
+        rule.domain.clone().unwrap_or_else(|| ALL_TENANTS.into()),
         rule.subject.clone(),
         priority(rule.spriority),
         priority(rule.ppriority),

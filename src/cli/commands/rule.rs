@@ -32,7 +32,22 @@ use put::{IfThere, TypedRule, put};
 /// One line that says what is wrong and how to fix it.
 pub async fn rule(options: args::RuleCommand) -> anyhow::Result<ExitCode> {
     match options {
-        args::RuleCommand::Add { property, literal, domain, subject, spriority, ppriority, also, edit } => {
+        args::RuleCommand::Add {
+            property,
+            surplus,
+            literal,
+            domain,
+            subject,
+            spriority,
+            ppriority,
+            also,
+            edit,
+        } => {
+            if !surplus.is_empty() {
+                usage(
+                    "a property is one argument: write 'key=value' in single quotes, without blanks around the `=`",
+                )?;
+            }
             let (mode, tables) = EditMode::open(edit)?;
             let ppriority = Some(ppriority);
             let typed = TypedRule { property, literal, domain, subject, spriority, ppriority };

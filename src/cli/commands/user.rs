@@ -36,7 +36,15 @@ use lookup::{UserLookup, UserRecords};
 /// One line that says what is wrong and how to fix it.
 pub async fn user(options: args::UserCommand) -> anyhow::Result<ExitCode> {
     match options {
-        args::UserCommand::Add { user, password, set, edit } => add(&user, &password, &set, edit).await?,
+        args::UserCommand::Add { user, surplus, password, set, edit } => {
+            if !surplus.is_empty() {
+                usage(
+                    "only the user is an argument: the command asks for the password, or reads it from standard input \
+                     with --password-stdin; attributes are given with --set",
+                )?;
+            }
+            add(&user, &password, &set, edit).await?;
+        }
         args::UserCommand::Passwd { user, password, edit } => passwd(&user, &password, edit).await?,
         args::UserCommand::List { domain, name, with, show_secrets, listed, tables } => {
             let with = if with.is_empty() { with } else { attribute_names(&with)? };
@@ -98,6 +106,13 @@ async fn add(
     let set: Vec<String> = done.iter().map(|one| one.name.to_ascii_lowercase()).collect();
     let (user, stored_as) = (Some(user.to_owned()), Some(storage.name()));
     mode.report(Text::line(text), EditReport { user, stored_as, attributes: done, ..added })?;
+    if !found.has_neighbours && !found.other_domains.is_empty() {
+        let known = found.other_domains.iter().map(String::as_str);
+        mode.note(format_args!(
+            "this is the first user of the tenant {domain}{}",
+            listing::did_you_mean(domain, known)
+        ));
+    }
     warn_of_what_was_there(name, &found, &set, mode, &tables.snapshot);
     Ok(())
 }

@@ -43,13 +43,20 @@ pub(super) fn unknown(snapshot: &Snapshot, request: &ClientRequest, users: &[Use
         Some((name, domain))
     });
     if !snapshot.has_tenant(&tenant) {
+        let namesakes = texts.clone().filter(|(name, _)| snapshot.fold(name) == folded);
+        let namesakes: Vec<_> =
+            namesakes.take(SHOWN).map(|(name, domain)| format!("{name}@{domain}")).collect();
         let mut domains: HashSet<String> = HashSet::new();
         for (_, domain) in texts {
             if !domains.contains(&*domain) {
                 domains.insert(domain.into_owned());
             }
         }
-        return ExplainRefusal::NoTenant { near: near(&domain, domains.iter().map(String::as_str)), domain };
+        let similar = near(&domain, domains.iter().map(String::as_str));
+        return ExplainRefusal::NoTenant {
+            near: if similar.is_empty() { namesakes } else { similar },
+            domain,
+        };
     }
     let (mut of_tenant, mut namesakes) = (Vec::new(), Vec::new());
     for (name, domain) in texts {

@@ -79,7 +79,7 @@ pub(super) async fn provision(
     match session {
         Some(session) => Ok(answer(state, served, session, params)),
         None if has_credentials(params) && !is_certain(state, served, params) => Err(Refusal::Stale),
-        None => Err(Refusal::Credentials { challenge: username_from == UsernameOrigin::Header }),
+        None => Err(Refusal::Credentials { challenge: username_from == UsernameOrigin::Header, is_named }),
     }
 }
 

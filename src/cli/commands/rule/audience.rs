@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::bail;
 
-use crate::cli::listing::{self, ALL_TENANTS};
+use crate::cli::listing::{self, ALL_TENANTS, did_you_mean};
 use crate::core::conventions::Conventions;
 use crate::core::model::{RuleRow, UserRow};
 use crate::core::names::Folded;
@@ -27,6 +27,8 @@ pub(super) struct Audience<'o> {
     is_domain: bool,
     /// The domains of the rule's users, by their folded form.
     tenants: BTreeMap<Folded, String>,
+    /// The domains of all other users.
+    elsewhere: BTreeMap<Folded, String>,
 }
 
 impl<'o> Audience<'o> {
@@ -39,6 +41,7 @@ impl<'o> Audience<'o> {
             is_user: false,
             is_domain: false,
             tenants: BTreeMap::new(),
+            elsewhere: BTreeMap::new(),
         }
     }
 
@@ -50,8 +53,9 @@ impl<'o> Audience<'o> {
             self.is_domain |= matches!((subject, &of), (Subject::Word(word), Some(of)) if word == of);
             self.is_user |= is_here && name.is_some_and(|name| subject.means(&name).is_some());
         }
-        if let Some(of) = of.filter(|of| is_here && !of.is_empty() && !self.tenants.contains_key(of)) {
-            self.tenants.insert(of, user.domain.shown().into_owned());
+        let tenants = if is_here { &mut self.tenants } else { &mut self.elsewhere };
+        if let Some(of) = of.filter(|of| !of.is_empty() && !tenants.contains_key(of)) {
+            tenants.insert(of, user.domain.shown().into_owned());
         }
     }
 
@@ -82,6 +86,27 @@ impl<'o> Audience<'o> {
         let names: Vec<&str> = self.tenants.values().take(NAMED).map(String::as_str).collect();
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         is_several.then(|| format!("{count} tenants have users: {}{more}", names.join(", ")))
+    }
+
+    /// What to do if nobody is in the audience, because the tenant has no users, or the subject is
+    /// no user's name and nothing that clients are known to send.
+    pub fn advice(&self, row: &RuleRow) -> Option<String> {
+        if !self.domain.is_empty() && self.tenants.is_empty() {
+            let domain = row.domain.shown();
+            let known = self.elsewhere.values().map(String::as_str);
+            return Some(format!("the tenant {domain} has no users yet{}", did_you_mean(&domain, known)));
+        }
+        match &self.subject {
+            Some(Subject::Word(word)) if !self.is_user && sent_for(word).is_none() => {
+                let word = row.subject.shown();
+                let word = word.trim_end();
+                Some(format!(
+                    "a subject without a parameter is a username: if {word} is none, write what clients send, such \
+                     as --subject 'osname=Windows*' or --subject hostname={word}"
+                ))
+            }
+            _ => None,
+        }
     }
 
     /// The audience in words. `row` has the same domain and subject as that of [`Audience::new`].

@@ -146,6 +146,15 @@ async fn add(
             "without --domain, a rule is for all tenants, and {tenants}; --domain '' says that this is meant"
         ));
     }
+    if let Some(advice) = audience.advice(&row) {
+        print::note(advice);
+    }
+    if row.value.shown().is_empty() {
+        print::note(
+            "the value is empty: if you wrote ${...} in double quotes, the shell has put nothing in its place; write \
+             the property in single quotes",
+        );
+    }
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! Finds a user's rows and the user's own rules in the tables.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use anyhow::bail;
@@ -32,6 +33,8 @@ pub struct UserRecords {
     pub namesakes: usize,
     /// Whether the tenant has a user with another name.
     pub has_neighbours: bool,
+    /// The domains of the users of other tenants, as stored.
+    pub other_domains: HashSet<String>,
     /// The user's own rules. They may exist even if the user does not.
     pub rules: Vec<Own>,
     /// The user's own attributes. They may exist even if the user does not.
@@ -90,7 +93,12 @@ impl<'o> UserLookup<'o> {
                 }
             }
             Row::User(row) => {
-                found.has_neighbours |= self.options.fold(&row.domain).as_ref() == Some(&self.domain);
+                let is_neighbour = self.options.fold(&row.domain).as_ref() == Some(&self.domain);
+                found.has_neighbours |= is_neighbour;
+                let domain = row.domain.shown();
+                if !is_neighbour && !found.other_domains.contains(&*domain) {
+                    found.other_domains.insert(domain.into_owned());
+                }
             }
             Row::Rule(row) => {
                 let Ok(Some(subject)) = row.subject.text() else { return };
