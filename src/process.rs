@@ -21,7 +21,10 @@ const PASSWORDS: [(&[&str], &str); 2] =
     [(&["--db-pwd", "--db_pwd"], "JITSIPROVS_DB_PWD"), (&["--db-apwd", "--db_apwd"], "JITSIPROVS_DB_APWD")];
 
 /// Commands that take none of these options.
-const WITHOUT_PASSWORDS: [&str; 5] = ["demo", "lock", "confirm", "completions", "man"];
+const WITHOUT_PASSWORDS: [&str; 7] = ["demo", "lock", "confirm", "completions", "man", "setup", "serve"];
+
+/// The command that takes all options of the server.
+const WITH_ALL: &str = "config";
 
 /// Starts this program again with the passwords moved from its arguments to its
 /// environment, which only the same user can read. Returns if there are none, or if the
@@ -92,8 +95,9 @@ fn split(args: Vec<OsString>) -> (Vec<OsString>, Vec<(&'static str, OsString)>) 
     let is_option = |arg: &OsString| arg.as_bytes().starts_with(b"-");
     if let Some(command) = kept.first().filter(|first| !is_option(first)) {
         let takes_none = WITHOUT_PASSWORDS.iter().any(|other| command == other);
-        // No command takes the administrator's password.
-        let takes_another = moved.iter().any(|(variable, _)| *variable != PASSWORDS[0].1);
+        // No other command takes the administrator's password.
+        let takes_another =
+            *command != *WITH_ALL && moved.iter().any(|(variable, _)| *variable != PASSWORDS[0].1);
         if takes_none || takes_another || is_option(&args[0]) {
             return (args, Vec::new());
         }
@@ -155,5 +159,6 @@ mod tests {
             assert_eq!(texts(args), (args.iter().map(ToString::to_string).collect(), vec![]));
         }
         assert_eq!(texts(&["--db-pwd=-a"]).1, ["JITSIPROVS_DB_PWD=-a"]);
+        assert_eq!(texts(&["config", "--db-apwd", "x"]).1, ["JITSIPROVS_DB_APWD=x"]);
     }
 }
