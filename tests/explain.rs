@@ -146,7 +146,12 @@ fn errors_name_the_cause_and_contain_no_password() {
     for (args, password, code, expected) in [
         (&["alcie@example.org"][..], None, 1, "did you mean alice?"),
         (&["alice@exmaple.org"], None, 1, "did you mean example.org?"),
-        (&["alice"], None, 1, "no tenant \"localdomain\": did you mean alice@example.org?"),
+        (
+            &["alice"],
+            None,
+            1,
+            "no tenant \"localdomain\": `jitsiprovs tenant list` lists them: did you mean alice@example.org?",
+        ),
         (&["@example.org"], None, 1, "write user@domain"),
         (&["alice@example.org"], Some("guess-1"), 1, "the server would answer 401"),
         (&["alice@example.org", "pass=guess-1"], None, 1, "--password-stdin"),

@@ -161,7 +161,7 @@ fn tables_are_fitted_to_the_terminal_unless_they_are_wide() {
             assert!(status.success(), "{args:?}");
             let shown = String::from_utf8(shown).expect("UTF-8").replace('\r', "");
             // Notes on standard error are not fitted.
-            let lines = shown.lines().filter(|line| !line.starts_with("jitsiprovs: "));
+            let lines = shown.lines().filter(|line| !line.starts_with("note: "));
             lines.map(|line| format!("{line}\n")).collect::<String>()
         };
         let whole = String::from_utf8(run_command(command(&file, list)).stdout).expect("UTF-8");

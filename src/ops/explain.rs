@@ -60,12 +60,18 @@ pub enum ExplainRefusal {
     #[error("{0:?} names no user: write user@domain")]
     Nobody(String),
     /// The tenant has neither users nor rules.
-    #[error("there is no tenant {domain:?}{}", or_else(.near, ": `jitsiprovs tenant list` lists them"))]
+    #[error(
+        "there is no tenant {domain:?}{}{}",
+        or_else(.near, ": `jitsiprovs tenant list` lists them"),
+        or_else(.namesakes, "")
+    )]
     NoTenant {
         /// The domain that the request names.
         domain: String,
-        /// Tenants with similar names; if there are none, users with this name in other tenants.
+        /// Tenants with similar names.
         near: Vec<String>,
+        /// If there are none, users with this name in other tenants.
+        namesakes: Vec<String>,
     },
     /// The tenant has no such user.
     #[error(

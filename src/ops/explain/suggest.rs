@@ -52,11 +52,9 @@ pub(super) fn unknown(snapshot: &Snapshot, request: &ClientRequest, users: &[Use
                 domains.insert(domain.into_owned());
             }
         }
-        let similar = near(&domain, domains.iter().map(String::as_str));
-        return ExplainRefusal::NoTenant {
-            near: if similar.is_empty() { namesakes } else { similar },
-            domain,
-        };
+        let near = near(&domain, domains.iter().map(String::as_str));
+        let namesakes = if near.is_empty() { namesakes } else { Vec::new() };
+        return ExplainRefusal::NoTenant { near, namesakes, domain };
     }
     let (mut of_tenant, mut namesakes) = (Vec::new(), Vec::new());
     for (name, domain) in texts {
