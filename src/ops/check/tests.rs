@@ -691,7 +691,7 @@ fn what_the_client_has_saved_is_not_removed_unnoticed() {
 }
 
 proptest! {
-    /// Whatever the model of the client undoes or ignores is found.
+    /// `check` finds each property that the model of the client undoes or ignores.
     #[test]
     fn what_the_client_undoes_or_ignores_is_found(
         texts in prop::collection::vec((select(&KEYS_OF_CLIENTS[..]), select(&["v", "${null}", "a", "a.b|x"][..])), 0..9),

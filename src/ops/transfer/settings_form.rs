@@ -154,6 +154,9 @@ fn other(text: &str) -> Option<&'static str> {
             "this looks like an INI file: import Jitsi's props.hsql.script or sip-communicator.properties",
         );
     }
+    if first.starts_with("-----BEGIN ") {
+        return Some("this looks like a key or a certificate in PEM form: import Jitsi's settings");
+    }
     let heads: Vec<&str> = first.split([',', ';', '\t']).map(str::trim).collect();
     let has = |head: &str| heads.iter().any(|own| own.trim_matches('"').eq_ignore_ascii_case(head));
     if heads.len() > 1 && has("subject") && has("key") {
@@ -270,6 +273,7 @@ mod tests {
             (b"{\"a\": 1}", "JSON"),
             (b"[\n {\"subject\": \"default\"}]", "JSON"),
             (b"[main]\na=1\n", "INI"),
+            (b"-----BEGIN PRIVATE KEY-----\nMIIE=\n", "PEM"),
             (b"domain,subject,spriority,ppriority,key,value\n,default,1,1,a,b\n", "import rules"),
             (b"username;domain;password\na;b;c\n", "import users"),
             (b"PK\x03\x04\x14\0", "ZIP"),

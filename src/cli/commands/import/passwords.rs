@@ -25,7 +25,7 @@ const AT_ONCE: usize = 8;
 /// This many passwords may be odd.
 const FEW: usize = 3;
 
-/// Whether so many passwords are odd that all of them must be something else than was said.
+/// Whether the number of odd passwords shows that the whole column is not what the options say.
 pub(super) fn are_too_many(odd: usize, of: usize) -> bool {
     odd > FEW && odd * 100 > of
 }
