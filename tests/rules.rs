@@ -94,7 +94,7 @@ fn a_property_is_split_as_java_does_and_oddities_cause_warnings() {
             ("${osname:-x}.k=${null}", "${osname:-x}.k", "${null}", ""),
             ("k=5$", "k", "5$", "a `$` that begins no placeholder"),
             ("k=C:\\", "k", "C:\\", "a backslash at the end"),
-            ("k=", "k", "", ""),
+            ("k=", "k", "", "the value is empty"),
         ] {
             let output = tables.say(&["rule", "add", property, "--subject", "x=y", "--also"], "");
             let said = String::from_utf8_lossy(&output.stderr);
