@@ -20,6 +20,7 @@ use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches};
 
 use crate::cli::Cli;
 use crate::cli::error::{ConfigError, usage};
+use crate::cli::listing::did_you_mean;
 use crate::process::background;
 use file::{Line, SettingsFile};
 
@@ -312,18 +313,16 @@ fn each_arg(command: Command, change: &dyn Fn(Arg) -> Arg) -> Command {
 }
 
 /// The names of all variables.
-pub fn variables_of(command: &Command) -> BTreeSet<String> {
+fn variables_of(command: &Command) -> BTreeSet<String> {
     let own = command.get_arguments().filter_map(variable_of).map(str::to_owned);
     own.chain(command.get_subcommands().flat_map(variables_of)).collect()
 }
 
-/// Says that there is no such setting, and names the nearest one.
+/// Says that there is no such setting, and names similar ones.
 fn unknown(name: &str, known: &BTreeSet<String>) -> String {
-    let distance = |known: &String| strsim::osa_distance(&name.to_uppercase(), known);
-    let nearest = known.iter().map(|known| (distance(known), known)).min();
-    match nearest {
-        Some((..=4, near)) => format!("there is no setting {name}; did you mean {near}?"),
-        _ => format!("there is no setting {name}: `jitsiprovs config` lists all"),
+    match did_you_mean(name, known.iter().map(String::as_str)) {
+        none if none.is_empty() => format!("there is no setting {name}: `jitsiprovs config` lists all"),
+        similar => format!("there is no setting {name}{similar}"),
     }
 }
 
