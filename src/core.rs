@@ -7,6 +7,8 @@ pub mod client;
 pub mod columns;
 pub mod conventions;
 pub mod credential;
+pub mod fetch;
+pub mod history;
 pub mod model;
 pub mod names;
 pub mod params;

@@ -1,7 +1,9 @@
-//! The operators' commands without their input and output: nothing here uses a terminal or files.
+//! The operators' commands without their input and output: nothing here uses a terminal or files,
+//! and only [`edit_session`] uses a database.
 
 pub mod check;
 pub mod compare;
+pub mod edit_session;
 pub mod explain;
 pub mod nodes;
 pub mod transfer;

@@ -41,6 +41,20 @@ pub fn tidy() {
     }
 }
 
+/// The name of the person who runs this program: behind `sudo`, the user who called it. It is for
+/// the history of edits, and proves nothing.
+pub fn user_name() -> String {
+    let uid = nix::unistd::Uid::effective();
+    let name = match nix::unistd::User::from_uid(uid) {
+        Ok(Some(user)) => user.name,
+        _ => uid.to_string(),
+    };
+    match std::env::var("SUDO_USER") {
+        Ok(caller) if uid.is_root() && !caller.is_empty() && caller != name => format!("{caller} as {name}"),
+        _ => name,
+    }
+}
+
 /// The processor time that this thread has used.
 pub fn thread_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);

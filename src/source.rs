@@ -96,6 +96,10 @@ pub trait Source: Send + Sync {
     /// is no such table or the account may not read it.
     fn columns(&self, table: &'static str) -> Boxed<'_, Result<Vec<String>, SourceError>>;
 
+    /// The rows of a table with these ids, as they are now, in ascending order. Ids without a row
+    /// are left out.
+    fn rows(&self, table: Table, ids: Vec<i64>) -> Boxed<'_, Result<Vec<Row>, SourceError>>;
+
     /// Checks that rows of a table can be edited at all, without asking the database.
     ///
     /// # Errors
@@ -204,6 +208,10 @@ impl<B: Backend> Source for Database<B> {
 
     fn columns(&self, table: &'static str) -> Boxed<'_, Result<Vec<String>, SourceError>> {
         Box::pin(self.columns_of(table))
+    }
+
+    fn rows(&self, table: Table, ids: Vec<i64>) -> Boxed<'_, Result<Vec<Row>, SourceError>> {
+        Box::pin(self.rows_of(table, ids))
     }
 
     fn editable(&self, table: Table) -> Result<(), SourceError> {

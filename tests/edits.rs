@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jitsiprovs::cli::advice;
 use jitsiprovs::core::columns::ColumnSet;
+use jitsiprovs::core::history::{Editor, Tool};
 use jitsiprovs::core::model::{Cell, Edit, Row, RuleRow, Table, UserRow};
 use jitsiprovs::source::{Source, SourceError, Transaction, Which};
 use tokio::sync::{mpsc, oneshot};
@@ -31,7 +32,8 @@ struct Ours {
 fn transaction(which: Which) -> (Transaction, Ours) {
     let ((sender, rows), (edits, receiver)) = (mpsc::channel(1), mpsc::channel(1));
     let ((read, is_read), (all, is_all)) = (oneshot::channel(), oneshot::channel());
-    let theirs = Transaction { which, rows: sender, is_read: read, edits: receiver, is_all };
+    let editor = Editor { name: "somebody".into(), tool: Tool::Command };
+    let theirs = Transaction { editor, which, rows: sender, is_read: read, edits: receiver, is_all };
     (theirs, Ours { rows, is_read, edits, all })
 }
 

@@ -20,8 +20,8 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 /// Each layer, and the layers that it may use.
 const MAY_USE: [(&str, &[&str]); 10] = [
     ("cli", &["ops", "serve", "reload", "snapshot", "source", "core", "telemetry", "metrics", "process"]),
-    ("ops", &["reload", "snapshot", "core"]),
-    ("serve", &["reload", "snapshot", "source", "core", "telemetry", "metrics", "process"]),
+    ("ops", &["reload", "snapshot", "source", "core"]),
+    ("serve", &["ops", "reload", "snapshot", "source", "core", "telemetry", "metrics", "process"]),
     ("reload", &["snapshot", "source", "core", "telemetry", "metrics", "process"]),
     ("snapshot", &["core"]),
     ("source", &["core", "telemetry", "process"]),

@@ -45,6 +45,8 @@ fn setup_makes_database_account_tables_and_defaults_once() {
         "002_tenant",
         "003_change",
         "004_attribute",
+        "005_history",
+        "006_fetch",
         "seeded 59",
         "seeded 3",
     ] {

@@ -166,6 +166,14 @@ pub(super) trait Session: Send {
         sql: String,
     ) -> impl Future<Output = Result<Vec<Vec<Cell>>, Failure>> + Send;
 
+    /// The same with parameters, which are `?` in the statement.
+    fn ask(
+        &mut self,
+        what: &str,
+        sql: String,
+        params: Vec<Cell>,
+    ) -> impl Future<Output = Result<Vec<Vec<Cell>>, Failure>> + Send;
+
     /// Sends the rows of a table in batches, as they arrive.
     fn send(
         &mut self,

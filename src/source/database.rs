@@ -19,6 +19,9 @@ use crate::core::model::{Behind, Cell, Row, Table};
 /// How long closing a connection may take.
 const CLOSING: Duration = Duration::from_secs(3);
 
+/// How many rows one statement asks for by their ids.
+pub(super) const IDS: usize = 500;
+
 pub(super) const READING_CHANGES: &str = "reading `jitsiprovs_change`";
 
 /// A database of users and rules.
@@ -200,6 +203,52 @@ impl<B: Backend> Database<B> {
         }
         close(session).await;
         Ok(Some(Behind { changes, seconds }))
+    }
+
+    pub async fn rows_of(&self, table: Table, mut ids: Vec<i64>) -> Result<Vec<Row>, SourceError> {
+        ids.sort_unstable();
+        ids.dedup();
+        let mut rows = match self.queries.is_own(table) {
+            true => self.picked(table, &ids).await?,
+            false => self.looked_up(table, &ids).await?,
+        };
+        rows.sort_by_key(Row::id);
+        Ok(rows)
+    }
+
+    async fn looked_up(&self, table: Table, ids: &[i64]) -> Result<Vec<Row>, SourceError> {
+        let mut session = self.backend.connect(Purpose::Read).await?;
+        begin(&mut session, B::DIALECT.begin_read).await?;
+        let existing = existing_columns(&mut session, B::DIALECT.list_columns, table).await?;
+        let mut rows = Vec::new();
+        if !self.is_missing(table, existing) {
+            let query = self.queries.of(table, existing);
+            let shape = query.shape(&[])?;
+            for ids in ids.chunks(IDS) {
+                let found = session.query(&query.reading(), query.of_ids(ids)).await;
+                let found = found.map_err(|failure| self.explain(table, failure))?;
+                rows.extend(found.into_iter().map(|cells| shape.row(cells, 0).0));
+            }
+        }
+        end(&mut session).await?;
+        close(session).await;
+        Ok(rows)
+    }
+
+    /// The operator's own query always returns all rows.
+    async fn picked(&self, table: Table, ids: &[i64]) -> Result<Vec<Row>, SourceError> {
+        let (sender, mut batches) = mpsc::channel::<Vec<Row>>(1);
+        let picking = async {
+            let mut rows = Vec::new();
+            while let Some(batch) = batches.recv().await {
+                rows.extend(batch.into_iter().filter(|row| ids.binary_search(&row.id()).is_ok()));
+            }
+            rows
+        };
+        let loading = self.load_all(Which::Of(table), sender, false, Default::default());
+        let (loaded, rows) = tokio::join!(loading, picking);
+        loaded?;
+        Ok(rows)
     }
 
     pub async fn columns_of(&self, table: &str) -> Result<Vec<String>, SourceError> {

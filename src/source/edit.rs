@@ -9,6 +9,7 @@ use super::database::{Database, begin, close, existing_columns};
 use super::error::{Failure, FailureKind};
 use super::{SourceError, Which};
 use crate::core::columns::ColumnSet;
+use crate::core::history::Editor;
 use crate::core::model::{Cell, Edit, Row, Table};
 
 /// How many rows one statement writes.
@@ -17,6 +18,8 @@ const AT_ONCE: usize = 500;
 /// The source's side of a transaction: it sends the rows that it reads, and then receives
 /// the edits.
 pub struct Transaction {
+    /// Who makes the edits.
+    pub editor: Editor,
     /// Which rows to read first.
     pub which: Which,
     /// Receives the rows.
@@ -32,7 +35,7 @@ pub struct Transaction {
 
 impl<B: Backend> Database<B> {
     pub(super) async fn edit_all(&self, transaction: Transaction) -> Result<(), SourceError> {
-        let Transaction { which, rows, is_read, mut edits, is_all } = transaction;
+        let Transaction { editor: _, which, rows, is_read, mut edits, is_all } = transaction;
         let mut session = self.backend.connect(Purpose::Edit).await?;
         self.backend.prepare_edit(&mut session).await?;
         begin(&mut session, B::DIALECT.begin_write).await.map_err(|failure| self.busy(failure))?;

@@ -264,6 +264,15 @@ impl Session for MysqlSession {
         Ok(rows.into_iter().map(|row| row.unwrap().into_iter().map(cell).collect()).collect())
     }
 
+    async fn ask(&mut self, what: &str, sql: String, params: Vec<Cell>) -> Result<Vec<Vec<Cell>>, Failure> {
+        let params = Params::Positional(params.into_iter().map(value).collect());
+        let work = async |conn: &mut Conn, _: &mut HashMap<String, Statement>| {
+            conn.exec::<mysql_async::Row, _, _>(sql, params).await
+        };
+        let rows = self.in_time(what, work).await?;
+        Ok(rows.into_iter().map(|row| row.unwrap().into_iter().map(cell).collect()).collect())
+    }
+
     async fn send(
         &mut self,
         query: &Query<'_>,

@@ -10,13 +10,11 @@ use tokio::time::timeout;
 use super::backend::{Backend, Purpose, Session};
 use super::batches::Budget;
 use super::cursor::{ChangeLine, Cursor, GapWindow, LINES, clause};
-use super::database::{Database, READING_CHANGES, begin, close, count, end, existing_columns, numbers};
+use super::database::{Database, IDS, READING_CHANGES, begin, close, count, end, existing_columns, numbers};
 use super::query::Query;
 use super::{Changes, SourceError, UnknownChanges};
 use crate::core::model::{Change, Table};
 
-/// How many rows or lines one statement asks for.
-const IDS: usize = 500;
 /// How long each step of a poll that found changes may take.
 const STEP: Duration = Duration::from_secs(10);
 /// Up to this many changes are always read by their ids.

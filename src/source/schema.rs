@@ -49,10 +49,12 @@ const fn version(path: &str) -> i64 {
 
 pub(super) const MYSQL: &[SchemaStep] = steps![
     "mysql/001_original.sql" "mysql/002_tenant.sql" "mysql/003_change.sql" "mysql/004_attribute.sql"
+    "mysql/005_history.sql" "mysql/006_fetch.sql"
 ];
 
 pub(super) const SQLITE: &[SchemaStep] = steps![
     "sqlite/001_original.sql" "sqlite/002_tenant.sql" "sqlite/003_change.sql" "sqlite/004_attribute.sql"
+    "sqlite/005_history.sql" "sqlite/006_fetch.sql"
 ];
 
 /// Creates the table in which both databases note the steps that were applied.
@@ -160,7 +162,7 @@ mod tests {
                 };
                 assert!(step.statements().all(begins), "{}", step.name);
             }
-            assert_eq!(triggers(steps).count(), 9);
+            assert_eq!(triggers(steps).count(), 18);
             assert!(triggers(steps).all(|(name, _)| name.starts_with("jitsiprovs_")));
         }
     }

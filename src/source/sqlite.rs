@@ -379,11 +379,15 @@ impl Session for SqliteSession {
     }
 
     async fn query(&mut self, what: &str, sql: String) -> Result<Vec<Vec<Cell>>, Failure> {
+        self.ask(what, sql, Vec::new()).await
+    }
+
+    async fn ask(&mut self, what: &str, sql: String, params: Vec<Cell>) -> Result<Vec<Vec<Cell>>, Failure> {
         self.work(what, move |connection| {
             let mut statement = connection.prepare(&sql)?;
             let columns = statement.column_count();
-            let rows =
-                statement.query_map([], |row| (0..columns).map(|at| Ok(cell(row.get_ref(at)?))).collect())?;
+            let cells = |row: &rusqlite::Row<'_>| (0..columns).map(|at| Ok(cell(row.get_ref(at)?))).collect();
+            let rows = statement.query_map(params_from_iter(params.into_iter().map(value)), cells)?;
             Ok(rows.collect::<Result<_, _>>()?)
         })
         .await

@@ -16,14 +16,16 @@ use anyhow::{Context, bail};
 use crate::cli::args::{self, Content, ListFormat};
 use crate::cli::config::TableAccess;
 use crate::cli::consent::is_intended;
-use crate::cli::edit_session::EditSession;
+use crate::cli::edit_session;
 use crate::cli::error::{ConfigError, usage};
 use crate::cli::print::{self, NAMED, Text};
 use crate::cli::progress::Progress;
 use crate::cli::source::origin::ImportOrigin;
 use crate::core::conventions::Conventions;
 use crate::core::credential::Storage;
+use crate::core::history::Tool;
 use crate::core::model::Row;
+use crate::ops::edit_session::EditSession;
 use crate::ops::transfer::csv_file::CsvOptions;
 use crate::ops::transfer::shrink::Shrink;
 use crate::snapshot::MaxShrink;
@@ -221,7 +223,7 @@ impl<'i> Import<'i> {
                 Row::User(_) | Row::Rule(_) | Row::Attribute(_) => {}
             }
         };
-        let mut editing = EditSession::new(self.source, wanted.which());
+        let mut editing = edit_session::begin(self.source, wanted.which(), Tool::Import);
         editing.read(take).await?;
         for row in wanted.narrow(&mut there.attributes, options) {
             outside.attributes.count(&row, options);

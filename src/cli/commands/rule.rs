@@ -13,10 +13,11 @@ use anyhow::{Context, bail};
 use crate::cli::args::{self, ListFormat, Listed};
 use crate::cli::config::TableAccess;
 use crate::cli::edit_report::{Action, EditMode, EditReport};
-use crate::cli::edit_session::{self, EditSession};
+use crate::cli::edit_session;
 use crate::cli::error::usage;
 use crate::cli::listing::RuleListing;
 use crate::cli::print::{self, Text};
+use crate::core::history::Tool;
 use crate::core::model::{Cell, Edit, Row, RuleRow, Table};
 use crate::core::problem::{Code, Severity};
 use crate::core::template;
@@ -172,7 +173,8 @@ async fn set(id: i64, change: RuleChange, mode: EditMode, tables: &TableAccess) 
     }
     tables.source.editable(Table::JitsiProperty)?;
     let is_subject_given = subject.is_some();
-    let mut editing = EditSession::new(&*tables.source, Which::One(Table::JitsiProperty, id));
+    let mut editing =
+        edit_session::begin(&*tables.source, Which::One(Table::JitsiProperty, id), Tool::Command);
     let mut before = None;
     editing.read(|row| before = rule_in(row)).await?;
     let before = before.with_context(|| no_rule(id))?;

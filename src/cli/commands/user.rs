@@ -16,7 +16,7 @@ use crate::cli::attributes::{
 };
 use crate::cli::config::TableAccess;
 use crate::cli::edit_report::{Action, EditMode, EditReport};
-use crate::cli::edit_session::{self, EditSession};
+use crate::cli::edit_session;
 use crate::cli::error::{ConfigError, usage};
 use crate::cli::listing::{self, RuleListing};
 use crate::cli::password;
@@ -24,6 +24,7 @@ use crate::cli::print::{self, Text};
 use crate::core::attributes::AttributeRef;
 use crate::core::conventions::Conventions;
 use crate::core::credential::{self, Owner, PwdFmt, Storage};
+use crate::core::history::Tool;
 use crate::core::model::{Cell, Edit, Row, Table, UserRow};
 use crate::core::subject::{Means, sent_for};
 use crate::source::Which;
@@ -92,7 +93,7 @@ async fn add(
         who.find(&tables).await?.must_be_new()?;
     }
     row.password = hash(user, typed, storage, &row, mode, &tables)?;
-    let mut editing = EditSession::new(&*tables.source, Which::All);
+    let mut editing = edit_session::begin(&*tables.source, Which::All, Tool::Command);
     let found = who.find_in(&mut editing).await?;
     found.must_be_new()?;
     let AttributeEdits { edits, done } = attributes::added(&row, &found.attributes, values, &tables)?;
@@ -159,7 +160,7 @@ async fn passwd(user: &str, typed: &args::PasswordArgs, edit: args::EditArgs) ->
     let before = found.users.remove(0);
     let (id, shown) = (before.id, lookup::name(&before));
     let password = hash(&shown, typed, storage, &before, mode, &tables)?;
-    let mut editing = EditSession::new(&*tables.source, Which::One(Table::UserAuth, id));
+    let mut editing = edit_session::begin(&*tables.source, Which::One(Table::UserAuth, id), Tool::Command);
     let mut now = None;
     editing.read(|row| now = Some(row)).await?;
     let now = match now {

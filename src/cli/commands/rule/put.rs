@@ -8,11 +8,13 @@ use super::undone::warn_if_undone;
 use super::{check_usable, compared, of_tenant, value_of, warn_of};
 use crate::cli::config::TableAccess;
 use crate::cli::edit_report::{Action, EditMode, EditReport};
-use crate::cli::edit_session::{self, EditSession};
+use crate::cli::edit_session;
 use crate::cli::listing::{self, RuleListing};
 use crate::cli::print::{self, Text};
+use crate::core::history::Tool;
 use crate::core::model::{Edit, Row, RuleRow, Table};
 use crate::core::template;
+use crate::ops::edit_session::EditSession;
 use crate::ops::transfer::{DEFAULT_PPRIORITY, default_spriority};
 use crate::source::Which;
 
@@ -81,7 +83,7 @@ pub(super) async fn put(
     let row = typed.row(tables)?;
     tables.source.editable(Table::JitsiProperty)?;
     check_usable(&row, tables)?;
-    let mut editing = EditSession::new(&*tables.source, Which::All);
+    let mut editing = edit_session::begin(&*tables.source, Which::All, Tool::Command);
     let (place, mut there) = (Place::of(&row, options), Vec::new());
     let mut audience = Audience::new(&row, options);
     editing

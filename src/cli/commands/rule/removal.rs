@@ -10,10 +10,12 @@ use crate::cli::args::{ListFormat, RuleFilter};
 use crate::cli::config::TableAccess;
 use crate::cli::consent::is_intended;
 use crate::cli::edit_report::{Action, EditMode, EditReport};
-use crate::cli::edit_session::EditSession;
+use crate::cli::edit_session;
 use crate::cli::listing::{self, RuleListing};
 use crate::cli::print::{self, Text};
+use crate::core::history::Tool;
 use crate::core::model::{Edit, Row, RuleRow, Table};
+use crate::ops::edit_session::EditSession;
 use crate::source::{self, Which};
 
 /// Removes the rules with these ids.
@@ -23,16 +25,16 @@ use crate::source::{self, Which};
 pub(super) async fn by_id(mut ids: Vec<i64>, mode: EditMode, tables: &TableAccess) -> anyhow::Result<()> {
     ids.sort_unstable();
     ids.dedup();
-    let editing = EditSession::new(&*tables.source, Which::None);
+    let editing = edit_session::begin(&*tables.source, Which::None, Tool::Command);
     remove(&ids, editing, mode).await
 }
 
 async fn remove(ids: &[i64], editing: EditSession<'_>, mode: EditMode) -> anyhow::Result<()> {
     let edits: Vec<Edit> = ids.iter().map(|id| Edit::Remove(Table::JitsiProperty, *id)).collect();
     let removed = EditReport::new(Action::Removed, &edits);
-    editing.make(edits, mode.dry_run).await.map_err(|error| match error.downcast_ref() {
-        Some(source::SourceError::Gone { id, .. }) => anyhow!("{}; nothing was removed", no_rule(*id)),
-        _ => error,
+    editing.make(edits, mode.dry_run).await.map_err(|error| match error {
+        source::SourceError::Gone { id, .. } => anyhow!("{}; nothing was removed", no_rule(id)),
+        _ => error.into(),
     })?;
     mode.report(Text::line(mode.did("removed", listing::rules_of(ids))), removed)
 }
@@ -68,7 +70,7 @@ pub(super) async fn by_filter(
         }
     }
     // Not one transaction from the beginning: others would wait while somebody is asked.
-    let mut editing = EditSession::new(&*tables.source, Which::Of(Table::JitsiProperty));
+    let mut editing = edit_session::begin(&*tables.source, Which::Of(Table::JitsiProperty), Tool::Command);
     let mut found: Vec<RuleRow> = Vec::new();
     editing
         .read(|row| match row {

@@ -4,10 +4,11 @@ use super::lookup::TenantRecords;
 use crate::cli::args::EditArgs;
 use crate::cli::attributes::{AttributeChange, NO_RULES_FOR_DISABLED};
 use crate::cli::edit_report::{EditMode, EditReport};
-use crate::cli::edit_session::EditSession;
+use crate::cli::edit_session;
 use crate::cli::error::{ConfigError, usage};
 use crate::cli::listing::ALL_TENANTS;
 use crate::cli::print::Text;
+use crate::core::history::Tool;
 use crate::core::model::{AttributeRow, Cell, Edit, Row, Table};
 use crate::core::names::is_asterisk;
 use crate::snapshot::{DISABLED, switches_off};
@@ -36,7 +37,7 @@ pub fn holder(words: Vec<String>, all: bool) -> Result<(String, Vec<String>), Co
 pub async fn change(domain: &str, change: &AttributeChange, edit: EditArgs) -> anyhow::Result<()> {
     let (mode, tables) = EditMode::open(edit)?;
     tables.source.editable(Table::UserAttribute)?;
-    let mut editing = EditSession::new(&*tables.source, Which::All);
+    let mut editing = edit_session::begin(&*tables.source, Which::All, Tool::Command);
     let mut found = TenantRecords::new(domain, &tables.snapshot);
     editing.read(|row| found.look(row)).await?;
     let (whose, cell) = match domain {

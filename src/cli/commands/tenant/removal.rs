@@ -8,9 +8,10 @@ use super::lookup::TenantRecords;
 use crate::cli::args::EditArgs;
 use crate::cli::consent::is_intended;
 use crate::cli::edit_report::{Action, EditMode, EditReport};
-use crate::cli::edit_session::{self, EditSession};
+use crate::cli::edit_session;
 use crate::cli::error::usage;
 use crate::cli::print::{self, Text};
+use crate::core::history::Tool;
 use crate::core::model::{Edit, Table};
 use crate::source::Which;
 
@@ -39,7 +40,7 @@ pub async fn remove(domain: &str, yes: bool, edit: EditArgs) -> anyhow::Result<E
         }
     }
     // Not one transaction from the beginning: others would wait while somebody is asked.
-    let mut editing = EditSession::new(&*tables.source, Which::All);
+    let mut editing = edit_session::begin(&*tables.source, Which::All, Tool::Command);
     let mut found = TenantRecords::new(domain, &tables.snapshot);
     editing.read(|row| found.look(row)).await?;
     if found.rows != shown.rows {

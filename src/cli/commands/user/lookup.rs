@@ -7,12 +7,13 @@ use anyhow::bail;
 
 use crate::cli::attributes;
 use crate::cli::config::TableAccess;
-use crate::cli::edit_session::{self, EditSession};
+use crate::cli::edit_session;
 use crate::core::conventions::Conventions;
 use crate::core::model::{AttributeRow, Row, RuleRow, TableRows, UserRow};
 use crate::core::names::Folded;
 use crate::core::params::{Known, Params};
 use crate::core::subject::Means;
+use crate::ops::edit_session::EditSession;
 use crate::ops::explain;
 use crate::snapshot::{Level, Session, Snapshot};
 use crate::source::Which;

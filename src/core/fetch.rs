@@ -1,0 +1,92 @@
+//! What is remembered of the requests of clients: the last success and the last failure of each
+//! device.
+
+use std::net::IpAddr;
+
+/// The last successful or the last failed request of a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetch {
+    /// The domain that the client asked for, in the form in which names are compared.
+    pub domain: String,
+    /// The username, likewise.
+    pub username: String,
+    /// The device: its uuid, else its MAC address, else address and program.
+    pub device: String,
+    /// When, in seconds since 1970 in UTC.
+    pub at: i64,
+    /// `None` if it was answered with properties, else why it was not. A user who is switched off
+    /// gets an answer, and the reason [`FetchReason::Disabled`].
+    pub reason: Option<FetchReason>,
+    /// Whether it was answered with properties.
+    pub is_ok: bool,
+    /// The address from which the client asked.
+    pub address: IpAddr,
+    /// The `User-Agent`, cut to 256 bytes.
+    pub agent: String,
+    /// The node that answered: its host name.
+    pub node: String,
+    /// The place in the table of changes of the snapshot that it was answered from; `None`
+    /// without such a table.
+    pub snapshot: Option<i64>,
+    /// How many properties the answer had.
+    pub properties: u32,
+    /// What the client sent, by canonical names, without the password.
+    pub params: Vec<(String, String)>,
+}
+
+/// Why a client gets no properties, or only those of users who are switched off. Clients never
+/// see this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FetchReason {
+    /// The tenant does not exist.
+    NoTenant,
+    /// The tenant has no such user.
+    NoUser,
+    /// The password is wrong.
+    WrongPassword,
+    /// No password was sent, or none is stored that could match.
+    NoPassword,
+    /// The user is switched off.
+    Disabled,
+    /// There were too many wrong passwords before.
+    Locked,
+}
+
+impl FetchReason {
+    /// All of them.
+    pub const ALL: [FetchReason; 6] = [
+        FetchReason::NoTenant,
+        FetchReason::NoUser,
+        FetchReason::WrongPassword,
+        FetchReason::NoPassword,
+        FetchReason::Disabled,
+        FetchReason::Locked,
+    ];
+
+    /// Its name in the log, in the table and in lists.
+    pub fn name(self) -> &'static str {
+        match self {
+            FetchReason::NoTenant => "no such tenant",
+            FetchReason::NoUser => "no such user",
+            FetchReason::WrongPassword => "wrong password",
+            FetchReason::NoPassword => "no password",
+            FetchReason::Disabled => "disabled",
+            FetchReason::Locked => "locked",
+        }
+    }
+}
+
+/// Which fetches to read.
+#[derive(Debug, Clone, Default)]
+pub struct FetchFilter {
+    /// Of this tenant, in the form in which names are compared.
+    pub domain: Option<String>,
+    /// Of this user, likewise.
+    pub username: Option<String>,
+    /// From this second since 1970 on.
+    pub since: Option<i64>,
+    /// Only those that failed.
+    pub failed: bool,
+    /// How many at most, the newest first.
+    pub most: usize,
+}
