@@ -169,7 +169,12 @@ impl Config {
             params,
             access_log: !no_access_log,
             metrics_tenants,
-            operators: http::Admin { hosts: admin_host, key, token: token.as_ref().map(AdminToken::new) },
+            operators: http::Admin {
+                hosts: admin_host,
+                key,
+                token: token.as_ref().map(AdminToken::new),
+                console: None,
+            },
             sign_ins,
         };
         Ok(Config { log, identity, warnings, task: Task::Serve(place, Box::new(serve)) })

@@ -6,6 +6,8 @@ pub mod admin_token;
 mod asker;
 mod attempt;
 pub mod client_address;
+#[allow(dead_code, reason = "its pages follow")]
+pub mod console;
 pub mod locks;
 pub mod node;
 mod provision;
@@ -36,6 +38,7 @@ use crate::telemetry::{self, RequestId, RequestLine};
 use admin_key::AdminKey;
 use admin_token::AdminToken;
 use client_address::TrustedProxies;
+use console::Console;
 
 /// The only resource; the client's URL may end with a slash.
 const PATH: &str = "/jitsiprovs";
@@ -95,6 +98,8 @@ pub struct Admin {
     pub key: Option<AdminKey>,
     /// `--admin-token-file`: what requests must carry.
     pub token: Option<AdminToken>,
+    /// The web pages; `None` without `--console-users`.
+    pub console: Option<Arc<Console>>,
 }
 
 /// What is logged and counted about a request when it is over.

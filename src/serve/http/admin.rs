@@ -1,22 +1,29 @@
 //! The admin listener: health, readiness, metrics, status, rows and reloads.
 
+use std::sync::Arc;
+
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Method, Request, Response, StatusCode};
 
+use super::console::Console;
 use super::{HEALTH, ServerState, asker, locks, node, text};
 use crate::metrics::{self, Scrape};
 use crate::reload::{NodeState, ReloadOutcome};
 use crate::telemetry;
 
-pub(super) async fn respond(state: &ServerState, request: Request<Incoming>) -> Response<Full<Bytes>> {
+pub(super) async fn respond(state: &Arc<ServerState>, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let say = |status, line: &str| text(status, format!("{line}\n").into_bytes());
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     // The health check reveals nothing, and load balancers send any host name with it.
     let is_health = is_read && request.uri().path() == HEALTH;
     if let Some(why) = asker::refuse(&request, &state.admin.hosts).filter(|_| !is_health) {
         return say(StatusCode::FORBIDDEN, &why);
+    }
+    // The console has its own accounts.
+    if let Some(console) = state.admin.console.as_ref().filter(|_| Console::has(request.uri().path())) {
+        return console.respond(state, request).await;
     }
     // `/rows` wants a proof of another secret in the same header.
     let is_open = is_health || request.uri().path() == "/rows";

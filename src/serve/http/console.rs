@@ -1,0 +1,104 @@
+//! The console: web pages on the admin listener, for operators who do not use a terminal.
+//!
+//! [`Console::respond`] finds out who asks ([`Visit`]) and which page is meant. Each page is a
+//! file, with a template of the same name in `pages/`. All English is in `texts.json`.
+
+mod assets;
+mod fields;
+mod operator;
+mod page;
+mod reply;
+mod sessions;
+mod visit;
+
+use std::sync::Arc;
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, COOKIE, HeaderValue};
+use hyper::{Method, Request, Response};
+
+use super::ServerState;
+use crate::core::conventions::Conventions;
+use crate::source::Source;
+use fields::Fields;
+pub use operator::{Operator, Role};
+use reply::{Refusal, Reply};
+use sessions::Sessions;
+use visit::Visit;
+
+/// Where the console begins.
+const ROOT: &str = "/console";
+/// The longest form, in bytes.
+const LONGEST_FORM: usize = 256 * 1024;
+
+/// What the console works on.
+pub struct Console {
+    /// Where users and rules are.
+    pub source: Arc<dyn Source>,
+    /// How rows are interpreted.
+    pub conventions: Conventions,
+    sessions: Sessions,
+}
+
+impl Console {
+    /// A console without sessions.
+    pub fn new(source: Arc<dyn Source>, conventions: Conventions) -> Console {
+        Console { source, conventions, sessions: Sessions::default() }
+    }
+
+    /// Whether a path is the console's.
+    pub(super) fn has(path: &str) -> bool {
+        path.strip_prefix(ROOT).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    /// Answers an operator's browser.
+    pub(super) async fn respond(
+        &self,
+        state: &Arc<ServerState>,
+        request: Request<Incoming>,
+    ) -> Response<Full<Bytes>> {
+        let answered = self.answer(state, request).await;
+        answered.unwrap_or_else(|refusal| page::refusal(&refusal)).guarded().0
+    }
+
+    async fn answer(&self, state: &Arc<ServerState>, request: Request<Incoming>) -> Result<Reply, Refusal> {
+        let (head, body) = request.into_parts();
+        let path = Fields::segments(head.uri.path().strip_prefix(ROOT).unwrap_or_default());
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        if let Some(asset) = assets::find(&head.method, &path) {
+            return Ok(asset);
+        }
+        let query = Fields::parse(head.uri.query().unwrap_or_default().as_bytes());
+        let form = match head.method {
+            Method::GET | Method::HEAD => Fields::default(),
+            Method::POST => read_form(&head, body).await?,
+            _ => return Err(Refusal::Method),
+        };
+        let cookies = head.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+        let session = self.sessions.find(cookies).ok_or(Refusal::SignedOut)?;
+        let is_post = head.method == Method::POST;
+        if is_post && form.get("csrf") != Some(session.csrf()) {
+            return Err(Refusal::Forged);
+        }
+        let visit = Visit { state: state.clone(), console: self, session, is_post, query, form };
+        route(&visit, &path).await
+    }
+}
+
+/// Calls the page that a path names.
+#[expect(clippy::unused_async, reason = "pages ask the database")]
+async fn route(_visit: &Visit<'_>, path: &[&str]) -> Result<Reply, Refusal> {
+    let [] = path else { return Err(Refusal::NotFound) };
+    Err(Refusal::NotFound)
+}
+
+async fn read_form(head: &hyper::http::request::Parts, body: Incoming) -> Result<Fields, Refusal> {
+    let kind = head.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    if !kind.to_ascii_lowercase().starts_with(b"application/x-www-form-urlencoded") {
+        return Err(Refusal::Bad("forms are sent as application/x-www-form-urlencoded".into()));
+    }
+    let whole = Limited::new(body, LONGEST_FORM).collect().await;
+    let whole = whole.map_err(|_| Refusal::Bad("the form is incomplete or too long".into()))?;
+    Ok(Fields::parse(&whole.to_bytes()))
+}
