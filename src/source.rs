@@ -8,6 +8,7 @@ mod cursor;
 mod database;
 mod edit;
 mod error;
+mod history;
 mod mark;
 mod mysql;
 mod poll;
@@ -22,6 +23,7 @@ use std::pin::Pin;
 
 use tokio::sync::mpsc;
 
+use crate::core::history::{HistoryFilter, HistoryLine};
 use crate::core::model::{Behind, Change, Row, Table};
 use backend::Backend;
 use database::Database;
@@ -99,6 +101,9 @@ pub trait Source: Send + Sync {
     /// The rows of a table with these ids, as they are now, in ascending order. Ids without a row
     /// are left out.
     fn rows(&self, table: Table, ids: Vec<i64>) -> Boxed<'_, Result<Vec<Row>, SourceError>>;
+
+    /// Reads lines of the history, the newest first. Empty without the table.
+    fn history(&self, wanted: HistoryFilter) -> Boxed<'_, Result<Vec<HistoryLine>, SourceError>>;
 
     /// Checks that rows of a table can be edited at all, without asking the database.
     ///
@@ -212,6 +217,10 @@ impl<B: Backend> Source for Database<B> {
 
     fn rows(&self, table: Table, ids: Vec<i64>) -> Boxed<'_, Result<Vec<Row>, SourceError>> {
         Box::pin(self.rows_of(table, ids))
+    }
+
+    fn history(&self, wanted: HistoryFilter) -> Boxed<'_, Result<Vec<HistoryLine>, SourceError>> {
+        Box::pin(self.read_history(wanted))
     }
 
     fn editable(&self, table: Table) -> Result<(), SourceError> {
