@@ -1,12 +1,16 @@
-//! Reads the history of edits.
+//! Reads and prunes the history of edits.
+
+mod writer;
 
 use super::SourceError;
 use super::backend::{Backend, Purpose, Session};
-use super::database::{Database, close, column_names};
+use super::database::{Database, close, column_names, count};
 use super::error::Failure;
 use crate::core::columns::ColumnSet;
 use crate::core::history::{HistoryFilter, HistoryLine, KeptRow, RowAction, Tool};
 use crate::core::model::{Cell, Table};
+
+pub(super) use writer::{History, Pair};
 
 /// The table.
 pub(super) const HISTORY: &str = "jitsiprovs_history";
@@ -26,6 +30,39 @@ impl<B: Backend> Database<B> {
         }
         close(session).await;
         Ok(lines)
+    }
+}
+
+/// How many lines one statement removes at most, so that no lock is held for long.
+const PRUNED: i64 = 10_000;
+
+impl<B: Backend> Database<B> {
+    pub(super) async fn prune_history_of(&self, days: u32) -> Result<u64, SourceError> {
+        let what = "pruning `jitsiprovs_history`";
+        let mut session = self.backend.connect(Purpose::Prune).await?;
+        let may_prune = days > 0
+            && has_history(&mut session, B::DIALECT.list_columns).await?
+            && self.backend.may_prune(&mut session).await?;
+        let mut pruned = 0;
+        if may_prune {
+            let old = format!("edited_at < {} - {}", B::DIALECT.now, i64::from(days) * 24 * 3600);
+            let ends = ["min", "max"].map(|end| format!("SELECT {end}(id) FROM {HISTORY} WHERE {old}"));
+            let newest = count(&mut session, what, &ends[1]).await?;
+            loop {
+                let oldest = count(&mut session, what, &ends[0]).await?;
+                if oldest == 0 {
+                    break;
+                }
+                let upto = newest.min(oldest.saturating_add(PRUNED - 1));
+                let sql = format!("DELETE FROM {HISTORY} WHERE {old} AND id <= {upto}");
+                pruned += session.execute(what, sql, Vec::new()).await?;
+                if upto == newest {
+                    break;
+                }
+            }
+        }
+        close(session).await;
+        Ok(pruned)
     }
 }
 
