@@ -8,6 +8,7 @@ mod cursor;
 mod database;
 mod edit;
 mod error;
+mod history;
 mod mark;
 mod mysql;
 mod poll;
@@ -22,6 +23,7 @@ use std::pin::Pin;
 
 use tokio::sync::mpsc;
 
+use crate::core::history::{HistoryFilter, HistoryLine};
 use crate::core::model::{Behind, Change, Row, Table};
 use backend::Backend;
 use database::Database;
@@ -89,6 +91,10 @@ pub trait Source: Send + Sync {
     /// clock. Returns how many lines were removed.
     fn prune(&self) -> Boxed<'_, Result<u64, SourceError>>;
 
+    /// Removes lines of the history that are older than so many days by the database's clock; with
+    /// 0, none. Returns how many lines were removed.
+    fn prune_history(&self, days: u32) -> Boxed<'_, Result<u64, SourceError>>;
+
     /// The files to watch: if one of them changes, the source may have changed.
     fn files(&self) -> Vec<PathBuf>;
 
@@ -100,6 +106,9 @@ pub trait Source: Send + Sync {
     /// are left out.
     fn rows(&self, table: Table, ids: Vec<i64>) -> Boxed<'_, Result<Vec<Row>, SourceError>>;
 
+    /// Reads lines of the history, the newest first. Empty without the table.
+    fn history(&self, wanted: HistoryFilter) -> Boxed<'_, Result<Vec<HistoryLine>, SourceError>>;
+
     /// Checks that rows of a table can be edited at all, without asking the database.
     ///
     /// # Errors
@@ -108,11 +117,21 @@ pub trait Source: Send + Sync {
 
     /// Reads rows and makes edits in one transaction: all edits or none. Other calls of this
     /// function, also in other processes, wait until it has finished.
-    fn edit(&self, transaction: Transaction) -> Boxed<'_, Result<(), SourceError>>;
+    fn edit(&self, transaction: Transaction) -> Boxed<'_, Result<Edited, SourceError>>;
 
     /// Creates or upgrades the tables, and keeps their rows. Repeating it does nothing.
     /// Returns a line for each thing that was done.
     fn setup(&self) -> Boxed<'_, Result<Vec<String>, SourceError>>;
+}
+
+/// What became of an edit that was made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Edited {
+    /// The id of the edit in the history. `None` if no row has changed, or if there is no history.
+    pub history: Option<i64>,
+    /// The account of the database, if it may not write the history. Then triggers have noted the
+    /// edit, without the editor and without the rows.
+    pub is_unnoted: Option<String>,
 }
 
 /// The result of [`Source::changes`].
@@ -202,6 +221,10 @@ impl<B: Backend> Source for Database<B> {
         Box::pin(self.prune_all())
     }
 
+    fn prune_history(&self, days: u32) -> Boxed<'_, Result<u64, SourceError>> {
+        Box::pin(self.prune_history_of(days))
+    }
+
     fn files(&self) -> Vec<PathBuf> {
         self.backend.files()
     }
@@ -214,11 +237,15 @@ impl<B: Backend> Source for Database<B> {
         Box::pin(self.rows_of(table, ids))
     }
 
+    fn history(&self, wanted: HistoryFilter) -> Boxed<'_, Result<Vec<HistoryLine>, SourceError>> {
+        Box::pin(self.read_history(wanted))
+    }
+
     fn editable(&self, table: Table) -> Result<(), SourceError> {
         self.queries.editable(table)
     }
 
-    fn edit(&self, transaction: Transaction) -> Boxed<'_, Result<(), SourceError>> {
+    fn edit(&self, transaction: Transaction) -> Boxed<'_, Result<Edited, SourceError>> {
         Box::pin(self.edit_all(transaction))
     }
 

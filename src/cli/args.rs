@@ -2,6 +2,7 @@
 
 mod attributes;
 mod edits;
+mod history;
 mod lock;
 mod shared;
 mod transfer;
@@ -17,6 +18,7 @@ use crate::core::problem::Code;
 
 pub use attributes::SetArgs;
 pub use edits::{Hash, PasswordArgs, RuleCommand, RuleFilter, TenantCommand, UserCommand};
+pub use history::{HistoryArgs, HistoryCommand, HistoryListArgs, Since};
 pub use lock::{LockClearArgs, LockCommand, LockListArgs};
 pub use shared::{AdminAccess, EditArgs, ListFormat, Listed, TableArgs};
 pub use transfer::{Content, ExportArgs, Exported, ImportArgs, OriginArgs};
@@ -58,6 +60,8 @@ pub enum Command {
     /// Show and lift the locks after too many wrong passwords
     #[command(subcommand)]
     Lock(LockCommand),
+    /// List the edits of users, rules and attributes, show what changed, and undo them
+    History(HistoryArgs),
     /// Print the values of the server's options and where they come from, or check them
     Config(Box<ConfigArgs>),
     /// Print a completion script for a shell
