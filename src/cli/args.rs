@@ -20,7 +20,7 @@ pub use attributes::SetArgs;
 pub use edits::{Hash, PasswordArgs, RuleCommand, RuleFilter, TenantCommand, UserCommand};
 pub use lock::{LockClearArgs, LockCommand, LockListArgs};
 pub use operator::{ConsoleUsers, OperatorAddArgs, OperatorCommand, OperatorListArgs, OperatorRemoveArgs};
-pub use shared::{AdminAccess, EditArgs, ListFormat, Listed, TableArgs};
+pub use shared::{AdminAccess, AdminTrust, EditArgs, ListFormat, Listed, TableArgs};
 pub use transfer::{Content, ExportArgs, Exported, ImportArgs, OriginArgs};
 
 /// A command. Without one, the program serves.
@@ -160,6 +160,8 @@ pub struct DiffArgs {
     /// Seconds for which rows may differ; if some still differ after that, the exit code is 1
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     pub max_lag: u64,
+    #[command(flatten)]
+    pub trust: AdminTrust,
     #[command(flatten)]
     pub listed: Listed,
     #[command(flatten)]

@@ -8,6 +8,7 @@ mod assets;
 mod fields;
 mod operator;
 mod page;
+pub mod peers;
 mod reply;
 mod sessions;
 mod sign_in;
@@ -28,6 +29,7 @@ use crate::source::Source;
 use accounts::Accounts;
 use fields::Fields;
 pub use operator::{Operator, Role};
+use peers::Peers;
 use reply::{Refusal, Reply};
 use sessions::{Session, Sessions};
 pub use sign_in::Asker;
@@ -46,6 +48,7 @@ pub struct Console {
     /// How rows are interpreted.
     pub conventions: Conventions,
     accounts: Accounts,
+    peers: Peers,
     gate: Gate,
     sessions: Sessions,
 }
@@ -57,9 +60,10 @@ impl Console {
         conventions: Conventions,
         accounts: Accounts,
         throttle: ThrottleSettings,
+        peers: Peers,
     ) -> Console {
         let (gate, sessions) = (Gate::new(throttle), Sessions::default());
-        Console { source, conventions, accounts, gate, sessions }
+        Console { source, conventions, accounts, peers, gate, sessions }
     }
 
     /// Whether a path is the console's.

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests may wait for files and for each other")]
 #![allow(missing_docs, reason = "only our tests use it, and most names say enough")]
 
+pub mod browser;
 pub mod client;
 pub mod cluster;
 pub mod daemon;

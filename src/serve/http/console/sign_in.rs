@@ -75,7 +75,7 @@ pub(super) fn redirect(wanted: &str) -> Reply {
     if wanted != ROOT {
         query.append_pair("to", wanted);
     }
-    Reply::see(&format!("{ROOT}/sign-in?{}", query.finish()).trim_end_matches('?').to_owned())
+    Reply::see(format!("{ROOT}/sign-in?{}", query.finish()).trim_end_matches('?'))
 }
 
 /// Checks name and password, and begins a session.
