@@ -133,6 +133,8 @@ pub struct Metrics {
     pub state_file_writable: Gauge,
     /// When the certificate expires, in seconds since 1970; 0 without TLS.
     pub certificate_expiry: Gauge,
+    /// The same for a certificate of the admin listener alone; 0 without one.
+    pub admin_certificate_expiry: Gauge,
     state: Gauges,
 }
 
@@ -234,6 +236,10 @@ impl Metrics {
         let connections_limit = add_gauge("connections_limit", "How many connections may be open");
         let certificate_expiry =
             add_gauge("certificate_expiry_timestamp_seconds", "Certificate expiry, in seconds since 1970");
+        let admin_certificate_expiry = add_gauge(
+            "admin_certificate_expiry_timestamp_seconds",
+            "Expiry of the admin listener's own certificate, in seconds since 1970",
+        );
         let state_file_writable =
             add_gauge("state_file_writable", "Whether the state file could be written the last time");
         state_file_writable.set(1);
@@ -275,6 +281,7 @@ impl Metrics {
             connections,
             connections_limit,
             certificate_expiry,
+            admin_certificate_expiry,
             state_file_writable,
             state,
             registry,

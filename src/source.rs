@@ -8,6 +8,7 @@ mod cursor;
 mod database;
 mod edit;
 mod error;
+mod fetches;
 mod history;
 mod mark;
 mod mysql;
@@ -23,6 +24,7 @@ use std::pin::Pin;
 
 use tokio::sync::mpsc;
 
+use crate::core::fetch::{Fetch, FetchFilter};
 use crate::core::history::{HistoryFilter, HistoryLine};
 use crate::core::model::{Behind, Change, Row, Table};
 use backend::Backend;
@@ -108,6 +110,15 @@ pub trait Source: Send + Sync {
 
     /// Reads lines of the history, the newest first. Empty without the table.
     fn history(&self, wanted: HistoryFilter) -> Boxed<'_, Result<Vec<HistoryLine>, SourceError>>;
+
+    /// Writes fetches: of two with the same key the later one stays.
+    fn record(&self, fetches: Vec<Fetch>) -> Boxed<'_, Result<(), SourceError>>;
+
+    /// Reads fetches, the newest first. Empty without the table.
+    fn fetches(&self, wanted: FetchFilter) -> Boxed<'_, Result<Vec<Fetch>, SourceError>>;
+
+    /// Removes the fetches from before a second since 1970. Returns how many they were.
+    fn prune_fetches(&self, before: i64) -> Boxed<'_, Result<u64, SourceError>>;
 
     /// Checks that rows of a table can be edited at all, without asking the database.
     ///
@@ -239,6 +250,18 @@ impl<B: Backend> Source for Database<B> {
 
     fn history(&self, wanted: HistoryFilter) -> Boxed<'_, Result<Vec<HistoryLine>, SourceError>> {
         Box::pin(self.read_history(wanted))
+    }
+
+    fn record(&self, fetches: Vec<Fetch>) -> Boxed<'_, Result<(), SourceError>> {
+        Box::pin(self.record_all(fetches))
+    }
+
+    fn fetches(&self, wanted: FetchFilter) -> Boxed<'_, Result<Vec<Fetch>, SourceError>> {
+        Box::pin(self.read_fetches(wanted))
+    }
+
+    fn prune_fetches(&self, before: i64) -> Boxed<'_, Result<u64, SourceError>> {
+        Box::pin(self.prune_fetches_before(before))
     }
 
     fn editable(&self, table: Table) -> Result<(), SourceError> {

@@ -4,6 +4,7 @@ mod attributes;
 mod edits;
 mod history;
 mod lock;
+mod operator;
 mod shared;
 mod transfer;
 
@@ -20,7 +21,8 @@ pub use attributes::SetArgs;
 pub use edits::{Hash, PasswordArgs, RuleCommand, RuleFilter, TenantCommand, UserCommand};
 pub use history::{HistoryArgs, HistoryCommand, HistoryListArgs, Since};
 pub use lock::{LockClearArgs, LockCommand, LockListArgs};
-pub use shared::{AdminAccess, EditArgs, ListFormat, Listed, TableArgs};
+pub use operator::{ConsoleUsers, OperatorAddArgs, OperatorCommand, OperatorListArgs, OperatorRemoveArgs};
+pub use shared::{AdminAccess, AdminTrust, EditArgs, ListFormat, Listed, TableArgs};
 pub use transfer::{Content, ExportArgs, Exported, ImportArgs, OriginArgs};
 
 /// A command. Without one, the program serves.
@@ -62,6 +64,9 @@ pub enum Command {
     Lock(LockCommand),
     /// List the edits of users, rules and attributes, show what changed, and undo them
     History(HistoryArgs),
+    /// Add, list and remove the operators of the console
+    #[command(subcommand)]
+    Operator(OperatorCommand),
     /// Print the values of the server's options and where they come from, or check them
     Config(Box<ConfigArgs>),
     /// Print a completion script for a shell
@@ -159,6 +164,8 @@ pub struct DiffArgs {
     /// Seconds for which rows may differ; if some still differ after that, the exit code is 1
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     pub max_lag: u64,
+    #[command(flatten)]
+    pub trust: AdminTrust,
     #[command(flatten)]
     pub listed: Listed,
     #[command(flatten)]

@@ -11,6 +11,7 @@ mod generate;
 mod history;
 mod import;
 mod lock;
+mod operator;
 mod rule;
 mod setup;
 mod status;
@@ -48,6 +49,7 @@ pub async fn run(command: Command, settings: &Settings) -> anyhow::Result<ExitCo
         Command::Confirm(options) => confirm::confirm(options).await,
         Command::Lock(command) => lock::lock(command).await,
         Command::History(args) => history::history(args).await,
+        Command::Operator(command) => operator::operator(command),
         Command::Config(options) => config::config(*options, settings).await,
         Command::Completions(options) => generate::completions(options),
         Command::Man(options) => generate::man(options),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cli::error::{ConfigError, usage};
-use crate::cli::option_files::{absolute, read};
+use crate::cli::option_files::{absolute, read, regular};
 use crate::cli::warnings::{self, Facts};
 use crate::cli::{args, options, source};
 use crate::core::conventions::Conventions;
@@ -15,6 +15,7 @@ use crate::core::names::Comparison;
 use crate::core::params::{Aliases, Known, built_in_aliases, is_reserved};
 use crate::core::request;
 use crate::core::secret::Secret;
+use crate::ops::nodes;
 use crate::process::privileges::Identity;
 use crate::process::sockets::PassedSockets;
 use crate::process::{self, memory, pidfile};
@@ -24,6 +25,9 @@ use crate::serve::http;
 use crate::serve::http::admin_key::{self, AdminKey};
 use crate::serve::http::admin_token::{self, AdminToken};
 use crate::serve::http::client_address::TrustedProxies;
+use crate::serve::http::console::Console;
+use crate::serve::http::console::accounts::Accounts;
+use crate::serve::http::console::peers::Peers;
 use crate::serve::listener::ConnectionLimits;
 use crate::serve::sign_ins::SignInFile;
 use crate::serve::throttle;
@@ -92,6 +96,12 @@ impl Config {
             admin_host,
             admin_secret_file,
             admin_token_file,
+            admin_tls,
+            admin_ssl_keyfile,
+            admin_ssl_certfile,
+            console_users,
+            peer,
+            admin_ca,
             admin_insecure,
         } = listening;
         let options::ProcessOptions {
@@ -123,16 +133,30 @@ impl Config {
         if in_background && !sockets.is_empty() {
             return usage("a service manager has passed sockets (LISTEN_FDS): -n is missing");
         }
+        let tls = tls_files([ssl_keyfile, ssl_certfile], false)?;
+        let own = tls_files([admin_ssl_keyfile, admin_ssl_certfile], true)?;
+        if admin_tls && own.is_none() && tls.is_none() {
+            return usage(
+                "--admin-tls without a certificate: give --ssl-keyfile and --ssl-certfile, or                  --admin-ssl-keyfile and --admin-ssl-certfile",
+            );
+        }
+        let has_console = console_users.is_some();
+        let has_admin_tls = admin_tls || own.is_some();
+        let (ssl_keyfile, admin_keyfile) =
+            (tls.as_ref().map(|files| &files.key), own.as_ref().map(|files| &files.key));
         let warnings = warnings::of(&Facts {
+            console_ip: (has_console && !has_admin_tls).then_some(admin_ip),
             http_ip,
-            has_tls: ssl_keyfile.is_some(),
+            has_tls: tls.is_some(),
             has_proxy: !trusted_proxy.is_empty(),
             changes_user: user.is_some(),
             secrets: &[
                 ("--db-pwd-file", db_pwd_file.as_ref()),
-                ("--ssl-keyfile", ssl_keyfile.as_ref()),
+                ("--ssl-keyfile", ssl_keyfile),
+                ("--admin-ssl-keyfile", admin_keyfile),
                 ("--admin-secret-file", admin_secret_file.as_ref()),
                 ("--admin-token-file", admin_token_file.as_ref()),
+                ("--console-users", console_users.as_ref()),
             ],
         });
         let default = in_background.then(|| pidfile::DEFAULT.into());
@@ -149,19 +173,31 @@ impl Config {
         }
         let token = admin_token_file.map(|path| admin_token(&path)).transpose()?;
         let sign_ins = sign_in_file(&reload, key.as_ref())?;
+        if console_users.is_some() && admin_port.is_none() && sockets.admin.is_none() {
+            return usage("--console-users without --admin-port: the console is on the admin listener");
+        }
+        let operators = console_users.map(|path| console_accounts(path, comparison(&rows))).transpose()?;
+        let throttle = throttle_settings(limits.auth_fail_limit, limits.auth_fail_window)?;
+        let conventions = snapshot_options(rows, params.aliases.clone());
+        let token_of_peers = token.as_ref().map(admin_token::authorization);
+        let peers = Peers::new(peer, node_client(admin_ca.as_deref())?.with(token_of_peers))
+            .or_else(|why| usage(format!("--peer: {why:#}")))?;
+        let console = operators
+            .map(|operators| Console::new(source.clone(), conventions.clone(), operators, throttle, peers));
         let serve = Serve {
             listen: SocketAddr::new(http_ip, http_port),
             admin: admin_port.map(|port| SocketAddr::new(admin_ip, port)),
             sockets,
-            tls: tls_files(ssl_keyfile, ssl_certfile)?,
+            admin_tls: own.or_else(|| tls.clone().filter(|_| admin_tls)),
+            tls,
             proxies: TrustedProxies::parse(&trusted_proxy)
                 .or_else(|why| usage(format!("--trusted-proxy {why}")))?,
             body_timeout: seconds(limits.body_timeout, "--body-timeout")?,
-            throttle: throttle_settings(limits.auth_fail_limit, limits.auth_fail_window)?,
+            throttle,
             limits: connection_limits(limits, drain_timeout)?,
             workers: workers.map_or_else(process::cores, |workers| workers as usize),
             source,
-            snapshot: snapshot_options(rows, params.aliases.clone()),
+            snapshot: conventions,
             reload: reload::ReloadSettings {
                 default_domain: Some(params.default_domain.clone()),
                 ..reload_settings(reload, meaning)?
@@ -173,7 +209,8 @@ impl Config {
                 hosts: admin_host,
                 key,
                 token: token.as_ref().map(AdminToken::new),
-                console: None,
+                has_tls: has_admin_tls,
+                console: console.map(Arc::new),
             },
             sign_ins,
         };
@@ -194,12 +231,16 @@ impl TableAccess {
     }
 }
 
-fn tls_files(key: Option<PathBuf>, chain: Option<PathBuf>) -> Result<Option<tls::Files>, ConfigError> {
-    match (key, chain) {
-        (Some(key), Some(chain)) => Ok(Some(tls::Files { key: absolute(key), chain: absolute(chain) })),
-        (Some(_), None) => usage("--ssl-keyfile without --ssl-certfile: HTTPS needs both"),
-        (None, Some(_)) => usage("--ssl-certfile without --ssl-keyfile: HTTPS needs both"),
-        (None, None) => Ok(None),
+/// The pair of two options, which are those of the admin listener if `is_admin`.
+fn tls_files(pair: [Option<PathBuf>; 2], is_admin: bool) -> Result<Option<tls::Files>, ConfigError> {
+    let prefix = if is_admin { "--admin-ssl-" } else { "--ssl-" };
+    match pair {
+        [Some(key), Some(chain)] => {
+            Ok(Some(tls::Files { is_admin, key: absolute(key), chain: absolute(chain) }))
+        }
+        [Some(_), None] => usage(format!("{prefix}keyfile without {prefix}certfile: HTTPS needs both")),
+        [None, Some(_)] => usage(format!("{prefix}certfile without {prefix}keyfile: HTTPS needs both")),
+        [None, None] => Ok(None),
     }
 }
 
@@ -256,6 +297,14 @@ pub fn admin_key(path: &Path) -> Result<AdminKey, ConfigError> {
     Ok(AdminKey::new(&shared_secret(path, "--admin-secret-file")?))
 }
 
+/// The operators of the console.
+fn console_accounts(path: PathBuf, comparison: Comparison) -> Result<Accounts, ConfigError> {
+    let text = regular(&path, "--console-users")?;
+    let shown = path.display().to_string();
+    Accounts::new(absolute(path), text, comparison)
+        .or_else(|why| usage(format!("--console-users {shown}: {why}")))
+}
+
 /// The token of the admin listener.
 ///
 /// # Errors
@@ -265,14 +314,31 @@ pub fn admin_token(path: &Path) -> Result<Secret, ConfigError> {
 }
 
 impl args::AdminAccess {
-    /// The value of the header `Authorization`, if there is a token.
+    /// Asks with the token, if there is one.
     ///
     /// # Errors
-    /// As [`admin_token()`].
-    pub fn authorization(&self) -> Result<Option<String>, ConfigError> {
+    /// As [`admin_token()`], and as [`args::AdminTrust::client`].
+    pub fn client(&self) -> anyhow::Result<nodes::Client> {
         let token = self.admin_token_file.as_deref().map(admin_token).transpose()?;
-        Ok(token.as_ref().map(admin_token::authorization))
+        Ok(self.trust.client()?.with(token.as_ref().map(admin_token::authorization)))
     }
+}
+
+impl args::AdminTrust {
+    /// Asks without a token.
+    ///
+    /// # Errors
+    /// When the file cannot be read or holds no certificate.
+    pub fn client(&self) -> anyhow::Result<nodes::Client> {
+        Ok(node_client(self.admin_ca.as_deref())?)
+    }
+}
+
+fn node_client(ca: Option<&Path>) -> Result<nodes::Client, ConfigError> {
+    let Some(path) = ca else { return Ok(nodes::Client::new()) };
+    let text = read(path, "--admin-ca")?;
+    nodes::Client::trusting(text.as_bytes())
+        .or_else(|why| usage(format!("--admin-ca {}: {why}", path.display())))
 }
 
 fn shared_secret(path: &Path, option: &'static str) -> Result<Secret, ConfigError> {

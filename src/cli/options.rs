@@ -73,6 +73,15 @@ pub struct ListenOptions {
     /// Host name that admin requests may use, besides IP addresses and localhost; can be repeated
     #[arg(long, env = "JITSIPROVS_ADMIN_HOST", value_name = "NAME", value_delimiter = ',')]
     pub admin_host: Vec<String>,
+    /// HTTPS for the admin listener too, with the same key and certificate as for clients
+    #[arg(long, env = "JITSIPROVS_ADMIN_TLS", value_parser = flag())]
+    pub admin_tls: bool,
+    /// File with another private key, for HTTPS on the admin listener
+    #[arg(long, env = "JITSIPROVS_ADMIN_SSL_KEYFILE", value_name = "FILE")]
+    pub admin_ssl_keyfile: Option<PathBuf>,
+    /// File with the certificate that belongs to it, followed by its intermediate certificates
+    #[arg(long, env = "JITSIPROVS_ADMIN_SSL_CERTFILE", value_name = "FILE")]
+    pub admin_ssl_certfile: Option<PathBuf>,
     /// File whose first line is a secret that all nodes share, so that `status` and `diff` can compare
     /// rows
     #[arg(long, env = "JITSIPROVS_ADMIN_SECRET_FILE", value_name = "FILE")]
@@ -80,6 +89,18 @@ pub struct ListenOptions {
     /// File whose first line is a token that admin requests must carry, except /healthz
     #[arg(long, env = "JITSIPROVS_ADMIN_TOKEN_FILE", value_name = "FILE")]
     pub admin_token_file: Option<PathBuf>,
+    /// File with the operators of the console, which are web pages on the admin listener; without it
+    /// there is no console
+    #[arg(long, env = "JITSIPROVS_CONSOLE_USERS", value_name = "FILE")]
+    pub console_users: Option<PathBuf>,
+    /// Admin listener of another node, such as https://node2:8090, for the overview in the console; can
+    /// be repeated
+    #[arg(long, env = "JITSIPROVS_PEER", value_name = "URL", value_delimiter = ',')]
+    pub peer: Vec<String>,
+    /// File with the certificates that are trusted for HTTPS to other nodes' admin listeners
+    /// [default: the usual public ones]
+    #[arg(long, env = "JITSIPROVS_ADMIN_CA", value_name = "FILE")]
+    pub admin_ca: Option<PathBuf>,
     /// Let everybody who reaches --admin-ip read and reload, although it is not a loopback address
     #[arg(long, env = "JITSIPROVS_ADMIN_INSECURE", value_parser = flag())]
     pub admin_insecure: bool,

@@ -8,6 +8,8 @@ use crate::process::{files, privileges};
 
 /// What the warnings depend on.
 pub(super) struct Facts<'a> {
+    /// Where a console without TLS listens.
+    pub console_ip: Option<IpAddr>,
     /// `--http-ip`
     pub http_ip: IpAddr,
     /// Whether clients must use TLS.
@@ -32,6 +34,12 @@ pub(super) fn of(facts: &Facts<'_>) -> Vec<String> {
             "passwords cross the network in plain text to --http-ip {}: give --ssl-keyfile and --ssl-certfile, \
              or listen on 127.0.0.1 behind a proxy with TLS and name it with --trusted-proxy",
             facts.http_ip
+        ));
+    }
+    if let Some(ip) = facts.console_ip.filter(|ip| !ip.to_canonical().is_loopback()) {
+        warnings.push(format!(
+            "operators' passwords cross the network in plain text to --admin-ip {ip}: give --admin-tls, or \
+             listen on 127.0.0.1 behind a proxy with TLS and name it with --trusted-proxy"
         ));
     }
     for (option, path) in facts.secrets {

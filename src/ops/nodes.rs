@@ -4,7 +4,6 @@ mod client;
 
 use std::time::Duration;
 
-use anyhow::Context;
 use serde::{Serialize, Serializer};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -12,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use crate::core::model::Behind;
 use crate::reload::NodeStatus;
 
-pub use client::{authority, get, post};
+pub use client::{Client, NodeUrl};
 
 /// The interval between requests to nodes that differ.
 const AGAIN: Duration = Duration::from_millis(250);
@@ -58,30 +57,25 @@ pub struct ClusterReport {
 /// A node that is asked.
 struct Target {
     url: String,
-    authority: String,
+    address: NodeUrl,
 }
 
 /// Asks every node until all have the changes that the first answers had, or until `max_lag` has
-/// passed. Reports the last answers. `authorization` is the value of the header of this name, for
-/// listeners that want a token.
+/// passed. Reports the last answers.
 ///
 /// # Errors
 /// When a URL is not the URL of a node.
-pub async fn compare(
-    urls: Vec<String>,
-    max_lag: Duration,
-    authorization: Option<&str>,
-) -> anyhow::Result<ClusterReport> {
-    let target = |url: String| Ok(Target { authority: authority(&url)?, url });
+pub async fn compare(urls: Vec<String>, max_lag: Duration, client: &Client) -> anyhow::Result<ClusterReport> {
+    let target = |url: String| Ok(Target { address: NodeUrl::parse(&url)?, url });
     let targets: Vec<Target> = urls.into_iter().map(target).collect::<anyhow::Result<_>>()?;
     let begun = Instant::now();
-    let mut answers = ask(&targets, authorization).await;
+    let mut answers = ask(&targets, client).await;
     // New edits may come during this time; they are not waited for.
     let mut goal = answers.iter().filter_map(snapshot).max();
     let mut has_answered: Vec<bool> = answers.iter().map(|answer| answer.node.is_some()).collect();
     while !agree(&answers, goal) && begun.elapsed() < max_lag {
         sleep(AGAIN).await;
-        answers = ask(&targets, authorization).await;
+        answers = ask(&targets, client).await;
         // The first answer of a node counts, even if it comes late.
         for (answer, has_answered) in answers.iter().zip(&mut has_answered) {
             if answer.node.is_some() && !std::mem::replace(has_answered, true) {
@@ -122,11 +116,11 @@ fn rows(node: &NodeStatus) -> usize {
     node.users + node.rules + node.left_out
 }
 
-async fn ask(targets: &[Target], authorization: Option<&str>) -> Vec<NodeAnswer> {
+async fn ask(targets: &[Target], client: &Client) -> Vec<NodeAnswer> {
     let mut asked = JoinSet::new();
     for (at, target) in targets.iter().enumerate() {
-        let (authority, authorization) = (target.authority.clone(), authorization.map(str::to_owned));
-        asked.spawn(async move { (at, fetch(&authority, authorization.as_deref()).await) });
+        let (address, client) = (target.address.clone(), client.clone());
+        asked.spawn(async move { (at, client.status(&address).await) });
     }
     let mut answers: Vec<_> = asked.join_all().await;
     answers.sort_by_key(|(at, _)| *at);
@@ -138,15 +132,6 @@ async fn ask(targets: &[Target], authorization: Option<&str>) -> Vec<NodeAnswer>
         NodeAnswer { url: target.url.clone(), node, lag: None, behind: None, error }
     });
     answers.collect()
-}
-
-/// The state of the node at `authority`.
-///
-/// # Errors
-/// When it does not answer, or is no node.
-pub async fn fetch(authority: &str, authorization: Option<&str>) -> anyhow::Result<NodeStatus> {
-    let body = get(authority, "/status", authorization).await?;
-    serde_json::from_slice(&body).context("its answer is not that of a jitsiprovs node")
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::reload::{LoadError, ReloadSettings, Reloader};
 use crate::serve::cold_sign_ins::ColdSignIns;
 use crate::serve::http::client_address::TrustedProxies;
 use crate::serve::http::{self, Listener, ServerState};
-use crate::serve::listener::{Bound, ConnectionLimits, Server};
+use crate::serve::listener::{Bound, ConnectionLimits, Handshakes, Server};
 use crate::serve::sign_ins::SignInFile;
 use crate::serve::throttle::{Throttle, ThrottleSettings};
 use crate::serve::tls::{self, Certificate};
@@ -37,6 +37,8 @@ pub struct Serve {
     pub sockets: PassedSockets,
     /// `--ssl-keyfile` and `--ssl-certfile`
     pub tls: Option<tls::Files>,
+    /// The pair of the admin listener; `None` if it speaks HTTP.
+    pub admin_tls: Option<tls::Files>,
     /// `--trusted-proxy`
     pub proxies: TrustedProxies,
     /// How many connections, and how long they may take.
@@ -83,6 +85,7 @@ impl Serve {
             }
         }
         self.tls.map(Certificate::load).transpose()?;
+        self.admin_tls.map(Certificate::load).transpose()?;
         let has_state_file = self.reload.state_file.is_some();
         // Without the state file, the start fails if the source cannot be read.
         let settings = ReloadSettings { state_file: None, ..self.reload };
@@ -103,6 +106,7 @@ pub struct Prepared {
     public: Bound,
     admin: Option<Bound>,
     certificate: Option<Certificate>,
+    admin_certificate: Option<Certificate>,
 }
 
 impl Prepared {
@@ -122,7 +126,8 @@ impl Prepared {
             (None, address) => address.map(|address| Bound::new(address, Listener::Admin)).transpose()?,
         };
         let certificate = config.tls.clone().map(Certificate::load).transpose()?;
-        Ok(Prepared { config, public, admin, certificate })
+        let admin_certificate = config.admin_tls.clone().map(Certificate::load).transpose()?;
+        Ok(Prepared { config, public, admin, certificate, admin_certificate })
     }
 
     /// Loads the first snapshot, serves and reloads. Calls `ready` with the address once it
@@ -133,7 +138,7 @@ impl Prepared {
     /// When the source cannot be read; each error is one line that names the thing and says
     /// what to do.
     pub async fn run(self, ready: impl FnOnce(SocketAddr)) -> anyhow::Result<()> {
-        let Prepared { config, public, admin, certificate } = self;
+        let Prepared { config, public, admin, certificate, admin_certificate } = self;
         // This comes before anything that takes time: until then a signal ends the process.
         let mut hangup = signal(SignalKind::hangup())?;
         let mut stop =
@@ -175,8 +180,10 @@ impl Prepared {
             is_draining: AtomicBool::new(false),
         });
         let tls = certificate.as_ref().map(Certificate::config);
-        let has_tls = tls.is_some();
-        let server = Server::start(public, admin, tls, state.clone(), config.workers, config.limits)?;
+        let admin_tls = admin_certificate.as_ref().map(Certificate::admin_config);
+        let has_tls = [tls.is_some(), admin_tls.is_some()];
+        let handshakes = Handshakes { public: tls, admin: admin_tls };
+        let server = Server::start(public, admin, handshakes, state.clone(), config.workers, config.limits)?;
         log_addresses(&server, has_tls);
         ready(server.address);
         service::ready();
@@ -184,8 +191,8 @@ impl Prepared {
         // The workers have their own threads. From here on, this thread and those that it
         // starts only reload, at a lower priority.
         priority::step_back();
-        if let Some(certificate) = certificate {
-            let hangup = signal(SignalKind::hangup())?;
+        for certificate in certificate.into_iter().chain(admin_certificate) {
+            let (hangup, metrics) = (signal(SignalKind::hangup())?, metrics.clone());
             tokio::spawn(async move { certificate.keep(hangup, &metrics).await });
         }
         let caught = tokio::select! {
@@ -211,11 +218,11 @@ fn passed(listener: TcpListener, options: &str) -> anyhow::Result<Bound> {
     Ok(bound)
 }
 
-fn log_addresses(server: &Server, has_tls: bool) {
-    let scheme = if has_tls { "https" } else { "http" };
+fn log_addresses(server: &Server, has_tls: [bool; 2]) {
+    let [scheme, admin_scheme] = has_tls.map(|has_tls| if has_tls { "https" } else { "http" });
     tracing::info!("serving {scheme}://{}/jitsiprovs/", server.address);
     if let Some(admin) = server.admin {
-        tracing::info!("for operators http://{admin}/metrics");
+        tracing::info!("for operators {admin_scheme}://{admin}/metrics");
     }
 }
 

@@ -48,15 +48,24 @@ pub struct Server {
     workers: Vec<JoinHandle<()>>,
 }
 
+/// How handshakes are done; `None` where there is no TLS.
+#[derive(Debug, Default)]
+pub struct Handshakes {
+    /// With clients.
+    pub public: Option<Arc<ServerConfig>>,
+    /// With operators.
+    pub admin: Option<Arc<ServerConfig>>,
+}
+
 impl Server {
-    /// Listens, and answers on `workers` threads. With `tls`, clients must use TLS.
+    /// Listens, and answers on `workers` threads.
     ///
     /// # Errors
     /// When an address cannot be listened on, or threads cannot be started.
     pub fn start(
         public: Bound,
         admin: Option<Bound>,
-        tls: Option<Arc<ServerConfig>>,
+        handshakes: Handshakes,
         state: Arc<ServerState>,
         workers: usize,
         limits: ConnectionLimits,
@@ -72,7 +81,8 @@ impl Server {
             balance: Arc::new(Balance::new(workers, &state.metrics)),
             state,
             limits,
-            tls,
+            tls: handshakes.public,
+            admin_tls: handshakes.admin,
             permits: Arc::new(Semaphore::new(limits.connections)),
             roster,
             is_passed,
@@ -126,6 +136,7 @@ struct Shared {
     state: Arc<ServerState>,
     limits: ConnectionLimits,
     tls: Option<Arc<ServerConfig>>,
+    admin_tls: Option<Arc<ServerConfig>>,
     permits: Arc<Semaphore>,
     roster: Arc<Roster>,
     balance: Arc<Balance>,

@@ -37,9 +37,11 @@ const WARN_AGAIN: Duration = Duration::from_secs(24 * 3600);
 /// version 13. They take about 1 MB.
 const SESSIONS: usize = 4096;
 
-/// `--ssl-keyfile` and `--ssl-certfile`.
+/// `--ssl-keyfile` and `--ssl-certfile`, or those of the admin listener.
 #[derive(Debug, Clone)]
 pub struct Files {
+    /// Whether only the admin listener uses them.
+    pub is_admin: bool,
     /// The private key.
     pub key: PathBuf,
     /// The certificate, followed by its intermediate certificates.
@@ -60,8 +62,10 @@ pub enum TlsError {
         why: io::Error,
     },
     /// The file system does not answer.
-    #[error("cannot read {} and {} ({why}): check --ssl-keyfile, --ssl-certfile and their file systems", key.display(), chain.display())]
+    #[error("cannot read {} and {} ({why}): check {} and their file systems", key.display(), chain.display(), options.join(" and "))]
     Hangs {
+        /// The options that name them.
+        options: [&'static str; 2],
         /// The key's file.
         key: PathBuf,
         /// The certificate's file.
@@ -70,7 +74,7 @@ pub enum TlsError {
         why: io::Error,
     },
     /// A file contains something else.
-    #[error("{} holds no {what} in PEM form: check {option}, and that --ssl-keyfile and --ssl-certfile are not swapped", path.display())]
+    #[error("{} holds no {what} in PEM form: check {option}, and that the key and the certificate are not swapped", path.display())]
     Pem {
         /// The file.
         path: PathBuf,
@@ -82,11 +86,14 @@ pub enum TlsError {
     /// Key and certificate do not belong together, or are of an unknown kind.
     #[error(
         "the key in {} and the certificate in {} cannot be used together ({why}): give the key that the \
-         certificate was made for (--ssl-keyfile, --ssl-certfile)",
+         certificate was made for ({})",
         key.display(),
-        chain.display()
+        chain.display(),
+        options.join(", ")
     )]
     Pair {
+        /// The options that name them.
+        options: [&'static str; 2],
         /// The key's file.
         key: PathBuf,
         /// The certificate's file.
@@ -106,33 +113,45 @@ struct Pair {
 }
 
 impl Files {
+    /// The options that name the key and the certificate.
+    fn options(&self) -> [&'static str; 2] {
+        match self.is_admin {
+            true => ["--admin-ssl-keyfile", "--admin-ssl-certfile"],
+            false => ["--ssl-keyfile", "--ssl-certfile"],
+        }
+    }
+
+    fn unusable(&self, why: &rustls::Error) -> TlsError {
+        let (key, chain) = (self.key.clone(), self.chain.clone());
+        TlsError::Pair { options: self.options(), key, chain, why: why.to_string() }
+    }
+
     fn hangs(&self, why: io::Error) -> TlsError {
-        TlsError::Hangs { key: self.key.clone(), chain: self.chain.clone(), why }
+        TlsError::Hangs { options: self.options(), key: self.key.clone(), chain: self.chain.clone(), why }
     }
 
     fn read(&self) -> Result<Pair, TlsError> {
         let read = |path: &Path, option| {
             files::read(path).map_err(|why| TlsError::File { path: path.to_owned(), option, why })
         };
-        let key = read(&self.key, "--ssl-keyfile")?;
-        let chain = read(&self.chain, "--ssl-certfile")?;
+        let [key_option, chain_option] = self.options();
+        let key = read(&self.key, key_option)?;
+        let chain = read(&self.chain, chain_option)?;
         let content = content(&key, &chain);
         let der = PrivateKeyDer::from_pem_slice(&key).map_err(|_: pem::Error| TlsError::Pem {
             path: self.key.clone(),
-            option: "--ssl-keyfile",
+            option: key_option,
             what: "private key",
         })?;
         let no_chain =
-            || TlsError::Pem { path: self.chain.clone(), option: "--ssl-certfile", what: "certificate" };
+            || TlsError::Pem { path: self.chain.clone(), option: chain_option, what: "certificate" };
         let certificates: Vec<CertificateDer<'static>> =
             CertificateDer::pem_slice_iter(&chain).collect::<Result<_, _>>().map_err(|_| no_chain())?;
         let own = certificates.first().ok_or_else(no_chain)?;
         let (_, parsed) = x509_parser::parse_x509_certificate(own).map_err(|_| no_chain())?;
         let expiry = parsed.validity().not_after.timestamp();
-        let key =
-            CertifiedKey::from_der(certificates, der, &aws_lc_rs::default_provider()).map_err(|why| {
-                TlsError::Pair { key: self.key.clone(), chain: self.chain.clone(), why: why.to_string() }
-            })?;
+        let key = CertifiedKey::from_der(certificates, der, &aws_lc_rs::default_provider())
+            .map_err(|why| self.unusable(&why))?;
         Ok(Pair { key, expiry, content })
     }
 
@@ -191,11 +210,7 @@ impl Certificate {
         let current = Arc::new(CurrentPair(ArcSwap::from_pointee(key)));
         let versions = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12]);
-        let unusable = |why: rustls::Error| TlsError::Pair {
-            key: files.key.clone(),
-            chain: files.chain.clone(),
-            why: why.to_string(),
-        };
+        let unusable = |why: rustls::Error| files.unusable(&why);
         let mut config =
             versions.map_err(unusable)?.with_no_client_auth().with_cert_resolver(current.clone());
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -220,9 +235,16 @@ impl Certificate {
         self.config.clone()
     }
 
+    /// The configuration for handshakes of the admin listener, which speaks only HTTP/1.1.
+    pub fn admin_config(&self) -> Arc<ServerConfig> {
+        let mut config = (*self.config).clone();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Arc::new(config)
+    }
+
     /// Reloads the files whenever they change, and never returns. `hangup` is SIGHUP.
     pub async fn keep(mut self, mut hangup: Signal, metrics: &Metrics) {
-        metrics.certificate_expiry.set(self.expiry);
+        self.report(metrics);
         self.warn();
         let paths = vec![self.files.key.clone(), self.files.chain.clone()];
         loop {
@@ -278,12 +300,20 @@ impl Certificate {
         let is_same = self.current.0.load().cert == pair.key.cert && self.expiry == pair.expiry;
         self.current.0.store(Arc::new(pair.key));
         self.expiry = pair.expiry;
-        metrics.certificate_expiry.set(pair.expiry);
+        self.report(metrics);
         if !(is_same && is_asked) {
             metrics.certificate_reload(true);
             tracing::info!(expires_in_days = self.left().map_or(0, days), "new certificate in use");
         }
         self.warn();
+    }
+
+    fn report(&self, metrics: &Metrics) {
+        let gauge = match self.files.is_admin {
+            true => &metrics.admin_certificate_expiry,
+            false => &metrics.certificate_expiry,
+        };
+        gauge.set(self.expiry);
     }
 
     /// How long the certificate is still valid; `None` if it no longer is.

@@ -24,6 +24,18 @@ pub struct AdminAccess {
     /// The nodes' --admin-token-file, if they have one
     #[arg(long, env = "JITSIPROVS_ADMIN_TOKEN_FILE", value_name = "FILE")]
     pub admin_token_file: Option<PathBuf>,
+    /// How to trust them
+    #[command(flatten)]
+    pub trust: AdminTrust,
+}
+
+/// Whom to trust for HTTPS.
+#[derive(Debug, Args)]
+pub struct AdminTrust {
+    /// File with the certificates that are trusted for HTTPS to admin listeners
+    /// [default: the usual public ones]
+    #[arg(long, env = "JITSIPROVS_ADMIN_CA", value_name = "FILE")]
+    pub admin_ca: Option<PathBuf>,
 }
 
 /// Forms in which a list can be printed.

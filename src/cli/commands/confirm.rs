@@ -1,18 +1,15 @@
 //! `jitsiprovs confirm`: shows the losses that nodes withhold, and confirms them.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::Context;
 
 use crate::cli::args;
 use crate::cli::consent::is_intended;
 use crate::cli::print::{self, Text, number, text};
-use crate::ops::nodes;
+use crate::ops::nodes::NodeUrl;
 use crate::reload::NodeStatus;
 
-/// How long a node may take to load all rows.
-const PATIENCE: Duration = Duration::from_secs(120);
 const QUESTION: &str = "These users can no longer sign in once you confirm.";
 
 /// Shows what would be lost, by node and tenant, asks whether that is intended, and tells
@@ -23,14 +20,13 @@ const QUESTION: &str = "These users can no longer sign in once you confirm.";
 /// to ask.
 pub async fn confirm(options: args::ConfirmArgs) -> anyhow::Result<ExitCode> {
     let args::ConfirmArgs { urls, yes, access } = options;
-    let authorization = access.authorization()?;
-    let authorization = authorization.as_deref();
+    let client = access.client()?;
     let mut losses = Vec::new();
     for url in &urls {
-        let authority = nodes::authority(url)?;
-        let node = nodes::fetch(&authority, authorization).await.with_context(|| url.clone())?;
+        let address = NodeUrl::parse(url)?;
+        let node = client.status(&address).await.with_context(|| url.clone())?;
         if node.is_held_back || node.doubt.is_some() {
-            losses.push((url, authority, node));
+            losses.push((url, address, node));
         }
     }
     if losses.is_empty() {
@@ -46,15 +42,8 @@ pub async fn confirm(options: args::ConfirmArgs) -> anyhow::Result<ExitCode> {
         print::write(Text::lines(["nothing is confirmed"]))?;
         return Ok(ExitCode::FAILURE);
     }
-    for (url, authority, node) in losses {
-        // The node refuses if its loss is another one by now.
-        let (users, rules, attributes) = (node.withheld_users, node.withheld_rules, node.withheld_attributes);
-        // Nodes of earlier versions know two numbers.
-        let path = match attributes {
-            0 => format!("/reload?confirm={users},{rules}"),
-            _ => format!("/reload?confirm={users},{rules},{attributes}"),
-        };
-        let answer = nodes::post(&authority, &path, authorization, PATIENCE).await;
+    for (url, address, node) in losses {
+        let answer = client.confirm(&address, &node).await;
         let answer = answer.with_context(|| format!("confirming at {url}"))?;
         print::write(Text::lines([format!("{url}: {}", String::from_utf8_lossy(&answer).trim_end())]))?;
     }

@@ -54,6 +54,7 @@ pub async fn demo(options: args::DemoArgs) -> anyhow::Result<()> {
         admin: None,
         sockets: PassedSockets::default(),
         tls: None,
+        admin_tls: None,
         proxies: TrustedProxies::default(),
         limits: ConnectionLimits { drain: Duration::from_secs(1), ..ConnectionLimits::default() },
         workers: process::cores(),

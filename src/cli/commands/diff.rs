@@ -13,7 +13,7 @@ use crate::cli::print::{self, Text, number, text};
 use crate::core::conventions::Conventions;
 use crate::core::model::{Row, Table};
 use crate::ops::compare::{Comparison, Look, ServedRows};
-use crate::ops::nodes;
+use crate::ops::nodes::{Client, NodeUrl};
 use crate::serve::http::admin_key::AdminKey;
 use crate::serve::http::node::ROWS;
 use crate::snapshot::content;
@@ -28,9 +28,9 @@ const AGAIN: Duration = Duration::from_millis(250);
 /// # Errors
 /// When the database or the node cannot be read.
 pub async fn diff(options: args::DiffArgs) -> anyhow::Result<ExitCode> {
-    let args::DiffArgs { url, admin_secret_file, max_lag, listed, tables } = options;
-    let node =
-        ComparedNode { authority: nodes::authority(&url)?, key: config::admin_key(&admin_secret_file)? };
+    let args::DiffArgs { url, admin_secret_file, max_lag, trust, listed, tables } = options;
+    let key = config::admin_key(&admin_secret_file)?;
+    let node = ComparedNode { address: NodeUrl::parse(&url)?, client: trust.client()?, key };
     let tables = TableAccess::new(tables)?;
     let max_lag = Duration::from_secs(max_lag);
 
@@ -68,7 +68,7 @@ async fn look(
     before: Option<&Look>,
     is_last: bool,
 ) -> anyhow::Result<Look> {
-    let served = node.served().await.with_context(|| format!("asking {}", node.authority))?;
+    let served = node.served().await.with_context(|| format!("asking {}", node.address))?;
     let mut comparison = Comparison::new(served, before);
     edit_session::scan(&*tables.source, Which::All, |row| {
         let (table, id) = (row.table(), row.id());
@@ -95,7 +95,8 @@ fn name(row: &Row, options: &Conventions) -> String {
 
 /// A node, and the key with which it hashes rows.
 struct ComparedNode {
-    authority: String,
+    address: NodeUrl,
+    client: Client,
     key: AdminKey,
 }
 
@@ -107,7 +108,8 @@ impl ComparedNode {
         for table in Table::ALL {
             loop {
                 let target = format!("/rows?{table}={}", served.last(table).unwrap_or(i64::MIN));
-                let page = nodes::get(&self.authority, &target, Some(&self.key.proof(&target))).await?;
+                let client = self.client.clone().with(Some(self.key.proof(&target)));
+                let page = client.get(&self.address, &target).await?;
                 if served.add_page(table, str::from_utf8(&page)?)? < ROWS {
                     break;
                 }

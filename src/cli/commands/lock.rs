@@ -11,7 +11,7 @@ use url::form_urlencoded;
 use crate::cli::args::{LockClearArgs, LockCommand, LockListArgs};
 use crate::cli::print::{self, Text, counted, number, text};
 use crate::cli::typed_names::account;
-use crate::ops::nodes;
+use crate::ops::nodes::NodeUrl;
 use crate::serve::http::locks::{ClearedLocks, LockListing};
 
 /// How long a node may take to answer.
@@ -38,10 +38,10 @@ pub async fn lock(command: LockCommand) -> anyhow::Result<ExitCode> {
 }
 
 async fn list(LockListArgs { urls, access, listed }: LockListArgs) -> anyhow::Result<()> {
-    let authorization = access.authorization()?;
+    let client = access.client()?;
     let mut locks = Vec::new();
     for url in urls {
-        let body = nodes::get(&nodes::authority(&url)?, "/locks", authorization.as_deref()).await;
+        let body = client.get(&NodeUrl::parse(&url)?, "/locks").await;
         let body = body.with_context(|| format!("asking {url}"))?;
         let of_node: Vec<LockListing> = serde_json::from_slice(&body).with_context(|| not_a_node(&url))?;
         locks.extend(of_node.into_iter().map(|lock| NodeLock { url: url.clone(), lock }));
@@ -62,7 +62,7 @@ async fn list(LockListArgs { urls, access, listed }: LockListArgs) -> anyhow::Re
 }
 
 async fn clear(LockClearArgs { words, all, access }: LockClearArgs) -> anyhow::Result<()> {
-    let authorization = access.authorization()?;
+    let client = access.client()?;
     let (urls, whats): (Vec<String>, Vec<String>) = words.into_iter().partition(|word| word.contains("://"));
     let (addresses, users): (Vec<&str>, Vec<&str>) =
         whats.iter().map(String::as_str).partition(|word| word.parse::<IpAddr>().is_ok());
@@ -75,7 +75,7 @@ async fn clear(LockClearArgs { words, all, access }: LockClearArgs) -> anyhow::R
     if users.iter().any(|user| account(user).is_err()) {
         bail!("no tenant is called `*`: name one account (USER@DOMAIN), or give --all for all of them");
     }
-    let authorities = urls.iter().map(|url| nodes::authority(url)).collect::<anyhow::Result<Vec<_>>>()?;
+    let nodes = urls.iter().map(|url| NodeUrl::parse(url)).collect::<anyhow::Result<Vec<_>>>()?;
     let mut query = form_urlencoded::Serializer::new(String::new());
     addresses.iter().for_each(|address| _ = query.append_pair("address", address));
     users.iter().for_each(|user| _ = query.append_pair("user", user));
@@ -83,8 +83,8 @@ async fn clear(LockClearArgs { words, all, access }: LockClearArgs) -> anyhow::R
         query.append_key_only("all");
     }
     let path = format!("/locks/clear?{}", query.finish());
-    for (url, authority) in urls.iter().zip(authorities) {
-        let body = nodes::post(&authority, &path, authorization.as_deref(), PATIENCE).await;
+    for (url, node) in urls.iter().zip(nodes) {
+        let body = client.post(&node, &path, PATIENCE).await;
         let body = body.with_context(|| format!("asking {url}"))?;
         let ClearedLocks { lifted } = serde_json::from_slice(&body).with_context(|| not_a_node(url))?;
         print::write(Text::line(format_args!("{url}: {} lifted", counted(lifted, "lock"))))?;

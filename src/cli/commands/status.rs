@@ -25,12 +25,12 @@ use crate::telemetry::visible::{EscapeStyle, escape};
 /// When a URL is not a node's URL, or the database cannot be read.
 pub async fn status(options: args::StatusArgs) -> anyhow::Result<ExitCode> {
     let args::StatusArgs { urls, max_lag, access, database, listed } = options;
-    let authorization = access.authorization()?;
+    let client = access.client()?;
     let source = match source::is_named(&database) {
         true => Some(source::open(database, SetupOptions::default(), PwdFmt::default(), None)?),
         false => None,
     };
-    let mut report = nodes::compare(urls, Duration::from_secs(max_lag), authorization.as_deref()).await?;
+    let mut report = nodes::compare(urls, Duration::from_secs(max_lag), &client).await?;
     if let Some(source) = source {
         for answer in &mut report.nodes {
             if let Some(snapshot) = answer.node.as_ref().and_then(|node| node.snapshot) {

@@ -165,8 +165,9 @@ pub(super) async fn administer(listener: TcpListener, shared: Arc<Shared>) {
             seat: None,
             call: None,
         };
+        let tls = shared.admin_tls.clone();
         tokio::task::spawn_local(async move {
-            connection.run(stream, Listener::Admin, None).await;
+            connection.run(stream, Listener::Admin, tls).await;
             drop((never, permit));
         });
     }

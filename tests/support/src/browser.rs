@@ -1,149 +1,104 @@
-//! Chromium, driven through WebDriver as a person would use it.
+//! An operator's browser, as far as the console can tell.
 
-use std::io::{BufRead, BufReader};
+use std::io::{Seek, Write};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
-use fantoccini::elements::Element;
-use fantoccini::{Client, ClientBuilder, Locator};
-use hyper_util::client::legacy::connect::HttpConnector;
-use serde_json::{Value, json};
+use crate::client::{Reply, encode, exchange, request};
+use crate::server::{Server, jitsiprovs, run_command};
 
-use crate::PATIENCE;
-use crate::server::Running;
+/// The password of all operators.
+pub const PASSWORD: &str = "open sesame";
 
-/// A browser without a window, which ends with the test.
+/// Adds an operator to the file, with the password [`PASSWORD`].
+pub fn add_operator(file: &Path, name: &str, role: &str, tenants: &[&str]) {
+    let path = file.to_str().expect("UTF-8");
+    let mut args = vec!["operator", "add", name, "--role", role, "--password-stdin", "--console-users", path];
+    tenants.iter().for_each(|tenant| args.extend(["--tenant", tenant]));
+    let mut stdin = tempfile::tempfile().expect("a file");
+    stdin.write_all(PASSWORD.as_bytes()).and_then(|()| stdin.rewind()).expect("written");
+    let mut command = jitsiprovs(&args);
+    command.stdin(stdin);
+    let output = run_command(command);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A browser with at most one cookie.
+#[derive(Debug, Clone)]
 pub struct Browser {
-    pub client: Client,
-    _driver: Running,
-    _profile: tempfile::TempDir,
+    pub address: SocketAddr,
+    /// `name=value`
+    pub cookie: Option<String>,
+    /// The token of the page that was shown last.
+    pub csrf: String,
 }
 
 impl Browser {
-    /// Starts a browser. Without scripts, pages are only read.
-    pub async fn start(has_scripts: bool) -> Browser {
-        let (driver, port) = driver();
-        let profile = tempfile::tempdir().expect("a folder");
-        let data = format!("--user-data-dir={}", profile.path().display());
-        // In a container, Chromium has neither its own sandbox nor much shared memory.
-        let args = ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", &data];
-        let scripts = if has_scripts { 1 } else { 2 };
-        let options = json!({
-            "args": args,
-            "prefs": { "profile.managed_default_content_settings.javascript": scripts },
-        });
-        let capabilities = json!({ "goog:chromeOptions": options, "timeouts": { "pageLoad": 30000 } });
-        let Value::Object(capabilities) = capabilities else { unreachable!("an object") };
-        let client = ClientBuilder::new(HttpConnector::new())
-            .capabilities(capabilities)
-            .connect(&format!("http://127.0.0.1:{port}"))
-            .await
-            .expect("a browser");
-        Browser { client, _driver: driver, _profile: profile }
+    /// Opens the console of a server, without signing in.
+    pub fn open(server: &Server) -> Browser {
+        Browser { address: server.admin(), cookie: None, csrf: String::new() }
     }
 
-    /// Opens a page.
-    pub async fn open(&self, url: &str) {
-        self.client.goto(url).await.expect("a page");
+    /// Signs in with the password [`PASSWORD`].
+    pub fn sign_in(server: &Server, name: &str) -> Browser {
+        let mut browser = Browser::open(server);
+        let reply = browser.post("/console/sign-in", &[("name", name), ("password", PASSWORD)]);
+        assert_eq!((reply.status, reply.header("location")), (303, Some("/console")), "{}", reply.text());
+        browser.get("/console");
+        assert!(!browser.csrf.is_empty(), "no page with a form for {name}");
+        browser
     }
 
-    /// The visible text of the page.
-    pub async fn text(&self) -> String {
-        self.find("body").await.text().await.expect("text")
+    /// Shows a page.
+    pub fn get(&mut self, path: &str) -> Reply {
+        self.ask("GET", path, &[], b"")
     }
 
-    /// The first element that a CSS selector finds. Waits for it.
-    pub async fn find(&self, css: &str) -> Element {
-        let found = self.client.wait().at_most(PATIENCE).for_element(Locator::Css(css)).await;
-        match found {
-            Ok(element) => element,
-            Err(error) => {
-                let source = self.client.source().await.unwrap_or_default();
-                panic!("{css}: {error}; the page is {source}");
-            }
+    /// Sends a form of the page that was shown last.
+    pub fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Reply {
+        let csrf = self.csrf.clone();
+        let fields = [fields, &[("csrf", &*csrf)]].concat();
+        let origin = format!("http://{}", self.address);
+        let headers = [("content-type", "application/x-www-form-urlencoded"), ("origin", &*origin)];
+        self.ask("POST", path, &headers, encode(&fields).as_bytes())
+    }
+
+    /// Sends a request with these headers, the cookie and the right host, and keeps what the
+    /// answer sets.
+    pub fn ask(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+        let cookie = self.cookie.clone().map(|cookie| ("cookie", cookie));
+        let mut all = headers.to_vec();
+        all.extend(cookie.as_ref().map(|(name, value)| (*name, &**value)));
+        let sent = request(method, path, &all, body);
+        let host = format!("host: {}\r\n", self.address);
+        let sent = String::from_utf8(sent).expect("UTF-8").replacen("host: localhost\r\n", &host, 1);
+        let reply = exchange(self.address, sent.as_bytes());
+        if let Some(set) = reply.header("set-cookie") {
+            let pair = set.split(';').next().unwrap_or_default();
+            self.cookie = (!pair.ends_with('=')).then(|| pair.to_owned());
         }
-    }
-
-    /// The field with this label, found as a screen reader finds it.
-    pub async fn field(&self, label: &str) -> Element {
-        let path = format!(
-            "//*[self::input or self::select or self::textarea]\
-             [@id=//label[normalize-space()='{label}']/@for or ancestor::label[contains(normalize-space(),'{label}')]]"
-        );
-        let found = self.client.wait().at_most(PATIENCE).for_element(Locator::XPath(&path)).await;
-        found.unwrap_or_else(|error| panic!("the field {label}: {error}"))
-    }
-
-    /// Types into the field with this label, in place of what is there.
-    pub async fn fill(&self, label: &str, text: &str) {
-        let field = self.field(label).await;
-        field.clear().await.expect("cleared");
-        field.send_keys(text).await.expect("typed");
-    }
-
-    /// Presses the first button with this text, and waits for the next page.
-    pub async fn press(&self, text: &str) {
-        self.click(&format!("//button[normalize-space()='{text}']")).await;
-    }
-
-    /// Follows the first link with this text.
-    pub async fn follow(&self, text: &str) {
-        self.click(&format!("//a[normalize-space()='{text}']")).await;
-    }
-
-    async fn click(&self, path: &str) {
-        let found = self.client.wait().at_most(PATIENCE).for_element(Locator::XPath(path)).await;
-        let element = match found {
-            Ok(element) => element,
-            Err(error) => panic!("{path}: {error}; the page says {}", self.text().await),
-        };
-        element.click().await.unwrap_or_else(|error| panic!("{path}: {error}"));
-    }
-
-    /// Makes a picture of the page, as wide as this and as high as the page is.
-    pub async fn picture(&self, width: u32, file: &Path) {
-        self.client.set_window_size(width, 900).await.expect("resized");
-        let height = self.client.execute("return document.documentElement.scrollHeight", Vec::new()).await;
-        let height = height.expect("a height").as_u64().expect("a number").clamp(400, 1600);
-        self.client.set_window_size(width, height as u32 + 140).await.expect("resized");
-        let png = self.client.screenshot().await.expect("a picture");
-        std::fs::write(file, png).expect("written");
-    }
-
-    /// What axe-core finds wrong for people who see or hear little: rules of WCAG 2.1 A and AA.
-    /// `axe` is the file that `tests/run` fetches.
-    pub async fn violations(&self, axe: &Path) -> Vec<String> {
-        let axe = std::fs::read_to_string(axe).expect("tests/run fetches axe-core");
-        self.client.execute(&axe, Vec::new()).await.expect("axe-core runs");
-        let script = "const done = arguments[arguments.length - 1];
-            const tags = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice'];
-            axe.run({ runOnly: { type: 'tag', values: tags } }).then(
-                found => done(found.violations.flatMap(one => one.nodes.map(
-                    node => one.id + ': ' + node.html + ' ' + node.failureSummary))),
-                error => done(['axe failed: ' + error]));";
-        let found = self.client.execute_async(script, Vec::new()).await.expect("axe-core answers");
-        let found = found.as_array().expect("a list").iter();
-        found.map(|one| one.as_str().expect("text").to_owned()).collect()
-    }
-
-    /// Ends the browser.
-    pub async fn close(self) {
-        self.client.clone().close().await.expect("closed");
+        if let Some(token) = between(&String::from_utf8_lossy(&reply.body), "name=\"csrf\" value=\"", "\"") {
+            token.clone_into(&mut self.csrf);
+        }
+        reply
     }
 }
 
-fn driver() -> (Running, u16) {
-    let mut command = Command::new("chromedriver");
-    command.arg("--port=0").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = command.spawn().expect("tests/run installs chromium-driver");
-    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-    let port = loop {
-        let line = lines.next().expect("the driver starts").expect("text");
-        if let Some((_, port)) = line.rsplit_once("on port ").filter(|_| line.contains("successfully")) {
-            break port.trim_end_matches('.').parse().expect("a port");
+/// What is between two texts.
+pub fn between<'t>(text: &'t str, before: &str, after: &str) -> Option<&'t str> {
+    Some(text.split_once(before)?.1.split_once(after)?.0)
+}
+
+/// A server with a console, and operators called `view`, `help` and `edit`, and `limited`, who may
+/// edit only the tenant `a.org`.
+pub fn console(path: &Path, args: &[&str]) -> Server {
+    let file = path.with_extension("operators");
+    if !file.exists() {
+        for role in ["view", "help", "edit"] {
+            add_operator(&file, role, role, &[]);
         }
-    };
-    // Otherwise the pipe fills, and the driver waits.
-    std::thread::spawn(move || lines.for_each(drop));
-    (Running(child), port)
+        add_operator(&file, "limited", "edit", &["a.org"]);
+    }
+    let own = ["--admin-port", "0", "--console-users", file.to_str().expect("UTF-8")];
+    Server::on_sqlite(path, &[&own, args].concat())
 }

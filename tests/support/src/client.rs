@@ -178,7 +178,8 @@ pub fn post(address: SocketAddr, pairs: &[(&str, &str)]) -> Reply {
     exchange(address, &form_request(pairs))
 }
 
-fn encode(pairs: &[(&str, &str)]) -> String {
+/// The pairs as a form.
+pub fn encode(pairs: &[(&str, &str)]) -> String {
     let side = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
     let pairs: Vec<String> =
         pairs.iter().map(|(name, value)| format!("{}={}", side(name), side(value))).collect();
