@@ -3,6 +3,7 @@
 mod attributes;
 mod edits;
 mod lock;
+mod operator;
 mod shared;
 mod transfer;
 
@@ -18,6 +19,7 @@ use crate::core::problem::Code;
 pub use attributes::SetArgs;
 pub use edits::{Hash, PasswordArgs, RuleCommand, RuleFilter, TenantCommand, UserCommand};
 pub use lock::{LockClearArgs, LockCommand, LockListArgs};
+pub use operator::{ConsoleUsers, OperatorAddArgs, OperatorCommand, OperatorListArgs, OperatorRemoveArgs};
 pub use shared::{AdminAccess, EditArgs, ListFormat, Listed, TableArgs};
 pub use transfer::{Content, ExportArgs, Exported, ImportArgs, OriginArgs};
 
@@ -58,6 +60,9 @@ pub enum Command {
     /// Show and lift the locks after too many wrong passwords
     #[command(subcommand)]
     Lock(LockCommand),
+    /// Add, list and remove the operators of the console
+    #[command(subcommand)]
+    Operator(OperatorCommand),
     /// Print the values of the server's options and where they come from, or check them
     Config(Box<ConfigArgs>),
     /// Print a completion script for a shell

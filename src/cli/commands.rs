@@ -10,6 +10,7 @@ mod export;
 mod generate;
 mod import;
 mod lock;
+mod operator;
 mod rule;
 mod setup;
 mod status;
@@ -46,6 +47,7 @@ pub async fn run(command: Command, settings: &Settings) -> anyhow::Result<ExitCo
         Command::Status(options) => status::status(options).await,
         Command::Confirm(options) => confirm::confirm(options).await,
         Command::Lock(command) => lock::lock(command).await,
+        Command::Operator(command) => operator::operator(command),
         Command::Config(options) => config::config(*options, settings).await,
         Command::Completions(options) => generate::completions(options),
         Command::Man(options) => generate::man(options),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cli::error::{ConfigError, usage};
-use crate::cli::option_files::{absolute, read};
+use crate::cli::option_files::{absolute, read, regular};
 use crate::cli::warnings::{self, Facts};
 use crate::cli::{args, options, source};
 use crate::core::conventions::Conventions;
@@ -24,6 +24,8 @@ use crate::serve::http;
 use crate::serve::http::admin_key::{self, AdminKey};
 use crate::serve::http::admin_token::{self, AdminToken};
 use crate::serve::http::client_address::TrustedProxies;
+use crate::serve::http::console::Console;
+use crate::serve::http::console::accounts::Accounts;
 use crate::serve::listener::ConnectionLimits;
 use crate::serve::sign_ins::SignInFile;
 use crate::serve::throttle;
@@ -92,6 +94,7 @@ impl Config {
             admin_host,
             admin_secret_file,
             admin_token_file,
+            console_users,
             admin_insecure,
         } = listening;
         let options::ProcessOptions {
@@ -133,6 +136,7 @@ impl Config {
                 ("--ssl-keyfile", ssl_keyfile.as_ref()),
                 ("--admin-secret-file", admin_secret_file.as_ref()),
                 ("--admin-token-file", admin_token_file.as_ref()),
+                ("--console-users", console_users.as_ref()),
             ],
         });
         let default = in_background.then(|| pidfile::DEFAULT.into());
@@ -149,6 +153,14 @@ impl Config {
         }
         let token = admin_token_file.map(|path| admin_token(&path)).transpose()?;
         let sign_ins = sign_in_file(&reload, key.as_ref())?;
+        if console_users.is_some() && admin_port.is_none() && sockets.admin.is_none() {
+            return usage("--console-users without --admin-port: the console is on the admin listener");
+        }
+        let operators = console_users.map(|path| console_accounts(path, comparison(&rows))).transpose()?;
+        let throttle = throttle_settings(limits.auth_fail_limit, limits.auth_fail_window)?;
+        let conventions = snapshot_options(rows, params.aliases.clone());
+        let console =
+            operators.map(|operators| Console::new(source.clone(), conventions.clone(), operators, throttle));
         let serve = Serve {
             listen: SocketAddr::new(http_ip, http_port),
             admin: admin_port.map(|port| SocketAddr::new(admin_ip, port)),
@@ -157,11 +169,11 @@ impl Config {
             proxies: TrustedProxies::parse(&trusted_proxy)
                 .or_else(|why| usage(format!("--trusted-proxy {why}")))?,
             body_timeout: seconds(limits.body_timeout, "--body-timeout")?,
-            throttle: throttle_settings(limits.auth_fail_limit, limits.auth_fail_window)?,
+            throttle,
             limits: connection_limits(limits, drain_timeout)?,
             workers: workers.map_or_else(process::cores, |workers| workers as usize),
             source,
-            snapshot: snapshot_options(rows, params.aliases.clone()),
+            snapshot: conventions,
             reload: reload::ReloadSettings {
                 default_domain: Some(params.default_domain.clone()),
                 ..reload_settings(reload, meaning)?
@@ -173,7 +185,8 @@ impl Config {
                 hosts: admin_host,
                 key,
                 token: token.as_ref().map(AdminToken::new),
-                console: None,
+                has_tls: false,
+                console: console.map(Arc::new),
             },
             sign_ins,
         };
@@ -254,6 +267,14 @@ fn seconds(seconds: f64, option: &str) -> Result<Duration, ConfigError> {
 /// When the file cannot be read, or the secret is so short that it can be guessed.
 pub fn admin_key(path: &Path) -> Result<AdminKey, ConfigError> {
     Ok(AdminKey::new(&shared_secret(path, "--admin-secret-file")?))
+}
+
+/// The operators of the console.
+fn console_accounts(path: PathBuf, comparison: Comparison) -> Result<Accounts, ConfigError> {
+    let text = regular(&path, "--console-users")?;
+    let shown = path.display().to_string();
+    Accounts::new(absolute(path), text, comparison)
+        .or_else(|why| usage(format!("--console-users {shown}: {why}")))
 }
 
 /// The token of the admin listener.

@@ -80,6 +80,10 @@ pub struct ListenOptions {
     /// File whose first line is a token that admin requests must carry, except /healthz
     #[arg(long, env = "JITSIPROVS_ADMIN_TOKEN_FILE", value_name = "FILE")]
     pub admin_token_file: Option<PathBuf>,
+    /// File with the operators of the console, which are web pages on the admin listener; without it
+    /// there is no console
+    #[arg(long, env = "JITSIPROVS_CONSOLE_USERS", value_name = "FILE")]
+    pub console_users: Option<PathBuf>,
     /// Let everybody who reaches --admin-ip read and reload, although it is not a loopback address
     #[arg(long, env = "JITSIPROVS_ADMIN_INSECURE", value_parser = flag())]
     pub admin_insecure: bool,

@@ -5,9 +5,9 @@
 //! A thread that hangs cannot be ended, only left behind; so [`Aside`] starts no
 //! second thread before the first has finished.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -50,13 +50,40 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// The system's error. The old file stays then.
-#[allow(clippy::disallowed_methods, reason = "not on a thread that must not wait")]
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    replace_as(path, content, |_| Ok(()))
+}
+
+/// Like [`replace`], but a file that exists keeps its owner and its group, and the group may still
+/// read it if it could before.
+///
+/// # Errors
+/// As [`replace`].
+#[allow(clippy::disallowed_methods, reason = "not on a thread that must not wait")]
+pub fn replace_kept(path: &Path, content: &[u8]) -> io::Result<()> {
+    const KEPT: u32 = 0o640;
+    let old = match std::fs::metadata(path) {
+        Err(why) if why.kind() == io::ErrorKind::NotFound => None,
+        old => Some(old?),
+    };
+    replace_as(path, content, |file| {
+        let Some(old) = old else { return Ok(()) };
+        let new = file.metadata()?;
+        if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
+            fchown(file, Some(old.uid()), Some(old.gid()))?;
+        }
+        file.set_permissions(Permissions::from_mode(old.mode() & KEPT))
+    })
+}
+
+#[allow(clippy::disallowed_methods, reason = "not on a thread that must not wait")]
+fn replace_as(path: &Path, content: &[u8], prepare: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
     // A crash may have left one behind.
     let _ = std::fs::remove_file(&new);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+    prepare(&file)?;
     file.write_all(content)?;
     file.sync_all()?;
     std::fs::rename(&new, path)

@@ -98,6 +98,8 @@ pub struct Admin {
     pub key: Option<AdminKey>,
     /// `--admin-token-file`: what requests must carry.
     pub token: Option<AdminToken>,
+    /// Whether the listener speaks HTTPS.
+    pub has_tls: bool,
     /// The web pages; `None` without `--console-users`.
     pub console: Option<Arc<Console>>,
 }
@@ -163,7 +165,7 @@ pub async fn respond(
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     if listener == Listener::Admin {
-        return Box::pin(admin::respond(state, request)).await;
+        return Box::pin(admin::respond(state, peer, request)).await;
     }
     let begun = Instant::now();
     let origin = state.proxies.origin(peer, request.headers());

@@ -1,29 +1,35 @@
 //! The admin listener: health, readiness, metrics, status, rows and reloads.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Method, Request, Response, StatusCode};
 
-use super::console::Console;
+use super::console::{Asker, Console};
 use super::{HEALTH, ServerState, asker, locks, node, text};
 use crate::metrics::{self, Scrape};
 use crate::reload::{NodeState, ReloadOutcome};
 use crate::telemetry;
 
-pub(super) async fn respond(state: &Arc<ServerState>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+pub(super) async fn respond(
+    state: &Arc<ServerState>,
+    peer: IpAddr,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
     let say = |status, line: &str| text(status, format!("{line}\n").into_bytes());
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     // The health check reveals nothing, and load balancers send any host name with it.
     let is_health = is_read && request.uri().path() == HEALTH;
-    if let Some(why) = asker::refuse(&request, &state.admin.hosts).filter(|_| !is_health) {
+    let asker = asker(state, peer, &request);
+    if let Some(why) = asker::refuse(&request, &state.admin.hosts, asker.is_https).filter(|_| !is_health) {
         return say(StatusCode::FORBIDDEN, &why);
     }
     // The console has its own accounts.
     if let Some(console) = state.admin.console.as_ref().filter(|_| Console::has(request.uri().path())) {
-        return console.respond(state, request).await;
+        return console.respond(state, asker, request).await;
     }
     // `/rows` wants a proof of another secret in the same header.
     let is_open = is_health || request.uri().path() == "/rows";
@@ -84,6 +90,19 @@ pub(super) async fn respond(state: &Arc<ServerState>, request: Request<Incoming>
             "not found; there are /healthz, /readyz, /metrics, /status, /rows, /locks, POST /locks/clear and \
              POST /reload",
         ),
+    }
+}
+
+/// Where a request comes from. A proxy that is trusted says whether it was asked by HTTPS.
+fn asker(state: &ServerState, peer: IpAddr, request: &Request<Incoming>) -> Asker {
+    const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+    let origin = state.proxies.origin(peer, request.headers());
+    let said = state.proxies.is_trusted(peer).then(|| request.headers().get(PROTO)).flatten();
+    let is_https = said.is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"));
+    Asker {
+        address: origin.address,
+        is_forwarded: origin.is_forwarded,
+        is_https: is_https || state.admin.has_tls,
     }
 }
 

@@ -12,8 +12,9 @@ use hyper::header::{HOST, ORIGIN};
 use hyper::http::uri::Authority;
 
 /// Why a request is not answered, if it may come from a web page. `names` are the
-/// names of this machine (`--admin-host`).
-pub(super) fn refuse<B>(request: &Request<B>, names: &[String]) -> Option<String> {
+/// names of this machine (`--admin-host`). `is_https` says how the listener, or a proxy in front of
+/// it, was reached: a page of the same name but of the other scheme is a foreign one.
+pub(super) fn refuse<B>(request: &Request<B>, names: &[String], is_https: bool) -> Option<String> {
     let hosts = request.headers().get_all(HOST).iter().map(|host| host.to_str().ok()?.parse().ok());
     // Old programs name no host; browsers always do.
     let hosts: Vec<Option<Authority>> =
@@ -26,7 +27,8 @@ pub(super) fn refuse<B>(request: &Request<B>, names: &[String]) -> Option<String
         );
     }
     let is_own = |origin: &[u8]| {
-        let own = |host: &Authority| format!("http://{host}").as_bytes().eq_ignore_ascii_case(origin);
+        let scheme = if is_https { "https" } else { "http" };
+        let own = |host: &Authority| format!("{scheme}://{host}").as_bytes().eq_ignore_ascii_case(origin);
         hosts.iter().flatten().any(own)
     };
     let is_foreign = request.headers().get_all(ORIGIN).iter().any(|origin| !is_own(origin.as_bytes()));
@@ -50,10 +52,14 @@ mod tests {
     use super::*;
 
     fn is_refused(headers: &[(&str, &str)]) -> bool {
+        is_refused_by(headers, false)
+    }
+
+    fn is_refused_by(headers: &[(&str, &str)], is_https: bool) -> bool {
         let request = headers
             .iter()
             .fold(Request::get("/metrics"), |request, (name, value)| request.header(*name, *value));
-        refuse(&request.body(()).expect("a request"), &["node1.example.org".to_owned()]).is_some()
+        refuse(&request.body(()).expect("a request"), &["node1.example.org".to_owned()], is_https).is_some()
     }
 
     #[test]
@@ -72,6 +78,11 @@ mod tests {
             assert!(!is_refused(&[("host", host)]), "{host}");
             assert!(!is_refused(&[("host", host), ("origin", &format!("http://{host}"))]), "{host}");
             assert!(is_refused(&[("host", host), ("origin", "http://evil.org")]), "{host}");
+            assert!(
+                !is_refused_by(&[("host", host), ("origin", &format!("https://{host}"))], true),
+                "{host}"
+            );
+            assert!(is_refused_by(&[("host", host), ("origin", &format!("http://{host}"))], true), "{host}");
         }
         assert!(!is_refused(&[]));
     }

@@ -3,28 +3,35 @@
 //! [`Console::respond`] finds out who asks ([`Visit`]) and which page is meant. Each page is a
 //! file, with a template of the same name in `pages/`. All English is in `texts.json`.
 
+pub mod accounts;
 mod assets;
 mod fields;
 mod operator;
 mod page;
 mod reply;
 mod sessions;
+mod sign_in;
 mod visit;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, COOKIE, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response};
 
 use super::ServerState;
 use crate::core::conventions::Conventions;
+use crate::serve::throttle::ThrottleSettings;
 use crate::source::Source;
+use accounts::Accounts;
 use fields::Fields;
 pub use operator::{Operator, Role};
 use reply::{Refusal, Reply};
-use sessions::Sessions;
+use sessions::{Session, Sessions};
+pub use sign_in::Asker;
+use sign_in::Gate;
 use visit::Visit;
 
 /// Where the console begins.
@@ -38,13 +45,21 @@ pub struct Console {
     pub source: Arc<dyn Source>,
     /// How rows are interpreted.
     pub conventions: Conventions,
+    accounts: Accounts,
+    gate: Gate,
     sessions: Sessions,
 }
 
 impl Console {
-    /// A console without sessions.
-    pub fn new(source: Arc<dyn Source>, conventions: Conventions) -> Console {
-        Console { source, conventions, sessions: Sessions::default() }
+    /// A console without sessions. `throttle` limits wrong passwords.
+    pub fn new(
+        source: Arc<dyn Source>,
+        conventions: Conventions,
+        accounts: Accounts,
+        throttle: ThrottleSettings,
+    ) -> Console {
+        let (gate, sessions) = (Gate::new(throttle), Sessions::default());
+        Console { source, conventions, accounts, gate, sessions }
     }
 
     /// Whether a path is the console's.
@@ -56,13 +71,19 @@ impl Console {
     pub(super) async fn respond(
         &self,
         state: &Arc<ServerState>,
+        asker: Asker,
         request: Request<Incoming>,
     ) -> Response<Full<Bytes>> {
-        let answered = self.answer(state, request).await;
+        let answered = self.answer(state, asker, request).await;
         answered.unwrap_or_else(|refusal| page::refusal(&refusal)).guarded().0
     }
 
-    async fn answer(&self, state: &Arc<ServerState>, request: Request<Incoming>) -> Result<Reply, Refusal> {
+    async fn answer(
+        &self,
+        state: &Arc<ServerState>,
+        asker: Asker,
+        request: Request<Incoming>,
+    ) -> Result<Reply, Refusal> {
         let (head, body) = request.into_parts();
         let path = Fields::segments(head.uri.path().strip_prefix(ROOT).unwrap_or_default());
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
@@ -70,19 +91,50 @@ impl Console {
             return Ok(asset);
         }
         let query = Fields::parse(head.uri.query().unwrap_or_default().as_bytes());
+        let is_post = head.method == Method::POST;
         let form = match head.method {
             Method::GET | Method::HEAD => Fields::default(),
             Method::POST => read_form(&head, body).await?,
             _ => return Err(Refusal::Method),
         };
-        let cookies = head.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
-        let session = self.sessions.find(cookies).ok_or(Refusal::SignedOut)?;
-        let is_post = head.method == Method::POST;
+        match path[..] {
+            ["sign-in"] if is_post => return sign_in::sign_in(self, asker, &head.headers, &form).await,
+            ["sign-in"] => return Ok(sign_in::ask(&query)),
+            _ => {}
+        }
+        let session = match self.session(&head.headers).await {
+            Some(session) => session,
+            None if is_post => return Err(Refusal::SignedOut),
+            None => {
+                return Ok(sign_in::redirect(
+                    head.uri.path_and_query().map_or(ROOT, |wanted| wanted.as_str()),
+                ));
+            }
+        };
         if is_post && form.get("csrf") != Some(session.csrf()) {
             return Err(Refusal::Forged);
         }
-        let visit = Visit { state: state.clone(), console: self, session, is_post, query, form };
+        if let (["sign-out"], true) = (&path[..], is_post) {
+            return Ok(sign_in::sign_out(self, asker, &head.headers, &session.operator().name));
+        }
+        let section = path.first().map_or_else(String::new, |part| (*part).to_owned());
+        let state = state.clone();
+        let visit = Visit { state, console: self, asker, section, session, is_post, query, form };
         route(&visit, &path).await
+    }
+
+    /// The session of a browser. It ends if the operator's account was removed or changed.
+    async fn session(&self, headers: &hyper::HeaderMap) -> Option<Arc<Session>> {
+        let session = self.sessions.find(sign_in::cookies(headers), Instant::now())?;
+        if self.accounts.has(session.account()).await {
+            return Some(session);
+        }
+        self.sessions.end(sign_in::cookies(headers));
+        tracing::info!(
+            operator = session.operator().name,
+            "console: the account has changed, so the session ends"
+        );
+        None
     }
 }
 

@@ -23,6 +23,11 @@ impl Role {
             Role::Edit => "edit",
         }
     }
+
+    /// The role of this name.
+    pub fn from_name(name: &str) -> Option<Role> {
+        Role::ALL.into_iter().find(|role| role.name() == name)
+    }
 }
 
 /// Somebody who has signed in.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tinytemplate::TinyTemplate;
 
+use super::ROOT;
 use super::operator::Role;
 use super::reply::{Refusal, Reply};
 use super::visit::Visit;
@@ -18,7 +19,7 @@ macro_rules! templates {
 }
 
 /// The templates, by the names of their files.
-const TEMPLATES: [(&str, &str); 2] = templates!["layout" "refusal"];
+const TEMPLATES: &[(&str, &str)] = &templates!["layout" "refusal" "sign_in"];
 
 /// All English of the console.
 static TEXTS: LazyLock<Value> =
@@ -28,7 +29,7 @@ thread_local! {
     /// Compiled once for each thread, because they cannot be shared.
     static COMPILED: TinyTemplate<'static> = {
         let mut templates = TinyTemplate::new();
-        for (name, text) in TEMPLATES {
+        for &(name, text) in TEMPLATES {
             templates.add_template(name, text).expect("a test compiles it");
         }
         templates
@@ -56,6 +57,36 @@ struct Frame<'a> {
     content: &'a str,
     notice: Option<String>,
     is_signed_in: bool,
+    menu: Vec<Link>,
+}
+
+/// An entry of the menu.
+#[derive(Serialize)]
+struct Link {
+    path: String,
+    text: &'static str,
+    is_here: bool,
+}
+
+/// The pages in the menu: the first part of the path, and the text.
+const MENU: [(&str, &str); 8] = [
+    ("", "overview"),
+    ("users", "users"),
+    ("rules", "rules"),
+    ("tenants", "tenants"),
+    ("fetches", "fetches"),
+    ("locks", "locks"),
+    ("history", "history"),
+    ("check", "check"),
+];
+
+fn menu(here: &str) -> Vec<Link> {
+    let link = |(part, name): (&str, &str)| Link {
+        path: format!("{ROOT}/{part}").trim_end_matches('/').to_owned(),
+        text: text("layout", name),
+        is_here: part == here,
+    };
+    MENU.map(link).into()
 }
 
 /// The text `section.name` of `texts.json`.
@@ -66,6 +97,16 @@ pub(super) fn text(section: &str, name: &str) -> &'static str {
 /// A page for somebody who has signed in. `title` is shown by the browser.
 pub(super) fn show(visit: &Visit<'_>, template: &str, title: &str, page: &impl Serialize) -> Reply {
     Reply::html(StatusCode::OK, render(Some(visit), template, title, page))
+}
+
+/// The text `section.name`, with `value` in place of its `%`.
+pub(super) fn said(section: &str, name: &str, value: &str) -> String {
+    text(section, name).replacen('%', value, 1)
+}
+
+/// A page for everybody.
+pub(super) fn open(status: StatusCode, template: &str, title: &str, page: &impl Serialize) -> Reply {
+    Reply::html(status, render(None, template, title, page))
 }
 
 /// The page that says why there is no page.
@@ -104,7 +145,8 @@ fn render(visit: Option<&Visit<'_>>, template: &str, title: &str, page: &impl Se
     COMPILED.with(|compiled| {
         let content = compiled.render(template, &context).expect("a test renders every template");
         let notice = visit.and_then(|visit| visit.session.take_notice());
-        let frame = Frame { title, content: &content, notice, is_signed_in: visit.is_some() };
+        let menu = visit.map_or_else(Vec::new, |visit| menu(&visit.section));
+        let frame = Frame { title, content: &content, notice, is_signed_in: visit.is_some(), menu };
         let framed = Context {
             t: context.t,
             page: &frame,

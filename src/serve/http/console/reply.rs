@@ -92,7 +92,8 @@ impl Reply {
             (CONTENT_SECURITY_POLICY, POLICY),
             (X_FRAME_OPTIONS, "DENY"),
             (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-            (REFERRER_POLICY, "no-referrer"),
+            // With `no-referrer`, browsers would send `Origin: null` with the console's own forms.
+            (REFERRER_POLICY, "same-origin"),
             (OPENER, "same-origin"),
             (RESOURCE, "same-origin"),
             (CACHE_CONTROL, "no-store"),

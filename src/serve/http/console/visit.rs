@@ -6,6 +6,7 @@ use super::fields::Fields;
 use super::operator::Role;
 use super::reply::Refusal;
 use super::sessions::Session;
+use super::sign_in::Asker;
 use super::{Console, Operator, ServerState};
 use crate::core::history::{Editor, Tool};
 use crate::process::priority;
@@ -16,6 +17,10 @@ pub(super) struct Visit<'c> {
     /// The server.
     pub state: Arc<ServerState>,
     pub console: &'c Console,
+    /// Where the request comes from.
+    pub asker: Asker,
+    /// The first part of the path inside the console; empty for the overview.
+    pub section: String,
     /// The session.
     pub session: Arc<Session>,
     /// Whether a form was sent. Its token is right.
