@@ -8,6 +8,7 @@ mod cursor;
 mod database;
 mod edit;
 mod error;
+mod fetches;
 mod mark;
 mod mysql;
 mod poll;
@@ -22,6 +23,7 @@ use std::pin::Pin;
 
 use tokio::sync::mpsc;
 
+use crate::core::fetch::{Fetch, FetchFilter};
 use crate::core::model::{Behind, Change, Row, Table};
 use backend::Backend;
 use database::Database;
@@ -99,6 +101,15 @@ pub trait Source: Send + Sync {
     /// The rows of a table with these ids, as they are now, in ascending order. Ids without a row
     /// are left out.
     fn rows(&self, table: Table, ids: Vec<i64>) -> Boxed<'_, Result<Vec<Row>, SourceError>>;
+
+    /// Writes fetches: of two with the same key the later one stays.
+    fn record(&self, fetches: Vec<Fetch>) -> Boxed<'_, Result<(), SourceError>>;
+
+    /// Reads fetches, the newest first. Empty without the table.
+    fn fetches(&self, wanted: FetchFilter) -> Boxed<'_, Result<Vec<Fetch>, SourceError>>;
+
+    /// Removes the fetches from before a second since 1970. Returns how many they were.
+    fn prune_fetches(&self, before: i64) -> Boxed<'_, Result<u64, SourceError>>;
 
     /// Checks that rows of a table can be edited at all, without asking the database.
     ///
@@ -212,6 +223,18 @@ impl<B: Backend> Source for Database<B> {
 
     fn rows(&self, table: Table, ids: Vec<i64>) -> Boxed<'_, Result<Vec<Row>, SourceError>> {
         Box::pin(self.rows_of(table, ids))
+    }
+
+    fn record(&self, fetches: Vec<Fetch>) -> Boxed<'_, Result<(), SourceError>> {
+        Box::pin(self.record_all(fetches))
+    }
+
+    fn fetches(&self, wanted: FetchFilter) -> Boxed<'_, Result<Vec<Fetch>, SourceError>> {
+        Box::pin(self.read_fetches(wanted))
+    }
+
+    fn prune_fetches(&self, before: i64) -> Boxed<'_, Result<u64, SourceError>> {
+        Box::pin(self.prune_fetches_before(before))
     }
 
     fn editable(&self, table: Table) -> Result<(), SourceError> {

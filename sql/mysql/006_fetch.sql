@@ -16,4 +16,4 @@ CREATE TABLE IF NOT EXISTS jitsiprovs_fetch (
   parameters MEDIUMTEXT NOT NULL,
   KEY jitsiprovs_fetch_at (fetched_at),
   KEY jitsiprovs_fetch_user (domain(64), username(64))
-) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;

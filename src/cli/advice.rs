@@ -49,7 +49,7 @@ pub fn of_source(error: &SourceError) -> String {
         | E::ColumnName { table, .. }
         | E::OwnQuery { table }
         | E::OwnQueryFailed { table, .. } => &[query(table)],
-        E::NoColumn { .. } => &["--setup"],
+        E::NoColumn { .. } | E::NoOwnTable { .. } => &["--setup"],
         E::TooMuch { .. } => &["--max-load"],
         E::Statement { .. }
         | E::Cancelled

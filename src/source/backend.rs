@@ -36,6 +36,8 @@ pub(super) struct Dialect {
     /// The end of a DELETE that removes at most [`PRUNED`] lines. Empty if the database
     /// does not support that.
     pub delete_some: &'static str,
+    /// The end of an INSERT of fetches: of two with the same id, the later one stays.
+    pub keep_later: &'static str,
     /// The numbered steps in `sql/`.
     pub steps: &'static [SchemaStep],
     /// Whether a transaction can create and change tables. If not, the database commits each
@@ -56,7 +58,7 @@ pub(super) enum Purpose {
     Read,
     /// Edits by the command line.
     Edit,
-    /// Removing old lines of changes.
+    /// Writing fetches, and removing old lines of changes and old fetches.
     Prune,
 }
 

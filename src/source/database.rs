@@ -298,7 +298,7 @@ pub(super) async fn existing_columns(
 }
 
 /// The names of a table's columns in lower case.
-async fn column_names(
+pub(super) async fn column_names(
     session: &mut impl Session,
     list_columns: &str,
     table: &str,

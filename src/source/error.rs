@@ -86,6 +86,14 @@ pub enum SourceError {
         /// The source's name.
         source_name: String,
     },
+    /// A table of ours is missing that a server can do without.
+    #[error("the table `{table}` is missing in {source_name}: set the database up to create it")]
+    NoOwnTable {
+        /// The missing table.
+        table: &'static str,
+        /// The source's name.
+        source_name: String,
+    },
     /// The operator's own query selects the wrong number of columns.
     #[error("the query for {table} selects {found} columns, but it must select {wanted}")]
     Columns {

@@ -124,6 +124,16 @@ impl Backend for MysqlBackend {
         age: "unix_timestamp() - unix_timestamp(changed_at)",
         day_ago: "now() - INTERVAL 1 DAY",
         delete_some: " ORDER BY id LIMIT 10000",
+        // From left to right, so the time comes last.
+        keep_later: " ON DUPLICATE KEY UPDATE \
+             reason = IF(VALUES(fetched_at) >= fetched_at, VALUES(reason), reason), \
+             address = IF(VALUES(fetched_at) >= fetched_at, VALUES(address), address), \
+             agent = IF(VALUES(fetched_at) >= fetched_at, VALUES(agent), agent), \
+             node = IF(VALUES(fetched_at) >= fetched_at, VALUES(node), node), \
+             snapshot = IF(VALUES(fetched_at) >= fetched_at, VALUES(snapshot), snapshot), \
+             properties = IF(VALUES(fetched_at) >= fetched_at, VALUES(properties), properties), \
+             parameters = IF(VALUES(fetched_at) >= fetched_at, VALUES(parameters), parameters), \
+             fetched_at = GREATEST(VALUES(fetched_at), fetched_at)",
         steps: schema::MYSQL,
         has_transactional_ddl: false,
         patience: Duration::from_secs(3),

@@ -214,6 +214,10 @@ impl Backend for Sqlite {
         age: "strftime('%s', 'now') - strftime('%s', changed_at)",
         day_ago: "datetime('now', '-1 day')",
         delete_some: "",
+        keep_later: " ON CONFLICT(id) DO UPDATE SET fetched_at = excluded.fetched_at, \
+             reason = excluded.reason, address = excluded.address, agent = excluded.agent, \
+             node = excluded.node, snapshot = excluded.snapshot, properties = excluded.properties, \
+             parameters = excluded.parameters WHERE excluded.fetched_at >= jitsiprovs_fetch.fetched_at",
         steps: schema::SQLITE,
         has_transactional_ddl: true,
         patience: Duration::from_secs(10),
