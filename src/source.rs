@@ -9,6 +9,7 @@ mod database;
 mod edit;
 mod error;
 mod fetches;
+mod history;
 mod mark;
 mod mysql;
 mod poll;
@@ -24,6 +25,7 @@ use std::pin::Pin;
 use tokio::sync::mpsc;
 
 use crate::core::fetch::{Fetch, FetchFilter};
+use crate::core::history::{HistoryFilter, HistoryLine};
 use crate::core::model::{Behind, Change, Row, Table};
 use backend::Backend;
 use database::Database;
@@ -110,6 +112,9 @@ pub trait Source: Send + Sync {
 
     /// Removes the fetches from before a second since 1970. Returns how many they were.
     fn prune_fetches(&self, before: i64) -> Boxed<'_, Result<u64, SourceError>>;
+
+    /// Reads lines of the history, the newest first. Empty without the table.
+    fn history(&self, wanted: HistoryFilter) -> Boxed<'_, Result<Vec<HistoryLine>, SourceError>>;
 
     /// Checks that rows of a table can be edited at all, without asking the database.
     ///
@@ -235,6 +240,10 @@ impl<B: Backend> Source for Database<B> {
 
     fn prune_fetches(&self, before: i64) -> Boxed<'_, Result<u64, SourceError>> {
         Box::pin(self.prune_fetches_before(before))
+    }
+
+    fn history(&self, wanted: HistoryFilter) -> Boxed<'_, Result<Vec<HistoryLine>, SourceError>> {
+        Box::pin(self.read_history(wanted))
     }
 
     fn editable(&self, table: Table) -> Result<(), SourceError> {
