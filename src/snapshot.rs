@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use inspect::{ALL_TENANTS, Audience, NameEntry};
 pub use misfits::MisfitTenant;
-pub use resolve::{Candidate, Pending, SignIn};
+pub use resolve::{AccountState, Candidate, Pending, SignIn};
 pub use row_index::content;
 pub(crate) use session::is_for_disabled;
 pub use session::{DISABLED, Level, Session, SessionValues, switches_off};

@@ -2,6 +2,7 @@
 
 mod attributes;
 mod edits;
+mod fetch;
 mod lock;
 mod shared;
 mod transfer;
@@ -17,6 +18,7 @@ use crate::core::problem::Code;
 
 pub use attributes::SetArgs;
 pub use edits::{Hash, PasswordArgs, RuleCommand, RuleFilter, TenantCommand, UserCommand};
+pub use fetch::{FetchCommand, FetchListArgs};
 pub use lock::{LockClearArgs, LockCommand, LockListArgs};
 pub use shared::{AdminAccess, EditArgs, ListFormat, Listed, TableArgs};
 pub use transfer::{Content, ExportArgs, Exported, ImportArgs, OriginArgs};
@@ -55,6 +57,9 @@ pub enum Command {
     Status(StatusArgs),
     /// Show the losses that nodes withhold, and confirm that they are intended
     Confirm(ConfirmArgs),
+    /// Show who fetched what, and why not
+    #[command(subcommand)]
+    Fetch(FetchCommand),
     /// Show and lift the locks after too many wrong passwords
     #[command(subcommand)]
     Lock(LockCommand),
@@ -99,6 +104,10 @@ pub struct ExplainArgs {
     /// stored, and client.address=IP an address
     #[arg(value_name = "PARAM=VALUE")]
     pub params: Vec<String>,
+    /// Use what the user's own client sent last, as `fetch list` shows it; PARAM=VALUE replaces parts of
+    /// it
+    #[arg(long)]
+    pub last: bool,
     /// Read the client's password from the first line of standard input, in case rules use it
     #[arg(long)]
     pub password_stdin: bool,

@@ -7,6 +7,7 @@ mod demo;
 mod diff;
 mod explain;
 mod export;
+mod fetch;
 mod generate;
 mod import;
 mod lock;
@@ -45,6 +46,7 @@ pub async fn run(command: Command, settings: &Settings) -> anyhow::Result<ExitCo
         Command::Diff(options) => diff::diff(options).await,
         Command::Status(options) => status::status(options).await,
         Command::Confirm(options) => confirm::confirm(options).await,
+        Command::Fetch(command) => fetch::fetch(command).await,
         Command::Lock(command) => lock::lock(command).await,
         Command::Config(options) => config::config(*options, settings).await,
         Command::Completions(options) => generate::completions(options),

@@ -20,6 +20,7 @@ use crate::process::sockets::PassedSockets;
 use crate::process::{self, memory, pidfile};
 use crate::reload;
 use crate::serve::app::Serve;
+use crate::serve::fetches::FetchSettings;
 use crate::serve::http;
 use crate::serve::http::admin_key::{self, AdminKey};
 use crate::serve::http::admin_token::{self, AdminToken};
@@ -104,6 +105,9 @@ impl Config {
             log_file,
             syslog_facility,
             no_access_log,
+            fetches,
+            keep_fetches,
+            no_fetches,
             metrics_tenants,
             workers,
             drain_timeout,
@@ -171,6 +175,10 @@ impl Config {
             metrics_tenants,
             operators: http::Admin { hosts: admin_host, key, token: token.as_ref().map(AdminToken::new) },
             sign_ins,
+            fetches: (!no_fetches).then(|| FetchSettings {
+                most: fetches as usize,
+                keep: (keep_fetches > 0).then(|| Duration::from_secs(u64::from(keep_fetches) * 24 * 3600)),
+            }),
         };
         Ok(Config { log, identity, warnings, task: Task::Serve(place, Box::new(serve)) })
     }
