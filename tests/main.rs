@@ -20,6 +20,7 @@ mod edits;
 mod exchange;
 mod explain;
 mod failures;
+mod fetches;
 mod first_day;
 mod fuzz_seeds;
 mod hanging;
