@@ -5,13 +5,23 @@
 
 pub mod accounts;
 mod assets;
+mod check;
+mod edit;
 mod fields;
+mod link;
 mod operator;
 mod page;
 pub mod peers;
 mod reply;
+mod rule;
+mod rules;
 mod sessions;
 mod sign_in;
+mod tenants;
+mod user;
+mod user_answer;
+mod user_edit;
+mod users;
 mod visit;
 
 use std::sync::Arc;
@@ -27,6 +37,7 @@ use crate::core::conventions::Conventions;
 use crate::serve::throttle::ThrottleSettings;
 use crate::source::Source;
 use accounts::Accounts;
+use check::Checks;
 use fields::Fields;
 pub use operator::{Operator, Role};
 use peers::Peers;
@@ -51,6 +62,7 @@ pub struct Console {
     peers: Peers,
     gate: Gate,
     sessions: Sessions,
+    checks: Checks,
 }
 
 impl Console {
@@ -63,7 +75,7 @@ impl Console {
         peers: Peers,
     ) -> Console {
         let (gate, sessions) = (Gate::new(throttle), Sessions::default());
-        Console { source, conventions, accounts, peers, gate, sessions }
+        Console { source, conventions, accounts, peers, gate, sessions, checks: Checks::default() }
     }
 
     /// Whether a path is the console's.
@@ -143,10 +155,18 @@ impl Console {
 }
 
 /// Calls the page that a path names.
-#[expect(clippy::unused_async, reason = "pages ask the database")]
-async fn route(_visit: &Visit<'_>, path: &[&str]) -> Result<Reply, Refusal> {
-    let [] = path else { return Err(Refusal::NotFound) };
-    Err(Refusal::NotFound)
+async fn route(visit: &Visit<'_>, path: &[&str]) -> Result<Reply, Refusal> {
+    match *path {
+        ["users"] => users::list(visit).await,
+        ["users", domain, username] => user::show(visit, domain, username).await,
+        ["users", domain, username, action] => user_edit::act(visit, domain, username, action).await,
+        ["rules"] => rules::list(visit).await,
+        ["rules", what] => rule::show(visit, what).await,
+        ["tenants"] => tenants::list(visit).await,
+        ["tenants", domain] => tenants::show(visit, domain),
+        ["check"] => check::check(visit).await,
+        _ => Err(Refusal::NotFound),
+    }
 }
 
 async fn read_form(head: &hyper::http::request::Parts, body: Incoming) -> Result<Fields, Refusal> {

@@ -19,7 +19,9 @@ macro_rules! templates {
 }
 
 /// The templates, by the names of their files.
-const TEMPLATES: &[(&str, &str)] = &templates!["layout" "refusal" "sign_in"];
+const TEMPLATES: &[(&str, &str)] = &templates![
+    "check" "layout" "password" "refusal" "rule" "rule_preview" "rules" "sign_in" "tenant" "tenants" "user" "users"
+];
 
 /// All English of the console.
 static TEXTS: LazyLock<Value> =
