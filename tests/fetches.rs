@@ -49,7 +49,6 @@ fn each_reason_is_in_the_log_and_in_the_list_and_passwords_are_nowhere() {
     let client = [("uuid", "u-1"), ("osname", "Linux"), ("hostname", "desk"), ("copy", "right-secret")];
     assert_eq!(ask(&server, "Alice", "right-secret", &client), 200);
     assert_eq!(ask(&server, "bob", "wrong-secret", &[("uuid", "u-2")]), 401);
-    assert_eq!(ask(&server, "bob", "wrong-secret-2", &[]), 401);
     assert_eq!(ask(&server, "bob", "right-secret", &[]), 429);
     assert_eq!(ask(&server, "carol", "", &[]), 401);
     assert_eq!(ask(&server, "dave", "right-secret", &[]), 200);
@@ -216,9 +215,7 @@ fn a_user_who_is_locked_out_and_disabled_signs_in_at_once_when_enabled() {
     let path = file.path.to_str().expect("UTF-8");
     let options = ["--settle", "0", "--auth-fail-limit", "1", "--poll-interval", "0.1", "--admin-port", "0"];
     let server = Server::on_sqlite(&file.path, &options);
-    for guess in ["one", "two"] {
-        assert_eq!(ask(&server, "alice", guess, &[]), 401);
-    }
+    assert_eq!(ask(&server, "alice", "guess", &[]), 401);
     assert_eq!(ask(&server, "alice", "pw", &[]), 429);
     shown(&["user", "disable", "alice@a.org", "--db-path", path]);
     // Disabled users get an answer, but no properties of their own.

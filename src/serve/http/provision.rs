@@ -20,7 +20,7 @@ use crate::core::params::{Known, Params};
 use crate::core::request::{self, Body, UsernameOrigin};
 use crate::serve::fetches::Decided;
 use crate::serve::http::client_address::Origin;
-use crate::snapshot::{AccountState, Served, Session, SignIn};
+use crate::snapshot::{AccountState, Candidate, Served, Session, SignIn};
 
 /// The largest body in bytes. What a client sends on its own is well under 1 KiB.
 pub(super) const MAX_BODY: usize = 16 * 1024;
@@ -62,31 +62,7 @@ pub(super) async fn provision(
         *known = Some(String::from_utf8_lossy(&attempt.domain).into_owned());
     }
     let is_named = params.known(Known::Username).is_some_and(|name| !name.is_empty());
-    let password = params.known(Known::Password).filter(|_| is_named);
-    let names: [Folded; 2];
-    let signed_in = match attempt.check(state).map(|()| candidate.verify(password)) {
-        Err(refusal) => {
-            names = attempt.into_names();
-            Err(refusal)
-        }
-        Ok(SignIn::Granted(session)) => {
-            attempt.succeeded(state);
-            names = attempt.into_names();
-            Ok(Some(session))
-        }
-        Ok(SignIn::Denied) => {
-            attempt.failed(state, params);
-            names = attempt.into_names();
-            Ok(None)
-        }
-        Ok(SignIn::Pending(pending)) => {
-            let is_tenant = served.snapshot.has_tenant(&attempt.domain);
-            names = attempt.names();
-            // On the heap, so that other requests do not pay for its memory.
-            let right = Box::pin(slow::verify(state, attempt, is_tenant, &pending, params)).await;
-            right.map(|right| pending.settle(right))
-        }
-    };
+    let (names, signed_in) = sign_in(state, served, attempt, candidate, (params, is_named)).await;
     let is_disabled = matches!(&signed_in, Ok(Some(session)) if session.is_disabled());
     let (answered, properties) = match signed_in {
         Ok(Some(session)) => {
@@ -105,6 +81,36 @@ pub(super) async fn provision(
         *reason = outcome.note(state, served, &names, params, (origin, agent));
     }
     answered
+}
+
+/// Signs in, unless there were too many failures before. Returns the folded domain and username,
+/// and the session, which is `None` if the credentials are wrong.
+async fn sign_in<'s>(
+    state: &Arc<ServerState>,
+    served: &Served,
+    attempt: Attempt,
+    candidate: Candidate<'s>,
+    (params, is_named): (&Params, bool),
+) -> ([Folded; 2], Result<Option<Session<'s>>, Refusal>) {
+    let password = params.known(Known::Password).filter(|_| is_named);
+    match attempt.check(state).map(|()| candidate.verify(password)) {
+        Err(refusal) => (attempt.into_names(), Err(refusal)),
+        Ok(SignIn::Granted(session)) => {
+            attempt.succeeded(state);
+            (attempt.into_names(), Ok(Some(session)))
+        }
+        Ok(SignIn::Denied) => {
+            attempt.failed(state, params);
+            (attempt.into_names(), Ok(None))
+        }
+        Ok(SignIn::Pending(pending)) => {
+            let is_tenant = served.snapshot.has_tenant(&attempt.domain);
+            let names = attempt.names();
+            // On the heap, so that other requests do not pay for its memory.
+            let right = Box::pin(slow::verify(state, attempt, is_tenant, &pending, params)).await;
+            (names, right.map(|right| pending.settle(right)))
+        }
+    }
 }
 
 /// What became of a request that names a user.
