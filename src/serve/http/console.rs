@@ -14,6 +14,7 @@ mod page;
 pub mod peers;
 mod reply;
 mod rule;
+mod rule_preview;
 mod rules;
 mod sessions;
 mod sign_in;
