@@ -8,6 +8,7 @@ mod assets;
 mod check;
 mod edit;
 mod fields;
+mod known;
 mod link;
 mod operator;
 mod page;

@@ -3,12 +3,12 @@
 use serde::Serialize;
 
 use super::edit::{self, is_unchanged, seal};
+use super::known::rule_in;
 use super::operator::Role;
 use super::page::{self, text};
 use super::reply::{Refusal, Reply};
 use super::rule_preview::{Preview, preview};
 use super::rules::{RuleLine, is_seen};
-use super::user::rule_in;
 use super::visit::Visit;
 use super::{ROOT, link};
 use crate::core::model::{Edit, Row, RuleRow, Table};
