@@ -3,9 +3,9 @@
 use serde::Serialize;
 use url::form_urlencoded;
 
+use super::known::rule_in;
 use super::page::{self, text};
 use super::reply::{Refusal, Reply};
-use super::user::rule_in;
 use super::visit::Visit;
 use super::{ROOT, link};
 use crate::core::model::{Row, RuleRow, Table};

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::known::{Known, ago, rule_in};
 use super::link;
 use super::page::text;
 use super::reply::Refusal;
-use super::user::{Known, ago, rule_in};
 use super::visit::Visit;
 use crate::core::fetch::Fetch;
 use crate::core::model::{RuleRow, Table, TableRows};

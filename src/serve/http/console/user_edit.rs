@@ -5,11 +5,11 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::edit::{edit, is_unchanged};
+use super::known::{Known, known};
 use super::link;
 use super::operator::Role;
 use super::page::{self, text};
 use super::reply::{Refusal, Reply};
-use super::user::{Known, known};
 use super::visit::Visit;
 use crate::core::credential::Storage;
 use crate::core::model::{AttributeRow, Row, Table, UserRow};
