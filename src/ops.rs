@@ -1,9 +1,10 @@
 //! The operators' commands without their input and output: nothing here uses a terminal or files,
-//! and only [`edit_session`] uses a database.
+//! and only [`edit_session`] and [`history`] use a database.
 
 pub mod check;
 pub mod compare;
 pub mod edit_session;
 pub mod explain;
+pub mod history;
 pub mod nodes;
 pub mod transfer;

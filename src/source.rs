@@ -9,6 +9,7 @@ mod database;
 mod edit;
 mod error;
 mod fetches;
+mod history;
 mod mark;
 mod mysql;
 mod poll;
@@ -24,6 +25,7 @@ use std::pin::Pin;
 use tokio::sync::mpsc;
 
 use crate::core::fetch::{Fetch, FetchFilter};
+use crate::core::history::{HistoryFilter, HistoryLine};
 use crate::core::model::{Behind, Change, Row, Table};
 use backend::Backend;
 use database::Database;
@@ -91,6 +93,10 @@ pub trait Source: Send + Sync {
     /// clock. Returns how many lines were removed.
     fn prune(&self) -> Boxed<'_, Result<u64, SourceError>>;
 
+    /// Removes lines of the history that are older than so many days by the database's clock; with
+    /// 0, none. Returns how many lines were removed.
+    fn prune_history(&self, days: u32) -> Boxed<'_, Result<u64, SourceError>>;
+
     /// The files to watch: if one of them changes, the source may have changed.
     fn files(&self) -> Vec<PathBuf>;
 
@@ -111,6 +117,9 @@ pub trait Source: Send + Sync {
     /// Removes the fetches from before a second since 1970. Returns how many they were.
     fn prune_fetches(&self, before: i64) -> Boxed<'_, Result<u64, SourceError>>;
 
+    /// Reads lines of the history, the newest first. Empty without the table.
+    fn history(&self, wanted: HistoryFilter) -> Boxed<'_, Result<Vec<HistoryLine>, SourceError>>;
+
     /// Checks that rows of a table can be edited at all, without asking the database.
     ///
     /// # Errors
@@ -119,11 +128,21 @@ pub trait Source: Send + Sync {
 
     /// Reads rows and makes edits in one transaction: all edits or none. Other calls of this
     /// function, also in other processes, wait until it has finished.
-    fn edit(&self, transaction: Transaction) -> Boxed<'_, Result<(), SourceError>>;
+    fn edit(&self, transaction: Transaction) -> Boxed<'_, Result<Edited, SourceError>>;
 
     /// Creates or upgrades the tables, and keeps their rows. Repeating it does nothing.
     /// Returns a line for each thing that was done.
     fn setup(&self) -> Boxed<'_, Result<Vec<String>, SourceError>>;
+}
+
+/// What became of an edit that was made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Edited {
+    /// The id of the edit in the history. `None` if no row has changed, or if there is no history.
+    pub history: Option<i64>,
+    /// The account of the database, if it may not write the history. Then triggers have noted the
+    /// edit, without the editor and without the rows.
+    pub is_unnoted: Option<String>,
 }
 
 /// The result of [`Source::changes`].
@@ -213,6 +232,10 @@ impl<B: Backend> Source for Database<B> {
         Box::pin(self.prune_all())
     }
 
+    fn prune_history(&self, days: u32) -> Boxed<'_, Result<u64, SourceError>> {
+        Box::pin(self.prune_history_of(days))
+    }
+
     fn files(&self) -> Vec<PathBuf> {
         self.backend.files()
     }
@@ -237,11 +260,15 @@ impl<B: Backend> Source for Database<B> {
         Box::pin(self.prune_fetches_before(before))
     }
 
+    fn history(&self, wanted: HistoryFilter) -> Boxed<'_, Result<Vec<HistoryLine>, SourceError>> {
+        Box::pin(self.read_history(wanted))
+    }
+
     fn editable(&self, table: Table) -> Result<(), SourceError> {
         self.queries.editable(table)
     }
 
-    fn edit(&self, transaction: Transaction) -> Boxed<'_, Result<(), SourceError>> {
+    fn edit(&self, transaction: Transaction) -> Boxed<'_, Result<Edited, SourceError>> {
         Box::pin(self.edit_all(transaction))
     }
 

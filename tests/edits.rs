@@ -33,7 +33,8 @@ fn transaction(which: Which) -> (Transaction, Ours) {
     let ((sender, rows), (edits, receiver)) = (mpsc::channel(1), mpsc::channel(1));
     let ((read, is_read), (all, is_all)) = (oneshot::channel(), oneshot::channel());
     let editor = Editor { name: "somebody".into(), tool: Tool::Command };
-    let theirs = Transaction { editor, which, rows: sender, is_read: read, edits: receiver, is_all };
+    let theirs =
+        Transaction { editor, undoes: None, which, rows: sender, is_read: read, edits: receiver, is_all };
     (theirs, Ours { rows, is_read, edits, all })
 }
 
@@ -51,7 +52,7 @@ fn edit(source: &dyn Source, batches: Vec<Vec<Edit>>, keep: bool) -> Result<(), 
             let _ = all.send(());
         }
     };
-    block_on(async { tokio::join!(source.edit(theirs), send).0 })
+    block_on(async { tokio::join!(source.edit(theirs), send).0 }).map(|_| ())
 }
 
 fn set(row: Row) -> Edit {

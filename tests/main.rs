@@ -23,6 +23,7 @@ mod failures;
 mod first_day;
 mod fuzz_seeds;
 mod hanging;
+mod history;
 mod isolation;
 mod java;
 mod kamailio;

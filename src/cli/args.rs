@@ -2,6 +2,7 @@
 
 mod attributes;
 mod edits;
+mod history;
 mod lock;
 mod operator;
 mod shared;
@@ -18,6 +19,7 @@ use crate::core::problem::Code;
 
 pub use attributes::SetArgs;
 pub use edits::{Hash, PasswordArgs, RuleCommand, RuleFilter, TenantCommand, UserCommand};
+pub use history::{HistoryArgs, HistoryCommand, HistoryListArgs, Since};
 pub use lock::{LockClearArgs, LockCommand, LockListArgs};
 pub use operator::{ConsoleUsers, OperatorAddArgs, OperatorCommand, OperatorListArgs, OperatorRemoveArgs};
 pub use shared::{AdminAccess, AdminTrust, EditArgs, ListFormat, Listed, TableArgs};
@@ -63,6 +65,8 @@ pub enum Command {
     /// Add, list and remove the operators of the console
     #[command(subcommand)]
     Operator(OperatorCommand),
+    /// List the edits of users, rules and attributes, show what changed, and undo them
+    History(HistoryArgs),
     /// Print the values of the server's options and where they come from, or check them
     Config(Box<ConfigArgs>),
     /// Print a completion script for a shell

@@ -8,6 +8,7 @@ mod diff;
 mod explain;
 mod export;
 mod generate;
+mod history;
 mod import;
 mod lock;
 mod operator;
@@ -48,6 +49,7 @@ pub async fn run(command: Command, settings: &Settings) -> anyhow::Result<ExitCo
         Command::Confirm(options) => confirm::confirm(options).await,
         Command::Lock(command) => lock::lock(command).await,
         Command::Operator(command) => operator::operator(command),
+        Command::History(args) => history::history(args).await,
         Command::Config(options) => config::config(*options, settings).await,
         Command::Completions(options) => generate::completions(options),
         Command::Man(options) => generate::man(options),

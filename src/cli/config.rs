@@ -125,7 +125,7 @@ impl Config {
         let identity = Identity::find(user.as_deref(), group.as_deref()).map_err(ConfigError::Usage)?;
         let db_pwd_file = database.db_pwd_file.clone();
         let max_bytes = reload.max_load.map_or_else(memory::half, |mib| Some(mib << 20));
-        let source = source::open(database, setup, max_bytes)?;
+        let source = source::open(database, setup, stored_format(&rows), max_bytes)?;
         if is_setup {
             return Ok(Config { log, identity, warnings: Vec::new(), task: Task::Setup(source) });
         }
@@ -225,7 +225,7 @@ impl TableAccess {
     /// See [`ConfigError`].
     pub fn new(options: args::TableArgs) -> Result<TableAccess, ConfigError> {
         let args::TableArgs { database, rows, requests } = options;
-        let source = source::open(database, options::SetupOptions::default(), None)?;
+        let source = source::open(database, options::SetupOptions::default(), stored_format(&rows), None)?;
         let params = request_settings(requests, comparison(&rows))?;
         Ok(TableAccess { source, snapshot: snapshot_options(rows, params.aliases.clone()), params })
     }
@@ -382,18 +382,17 @@ fn comparison(rows: &options::RowOptions) -> Comparison {
 }
 
 fn snapshot_options(rows: options::RowOptions, aliases: Aliases) -> Conventions {
-    let comparison = comparison(&rows);
-    let options::RowOptions { pwd_fmt, realm, case_sensitive: _ } = rows;
-    Conventions {
-        comparison,
-        pwd_fmt: match pwd_fmt {
-            options::PwdFmtOption::Md5 => credential::PwdFmt::Md5,
-            options::PwdFmtOption::Plain => credential::PwdFmt::Plain,
-            options::PwdFmtOption::Ha1 => credential::PwdFmt::Ha1,
-            options::PwdFmtOption::Ha1Sha256 => credential::PwdFmt::Ha1Sha256,
-        },
-        realm,
-        aliases,
+    let (comparison, pwd_fmt) = (comparison(&rows), stored_format(&rows));
+    let options::RowOptions { pwd_fmt: _, realm, case_sensitive: _ } = rows;
+    Conventions { comparison, pwd_fmt, realm, aliases }
+}
+
+fn stored_format(rows: &options::RowOptions) -> credential::PwdFmt {
+    match rows.pwd_fmt {
+        options::PwdFmtOption::Md5 => credential::PwdFmt::Md5,
+        options::PwdFmtOption::Plain => credential::PwdFmt::Plain,
+        options::PwdFmtOption::Ha1 => credential::PwdFmt::Ha1,
+        options::PwdFmtOption::Ha1Sha256 => credential::PwdFmt::Ha1Sha256,
     }
 }
 
@@ -425,6 +424,7 @@ fn reload_settings(
         remember_sign_ins: _,
         stale_after,
         max_load: _,
+        keep_history,
     } = reload;
     let time = |seconds: f64, option: &str| match Duration::try_from_secs_f64(seconds) {
         Ok(time) if time <= LONGEST => Ok(time),
@@ -448,6 +448,7 @@ fn reload_settings(
         stale_after: time(stale_after, "--stale-after")?,
         default_domain: None,
         accept_rows,
+        keep_history,
         advice: crate::cli::advice::of_source,
     })
 }

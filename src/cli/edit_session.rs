@@ -7,6 +7,7 @@ use super::progress::Progress;
 use crate::core::history::{Editor, Tool};
 use crate::core::model::{Row, TableRows};
 use crate::ops::edit_session::{self, EditSession, Onlooker};
+use crate::ops::history::{self, CannotUndo, PastEdit, Undone};
 use crate::process;
 use crate::source::{Source, Which};
 
@@ -26,6 +27,13 @@ impl Onlooker for Terminal {
 
     fn is_waiting(&mut self) {
         print::note("waiting for the database, which somebody else may be editing");
+    }
+
+    fn has_no_history(&mut self, account: &str) {
+        print::note(format_args!(
+            "the history does not say who made this edit: the database's account `{account}` may not read and \
+             write jitsiprovs_history"
+        ));
     }
 }
 
@@ -50,7 +58,19 @@ pub async fn read(source: &dyn Source) -> anyhow::Result<TableRows> {
 
 /// Begins a transaction that reads the rows of `which`.
 pub fn begin(source: &dyn Source, which: Which, tool: Tool) -> EditSession<'_> {
-    EditSession::new(source, which, Editor { name: process::user_name(), tool }, Terminal::new())
+    EditSession::new(source, which, editor(tool), Terminal::new())
+}
+
+/// Undoes an edit of the history, or with `dry_run` only tries to.
+///
+/// # Errors
+/// As [`history::take_back`].
+pub async fn take_back(source: &dyn Source, edit: PastEdit, dry_run: bool) -> Result<Undone, CannotUndo> {
+    history::take_back(source, edit, editor(Tool::Command), dry_run, Terminal::new()).await
+}
+
+fn editor(tool: Tool) -> Editor {
+    Editor { name: process::user_name(), tool }
 }
 
 /// `user@domain`, split at the last `@`.

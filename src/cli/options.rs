@@ -287,6 +287,15 @@ pub struct ReloadOptions {
         value_parser = clap::value_parser!(u64).range(1..=1 << 30)
     )]
     pub max_load: Option<u64>,
+    /// Days for which the history keeps edits; 0 for ever
+    #[arg(
+        long,
+        env = "JITSIPROVS_KEEP_HISTORY",
+        value_name = "DAYS",
+        default_value_t = 365,
+        value_parser = clap::value_parser!(u32).range(0..=36_500)
+    )]
+    pub keep_history: u32,
     /// Also keep what is served in this file, and start from it while the database is down
     #[arg(long, env = "JITSIPROVS_STATE_FILE", value_name = "FILE")]
     pub state_file: Option<PathBuf>,

@@ -8,17 +8,20 @@ use std::sync::Arc;
 use super::error::{ConfigError, usage};
 use super::option_files::{absolute, password, regular};
 use super::options::{DatabaseOptions, DbTls, DbType, SetupOptions};
+use crate::core::credential::PwdFmt;
 use crate::source::{self, DbAccount, Endpoint, Mysql, Queries, Source, Tls};
 
 const DEFAULT_PATH: &str = "/var/lib/jitsiprovs/jitsiprovs.db";
 
-/// The source that the options name. A load may read `max_bytes` bytes of rows.
+/// The source that the options name, whose passwords are stored in the format `pwd_fmt`. A load may
+/// read `max_bytes` bytes of rows.
 ///
 /// # Errors
 /// When they contradict each other, or a file that they name cannot be read.
 pub fn open(
     mut database: DatabaseOptions,
     setup: SetupOptions,
+    pwd_fmt: PwdFmt,
     max_bytes: Option<u64>,
 ) -> Result<Arc<dyn Source>, ConfigError> {
     let kind = kind(&database, &setup)?;
@@ -26,6 +29,7 @@ pub fn open(
         users: database.auth_query.take(),
         rules: database.rules_query.take(),
         attributes: database.attribute_query.take(),
+        pwd_fmt,
         max_bytes,
     };
     match kind {

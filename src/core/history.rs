@@ -1,8 +1,13 @@
 //! The history of edits: who made an edit, and how each row was before and after.
 
+mod kept;
+
 use serde::Serialize;
 
+use super::columns::ColumnSet;
 use super::model::{Row, Table};
+
+pub use kept::{Keeper, KeptRow, changed_since, differing};
 
 /// Who edits rows, and with what.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +31,11 @@ pub enum Tool {
 }
 
 impl Tool {
+    /// The tool with this name.
+    pub fn called(name: &str) -> Option<Tool> {
+        Tool::ALL.into_iter().find(|tool| tool.name() == name)
+    }
+
     /// All of them.
     pub const ALL: [Tool; 3] = [Tool::Command, Tool::Import, Tool::Console];
 
@@ -52,6 +62,11 @@ pub enum RowAction {
 }
 
 impl RowAction {
+    /// The action with this name.
+    pub fn called(name: &str) -> Option<RowAction> {
+        RowAction::ALL.into_iter().find(|action| action.name() == name)
+    }
+
     /// All of them.
     pub const ALL: [RowAction; 3] = [RowAction::Add, RowAction::Set, RowAction::Remove];
 
@@ -86,11 +101,19 @@ pub struct HistoryLine {
     pub row_id: i64,
     /// What people call the row: `user@domain`, the key of a rule, or the name of an attribute.
     pub name: String,
+    /// The tenant of the row; empty for all tenants.
+    pub domain: String,
+    /// The user whose row it is; of a rule, its subject. Empty if it belongs to no user.
+    pub username: String,
     /// The row before the edit, with passwords and secrets as hashes. `None` for a new row, and if
     /// another tool made the edit.
     pub before: Option<Row>,
     /// The row after it, likewise.
     pub after: Option<Row>,
+    /// Columns whose cells, in the row before and in the row after, stand for secrets: a text is a
+    /// slow hash of the secret, and a number says nothing about it. In one line, equal cells
+    /// stand for equal secrets.
+    pub secrets: [ColumnSet; 2],
     /// The edit that this one undoes.
     pub undoes: Option<i64>,
 }
@@ -100,10 +123,14 @@ pub struct HistoryLine {
 pub struct HistoryFilter {
     /// Those of one edit.
     pub edit: Option<i64>,
+    /// Those of each of these edits: at most `most` lines of each.
+    pub edits: Vec<i64>,
+    /// Only the first line of each edit.
+    pub firsts: bool,
     /// Those of one row.
     pub row: Option<(Table, i64)>,
     /// Those of rows that people call so: `user@domain` also finds the user's attributes and rules
-    /// for the username in this tenant.
+    /// for the username in this tenant. Upper and lower case are equal.
     pub name: Option<String>,
     /// From this second since 1970 on.
     pub since: Option<i64>,

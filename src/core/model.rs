@@ -190,6 +190,8 @@ pub enum Change {
 pub enum Edit {
     /// Adds a row. The database assigns the id; the id in the row is ignored.
     Add(Row),
+    /// Adds a row with its id, which must be free.
+    Restore(Row),
     /// Writes these columns of the row with this id. The other columns stay as they are in the
     /// database.
     Set(Row, ColumnSet),
@@ -201,7 +203,7 @@ impl Edit {
     /// The table that it edits.
     pub fn table(&self) -> Table {
         match self {
-            Edit::Add(row) | Edit::Set(row, _) => row.table(),
+            Edit::Add(row) | Edit::Restore(row) | Edit::Set(row, _) => row.table(),
             Edit::Remove(table, _) => *table,
         }
     }
@@ -209,7 +211,7 @@ impl Edit {
     /// The id of the row that must exist; `None` for an added row.
     pub fn id(&self) -> Option<i64> {
         match self {
-            Edit::Add(_) => None,
+            Edit::Add(_) | Edit::Restore(_) => None,
             Edit::Set(row, _) => Some(row.id()),
             Edit::Remove(_, id) => Some(*id),
         }

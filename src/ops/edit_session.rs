@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use crate::core::history::Editor;
 use crate::core::model::{Edit, Row};
-use crate::source::{Boxed, Source, SourceError, Transaction, Which};
+use crate::source::{Boxed, Edited, Source, SourceError, Transaction, Which};
 
 /// Batches that may wait in a channel.
 const AHEAD: usize = 16;
@@ -25,6 +25,10 @@ pub trait Onlooker {
 
     /// Nothing has come for a while, perhaps because another edit is under way.
     fn is_waiting(&mut self) {}
+
+    /// The edit was made, but the history does not have it: this account of the database may not
+    /// write it.
+    fn has_no_history(&mut self, _account: &str) {}
 }
 
 /// Nobody looks on.
@@ -71,7 +75,7 @@ async fn show(
 /// A transaction. The rows that it reads do not change before it edits them, because
 /// other edit sessions wait. Without a commit, nothing is changed.
 pub struct EditSession<'s> {
-    work: Boxed<'s, Result<(), SourceError>>,
+    work: Boxed<'s, Result<Edited, SourceError>>,
     which: Which,
     rows: Option<mpsc::Receiver<Vec<Row>>>,
     is_read: oneshot::Receiver<()>,
@@ -88,10 +92,31 @@ impl<'s> EditSession<'s> {
         editor: Editor,
         onlooker: impl Onlooker + Send + 's,
     ) -> EditSession<'s> {
+        EditSession::begin(source, which, editor, None, onlooker)
+    }
+
+    /// The same for a transaction that undoes an edit of the history.
+    pub fn undoing(
+        source: &'s dyn Source,
+        which: Which,
+        editor: Editor,
+        edit: i64,
+        onlooker: impl Onlooker + Send + 's,
+    ) -> EditSession<'s> {
+        EditSession::begin(source, which, editor, Some(edit), onlooker)
+    }
+
+    fn begin(
+        source: &'s dyn Source,
+        which: Which,
+        editor: Editor,
+        undoes: Option<i64>,
+        onlooker: impl Onlooker + Send + 's,
+    ) -> EditSession<'s> {
         let ((sender, rows), (edits, edits_out)) = (mpsc::channel(AHEAD), mpsc::channel(AHEAD));
         let ((read, is_read), (all, is_all)) = (oneshot::channel(), oneshot::channel());
         let transaction =
-            Transaction { editor, which, rows: sender, is_read: read, edits: edits_out, is_all };
+            Transaction { editor, undoes, which, rows: sender, is_read: read, edits: edits_out, is_all };
         EditSession {
             work: source.edit(transaction),
             which,
@@ -107,7 +132,11 @@ impl<'s> EditSession<'s> {
     ///
     /// # Errors
     /// When an edit cannot be made: then nothing is changed.
-    pub async fn make(self, edits: impl IntoIterator<Item = Edit>, dry_run: bool) -> Result<(), SourceError> {
+    pub async fn make(
+        self,
+        edits: impl IntoIterator<Item = Edit>,
+        dry_run: bool,
+    ) -> Result<Edited, SourceError> {
         match dry_run {
             true => self.rehearse(edits, |_| ()).await,
             false => self.commit(edits, |_| ()).await,
@@ -137,7 +166,9 @@ impl<'s> EditSession<'s> {
             pending::<()>().await;
         };
         tokio::select! {
-            over = &mut self.work => over?,
+            over = &mut self.work => {
+                over?;
+            }
             true = all_read => return Ok(()),
             () = silence => {}
         }
@@ -153,7 +184,7 @@ impl<'s> EditSession<'s> {
         self,
         edits: impl IntoIterator<Item = Edit>,
         sent: impl FnMut(usize),
-    ) -> Result<(), SourceError> {
+    ) -> Result<Edited, SourceError> {
         self.send(edits, sent, true).await?
     }
 
@@ -165,9 +196,9 @@ impl<'s> EditSession<'s> {
         self,
         edits: impl IntoIterator<Item = Edit>,
         sent: impl FnMut(usize),
-    ) -> Result<(), SourceError> {
+    ) -> Result<Edited, SourceError> {
         match self.send(edits, sent, false).await? {
-            Err(SourceError::Cancelled) => Ok(()),
+            Err(SourceError::Cancelled) => Ok(Edited::default()),
             made => made,
         }
     }
@@ -177,9 +208,9 @@ impl<'s> EditSession<'s> {
         edits: impl IntoIterator<Item = Edit>,
         mut sent: impl FnMut(usize),
         is_kept: bool,
-    ) -> Result<Result<(), SourceError>, SourceError> {
+    ) -> Result<Result<Edited, SourceError>, SourceError> {
         self.read(|_| ()).await?;
-        let EditSession { work, edits: sender, all, .. } = self;
+        let EditSession { work, edits: sender, all, mut onlooker, .. } = self;
         let send = async move {
             let mut edits = edits.into_iter();
             loop {
@@ -197,6 +228,9 @@ impl<'s> EditSession<'s> {
             }
         };
         let (edited, ()) = tokio::join!(work, send);
+        if let Ok(Edited { is_unnoted: Some(account), .. }) = &edited {
+            onlooker.has_no_history(account);
+        }
         Ok(edited)
     }
 }

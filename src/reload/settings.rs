@@ -28,6 +28,8 @@ pub struct ReloadSettings {
     pub default_domain: Option<String>,
     /// `--accept-rows`: start even if stored passwords look like another format.
     pub accept_rows: bool,
+    /// `--keep-history`: for how many days the history keeps edits; 0 for ever.
+    pub keep_history: u32,
     /// Returns which option to check, to be added to an error of the source. The source
     /// does not know the options that it was created from.
     pub advice: fn(&SourceError) -> String,
@@ -45,6 +47,7 @@ impl Default for ReloadSettings {
             stale_after: Duration::from_secs(60),
             default_domain: None,
             accept_rows: false,
+            keep_history: 365,
             advice: |_| String::new(),
         }
     }

@@ -257,12 +257,18 @@ impl Reloader {
 
     fn prune(&mut self) {
         self.next_prune = schedule::after(PRUNE);
-        let source = self.source.clone();
+        let (source, days) = (self.source.clone(), self.settings.keep_history);
         self.reader.spawn(async move {
-            match source.prune().await {
-                Ok(0) => {}
-                Ok(lines) => tracing::debug!(lines, "pruned jitsiprovs_change"),
-                Err(error) => tracing::debug!("cannot prune jitsiprovs_change: {error}"),
+            let pruned = [
+                ("jitsiprovs_change", source.prune().await),
+                ("jitsiprovs_history", source.prune_history(days).await),
+            ];
+            for (table, pruned) in pruned {
+                match pruned {
+                    Ok(0) => {}
+                    Ok(lines) => tracing::debug!(lines, "pruned {table}"),
+                    Err(error) => tracing::debug!("cannot prune {table}: {error}"),
+                }
             }
         });
     }

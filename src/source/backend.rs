@@ -33,6 +33,15 @@ pub(super) struct Dialect {
     pub age: &'static str,
     /// The time a day ago, by the database's clock.
     pub day_ago: &'static str,
+    /// The time in seconds since 1970, by the database's clock.
+    pub now: &'static str,
+    /// Keeps the triggers from writing the history until [`Dialect::end_quiet`].
+    pub begin_quiet: &'static str,
+    /// Lets the triggers write the history again.
+    pub end_quiet: &'static str,
+    /// The end of a SELECT of rows that the transaction will write, so that it reads them as they
+    /// are then.
+    pub to_write: &'static str,
     /// The end of a DELETE that removes at most [`PRUNED`] lines. Empty if the database
     /// does not support that.
     pub delete_some: &'static str,

@@ -1,13 +1,14 @@
 //! Edits of the tables, in one transaction, for the command line.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::backend::{Backend, Purpose, Session};
-use super::database::{Database, begin, close, existing_columns};
+use super::database::{Database, begin, close, count, existing_columns};
 use super::error::{Failure, FailureKind};
-use super::{SourceError, Which};
+use super::history::{History, Pair};
+use super::{Edited, SourceError, Which};
 use crate::core::columns::ColumnSet;
 use crate::core::history::Editor;
 use crate::core::model::{Cell, Edit, Row, Table};
@@ -20,6 +21,8 @@ const AT_ONCE: usize = 500;
 pub struct Transaction {
     /// Who makes the edits.
     pub editor: Editor,
+    /// The edit of the history that they undo.
+    pub undoes: Option<i64>,
     /// Which rows to read first.
     pub which: Which,
     /// Receives the rows.
@@ -34,8 +37,8 @@ pub struct Transaction {
 }
 
 impl<B: Backend> Database<B> {
-    pub(super) async fn edit_all(&self, transaction: Transaction) -> Result<(), SourceError> {
-        let Transaction { editor: _, which, rows, is_read, mut edits, is_all } = transaction;
+    pub(super) async fn edit_all(&self, transaction: Transaction) -> Result<Edited, SourceError> {
+        let Transaction { editor, undoes, which, rows, is_read, mut edits, is_all } = transaction;
         let mut session = self.backend.connect(Purpose::Edit).await?;
         self.backend.prepare_edit(&mut session).await?;
         begin(&mut session, B::DIALECT.begin_write).await.map_err(|failure| self.busy(failure))?;
@@ -46,9 +49,12 @@ impl<B: Backend> Database<B> {
         for table in Table::ALL {
             existing[table as usize] = existing_columns(&mut session, B::DIALECT.list_columns, table).await?;
         }
+        let format = self.queries.pwd_fmt;
+        let mut history = History::begin(&mut session, &B::DIALECT, editor, undoes, format).await?;
         while let Some(batch) = edits.recv().await {
-            self.write(&mut session, &batch, &existing).await?;
+            self.write(&mut session, &mut history, &batch, &existing).await?;
         }
+        let first = history.end(&mut session, &B::DIALECT).await?;
         // When the connection ends, the database undoes everything that is not committed.
         if is_all.await.is_err() {
             return Err(SourceError::Cancelled);
@@ -61,7 +67,11 @@ impl<B: Backend> Database<B> {
             _ => failure.error,
         })?;
         close(session).await;
-        Ok(())
+        let is_unnoted = match history {
+            History::Refused(account) => Some(account),
+            History::Written(_) | History::Missing => None,
+        };
+        Ok(Edited { history: first, is_unnoted })
     }
 
     /// Edits wait for each other, but other tools do not take part in that and may hold
@@ -76,6 +86,7 @@ impl<B: Backend> Database<B> {
     async fn write(
         &self,
         session: &mut B::Session,
+        history: &mut History,
         edits: &[Edit],
         existing: &[ColumnSet],
     ) -> Result<(), SourceError> {
@@ -84,7 +95,7 @@ impl<B: Backend> Database<B> {
             // If a row is edited twice, the edits need separate statements: the last one counts.
             let is_each_another = ids.is_empty() || ids.len() == alike.len();
             for alike in alike.chunks(if is_each_another { AT_ONCE } else { 1 }) {
-                self.write_alike(session, alike, existing).await?;
+                self.write_alike(session, history, alike, existing).await?;
             }
         }
         Ok(())
@@ -93,6 +104,7 @@ impl<B: Backend> Database<B> {
     async fn write_alike(
         &self,
         session: &mut B::Session,
+        history: &mut History,
         edits: &[Edit],
         existing: &[ColumnSet],
     ) -> Result<(), SourceError> {
@@ -102,12 +114,20 @@ impl<B: Backend> Database<B> {
             return Err(SourceError::NoTable { table, source_name: self.backend.name() });
         }
         let Statement { sql, params, ids } = Statement::new(edits, existing[table as usize])?;
+        let noted = match history {
+            History::Written(_) => Some(self.before(session, edits, existing[table as usize]).await?),
+            History::Missing | History::Refused(_) => None,
+        };
         let found = session.execute(&format!("writing `{table}`"), sql, params).await;
         let found = found.map_err(|failure| match failure.kind {
             FailureKind::NoTable => self.explain(table, failure),
             _ => self.busy(failure),
         })?;
         if found >= ids.len() as u64 {
+            if let (History::Written(writer), Some(noted)) = (history, noted) {
+                let rows = self.pairs(session, edits, existing[table as usize], noted).await?;
+                writer.write(session, rows).await?;
+            }
             return Ok(());
         }
         // A row is missing. After the rollback, the database can say which one.
@@ -117,6 +137,91 @@ impl<B: Backend> Database<B> {
         let id = ids.iter().find(|id| !there.contains(*id)).unwrap_or(&ids[0]);
         Err(SourceError::Gone { table, id: *id })
     }
+
+    /// What the history must know of the table before these edits, which are alike.
+    async fn before(
+        &self,
+        session: &mut B::Session,
+        edits: &[Edit],
+        existing: ColumnSet,
+    ) -> Result<Before, SourceError> {
+        let table = edits[0].table();
+        let ids: Vec<i64> = edits.iter().filter_map(Edit::id).collect();
+        if ids.is_empty() {
+            let highest = format!("SELECT max(id) FROM {table}");
+            return Ok(Before::Highest(count(session, "reading ids", &highest).await?));
+        }
+        let which = format!("{}{}", of_ids(&ids), B::DIALECT.to_write);
+        let rows = self.rows_where(session, table, existing, &which).await?;
+        Ok(Before::Rows(rows.into_iter().map(|row| (row.id(), row)).collect()))
+    }
+
+    /// Each row before and after these edits, which are alike and were made.
+    async fn pairs(
+        &self,
+        session: &mut B::Session,
+        edits: &[Edit],
+        existing: ColumnSet,
+        before: Before,
+    ) -> Result<Vec<Pair>, SourceError> {
+        Ok(match before {
+            // The database has chosen the ids.
+            Before::Highest(highest) if matches!(edits[0], Edit::Add(_)) => {
+                let which = format!(" WHERE id > {highest} ORDER BY id");
+                let rows = self.rows_where(session, edits[0].table(), existing, &which).await?;
+                rows.into_iter().map(|row| (None, Some(row))).collect()
+            }
+            Before::Highest(_) => edits.iter().filter_map(after).map(|row| (None, Some(row))).collect(),
+            Before::Rows(mut rows) => {
+                let pair = |edit: &Edit| {
+                    let before = rows.remove(&edit.id()?)?;
+                    let after = match edit {
+                        Edit::Set(row, set) => Some(with(&before, row, set.and(existing))),
+                        _ => None,
+                    };
+                    Some((Some(before), after))
+                };
+                edits.iter().filter_map(pair).collect()
+            }
+        })
+    }
+
+    async fn rows_where(
+        &self,
+        session: &mut B::Session,
+        table: Table,
+        existing: ColumnSet,
+        which: &str,
+    ) -> Result<Vec<Row>, SourceError> {
+        let query = self.queries.of(table, existing);
+        let shape = query.shape(&[])?;
+        let found = session.query(&query.reading(), format!("{}{which}", query.sql)).await;
+        let found = found.map_err(|failure| self.busy(failure))?;
+        Ok(found.into_iter().map(|cells| shape.row(cells, 0).0).collect())
+    }
+}
+
+/// The state of a table before edits.
+enum Before {
+    /// The highest id.
+    Highest(i64),
+    /// The rows to edit, by their ids.
+    Rows(HashMap<i64, Row>),
+}
+
+/// The row after an edit that states all of it.
+fn after(edit: &Edit) -> Option<Row> {
+    match edit {
+        Edit::Add(row) | Edit::Restore(row) => Some(row.clone()),
+        Edit::Set(..) | Edit::Remove(..) => None,
+    }
+}
+
+/// The row with these columns of another one.
+fn with(row: &Row, other: &Row, columns: ColumnSet) -> Row {
+    let cells = row.cells().zip(other.cells()).zip(columns.flags());
+    let cells = cells.map(|((own, other), is_set)| if is_set { other.clone() } else { own.clone() });
+    Row::from_cells(row.table(), row.id(), cells.collect::<Vec<_>>())
 }
 
 fn of_ids(ids: &[i64]) -> String {
@@ -127,7 +232,9 @@ fn of_ids(ids: &[i64]) -> String {
 /// Whether one statement can make both edits.
 fn are_alike(one: &Edit, other: &Edit) -> bool {
     let is_same_kind = match (one, other) {
-        (Edit::Add(_), Edit::Add(_)) | (Edit::Remove(..), Edit::Remove(..)) => true,
+        (Edit::Add(_), Edit::Add(_))
+        | (Edit::Restore(_), Edit::Restore(_))
+        | (Edit::Remove(..), Edit::Remove(..)) => true,
         (Edit::Set(_, columns), Edit::Set(_, others)) => columns == others,
         _ => false,
     };
@@ -151,7 +258,7 @@ impl Statement {
         let rows: Vec<&Row> = edits
             .iter()
             .filter_map(|edit| match edit {
-                Edit::Add(row) | Edit::Set(row, _) => Some(row),
+                Edit::Add(row) | Edit::Restore(row) | Edit::Set(row, _) => Some(row),
                 Edit::Remove(..) => None,
             })
             .collect();
@@ -173,6 +280,16 @@ impl Statement {
                     names.join(", "),
                     vec![row; edits.len()].join(", ")
                 )
+            }
+            Edit::Restore(_) => {
+                for row in &rows {
+                    params.push(Cell::Int(row.id()));
+                    params.extend(existing.pick(row.cells()).cloned());
+                }
+                let names = [vec!["id"], names(existing)].concat();
+                let row = format!("({})", marks(names.len()));
+                let all = vec![row; edits.len()].join(", ");
+                format!("INSERT INTO {table} ({}) VALUES {all}", names.join(", "))
             }
             // Changes nothing, but counts the rows, which must exist.
             Edit::Set(_, set) if set.and(existing).is_empty() => {

@@ -123,6 +123,10 @@ impl Backend for MysqlBackend {
         changed_at: "CAST(unix_timestamp(changed_at) AS CHAR)",
         age: "unix_timestamp() - unix_timestamp(changed_at)",
         day_ago: "now() - INTERVAL 1 DAY",
+        now: "unix_timestamp()",
+        begin_quiet: "SET @jitsiprovs_editor = 1",
+        end_quiet: "SET @jitsiprovs_editor = NULL",
+        to_write: " FOR UPDATE",
         delete_some: " ORDER BY id LIMIT 10000",
         // From left to right, so the time comes last.
         keep_later: " ON DUPLICATE KEY UPDATE \

@@ -8,6 +8,7 @@ use super::error::one_line;
 use super::{SourceError, Which};
 use crate::core::attributes::attribute_name;
 use crate::core::columns::{Column, ColumnSet};
+use crate::core::credential::PwdFmt;
 use crate::core::model::{Cell, Row, Table};
 
 /// How the tables are read: with the operator's own queries for users and rules, or else as
@@ -21,6 +22,8 @@ pub struct Queries {
     pub rules: Option<String>,
     /// Selects domain, username, name, value and optionally id.
     pub attributes: Option<String>,
+    /// The format of stored passwords. The history keeps hashes, but no passwords.
+    pub pwd_fmt: PwdFmt,
     /// How many bytes of rows a load may read. `None` for any number.
     pub max_bytes: Option<u64>,
 }

@@ -40,9 +40,12 @@ impl<B: Backend> Database<B> {
         if !dialect.has_transactional_ddl {
             begin(&mut session, dialect.begin_write).await?;
         }
+        // Seeds are no edits, so the history does not have them.
+        session.run("seeding", dialect.begin_quiet).await?;
         done.extend(seed(&mut session).await?);
         done.extend(seed_disabled(&mut session).await?);
         done.extend(removals::move_to_front(&mut session).await?);
+        session.run("seeding", dialect.end_quiet).await?;
         session.run("committing", "COMMIT").await?;
         close(session).await;
         Ok(done)

@@ -213,6 +213,10 @@ impl Backend for Sqlite {
         changed_at: "changed_at",
         age: "strftime('%s', 'now') - strftime('%s', changed_at)",
         day_ago: "datetime('now', '-1 day')",
+        now: "CAST(strftime('%s', 'now') AS INTEGER)",
+        begin_quiet: "INSERT INTO jitsiprovs_editor (name) VALUES ('jitsiprovs')",
+        end_quiet: "DELETE FROM jitsiprovs_editor",
+        to_write: "",
         delete_some: "",
         keep_later: " ON CONFLICT(id) DO UPDATE SET fetched_at = excluded.fetched_at, \
              reason = excluded.reason, address = excluded.address, agent = excluded.agent, \

@@ -10,6 +10,7 @@ use crate::cli::args::{self, ListFormat, Listed};
 use crate::cli::options::SetupOptions;
 use crate::cli::print::{self, Text, number, text};
 use crate::cli::source;
+use crate::core::credential::PwdFmt;
 use crate::core::model::Behind;
 use crate::ops::nodes::{self, ClusterReport, NodeAnswer};
 use crate::reload::{NodeState, NodeStatus};
@@ -26,7 +27,7 @@ pub async fn status(options: args::StatusArgs) -> anyhow::Result<ExitCode> {
     let args::StatusArgs { urls, max_lag, access, database, listed } = options;
     let client = access.client()?;
     let source = match source::is_named(&database) {
-        true => Some(source::open(database, SetupOptions::default(), None)?),
+        true => Some(source::open(database, SetupOptions::default(), PwdFmt::default(), None)?),
         false => None,
     };
     let mut report = nodes::compare(urls, Duration::from_secs(max_lag), &client).await?;

@@ -156,7 +156,8 @@ impl TableState {
             return Ok(TableState { has_triggers: true, ids: None });
         }
         let on_table = format!(" ON {table} ");
-        let ours = schema::triggers(schema::SQLITE).filter(|(_, sql)| sql.contains(&on_table));
+        let ours = schema::triggers(schema::SQLITE)
+            .filter(|(_, sql)| sql.contains(&on_table) && sql.contains("jitsiprovs_change"));
         let names: Vec<_> = ours.map(|(name, _)| format!("'{name}'")).collect();
         let triggers = format!(
             "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND tbl_name = '{table}' \

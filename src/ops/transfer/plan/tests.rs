@@ -39,6 +39,7 @@ fn made(there: Vec<RuleRow>, edits: impl Iterator<Item = Edit>) -> Vec<(i64, Rul
                 table.iter_mut().find(|(known, _)| *known == id).expect("a row").1 = rule;
             }
             Edit::Remove(_, id) => table.retain(|(known, _)| *known != id),
+            Edit::Restore(_) => panic!("a plan restores nothing"),
         }
     }
     table.sort_by_key(|(id, rule)| (rule.order(), *id));
