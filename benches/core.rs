@@ -325,6 +325,28 @@ fn attributes() {
     println!("authenticate, resolve and render: {plain:.0} ns without, {known:.0} ns with them");
 }
 
+/// Measures searches of the console over a million users with five attributes each, in which a
+/// name or nothing is found.
+fn searches() {
+    println!("one search, medians of 20:");
+    for have_attributes in [false, true] {
+        let (writer, _) = known_users(have_attributes);
+        let snapshot = writer.current();
+        for typed in ["user0500000", "0500", "nothing like it", "example.org 99"] {
+            let mut times: Vec<u128> = (0..20)
+                .map(|_| {
+                    let begun = Instant::now();
+                    black_box(snapshot.search(black_box(typed), None, 50));
+                    begun.elapsed().as_micros()
+                })
+                .collect();
+            times.sort_unstable();
+            let with = if have_attributes { "with attributes" } else { "without attributes" };
+            println!("  {typed:20} {with:20} {:8} µs", times[10]);
+        }
+    }
+}
+
 fn main() {
     if let Ok(which) = std::env::var(MEMORY) {
         let (writer, text) = known_users(which == "with");
@@ -348,5 +370,8 @@ fn main() {
     }
     if std::env::args().skip(1).all(|arg| arg == "--bench" || arg == "known") {
         attributes();
+    }
+    if std::env::args().skip(1).all(|arg| arg == "--bench" || arg == "searches") {
+        searches();
     }
 }

@@ -4,6 +4,7 @@
 pub mod check;
 pub mod compare;
 pub mod edit_session;
+pub mod edits;
 pub mod explain;
 pub mod history;
 pub mod nodes;

@@ -5,6 +5,7 @@
 //! Both share their equal parts. [`Snapshot::authenticate`] finds the user of a request, and
 //! [`Snapshot::answer`] returns the user's properties.
 
+mod account;
 mod decoys;
 mod entry;
 mod equality;
@@ -12,10 +13,13 @@ mod inspect;
 mod kind;
 mod misfits;
 mod names;
+mod overview;
 mod patterns;
+mod reach;
 mod resolve;
 mod row_index;
 mod rows;
+mod search;
 mod session;
 mod trace;
 mod trie;
@@ -24,10 +28,14 @@ mod writer;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use account::Account;
 pub(crate) use inspect::{ALL_TENANTS, Audience, NameEntry};
 pub use misfits::MisfitTenant;
+pub use overview::{Page, RuleFilter, TenantSummary};
+pub use reach::Reach;
 pub use resolve::{Candidate, Pending, SignIn};
 pub use row_index::content;
+pub use search::{FoundUser, FoundUsers};
 pub(crate) use session::is_for_disabled;
 pub use session::{DISABLED, Level, Session, SessionValues, switches_off};
 pub use trace::{Fate, Mismatch, Traced};

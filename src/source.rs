@@ -108,6 +108,9 @@ pub trait Source: Send + Sync {
     /// are left out.
     fn rows(&self, table: Table, ids: Vec<i64>) -> Boxed<'_, Result<Vec<Row>, SourceError>>;
 
+    /// Reads lines of the history, the newest first. Empty without the table.
+    fn history(&self, wanted: HistoryFilter) -> Boxed<'_, Result<Vec<HistoryLine>, SourceError>>;
+
     /// Writes fetches: of two with the same key the later one stays.
     fn record(&self, fetches: Vec<Fetch>) -> Boxed<'_, Result<(), SourceError>>;
 
@@ -116,9 +119,6 @@ pub trait Source: Send + Sync {
 
     /// Removes the fetches from before a second since 1970. Returns how many they were.
     fn prune_fetches(&self, before: i64) -> Boxed<'_, Result<u64, SourceError>>;
-
-    /// Reads lines of the history, the newest first. Empty without the table.
-    fn history(&self, wanted: HistoryFilter) -> Boxed<'_, Result<Vec<HistoryLine>, SourceError>>;
 
     /// Checks that rows of a table can be edited at all, without asking the database.
     ///
@@ -248,6 +248,10 @@ impl<B: Backend> Source for Database<B> {
         Box::pin(self.rows_of(table, ids))
     }
 
+    fn history(&self, wanted: HistoryFilter) -> Boxed<'_, Result<Vec<HistoryLine>, SourceError>> {
+        Box::pin(self.read_history(wanted))
+    }
+
     fn record(&self, fetches: Vec<Fetch>) -> Boxed<'_, Result<(), SourceError>> {
         Box::pin(self.record_all(fetches))
     }
@@ -258,10 +262,6 @@ impl<B: Backend> Source for Database<B> {
 
     fn prune_fetches(&self, before: i64) -> Boxed<'_, Result<u64, SourceError>> {
         Box::pin(self.prune_fetches_before(before))
-    }
-
-    fn history(&self, wanted: HistoryFilter) -> Boxed<'_, Result<Vec<HistoryLine>, SourceError>> {
-        Box::pin(self.read_history(wanted))
     }
 
     fn editable(&self, table: Table) -> Result<(), SourceError> {

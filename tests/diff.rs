@@ -138,15 +138,16 @@ fn a_node_is_compared_with_the_database_row_by_row() {
 #[test]
 fn many_rows_are_compared_page_by_page() {
     let file = SqliteFile::empty();
+    // A page has 10,000 rows, so there are three.
     file.execute(
-        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 120000)
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 25000)
          INSERT INTO user_auth (username, domain, password) SELECT 'user' || i, 'a.org', '9dd4e461268c8034f5c8564e155c67a6' FROM n",
     );
     let server = Server::on_sqlite(&file.path, &HEARING);
     let (code, text) = diff(&server, &file, &[]);
     assert_eq!(code, Some(0), "{text}");
-    file.execute("UPDATE user_auth SET password = '098f6bcd4621d373cade4e832627b4f6' WHERE id = 119999");
-    let alice = [("username", "user119999@a.org"), ("password", "test")];
+    file.execute("UPDATE user_auth SET password = '098f6bcd4621d373cade4e832627b4f6' WHERE id = 24999");
+    let alice = [("username", "user24999@a.org"), ("password", "test")];
     wait_for("the edit", || (post(server.address, &alice).status == 200).then_some(()));
     assert_eq!(diff(&server, &file, &[]).0, Some(0));
 }

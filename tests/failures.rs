@@ -256,17 +256,17 @@ fn a_query_without_end_is_refused_and_the_old_rows_stay_in_use() {
     let query = "SELECT username, domain, password FROM user_auth UNION ALL SELECT * FROM (
         WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s, flood)
         SELECT 'user' || n, 'b.org', '' FROM s)";
-    let args = ["--auth-query", query, "--max-load", "8", "--reload-interval", "0"];
+    let args = ["--auth-query", query, "--max-load", "2", "--reload-interval", "0"];
     let server = Server::on_sqlite(&file.path, &args);
     file.execute("INSERT INTO flood VALUES (1)");
     server.signal("HUP");
     let line = server.wait_for_log("reload failed, the old snapshot stays in use");
-    assert!(line.contains("`user_auth`") && line.contains(" 8 MiB") && line.contains("--max-load"), "{line}");
+    assert!(line.contains("`user_auth`") && line.contains(" 2 MiB") && line.contains("--max-load"), "{line}");
     assert_eq!(post(server.address, &[("username", "alice@a.org"), ("password", "pw")]).text(), "v=1\n");
     assert!(peak(&server) < 200, "{} MiB", peak(&server));
 
     let path = file.path.to_str().expect("UTF-8");
-    fails(&run(&[&["-n", "--db-path", path], &args[..]].concat()), &[" 8 MiB", "--max-load"]);
+    fails(&run(&[&["-n", "--db-path", path], &args[..]].concat()), &[" 2 MiB", "--max-load"]);
     file.execute("DELETE FROM flood");
     server.signal("HUP");
     server.wait_for_log("the database can be read again");

@@ -62,11 +62,11 @@ pub enum Command {
     /// Show and lift the locks after too many wrong passwords
     #[command(subcommand)]
     Lock(LockCommand),
+    /// List the edits of users, rules and attributes, show what changed, and undo them
+    History(HistoryArgs),
     /// Add, list and remove the operators of the console
     #[command(subcommand)]
     Operator(OperatorCommand),
-    /// List the edits of users, rules and attributes, show what changed, and undo them
-    History(HistoryArgs),
     /// Print the values of the server's options and where they come from, or check them
     Config(Box<ConfigArgs>),
     /// Print a completion script for a shell

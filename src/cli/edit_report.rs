@@ -10,6 +10,7 @@ use crate::cli::error::{ConfigError, usage};
 use crate::cli::listing::RuleListing;
 use crate::cli::print::{self, Text};
 use crate::core::model::{Edit, Table};
+use crate::ops::edits::{Action, EditedAttribute};
 
 /// Whether an edit is only tried, and how its result is printed.
 #[derive(Clone, Copy)]
@@ -84,39 +85,6 @@ impl EditMode {
                 Ok(())
             }
         }
-    }
-}
-
-/// What an edit does to a row or an attribute.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Action {
-    /// It is new.
-    Added,
-    /// It was there.
-    Changed,
-    /// It is as it was.
-    Unchanged,
-    /// It is gone.
-    Removed,
-}
-
-/// What an edit does to an attribute.
-#[derive(Debug, Serialize)]
-pub struct EditedAttribute {
-    /// Its name, as it was typed.
-    pub name: String,
-    /// What is done.
-    pub action: Action,
-    /// Whether it is unchanged because there is none.
-    #[serde(skip)]
-    pub is_missing: bool,
-}
-
-impl EditedAttribute {
-    /// An attribute that is there, or was.
-    pub fn new(name: &str, action: Action) -> EditedAttribute {
-        EditedAttribute { name: name.to_owned(), action, is_missing: false }
     }
 }
 

@@ -7,13 +7,7 @@ use crate::core::conventions::Conventions;
 use crate::core::model::{Cell, RuleRow};
 use crate::core::secret::HIDDEN;
 use crate::core::secret::is_secret;
-use crate::ops::explain;
-
-/// The largest number of ids that a message names.
-const NAMED: usize = 10;
-
-/// How people read the empty domain.
-pub const ALL_TENANTS: &str = "all tenants";
+pub use crate::ops::edits::{ALL_TENANTS, did_you_mean, ids, rules_of};
 
 /// A rule as lists show it.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -103,31 +97,6 @@ pub fn text(cell: &Cell) -> Option<String> {
 /// Whether `part` occurs in `text`. Both are folded.
 pub fn contains(text: &[u8], part: &[u8]) -> bool {
     part.is_empty() || text.windows(part.len()).any(|window| window == part)
-}
-
-/// `; did you mean example.org?` if one of `names` is similar to `wanted`, else nothing.
-pub fn did_you_mean<'n>(wanted: &str, names: impl IntoIterator<Item = &'n str>) -> String {
-    match &*explain::near(wanted, names) {
-        [] => String::new(),
-        near => format!("; did you mean {}?", near.join(" or ")),
-    }
-}
-
-/// `id 3`, `ids 3, 4`.
-pub fn ids(ids: &[i64]) -> String {
-    counted("id", ids)
-}
-
-/// `rule 3`, `rules 3, 4`.
-pub fn rules_of(ids: &[i64]) -> String {
-    counted("rule", ids)
-}
-
-fn counted(noun: &str, ids: &[i64]) -> String {
-    let named: Vec<String> = ids.iter().take(NAMED).map(ToString::to_string).collect();
-    let more = ids.len().saturating_sub(NAMED);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("{noun}{} {}{more}", if ids.len() == 1 { "" } else { "s" }, named.join(", "))
 }
 
 #[cfg(test)]

@@ -108,6 +108,14 @@ impl Snapshot {
         traced
     }
 
+    /// The ids of the rules that match a client's request, sorted: those that win, and those that
+    /// lose or lack a parameter.
+    pub fn matching(&self, session: Session<'_>, params: &Params) -> Vec<i64> {
+        let mut ids: Vec<i64> = self.outcomes(session, params).into_keys().collect();
+        ids.sort_unstable();
+        ids
+    }
+
     /// What happened to each rule that matches, by id.
     fn outcomes(&self, session: Session<'_>, params: &Params) -> HashMap<i64, RuleOutcome> {
         let mut all = Extras::new();

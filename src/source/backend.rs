@@ -39,9 +39,9 @@ pub(super) struct Dialect {
     pub begin_quiet: &'static str,
     /// Lets the triggers write the history again.
     pub end_quiet: &'static str,
-    /// The end of a SELECT of rows that the transaction will write, so that it reads them as they
-    /// are then.
-    pub to_write: &'static str,
+    /// What comes before and after the WHERE of a SELECT of rows that the transaction will write,
+    /// so that it reads them as they are then, and locks no others.
+    pub to_write: [&'static str; 2],
     /// The end of a DELETE that removes at most [`PRUNED`] lines. Empty if the database
     /// does not support that.
     pub delete_some: &'static str,

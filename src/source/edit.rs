@@ -149,10 +149,18 @@ impl<B: Backend> Database<B> {
         let ids: Vec<i64> = edits.iter().filter_map(Edit::id).collect();
         if ids.is_empty() {
             let highest = format!("SELECT max(id) FROM {table}");
-            return Ok(Before::Highest(count(session, "reading ids", &highest).await?));
+            let highest = count(session, "reading ids", &highest).await;
+            return Ok(Before::Highest(highest.map_err(|failure| self.explain(table, failure))?));
         }
-        let which = format!("{}{}", of_ids(&ids), B::DIALECT.to_write);
-        let rows = self.rows_where(session, table, existing, &which).await?;
+        let ([index, lock], which) = (B::DIALECT.to_write, of_ids(&ids));
+        let read = self.rows_where(session, table, existing, &format!("{index}{which}{lock}")).await;
+        let rows = match read {
+            // A view has no index.
+            Err(SourceError::Statement { .. }) if !index.is_empty() => {
+                self.rows_where(session, table, existing, &which).await?
+            }
+            rows => rows?,
+        };
         Ok(Before::Rows(rows.into_iter().map(|row| (row.id(), row)).collect()))
     }
 
@@ -196,7 +204,10 @@ impl<B: Backend> Database<B> {
         let query = self.queries.of(table, existing);
         let shape = query.shape(&[])?;
         let found = session.query(&query.reading(), format!("{}{which}", query.sql)).await;
-        let found = found.map_err(|failure| self.busy(failure))?;
+        let found = found.map_err(|failure| match failure.kind {
+            FailureKind::Busy => self.busy(failure),
+            _ => self.explain(table, failure),
+        })?;
         Ok(found.into_iter().map(|cells| shape.row(cells, 0).0).collect())
     }
 }

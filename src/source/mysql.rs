@@ -126,7 +126,8 @@ impl Backend for MysqlBackend {
         now: "unix_timestamp()",
         begin_quiet: "SET @jitsiprovs_editor = 1",
         end_quiet: "SET @jitsiprovs_editor = NULL",
-        to_write: " FOR UPDATE",
+        // Without the index, a small table is read whole, and all its rows are locked.
+        to_write: [" FORCE INDEX (PRIMARY)", " FOR UPDATE"],
         delete_some: " ORDER BY id LIMIT 10000",
         // From left to right, so the time comes last.
         keep_later: " ON DUPLICATE KEY UPDATE \

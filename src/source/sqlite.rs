@@ -216,7 +216,7 @@ impl Backend for Sqlite {
         now: "CAST(strftime('%s', 'now') AS INTEGER)",
         begin_quiet: "INSERT INTO jitsiprovs_editor (name) VALUES ('jitsiprovs')",
         end_quiet: "DELETE FROM jitsiprovs_editor",
-        to_write: "",
+        to_write: ["", ""],
         delete_some: "",
         keep_later: " ON CONFLICT(id) DO UPDATE SET fetched_at = excluded.fetched_at, \
              reason = excluded.reason, address = excluded.address, agent = excluded.agent, \

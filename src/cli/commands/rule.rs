@@ -1,6 +1,5 @@
 //! `jitsiprovs rule`: adds, changes, lists and removes rules.
 
-mod audience;
 mod filter;
 mod put;
 mod removal;
@@ -8,24 +7,22 @@ mod undone;
 
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 use crate::cli::args::{self, ListFormat, Listed};
 use crate::cli::config::TableAccess;
-use crate::cli::edit_report::{Action, EditMode, EditReport};
+use crate::cli::edit_report::{EditMode, EditReport};
 use crate::cli::edit_session;
 use crate::cli::error::usage;
 use crate::cli::listing::RuleListing;
 use crate::cli::print::{self, Text};
 use crate::core::history::Tool;
-use crate::core::model::{Cell, Edit, Row, RuleRow, Table};
-use crate::core::problem::{Code, Severity};
-use crate::core::template;
-use crate::ops::check;
+use crate::core::model::{Edit, Row, RuleRow, Table};
+use crate::core::problem::Severity;
+use crate::ops::edits::{Action, Audience, RuleChange, TypedRule, check_usable, doubts};
 use crate::source::Which;
-use audience::Audience;
 use filter::Filter;
-use put::{IfThere, TypedRule, put};
+use put::{IfThere, put};
 
 /// Runs the subcommand.
 ///
@@ -90,68 +87,11 @@ pub async fn rule(options: args::RuleCommand) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The columns of a rule to change. `None` stays as it is.
-struct RuleChange {
-    key: Option<String>,
-    value: Option<String>,
-    /// Whether the value stands for itself.
-    literal: bool,
-    /// Empty for all tenants.
-    domain: Option<String>,
-    subject: Option<String>,
-    spriority: Option<i32>,
-    ppriority: Option<i32>,
-}
-
-impl RuleChange {
-    /// The rule after the change.
-    fn of(self, before: &RuleRow, tables: &TableAccess) -> anyhow::Result<RuleRow> {
-        if let Some(key) = &self.key {
-            template::check_key(key).context("this is not a key")?;
-        }
-        let value = self.value.map(|value| value_of(&value, self.literal)).transpose()?;
-        let mut after = before.clone();
-        let text = |cell: &mut Cell, new: Option<String>| new.iter().for_each(|new| *cell = (**new).into());
-        let number =
-            |cell: &mut Cell, new: Option<i32>| new.iter().for_each(|new| *cell = i64::from(*new).into());
-        self.domain.iter().for_each(|domain| after.domain = of_tenant(domain, tables));
-        text(&mut after.subject, self.subject);
-        number(&mut after.spriority, self.spriority);
-        number(&mut after.ppriority, self.ppriority);
-        text(&mut after.key, self.key);
-        text(&mut after.value, value);
-        Ok(after)
-    }
-}
-
-/// The value as it is stored.
-fn value_of(value: &str, is_literal: bool) -> anyhow::Result<String> {
-    match is_literal {
-        true => template::literal(value).context("leave out --literal if you mean this"),
-        false => Ok(value.to_owned()),
-    }
-}
-
-/// The cell for `domain`: NULL stands for all tenants.
-fn of_tenant(domain: &str, tables: &TableAccess) -> Cell {
-    if tables.snapshot.comparison.fold(domain).is_empty() { Cell::Null } else { domain.into() }
-}
-
-/// Checks that the server would use this rule.
-fn check_usable(row: &RuleRow, tables: &TableAccess) -> anyhow::Result<()> {
-    match tables.snapshot.unusable(&Row::Rule(row.clone())) {
-        Some(why) => bail!("the server would not use this rule: {why}"),
-        None => Ok(()),
-    }
-}
-
 /// Warns of likely mistakes in a rule.
 fn warn_of(row: &RuleRow, tables: &TableAccess) {
-    for finding in check::check_rule(row, &tables.snapshot).findings {
-        match (finding.severity, finding.code) {
-            // This hint is about the text that was just typed.
-            (Severity::Hint, Code::ControlCharacter) => print::note(finding.message),
-            (Severity::Hint, _) => {}
+    for finding in doubts(row, &tables.snapshot) {
+        match finding.severity {
+            Severity::Hint => print::note(finding.message),
             _ => print::warn(finding.message),
         }
     }
@@ -178,7 +118,7 @@ async fn set(id: i64, change: RuleChange, mode: EditMode, tables: &TableAccess) 
     let mut before = None;
     editing.read(|row| before = rule_in(row)).await?;
     let before = before.with_context(|| no_rule(id))?;
-    let after = change.of(&before, tables)?;
+    let after = change.of(&before, &tables.snapshot)?;
     if is_subject_given {
         let mut audience = Audience::new(&after, &tables.snapshot);
         edit_session::scan(&*tables.source, Which::Of(Table::UserAuth), |row| {
@@ -189,7 +129,7 @@ async fn set(id: i64, change: RuleChange, mode: EditMode, tables: &TableAccess) 
         .await?;
         audience.check_address(&after)?;
     }
-    check_usable(&after, tables)?;
+    check_usable(&after, &tables.snapshot)?;
     warn_of(&after, tables);
     undone::warn_if_undone(&after, tables).await?;
     let columns = Row::Rule(before.clone()).differing(&Row::Rule(after.clone()));

@@ -11,13 +11,14 @@ use hashbrown::{HashMap, HashSet};
 use serde::Serialize;
 
 use crate::cli::args::{self, Listed};
-use crate::cli::attributes::{Assignment, AttributeChange, names as attribute_names};
+use crate::cli::attributes::names as attribute_names;
 use crate::cli::config::TableAccess;
 use crate::cli::edit_session;
 use crate::cli::listing::ALL_TENANTS;
 use crate::cli::print::{self, number, text};
 use crate::core::model::{Row, Table};
 use crate::core::names::Folded;
+use crate::ops::edits::{Assignment, AttributeChange};
 use crate::source::Which;
 
 /// A tenant as lists show it.

@@ -11,11 +11,9 @@ use anyhow::bail;
 use serde::Serialize;
 
 use crate::cli::args::{self, ListFormat, Listed};
-use crate::cli::attributes::{
-    Assignment, AttributeChange, AttributeEdits, AttributeListing, names as attribute_names,
-};
+use crate::cli::attributes::{AttributeListing, names as attribute_names};
 use crate::cli::config::TableAccess;
-use crate::cli::edit_report::{Action, EditMode, EditReport};
+use crate::cli::edit_report::{EditMode, EditReport};
 use crate::cli::edit_session;
 use crate::cli::error::{ConfigError, usage};
 use crate::cli::listing::{self, RuleListing};
@@ -23,10 +21,11 @@ use crate::cli::password;
 use crate::cli::print::{self, Text};
 use crate::core::attributes::AttributeRef;
 use crate::core::conventions::Conventions;
-use crate::core::credential::{self, Owner, PwdFmt, Storage};
+use crate::core::credential::{self, PwdFmt, Storage};
 use crate::core::history::Tool;
 use crate::core::model::{Cell, Edit, Row, Table, UserRow};
 use crate::core::subject::{Means, sent_for};
+use crate::ops::edits::{self, Action, Assignment, AttributeChange, AttributeEdits};
 use crate::source::Which;
 use list::{ShownUser, UserFilter};
 use lookup::{UserLookup, UserRecords};
@@ -167,9 +166,7 @@ async fn passwd(user: &str, typed: &args::PasswordArgs, edit: args::EditArgs) ->
         Some(Row::User(now)) if (&now.username, &now.domain) == (&before.username, &before.domain) => now,
         _ => bail!("{shown}, id {id}, was renamed or removed meanwhile: nothing was changed"),
     };
-    let (now, after) = (Row::User(now), Row::User(UserRow { password, ..before }));
-    let columns = now.differing(&after);
-    let edits = [Edit::Set(after, columns)];
+    let edits = [edits::put_password(now, password)];
     let changed = EditReport::new(Action::Changed, &edits);
     editing.make(edits, mode.dry_run).await?;
     let text = mode.did("changed", format_args!("the password of {shown}"));
@@ -227,10 +224,7 @@ fn hash(
         return Ok("".into());
     }
     let password = password::ask(whose, typed.password_stdin)?;
-    let (username, domain) = (user.username.shown(), user.domain.shown());
-    let realm = tables.snapshot.realm.as_deref().unwrap_or(&domain);
-    let stored = credential::hash(storage, password.reveal(), Owner { username: &username, realm })?;
-    Ok(Cell::from(&*stored))
+    Ok(edits::stored_password(storage, &password, user, &tables.snapshot)?)
 }
 
 async fn show(user: &str, show_secrets: bool, listed: Listed, tables: &TableAccess) -> anyhow::Result<()> {

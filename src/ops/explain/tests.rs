@@ -407,7 +407,7 @@ fn served(users: &[UserRow], rules: &[RuleRow]) -> Arc<Snapshot> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(10_000))]
+    #![proptest_config(ProptestConfig::with_cases(2000))]
     #[test]
     fn the_bytes_are_those_of_the_server_and_the_winners_are_its_lines(
         texts in any_texts(),

@@ -222,7 +222,7 @@ fn is_like(text: &str, pattern: &str) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(10_000))]
+    #![proptest_config(ProptestConfig::with_cases(5000))]
 
     #[test]
     fn answers_are_those_of_the_model(world in world()) {

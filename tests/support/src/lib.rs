@@ -4,6 +4,7 @@
 #![allow(missing_docs, reason = "only our tests use it, and most names say enough")]
 
 pub mod browser;
+pub mod chromium;
 pub mod client;
 pub mod cluster;
 pub mod daemon;

@@ -1,35 +1,20 @@
 //! `jitsiprovs rule add`, and `rule set` with a property.
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 
-use super::audience::Audience;
 use super::filter::Place;
 use super::undone::warn_if_undone;
-use super::{check_usable, compared, of_tenant, value_of, warn_of};
+use super::{compared, warn_of};
 use crate::cli::config::TableAccess;
-use crate::cli::edit_report::{Action, EditMode, EditReport};
+use crate::cli::edit_report::{EditMode, EditReport};
 use crate::cli::edit_session;
 use crate::cli::listing::{self, RuleListing};
 use crate::cli::print::{self, Text};
 use crate::core::history::Tool;
 use crate::core::model::{Edit, Row, RuleRow, Table};
-use crate::core::template;
 use crate::ops::edit_session::EditSession;
-use crate::ops::transfer::{DEFAULT_PPRIORITY, default_spriority};
+use crate::ops::edits::{Action, Audience, TypedRule, check_usable};
 use crate::source::Which;
-
-/// A rule as it is typed.
-pub(super) struct TypedRule {
-    /// `key=value`
-    pub property: String,
-    /// Whether the value stands for itself.
-    pub literal: bool,
-    /// `None` or empty for all tenants.
-    pub domain: Option<String>,
-    pub subject: String,
-    pub spriority: Option<i32>,
-    pub ppriority: Option<i32>,
-}
 
 /// What to do if the tenant and the subject have a rule with this key.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,35 +22,6 @@ pub(super) enum IfThere {
     Refuse,
     AddAnother,
     Change,
-}
-
-impl TypedRule {
-    /// The row of a new rule.
-    fn row(&self, tables: &TableAccess) -> anyhow::Result<RuleRow> {
-        let split = if self.literal { template::split_literal } else { template::split };
-        let (key, value) = split(&self.property).context("this is not a property")?;
-        let value = value_of(value, self.literal)?;
-        let domain = of_tenant(self.domain.as_deref().unwrap_or_default(), tables);
-        let default = || default_spriority(&self.subject, &domain.shown());
-        let spriority = i64::from(self.spriority.unwrap_or_else(default));
-        let ppriority = i64::from(self.ppriority.unwrap_or(DEFAULT_PPRIORITY));
-        let subject = (*self.subject).into();
-        let cells = [domain, subject, spriority.into(), ppriority.into(), key.into(), (*value).into()];
-        Ok(RuleRow::from_cells(0, cells))
-    }
-
-    /// The row of a rule that is there and gets this value, and these priorities if they were
-    /// given.
-    fn change(&self, known: &RuleRow, new: &RuleRow) -> RuleRow {
-        let mut after = RuleRow { value: new.value.clone(), ..known.clone() };
-        if self.spriority.is_some() {
-            after.spriority = new.spriority.clone();
-        }
-        if self.ppriority.is_some() {
-            after.ppriority = new.ppriority.clone();
-        }
-        after
-    }
 }
 
 /// Adds the rule, or changes the one that is there.
@@ -80,9 +36,9 @@ pub(super) async fn put(
     tables: &TableAccess,
 ) -> anyhow::Result<()> {
     let options = &tables.snapshot;
-    let row = typed.row(tables)?;
+    let row = typed.row(options)?;
     tables.source.editable(Table::JitsiProperty)?;
-    check_usable(&row, tables)?;
+    check_usable(&row, options)?;
     let mut editing = edit_session::begin(&*tables.source, Which::All, Tool::Command);
     let (place, mut there) = (Place::of(&row, options), Vec::new());
     let mut audience = Audience::new(&row, options);

@@ -9,13 +9,14 @@ use super::no_rule;
 use crate::cli::args::{ListFormat, RuleFilter};
 use crate::cli::config::TableAccess;
 use crate::cli::consent::is_intended;
-use crate::cli::edit_report::{Action, EditMode, EditReport};
+use crate::cli::edit_report::{EditMode, EditReport};
 use crate::cli::edit_session;
 use crate::cli::listing::{self, RuleListing};
 use crate::cli::print::{self, Text};
 use crate::core::history::Tool;
 use crate::core::model::{Edit, Row, RuleRow, Table};
 use crate::ops::edit_session::EditSession;
+use crate::ops::edits::Action;
 use crate::source::{self, Which};
 
 /// Removes the rules with these ids.

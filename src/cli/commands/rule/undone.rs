@@ -4,8 +4,8 @@ use crate::cli::config::TableAccess;
 use crate::cli::edit_session;
 use crate::cli::print;
 use crate::core::model::{Row, RuleRow, Table};
-use crate::core::problem::Code;
 use crate::ops::check::Undoing;
+use crate::ops::edits::undone_by;
 use crate::source::Which;
 
 /// Warns of the rules that undo `row`, which is new or changed.
@@ -21,20 +21,7 @@ pub(super) async fn warn_if_undone(row: &RuleRow, tables: &TableAccess) -> anyho
     })
     .await?;
     for (code, id) in undoing.found() {
-        print::warn(match code {
-            Code::EnforcePrefixUndoes => format!(
-                "clients remove this property again, because the list in rule {id} (ENFORCE_PREFIX) has no prefix \
-                 of its key: add one, or give rule {id} smaller priorities"
-            ),
-            Code::AllowPrefixDrops => format!(
-                "clients ignore this property, because the list in rule {id} (ALLOW_PREFIX) has no prefix of its \
-                 key: add one"
-            ),
-            _ => format!(
-                "clients remove this property again, because of rule {id}: give rule {id} smaller priorities, or \
-                 this rule larger ones"
-            ),
-        });
+        print::warn(undone_by(code, id));
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::lookup::TenantRecords;
 use crate::cli::args::EditArgs;
-use crate::cli::attributes::{AttributeChange, NO_RULES_FOR_DISABLED};
+use crate::cli::attributes::NO_RULES_FOR_DISABLED;
 use crate::cli::edit_report::{EditMode, EditReport};
 use crate::cli::edit_session;
 use crate::cli::error::{ConfigError, usage};
@@ -11,6 +11,7 @@ use crate::cli::print::Text;
 use crate::core::history::Tool;
 use crate::core::model::{AttributeRow, Cell, Edit, Row, Table};
 use crate::core::names::is_asterisk;
+use crate::ops::edits::AttributeChange;
 use crate::snapshot::{DISABLED, switches_off};
 use crate::source::Which;
 

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use anyhow::bail;
 use hashbrown::HashSet;
 
-use crate::cli::attributes;
 use crate::cli::print::counted;
 use crate::core::conventions::Conventions;
 use crate::core::model::{AttributeRow, Row, Table};
 use crate::core::names::Folded;
+use crate::ops::edits;
 use crate::ops::explain::near;
 use crate::snapshot::Level;
 
@@ -61,7 +61,7 @@ impl<'o> TenantRecords<'o> {
             && let Ok(Some(subject)) = row.subject.text()
         {
             let subject = self.options.subject(&subject);
-            self.has_rules_for_disabled |= subject.as_ref().is_some_and(attributes::is_for_disabled);
+            self.has_rules_for_disabled |= subject.as_ref().is_some_and(edits::is_for_disabled);
         }
         if !is_its {
             if row.table() == Table::UserAuth && !self.others.contains(&*domain) {
@@ -75,7 +75,7 @@ impl<'o> TenantRecords<'o> {
             Row::User(row) => self.users.extend(self.options.fold(&row.username)),
             Row::Rule(_) => {}
             Row::Attribute(row) => {
-                let level = attributes::level(row, self.options);
+                let level = edits::level(row, self.options);
                 if matches!(level, Some(Level::Tenant | Level::Everyone)) {
                     let place = self.own.partition_point(|known| known.id < row.id);
                     self.own.insert(place, row.clone());

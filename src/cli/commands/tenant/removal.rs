@@ -7,12 +7,13 @@ use anyhow::bail;
 use super::lookup::TenantRecords;
 use crate::cli::args::EditArgs;
 use crate::cli::consent::is_intended;
-use crate::cli::edit_report::{Action, EditMode, EditReport};
+use crate::cli::edit_report::{EditMode, EditReport};
 use crate::cli::edit_session;
 use crate::cli::error::usage;
 use crate::cli::print::{self, Text};
 use crate::core::history::Tool;
 use crate::core::model::{Edit, Table};
+use crate::ops::edits::Action;
 use crate::source::Which;
 
 /// Shows what the tenant has, asks whether to remove it, and removes all of it in one

@@ -4,13 +4,14 @@ use serde::Serialize;
 
 use super::lookup::TenantRecords;
 use crate::cli::args::{ListFormat, Listed};
-use crate::cli::attributes::{AttributeListing, level};
+use crate::cli::attributes::AttributeListing;
 use crate::cli::config::TableAccess;
 use crate::cli::edit_session;
 use crate::cli::listing::ALL_TENANTS;
 use crate::cli::print::{self, Text};
 use crate::core::attributes::AttributeRef;
 use crate::core::model::{AttributeRow, Table};
+use crate::ops::edits::level;
 use crate::source::Which;
 
 /// A tenant, for programs.

@@ -2,13 +2,14 @@
 
 use super::lookup::{self, UserLookup, UserRecords};
 use crate::cli::args::EditArgs;
-use crate::cli::attributes::{Assignment, AttributeChange, AttributeEdits, NO_RULES_FOR_DISABLED};
+use crate::cli::attributes::NO_RULES_FOR_DISABLED;
 use crate::cli::config::TableAccess;
 use crate::cli::edit_report::{EditMode, EditReport};
 use crate::cli::edit_session;
 use crate::cli::print::{self, Text};
 use crate::core::history::Tool;
-use crate::core::model::{AttributeRow, Cell, Edit, Row, Table, UserRow};
+use crate::core::model::{AttributeRow, Edit, Row, Table, UserRow};
+use crate::ops::edits::{Assignment, AttributeChange, AttributeEdits, holder};
 use crate::snapshot::{DISABLED, Level};
 use crate::source::Which;
 
@@ -67,13 +68,7 @@ pub fn added(
         return Ok(AttributeEdits::default());
     }
     tables.source.editable(Table::UserAttribute)?;
-    AttributeChange::Set(values).edits(known, &holder(user), &lookup::name(user), &tables.snapshot)
-}
-
-/// An attribute of the user, without name and value.
-fn holder(user: &UserRow) -> AttributeRow {
-    let empty = || Cell::from("");
-    AttributeRow::from_cells(0, [user.domain.clone(), user.username.clone(), empty(), empty()])
+    Ok(AttributeChange::Set(values).edits(known, &holder(user), &lookup::name(user), &tables.snapshot)?)
 }
 
 /// The ids of the attributes to remove with the user, whose name another user may get later.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use anyhow::bail;
 
-use crate::cli::attributes;
 use crate::cli::config::TableAccess;
 use crate::cli::edit_session;
 use crate::core::conventions::Conventions;
@@ -14,6 +13,7 @@ use crate::core::names::Folded;
 use crate::core::params::{Known, Params};
 use crate::core::subject::Means;
 use crate::ops::edit_session::EditSession;
+use crate::ops::edits;
 use crate::ops::explain;
 use crate::snapshot::{Level, Session, Snapshot};
 use crate::source::Which;
@@ -109,7 +109,7 @@ impl<'o> UserLookup<'o> {
                     return;
                 }
                 let subject = self.options.subject(&subject);
-                found.has_rules_for_disabled |= subject.as_ref().is_some_and(attributes::is_for_disabled);
+                found.has_rules_for_disabled |= subject.as_ref().is_some_and(edits::is_for_disabled);
                 if let Some(means) = subject.and_then(|subject| subject.means(&self.name)) {
                     found.rules.push(Own { row, means, is_of_all });
                 }
@@ -117,7 +117,7 @@ impl<'o> UserLookup<'o> {
             Row::Attribute(row) => {
                 let fold = |cell| self.options.fold(cell).unwrap_or_default();
                 let is_of_tenant = fold(&row.domain) == self.domain;
-                match attributes::level(&row, self.options) {
+                match edits::level(&row, self.options) {
                     Some(Level::User) if is_of_tenant && fold(&row.username) == self.name => {
                         found.attributes.push(row);
                     }

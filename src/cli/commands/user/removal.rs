@@ -5,7 +5,7 @@ use anyhow::bail;
 use super::attributes;
 use super::lookup::{Own, UserLookup};
 use crate::cli::args::EditArgs;
-use crate::cli::edit_report::{Action, EditMode, EditReport};
+use crate::cli::edit_report::{EditMode, EditReport};
 use crate::cli::edit_session;
 use crate::cli::listing;
 use crate::cli::print::{self, Text};
@@ -13,6 +13,7 @@ use crate::core::conventions::Conventions;
 use crate::core::history::Tool;
 use crate::core::model::{Edit, Table};
 use crate::core::subject::{Means, sent_for};
+use crate::ops::edits::Action;
 use crate::source::Which;
 
 /// What to remove.

@@ -2,21 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::bail;
-
-use crate::cli::listing::{self, ALL_TENANTS, did_you_mean};
+use super::{Refused, refuse};
 use crate::core::conventions::Conventions;
 use crate::core::model::{RuleRow, UserRow};
 use crate::core::names::Folded;
 use crate::core::params::{ClientFact, Known};
 use crate::core::secret::HIDDEN;
 use crate::core::subject::{PatternKind, Subject, TypedBy, WrittenSubject, sent_for};
+use crate::ops::explain::near;
+
+/// How people read the empty domain.
+pub const ALL_TENANTS: &str = "all tenants";
 
 /// The largest number of tenants that a note names.
 const NAMED: usize = 10;
 
 /// Who a rule is for. What the users say about it is collected one by one.
-pub(super) struct Audience<'o> {
+pub struct Audience<'o> {
     options: &'o Conventions,
     subject: Option<Subject>,
     /// Folded; empty for all tenants.
@@ -64,16 +66,16 @@ impl<'o> Audience<'o> {
     ///
     /// # Errors
     /// With the right spelling.
-    pub fn check_address(&self, row: &RuleRow) -> anyhow::Result<()> {
+    pub fn check_address(&self, row: &RuleRow) -> Result<(), Refused> {
         let stored = row.subject.shown();
         let written = self.options.written_subject(&stored);
         match written.address().filter(|_| !self.is_user) {
-            Some((name, domain)) => bail!(
+            Some((name, domain)) => refuse(format!(
                 "usernames have no domain in them, so the subject {:?} would match nobody: write --subject {} \
                  --domain {domain}; nothing was changed",
                 written.to_string(),
                 written.param.map_or(name.to_owned(), |param| format!("{param}={name}")),
-            ),
+            )),
             None => Ok(()),
         }
     }
@@ -111,7 +113,7 @@ impl<'o> Audience<'o> {
 
     /// The audience in words. `row` has the same domain and subject as that of [`Audience::new`].
     pub fn words(&self, row: &RuleRow) -> String {
-        let tenant = listing::text(&row.domain).filter(|domain| !domain.is_empty());
+        let tenant = Some(row.domain.shown()).filter(|domain| !domain.is_empty());
         let tenant = tenant.map_or(ALL_TENANTS.into(), |domain| format!("the tenant {domain}"));
         words(&self.options.written_subject(&row.subject.shown()), &tenant, self)
     }
@@ -178,5 +180,13 @@ fn of_pattern(by: &TypedBy, kind: PatternKind, pattern: &str, param: &str, tenan
         TypedBy::Client(ClientFact::Username) => {
             format!("clients of {tenant} whose user typed a name that {matches}")
         }
+    }
+}
+
+/// `; did you mean example.org?` if one of `names` is similar to `wanted`, else nothing.
+pub fn did_you_mean<'n>(wanted: &str, names: impl IntoIterator<Item = &'n str>) -> String {
+    match &*near(wanted, names) {
+        [] => String::new(),
+        near => format!("; did you mean {}?", near.join(" or ")),
     }
 }

@@ -1,0 +1,245 @@
+//! What operators and the record of fetches cost clients: the real server over loopback, with a
+//! million users.
+//!
+//! `cargo bench --bench console -- WHAT`, where WHAT is
+//! - `operators`: the 99th percentile of the time that clients wait, in turns without and with ten
+//!   operators who follow links and one search a second; and the memory that the console takes;
+//! - `fetches`: requests a second, in turns to a server with and one without `--no-fetches`.
+//!
+//! Clients and operators share the processors with the server, which people do not do. Ratios
+//! within one run are meaningful, absolute times are not.
+
+#![allow(clippy::disallowed_methods, reason = "benches may wait for files and for each other")]
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use support::client::{Connection, form_request, request};
+use support::md5_hex;
+use support::server::{Server, jitsiprovs, resident, run_command};
+use support::sqlite::SqliteFile;
+
+const USERS: u32 = 1_000_000;
+const DOMAIN: &str = "example.org";
+const OPERATOR: &str = "ada";
+const PASSWORD: &str = "operators-password";
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    match args.first().map(String::as_str) {
+        None | Some("operators") => operators(),
+        Some("fetches") => fetches(),
+        Some(other) => panic!("there is no `{other}`: operators or fetches"),
+    }
+}
+
+fn users() -> SqliteFile {
+    let file = SqliteFile::seeded();
+    let stored = md5_hex("right-pw");
+    file.execute(&format!(
+        "WITH RECURSIVE number(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM number WHERE n + 1 < {USERS})
+             INSERT INTO user_auth (domain, username, password)
+             SELECT '{DOMAIN}', printf('user%06d', n), '{stored}' FROM number"
+    ));
+    file
+}
+
+fn sign_in(number: u32) -> Vec<u8> {
+    let uuid = format!("1b671a64-40d5-491e-99b0-da01{number:08}");
+    form_request(&[
+        ("username", &format!("user{number:06}")),
+        ("domain", DOMAIN),
+        ("password", "right-pw"),
+        ("osname", "Windows 10"),
+        ("build", "2.11.5633"),
+        ("uuid", &uuid),
+    ])
+}
+
+// ---- Operators ----
+
+const OPERATORS: usize = 10;
+const CLIENTS: usize = 4;
+/// Each client sends a request so often.
+const PACE: Duration = Duration::from_millis(2);
+const TURN: Duration = Duration::from_secs(5);
+const ROUNDS: usize = 8;
+
+fn operators() {
+    let file = users();
+    let plain = Server::on_sqlite(&file.path, &["--no-access-log"]);
+    let accounts = accounts();
+    let accounts = accounts.to_str().expect("UTF-8");
+    let server =
+        Server::on_sqlite(&file.path, &["--no-access-log", "--admin-port", "0", "--console-users", accounts]);
+    let console = server.admin();
+    let cookie = cookie(console);
+    let mut rounds: Vec<[f64; 2]> = Vec::new();
+    for round in 0..ROUNDS {
+        let mut times = [0.0; 2];
+        for at in if round % 2 == 0 { [0, 1] } else { [1, 0] } {
+            times[at] = turn(&server, (at == 1).then_some((console, &*cookie)));
+        }
+        println!(
+            "p99 without {:.0} µs, with operators {:.0} µs, ratio {:.3}",
+            times[0],
+            times[1],
+            times[1] / times[0]
+        );
+        rounds.push(times);
+    }
+    let mut ratios: Vec<f64> = rounds.iter().map(|[without, with]| with / without).collect();
+    ratios.sort_by(f64::total_cmp);
+    println!("median ratio of p99: {:.3}", (ratios[ROUNDS / 2 - 1] + ratios[ROUNDS / 2]) / 2.0);
+    let [without, with] = [&plain, &server].map(|server| resident(server.pid()).0 as f64 / 1048576.0);
+    println!("memory: without console {without:.1} MiB, with console after its use {with:.1} MiB");
+}
+
+/// The 99th percentile of the time that clients wait, in microseconds.
+fn turn(server: &Server, operators: Option<(SocketAddr, &str)>) -> f64 {
+    let (begun, over) = (Instant::now(), AtomicBool::new(false));
+    let (times, clicks, slowest) = (Mutex::new(Vec::new()), AtomicU64::new(0), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        if let Some((console, cookie)) = operators {
+            let (over, clicks, slowest) = (&over, &clicks, &slowest);
+            for operator in 0..OPERATORS {
+                scope.spawn(move || {
+                    std::thread::sleep(Duration::from_millis(operator as u64 * 100));
+                    while !over.load(Ordering::Relaxed) {
+                        click(console, cookie, &path(clicks.fetch_add(1, Ordering::Relaxed)));
+                        std::thread::sleep(Duration::from_secs(1));
+                    }
+                });
+            }
+            scope.spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    let begun = Instant::now();
+                    click(console, cookie, &format!("/console/users?q=nobody{}", fastrand::u16(..)));
+                    slowest.fetch_max(begun.elapsed().as_millis() as u64, Ordering::Relaxed);
+                    std::thread::sleep(Duration::from_secs(1).saturating_sub(begun.elapsed()));
+                }
+            });
+        }
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|_| {
+                scope.spawn(|| {
+                    let (mut own, mut connection) = (Vec::new(), Connection::open(server.address));
+                    while begun.elapsed() < TURN {
+                        let ask = sign_in(fastrand::u32(..USERS));
+                        let sent = Instant::now();
+                        assert_eq!(connection.ask(&ask).status, 200);
+                        own.push(sent.elapsed());
+                        std::thread::sleep(PACE);
+                    }
+                    times.lock().expect("times").extend(own);
+                })
+            })
+            .collect();
+        clients.into_iter().for_each(|client| client.join().expect("a client"));
+        over.store(true, Ordering::Relaxed);
+    });
+    if operators.is_some() {
+        println!("  {} clicks, slowest search {} ms", clicks.into_inner(), slowest.into_inner());
+    }
+    let mut times = times.into_inner().expect("times");
+    times.sort_unstable();
+    times[times.len() * 99 / 100].as_secs_f64() * 1e6
+}
+
+/// Where the next click leads.
+fn path(click: u64) -> String {
+    match click % 6 {
+        0 => "/console".into(),
+        1 => format!("/console/users?q=user{:04}", fastrand::u16(..9999)),
+        2 => format!("/console/users/{DOMAIN}/user{:06}", fastrand::u32(..USERS)),
+        3 => "/console/rules".into(),
+        4 => "/console/fetches".into(),
+        _ => "/console/history".into(),
+    }
+}
+
+fn click(console: SocketAddr, cookie: &str, path: &str) {
+    let reply = Connection::open(console).ask(&request("GET", path, &[("cookie", cookie)], b""));
+    assert_eq!(reply.status, 200, "{path}: {}", reply.text());
+}
+
+/// A file with one operator.
+fn accounts() -> PathBuf {
+    let path = std::env::temp_dir().join(format!("console-users-{}", std::process::id()));
+    let command = format!(
+        "printf '%s\\n' {PASSWORD} | \"$0\" operator add {OPERATOR} --role edit --password-stdin \
+         --console-users {}",
+        path.display()
+    );
+    let program = jitsiprovs(&[]);
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &command]).arg(program.get_program()).env("JITSIPROVS_CONFIG", "");
+    let done = run_command(shell);
+    assert!(done.status.success(), "{done:?}");
+    path
+}
+
+/// Signs in and returns the cookie.
+fn cookie(console: SocketAddr) -> String {
+    let form = format!("name={OPERATOR}&password={PASSWORD}");
+    let headers = [("content-type", "application/x-www-form-urlencoded")];
+    let reply =
+        Connection::open(console).ask(&request("POST", "/console/sign-in", &headers, form.as_bytes()));
+    let cookie = reply.header("set-cookie").unwrap_or_else(|| panic!("{} {}", reply.status, reply.text()));
+    cookie.split(';').next().expect("a cookie").to_owned()
+}
+
+// ---- Fetches ----
+
+const AT_ONCE: usize = 8;
+
+fn fetches() {
+    let file = users();
+    let servers = [&["--no-access-log", "--no-fetches"][..], &["--no-access-log"]]
+        .map(|args| Server::on_sqlite(&file.path, args));
+    let mut ratios = Vec::new();
+    for round in 0..10 {
+        let mut rates = [0.0; 2];
+        for at in if round % 2 == 0 { [0, 1] } else { [1, 0] } {
+            rates[at] = rate(&servers[at]);
+        }
+        println!(
+            "without fetches {:.0}/s, with fetches {:.0}/s, ratio {:.3}",
+            rates[0],
+            rates[1],
+            rates[1] / rates[0]
+        );
+        ratios.push(rates[1] / rates[0]);
+    }
+    ratios.sort_by(f64::total_cmp);
+    println!("median ratio: {:.3}", (ratios[4] + ratios[5]) / 2.0);
+}
+
+/// Requests a second of clients that keep their connections and send several requests at a time.
+/// Their users come again and again, as people do.
+fn rate(server: &Server) -> f64 {
+    let (begun, answered) = (Instant::now(), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for client in 0..AT_ONCE {
+            let answered = &answered;
+            scope.spawn(move || {
+                let mut connection = Connection::open(server.address);
+                let asks: Vec<Vec<u8>> = (0..2000).map(|user| sign_in(user * 8 + client as u32)).collect();
+                for asks in asks.chunks(16).cycle() {
+                    if begun.elapsed() > TURN {
+                        break;
+                    }
+                    connection.send(&asks.concat());
+                    for _ in asks {
+                        assert_eq!(connection.receive().expect("an answer").status, 200);
+                    }
+                    answered.fetch_add(asks.len() as u64, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    answered.into_inner() as f64 / begun.elapsed().as_secs_f64()
+}
