@@ -5,8 +5,14 @@
 
 pub mod accounts;
 mod assets;
+mod charts;
+mod fetches;
 mod fields;
+mod history;
+mod locks;
+mod moment;
 mod operator;
+mod overview;
 mod page;
 pub mod peers;
 mod reply;
@@ -14,7 +20,7 @@ mod sessions;
 mod sign_in;
 mod visit;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use http_body_util::{BodyExt, Full, Limited};
@@ -51,6 +57,17 @@ pub struct Console {
     peers: Peers,
     gate: Gate,
     sessions: Sessions,
+    rejection: Mutex<Option<Rejection>>,
+}
+
+/// An operator's word that a loss is not intended.
+#[derive(Debug, Clone)]
+struct Rejection {
+    operator: String,
+    /// In seconds since 1970.
+    at: i64,
+    /// The numbers of the loss.
+    seen: String,
 }
 
 impl Console {
@@ -63,7 +80,7 @@ impl Console {
         peers: Peers,
     ) -> Console {
         let (gate, sessions) = (Gate::new(throttle), Sessions::default());
-        Console { source, conventions, accounts, peers, gate, sessions }
+        Console { source, conventions, accounts, peers, gate, sessions, rejection: Mutex::default() }
     }
 
     /// Whether a path is the console's.
@@ -79,7 +96,7 @@ impl Console {
         request: Request<Incoming>,
     ) -> Response<Full<Bytes>> {
         let answered = self.answer(state, asker, request).await;
-        answered.unwrap_or_else(|refusal| page::refusal(&refusal)).guarded().0
+        answered.unwrap_or_else(|refusal| page::refusal(None, &refusal)).guarded().0
     }
 
     async fn answer(
@@ -124,7 +141,18 @@ impl Console {
         let section = path.first().map_or_else(String::new, |part| (*part).to_owned());
         let state = state.clone();
         let visit = Visit { state, console: self, asker, section, session, is_post, query, form };
-        route(&visit, &path).await
+        let answered = route(&visit, &path).await;
+        Ok(answered.unwrap_or_else(|refusal| page::refusal(Some(&visit), &refusal)))
+    }
+
+    /// Who rejected a loss last.
+    fn rejection(&self) -> Option<Rejection> {
+        self.rejection.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes that a loss was rejected.
+    fn reject(&self, rejection: Rejection) {
+        *self.rejection.lock().unwrap_or_else(PoisonError::into_inner) = Some(rejection);
     }
 
     /// The session of a browser. It ends if the operator's account was removed or changed.
@@ -143,10 +171,17 @@ impl Console {
 }
 
 /// Calls the page that a path names.
-#[expect(clippy::unused_async, reason = "pages ask the database")]
-async fn route(_visit: &Visit<'_>, path: &[&str]) -> Result<Reply, Refusal> {
-    let [] = path else { return Err(Refusal::NotFound) };
-    Err(Refusal::NotFound)
+async fn route(visit: &Visit<'_>, path: &[&str]) -> Result<Reply, Refusal> {
+    match *path {
+        [] => overview::show(visit).await,
+        ["loss"] => overview::decide(visit).await,
+        ["locks"] => locks::show(visit).await,
+        ["fetches"] => fetches::list(visit).await,
+        ["history"] => history::list(visit).await,
+        ["history", id] => history::show(visit, id, false).await,
+        ["history", id, "undo"] => history::show(visit, id, true).await,
+        _ => Err(Refusal::NotFound),
+    }
 }
 
 async fn read_form(head: &hyper::http::request::Parts, body: Incoming) -> Result<Fields, Refusal> {

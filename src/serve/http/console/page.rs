@@ -19,7 +19,9 @@ macro_rules! templates {
 }
 
 /// The templates, by the names of their files.
-const TEMPLATES: &[(&str, &str)] = &templates!["layout" "refusal" "sign_in"];
+const TEMPLATES: &[(&str, &str)] = &templates![
+    "layout" "refusal" "sign_in" "overview" "locks" "fetches" "history" "edit"
+];
 
 /// All English of the console.
 static TEXTS: LazyLock<Value> =
@@ -110,7 +112,7 @@ pub(super) fn open(status: StatusCode, template: &str, title: &str, page: &impl 
 }
 
 /// The page that says why there is no page.
-pub(super) fn refusal(refusal: &Refusal) -> Reply {
+pub(super) fn refusal(visit: Option<&Visit<'_>>, refusal: &Refusal) -> Reply {
     #[derive(Serialize)]
     struct Why<'a> {
         what: &'a str,
@@ -127,7 +129,7 @@ pub(super) fn refusal(refusal: &Refusal) -> Reply {
         Refusal::Unavailable(why) => ("unavailable", &**why),
     };
     let what = text("refusal", what);
-    Reply::html(refusal.status(), render(None, "refusal", what, &Why { what, more }))
+    Reply::html(refusal.status(), render(visit, "refusal", what, &Why { what, more }))
 }
 
 fn render(visit: Option<&Visit<'_>>, template: &str, title: &str, page: &impl Serialize) -> String {
@@ -159,3 +161,6 @@ fn render(visit: Option<&Visit<'_>>, template: &str, title: &str, page: &impl Se
         compiled.render("layout", &framed).expect("a test renders every template")
     })
 }
+
+#[cfg(test)]
+mod tests;
