@@ -3,6 +3,7 @@
 //! Labels are bounded: there are no usernames, and tenants only if the operator
 //! wants them. Without tenants, counting a request takes no lock and allocates nothing.
 
+mod hour;
 mod requests;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -17,6 +18,8 @@ use prometheus_client::registry::{Metric, Registry};
 
 use requests::{Latency, Outcomes, Requests};
 
+use hour::Hour;
+pub use hour::{MINUTES, Minute};
 pub use prometheus_client::metrics::gauge::Gauge;
 
 /// The content type of the text for a scraper.
@@ -58,7 +61,8 @@ pub enum RequestOutcome {
 }
 
 impl RequestOutcome {
-    const ALL: [RequestOutcome; 15] = [
+    /// All of them.
+    pub const ALL: [RequestOutcome; 15] = [
         RequestOutcome::Ok,
         RequestOutcome::Denied,
         RequestOutcome::Throttled,
@@ -105,6 +109,7 @@ type Labels<const N: usize> = [(&'static str, &'static str); N];
 pub struct Metrics {
     registry: Registry,
     requests: Requests,
+    hour: Hour,
     tenants: Option<Family<Vec<(&'static str, String)>, Counter>>,
     reloads: Family<Labels<2>, Counter>,
     reload_duration: Histogram,
@@ -259,6 +264,7 @@ impl Metrics {
             by_tenant.then(|| add(r, "tenant_requests", "Requests by tenant and result", Family::default()));
         Metrics {
             requests,
+            hour: Hour::default(),
             tenants,
             reloads: add(r, "reloads", "Loads by cause and outcome", Family::default()),
             reload_duration: add(
@@ -392,6 +398,17 @@ impl Metrics {
     pub fn load_read(&self, rows: u64, tables_unread: u64) {
         self.load_rows.inc_by(rows);
         self.load_tables_unread.inc_by(tables_unread);
+    }
+
+    /// Ends a minute of [`Metrics::minutes`].
+    pub fn end_minute(&self) {
+        self.hour.end_minute(self.requests.totals());
+    }
+
+    /// The requests of the last hour, the oldest minute first. The minute that has not ended is
+    /// not among them.
+    pub fn minutes(&self) -> Vec<Minute> {
+        self.hour.minutes()
     }
 
     /// Counts a reload of the certificate.

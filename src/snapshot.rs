@@ -40,8 +40,8 @@ pub(crate) use session::is_for_disabled;
 pub use session::{DISABLED, Level, Session, SessionValues, switches_off};
 pub use trace::{Fate, Mismatch, Traced};
 pub use writer::{
-    ChangeSummary, Committed, Draft, LOSS_WINDOW, LossLimits, MaxShrink, Problems, Withheld, WithheldTenant,
-    Writer,
+    ChangeSummary, Committed, Draft, LOSS_WINDOW, LossLimits, MaxShrink, Problems, Withheld, WithheldRow,
+    WithheldTenant, Writer,
 };
 
 use crate::core::credential::SlowHash;

@@ -11,6 +11,7 @@ mod check;
 mod cluster;
 mod commands;
 mod configuration;
+mod console;
 mod console_pages;
 mod csv_files;
 mod daemon;

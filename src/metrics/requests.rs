@@ -15,7 +15,8 @@ use super::RequestOutcome;
 
 /// Upper bounds in seconds: most requests take microseconds, slow hashes up to
 /// seconds.
-const BOUNDS: [f64; 11] = [5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, f64::INFINITY];
+pub(super) const BOUNDS: [f64; 11] =
+    [5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, f64::INFINITY];
 /// More threads than this share the memory.
 const TALLIES: usize = 64;
 
@@ -27,6 +28,13 @@ struct Tally {
     outcomes: [AtomicU64; RequestOutcome::ALL.len()],
     buckets: [AtomicU64; BOUNDS.len()],
     nanos: AtomicU64,
+}
+
+/// What all requests since the start add up to.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Totals {
+    pub outcomes: [u64; RequestOutcome::ALL.len()],
+    pub buckets: [u64; BOUNDS.len()],
 }
 
 /// The requests of all threads. Copies share their counts.
@@ -58,6 +66,13 @@ impl Requests {
         let own = self.own();
         own.buckets[bucket].fetch_add(1, Relaxed);
         own.nanos.fetch_add(time.as_nanos() as u64, Relaxed);
+    }
+
+    pub fn totals(&self) -> Totals {
+        Totals {
+            outcomes: std::array::from_fn(|at| self.sum(|tally| &tally.outcomes[at])),
+            buckets: std::array::from_fn(|at| self.sum(|tally| &tally.buckets[at])),
+        }
     }
 
     fn sum(&self, count: impl Fn(&Tally) -> &AtomicU64) -> u64 {

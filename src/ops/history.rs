@@ -11,7 +11,7 @@ use crate::core::history::{HistoryFilter, HistoryLine, Tool};
 use crate::source::{Source, SourceError};
 
 pub use undo::{CannotUndo, Refusal, Undone, Why, edits, take_back};
-pub use words::{row_name, words};
+pub use words::{is_hidden, row_name, words};
 
 /// So many rows of an edit are read to put it into words.
 const LOOKED_AT: usize = 200;

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::publisher::Publisher;
 use super::status::{NodeStatus, Status};
 use crate::core::model::Table;
-use crate::snapshot::{Problems, Served};
+use crate::snapshot::{Problems, Served, Withheld};
 
 /// The result of a load.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +70,11 @@ impl Handle {
     pub fn node_status(&self, served: Option<&Served>, is_ending: bool) -> NodeStatus {
         let status = NodeStatus::new(&self.status.borrow(), served, is_ending);
         NodeStatus { database: self.database.to_string(), ..status }
+    }
+
+    /// What the snapshot in use withholds, with some of the rows.
+    pub fn withheld(&self) -> Arc<Withheld> {
+        self.publisher.withheld()
     }
 
     /// At most `most` rows of a table with ids above `id`, as they were read last: see

@@ -190,6 +190,7 @@ impl Prepared {
         let admin_tls = admin_certificate.as_ref().map(Certificate::admin_config);
         let has_tls = [tls.is_some(), admin_tls.is_some()];
         let handshakes = Handshakes { public: tls, admin: admin_tls };
+        tokio::spawn(count_minutes(metrics.clone()));
         let server = Server::start(public, admin, handshakes, state.clone(), config.workers, config.limits)?;
         log_addresses(&server, has_tls);
         ready(server.address);
@@ -227,6 +228,14 @@ fn passed(listener: TcpListener, options: &str) -> anyhow::Result<Bound> {
     let bound = Bound::passed(listener).context("cannot use the socket of the service manager")?;
     tracing::info!("using the service manager's socket for {}: {options} are ignored", bound.address());
     Ok(bound)
+}
+
+/// Counts the requests of each minute, for the charts of the console.
+async fn count_minutes(metrics: Arc<Metrics>) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        metrics.end_minute();
+    }
 }
 
 fn log_addresses(server: &Server, has_tls: [bool; 2]) {

@@ -16,7 +16,7 @@ use std::time::Instant;
 use hashbrown::HashSet;
 
 pub use draft::{ChangeSummary, Committed, Draft};
-pub use losses::{LOSS_WINDOW, LossLimits, MaxShrink, Withheld, WithheldTenant};
+pub use losses::{LOSS_WINDOW, LossLimits, MaxShrink, Withheld, WithheldRow, WithheldTenant};
 pub use problems::Problems;
 
 use super::decoys::{self, DecoyKey, Decoys};

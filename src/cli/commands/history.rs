@@ -15,7 +15,7 @@ use crate::cli::edit_session;
 use crate::cli::print::{self, Text, number, text};
 use crate::core::history::{HistoryFilter, HistoryLine, RowAction, Tool};
 use crate::core::model::{Cell, Row, Table};
-use crate::core::secret::{HIDDEN, is_secret};
+use crate::core::secret::HIDDEN;
 use crate::ops::history::{self, CannotUndo, EditSummary, PastEdit, row_name, words};
 
 /// Runs the subcommand.
@@ -113,7 +113,7 @@ impl ShownRow {
             let shown = cells.map(|(at, (cell, column))| {
                 let value = match cell {
                     Cell::Null => Value::Null,
-                    _ if is_hidden(line, row, at) => HIDDEN.into(),
+                    _ if history::is_hidden(line, row.as_ref(), at) => HIDDEN.into(),
                     Cell::Int(number) => (*number).into(),
                     cell => cell.shown().into(),
                 };
@@ -151,19 +151,6 @@ impl ShownRow {
         }
         lines
     }
-}
-
-/// Whether a cell must not be shown: a password, or a secret of a rule or an attribute.
-fn is_hidden(line: &HistoryLine, row: &Option<Row>, at: usize) -> bool {
-    let is_kept_secret = line.secrets.iter().any(|secrets| secrets.flags().nth(at) == Some(true));
-    let is_last = at + 1 == line.table.columns().len();
-    is_kept_secret
-        || is_last
-            && match row {
-                Some(Row::User(_)) => true,
-                Some(Row::Rule(rule)) => is_secret(&rule.key.shown(), &rule.value.shown()),
-                Some(Row::Attribute(_)) | None => false,
-            }
 }
 
 async fn show(id: i64, listed: Listed, tables: &TableAccess) -> anyhow::Result<()> {

@@ -3,7 +3,8 @@
 use super::PastEdit;
 use crate::core::columns::ColumnSet;
 use crate::core::history::{HistoryLine, RowAction, Tool, differing};
-use crate::core::model::Table;
+use crate::core::model::{Row, Table};
+use crate::core::secret::is_secret;
 
 /// So many rows are named; of more, only the number is said.
 const NAMED: usize = 3;
@@ -32,6 +33,20 @@ pub fn row_name(line: &HistoryLine) -> String {
         Table::JitsiProperty => format!("rule {} ({})", line.row_id, line.name),
         Table::UserAttribute => format!("{} of {}", line.name, holder(line)),
     }
+}
+
+/// Whether the cell of a column of a row of `line` must not be shown: a password, or a secret of a
+/// rule or an attribute. `at` is the position of the column.
+pub fn is_hidden(line: &HistoryLine, row: Option<&Row>, at: usize) -> bool {
+    let is_kept_secret = line.secrets.iter().any(|secrets| secrets.flags().nth(at) == Some(true));
+    let is_last = at + 1 == line.table.columns().len();
+    is_kept_secret
+        || is_last
+            && match row {
+                Some(Row::User(_)) => true,
+                Some(Row::Rule(rule)) => is_secret(&rule.key.shown(), &rule.value.shown()),
+                Some(Row::Attribute(_)) | None => false,
+            }
 }
 
 /// Whose attribute it is.

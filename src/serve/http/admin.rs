@@ -115,14 +115,8 @@ fn confirms(request: &Request<Incoming>) -> bool {
 /// Whether a reload confirms a loss of other numbers than is withheld:
 /// `POST /reload?confirm=USERS,RULES` or `POST /reload?confirm=USERS,RULES,ATTRIBUTES`.
 fn is_another_loss(state: &ServerState, request: &Request<Incoming>) -> bool {
-    let status = node::status(state, None);
-    let now = [status.withheld_users, status.withheld_rules, status.withheld_attributes];
     let seen = request.uri().query().and_then(|query| query.strip_prefix("confirm="));
-    seen.is_some_and(|seen| {
-        let seen: Vec<_> = seen.split(',').map(|number| number.parse().ok()).collect();
-        let missing = 3_usize.saturating_sub(seen.len().max(2));
-        !seen.into_iter().chain(vec![Some(0); missing]).eq(now.map(Some))
-    })
+    seen.is_some_and(|seen| node::is_another_loss(state, seen))
 }
 
 /// Answers `/rows`, which `jitsiprovs diff` reads.

@@ -5,12 +5,18 @@
 
 pub mod accounts;
 mod assets;
+mod charts;
 mod check;
 mod edit;
+mod fetches;
 mod fields;
+mod history;
 mod known;
 mod link;
+mod locks;
+mod moment;
 mod operator;
+mod overview;
 mod page;
 pub mod peers;
 mod reply;
@@ -26,7 +32,7 @@ mod user_edit;
 mod users;
 mod visit;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use http_body_util::{BodyExt, Full, Limited};
@@ -65,6 +71,17 @@ pub struct Console {
     gate: Gate,
     sessions: Sessions,
     checks: Checks,
+    rejection: Mutex<Option<Rejection>>,
+}
+
+/// An operator's word that a loss is not intended.
+#[derive(Debug, Clone)]
+struct Rejection {
+    operator: String,
+    /// In seconds since 1970.
+    at: i64,
+    /// The numbers of the loss.
+    seen: String,
 }
 
 impl Console {
@@ -77,7 +94,16 @@ impl Console {
         peers: Peers,
     ) -> Console {
         let (gate, sessions) = (Gate::new(throttle), Sessions::default());
-        Console { source, conventions, accounts, peers, gate, sessions, checks: Checks::default() }
+        Console {
+            source,
+            conventions,
+            accounts,
+            peers,
+            gate,
+            sessions,
+            checks: Checks::default(),
+            rejection: Mutex::default(),
+        }
     }
 
     /// Whether a path is the console's.
@@ -93,7 +119,7 @@ impl Console {
         request: Request<Incoming>,
     ) -> Response<Full<Bytes>> {
         let answered = self.answer(state, asker, request).await;
-        answered.unwrap_or_else(|refusal| page::refusal(&refusal)).guarded().0
+        answered.unwrap_or_else(|refusal| page::refusal(None, &refusal)).guarded().0
     }
 
     async fn answer(
@@ -138,7 +164,18 @@ impl Console {
         let section = path.first().map_or_else(String::new, |part| (*part).to_owned());
         let state = state.clone();
         let visit = Visit { state, console: self, asker, section, session, is_post, query, form };
-        route(&visit, &path).await
+        let answered = route(&visit, &path).await;
+        Ok(answered.unwrap_or_else(|refusal| page::refusal(Some(&visit), &refusal)))
+    }
+
+    /// Who rejected a loss last.
+    fn rejection(&self) -> Option<Rejection> {
+        self.rejection.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes that a loss was rejected.
+    fn reject(&self, rejection: Rejection) {
+        *self.rejection.lock().unwrap_or_else(PoisonError::into_inner) = Some(rejection);
     }
 
     /// The session of a browser. It ends if the operator's account was removed or changed.
@@ -159,6 +196,13 @@ impl Console {
 /// Calls the page that a path names.
 async fn route(visit: &Visit<'_>, path: &[&str]) -> Result<Reply, Refusal> {
     match *path {
+        [] => overview::show(visit).await,
+        ["loss"] => overview::decide(visit).await,
+        ["locks"] => locks::show(visit).await,
+        ["fetches"] => fetches::list(visit).await,
+        ["history"] => history::list(visit).await,
+        ["history", id] => history::show(visit, id, false).await,
+        ["history", id, "undo"] => history::show(visit, id, true).await,
         ["users"] => users::list(visit).await,
         ["users", domain, username] => user::show(visit, domain, username).await,
         ["users", domain, username, action] => user_edit::act(visit, domain, username, action).await,

@@ -42,6 +42,11 @@ pub struct ClearedLocks {
 }
 
 pub(super) fn list(state: &ServerState) -> Response<Full<Bytes>> {
+    json(&listings(state))
+}
+
+/// The locks in force, the newest first.
+pub(super) fn listings(state: &ServerState) -> Vec<LockListing> {
     let served = state.snapshot.load();
     let stamp = |domain: &str, username: &str| stamp(state, served.as_deref(), domain, username);
     let listing = |lock: Lock| {
@@ -50,19 +55,25 @@ pub(super) fn list(state: &ServerState) -> Response<Full<Bytes>> {
         LockListing { counter, address: lock.address, domain, username, seconds: lock.left.as_secs() + 1 }
     };
     let locks = state.throttle.locks(stamp, Instant::now());
-    json(&locks.into_iter().map(listing).collect::<Vec<_>>())
+    locks.into_iter().map(listing).collect()
 }
 
 /// Lifts the locks that the query names: `all`, `user=USER@DOMAIN`, `address=ADDRESS`, or the
 /// last two.
 pub(super) fn clear(state: &ServerState, query: &str) -> Response<Full<Bytes>> {
+    lift(state, query).map_or_else(refuse, |lifted| json(&ClearedLocks { lifted }))
+}
+
+/// Lifts the locks that a query names, as [`clear`]. Returns how many; `None` if the query names
+/// nothing.
+pub(super) fn lift(state: &ServerState, query: &str) -> Option<usize> {
     let (mut is_all, mut user, mut address) = (false, None, None);
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         match (&*name, value.parse::<IpAddr>()) {
             ("all", _) => is_all = true,
             ("user", _) => user = Some(value.into_owned()),
             ("address", Ok(value)) => address = Some(value),
-            _ => return refuse(),
+            _ => return None,
         }
     }
     let served = state.snapshot.load();
@@ -84,7 +95,7 @@ pub(super) fn clear(state: &ServerState, query: &str) -> Response<Full<Bytes>> {
         (false, Some(account), None) => Cleared::Account(account),
         (false, None, Some(address)) => Cleared::Address(address),
         (false, Some(account), Some(address)) => Cleared::AccountFromAddress(address, account),
-        _ => return refuse(),
+        _ => return None,
     };
     let lifted = state.throttle.clear(&cleared, Instant::now());
     let what = match cleared {
@@ -99,7 +110,7 @@ pub(super) fn clear(state: &ServerState, query: &str) -> Response<Full<Bytes>> {
         .join(" from "),
     };
     tracing::info!(cleared = super::shown(&what), lifted, "locks cleared");
-    json(&ClearedLocks { lifted })
+    Some(lifted)
 }
 
 /// Forgets locks of accounts that have changed, after each new snapshot. Never returns.

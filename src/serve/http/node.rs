@@ -35,3 +35,13 @@ pub(super) fn status(state: &ServerState, served: Option<&Served>) -> NodeStatus
     }
     status
 }
+
+/// Whether the loss that is withheld has other numbers than `seen`, which is `USERS,RULES` or
+/// `USERS,RULES,ATTRIBUTES`.
+pub(super) fn is_another_loss(state: &ServerState, seen: &str) -> bool {
+    let status = status(state, None);
+    let now = [status.withheld_users, status.withheld_rules, status.withheld_attributes];
+    let seen: Vec<_> = seen.split(',').map(|number| number.parse().ok()).collect();
+    let missing = 3_usize.saturating_sub(seen.len().max(2));
+    !seen.into_iter().chain(vec![Some(0); missing]).eq(now.map(Some))
+}

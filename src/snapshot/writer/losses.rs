@@ -187,6 +187,21 @@ pub struct Withheld {
     pub unsettled: usize,
     /// By tenant, at most [`Withheld::NAMED`].
     pub tenants: Vec<WithheldTenant>,
+    /// Some of the rows, at most [`Withheld::EXAMPLES`] of each tenant in `tenants`.
+    pub examples: Vec<WithheldRow>,
+}
+
+/// A row that is gone and still served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WithheldRow {
+    /// The folded domain; empty for what all tenants share.
+    pub domain: String,
+    /// Its table.
+    pub table: Table,
+    /// The id of the row; `None` for a user, who may have had several.
+    pub id: Option<i64>,
+    /// The folded username, or the name of the rule's subject.
+    pub name: String,
 }
 
 /// What a commit withholds of one tenant.
@@ -211,6 +226,8 @@ impl WithheldTenant {
 impl Withheld {
     /// How many tenants are named.
     pub const NAMED: usize = 100;
+    /// How many rows of a tenant are named.
+    pub const EXAMPLES: usize = 20;
 
     /// Whether a loss is withheld.
     pub fn is_loss(&self) -> bool {
@@ -294,6 +311,23 @@ impl TenantLosses {
 
     fn count_unable(&mut self) {
         self.unable = self.accounts.values().filter(|lost| lost.fate == Fate::Unable).count();
+    }
+}
+
+impl TenantLosses {
+    /// Some of the rows that are withheld.
+    fn examples(&self, domain: &str) -> impl Iterator<Item = WithheldRow> {
+        let row = |table, id, name: &StoredName| WithheldRow {
+            domain: domain.to_owned(),
+            table,
+            id,
+            name: String::from_utf8_lossy(name).into_owned(),
+        };
+        let accounts = self.accounts.iter().filter(|(_, lost)| lost.hold == Hold::Withheld);
+        let accounts = accounts.map(move |(name, _)| row(Table::UserAuth, None, name));
+        let pieces = self.pieces.iter().filter(|(_, lost)| lost.hold == Hold::Withheld);
+        let pieces = pieces.map(move |((_, name, (table, id)), _)| row(*table, Some(*id), name));
+        accounts.chain(pieces).take(Withheld::EXAMPLES)
     }
 }
 
@@ -536,12 +570,15 @@ impl Losses {
                 withheld.rules += of.rules;
                 withheld.attributes += of.attributes;
                 let domain = if number == EVERYWHERE { String::new() } else { name(number) };
+                withheld.examples.extend(losses.examples(&domain));
                 withheld.tenants.push(WithheldTenant { domain, ..of });
             }
         }
         let key = |tenant: &WithheldTenant| (tenant.users, tenant.rules, tenant.attributes);
         withheld.tenants.sort_by(|one, other| (key(other), &one.domain).cmp(&(key(one), &other.domain)));
         withheld.tenants.truncate(Withheld::NAMED);
+        let named: HashSet<String> = withheld.tenants.iter().map(|tenant| tenant.domain.clone()).collect();
+        withheld.examples.retain(|row| named.contains(&row.domain));
         withheld
     }
 }

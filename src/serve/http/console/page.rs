@@ -20,7 +20,8 @@ macro_rules! templates {
 
 /// The templates, by the names of their files.
 const TEMPLATES: &[(&str, &str)] = &templates![
-    "check" "layout" "password" "refusal" "rule" "rule_preview" "rules" "sign_in" "tenant" "tenants" "user" "users"
+    "check" "edit" "fetches" "history" "layout" "locks" "overview" "password" "refusal" "rule" "rule_preview"
+    "rules" "sign_in" "tenant" "tenants" "user" "users"
 ];
 
 /// All English of the console.
@@ -112,7 +113,7 @@ pub(super) fn open(status: StatusCode, template: &str, title: &str, page: &impl 
 }
 
 /// The page that says why there is no page.
-pub(super) fn refusal(refusal: &Refusal) -> Reply {
+pub(super) fn refusal(visit: Option<&Visit<'_>>, refusal: &Refusal) -> Reply {
     #[derive(Serialize)]
     struct Why<'a> {
         what: &'a str,
@@ -129,7 +130,7 @@ pub(super) fn refusal(refusal: &Refusal) -> Reply {
         Refusal::Unavailable(why) => ("unavailable", &**why),
     };
     let what = text("refusal", what);
-    Reply::html(refusal.status(), render(None, "refusal", what, &Why { what, more }))
+    Reply::html(refusal.status(), render(visit, "refusal", what, &Why { what, more }))
 }
 
 fn render(visit: Option<&Visit<'_>>, template: &str, title: &str, page: &impl Serialize) -> String {
@@ -161,3 +162,6 @@ fn render(visit: Option<&Visit<'_>>, template: &str, title: &str, page: &impl Se
         compiled.render("layout", &framed).expect("a test renders every template")
     })
 }
+
+#[cfg(test)]
+mod tests;

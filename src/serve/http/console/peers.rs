@@ -35,6 +35,11 @@ impl Peers {
         Ok(Peers { client, nodes: urls.into_iter().map(peer).collect::<anyhow::Result<_>>()? })
     }
 
+    /// Whether there are other nodes.
+    pub(super) fn are_there(&self) -> bool {
+        !self.nodes.is_empty()
+    }
+
     /// The state of each node, or why it is not known, in the order of the options.
     pub(super) async fn status(&self) -> Vec<(String, Result<NodeStatus, String>)> {
         self.each(|client, node| async move { client.status(&node).await }).await

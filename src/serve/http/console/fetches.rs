@@ -1,0 +1,107 @@
+//! The page of what clients fetched last.
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
+
+use super::ROOT;
+use super::moment::{self, Moment};
+use super::page::{self, text};
+use super::reply::{Refusal, Reply};
+use super::visit::Visit;
+use crate::core::fetch::{Fetch, FetchFilter};
+
+/// How many fetches are shown.
+const SHOWN: usize = 200;
+
+#[derive(Serialize)]
+struct FetchesPage<'a> {
+    domain: &'a str,
+    user: &'a str,
+    hours: &'a str,
+    is_failed: bool,
+    fetches: Vec<FetchLine>,
+    are_more: bool,
+}
+
+/// A fetch in a list.
+#[derive(Serialize)]
+pub(super) struct FetchLine {
+    at: Moment,
+    user: String,
+    href: String,
+    is_ok: bool,
+    reason: &'static str,
+    address: String,
+    agent: String,
+    os: String,
+    node: String,
+    properties: u32,
+}
+
+impl FetchLine {
+    pub fn new(fetch: Fetch) -> FetchLine {
+        let param =
+            |name| fetch.params.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+        let part = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        FetchLine {
+            at: Moment::at(fetch.at),
+            href: format!("{ROOT}/users/{}/{}", part(&fetch.domain), part(&fetch.username)),
+            user: format!("{}@{}", fetch.username, fetch.domain),
+            is_ok: fetch.is_ok,
+            reason: fetch.reason.map_or("", |reason| text("reasons", reason.name())),
+            address: fetch.address.to_string(),
+            os: param("osname").unwrap_or_default(),
+            agent: fetch.agent,
+            node: fetch.node,
+            properties: fetch.properties,
+        }
+    }
+}
+
+/// Lists fetches.
+pub(super) async fn list(visit: &Visit<'_>) -> Result<Reply, Refusal> {
+    let typed = |name| visit.query.text(name).unwrap_or_default();
+    let (domain, user, hours) = (typed("domain"), typed("user"), typed("hours"));
+    let fold =
+        |name: &str| String::from_utf8_lossy(&visit.console.conventions.comparison.fold(name)).into_owned();
+    let (username, domain) = match user.rsplit_once('@') {
+        Some((username, own)) => (username, own),
+        None => (user, domain),
+    };
+    let since = match hours {
+        "" => None,
+        hours => Some(hours.parse::<i64>().map_err(|_| Refusal::Bad(text("fetches", "not_hours").into()))?),
+    };
+    let filter = FetchFilter {
+        domain: (!domain.is_empty()).then(|| fold(domain)),
+        username: (!username.is_empty()).then(|| fold(username)),
+        since: since.map(|hours| moment::now().saturating_sub(hours.saturating_mul(3600))),
+        failed: visit.query.text("failed").is_some(),
+        most: SHOWN + 1,
+    };
+    let is_failed = filter.failed;
+    let mut fetches = seen(visit, filter).await?;
+    let are_more = fetches.len() > SHOWN;
+    fetches.truncate(SHOWN);
+    let fetches = fetches.into_iter().map(FetchLine::new).collect();
+    let page = FetchesPage { domain, user, hours, is_failed, fetches, are_more };
+    Ok(page::show(visit, "fetches", text("layout", "fetches"), &page))
+}
+
+/// The fetches that a filter selects, as far as the operator may see them.
+pub(super) async fn seen(visit: &Visit<'_>, filter: FetchFilter) -> Result<Vec<Fetch>, Refusal> {
+    let source = &visit.console.source;
+    let Some(own) = visit.operator().tenants.as_ref() else { return Ok(source.fetches(filter).await?) };
+    if let Some(domain) = &filter.domain {
+        visit.tenant(domain)?;
+        return Ok(source.fetches(filter).await?);
+    }
+    let (mut all, most) = (Vec::new(), filter.most);
+    for domain in own {
+        let filter = FetchFilter { domain: Some(domain.clone()), ..filter.clone() };
+        all.extend(source.fetches(filter).await?);
+    }
+    all.sort_by_key(|fetch| std::cmp::Reverse(fetch.at));
+    all.truncate(most);
+    Ok(all)
+}
