@@ -6,7 +6,6 @@ pub mod admin_token;
 mod asker;
 mod attempt;
 pub mod client_address;
-#[allow(dead_code, reason = "its pages follow")]
 pub mod console;
 mod fetches;
 pub mod locks;

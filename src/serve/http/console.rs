@@ -4,6 +4,7 @@
 //! file, with a template of the same name in `pages/`. All English is in `texts.json`.
 
 pub mod accounts;
+mod asker;
 mod assets;
 mod charts;
 mod check;
@@ -45,13 +46,14 @@ use crate::core::conventions::Conventions;
 use crate::serve::throttle::ThrottleSettings;
 use crate::source::Source;
 use accounts::Accounts;
+pub use asker::Asker;
 use check::Checks;
 use fields::Fields;
 pub use operator::{Operator, Role};
 use peers::Peers;
 use reply::{Refusal, Reply};
 use sessions::{Session, Sessions};
-pub use sign_in::Asker;
+
 use sign_in::Gate;
 use visit::Visit;
 
