@@ -22,13 +22,28 @@ fn lock_out(server: &Server, username: &str) {
 }
 
 /// Every page and every form, and the role that a form needs.
-const ROUTES: [(&str, &str); 6] = [
+const ROUTES: [(&str, &str); 21] = [
     ("/console", ""),
     ("/console/locks", "help"),
     ("/console/loss", "edit"),
     ("/console/fetches", ""),
     ("/console/history", ""),
     ("/console/history/1/undo", "edit"),
+    ("/console/users", ""),
+    ("/console/users/a.org/alice", ""),
+    ("/console/users/a.org/alice/unlock", "help"),
+    ("/console/users/a.org/alice/password", "help"),
+    ("/console/users/a.org/alice/disable", "help"),
+    ("/console/users/a.org/alice/enable", "help"),
+    ("/console/users/a.org/alice/attributes", "edit"),
+    ("/console/rules", ""),
+    ("/console/rules/60", ""),
+    ("/console/rules/new", "edit"),
+    ("/console/rules/preview", "edit"),
+    ("/console/rules/save", "edit"),
+    ("/console/tenants", ""),
+    ("/console/tenants/a.org", ""),
+    ("/console/check", ""),
 ];
 
 #[test]
@@ -182,6 +197,115 @@ fn roles_and_tenants_limit_what_an_operator_may_do() {
     assert_eq!(limited.get("/console/fetches?domain=b.org").status, 404);
     assert_eq!(limited.get("/console/fetches?user=bob@b.org").status, 404);
     assert_eq!(limited.get("/console/fetches").status, 200);
+    for path in ["/console/users/b.org/bob", "/console/users/B.org%20/bob", "/console/tenants/b.org"] {
+        assert_eq!(limited.get(path).status, 404, "{path}");
+    }
+    for action in ["unlock", "password", "disable", "enable", "attributes"] {
+        let path = format!("/console/users/b.org/bob/{action}");
+        assert_eq!(
+            limited.post(&path, &[("name", "x"), ("value", "y"), ("do", "set")]).status,
+            404,
+            "{path}"
+        );
+    }
+    let found = limited.get("/console/users?q=b");
+    assert!(!found.text().contains("b.org"), "{}", found.text());
+}
+
+/// Texts that would become tags, attributes or scripts if a page took them for HTML.
+const PAYLOADS: [&str; 8] = [
+    "<script>x1()</script>",
+    "\"><img src=x onerror=x2()>",
+    "' onmouseover='x3()",
+    "</textarea><svg onload=x4()>",
+    "</title><script>x5()</script>",
+    "javascript:x6()",
+    "{t.layout.product}{{ if x7 }}<b>",
+    "&lt;script&gt;x8()&lt;/script&gt;<!--",
+];
+
+#[test]
+fn no_stored_text_becomes_a_part_of_a_page() {
+    let file = tables();
+    let quoted = |text: &str| text.replace('\'', "''");
+    for (number, text) in PAYLOADS.into_iter().enumerate() {
+        let user = format!("u{number}{text}");
+        file.user("a.org", &user, "pw").user(&format!("d{number}{text}"), "eve", "pw");
+        file.execute(&format!(
+            "INSERT INTO user_attribute (domain, username, name, value) VALUES ('a.org', 'alice', 'n{number}', '{0}');
+             INSERT INTO user_attribute (domain, username, name, value) VALUES ('a.org', 'alice', '{0}', 'v');
+             INSERT INTO jitsi_property (domain, subject, spriority, ppriority, property_key, property_value)
+             VALUES ('a.org', 'alice', 1, 1, 'k{number}.{0}', '{0}'), ('a.org', '{0}', 1, 1, 'k', 'v'),
+                    ('{0}', 'default', 1, 1, 'k', 'v')",
+            quoted(text)
+        ));
+    }
+    let server = console(&file.path, &[]);
+    for text in PAYLOADS {
+        let fields =
+            [("username", "alice@a.org"), ("password", "pw"), ("osname", text), ("uuid", text), ("x", text)];
+        let body = encode(&fields);
+        let headers = [("content-type", "application/x-www-form-urlencoded"), ("user-agent", text)];
+        let reply = exchange(server.address, &request("POST", "/jitsiprovs/", &headers, body.as_bytes()));
+        assert_eq!(reply.status, 200);
+        exchange(
+            server.address,
+            &form_request(&[("username", text), ("password", text), ("hostname", text)]),
+        );
+        lock_out(&server, text);
+    }
+    let mut browser = Browser::sign_in(&server, "edit");
+    let mut pages = vec![
+        "/console".to_owned(),
+        "/console/locks".into(),
+        "/console/fetches".into(),
+        "/console/history".into(),
+        "/console/users/a.org/alice".into(),
+        "/console/tenants".into(),
+        "/console/tenants/a.org".into(),
+        "/console/rules".into(),
+        "/console/check".into(),
+    ];
+    pages.extend((60..90).map(|id| format!("/console/rules/{id}")));
+    pages.extend((1..40).map(|id| format!("/console/history/{id}")));
+    for text in PAYLOADS {
+        for path in
+            ["/console/users?q", "/console/rules?key", "/console/history?name", "/console/fetches?user"]
+        {
+            pages.push(format!("{path}={}", &encode(&[("", text)])[1..]));
+        }
+        pages.push(format!("/console/sign-in?{}", encode(&[("to", text)])));
+        pages.push(format!("/console/users/a.org/{}", &encode(&[("", text)])[1..]));
+    }
+    let mut seen = 0;
+    for path in pages {
+        let reply = browser.get(&path);
+        let html = String::from_utf8_lossy(&reply.body).into_owned();
+        seen += html.matches("x1()").count();
+        is_plain(&path, &html);
+    }
+    let form = [("domain", "a.org"), ("subject", "alice"), ("key", PAYLOADS[1]), ("value", PAYLOADS[3])];
+    is_plain("preview", browser.post("/console/rules/preview", &form).text());
+    let reply = Browser::open(&server).post("/console/sign-in", &[("name", PAYLOADS[1]), ("password", "x")]);
+    is_plain("sign-in", reply.text());
+    assert!(seen > 10, "the pages show the texts: {seen}");
+}
+
+/// Checks that each tag of a page is one that the templates have, with attributes that they have.
+fn is_plain(path: &str, html: &str) {
+    for tag in html.split('<').skip(1) {
+        let tag = tag.split('>').next().expect("a tag");
+        let name: String = tag.chars().take_while(|&char| !char.is_whitespace()).collect();
+        assert!(
+            !["script", "img", "svg", "b", "!--"].contains(&&*name) || tag.contains("role=\"img\""),
+            "{path}: <{tag}>"
+        );
+        // Outside of quotes there are only names of attributes.
+        let outside: String = tag.split('"').step_by(2).collect();
+        assert!(!outside.contains("on") || !outside.contains('('), "{path}: <{tag}>");
+        assert!(!outside.contains('\''), "{path}: <{tag}>");
+        assert!(!tag.contains("href=\"javascript:"), "{path}: <{tag}>");
+    }
 }
 
 #[test]

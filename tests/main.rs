@@ -7,6 +7,7 @@ mod attribute_commands;
 mod attribute_files;
 mod attributes;
 mod balance;
+mod browser;
 mod check;
 mod cluster;
 mod commands;

@@ -12,6 +12,21 @@ use serde_json::{Value, json};
 use crate::PATIENCE;
 use crate::server::Running;
 
+/// How a browser shows pages.
+#[derive(Debug, Clone, Copy)]
+pub struct Look {
+    /// Without scripts, pages are only read.
+    pub has_scripts: bool,
+    /// Whether its user prefers dark pages.
+    pub is_dark: bool,
+}
+
+impl Default for Look {
+    fn default() -> Look {
+        Look { has_scripts: true, is_dark: false }
+    }
+}
+
 /// A browser without a window, which ends with the test.
 pub struct Chromium {
     pub client: Client,
@@ -20,14 +35,16 @@ pub struct Chromium {
 }
 
 impl Chromium {
-    /// Starts a browser. Without scripts, pages are only read.
-    pub async fn start(has_scripts: bool) -> Chromium {
+    /// Starts a browser.
+    pub async fn start(look: Look) -> Chromium {
         let (driver, port) = driver();
         let profile = tempfile::tempdir().expect("a folder");
         let data = format!("--user-data-dir={}", profile.path().display());
         // In a container, Chromium has neither its own sandbox nor much shared memory.
         let args = ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", &data];
-        let scripts = if has_scripts { 1 } else { 2 };
+        let scheme = format!("--blink-settings=preferredColorScheme={}", u8::from(!look.is_dark));
+        let args = [&args[..], &[&scheme]].concat();
+        let scripts = if look.has_scripts { 1 } else { 2 };
         let options = json!({
             "args": args,
             "prefs": { "profile.managed_default_content_settings.javascript": scripts },
