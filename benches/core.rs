@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods, reason = "benches may wait for files and for each other")]
 
 use std::hint::black_box;
+use std::net::IpAddr;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,11 +16,14 @@ use criterion::Criterion;
 use jitsiprovs::core::conventions::Conventions;
 use jitsiprovs::core::credential::{Credential, Owner, PwdFmt, Verdict};
 use jitsiprovs::core::model::{AttributeRow, Cell, Row, RuleRow, UserRow};
-use jitsiprovs::core::params::Params;
+use jitsiprovs::core::names::Comparison;
+use jitsiprovs::core::params::{Known, Params};
 use jitsiprovs::core::properties::Side;
 use jitsiprovs::core::template::Template;
-use jitsiprovs::snapshot::{Session, SignIn, Snapshot, Writer};
-use jitsiprovs::source::default_properties;
+use jitsiprovs::metrics::Metrics;
+use jitsiprovs::serve::fetches::{Decided, FetchSettings, Fetches};
+use jitsiprovs::snapshot::{AccountState, Session, SignIn, Snapshot, Writer};
+use jitsiprovs::source::{Queries, default_properties, sqlite};
 use support::server::resident;
 
 /// The allocator of the program.
@@ -347,6 +351,58 @@ fn searches() {
     }
 }
 
+/// What noting a request costs: of devices that sent the same before, and of new ones in a table
+/// that is full.
+fn fetches(c: &mut Criterion) {
+    let params = requests(100_000);
+    let name = |params: &Params, known| Comparison::Folded.fold(params.known(known).unwrap_or_default());
+    let names: Vec<_> = params
+        .iter()
+        .map(|params| [Known::Domain, Known::Username].map(|known| name(params, known)))
+        .collect();
+    let note = |table: &Fetches, at: usize, address: u32| {
+        let at = at % ASKED;
+        table.note(&Decided {
+            domain: &names[at][0],
+            username: &names[at][1],
+            params: &params[at],
+            address: IpAddr::V4(address.into()),
+            agent: b"Jitsi/2.10 (Linux)",
+            account: AccountState::Usable,
+            reason: None,
+            snapshot: Some(7),
+            properties: 60,
+        });
+    };
+    let table = |most| {
+        let settings = FetchSettings { most, keep: None };
+        let source = sqlite("/nonexistent/jitsiprovs.db", Queries::default());
+        Fetches::new(settings, source, Arc::new(Metrics::new(false)))
+    };
+    let known = table(100_000);
+    (0..ASKED).for_each(|at| note(&known, at, 1));
+    let mut at = 0;
+    c.bench_function("fetches/the same as before", |b| {
+        b.iter(|| {
+            at += 1;
+            note(&known, at, 1);
+        });
+    });
+    c.bench_function("fetches/other parameters", |b| {
+        b.iter(|| {
+            at += 1;
+            note(&known, at, at as u32);
+        });
+    });
+    let full = table(1024);
+    c.bench_function("fetches/a new device", |b| {
+        b.iter(|| {
+            at += 1;
+            note(&full, at, 1);
+        });
+    });
+}
+
 fn main() {
     if let Ok(which) = std::env::var(MEMORY) {
         let (writer, text) = known_users(which == "with");
@@ -362,6 +418,7 @@ fn main() {
     credentials(&mut criterion);
     answers(&mut criterion);
     patterns(&mut criterion);
+    fetches(&mut criterion);
     criterion.final_summary();
     // With a filter, only the benches whose name contains it run; `ratios` matches none of them.
     if std::env::args().skip(1).all(|arg| arg == "--bench" || arg == "ratios") {

@@ -123,6 +123,12 @@ pub struct Metrics {
     log_lines_dropped: Family<Labels<1>, Counter>,
     /// Wrong passwords that were counted as failures.
     pub auth_failures: Counter,
+    /// Fetches that are kept in memory.
+    pub fetches: Gauge,
+    /// Fetches that were written into the database.
+    pub fetches_recorded: Counter,
+    /// Fetches that were lost before they were written.
+    pub fetches_dropped: Counter,
     /// Slow hashes that were computed to check a password.
     pub slow_hashes: Counter,
     /// Rules left out of answers because the client did not send a parameter.
@@ -239,6 +245,7 @@ impl Metrics {
         };
         let connections = add_gauge("connections", "Connections that are open");
         let connections_limit = add_gauge("connections_limit", "How many connections may be open");
+        let fetches = add_gauge("fetches", "Fetches that are kept in memory");
         let certificate_expiry =
             add_gauge("certificate_expiry_timestamp_seconds", "Certificate expiry, in seconds since 1970");
         let admin_certificate_expiry = add_gauge(
@@ -280,6 +287,19 @@ impl Metrics {
             connections_closed: add(r, "connections_closed", "Connections closed early", Family::default()),
             log_lines_dropped: add(r, "log_lines_dropped", "Log lines that were lost", Family::default()),
             auth_failures: add(r, "auth_failures", "Wrong passwords", Counter::default()),
+            fetches,
+            fetches_recorded: add(
+                r,
+                "fetches_recorded",
+                "Fetches written to the database",
+                Counter::default(),
+            ),
+            fetches_dropped: add(
+                r,
+                "fetches_dropped",
+                "Fetches that were lost before they were written",
+                Counter::default(),
+            ),
             slow_hashes: add(r, "slow_hashes", "Slow hashes computed", Counter::default()),
             rules_skipped: add(r, "rules_skipped", "Rules with a missing parameter", Counter::default()),
             worker_connections: add(r, "worker_connections", "Open connections by worker", Family::default()),

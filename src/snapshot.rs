@@ -33,7 +33,7 @@ pub(crate) use inspect::{ALL_TENANTS, Audience, NameEntry};
 pub use misfits::MisfitTenant;
 pub use overview::{Page, RuleFilter, TenantSummary};
 pub use reach::Reach;
-pub use resolve::{Candidate, Pending, SignIn};
+pub use resolve::{AccountState, Candidate, Pending, SignIn};
 pub use row_index::content;
 pub use search::{FoundUser, FoundUsers};
 pub(crate) use session::is_for_disabled;

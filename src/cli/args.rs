@@ -2,6 +2,7 @@
 
 mod attributes;
 mod edits;
+mod fetch;
 mod history;
 mod lock;
 mod operator;
@@ -19,7 +20,8 @@ use crate::core::problem::Code;
 
 pub use attributes::SetArgs;
 pub use edits::{Hash, PasswordArgs, RuleCommand, RuleFilter, TenantCommand, UserCommand};
-pub use history::{HistoryArgs, HistoryCommand, HistoryListArgs, Since};
+pub use fetch::{FetchCommand, FetchListArgs};
+pub use history::{HistoryArgs, HistoryCommand, HistoryListArgs};
 pub use lock::{LockClearArgs, LockCommand, LockListArgs};
 pub use operator::{ConsoleUsers, OperatorAddArgs, OperatorCommand, OperatorListArgs, OperatorRemoveArgs};
 pub use shared::{AdminAccess, AdminTrust, EditArgs, ListFormat, Listed, TableArgs};
@@ -59,6 +61,9 @@ pub enum Command {
     Status(StatusArgs),
     /// Show the losses that nodes withhold, and confirm that they are intended
     Confirm(ConfirmArgs),
+    /// Show who fetched what, and why not
+    #[command(subcommand)]
+    Fetch(FetchCommand),
     /// Show and lift the locks after too many wrong passwords
     #[command(subcommand)]
     Lock(LockCommand),
@@ -108,6 +113,10 @@ pub struct ExplainArgs {
     /// stored, and client.address=IP an address
     #[arg(value_name = "PARAM=VALUE")]
     pub params: Vec<String>,
+    /// Use what the user's own client sent last, as `fetch list` shows it; PARAM=VALUE replaces parts of
+    /// it
+    #[arg(long)]
+    pub last: bool,
     /// Read the client's password from the first line of standard input, in case rules use it
     #[arg(long)]
     pub password_stdin: bool,

@@ -7,6 +7,7 @@ mod demo;
 mod diff;
 mod explain;
 mod export;
+mod fetch;
 mod generate;
 mod history;
 mod import;
@@ -47,6 +48,7 @@ pub async fn run(command: Command, settings: &Settings) -> anyhow::Result<ExitCo
         Command::Diff(options) => diff::diff(options).await,
         Command::Status(options) => status::status(options).await,
         Command::Confirm(options) => confirm::confirm(options).await,
+        Command::Fetch(command) => fetch::fetch(command).await,
         Command::Lock(command) => lock::lock(command).await,
         Command::History(args) => history::history(args).await,
         Command::Operator(command) => operator::operator(command),

@@ -21,6 +21,7 @@ use crate::process::sockets::PassedSockets;
 use crate::process::{self, memory, pidfile};
 use crate::reload;
 use crate::serve::app::Serve;
+use crate::serve::fetches::FetchSettings;
 use crate::serve::http;
 use crate::serve::http::admin_key::{self, AdminKey};
 use crate::serve::http::admin_token::{self, AdminToken};
@@ -114,6 +115,9 @@ impl Config {
             log_file,
             syslog_facility,
             no_access_log,
+            fetches,
+            keep_fetches,
+            no_fetches,
             metrics_tenants,
             workers,
             drain_timeout,
@@ -213,6 +217,10 @@ impl Config {
                 console: console.map(Arc::new),
             },
             sign_ins,
+            fetches: (!no_fetches).then(|| FetchSettings {
+                most: fetches as usize,
+                keep: (keep_fetches > 0).then(|| Duration::from_secs(u64::from(keep_fetches) * 24 * 3600)),
+            }),
         };
         Ok(Config { log, identity, warnings, task: Task::Serve(place, Box::new(serve)) })
     }

@@ -365,6 +365,21 @@ pub struct ProcessOptions {
     /// Do not log each request
     #[arg(long, env = "JITSIPROVS_NO_ACCESS_LOG", value_parser = flag())]
     pub no_access_log: bool,
+    /// How many fetches to keep in memory: the last success and the last failure of each device
+    #[arg(
+        long,
+        env = "JITSIPROVS_FETCHES",
+        value_name = "NUMBER",
+        default_value_t = 100_000,
+        value_parser = clap::value_parser!(u32).range(16..=10_000_000)
+    )]
+    pub fetches: u32,
+    /// Days for which fetches stay in the database; 0 for ever
+    #[arg(long, env = "JITSIPROVS_KEEP_FETCHES", value_name = "DAYS", default_value_t = 90)]
+    pub keep_fetches: u16,
+    /// Do not keep who fetched what, neither in memory nor in the database
+    #[arg(long, env = "JITSIPROVS_NO_FETCHES", value_parser = flag())]
+    pub no_fetches: bool,
     /// Also count requests for each tenant
     #[arg(long, env = "JITSIPROVS_METRICS_TENANTS", value_parser = flag())]
     pub metrics_tenants: bool,

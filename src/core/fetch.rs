@@ -1,7 +1,11 @@
 //! What is remembered of the requests of clients: the last success and the last failure of each
 //! device.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use time::UtcDateTime;
 
 /// The last successful or the last failed request of a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,10 +18,10 @@ pub struct Fetch {
     pub device: String,
     /// When, in seconds since 1970 in UTC.
     pub at: i64,
-    /// `None` if it was answered with properties, else why it was not. A user who is switched off
-    /// gets an answer, and the reason [`FetchReason::Disabled`].
+    /// `None` for a success, else why it is none. A user who is switched off gets an answer, but
+    /// it counts as a failure, with the reason [`FetchReason::Disabled`].
     pub reason: Option<FetchReason>,
-    /// Whether it was answered with properties.
+    /// Whether it was answered with the user's properties.
     pub is_ok: bool,
     /// The address from which the client asked.
     pub address: IpAddr,
@@ -89,4 +93,73 @@ pub struct FetchFilter {
     pub failed: bool,
     /// How many at most, the newest first.
     pub most: usize,
+}
+
+/// A fetch as lists show it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FetchListing {
+    /// When, in UTC, as in `2026-01-31T23:59:59Z`.
+    pub time: String,
+    /// [`Fetch::domain`]
+    pub domain: String,
+    /// [`Fetch::username`]
+    pub username: String,
+    /// [`Fetch::device`]
+    pub device: String,
+    /// Whether it was answered with the user's properties.
+    pub ok: bool,
+    /// The name of the reason, for a failure.
+    pub reason: Option<String>,
+    /// [`Fetch::address`]
+    pub address: IpAddr,
+    /// [`Fetch::agent`]
+    pub agent: String,
+    /// [`Fetch::node`]
+    pub node: String,
+    /// [`Fetch::snapshot`]
+    pub snapshot: Option<i64>,
+    /// [`Fetch::properties`]
+    pub properties: u32,
+    /// [`Fetch::params`]
+    pub parameters: BTreeMap<String, String>,
+}
+
+impl From<Fetch> for FetchListing {
+    fn from(fetch: Fetch) -> FetchListing {
+        let Fetch { domain, username, device, at, reason, is_ok, address, agent, node, .. } = fetch;
+        FetchListing {
+            time: utc(at),
+            domain,
+            username,
+            device,
+            ok: is_ok,
+            reason: reason.map(|reason| reason.name().to_owned()),
+            address,
+            agent,
+            node,
+            snapshot: fetch.snapshot,
+            properties: fetch.properties,
+            parameters: fetch.params.into_iter().collect(),
+        }
+    }
+}
+
+/// A second since 1970 in words, in UTC. All have the same length, so later ones come later in the
+/// order of texts.
+fn utc(at: i64) -> String {
+    let at = UtcDateTime::from_unix_timestamp(at).unwrap_or(UtcDateTime::UNIX_EPOCH);
+    let (date, (hour, minute, second)) = (at.date(), at.time().as_hms());
+    let (year, month, day) = (date.year(), u8::from(date.month()), date.day());
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_in_utc() {
+        assert_eq!(utc(0), "1970-01-01T00:00:00Z");
+        assert_eq!(utc(1_798_761_599), "2026-12-31T23:59:59Z");
+    }
 }

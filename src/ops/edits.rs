@@ -3,6 +3,7 @@
 
 mod attributes;
 mod audience;
+mod effects;
 mod password;
 mod rule;
 
@@ -10,6 +11,7 @@ pub use attributes::{
     Assignment, AttributeChange, AttributeEdits, EditedAttribute, check_name, holder, is_for_disabled, level,
 };
 pub use audience::{ALL_TENANTS, Audience, did_you_mean};
+pub use effects::{Effect, PropertyChange, effects};
 pub use password::{new_password, put_password, stored_password};
 pub use rule::{RuleChange, TypedRule, check_usable, doubts, of_tenant, undone_by, value_of};
 

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::publisher::Publisher;
 use super::status::{NodeStatus, Status};
 use crate::core::model::Table;
-use crate::snapshot::{Served, Withheld};
+use crate::snapshot::{Problems, Served, Withheld};
 
 /// The result of a load.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,6 +94,19 @@ impl Handle {
         let is_known =
             |served: Arc<Served>| served.snapshot.is_certain(domain, username, settle, Instant::now());
         self.is_current() && served.is_some_and(is_known)
+    }
+
+    /// Waits until a snapshot later than `version` is in use, for `patience` at most. Returns
+    /// whether it is.
+    pub async fn is_later_than(&self, version: u64, patience: Duration) -> bool {
+        let mut status = self.status.clone();
+        let waiting = status.wait_for(|status| status.version > version);
+        tokio::time::timeout(patience, waiting).await.is_ok_and(|later| later.is_ok())
+    }
+
+    /// The problems of rows that loads and polls have found, as far as they are kept.
+    pub fn problems(&self) -> Arc<Problems> {
+        self.status.borrow().problems.clone()
     }
 
     /// Loads everything, and waits for the result. If `confirms`, the loss that is withheld

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::snapshot::{Served, Withheld};
+use crate::snapshot::{Problems, Served, Withheld};
 
 /// Where the snapshot in use came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub(super) struct Status {
     pub failing: Option<(Instant, String)>,
     /// What the source has lost and the snapshot still serves.
     pub withheld: Arc<Withheld>,
+    /// What is wrong with rows, as far as that is kept.
+    pub problems: Arc<Problems>,
     /// Why no refusal is certain, in words, until an operator confirms.
     pub doubt: Option<String>,
     /// Whether a load is to find out if accounts that were lost lately are gone. Until then,
@@ -49,6 +51,7 @@ impl Status {
             as_of,
             failing: None,
             withheld: Arc::default(),
+            problems: Arc::default(),
             doubt: None,
             is_checking: false,
         }

@@ -29,7 +29,7 @@ use super::watch::Watch;
 use crate::core::model::Table;
 use crate::metrics::Metrics;
 use crate::process::service::Reports;
-use crate::snapshot::Served;
+use crate::snapshot::{Problems, Served};
 use crate::source::{Cursor, Source, SourceError};
 
 /// Programs write a file in several steps. After the first event, the task waits for this
@@ -236,8 +236,21 @@ impl Reloader {
             status.origin = origin;
         });
         report::swapped(cause, begun, cursor, &swapped);
+        self.note_problems(swapped.problems, &swapped.changed);
         self.retired.extend(swapped.old);
         swapped.changed
+    }
+
+    /// Keeps the problems of the rows that changed, in place of what was known of these rows.
+    fn note_problems(&mut self, later: Problems, changed: &[(Table, i64)]) {
+        let known = self.status.borrow().problems.clone();
+        if known.total == 0 && later.total == 0 {
+            return;
+        }
+        let mut problems = (*known).clone();
+        problems.forget(changed);
+        problems.append(later);
+        self.status.send_modify(|status| status.problems = Arc::new(problems));
     }
 
     fn note_well(&mut self, begun: Instant) {

@@ -17,6 +17,7 @@ use crate::process::sockets::PassedSockets;
 use crate::process::{self, priority, service};
 use crate::reload::{LoadError, ReloadSettings, Reloader};
 use crate::serve::cold_sign_ins::ColdSignIns;
+use crate::serve::fetches::{FetchSettings, Fetches};
 use crate::serve::http::client_address::TrustedProxies;
 use crate::serve::http::{self, Listener, ServerState};
 use crate::serve::listener::{Bound, ConnectionLimits, Handshakes, Server};
@@ -65,6 +66,8 @@ pub struct Serve {
     pub operators: http::Admin,
     /// `--remember-sign-ins`
     pub sign_ins: Option<SignInFile>,
+    /// What to keep of requests; `None` with `--no-fetches`.
+    pub fetches: Option<FetchSettings>,
 }
 
 impl Serve {
@@ -149,6 +152,9 @@ impl Prepared {
             writable::check(path, &metrics).await;
         }
         tracing::info!("reading {}", config.source.name());
+        let fetches = config
+            .fetches
+            .map(|settings| Arc::new(Fetches::new(settings, config.source.clone(), metrics.clone())));
         let mut reloader = tokio::select! {
             started = Reloader::start(config.source, config.snapshot, config.reload, metrics.clone()) => started?,
             caught = stop.caught() => {
@@ -173,6 +179,7 @@ impl Prepared {
             wrong: WrongPasswords::default(),
             sign_ins: config.sign_ins.clone(),
             cold_sign_ins,
+            fetches: fetches.clone(),
             metrics: metrics.clone(),
             access_log: config.access_log,
             admin: config.operators,
@@ -192,6 +199,10 @@ impl Prepared {
         // The workers have their own threads. From here on, this thread and those that it
         // starts only reload, at a lower priority.
         priority::step_back();
+        if let Some(fetches) = &fetches {
+            tokio::spawn(fetches.clone().keep());
+        }
+        tokio::spawn(http::locks::follow(state.clone()));
         for certificate in certificate.into_iter().chain(admin_certificate) {
             let (hangup, metrics) = (signal(SignalKind::hangup())?, metrics.clone());
             tokio::spawn(async move { certificate.keep(hangup, &metrics).await });
@@ -204,7 +215,7 @@ impl Prepared {
         state.is_draining.store(true, Ordering::Relaxed);
         service::stopping();
         let how = tokio::select! {
-            done = finish(server, reloader, config.sign_ins) => done?,
+            done = finish(server, reloader, config.sign_ins, fetches) => done?,
             _ = stop.caught() => "stopped by the second signal: requests under way are cut",
         };
         tracing::info!("{how}");
@@ -240,8 +251,12 @@ async fn finish(
     server: Server,
     reloader: Reloader,
     sign_ins: Option<SignInFile>,
+    fetches: Option<Arc<Fetches>>,
 ) -> anyhow::Result<&'static str> {
     tokio::task::spawn_blocking(move || server.stop()).await?;
+    if let Some(fetches) = fetches {
+        fetches.close().await;
+    }
     if let Some(file) = sign_ins {
         file.close(&reloader.current()).await;
     }

@@ -6,8 +6,8 @@ pub mod admin_token;
 mod asker;
 mod attempt;
 pub mod client_address;
-#[allow(dead_code, reason = "its pages follow")]
 pub mod console;
+mod fetches;
 pub mod locks;
 pub mod node;
 mod provision;
@@ -25,11 +25,13 @@ use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, 
 use hyper::{Method, Request, Response, StatusCode};
 
 use crate::core::credential::WrongPasswords;
+use crate::core::fetch::FetchReason;
 use crate::core::params::{Known, Params};
 use crate::core::request;
 use crate::metrics::{Metrics, RequestOutcome};
 use crate::reload;
 use crate::serve::cold_sign_ins::ColdSignIns;
+use crate::serve::fetches::Fetches;
 use crate::serve::sign_ins::SignInFile;
 use crate::serve::throttle::Throttle;
 use crate::serve::turns::Turns;
@@ -77,6 +79,8 @@ pub struct ServerState {
     pub sign_ins: Option<SignInFile>,
     /// How many slow hashes this machine can compute.
     pub cold_sign_ins: Arc<ColdSignIns>,
+    /// Who fetched what, and why not; `None` with `--no-fetches`.
+    pub fetches: Option<Arc<Fetches>>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// Whether each request is logged; false with `--no-access-log`.
@@ -113,6 +117,8 @@ struct AccessRecord {
     version: u64,
     /// The tenant in the spelling that is counted, if the tenant exists.
     known: Option<String>,
+    /// Why it failed, if that is about the account.
+    reason: Option<FetchReason>,
 }
 
 /// A request under way. When it ends it is counted and logged, even if the client
@@ -137,6 +143,7 @@ impl Exchange<'_> {
         let given = |known| record.params.as_ref().and_then(|params| params.known(known)).map(shown);
         telemetry::request(&RequestLine {
             result: outcome.name(),
+            reason: record.reason.map(FetchReason::name),
             status: response.map(|response| response.status().as_u16()),
             tenant: given(Known::Domain),
             username: given(Known::Username),

@@ -231,7 +231,8 @@ impl Throttle {
         Throttle { tables, locks, forwarders, start: now, window: window as u32, key }
     }
 
-    /// A number that changes when the stored password of an account changes. Accounts that do
+    /// A number that changes when the stored password of an account changes, and when the user is
+    /// switched off or on. Accounts that do
     /// not exist have none, but finding that out takes as long.
     pub fn stamp(&self, candidate: &Candidate<'_>) -> u64 {
         candidate.stamp(&self.key)
@@ -327,6 +328,29 @@ impl Throttle {
             })
         });
         in_force.collect()
+    }
+
+    /// Forgets the locks of accounts that have another stamp by now. Otherwise they would be in
+    /// force again if the account gets its old stamp back, as a user who is switched off and on
+    /// again does. `stamp` is the current stamp of a domain and a username.
+    pub fn forget_changed(&self, stamp: impl Fn(&str, &str) -> u64, now: Instant) {
+        let Some((tables, now)) = self.at(now) else { return };
+        let of_account = |lock: &locks::Listed| {
+            (lock.by != By::Address).then(|| (lock.domain.clone(), lock.username.clone(), lock.stamp))
+        };
+        // Not under the list's lock, for which a request could wait.
+        let mut changed: Vec<_> = self.locks.open().iter().filter_map(of_account).collect();
+        changed.retain(|(domain, username, was)| stamp(domain, username) != *was);
+        if changed.is_empty() {
+            return;
+        }
+        self.locks.open().retain(|lock| {
+            let is_changed = of_account(lock).is_some_and(|account| changed.contains(&account));
+            if is_changed {
+                tables.of(lock.by).remove(lock.places.of(lock.by), now);
+            }
+            !is_changed
+        });
     }
 
     /// Forgets counts, and returns how many of them were full. Counts of an account from single

@@ -23,9 +23,16 @@ impl<B: Backend> Database<B> {
         let mut session = self.backend.connect(Purpose::Read).await?;
         let mut lines = Vec::new();
         if has_history(&mut session, B::DIALECT.list_columns).await? {
-            for (sql, params) in queries(&wanted) {
-                let found = session.ask(READING, sql, params).await?;
-                lines.extend(found.into_iter().filter_map(line));
+            for queries in queries(&wanted) {
+                let mut some = Vec::new();
+                for (sql, params) in queries {
+                    if some.len() < wanted.most {
+                        let found = session.ask(READING, sql, params).await?;
+                        some.extend(found.into_iter().filter_map(line));
+                    }
+                }
+                some.truncate(wanted.most);
+                lines.extend(some);
             }
         }
         close(session).await;
@@ -71,8 +78,9 @@ pub(super) async fn has_history(session: &mut impl Session, list_columns: &str) 
     Ok(!column_names(session, list_columns, HISTORY).await?.is_empty())
 }
 
-/// The statements for a filter, with their parameters.
-fn queries(wanted: &HistoryFilter) -> Vec<(String, Vec<Cell>)> {
+/// The statements for a filter, with their parameters: those for the same edit belong together, and
+/// the later ones are for older lines.
+fn queries(wanted: &HistoryFilter) -> Vec<Vec<(String, Vec<Cell>)>> {
     let HistoryFilter { edit, edits, firsts, row, name, since, before, most } = wanted;
     let (mut conditions, mut params) = (Vec::new(), Vec::new());
     let mut and = |condition: &str, values: &[Cell]| {
@@ -96,19 +104,24 @@ fn queries(wanted: &HistoryFilter) -> Vec<(String, Vec<Cell>)> {
     if let Some(before) = before {
         and("id < ?", &[(*before).into()]);
     }
-    let query = |edit: Option<i64>| {
+    let query = |of_edit: Option<(&str, i64)>| {
         let (mut conditions, mut params) = (conditions.clone(), params.clone());
-        if let Some(edit) = edit {
-            conditions.push("(id = ? AND edit_id IS NULL OR edit_id = ?)".to_owned());
-            params.extend([Cell::Int(edit), Cell::Int(edit)]);
+        if let Some((condition, edit)) = of_edit {
+            conditions.push(condition.to_owned());
+            params.push(edit.into());
         }
         let and = if conditions.is_empty() { "" } else { "WHERE " };
         let conditions = conditions.join(" AND ");
         (format!("SELECT {COLUMNS} FROM {HISTORY} {and}{conditions} ORDER BY id DESC LIMIT {most}"), params)
     };
     match (edit, &edits[..]) {
-        (None, []) => vec![query(None)],
-        _ => edit.iter().chain(edits).map(|edit| query(Some(*edit))).collect(),
+        (None, []) => vec![vec![query(None)]],
+        // One statement for both would sort all lines of the edit.
+        _ => {
+            let parts = ["edit_id = ?", "edit_id IS NULL AND id = ?"];
+            let edits = edit.iter().chain(edits);
+            edits.map(|edit| parts.map(|part| query(Some((part, *edit)))).into()).collect()
+        }
     }
 }
 

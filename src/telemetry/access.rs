@@ -19,6 +19,8 @@ use super::{Format, stamp};
 pub struct RequestLine<'a> {
     /// What became of it.
     pub result: &'static str,
+    /// Why the client got no properties, if that is about its account.
+    pub reason: Option<&'static str>,
     /// The status of the answer, if there was one.
     pub status: Option<u16>,
     /// The domain that the client asked for.
@@ -86,6 +88,9 @@ impl Line<'_> {
         self.number("bytes", request.bytes);
         self.number("us", request.taken.as_micros() as u64);
         self.number("snapshot", request.snapshot);
+        if let Some(reason) = request.reason {
+            self.quoted("reason", reason);
+        }
         match request.id {
             RequestId::Given(id) => self.word("request", |text| text.push_str(id)),
             RequestId::Random(id) => self.word("request", |text| push_hex(*id, text)),
@@ -230,6 +235,7 @@ mod tests {
             bytes = request.bytes,
             us = request.taken.as_micros() as u64,
             snapshot = request.snapshot,
+            reason = request.reason,
             request = %id,
             "request"
         );
@@ -263,12 +269,14 @@ mod tests {
             tenant in prop::option::of(r#"(\PC|["\\'\x00-\u{ff}\u{2028}-\u{202e}\u{301}]|[a-z.]){0,12}"#),
             username in prop::option::of(r#"(.|["\\\n\x1b]|[a-z]){0,12}"#),
             status in prop::option::of(100..600_u16),
+            reason in prop::option::of(prop::sample::select(vec!["wrong password", "disabled"])),
             given in prop::option::of("[a-zA-Z0-9_.:-]{1,64}"),
             (address, bytes, micros, snapshot, id) in any::<(IpAddr, u64, u32, u64, u64)>(),
         ) {
             thread_local!(static LOGS: Vec<(Log, Receiver<String>)> = logs());
             let request = RequestLine {
                 result: "not-found",
+                reason,
                 status,
                 tenant: tenant.as_deref(),
                 username: username.as_deref(),

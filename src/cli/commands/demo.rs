@@ -16,6 +16,7 @@ use crate::process;
 use crate::process::sockets::PassedSockets;
 use crate::reload;
 use crate::serve::app::{Prepared, Serve};
+use crate::serve::fetches::FetchSettings;
 use crate::serve::http;
 use crate::serve::http::client_address::TrustedProxies;
 use crate::serve::listener::ConnectionLimits;
@@ -68,6 +69,7 @@ pub async fn demo(options: args::DemoArgs) -> anyhow::Result<()> {
         metrics_tenants: false,
         operators: http::Admin::default(),
         sign_ins: None,
+        fetches: Some(FetchSettings { most: 10_000, keep: None }),
     };
     let explain = |address| {
         let text = render(&text(address, &path)).expect("the template is part of the program, and tested");

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
 
 use crate::cli::args::{self, ListFormat, Listed};
 use crate::cli::config::TableAccess;
@@ -10,19 +10,28 @@ use crate::cli::error::{ConfigError, usage};
 use crate::cli::listing::ALL_TENANTS;
 use crate::cli::print::{self, Text, key, number, text};
 use crate::cli::{edit_session, password};
+use crate::core::conventions::Conventions;
+use crate::core::fetch::{FetchFilter, FetchListing};
+use crate::core::params::{ClientFact, Known};
+use crate::core::request::ParamSettings;
 use crate::ops::explain::{
     self, ClientRequest, ExplainRefusal, ExplainReport, Hypothesis, Listing, RuleReport,
 };
 use crate::snapshot::DISABLED;
+use crate::source::Source;
 
 /// Prints the report or, with `--properties`, the answer itself.
 ///
 /// # Errors
 /// When there is no such user, or the password is wrong.
 pub async fn explain(options: args::ExplainArgs) -> anyhow::Result<ExitCode> {
-    let args::ExplainArgs { user, params, password_stdin, properties, all, key, listed, tables } = options;
+    let args::ExplainArgs { user, params, last, password_stdin, properties, all, key, listed, tables } =
+        options;
     let TableAccess { source, snapshot: rows, params: settings } = TableAccess::new(tables)?;
     let mut sent = params.into_iter().map(pair).collect::<Result<Vec<_>, _>>()?;
+    if last {
+        add_last(&user, &mut sent, &*source, &rows, &settings).await?;
+    }
     let tried = Hypothesis::take(&mut sent).map_err(with_option)?;
     let password = password_stdin.then(password::read).transpose()?;
     let mut request = ClientRequest::read(&user, &sent, password.as_ref(), &settings).map_err(with_option)?;
@@ -67,6 +76,43 @@ pub async fn explain(options: args::ExplainArgs) -> anyhow::Result<ExitCode> {
         ListFormat::Table => print::write(table(&report, listed))?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Adds what the user's own client sent last, but for what was typed.
+async fn add_last(
+    user: &str,
+    sent: &mut Vec<(String, String)>,
+    source: &dyn Source,
+    rows: &Conventions,
+    settings: &ParamSettings,
+) -> anyhow::Result<()> {
+    let request = ClientRequest::read(user, &[], None, settings).map_err(with_option)?;
+    let [domain, username] = [Known::Domain, Known::Username].map(|known| {
+        let name = request.params().known(known).unwrap_or_default();
+        Some(String::from_utf8_lossy(&rows.comparison.fold(name)).into_owned())
+    });
+    let wanted = FetchFilter { domain, username, most: 1000, ..FetchFilter::default() };
+    let mut fetches = source.fetches(wanted).await?;
+    // What succeeded is of more use than what a stranger may have sent.
+    let at = fetches.iter().position(|fetch| fetch.is_ok).unwrap_or_default();
+    if fetches.is_empty() {
+        bail!(
+            "no request of {} is known: nodes write requests to the database after some seconds, unless they run \
+             with --no-fetches; leave out --last, and write PARAM=VALUE",
+            request.name()
+        );
+    }
+    let FetchListing { time, address, agent, parameters, .. } = fetches.swap_remove(at).into();
+    print::note(format_args!("as the client at {address} ({agent}) asked at {time}"));
+    let canonical = |name: &str| {
+        let alias = settings.aliases.iter().find(|(alias, _)| alias == name);
+        alias.map_or(name.to_owned(), |(_, known)| known.name().to_owned())
+    };
+    let typed: Vec<String> = sent.iter().map(|(name, _)| canonical(name)).collect();
+    let of_client = [(ClientFact::Address.name().to_owned(), address.to_string())];
+    let known = parameters.into_iter().chain(of_client);
+    sent.extend(known.filter(|(name, _)| !typed.contains(name)));
+    Ok(())
 }
 
 /// Adds to the refusal the option that helps.

@@ -1,14 +1,13 @@
 //! `jitsiprovs history`: lists edits, shows their rows, and undoes them.
 
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use time::UtcDateTime;
 
-use crate::cli::args::{HistoryArgs, HistoryCommand, HistoryListArgs, ListFormat, Listed, Since};
+use crate::cli::args::{HistoryArgs, HistoryCommand, HistoryListArgs, ListFormat, Listed};
 use crate::cli::config::TableAccess;
 use crate::cli::consent::is_intended;
 use crate::cli::edit_report::EditMode;
@@ -43,14 +42,10 @@ async fn list(args: HistoryListArgs) -> anyhow::Result<()> {
         edit_session::name(user)?;
     }
     let tables = TableAccess::new(*tables)?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() as i64;
     let wanted = HistoryFilter {
         name: user,
         row: rule.map(|id| (Table::JitsiProperty, id)),
-        since: since.map(|since| match since {
-            Since::Ago(seconds) => now - seconds,
-            Since::At(second) => second,
-        }),
+        since,
         most: most as usize,
         ..HistoryFilter::default()
     };

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 use serde::Serialize;
 
+use super::fetch;
 use crate::cli::args::{self, ListFormat, Listed};
 use crate::cli::attributes::{AttributeListing, names as attribute_names};
 use crate::cli::config::TableAccess;
@@ -22,6 +23,7 @@ use crate::cli::print::{self, Text};
 use crate::core::attributes::AttributeRef;
 use crate::core::conventions::Conventions;
 use crate::core::credential::{self, PwdFmt, Storage};
+use crate::core::fetch::{FetchFilter, FetchListing};
 use crate::core::history::Tool;
 use crate::core::model::{Cell, Edit, Row, Table, UserRow};
 use crate::core::subject::{Means, sent_for};
@@ -233,6 +235,8 @@ async fn show(user: &str, show_secrets: bool, listed: Listed, tables: &TableAcce
         users: Vec<ShownUser>,
         attributes: Vec<AttributeListing>,
         rules: Vec<RuleListing>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        fetches: Vec<FetchListing>,
     }
     let (name, domain) = edit_session::name(user)?;
     let found = UserLookup::new(name, domain, &tables.snapshot).find(tables).await?;
@@ -241,6 +245,7 @@ async fn show(user: &str, show_secrets: bool, listed: Listed, tables: &TableAcce
     let attributes = found.session(&snapshot).map(|session| session.attributes()).unwrap_or_default();
     let shown = |(level, known): (_, AttributeRef<'_>)| AttributeListing::new(known, level, show_secrets);
     let attributes: Vec<AttributeListing> = attributes.into_iter().map(shown).collect();
+    let fetches = last_fetches(name, domain, tables).await?;
     let UserRecords { users, mut rules, .. } = found;
     rules.sort_by_key(|own| listing::order(&own.row));
     let rules: Vec<RuleListing> =
@@ -249,7 +254,7 @@ async fn show(user: &str, show_secrets: bool, listed: Listed, tables: &TableAcce
     let users =
         users.iter().map(|row| ShownUser::new(row, row.id == lowest, &tables.snapshot)).collect::<Vec<_>>();
     if listed.format == ListFormat::Json {
-        return print::write(Text::json(&UserReport { users, attributes, rules })?);
+        return print::write(Text::json(&UserReport { users, attributes, rules, fetches })?);
     }
     let mut text = Text::listed(&ShownUser::columns(), users.iter().map(ShownUser::cells), listed);
     if !attributes.is_empty() {
@@ -270,5 +275,20 @@ async fn show(user: &str, show_secrets: bool, listed: Listed, tables: &TableAcce
             text.append(Text::listed(&RuleListing::columns(), rules.iter().map(RuleListing::cells), listed));
         }
     }
+    if !fetches.is_empty() {
+        text.push("");
+        text.append(Text::listed(&fetch::columns(), fetches.iter().map(fetch::cells), listed));
+    }
     print::write(text)
+}
+
+/// The user's last success and last failure.
+async fn last_fetches(name: &str, domain: &str, tables: &TableAccess) -> anyhow::Result<Vec<FetchListing>> {
+    let fold =
+        |name: &str| Some(String::from_utf8_lossy(&tables.snapshot.comparison.fold(name)).into_owned());
+    let wanted =
+        FetchFilter { domain: fold(domain), username: fold(name), most: 1000, ..FetchFilter::default() };
+    let fetches = tables.source.fetches(wanted).await?;
+    let last = |is_ok| fetches.iter().find(|fetch| fetch.is_ok == is_ok).cloned();
+    Ok([last(true), last(false)].into_iter().flatten().map(FetchListing::from).collect())
 }

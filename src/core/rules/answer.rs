@@ -106,6 +106,8 @@ pub struct Skipped<'a> {
 pub struct Answer<'a> {
     /// The `.properties` text.
     pub body: Vec<u8>,
+    /// How many properties it has.
+    pub properties: usize,
     /// The rules that were left out because a parameter is missing.
     pub skipped: Skips<'a>,
 }
@@ -126,7 +128,7 @@ pub fn answer<'a>(base: &'a RuleSet, extras: &[RuleRef<'a>], values: &impl Value
         let whole = base.program.whole();
         let mut body = Vec::with_capacity(whole.least_len(values));
         whole.render(values, &mut body);
-        return Answer { body, skipped };
+        return Answer { body, properties: base.lines.len(), skipped };
     }
 
     let stretches = Merge::new(base, extras, values, &mut skipped).winners();
@@ -135,10 +137,15 @@ pub fn answer<'a>(base: &'a RuleSet, extras: &[RuleRef<'a>], values: &impl Value
         Stretch::Rule(rule) => rule.key().least_len(values) + rule.value().least_len(values) + "=\n".len(),
     });
     let mut body = Vec::with_capacity(len.sum());
+    let mut properties = 0;
     for stretch in stretches {
         match stretch {
-            Stretch::Lines(lines) => base.piece(lines).render(values, &mut body),
+            Stretch::Lines(lines) => {
+                properties += lines.len();
+                base.piece(lines).render(values, &mut body);
+            }
             Stretch::Rule(rule) => {
+                properties += 1;
                 rule.key().render(values, &mut body);
                 body.push(b'=');
                 rule.value().render(values, &mut body);
@@ -146,7 +153,7 @@ pub fn answer<'a>(base: &'a RuleSet, extras: &[RuleRef<'a>], values: &impl Value
             }
         }
     }
-    Answer { body, skipped }
+    Answer { body, properties, skipped }
 }
 
 /// Merges extras into a base. It compares only the keys that more than one rule may set; all

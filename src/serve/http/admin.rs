@@ -9,7 +9,7 @@ use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue,
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::console::{Asker, Console};
-use super::{HEALTH, ServerState, asker, locks, node, text};
+use super::{HEALTH, ServerState, asker, fetches, locks, node, text};
 use crate::metrics::{self, Scrape};
 use crate::reload::{NodeState, ReloadOutcome};
 use crate::telemetry;
@@ -61,6 +61,7 @@ pub(super) async fn respond(
             response
         }
         "/rows" if is_read => rows(state, &request).await,
+        "/fetches" if is_read => fetches::list(state, request.uri().query().unwrap_or_default()).await,
         "/locks" if is_read => locks::list(state),
         "/locks/clear" if request.method() == Method::POST => {
             locks::clear(state, request.uri().query().unwrap_or_default())
@@ -78,8 +79,8 @@ pub(super) async fn respond(
             ),
             ReloadOutcome::Failed(why) => say(StatusCode::SERVICE_UNAVAILABLE, &format!("failed: {why}")),
         },
-        path @ (HEALTH | "/readyz" | "/metrics" | "/status" | "/rows" | "/locks" | "/locks/clear"
-        | "/reload") => {
+        path @ (HEALTH | "/readyz" | "/metrics" | "/status" | "/rows" | "/fetches" | "/locks"
+        | "/locks/clear" | "/reload") => {
             let allowed = if matches!(path, "/reload" | "/locks/clear") { "POST" } else { "GET, HEAD" };
             let mut response = say(StatusCode::METHOD_NOT_ALLOWED, &format!("use {allowed} here"));
             response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
@@ -87,7 +88,7 @@ pub(super) async fn respond(
         }
         _ => say(
             StatusCode::NOT_FOUND,
-            "not found; there are /healthz, /readyz, /metrics, /status, /rows, /locks, POST /locks/clear and \
+            "not found; there are /healthz, /readyz, /metrics, /status, /rows, /fetches, /locks, POST /locks/clear and \
              POST /reload",
         ),
     }

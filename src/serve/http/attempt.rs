@@ -36,6 +36,16 @@ impl Attempt {
         (Attempt { origin, domain, username, stamp, at }, candidate)
     }
 
+    /// The folded domain and username.
+    pub fn into_names(self) -> [Folded; 2] {
+        [self.domain, self.username]
+    }
+
+    /// The same, copied.
+    pub fn names(&self) -> [Folded; 2] {
+        [&self.domain, &self.username].map(|name| Folded::from_slice(name))
+    }
+
     fn attempted(&self) -> Attempted<'_> {
         let Attempt { origin: Origin { address, is_forwarded, .. }, domain, username, stamp, .. } = self;
         let account = Account { domain, username, stamp: *stamp };

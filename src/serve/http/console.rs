@@ -4,11 +4,16 @@
 //! file, with a template of the same name in `pages/`. All English is in `texts.json`.
 
 pub mod accounts;
+mod asker;
 mod assets;
 mod charts;
+mod check;
+mod edit;
 mod fetches;
 mod fields;
 mod history;
+mod known;
+mod link;
 mod locks;
 mod moment;
 mod operator;
@@ -16,8 +21,16 @@ mod overview;
 mod page;
 pub mod peers;
 mod reply;
+mod rule;
+mod rule_preview;
+mod rules;
 mod sessions;
 mod sign_in;
+mod tenants;
+mod user;
+mod user_answer;
+mod user_edit;
+mod users;
 mod visit;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,12 +46,14 @@ use crate::core::conventions::Conventions;
 use crate::serve::throttle::ThrottleSettings;
 use crate::source::Source;
 use accounts::Accounts;
+pub use asker::Asker;
+use check::Checks;
 use fields::Fields;
 pub use operator::{Operator, Role};
 use peers::Peers;
 use reply::{Refusal, Reply};
 use sessions::{Session, Sessions};
-pub use sign_in::Asker;
+
 use sign_in::Gate;
 use visit::Visit;
 
@@ -57,6 +72,7 @@ pub struct Console {
     peers: Peers,
     gate: Gate,
     sessions: Sessions,
+    checks: Checks,
     rejection: Mutex<Option<Rejection>>,
 }
 
@@ -80,7 +96,16 @@ impl Console {
         peers: Peers,
     ) -> Console {
         let (gate, sessions) = (Gate::new(throttle), Sessions::default());
-        Console { source, conventions, accounts, peers, gate, sessions, rejection: Mutex::default() }
+        Console {
+            source,
+            conventions,
+            accounts,
+            peers,
+            gate,
+            sessions,
+            checks: Checks::default(),
+            rejection: Mutex::default(),
+        }
     }
 
     /// Whether a path is the console's.
@@ -180,6 +205,14 @@ async fn route(visit: &Visit<'_>, path: &[&str]) -> Result<Reply, Refusal> {
         ["history"] => history::list(visit).await,
         ["history", id] => history::show(visit, id, false).await,
         ["history", id, "undo"] => history::show(visit, id, true).await,
+        ["users"] => users::list(visit).await,
+        ["users", domain, username] => user::show(visit, domain, username).await,
+        ["users", domain, username, action] => user_edit::act(visit, domain, username, action).await,
+        ["rules"] => rules::list(visit).await,
+        ["rules", what] => rule::show(visit, what).await,
+        ["tenants"] => tenants::list(visit).await,
+        ["tenants", domain] => tenants::show(visit, domain),
+        ["check"] => check::check(visit).await,
         _ => Err(Refusal::NotFound),
     }
 }

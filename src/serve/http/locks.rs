@@ -1,18 +1,23 @@
 //! `/locks` of the admin listener: shows and lifts the locks of the throttle.
 
 use std::net::IpAddr;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
 use url::form_urlencoded;
 
 use super::{ServerState, text};
 use crate::serve::throttle::{Account, Cleared, Lock};
 use crate::snapshot::Served;
+
+/// How often is looked whether there is another snapshot.
+const FOLLOWING: Duration = Duration::from_millis(500);
 
 /// A lock in force, as `/locks` shows it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -108,6 +113,21 @@ pub(super) fn lift(state: &ServerState, query: &str) -> Option<usize> {
     Some(lifted)
 }
 
+/// Forgets locks of accounts that have changed, after each new snapshot. Never returns.
+pub(in crate::serve) async fn follow(state: Arc<ServerState>) {
+    let mut seen = 0;
+    loop {
+        sleep(FOLLOWING).await;
+        let served = state.snapshot.load_full();
+        let version = served.as_ref().map_or(0, |served| served.version);
+        if version != seen {
+            seen = version;
+            let stamp = |domain: &str, username: &str| stamp(&state, served.as_deref(), domain, username);
+            state.throttle.forget_changed(stamp, Instant::now());
+        }
+    }
+}
+
 /// The stamp of the account's stored password.
 fn stamp(state: &ServerState, served: Option<&Served>, domain: &str, username: &str) -> u64 {
     let Some(Served { snapshot, .. }) = served else { return 0 };
@@ -120,7 +140,7 @@ fn refuse() -> Response<Full<Bytes>> {
     text(StatusCode::BAD_REQUEST, line.into())
 }
 
-fn json(value: &impl Serialize) -> Response<Full<Bytes>> {
+pub(super) fn json(value: &impl Serialize) -> Response<Full<Bytes>> {
     let body = serde_json::to_vec(value).expect("plain data");
     let mut response = text(StatusCode::OK, [&body, &b"\n"[..]].concat());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -8,16 +8,19 @@ use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Bytes, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, USER_AGENT};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::time::timeout;
 
 use super::attempt::Attempt;
 use super::{AccessRecord, Refusal, ServerState, slow, text};
+use crate::core::fetch::FetchReason;
+use crate::core::names::Folded;
 use crate::core::params::{Known, Params};
 use crate::core::request::{self, Body, UsernameOrigin};
+use crate::serve::fetches::Decided;
 use crate::serve::http::client_address::Origin;
-use crate::snapshot::{Served, Session, SignIn};
+use crate::snapshot::{AccountState, Candidate, Served, Session, SignIn};
 
 /// The largest body in bytes. What a client sends on its own is well under 1 KiB.
 pub(super) const MAX_BODY: usize = 16 * 1024;
@@ -46,7 +49,7 @@ pub(super) async fn provision(
     let (mut params, username_from) =
         request::read(query, body, authorization, &state.params).map_err(Refusal::Malformed)?;
     params.set_address(origin.address);
-    let AccessRecord { params: given, version, known } = record;
+    let AccessRecord { params: given, version, known, reason } = record;
     let params = &*given.insert(params);
 
     // Loaded once, so that the whole request sees one snapshot.
@@ -58,28 +61,111 @@ pub(super) async fn provision(
     if state.metrics.counts_tenants() && served.snapshot.has_tenant(&attempt.domain) {
         *known = Some(String::from_utf8_lossy(&attempt.domain).into_owned());
     }
-    attempt.check(state)?;
     let is_named = params.known(Known::Username).is_some_and(|name| !name.is_empty());
-    let session = match candidate.verify(params.known(Known::Password).filter(|_| is_named)) {
-        SignIn::Granted(session) => {
-            attempt.succeeded(state);
-            Some(session)
+    let (names, signed_in) = sign_in(state, served, attempt, candidate, (params, is_named)).await;
+    let is_disabled = matches!(&signed_in, Ok(Some(session)) if session.is_disabled());
+    let (answered, properties) = match signed_in {
+        Ok(Some(session)) => {
+            let (response, properties) = answer(state, served, session, params);
+            (Ok(response), properties)
         }
-        SignIn::Denied => {
-            attempt.failed(state, params);
-            None
+        Ok(None) if has_credentials(params) && !is_certain(state, served, params) => (Err(Refusal::Stale), 0),
+        Ok(None) => {
+            (Err(Refusal::Credentials { challenge: username_from == UsernameOrigin::Header, is_named }), 0)
         }
-        SignIn::Pending(pending) => {
-            let is_tenant = served.snapshot.has_tenant(&attempt.domain);
-            // On the heap, so that other requests do not pay for its memory.
-            let right = Box::pin(slow::verify(state, attempt, is_tenant, &pending, params)).await?;
-            pending.settle(right)
-        }
+        Err(refusal) => (Err(refusal), 0),
     };
-    match session {
-        Some(session) => Ok(answer(state, served, session, params)),
-        None if has_credentials(params) && !is_certain(state, served, params) => Err(Refusal::Stale),
-        None => Err(Refusal::Credentials { challenge: username_from == UsernameOrigin::Header, is_named }),
+    let outcome = Outcome { refusal: answered.as_ref().err(), is_disabled, properties };
+    if is_named {
+        let agent = head.headers.get(USER_AGENT).map_or(&b""[..], |agent| agent.as_bytes());
+        *reason = outcome.note(state, served, &names, params, (origin, agent));
+    }
+    answered
+}
+
+/// Signs in, unless there were too many failures before. Returns the folded domain and username,
+/// and the session, which is `None` if the credentials are wrong.
+async fn sign_in<'s>(
+    state: &Arc<ServerState>,
+    served: &Served,
+    attempt: Attempt,
+    candidate: Candidate<'s>,
+    (params, is_named): (&Params, bool),
+) -> ([Folded; 2], Result<Option<Session<'s>>, Refusal>) {
+    let password = params.known(Known::Password).filter(|_| is_named);
+    match attempt.check(state).map(|()| candidate.verify(password)) {
+        Err(refusal) => (attempt.into_names(), Err(refusal)),
+        Ok(SignIn::Granted(session)) => {
+            attempt.succeeded(state);
+            (attempt.into_names(), Ok(Some(session)))
+        }
+        Ok(SignIn::Denied) => {
+            attempt.failed(state, params);
+            (attempt.into_names(), Ok(None))
+        }
+        Ok(SignIn::Pending(pending)) => {
+            let is_tenant = served.snapshot.has_tenant(&attempt.domain);
+            let names = attempt.names();
+            // On the heap, so that other requests do not pay for its memory.
+            let right = Box::pin(slow::verify(state, attempt, is_tenant, &pending, params)).await;
+            (names, right.map(|right| pending.settle(right)))
+        }
+    }
+}
+
+/// What became of a request that names a user.
+struct Outcome<'a> {
+    refusal: Option<&'a Refusal>,
+    is_disabled: bool,
+    properties: usize,
+}
+
+impl Outcome<'_> {
+    /// Notes the request, which is decided by now, and returns why it failed. That takes the same
+    /// work for all accounts, so that the time does not tell which of them exist.
+    fn note(
+        &self,
+        state: &ServerState,
+        served: &Served,
+        [domain, username]: &[Folded; 2],
+        params: &Params,
+        (origin, agent): (Origin, &[u8]),
+    ) -> Option<FetchReason> {
+        let account = match self.refusal {
+            None => AccountState::Usable,
+            Some(_) => served.snapshot.account_state(domain, username),
+        };
+        let has_password = params.known(Known::Password).is_some_and(|password| !password.is_empty());
+        let reason = match (self.refusal, account) {
+            (None, _) => self.is_disabled.then_some(FetchReason::Disabled),
+            (Some(Refusal::Throttled { .. }), _) => Some(FetchReason::Locked),
+            (Some(Refusal::Credentials { .. } | Refusal::Stale), AccountState::NoTenant) => {
+                Some(FetchReason::NoTenant)
+            }
+            (Some(Refusal::Credentials { .. } | Refusal::Stale), AccountState::NoUser) => {
+                Some(FetchReason::NoUser)
+            }
+            (Some(Refusal::Credentials { .. } | Refusal::Stale), AccountState::Usable) if has_password => {
+                Some(FetchReason::WrongPassword)
+            }
+            (Some(Refusal::Credentials { .. } | Refusal::Stale), _) => Some(FetchReason::NoPassword),
+            // Nothing was found out about the account.
+            (Some(_), _) => return None,
+        };
+        if let Some(fetches) = &state.fetches {
+            fetches.note(&Decided {
+                domain,
+                username,
+                params,
+                address: origin.address,
+                agent,
+                account,
+                reason,
+                snapshot: served.cursor,
+                properties: self.properties as u32,
+            });
+        }
+        reason
     }
 }
 
@@ -103,7 +189,7 @@ fn answer(
     served: &Served,
     session: Session<'_>,
     params: &Params,
-) -> Response<Full<Bytes>> {
+) -> (Response<Full<Bytes>>, usize) {
     let answer = served.snapshot.answer(session, params);
     for skipped in &answer.skipped {
         state.metrics.rules_skipped.inc();
@@ -117,7 +203,7 @@ fn answer(
     if let Some(cursor) = served.cursor {
         response.headers_mut().insert(SNAPSHOT, cursor.into());
     }
-    response
+    (response, answer.properties)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

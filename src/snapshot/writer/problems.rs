@@ -4,7 +4,7 @@ use crate::core::model::Table;
 use crate::core::problem::{Code, Problem};
 
 /// The problems of the rows of a draft.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Problems {
     /// The first problems.
     pub first: Vec<Problem>,

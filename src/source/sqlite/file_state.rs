@@ -116,6 +116,19 @@ impl FileState {
         Ok(FileState { identity, stamp, contents })
     }
 
+    /// Whether a poll that found no changes has found all. Whatever changes rows with `REPLACE`
+    /// also adds one, which the triggers note, so without a change the rows are the same as long as
+    /// the triggers are. The server's own fetches change the file like that.
+    pub fn has_same_triggers(
+        &self,
+        connection: &Connection,
+        tables: [bool; Table::COUNT],
+    ) -> rusqlite::Result<bool> {
+        let schema: i64 = connection.query_row("PRAGMA schema_version", [], |row| row.get(0))?;
+        let mut noted = self.contents.tables.iter().zip(tables).filter(|(_, is_noted)| *is_noted);
+        Ok(schema == self.contents.schema && noted.all(|(table, _)| table.has_triggers))
+    }
+
     /// Why `changes`, which were noted since the state `before`, may not be all.
     pub fn unnoted(
         &self,

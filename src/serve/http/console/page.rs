@@ -20,7 +20,8 @@ macro_rules! templates {
 
 /// The templates, by the names of their files.
 const TEMPLATES: &[(&str, &str)] = &templates![
-    "layout" "refusal" "sign_in" "overview" "locks" "fetches" "history" "edit"
+    "check" "edit" "fetches" "history" "layout" "locks" "overview" "password" "refusal" "rule" "rule_preview"
+    "rules" "sign_in" "tenant" "tenants" "user" "users"
 ];
 
 /// All English of the console.

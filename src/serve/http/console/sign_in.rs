@@ -1,6 +1,5 @@
 //! Signing in and out.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::accounts::{Account, LONGEST_NAME};
+use super::asker::Asker;
 use super::fields::Fields;
 use super::reply::{Refusal, Reply};
 use super::sessions;
@@ -26,17 +26,6 @@ const AT_ONCE: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(10);
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const ORIGIN: HeaderName = hyper::header::ORIGIN;
-
-/// Where a request comes from.
-#[derive(Debug, Clone, Copy)]
-pub struct Asker {
-    /// The browser's address, as far as it is known.
-    pub address: IpAddr,
-    /// Whether other people may be behind the address.
-    pub is_forwarded: bool,
-    /// Whether the browser uses HTTPS.
-    pub is_https: bool,
-}
 
 /// Limits sign-ins.
 pub(super) struct Gate {

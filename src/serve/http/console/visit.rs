@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use super::asker::Asker;
 use super::fields::Fields;
 use super::operator::Role;
 use super::reply::Refusal;
 use super::sessions::Session;
-use super::sign_in::Asker;
 use super::{Console, Operator, ServerState};
 use crate::core::history::{Editor, Tool};
 use crate::process::priority;

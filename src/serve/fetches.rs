@@ -1,0 +1,202 @@
+//! Who fetched what, and why not: the last success and the last failure of each device.
+//!
+//! The table is in memory and bounded. A request never waits for it: if another thread works on
+//! the same part, the request goes to a queue. The [`recorder`] writes what has changed to the
+//! database, where other nodes and commands read it.
+
+mod noted;
+mod recorder;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crossbeam_queue::ArrayQueue;
+
+use crate::core::fetch::{Fetch, FetchFilter};
+use crate::metrics::Metrics;
+use crate::process::priority;
+use crate::snapshot::AccountState;
+use crate::source::{Source, SourceError};
+use noted::{Details, HashKeys, Keys};
+use table::{Copied, Moment, Noted, Part, Region};
+
+pub use noted::Decided;
+
+/// In how many parts the table is divided at most.
+const PARTS: usize = 64;
+/// A part has room for about this many fetches, or more.
+const PART: usize = 256;
+/// How many requests wait at most for a part of the table that another thread works on.
+const WAITING: usize = 4096;
+
+/// What to keep, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FetchSettings {
+    /// `--fetches`: how many are kept in memory.
+    pub most: usize,
+    /// `--keep-fetches`: for how long they stay in the database. `None` for ever.
+    pub keep: Option<Duration>,
+}
+
+/// The fetches that this node has seen.
+pub struct Fetches {
+    keys: HashKeys,
+    parts: Box<[Mutex<Part>]>,
+    waiting: ArrayQueue<Waiting>,
+    settings: FetchSettings,
+    /// The host name of this machine.
+    node: String,
+    source: Arc<dyn Source>,
+    metrics: Arc<Metrics>,
+    recording: tokio::sync::Mutex<recorder::Recording>,
+    /// Whether the database is not to have them. Then nothing is lost that is not written.
+    is_refused: AtomicBool,
+}
+
+/// A request whose part of the table was in use.
+struct Waiting {
+    region: Region,
+    keys: Keys,
+    moment: Moment,
+    details: Details,
+}
+
+impl Fetches {
+    /// No fetches yet. They will be written to `source`.
+    pub fn new(settings: FetchSettings, source: Arc<dyn Source>, metrics: Arc<Metrics>) -> Fetches {
+        let parts = (settings.most / PART).clamp(1, PARTS);
+        let part = || Mutex::new(Part::new(settings.most / parts));
+        Fetches {
+            keys: HashKeys::new(),
+            parts: std::iter::repeat_with(part).take(parts).collect(),
+            waiting: ArrayQueue::new(WAITING),
+            settings,
+            node: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            source,
+            metrics,
+            recording: tokio::sync::Mutex::default(),
+            is_refused: AtomicBool::new(false),
+        }
+    }
+
+    /// Notes a request that was decided. It waits for nothing, and allocates nothing if the device
+    /// sent the same before.
+    pub fn note(&self, decided: &Decided<'_>) {
+        let keys = self.keys.of(decided);
+        let region = match (decided.reason, decided.account) {
+            (None, _) => Region::Answered,
+            (Some(_), AccountState::NoTenant | AccountState::NoUser) => Region::Unknown,
+            (Some(_), AccountState::NoPassword | AccountState::Usable) => Region::Failed,
+        };
+        let moment = Moment { at: now(), snapshot: decided.snapshot, properties: decided.properties };
+        let mut part = match self.part(keys.account).try_lock() {
+            Ok(part) => part,
+            Err(TryLockError::Poisoned(part)) => part.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                let waiting = Waiting { region, keys, moment, details: Details::new(decided) };
+                if self.waiting.push(waiting).is_err() && region.is_recorded() {
+                    self.count(Noted::Lost);
+                }
+                return;
+            }
+        };
+        self.count(part.note(region, &keys, moment, || Details::new(decided)));
+    }
+
+    /// What this node has seen since its start, the newest first. Takes some milliseconds for
+    /// many, so it is not for threads that answer requests: see [`Fetches::find`].
+    pub fn seen(&self, wanted: &FetchFilter) -> Vec<Fetch> {
+        self.let_in();
+        let FetchFilter { domain, username, since, failed, most } = wanted;
+        let (domain, username) = (domain.as_deref(), username.as_deref());
+        let account = domain
+            .zip(username)
+            .map(|(domain, username)| self.keys.account(domain.as_bytes(), username.as_bytes()));
+        let wants = |region: Region, moment: Moment| {
+            since.is_none_or(|since| moment.at >= since) && !(*failed && region == Region::Answered)
+        };
+        let mut copies = Vec::new();
+        match account {
+            Some(account) => open(self.part(account)).copy(Some(account), wants, &mut copies),
+            None => self.parts.iter().for_each(|part| open(part).copy(None, wants, &mut copies)),
+        }
+        copies.sort_by_key(|copied| std::cmp::Reverse(copied.moment.at));
+        let found = copies.iter().filter(|copied| copied.is_of(domain, username)).take(*most);
+        found.filter_map(|copied| copied.fetch(&self.node)).collect()
+    }
+
+    /// What this node has seen and what all nodes have written to the database, the newest first.
+    /// The error says why the database could not be asked; then the fetches are only this node's.
+    pub async fn find(self: &Arc<Self>, wanted: FetchFilter) -> (Vec<Fetch>, Option<SourceError>) {
+        let stored = self.source.fetches(wanted.clone()).await;
+        let (stored, error) = match stored {
+            Ok(stored) => (stored, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
+        let fetches = self.clone();
+        let merging = move || {
+            priority::step_back();
+            merge(fetches.seen(&wanted), stored, wanted.most)
+        };
+        (tokio::task::spawn_blocking(merging).await.unwrap_or_default(), error)
+    }
+
+    /// Puts the requests that had to wait into the table.
+    fn let_in(&self) {
+        // Not more than there is room for, because new ones may come without end.
+        for _ in 0..WAITING {
+            let Some(Waiting { region, keys, moment, details }) = self.waiting.pop() else { return };
+            self.count(open(self.part(keys.account)).note(region, &keys, moment, || details));
+        }
+    }
+
+    /// Takes at most `most` fetches that are not written yet.
+    fn take(&self, most: usize) -> Vec<Fetch> {
+        self.let_in();
+        let mut taken: Vec<Copied> = Vec::new();
+        // Not always from the same part on, so that each has its turn.
+        let first = fastrand::usize(..self.parts.len());
+        for at in 0..self.parts.len() {
+            open(&self.parts[(first + at) % self.parts.len()]).take(most, &mut taken);
+        }
+        taken.iter().filter_map(|copied| copied.fetch(&self.node)).collect()
+    }
+
+    fn part(&self, account: u128) -> &Mutex<Part> {
+        &self.parts[(account >> 64) as usize % self.parts.len()]
+    }
+
+    fn count(&self, noted: Noted) {
+        match noted {
+            Noted::Added => drop(self.metrics.fetches.inc()),
+            Noted::Kept => {}
+            Noted::Lost if self.is_refused.load(Relaxed) => {}
+            Noted::Lost => drop(self.metrics.fetches_dropped.inc()),
+        }
+    }
+}
+
+fn open(part: &Mutex<Part>) -> MutexGuard<'_, Part> {
+    part.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// In seconds since 1970.
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() as i64
+}
+
+/// Joins two lists. Of two fetches with the same key, the later one stays.
+fn merge(own: Vec<Fetch>, stored: Vec<Fetch>, most: usize) -> Vec<Fetch> {
+    let mut all: Vec<Fetch> = own.into_iter().chain(stored).collect();
+    all.sort_by_key(|fetch| std::cmp::Reverse(fetch.at));
+    let mut known = hashbrown::HashSet::new();
+    let key =
+        |fetch: &Fetch| (fetch.domain.clone(), fetch.username.clone(), fetch.device.clone(), fetch.is_ok);
+    all.retain(|fetch| known.insert(key(fetch)));
+    all.truncate(most);
+    all
+}

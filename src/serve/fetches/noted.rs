@@ -1,0 +1,269 @@
+//! What is noted of a request, in the compact form in which it is kept.
+
+use std::hash::{BuildHasher, Hasher};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+use crate::core::fetch::{Fetch, FetchReason};
+use crate::core::names::Folded;
+use crate::core::params::{Known, Params};
+use crate::core::secret::is_secret;
+use crate::snapshot::AccountState;
+
+/// The longest name and the longest value of a parameter that are kept, in bytes.
+const NAME: usize = 64;
+const VALUE: usize = 255;
+/// How many bytes of parameters are kept of one request. The rest is left out.
+const PARAMS: usize = 2048;
+/// The longest `User-Agent` that is kept, in bytes.
+const AGENT: usize = 256;
+/// How much of the `User-Agent` is in the name of a device, in bytes.
+const PROGRAM: usize = 128;
+
+/// A request about an account that was decided.
+#[derive(Clone, Copy)]
+pub struct Decided<'a> {
+    /// The folded domain.
+    pub domain: &'a Folded,
+    /// The folded username.
+    pub username: &'a Folded,
+    /// What the client sent.
+    pub params: &'a Params,
+    /// The address from which the client asks.
+    pub address: IpAddr,
+    /// The `User-Agent`; empty without one.
+    pub agent: &'a [u8],
+    /// What there is of the account.
+    pub account: AccountState,
+    /// Why it failed; `None` for a success.
+    pub reason: Option<FetchReason>,
+    /// The place of the snapshot in the table of changes.
+    pub snapshot: Option<i64>,
+    /// How many properties the answer has.
+    pub properties: u32,
+}
+
+/// What tells requests apart: hashes with keys that nobody knows.
+#[derive(Clone, Copy)]
+pub(super) struct Keys {
+    pub account: u128,
+    /// Of the account with the device.
+    pub device: u128,
+    /// Of the account with the address; 0 for a success, which does not need it.
+    pub address: u128,
+    /// Of everything else that is kept. If it is the same, nothing else is looked at.
+    pub details: u64,
+}
+
+/// The keys of the hashes.
+pub(super) struct HashKeys {
+    accounts: (u64, u64),
+    details: foldhash::fast::RandomState,
+}
+
+impl HashKeys {
+    pub fn new() -> HashKeys {
+        HashKeys {
+            accounts: (fastrand::u64(..), fastrand::u64(..)),
+            details: foldhash::fast::RandomState::default(),
+        }
+    }
+
+    /// The hash of a folded account.
+    pub fn account(&self, domain: &[u8], username: &[u8]) -> u128 {
+        self.of_account(domain, username).finish128().as_u128()
+    }
+
+    fn of_account(&self, domain: &[u8], username: &[u8]) -> SipHasher13 {
+        let mut hasher = SipHasher13::new_with_keys(self.accounts.0, self.accounts.1);
+        hasher.write_usize(domain.len());
+        hasher.write(domain);
+        hasher.write(username);
+        hasher.write_u8(0xff);
+        hasher
+    }
+
+    pub fn of(&self, decided: &Decided<'_>) -> Keys {
+        let hasher = self.of_account(decided.domain, decided.username);
+        let with = |device: &Device<'_>| {
+            let mut hasher = hasher;
+            match device {
+                Device::Named(tag, name) => {
+                    hasher.write_u8(*tag);
+                    hasher.write(name.as_bytes());
+                }
+                Device::Program(address, agent) => {
+                    hasher.write_u8(PROGRAM_TAG);
+                    hasher.write_u128(bits(*address));
+                    hasher.write(agent);
+                }
+            }
+            hasher.finish128().as_u128()
+        };
+        let address = Device::Program(decided.address, b"");
+        Keys {
+            account: hasher.finish128().as_u128(),
+            device: with(&Device::of(decided)),
+            address: if decided.reason.is_none() { 0 } else { with(&address) },
+            details: self.details(decided),
+        }
+    }
+
+    fn details(&self, decided: &Decided<'_>) -> u64 {
+        let mut hasher = self.details.build_hasher();
+        for known in kept() {
+            match decided.params.known(known) {
+                Some(value) => hasher.write(value.as_bytes()),
+                None => hasher.write_u8(0xff),
+            }
+        }
+        for (name, value) in decided.params.others() {
+            hasher.write(name.as_bytes());
+            hasher.write(value.as_bytes());
+        }
+        hasher.write(decided.agent);
+        hasher.write_u128(bits(decided.address));
+        hasher.write_u8(decided.reason.map_or(0, |reason| reason as u8 + 1));
+        hasher.finish()
+    }
+}
+
+fn bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(address) => address.to_bits(),
+    }
+}
+
+/// The known parameters that are kept. The account is kept besides them, and the password never.
+fn kept() -> impl Iterator<Item = Known> {
+    let is_kept = |known: &Known| !matches!(known, Known::Username | Known::Domain | Known::Password);
+    Known::ALL.into_iter().filter(is_kept)
+}
+
+const UUID_TAG: u8 = 1;
+const HWADDR_TAG: u8 = 2;
+const PROGRAM_TAG: u8 = 3;
+
+/// From what a user asks.
+enum Device<'a> {
+    /// The tag says which parameter names it.
+    Named(u8, &'a str),
+    /// A client that sends neither a uuid nor a MAC address.
+    Program(IpAddr, &'a [u8]),
+}
+
+impl<'a> Device<'a> {
+    fn of(decided: &Decided<'a>) -> Device<'a> {
+        let given = |known| decided.params.known(known).filter(|value| !value.is_empty());
+        match (given(Known::Uuid), given(Known::Hwaddr)) {
+            (Some(uuid), _) => Device::Named(UUID_TAG, uuid),
+            (None, Some(hwaddr)) => Device::Named(HWADDR_TAG, hwaddr),
+            (None, None) => Device::Program(decided.address, decided.agent),
+        }
+    }
+}
+
+/// What is kept of a request besides what changes with each one.
+#[derive(Serialize, Deserialize)]
+struct Stored<'a> {
+    domain: &'a str,
+    username: &'a str,
+    reason: Option<u8>,
+    address: IpAddr,
+    agent: &'a str,
+    #[serde(borrow)]
+    params: Vec<(&'a str, &'a str)>,
+}
+
+/// The same in few bytes, which are shared and never changed.
+#[derive(Clone)]
+pub(super) struct Details(Arc<[u8]>);
+
+impl Details {
+    pub fn new(decided: &Decided<'_>) -> Details {
+        let agent = String::from_utf8_lossy(decided.agent);
+        let known = kept().filter_map(|known| Some((known.name(), decided.params.known(known)?)));
+        let password = decided.params.known(Known::Password).unwrap_or_default();
+        // A client may send its password under another name, too.
+        let is_open = |name: &str, value: &str| {
+            let is_password = !password.is_empty() && value == password;
+            !is_password && !is_secret(name, value)
+        };
+        let others = decided.params.others().filter(|(name, value)| is_open(name, value));
+        let mut left = PARAMS;
+        let params = known.chain(others).map_while(|(name, value)| {
+            let (name, value) = (cut(name, NAME), cut(value, VALUE));
+            left = left.checked_sub(name.len() + value.len())?;
+            Some((name, value))
+        });
+        let stored = Stored {
+            domain: text(decided.domain),
+            username: text(decided.username),
+            reason: decided.reason.map(|reason| reason as u8),
+            address: decided.address,
+            agent: cut(&agent, AGENT),
+            params: params.collect(),
+        };
+        // Writing to memory cannot fail.
+        Details(postcard::to_allocvec(&stored).unwrap_or_default().into())
+    }
+
+    fn read(&self) -> Option<Stored<'_>> {
+        postcard::from_bytes(&self.0).ok()
+    }
+
+    /// Whether they are those of this account. A name that is not given counts for all.
+    pub fn are_of(&self, domain: Option<&str>, username: Option<&str>) -> bool {
+        if domain.is_none() && username.is_none() {
+            return true;
+        }
+        self.read().is_some_and(|stored| {
+            domain.is_none_or(|domain| domain == stored.domain)
+                && username.is_none_or(|username| username == stored.username)
+        })
+    }
+
+    /// The fetch, without what changes with each request.
+    pub fn fetch(&self, is_by_address: bool, node: &str) -> Option<Fetch> {
+        let Stored { domain, username, reason, address, agent, params } = self.read()?;
+        let given = |known: Known| {
+            let is_it = |(name, value): &&(&str, &str)| *name == known.name() && !value.is_empty();
+            params.iter().find(is_it).map(|(_, value)| (*value).to_owned())
+        };
+        let device = match is_by_address {
+            true => address.to_string(),
+            false => given(Known::Uuid)
+                .or_else(|| given(Known::Hwaddr))
+                .unwrap_or_else(|| format!("{address} {}", cut(agent, PROGRAM)).trim_end().to_owned()),
+        };
+        let reason =
+            reason.and_then(|number| FetchReason::ALL.into_iter().find(|reason| *reason as u8 == number));
+        Some(Fetch {
+            domain: domain.to_owned(),
+            username: username.to_owned(),
+            device,
+            at: 0,
+            is_ok: reason.is_none(),
+            reason,
+            address,
+            agent: agent.to_owned(),
+            node: node.to_owned(),
+            snapshot: None,
+            properties: 0,
+            params: params.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        })
+    }
+}
+
+/// Folded names are text.
+fn text(folded: &[u8]) -> &str {
+    cut(str::from_utf8(folded).unwrap_or_default(), VALUE)
+}
+
+fn cut(text: &str, most: usize) -> &str {
+    &text[..text.floor_char_boundary(most)]
+}

@@ -1,0 +1,129 @@
+//! Writes fetches to the database, and removes old ones from there.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{sleep, timeout};
+
+use super::{Fetches, now};
+use crate::core::fetch::Fetch;
+use crate::source::SourceError;
+
+/// How often what has changed is written.
+const INTERVAL: Duration = Duration::from_secs(2);
+/// The same for a database in a file: each write makes the server look whether rows have changed.
+const FILE_INTERVAL: Duration = Duration::from_secs(5);
+/// How many fetches are written at once.
+const AT_ONCE: usize = 10_000;
+/// How long nothing is tried after the database has refused to take fetches. How often old ones
+/// are removed.
+const HOUR: Duration = Duration::from_secs(3600);
+/// How long the last write may take when the server stops.
+const LAST: Duration = Duration::from_secs(2);
+
+/// The state of the recorder.
+#[derive(Default)]
+pub(super) struct Recording {
+    /// What was taken from the table and is not written yet.
+    pending: Vec<Fetch>,
+    /// When the database refused to take fetches.
+    refused: Option<Instant>,
+    is_failing: bool,
+    /// When old fetches were removed last.
+    pruned: Option<Instant>,
+}
+
+impl Fetches {
+    /// Writes what has changed, every few seconds. Never returns.
+    pub async fn keep(self: Arc<Self>) {
+        let interval = if self.source.files().is_empty() { INTERVAL } else { FILE_INTERVAL };
+        let mut hangup = signal(SignalKind::hangup()).ok();
+        loop {
+            tokio::select! {
+                () = sleep(interval) => {}
+                // The operator may have given the account more rights.
+                () = hung_up(&mut hangup) => self.recording.lock().await.refused = None,
+            }
+            self.record().await;
+            self.prune().await;
+        }
+    }
+
+    /// Writes what is not written yet, when the server stops.
+    pub async fn close(self: &Arc<Self>) {
+        if timeout(LAST, self.record()).await.is_err() {
+            tracing::warn!("the database did not take the last fetches in time");
+        }
+    }
+
+    async fn record(self: &Arc<Self>) {
+        let mut recording = self.recording.lock().await;
+        if recording.is_resting() {
+            return;
+        }
+        if recording.pending.is_empty() {
+            let fetches = self.clone();
+            let taking = tokio::task::spawn_blocking(move || fetches.take(AT_ONCE));
+            recording.pending = taking.await.unwrap_or_default();
+        }
+        if recording.pending.is_empty() {
+            return;
+        }
+        match self.source.record(recording.pending.clone()).await {
+            Ok(()) => {
+                self.metrics.fetches_recorded.inc_by(recording.pending.len() as u64);
+                recording.pending = Vec::new();
+                if std::mem::take(&mut recording.is_failing) {
+                    tracing::info!("the database takes fetches again");
+                }
+            }
+            Err(error) => recording.failed(&error),
+        }
+        self.is_refused.store(recording.is_resting(), Relaxed);
+    }
+
+    async fn prune(&self) {
+        let Some(keep) = self.settings.keep else { return };
+        let mut recording = self.recording.lock().await;
+        if recording.is_resting() || recording.pruned.is_some_and(|last| last.elapsed() < HOUR) {
+            return;
+        }
+        recording.pruned = Some(Instant::now());
+        match self.source.prune_fetches(now() - keep.as_secs() as i64).await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "old fetches were removed from the database"),
+            Err(error) => tracing::debug!(%error, "old fetches could not be removed"),
+        }
+    }
+}
+
+impl Recording {
+    fn is_resting(&self) -> bool {
+        self.refused.is_some_and(|since| since.elapsed() < HOUR)
+    }
+
+    fn failed(&mut self, error: &SourceError) {
+        use SourceError::{CannotOpen, Denied, NoOwnTable};
+        if matches!(error, Denied { .. } | NoOwnTable { .. } | CannotOpen { .. }) {
+            // They were not lost: this database was never to have them.
+            self.pending = Vec::new();
+            if self.refused.replace(Instant::now()).is_none() {
+                tracing::info!("fetches are kept in memory only: {error}");
+            }
+        } else if !std::mem::replace(&mut self.is_failing, true) {
+            tracing::warn!("fetches are written when the database takes them again: {error}");
+        }
+    }
+}
+
+async fn hung_up(hangup: &mut Option<Signal>) {
+    let is_next = match hangup {
+        Some(hangup) => hangup.recv().await.is_some(),
+        None => false,
+    };
+    if !is_next {
+        std::future::pending::<()>().await;
+    }
+}

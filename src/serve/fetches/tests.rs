@@ -1,0 +1,178 @@
+//! Tests of the table.
+
+use super::*;
+use crate::core::fetch::FetchReason;
+use crate::core::names::Comparison;
+use crate::core::params::Params;
+use crate::source::{Queries, sqlite};
+
+fn fetches(most: usize) -> Arc<Fetches> {
+    let source = sqlite("/nonexistent/db", Queries::default());
+    let settings = FetchSettings { most, keep: None };
+    Arc::new(Fetches::new(settings, source, Arc::new(Metrics::new(false))))
+}
+
+/// A request of a user, from the address with this last number.
+struct Sent<'a> {
+    username: &'a str,
+    params: &'a [(&'a str, &'a str)],
+    host: u8,
+    account: AccountState,
+    reason: Option<FetchReason>,
+}
+
+const ALICE: Sent<'_> = Sent {
+    username: "alice",
+    params: &[("uuid", "u1")],
+    host: 1,
+    account: AccountState::Usable,
+    reason: None,
+};
+
+fn note(fetches: &Fetches, sent: &Sent<'_>) {
+    let params: Params = sent.params.iter().copied().collect();
+    fetches.note(&Decided {
+        domain: &Comparison::Folded.fold("example.org"),
+        username: &Comparison::Folded.fold(sent.username),
+        params: &params,
+        address: [192, 0, 2, sent.host].into(),
+        agent: b"Jitsi",
+        account: sent.account,
+        reason: sent.reason,
+        snapshot: Some(7),
+        properties: 60,
+    });
+}
+
+fn all(fetches: &Fetches) -> Vec<Fetch> {
+    fetches.seen(&FetchFilter { most: usize::MAX, ..FetchFilter::default() })
+}
+
+#[test]
+fn a_device_has_its_last_success_and_its_last_failure() {
+    let fetches = fetches(1000);
+    note(&fetches, &ALICE);
+    note(&fetches, &Sent { params: &[("uuid", "u1"), ("osname", "Linux")], ..ALICE });
+    note(&fetches, &Sent { reason: Some(FetchReason::WrongPassword), host: 2, ..ALICE });
+    note(&fetches, &Sent { params: &[("hwaddr", "00:11")], ..ALICE });
+    note(&fetches, &Sent { params: &[], ..ALICE });
+    let mut found: Vec<_> = all(&fetches).into_iter().map(|f| (f.device, f.is_ok, f.params.len())).collect();
+    found.sort();
+    let device = |name: &str, is_ok, params| (name.to_owned(), is_ok, params);
+    assert_eq!(
+        found,
+        [
+            device("00:11", true, 1),
+            device("192.0.2.1 Jitsi", true, 0),
+            device("u1", false, 1),
+            device("u1", true, 2)
+        ]
+    );
+}
+
+#[test]
+fn a_stranger_cannot_choose_devices() {
+    let fetches = fetches(1000);
+    for uuid in ["a", "b", "c"] {
+        let reason = Some(FetchReason::WrongPassword);
+        note(&fetches, &Sent { params: &[("uuid", uuid)], reason, ..ALICE });
+    }
+    let found = all(&fetches);
+    assert_eq!(found.len(), 1);
+    assert_eq!((&*found[0].device, &*found[0].params[0].1), ("192.0.2.1", "c"));
+}
+
+#[test]
+fn unknown_names_push_out_neither_successes_nor_failures_and_are_not_written() {
+    let fetches = fetches(1600);
+    let failed = Some(FetchReason::WrongPassword);
+    for user in 0..100 {
+        let username = format!("user{user}");
+        note(&fetches, &Sent { username: &username, ..ALICE });
+        note(&fetches, &Sent { username: &username, params: &[], reason: failed, ..ALICE });
+    }
+    for stranger in 0..20_000 {
+        let username = format!("stranger{stranger}");
+        let (account, reason) = (AccountState::NoUser, Some(FetchReason::NoUser));
+        note(&fetches, &Sent { username: &username, account, reason, ..ALICE });
+    }
+    let found = all(&fetches);
+    let of = |reason| found.iter().filter(|fetch| fetch.reason == reason).count();
+    assert_eq!((of(None), of(failed)), (100, 100));
+    assert!((1..=100).contains(&of(Some(FetchReason::NoUser))));
+    let taken = fetches.take(usize::MAX);
+    assert_eq!(taken.len(), 200);
+    assert!(taken.iter().all(|fetch| fetch.username.starts_with("user")));
+    assert_eq!(fetches.metrics.fetches_dropped.get(), 0);
+}
+
+#[test]
+fn the_table_is_bounded_and_counts_what_it_loses() {
+    let fetches = fetches(1000);
+    for user in 0..5000 {
+        note(&fetches, &Sent { username: &format!("user{user}"), ..ALICE });
+    }
+    let kept: usize = fetches.parts.iter().map(|part| open(part).len()).sum();
+    assert!((700..=750).contains(&kept), "{kept}");
+    assert_eq!(fetches.metrics.fetches.get(), kept as i64);
+    assert_eq!(fetches.metrics.fetches_dropped.get(), 5000 - kept as u64);
+    assert_eq!(fetches.take(100).len(), 100);
+    assert_eq!(fetches.take(usize::MAX).len(), kept - 100);
+    assert_eq!(fetches.take(usize::MAX).len(), 0);
+    // Written ones are replaced without a loss.
+    let lost = fetches.metrics.fetches_dropped.get();
+    note(&fetches, &Sent { username: "another", ..ALICE });
+    assert_eq!(fetches.metrics.fetches_dropped.get(), lost);
+    assert_eq!(fetches.take(usize::MAX).len(), 1);
+}
+
+#[test]
+fn a_request_waits_for_no_other() {
+    let fetches = fetches(100);
+    let held = open(&fetches.parts[0]);
+    for user in 0..WAITING + 3 {
+        note(&fetches, &Sent { username: &format!("user{}", user % 50), ..ALICE });
+    }
+    drop(held);
+    assert_eq!(fetches.metrics.fetches_dropped.get(), 3);
+    assert_eq!(all(&fetches).len(), 50);
+}
+
+#[test]
+fn passwords_are_not_kept_and_what_is_kept_is_bounded() {
+    let fetches = fetches(100);
+    let long = "x".repeat(10_000);
+    let mut params =
+        vec![("password", "hunter2"), ("other", "hunter2"), ("sip.password", "hunter3"), ("long", &*long)];
+    let names: Vec<String> = (0..50).map(|number| format!("p{number}")).collect();
+    params.extend(names.iter().map(|name| (&**name, &*long)));
+    note(&fetches, &Sent { params: &params, ..ALICE });
+    let found = all(&fetches);
+    let shown = format!("{found:?}");
+    assert!(!shown.contains("hunter") && shown.len() < 4096, "{shown}");
+    assert!(found[0].params.iter().any(|(name, value)| name == "long" && value.len() == 255));
+}
+
+#[test]
+fn those_of_a_user_or_a_tenant_are_found() {
+    let fetches = fetches(1000);
+    note(&fetches, &ALICE);
+    note(&fetches, &Sent { username: "bob", reason: Some(FetchReason::Locked), ..ALICE });
+    let name = |name: &str| Some(name.to_owned());
+    let filter = FetchFilter { most: 9, ..FetchFilter::default() };
+    let count = |wanted: FetchFilter| fetches.seen(&wanted).len();
+    let (domain, username) = (name("example.org"), name("alice"));
+    assert_eq!(count(FetchFilter { domain: domain.clone(), ..filter.clone() }), 2);
+    assert_eq!(
+        count(FetchFilter { domain: domain.clone(), username: username.clone(), ..filter.clone() }),
+        1
+    );
+    assert_eq!(count(FetchFilter { username, ..filter.clone() }), 1);
+    assert_eq!(count(FetchFilter { domain: name("other.org"), ..filter.clone() }), 0);
+    assert_eq!(count(FetchFilter { failed: true, ..filter.clone() }), 1);
+    assert_eq!(count(FetchFilter { since: Some(now() + 9), ..filter.clone() }), 0);
+    assert_eq!(count(FetchFilter { most: 1, ..filter }), 1);
+    let own = fetches.seen(&FetchFilter { domain, most: 9, ..FetchFilter::default() });
+    let later: Vec<Fetch> = own.iter().map(|fetch| Fetch { at: fetch.at + 1, ..fetch.clone() }).collect();
+    assert_eq!(merge(own, later.clone(), 9), later);
+}

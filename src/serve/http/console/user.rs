@@ -1,0 +1,204 @@
+//! The page of a user.
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::edit::{is_editable, seal};
+use super::known::{Known, KnownAttribute, ago, known, rule_in};
+use super::page;
+use super::reply::{Refusal, Reply};
+use super::rules::RuleLine;
+use super::user_answer::{self, Answer};
+use super::visit::Visit;
+use super::{ROOT, link};
+use crate::core::fetch::{Fetch, FetchFilter};
+use crate::core::model::{Row, Table};
+use crate::core::secret::{HIDDEN, NameHint, is_secret};
+use crate::snapshot::{Level, Served};
+use crate::source::SourceError;
+
+/// How many fetches are shown.
+const FETCHES: usize = 20;
+/// How many of the user's own rules are shown.
+const RULES: usize = 200;
+
+#[derive(Serialize)]
+struct UserPage {
+    username: String,
+    domain: String,
+    href: String,
+    tenant_href: String,
+    rules_href: String,
+    can_sign_in: bool,
+    is_disabled: bool,
+    is_withheld: bool,
+    /// Further rows with the same name, which are not used.
+    others: usize,
+    trouble: String,
+    /// Seals the row; empty if it cannot be edited.
+    row: String,
+    may_edit_attributes: bool,
+    attributes: Vec<AttributeLine>,
+    rules: Vec<RuleLine>,
+    more_rules: usize,
+    answer: Answer,
+    fetches: Vec<FetchLine>,
+    locks: Vec<LockLine>,
+}
+
+#[derive(Serialize)]
+struct AttributeLine {
+    id: i64,
+    name: String,
+    level: &'static str,
+    value: String,
+    is_hidden: bool,
+    /// Seals the row; empty if it cannot be edited here.
+    row: String,
+}
+
+#[derive(Serialize)]
+struct FetchLine {
+    ago: String,
+    is_ok: bool,
+    reason: &'static str,
+    address: String,
+    agent: String,
+    device: String,
+    node: String,
+    properties: u32,
+    params: String,
+}
+
+#[derive(Serialize)]
+struct LockLine {
+    address: String,
+    minutes: u64,
+}
+
+/// The rows and fetches that a page shows.
+struct Read {
+    users: Vec<Row>,
+    attributes: Vec<Row>,
+    fetches: Vec<Fetch>,
+}
+
+/// `/console/users/DOMAIN/USERNAME`
+pub(super) async fn show(visit: &Visit<'_>, domain: &str, username: &str) -> Result<Reply, Refusal> {
+    let served = visit.served()?;
+    let known = known(visit, &served, domain, username)?;
+    let mut trouble = String::new();
+    let read = read(visit, &known).await.unwrap_or_else(|why| {
+        trouble = why.to_string();
+        Read { users: Vec::new(), attributes: Vec::new(), fetches: Vec::new() }
+    });
+    let answer = user_answer::explain(visit, &served, &known, read.fetches.first()).await?;
+    let rules = own_rules(visit, &known).await;
+    let title = format!("{}@{}", known.username, known.domain);
+    let sealed = |rows: &[Row], id: i64, table| match is_editable(visit, table) {
+        true => rows.iter().find(|row| row.id() == id).map(seal).unwrap_or_default(),
+        false => String::new(),
+    };
+    let attribute = |known: &KnownAttribute| {
+        let is_hidden = NameHint::of(&known.name).hides_data(&known.value);
+        AttributeLine {
+            id: known.id,
+            name: known.name.clone(),
+            level: known.level.name(),
+            value: if is_hidden { HIDDEN.into() } else { known.value.clone() },
+            is_hidden,
+            row: match known.level {
+                Level::User => sealed(&read.attributes, known.id, Table::UserAttribute),
+                Level::Tenant | Level::Everyone => String::new(),
+            },
+        }
+    };
+    let row = known.ids.first().map(|id| sealed(&read.users, *id, Table::UserAuth)).unwrap_or_default();
+    let page = UserPage {
+        href: link::user(&known.domain, &known.username),
+        tenant_href: link::tenant(&known.domain),
+        rules_href: format!(
+            "{ROOT}/rules?user={}%40{}",
+            link::part(&known.username),
+            link::part(&known.domain)
+        ),
+        can_sign_in: known.can_sign_in,
+        is_disabled: known.is_disabled,
+        is_withheld: known.is_withheld,
+        others: known.ids.len().saturating_sub(1),
+        trouble,
+        may_edit_attributes: !row.is_empty() && is_editable(visit, Table::UserAttribute),
+        row,
+        attributes: known.attributes.iter().map(attribute).collect(),
+        more_rules: known.rules.len().saturating_sub(RULES),
+        rules,
+        answer,
+        fetches: read.fetches.iter().map(fetch).collect(),
+        locks: locks(visit, &served, &known),
+        username: known.username,
+        domain: known.domain,
+    };
+    Ok(page::show(visit, "user", &title, &page))
+}
+
+async fn read(visit: &Visit<'_>, known: &Known) -> Result<Read, SourceError> {
+    let (source, fold) = (&visit.console.source, |name: &str| {
+        String::from_utf8_lossy(&visit.console.conventions.comparison.fold(name)).into_owned()
+    });
+    let own = known.attributes.iter().filter(|known| known.level == Level::User && known.id != i64::MIN);
+    let users = source.rows(Table::UserAuth, known.ids.clone()).await?;
+    let attributes = source.rows(Table::UserAttribute, own.map(|known| known.id).collect()).await?;
+    let wanted = FetchFilter {
+        domain: Some(fold(&known.domain)),
+        username: Some(fold(&known.username)),
+        most: FETCHES,
+        ..FetchFilter::default()
+    };
+    let fetches = source.fetches(wanted).await?;
+    Ok(Read { users, attributes, fetches })
+}
+
+/// The rows of the user's own rules; none if the database cannot be read.
+async fn own_rules(visit: &Visit<'_>, known: &Known) -> Vec<RuleLine> {
+    let ids: Vec<i64> = known.rules.iter().copied().take(RULES).collect();
+    let rows = visit.console.source.rows(Table::JitsiProperty, ids).await.unwrap_or_default();
+    let rows = rows.into_iter().filter_map(rule_in);
+    rows.map(|row| RuleLine::new(&row, visit)).collect()
+}
+
+fn fetch(fetch: &Fetch) -> FetchLine {
+    let shown = |(name, value): &(String, String)| match is_secret(name, value) {
+        true => format!("{name}={HIDDEN}"),
+        false => format!("{name}={value}"),
+    };
+    FetchLine {
+        ago: ago(fetch.at),
+        is_ok: fetch.is_ok,
+        reason: fetch.reason.map_or("", |reason| reason.name()),
+        address: fetch.address.to_string(),
+        agent: fetch.agent.clone(),
+        device: fetch.device.clone(),
+        node: fetch.node.clone(),
+        properties: fetch.properties,
+        params: fetch.params.iter().map(shown).collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// The locks that keep the user out.
+fn locks(visit: &Visit<'_>, served: &Served, known: &Known) -> Vec<LockLine> {
+    let fold = |name: &str| served.snapshot.fold(name);
+    let (domain, username) = (fold(&known.domain), fold(&known.username));
+    let stamp = |domain: &str, username: &str| {
+        visit.state.throttle.stamp(&served.snapshot.candidate(&fold(domain), &fold(username)))
+    };
+    let all = visit.state.throttle.locks(stamp, Instant::now());
+    let own = all.into_iter().filter(|lock| {
+        lock.account.as_ref().is_some_and(|(of, name)| fold(of) == domain && fold(name) == username)
+    });
+    let line = |lock: crate::serve::throttle::Lock| LockLine {
+        address: lock.address.map(|address| address.to_string()).unwrap_or_default(),
+        minutes: lock.left.as_secs() / 60 + 1,
+    };
+    own.map(line).collect()
+}

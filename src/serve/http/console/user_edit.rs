@@ -1,0 +1,177 @@
+//! The forms of a user's page.
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::edit::{edit, is_unchanged};
+use super::known::{Known, known};
+use super::link;
+use super::operator::Role;
+use super::page::{self, text};
+use super::reply::{Refusal, Reply};
+use super::visit::Visit;
+use crate::core::credential::Storage;
+use crate::core::model::{AttributeRow, Row, Table, UserRow};
+use crate::core::secret::Secret;
+use crate::ops::edits::{self, Assignment, AttributeChange};
+use crate::serve::throttle::{Account, Cleared};
+use crate::snapshot::{DISABLED, Level};
+
+/// `/console/users/DOMAIN/USERNAME/ACTION`
+pub(super) async fn act(
+    visit: &Visit<'_>,
+    domain: &str,
+    username: &str,
+    action: &str,
+) -> Result<Reply, Refusal> {
+    if !visit.is_post {
+        return Err(Refusal::NotFound);
+    }
+    let known = known(visit, &*visit.served()?, domain, username)?;
+    match action {
+        "password" => return reset(visit, &known).await,
+        "unlock" => unlock(visit, &known)?,
+        "disable" => {
+            visit.needs(Role::Help)?;
+            let change = AttributeChange::Set(vec![Assignment::new(DISABLED, "yes")]);
+            attributes(visit, &known, change, None, text("user", "disabled")).await?;
+        }
+        "enable" => {
+            visit.needs(Role::Help)?;
+            let change = AttributeChange::Unset { names: vec![DISABLED.into()], may_lack: true };
+            attributes(visit, &known, change, None, text("user", "enabled")).await?;
+        }
+        "attributes" => attribute(visit, &known).await?,
+        _ => return Err(Refusal::NotFound),
+    }
+    Ok(Reply::see(&link::user(&known.domain, &known.username)))
+}
+
+/// Stores a new password, and shows it if it is random.
+async fn reset(visit: &Visit<'_>, known: &Known) -> Result<Reply, Refusal> {
+    #[derive(Serialize)]
+    struct PasswordPage {
+        name: String,
+        href: String,
+        /// Empty if it was typed.
+        password: String,
+    }
+    visit.needs(Role::Help)?;
+    let id = *known.ids.first().ok_or(Refusal::NotFound)?;
+    let sealed = visit.form.get("row").unwrap_or_default();
+    let typed = visit.form.get("password").filter(|typed| !typed.is_empty());
+    let password = typed.map_or_else(edits::new_password, Secret::new);
+    visit.console.source.editable(Table::UserAuth)?;
+    let row = visit.console.source.rows(Table::UserAuth, vec![id]).await?.pop();
+    let row = row.ok_or_else(|| Refusal::Changed(text("edit", "gone").into()))?;
+    is_unchanged(&row, sealed)?;
+    let Row::User(user) = row else { return Err(Refusal::NotFound) };
+    let (options, secret) = (visit.console.conventions.clone(), password.clone());
+    let stored = visit
+        .aside(move || edits::stored_password(Storage::best_in(options.pwd_fmt), &secret, &user, &options))
+        .await?;
+    let stored = stored.map_err(|why| Refusal::Bad(why.to_string()))?;
+    edit(visit, (Table::UserAuth, id), sealed, |row| match row {
+        Row::User(now) => Ok(vec![edits::put_password(now, stored)]),
+        _ => Ok(Vec::new()),
+    })
+    .await?;
+    let name = format!("{}@{}", known.username, known.domain);
+    tracing::info!(operator = visit.operator().name, user = name, "console: password reset");
+    lift(visit, known)?;
+    let href = link::user(&known.domain, &known.username);
+    let password = if typed.is_some() { String::new() } else { password.reveal().to_owned() };
+    let page = PasswordPage { name: name.clone(), href, password };
+    Ok(page::show(visit, "password", &name, &page))
+}
+
+fn unlock(visit: &Visit<'_>, known: &Known) -> Result<(), Refusal> {
+    visit.needs(Role::Help)?;
+    let lifted = lift(visit, known)?;
+    let name = format!("{}@{}", known.username, known.domain);
+    tracing::info!(operator = visit.operator().name, cleared = name, lifted, "locks cleared");
+    visit.session.note(text("user", if lifted > 0 { "unlocked" } else { "not_locked" }));
+    Ok(())
+}
+
+/// Forgets the failures of the user's account on this node.
+fn lift(visit: &Visit<'_>, known: &Known) -> Result<usize, Refusal> {
+    let served = visit.served()?;
+    let fold = |name: &str| served.snapshot.fold(name);
+    let (domain, username) = (fold(&known.domain), fold(&known.username));
+    let stamp = visit.state.throttle.stamp(&served.snapshot.candidate(&domain, &username));
+    let account = Account { domain: &domain, username: &username, stamp };
+    Ok(visit.state.throttle.clear(&Cleared::Account(account), Instant::now()))
+}
+
+/// Sets or removes the attribute that the form names.
+async fn attribute(visit: &Visit<'_>, known: &Known) -> Result<(), Refusal> {
+    visit.needs(Role::Edit)?;
+    let name = visit.form.text("name").ok_or_else(|| Refusal::Bad(text("user", "no_name").into()))?;
+    edits::check_name(name)?;
+    let change = match visit.form.get("do") {
+        Some("unset") => AttributeChange::Unset { names: vec![name.to_ascii_lowercase()], may_lack: false },
+        _ => {
+            let value = Secret::new(visit.form.get("value").unwrap_or_default());
+            AttributeChange::Set(vec![Assignment { name: name.to_owned(), value }])
+        }
+    };
+    let id = match visit.form.get("id") {
+        Some(id) => Some(id.parse().map_err(|_| Refusal::NotFound)?),
+        None => None,
+    };
+    attributes(visit, known, change, id, text("user", "attribute_changed")).await
+}
+
+/// Changes attributes of the user: the row `only`, or all rows of the names.
+async fn attributes(
+    visit: &Visit<'_>,
+    known: &Known,
+    change: AttributeChange,
+    only: Option<i64>,
+    done: &str,
+) -> Result<(), Refusal> {
+    let sealed = visit.form.get("row").unwrap_or_default();
+    let own = known.attributes.iter().filter(|one| one.level == Level::User && one.id != i64::MIN);
+    let wanted = own.filter(|one| only.map_or(change.concerns(&one.name), |only| one.id == only));
+    let ids: Vec<i64> = wanted.map(|one| one.id).collect();
+    if only.is_some() && ids.is_empty() {
+        return Err(Refusal::Changed(text("edit", "gone").into()));
+    }
+    let user = *known.ids.first().ok_or(Refusal::NotFound)?;
+    let source = &visit.console.source;
+    source.editable(Table::UserAttribute)?;
+    let rows = source.rows(Table::UserAttribute, ids).await?.into_iter();
+    let rows: Vec<AttributeRow> = rows
+        .filter_map(|row| match row {
+            Row::Attribute(row) => Some(row),
+            _ => None,
+        })
+        .collect();
+    let whose = format!("{}@{}", known.username, known.domain);
+    let options = &visit.console.conventions;
+    let made = |holder: &AttributeRow, rows: &[AttributeRow]| -> Result<Vec<_>, Refusal> {
+        Ok(change.edits(rows, holder, &whose, options)?.edits)
+    };
+    match only {
+        Some(id) => {
+            let make = |row| match row {
+                Row::Attribute(now) => made(&now, std::slice::from_ref(&now)),
+                _ => Ok(Vec::new()),
+            };
+            edit(visit, (Table::UserAttribute, id), sealed, make).await?;
+        }
+        None => {
+            let holder = |user: &UserRow| edits::holder(user);
+            let make = |row| match row {
+                Row::User(now) => made(&holder(&now), &rows),
+                _ => Ok(Vec::new()),
+            };
+            edit(visit, (Table::UserAuth, user), sealed, make).await?;
+        }
+    }
+    tracing::info!(operator = visit.operator().name, user = whose, "console: attributes changed");
+    visit.session.note(done);
+    Ok(())
+}

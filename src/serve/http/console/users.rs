@@ -1,0 +1,68 @@
+//! The page that searches users.
+
+use serde::Serialize;
+
+use super::link;
+use super::page::{self, text};
+use super::reply::{Refusal, Reply};
+use super::visit::Visit;
+use crate::core::model::{Row, Table};
+
+/// How many users are shown.
+const SHOWN: usize = 50;
+/// The longest search, in bytes.
+const LONGEST: usize = 200;
+
+#[derive(Serialize)]
+struct UsersPage<'a> {
+    q: &'a str,
+    is_search: bool,
+    users: Vec<UserLine>,
+    count: usize,
+    are_more: bool,
+}
+
+#[derive(Serialize)]
+struct UserLine {
+    href: String,
+    tenant_href: String,
+    username: String,
+    domain: String,
+    found: String,
+}
+
+/// `/console/users?q=…`
+pub(super) async fn list(visit: &Visit<'_>) -> Result<Reply, Refusal> {
+    if let Some(id) = visit.query.text("id").and_then(|id| id.parse().ok()) {
+        return find(visit, id).await;
+    }
+    let q = visit.query.text("q").unwrap_or_default();
+    if q.len() > LONGEST {
+        return Err(Refusal::Bad(text("users", "too_long").into()));
+    }
+    let mut page = UsersPage { q, is_search: !q.is_empty(), users: Vec::new(), count: 0, are_more: false };
+    if page.is_search {
+        let (served, typed) = (visit.served()?, q.to_owned());
+        let only = visit.operator().tenants.clone();
+        let found = visit.aside(move || served.snapshot.search(&typed, only.as_deref(), SHOWN)).await?;
+        page.are_more = found.are_more;
+        let line = |user: crate::snapshot::FoundUser| UserLine {
+            href: link::user(&user.domain, &user.username),
+            tenant_href: link::tenant(&user.domain),
+            found: user.attribute.map(|(name, value)| format!("{name}={value}")).unwrap_or_default(),
+            username: user.username,
+            domain: user.domain,
+        };
+        page.users = found.users.into_iter().map(line).collect();
+        page.count = page.users.len();
+    }
+    Ok(page::show(visit, "users", text("layout", "users"), &page))
+}
+
+/// Sends the browser to the page of the user with this row.
+async fn find(visit: &Visit<'_>, id: i64) -> Result<Reply, Refusal> {
+    let found = visit.console.source.rows(Table::UserAuth, vec![id]).await?.pop();
+    let Some(Row::User(row)) = found else { return Err(Refusal::NotFound) };
+    visit.tenant(&row.domain.shown())?;
+    Ok(Reply::see(&link::user(&row.domain.shown(), &row.username.shown())))
+}
