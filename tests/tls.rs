@@ -8,6 +8,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use base64::Engine;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::client::{Resumption, Tls12Resumption};
 use rustls::crypto::CryptoProvider;
@@ -42,6 +43,12 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let root = params.self_signed(&key).expect("a certificate").der().clone();
         Authority { issuer: Issuer::new(params, key), root }
+    }
+
+    /// Its own certificate, in PEM form.
+    pub(crate) fn root_pem(&self) -> String {
+        let text = base64::engine::general_purpose::STANDARD.encode(&self.root);
+        format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
     }
 
     pub(crate) fn pair(&self) -> Pair {
