@@ -185,7 +185,8 @@ fn accounts() -> PathBuf {
 /// Signs in and returns the cookie.
 fn cookie(console: SocketAddr) -> String {
     let form = format!("name={OPERATOR}&password={PASSWORD}");
-    let headers = [("content-type", "application/x-www-form-urlencoded")];
+    // The console accepts forms only from its own pages.
+    let headers = [("content-type", "application/x-www-form-urlencoded"), ("origin", "http://localhost")];
     let reply =
         Connection::open(console).ask(&request("POST", "/console/sign-in", &headers, form.as_bytes()));
     let cookie = reply.header("set-cookie").unwrap_or_else(|| panic!("{} {}", reply.status, reply.text()));

@@ -21,3 +21,4 @@ pub mod secret;
 mod stored;
 pub mod subject;
 pub mod template;
+pub mod utc;

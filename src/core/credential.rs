@@ -149,7 +149,7 @@ fn truncated(digest: Hmac<Sha256>) -> Tag {
     tag
 }
 
-/// The user to whom a stored password belongs. Only `ha1` uses it, as a part of the digest.
+/// The user who owns a stored password. Only `ha1` uses it, as a part of the digest.
 #[derive(Debug, Clone, Copy)]
 pub struct Owner<'a> {
     /// The username as stored.

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
-use time::UtcDateTime;
+
+use super::utc;
 
 /// The last successful or the last failed request of a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,7 +129,7 @@ impl From<Fetch> for FetchListing {
     fn from(fetch: Fetch) -> FetchListing {
         let Fetch { domain, username, device, at, reason, is_ok, address, agent, node, .. } = fetch;
         FetchListing {
-            time: utc(at),
+            time: utc::iso(at),
             domain,
             username,
             device,
@@ -141,25 +142,5 @@ impl From<Fetch> for FetchListing {
             properties: fetch.properties,
             parameters: fetch.params.into_iter().collect(),
         }
-    }
-}
-
-/// A second since 1970 in words, in UTC. All have the same length, so later ones come later in the
-/// order of texts.
-fn utc(at: i64) -> String {
-    let at = UtcDateTime::from_unix_timestamp(at).unwrap_or(UtcDateTime::UNIX_EPOCH);
-    let (date, (hour, minute, second)) = (at.date(), at.time().as_hms());
-    let (year, month, day) = (date.year(), u8::from(date.month()), date.day());
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_written_in_utc() {
-        assert_eq!(utc(0), "1970-01-01T00:00:00Z");
-        assert_eq!(utc(1_798_761_599), "2026-12-31T23:59:59Z");
     }
 }

@@ -39,6 +39,11 @@ impl Comparison {
             }
         }
     }
+
+    /// The same as text, for comparisons with names in that form elsewhere.
+    pub fn fold_text(self, name: &str) -> String {
+        String::from_utf8_lossy(&self.fold(name)).into_owned()
+    }
 }
 
 /// Whether `domain` is what other programs write for all tenants. Here it would be a tenant to

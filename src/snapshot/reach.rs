@@ -1,4 +1,4 @@
-//! Counts the users whom a rule reaches, before it is stored.
+//! Counts the users that a rule reaches, before it is stored.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::core::params::Known;
 use crate::core::pattern;
 use crate::core::subject::{PatternKind, Subject, TypedBy, ValueKind};
 
-/// The users whom a rule reaches.
+/// The users that a rule reaches.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Reach {
     /// How many they are.
@@ -34,7 +34,7 @@ enum Means<'r> {
 }
 
 impl Snapshot {
-    /// The users whom a rule of a tenant reaches, with at most `most` of them as a sample. The
+    /// The users that a rule of a tenant reaches, with at most `most` of them as a sample. The
     /// domain is folded; empty for all tenants. Takes up to a tenth of a second for a million
     /// users.
     pub fn reach(&self, domain: &[u8], subject: &Subject, most: usize) -> Reach {

@@ -29,7 +29,7 @@ pub struct AdminAccess {
     pub trust: AdminTrust,
 }
 
-/// Whom to trust for HTTPS.
+/// Certificate authorities to trust for HTTPS.
 #[derive(Debug, Args)]
 pub struct AdminTrust {
     /// File with the certificates that are trusted for HTTPS to admin listeners

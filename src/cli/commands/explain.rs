@@ -89,7 +89,7 @@ async fn add_last(
     let request = ClientRequest::read(user, &[], None, settings).map_err(with_option)?;
     let [domain, username] = [Known::Domain, Known::Username].map(|known| {
         let name = request.params().known(known).unwrap_or_default();
-        Some(String::from_utf8_lossy(&rows.comparison.fold(name)).into_owned())
+        Some(rows.comparison.fold_text(name))
     });
     let wanted = FetchFilter { domain, username, most: 1000, ..FetchFilter::default() };
     let mut fetches = source.fetches(wanted).await?;

@@ -48,7 +48,7 @@ fn split(user: &str) -> (&str, Option<&str>) {
 }
 
 async fn stored(wanted: FetchFilter, tables: &TableAccess) -> anyhow::Result<Vec<FetchListing>> {
-    let fold = |name: String| String::from_utf8_lossy(&tables.snapshot.comparison.fold(&name)).into_owned();
+    let fold = |name: String| tables.snapshot.comparison.fold_text(&name);
     let FetchFilter { domain, username, .. } = wanted.clone();
     let wanted = FetchFilter { domain: domain.map(fold), username: username.map(fold), ..wanted };
     Ok(tables.source.fetches(wanted).await?.into_iter().map(FetchListing::from).collect())

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use anyhow::{Context, anyhow};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use time::UtcDateTime;
 
 use crate::cli::args::{HistoryArgs, HistoryCommand, HistoryListArgs, ListFormat, Listed};
 use crate::cli::config::TableAccess;
@@ -16,6 +15,7 @@ use crate::cli::print::{self, Text, number, text};
 use crate::core::history::{HistoryFilter, HistoryLine, RowAction, Tool};
 use crate::core::model::{Cell, Row, Table};
 use crate::core::secret::HIDDEN;
+use crate::core::utc;
 use crate::ops::history::{self, CannotUndo, EditSummary, PastEdit, row_name, words};
 
 /// Runs the subcommand.
@@ -55,21 +55,13 @@ async fn list(args: HistoryListArgs) -> anyhow::Result<()> {
     print::list(listed, &edits, &columns, |edit| {
         let EditSummary { id, at, editor, tool, what, .. } = edit;
         let (who, tool) = by(editor.as_deref(), *tool);
-        vec![id.to_string(), moment(*at), who.into(), tool.into(), what.clone()]
+        vec![id.to_string(), utc::readable(*at), who.into(), tool.into(), what.clone()]
     })
 }
 
 /// Who made an edit, and with what.
 fn by(editor: Option<&str>, tool: Option<Tool>) -> (&str, &'static str) {
     (editor.unwrap_or("unknown"), tool.map_or("another tool", Tool::name))
-}
-
-/// `2026-11-27 04:20:54`, in UTC.
-fn moment(second: i64) -> String {
-    let at = UtcDateTime::from_unix_timestamp(second).unwrap_or(UtcDateTime::UNIX_EPOCH);
-    let (date, (hour, minute, second)) = (at.date(), at.time().as_hms());
-    let (year, month, day) = (date.year(), u8::from(date.month()), date.day());
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
 }
 
 async fn find(id: i64, tables: &TableAccess) -> anyhow::Result<PastEdit> {
@@ -162,7 +154,7 @@ async fn show(id: i64, listed: Listed, tables: &TableAccess) -> anyhow::Result<(
     let (who, tool) = by(edit.editor.as_deref(), edit.tool);
     print::write(Text::line(format_args!(
         "edit {id}, {} UTC, by {who} with {tool}: {}",
-        moment(edit.at),
+        utc::readable(edit.at),
         words(&edit)
     )))?;
     let columns =

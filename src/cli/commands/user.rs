@@ -284,8 +284,7 @@ async fn show(user: &str, show_secrets: bool, listed: Listed, tables: &TableAcce
 
 /// The user's last success and last failure.
 async fn last_fetches(name: &str, domain: &str, tables: &TableAccess) -> anyhow::Result<Vec<FetchListing>> {
-    let fold =
-        |name: &str| Some(String::from_utf8_lossy(&tables.snapshot.comparison.fold(name)).into_owned());
+    let fold = |name: &str| Some(tables.snapshot.comparison.fold_text(name));
     let wanted =
         FetchFilter { domain: fold(domain), username: fold(name), most: 1000, ..FetchFilter::default() };
     let fetches = tables.source.fetches(wanted).await?;

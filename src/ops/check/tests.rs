@@ -237,7 +237,7 @@ fn lists_of_prefixes_are_found_where_they_undo_or_drop_others() {
     assert_eq!(lists((ALLOW_PREFIX, "|"), set), []);
 }
 
-/// A list or removal has no effect on a client for whom another rule overrides it, nor on a
+/// A list or removal has no effect on a client whose answer another rule overrides, nor on a
 /// property that another rule overrides.
 #[test]
 fn what_is_overridden_acts_upon_nothing() {

@@ -107,7 +107,7 @@ fn account(line: &str, comparison: Comparison) -> Result<Account, String> {
                     colon after the role"
             .into());
     }
-    let folded = |tenant: &&str| String::from_utf8_lossy(&comparison.fold(tenant)).into_owned();
+    let folded = |tenant: &&str| comparison.fold_text(tenant);
     let own = (!tenants.is_empty()).then(|| tenants.iter().map(folded).collect());
     Ok(Account {
         operator: Operator { name: name.into(), role, tenants: own },

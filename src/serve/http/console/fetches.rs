@@ -1,9 +1,8 @@
 //! The page of what clients fetched last.
 
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
-use super::ROOT;
+use super::link;
 use super::moment::{self, Moment};
 use super::page::{self, text};
 use super::reply::{Refusal, Reply};
@@ -42,10 +41,9 @@ impl FetchLine {
     pub fn new(fetch: Fetch) -> FetchLine {
         let param =
             |name| fetch.params.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
-        let part = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
         FetchLine {
             at: Moment::at(fetch.at),
-            href: format!("{ROOT}/users/{}/{}", part(&fetch.domain), part(&fetch.username)),
+            href: link::user(&fetch.domain, &fetch.username),
             user: format!("{}@{}", fetch.username, fetch.domain),
             is_ok: fetch.is_ok,
             reason: fetch.reason.map_or("", |reason| text("reasons", reason.name())),
@@ -62,8 +60,7 @@ impl FetchLine {
 pub(super) async fn list(visit: &Visit<'_>) -> Result<Reply, Refusal> {
     let typed = |name| visit.query.text(name).unwrap_or_default();
     let (domain, user, hours) = (typed("domain"), typed("user"), typed("hours"));
-    let fold =
-        |name: &str| String::from_utf8_lossy(&visit.console.conventions.comparison.fold(name)).into_owned();
+    let fold = |name: &str| visit.console.conventions.comparison.fold_text(name);
     let (username, domain) = match user.rsplit_once('@') {
         Some((username, own)) => (username, own),
         None => (user, domain),

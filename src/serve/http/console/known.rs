@@ -1,7 +1,6 @@
 //! What the snapshot has of a user, and other facts that several pages show.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
+use super::moment;
 use super::page::text;
 use super::reply::Refusal;
 use super::visit::Visit;
@@ -62,8 +61,7 @@ pub(super) fn rule_in(row: Row) -> Option<RuleRow> {
 
 /// How long ago a second since 1970 was.
 pub(super) fn ago(at: i64) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let seconds = u64::try_from(at).map_or(0, |at| now.saturating_sub(at));
+    let seconds = moment::now().saturating_sub(at).max(0);
     let (number, unit) = match seconds {
         0..60 => (seconds, "seconds"),
         60..3600 => (seconds / 60, "minutes_ago"),

@@ -3,7 +3,8 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
-use time::UtcDateTime;
+
+use crate::core::utc;
 
 /// A point in time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -17,11 +18,7 @@ pub(super) struct Moment {
 impl Moment {
     /// The moment with this number of seconds since 1970 in UTC.
     pub fn at(second: i64) -> Moment {
-        let at = UtcDateTime::from_unix_timestamp(second).unwrap_or(UtcDateTime::UNIX_EPOCH);
-        let (date, (hour, minute, second)) = (at.date(), at.time().as_hms());
-        let day = format!("{:04}-{:02}-{:02}", date.year(), u8::from(date.month()), date.day());
-        let clock = format!("{hour:02}:{minute:02}:{second:02}");
-        Moment { iso: format!("{day}T{clock}Z"), text: format!("{day} {clock} UTC") }
+        Moment { iso: utc::iso(second), text: format!("{} UTC", utc::readable(second)) }
     }
 }
 

@@ -19,7 +19,7 @@ const SAMPLE: usize = 10;
 /// What an edit would do.
 #[derive(Serialize)]
 pub(super) struct Preview {
-    /// For whom the rule is, in words.
+    /// Which users the rule is for, in words.
     audience: String,
     users: usize,
     depends_on_clients: bool,

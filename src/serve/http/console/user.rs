@@ -143,9 +143,8 @@ pub(super) async fn show(visit: &Visit<'_>, domain: &str, username: &str) -> Res
 }
 
 async fn read(visit: &Visit<'_>, known: &Known) -> Result<Read, SourceError> {
-    let (source, fold) = (&visit.console.source, |name: &str| {
-        String::from_utf8_lossy(&visit.console.conventions.comparison.fold(name)).into_owned()
-    });
+    let (source, fold) =
+        (&visit.console.source, |name: &str| visit.console.conventions.comparison.fold_text(name));
     let own = known.attributes.iter().filter(|known| known.level == Level::User && known.id != i64::MIN);
     let users = source.rows(Table::UserAuth, known.ids.clone()).await?;
     let attributes = source.rows(Table::UserAttribute, own.map(|known| known.id).collect()).await?;
