@@ -15,6 +15,7 @@ mod mysql;
 mod poll;
 mod query;
 mod schema;
+mod server;
 mod setup;
 mod sqlite;
 
@@ -34,9 +35,10 @@ pub use cursor::Cursor;
 pub use edit::Transaction;
 pub use error::SourceError;
 pub use mark::{Mark, Plan, Reloaded, TableRead};
-pub use mysql::{DbAccount, Endpoint, Mysql, Tls};
+pub use mysql::mysql;
 pub use query::Queries;
 pub use schema::default_properties;
+pub use server::{DbAccount, DbServer, Endpoint, Tls};
 pub use sqlite::{foreign_sqlite, sqlite};
 
 /// Which rows to read.

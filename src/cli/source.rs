@@ -9,7 +9,7 @@ use super::error::{ConfigError, usage};
 use super::option_files::{absolute, password, regular};
 use super::options::{DatabaseOptions, DbTls, DbType, SetupOptions};
 use crate::core::credential::PwdFmt;
-use crate::source::{self, DbAccount, Endpoint, Mysql, Queries, Source, Tls};
+use crate::source::{self, DbAccount, DbServer, Endpoint, Queries, Source, Tls};
 
 const DEFAULT_PATH: &str = "/var/lib/jitsiprovs/jitsiprovs.db";
 
@@ -37,7 +37,7 @@ pub fn open(
             let path = absolute(database.db_path.unwrap_or_else(|| DEFAULT_PATH.into()));
             Ok(source::sqlite(path, queries))
         }
-        DbType::Mysql => Ok(mysql(database, setup)?.source(queries)),
+        DbType::Mysql => Ok(source::mysql(server(database, setup)?, queries)),
     }
 }
 
@@ -84,7 +84,7 @@ fn kind(database: &DatabaseOptions, setup: &SetupOptions) -> Result<DbType, Conf
     }
 }
 
-fn mysql(database: DatabaseOptions, setup: SetupOptions) -> Result<Mysql, ConfigError> {
+fn server(database: DatabaseOptions, setup: SetupOptions) -> Result<DbServer, ConfigError> {
     let DatabaseOptions { db_ip, db_port, db_socket, db_tls, db_tls_ca, .. } = database;
     let SetupOptions { setup: is_setup, db_admin, db_apwd, db_apwd_file, db_from } = setup;
     let own_password = password(database.db_pwd, database.db_pwd_file, "--db-pwd", "--db-pwd-file")?;
@@ -100,7 +100,7 @@ fn mysql(database: DatabaseOptions, setup: SetupOptions) -> Result<Mysql, Config
              with --db-pwd-file or JITSIPROVS_DB_PWD",
         );
     }
-    Ok(Mysql {
+    Ok(DbServer {
         endpoint: endpoint(db_ip, db_port, db_socket)?,
         tls: tls(db_tls, db_tls_ca, ["--db-tls", "--db-tls-ca"])?,
         database: database.db_name.unwrap_or_else(|| "jitsiprovs".into()),

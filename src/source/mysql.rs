@@ -5,7 +5,6 @@ mod errors;
 mod sum;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,10 +18,12 @@ use super::batches::{Batches, Budget, Sent};
 use super::database::{Database, count};
 use super::error::{Failure, FailureKind};
 use super::query::{Queries, Query, Shape};
+use super::server::DbServer;
 use super::{Source, SourceError, schema};
 use crate::core::model::{Cell, Row};
-use crate::core::secret::Secret;
 
+/// What errors and the log call such a server.
+const KIND: &str = "MySQL";
 /// How long the result of a statement, or a batch of rows, may take to arrive. An operator's
 /// own query that sorts a large table may need most of this time.
 const STALL: Duration = Duration::from_secs(60);
@@ -42,60 +43,13 @@ const WITHOUT_TRANSACTIONS: &str = "SELECT count(*) FROM information_schema.tabl
      JOIN information_schema.engines USING (engine) WHERE table_schema = DATABASE() \
      AND table_name IN ('user_auth', 'jitsi_property', 'user_attribute') AND transactions = 'NO'";
 
-/// Where the server is.
-#[derive(Debug, Clone)]
-pub enum Endpoint {
-    /// Host and port.
-    Tcp(String, u16),
-    /// A Unix socket.
-    Socket(PathBuf),
+/// The MySQL or MariaDB database on `server`, which is read with `queries`.
+pub fn mysql(server: DbServer, queries: Queries) -> Arc<dyn Source> {
+    Arc::new(Database::new(MysqlBackend(Arc::new(Mysql { server })), queries))
 }
 
-/// Whether the connection is encrypted.
-#[derive(Debug, Clone, Default)]
-pub enum Tls {
-    /// Plain text.
-    #[default]
-    Off,
-    /// Encrypted, without checking the server's certificate.
-    Require,
-    /// Encrypted, and the server's certificate is checked against the usual root
-    /// certificates or those in a file.
-    Verify(Option<PathBuf>),
-}
-
-/// An account of the database.
-#[derive(Debug, Clone)]
-pub struct DbAccount {
-    /// The user.
-    pub user: String,
-    /// The user's password; empty for none.
-    pub password: Secret,
-}
-
-/// A MySQL or MariaDB database, and how to connect to it.
-#[derive(Debug, Clone)]
-pub struct Mysql {
-    /// Where the server is.
-    pub endpoint: Endpoint,
-    /// Whether the connection is encrypted.
-    pub tls: Tls,
-    /// The database's name.
-    pub database: String,
-    /// The account that reads and edits.
-    pub account: DbAccount,
-    /// The administrator's account, with which setup creates the database and the account.
-    pub admin: Option<DbAccount>,
-    /// The address that the account connects from, as the server sees it. `None` for the
-    /// address of this machine.
-    pub from: Option<String>,
-}
-
-impl Mysql {
-    /// The source that reads this database with `queries`.
-    pub fn source(self, queries: Queries) -> Arc<dyn Source> {
-        Arc::new(Database::new(MysqlBackend(Arc::new(self)), queries))
-    }
+struct Mysql {
+    server: DbServer,
 }
 
 struct MysqlBackend(Arc<Mysql>);
@@ -150,15 +104,15 @@ impl Backend for MysqlBackend {
     }
 
     fn at(&self) -> String {
-        self.0.at()
+        self.0.server.at()
     }
 
     async fn connect(&self, _: Purpose) -> Result<MysqlSession, SourceError> {
-        self.0.connect(&self.0.account, Some(&self.0.database)).await
+        self.0.connect(&self.0.server.account, Some(&self.0.server.database)).await
     }
 
     async fn connect_to_setup(&self) -> Result<(MysqlSession, Vec<String>), SourceError> {
-        let done = match &self.0.admin {
+        let done = match &self.0.server.admin {
             Some(admin) => self.0.create_database(admin).await?,
             None => Vec::new(),
         };

@@ -12,7 +12,7 @@ use crate::cli::advice;
 use crate::cli::args::OriginArgs;
 use crate::cli::error::{ConfigError, usage};
 use crate::cli::option_files::{absolute, password};
-use crate::source::{self, DbAccount, Endpoint, Mysql, Queries, Source, Tls};
+use crate::source::{self, DbAccount, DbServer, Endpoint, Queries, Source, Tls};
 
 /// How to read a PostgreSQL database for now.
 const POSTGRESQL: &str = "--from: of other databases, only MySQL, MariaDB and SQLite can be read so far; \
@@ -29,7 +29,7 @@ pub struct ImportOrigin {
 
 enum Place {
     File(PathBuf),
-    Server(Mysql),
+    Server(DbServer),
 }
 
 impl ImportOrigin {
@@ -43,7 +43,7 @@ impl ImportOrigin {
             return usage("--from is missing: name a SQLite file, or mysql://user@host:port/name");
         };
         if from.contains("://") {
-            let server = Mysql {
+            let server = DbServer {
                 tls: tls(from_tls, from_tls_ca, ["--from-tls", "--from-tls-ca"])?,
                 ..of_url(&from, from_socket, from_pwd_file)?
             };
@@ -66,7 +66,7 @@ impl ImportOrigin {
     pub fn source(&self, queries: Queries) -> Arc<dyn Source> {
         match &self.place {
             Place::File(path) => source::foreign_sqlite(path, queries),
-            Place::Server(server) => server.clone().source(queries),
+            Place::Server(server) => source::mysql(server.clone(), queries),
         }
     }
 
@@ -79,7 +79,7 @@ impl ImportOrigin {
 }
 
 /// `from` may contain a password, so errors do not repeat it until that is ruled out.
-fn of_url(from: &str, socket: Option<PathBuf>, pwd_file: Option<PathBuf>) -> Result<Mysql, ConfigError> {
+fn of_url(from: &str, socket: Option<PathBuf>, pwd_file: Option<PathBuf>) -> Result<DbServer, ConfigError> {
     let wrong = |why: &str| usage(format!("--from: {why}; write mysql://user@host:port/name"));
     let scheme = from.split("://").next().unwrap_or_default().to_ascii_lowercase();
     if ["postgres", "postgresql", "pgsql"].contains(&&*scheme) {
@@ -119,7 +119,7 @@ fn of_url(from: &str, socket: Option<PathBuf>, pwd_file: Option<PathBuf>) -> Res
     let password = password(None, pwd_file, "--from", "--from-pwd-file")?.unwrap_or_default();
     let user = if user.is_empty() { "jitsiprovs".into() } else { user };
     let account = DbAccount { user, password };
-    Ok(Mysql { endpoint, tls: Tls::Off, database, account, admin: None, from: None })
+    Ok(DbServer { endpoint, tls: Tls::Off, database, account, admin: None, from: None })
 }
 
 #[cfg(test)]

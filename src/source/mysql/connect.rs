@@ -10,7 +10,8 @@ use tokio::time::timeout;
 use super::super::SourceError;
 use super::super::backend::Session;
 use super::super::database::close;
-use super::{DbAccount, Endpoint, Mysql, MysqlSession, STALL, Tls};
+use super::super::server::{DbAccount, Endpoint, Tls};
+use super::{KIND, Mysql, MysqlSession, STALL};
 use crate::core::model::Cell;
 use crate::process::files::{self, Aside};
 
@@ -26,15 +27,8 @@ const INIT: [&str; 3] = [
 ];
 
 impl Mysql {
-    pub(super) fn at(&self) -> String {
-        match &self.endpoint {
-            Endpoint::Tcp(host, port) => format!("{host}:{port}"),
-            Endpoint::Socket(path) => path.display().to_string(),
-        }
-    }
-
     pub(super) fn name(&self) -> String {
-        format!("the MySQL database {} at {}", self.database, self.at())
+        self.server.name(KIND)
     }
 
     fn opts(&self, account: &DbAccount, database: Option<&str>, ca: Option<Vec<u8>>) -> Opts {
@@ -51,7 +45,7 @@ impl Mysql {
             // are not found are reported as removed.
             .client_found_rows(true)
             .stmt_cache_size(0);
-        let opts = match &self.endpoint {
+        let opts = match &self.server.endpoint {
             Endpoint::Tcp(host, port) => opts.ip_or_hostname(host).tcp_port(*port),
             Endpoint::Socket(path) => opts.socket(Some(path.to_string_lossy())),
         };
@@ -59,7 +53,7 @@ impl Mysql {
             Some(ca) => SslOpts::default().with_root_certs(vec![ca.into()]).with_disable_built_in_roots(true),
             None => SslOpts::default(),
         };
-        opts.ssl_opts(match &self.tls {
+        opts.ssl_opts(match &self.server.tls {
             Tls::Off => None,
             Tls::Require => Some(SslOpts::default().with_danger_accept_invalid_certs(true)),
             Tls::Verify(_) => Some(verified()),
@@ -71,11 +65,11 @@ impl Mysql {
     /// for each connection, because the file may be replaced.
     async fn ca(&self) -> Result<Option<Vec<u8>>, SourceError> {
         static READING: LazyLock<Aside> = LazyLock::new(Aside::new);
-        let Tls::Verify(Some(path)) = &self.tls else { return Ok(None) };
+        let Tls::Verify(Some(path)) = &self.server.tls else { return Ok(None) };
         let ca = path.clone();
         let read = READING.run(move || files::read(&ca)).await.flatten();
         let why = |why| format!("cannot read {}: {why}", path.display());
-        read.map(Some).map_err(|error| SourceError::NoTls { at: self.at(), why: why(error) })
+        read.map(Some).map_err(|error| SourceError::NoTls { at: self.server.at(), why: why(error) })
     }
 
     /// Connects as `account`.
@@ -84,13 +78,13 @@ impl Mysql {
         account: &DbAccount,
         database: Option<&str>,
     ) -> Result<MysqlSession, SourceError> {
-        let is_admin = self.admin.as_ref().is_some_and(|admin| std::ptr::eq(admin, account));
+        let is_admin = self.server.admin.as_ref().is_some_and(|admin| std::ptr::eq(admin, account));
         let opts = self.opts(account, database, self.ca().await?);
         let conn = match timeout(CONNECT, Conn::new(opts)).await {
             Ok(connected) => connected.map_err(|error| self.failure("connecting", &error, is_admin).error)?,
             Err(_) => {
                 let why = format!("no answer in {} s", CONNECT.as_secs());
-                return Err(SourceError::Unreachable { at: self.at(), why });
+                return Err(SourceError::Unreachable { at: self.server.at(), why });
             }
         };
         Ok(MysqlSession { mysql: self.clone(), conn, is_admin, prepared: HashMap::new() })
@@ -104,7 +98,7 @@ impl Mysql {
         let mut session = self.connect(admin, None).await?;
         // In this mode, a backslash is an escape character in literals.
         session.run("setting the SQL mode", "SET SESSION sql_mode = ''").await?;
-        let from = match &self.from {
+        let from = match &self.server.from {
             Some(from) => from.clone(),
             None => {
                 let seen = "SELECT substring_index(user(), '@', -1)".to_owned();
@@ -113,11 +107,11 @@ impl Mysql {
                 found.text().ok().flatten().map_or_else(|| "localhost".into(), |from| from.into_owned())
             }
         };
-        let (name, user, from) = (&self.database, literal(&self.account.user), literal(&from));
+        let (name, user, from) = (&self.server.database, literal(&self.server.account.user), literal(&from));
         // In GRANT, `_` and `%` in the name of a database are wildcards.
         let pattern = name.replace('\\', "\\\\").replace('_', "\\_").replace('%', "\\%");
         let (database, pattern) = (identifier(name), identifier(&pattern));
-        let password = literal(self.account.password.reveal());
+        let password = literal(self.server.account.password.reveal());
         for (what, sql) in [
             (
                 "creating the database",

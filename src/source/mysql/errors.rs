@@ -4,7 +4,8 @@ use mysql_async::{DriverError, Error, IoError, ServerError};
 
 use super::super::SourceError;
 use super::super::error::{Failure, FailureKind, one_line};
-use super::{Mysql, Tls};
+use super::super::server::Tls;
+use super::{KIND, Mysql};
 
 /// The error codes of the server that are handled separately.
 mod code {
@@ -30,13 +31,13 @@ mod code {
 
 impl Mysql {
     pub(super) fn statement(&self, what: &str, why: &str) -> SourceError {
-        SourceError::Statement { what: what.into(), source_name: self.name(), why: one_line(why) }
+        self.server.statement(KIND, what, why)
     }
 
     /// Translates an error of the library. `is_admin` says whether it happened on the
     /// administrator's connection.
     pub(super) fn failure(&self, what: &str, error: &Error, is_admin: bool) -> Failure {
-        let at = self.at();
+        let at = self.server.at();
         let (kind, error) = match error {
             Error::Io(IoError::Tls(why)) => {
                 (FailureKind::Other, SourceError::NoTls { at, why: why.to_string() })
@@ -46,7 +47,7 @@ impl Mysql {
             }
             // Errors of the TLS library arrive as invalid data.
             Error::Io(IoError::Io(why))
-                if !matches!(self.tls, Tls::Off) && why.kind() == std::io::ErrorKind::InvalidData =>
+                if !matches!(self.server.tls, Tls::Off) && why.kind() == std::io::ErrorKind::InvalidData =>
             {
                 (FailureKind::Other, SourceError::NoTls { at, why: why.to_string() })
             }
@@ -64,15 +65,16 @@ impl Mysql {
     }
 
     fn server_error(&self, what: &str, error: &ServerError, is_admin: bool) -> SourceError {
-        let account = if is_admin { self.admin.as_ref().unwrap_or(&self.account) } else { &self.account };
-        let (at, user) = (self.at(), account.user.clone());
+        let (at, user) = (self.server.at(), self.server.account(is_admin).user.clone());
         match error.code {
             code::ACCESS_DENIED | code::ACCESS_DENIED_NO_PASSWORD | code::HOST_DENIED => {
                 SourceError::Refused { at, user, is_admin }
             }
-            code::NO_SUCH_DATABASE => SourceError::NoDatabase { at, name: self.database.clone(), user },
+            code::NO_SUCH_DATABASE => {
+                SourceError::NoDatabase { at, name: self.server.database.clone(), user }
+            }
             code::DATABASE_DENIED if !is_admin => {
-                SourceError::NoDatabase { at, name: self.database.clone(), user }
+                SourceError::NoDatabase { at, name: self.server.database.clone(), user }
             }
             code::DATABASE_DENIED | code::TABLE_DENIED | code::COLUMN_DENIED | code::PRIVILEGE_MISSING => {
                 let (what, source_name, why) = (what.into(), self.name(), one_line(&error.message));
@@ -107,20 +109,21 @@ fn kind(code: u16) -> FailureKind {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{DbAccount, Endpoint};
+    use super::super::super::server::{DbAccount, DbServer, Endpoint};
     use super::*;
     use crate::core::secret::Secret;
 
     fn source() -> Mysql {
         let account = |user: &str, password| DbAccount { user: user.into(), password: Secret::new(password) };
-        Mysql {
+        let server = DbServer {
             endpoint: Endpoint::Tcp("127.0.0.1".into(), 1),
             tls: Tls::Off,
             database: "d".into(),
             account: account("u", "hunter2"),
             admin: Some(account("root", "hunter3")),
             from: None,
-        }
+        };
+        Mysql { server }
     }
 
     #[test]
@@ -130,7 +133,7 @@ mod tests {
         let error = ServerError { code: code::SYNTAX, message, state: "42000".into() };
         let error = source.server_error("creating the account", &error, true);
         assert!(error.to_string().contains("creating the account") && !error.to_string().contains("hunter"));
-        assert!(!format!("{source:?}").contains("hunter"));
+        assert!(!format!("{:?}", source.server).contains("hunter"));
     }
 
     #[test]

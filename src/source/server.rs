@@ -1,0 +1,81 @@
+//! Where a database server is, and how to connect to it.
+
+use std::path::PathBuf;
+
+use super::SourceError;
+use super::error::one_line;
+use crate::core::secret::Secret;
+
+/// Where the server is.
+#[derive(Debug, Clone)]
+pub enum Endpoint {
+    /// Host and port.
+    Tcp(String, u16),
+    /// A Unix socket.
+    Socket(PathBuf),
+}
+
+/// Whether the connection is encrypted.
+#[derive(Debug, Clone, Default)]
+pub enum Tls {
+    /// Plain text.
+    #[default]
+    Off,
+    /// Encrypted, without checking the server's certificate.
+    Require,
+    /// Encrypted, and the server's certificate is checked against the usual root
+    /// certificates or those in a file.
+    Verify(Option<PathBuf>),
+}
+
+/// An account of the database.
+#[derive(Debug, Clone)]
+pub struct DbAccount {
+    /// The user.
+    pub user: String,
+    /// The user's password; empty for none.
+    pub password: Secret,
+}
+
+/// A database on a server, and how to connect to it.
+#[derive(Debug, Clone)]
+pub struct DbServer {
+    /// Where the server is.
+    pub endpoint: Endpoint,
+    /// Whether the connection is encrypted.
+    pub tls: Tls,
+    /// The database's name.
+    pub database: String,
+    /// The account that reads and edits.
+    pub account: DbAccount,
+    /// The administrator's account, with which setup creates the database and the account.
+    pub admin: Option<DbAccount>,
+    /// MySQL: the address that the account connects from, as the server sees it. `None` for the
+    /// address of this machine.
+    pub from: Option<String>,
+}
+
+impl DbServer {
+    /// The address, for errors.
+    pub(super) fn at(&self) -> String {
+        match &self.endpoint {
+            Endpoint::Tcp(host, port) => format!("{host}:{port}"),
+            Endpoint::Socket(path) => path.display().to_string(),
+        }
+    }
+
+    /// The name for the log. `kind` is that of the server.
+    pub(super) fn name(&self, kind: &str) -> String {
+        format!("the {kind} database {} at {}", self.database, self.at())
+    }
+
+    /// The administrator's account, or the usual one if there is none or `is_admin` is not set.
+    pub(super) fn account(&self, is_admin: bool) -> &DbAccount {
+        self.admin.as_ref().filter(|_| is_admin).unwrap_or(&self.account)
+    }
+
+    /// The error of a statement.
+    pub(super) fn statement(&self, kind: &str, what: &str, why: &str) -> SourceError {
+        SourceError::Statement { what: what.into(), source_name: self.name(kind), why: one_line(why) }
+    }
+}
