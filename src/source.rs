@@ -18,6 +18,7 @@ mod schema;
 mod server;
 mod setup;
 mod sqlite;
+mod tls;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -38,8 +39,9 @@ pub use mark::{Mark, Plan, Reloaded, TableRead};
 pub use mysql::mysql;
 pub use query::Queries;
 pub use schema::default_properties;
-pub use server::{DbAccount, DbServer, Endpoint, Tls};
+pub use server::{DbAccount, DbServer, Endpoint};
 pub use sqlite::{foreign_sqlite, sqlite};
+pub use tls::{Check, Identity, Tls};
 
 /// Which rows to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

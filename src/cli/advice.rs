@@ -19,7 +19,7 @@ pub fn of(error: &anyhow::Error) -> String {
 pub fn of_origin(error: &anyhow::Error) -> &'static str {
     use SourceError as E;
     match error.chain().find_map(|cause| cause.downcast_ref()) {
-        Some(E::NoTls { .. }) => " (--from-tls, --from-tls-ca)",
+        Some(E::NoTls { .. }) => " (--from-tls, --from-tls-ca, --from-tls-cert)",
         Some(E::Refused { .. }) => " (--from, --from-pwd-file, --from-tls)",
         Some(E::Unreachable { .. }) => " (--from, --from-socket)",
         _ => "",
@@ -38,7 +38,7 @@ pub fn of_source(error: &SourceError) -> String {
         E::NoFile(_) => &["`jitsiprovs --setup`", "--db-path"],
         E::CannotOpen { .. } => &["--db-path"],
         E::Unreachable { .. } => &["--db-ip", "--db-port", "--db-socket"],
-        E::NoTls { .. } => &["--db-tls", "--db-tls-ca"],
+        E::NoTls { .. } => &["--db-tls", "--db-tls-ca", "--db-tls-cert"],
         E::Refused { is_admin: false, .. } => &["--db-user", "--db-pwd", "--db-from"],
         E::Refused { is_admin: true, .. } => &["--db-admin", "--db-apwd"],
         E::Denied { is_admin: false, .. } => &["--db-user"],

@@ -189,9 +189,16 @@ pub struct DatabaseOptions {
     /// MySQL: encrypt the connection [default: off]
     #[arg(long, env = "JITSIPROVS_DB_TLS", value_name = "HOW")]
     pub db_tls: Option<DbTls>,
-    /// MySQL: file with the certificates that --db-tls verify trusts [default: the usual public ones]
+    /// MySQL: file with the certificates that --db-tls verify and verify-ca trust [default: the usual
+    /// public ones]
     #[arg(long, env = "JITSIPROVS_DB_TLS_CA", value_name = "FILE")]
     pub db_tls_ca: Option<PathBuf>,
+    /// MySQL: file with the certificate that the server asks for, if it does
+    #[arg(long, env = "JITSIPROVS_DB_TLS_CERT", value_name = "FILE")]
+    pub db_tls_cert: Option<PathBuf>,
+    /// MySQL: file with the private key of --db-tls-cert
+    #[arg(long, env = "JITSIPROVS_DB_TLS_KEY", value_name = "FILE")]
+    pub db_tls_key: Option<PathBuf>,
     /// SELECT of username, domain and password, in place of the usual table; further columns go by
     /// their names: `id` is the id, and the others are attributes of the user
     #[arg(long, env = "JITSIPROVS_AUTH_QUERY", value_name = "SQL")]
@@ -412,7 +419,10 @@ pub enum DbTls {
     Off,
     /// Encrypted, but the server's certificate is not checked
     Require,
+    /// Encrypted, and the authority of the server's certificate is checked, but not its name
+    VerifyCa,
     /// Encrypted, and the server's certificate is checked
+    #[value(alias = "verify-full")]
     Verify,
 }
 

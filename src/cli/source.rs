@@ -9,7 +9,7 @@ use super::error::{ConfigError, usage};
 use super::option_files::{absolute, password, regular};
 use super::options::{DatabaseOptions, DbTls, DbType, SetupOptions};
 use crate::core::credential::PwdFmt;
-use crate::source::{self, DbAccount, DbServer, Endpoint, Queries, Source, Tls};
+use crate::source::{self, Check, DbAccount, DbServer, Endpoint, Identity, Queries, Source, Tls};
 
 const DEFAULT_PATH: &str = "/var/lib/jitsiprovs/jitsiprovs.db";
 
@@ -62,6 +62,8 @@ fn kind(database: &DatabaseOptions, setup: &SetupOptions) -> Result<DbType, Conf
         ("--db-pwd-file", database.db_pwd_file.is_some()),
         ("--db-tls", database.db_tls.is_some()),
         ("--db-tls-ca", database.db_tls_ca.is_some()),
+        ("--db-tls-cert", database.db_tls_cert.is_some()),
+        ("--db-tls-key", database.db_tls_key.is_some()),
         ("--db-admin", setup.db_admin.is_some()),
         ("--db-apwd", setup.db_apwd.is_some()),
         ("--db-apwd-file", setup.db_apwd_file.is_some()),
@@ -85,7 +87,8 @@ fn kind(database: &DatabaseOptions, setup: &SetupOptions) -> Result<DbType, Conf
 }
 
 fn server(database: DatabaseOptions, setup: SetupOptions) -> Result<DbServer, ConfigError> {
-    let DatabaseOptions { db_ip, db_port, db_socket, db_tls, db_tls_ca, .. } = database;
+    let DatabaseOptions { db_ip, db_port, db_socket, db_tls, db_tls_ca, db_tls_cert, db_tls_key, .. } =
+        database;
     let SetupOptions { setup: is_setup, db_admin, db_apwd, db_apwd_file, db_from } = setup;
     let own_password = password(database.db_pwd, database.db_pwd_file, "--db-pwd", "--db-pwd-file")?;
     let own_password = own_password.unwrap_or_default();
@@ -102,7 +105,11 @@ fn server(database: DatabaseOptions, setup: SetupOptions) -> Result<DbServer, Co
     }
     Ok(DbServer {
         endpoint: endpoint(db_ip, db_port, db_socket)?,
-        tls: tls(db_tls, db_tls_ca, ["--db-tls", "--db-tls-ca"])?,
+        tls: tls(
+            db_tls,
+            [db_tls_ca, db_tls_cert, db_tls_key],
+            ["--db-tls", "--db-tls-ca", "--db-tls-cert", "--db-tls-key"],
+        )?,
         database: database.db_name.unwrap_or_else(|| "jitsiprovs".into()),
         account: DbAccount {
             user: database.db_user.unwrap_or_else(|| "jitsiprovs".into()),
@@ -127,19 +134,43 @@ fn endpoint(
     }
 }
 
-/// `options` are the names of both options, for errors.
-fn tls(how: Option<DbTls>, ca: Option<PathBuf>, options: [&'static str; 2]) -> Result<Tls, ConfigError> {
-    let [how_option, ca_option] = options;
-    match (how.unwrap_or(DbTls::Off), ca) {
-        (DbTls::Verify, ca) => {
-            let ca = ca.map(absolute);
-            if let Some(path) = &ca {
-                regular(path, ca_option)?;
-            }
-            Ok(Tls::Verify(ca))
-        }
-        (_, Some(_)) => usage(format!("{ca_option} does nothing without {how_option} verify: add it")),
-        (DbTls::Off, None) => Ok(Tls::Off),
-        (DbTls::Require, None) => Ok(Tls::Require),
+/// `files` are those of the authorities, of our certificate and of its key. `options` are the
+/// names of all four options, for errors.
+fn tls(
+    how: Option<DbTls>,
+    files: [Option<PathBuf>; 3],
+    options: [&'static str; 4],
+) -> Result<Tls, ConfigError> {
+    let [how_option, ca_option, cert_option, key_option] = options;
+    let [ca, cert, key] = files.map(|file| file.map(absolute));
+    for (path, option) in [(&ca, ca_option), (&cert, cert_option), (&key, key_option)] {
+        path.as_ref().map(|path| regular(path, option)).transpose()?;
     }
+    let identity = match (cert, key) {
+        (Some(chain), Some(key)) => Some(Identity { chain, key }),
+        (None, None) => None,
+        (Some(_), None) => return usage(format!("{cert_option} needs its private key: add {key_option}")),
+        (None, Some(_)) => return usage(format!("{key_option} needs its certificate: add {cert_option}")),
+    };
+    let check = match (how.unwrap_or(DbTls::Off), ca) {
+        (DbTls::Verify, ca) => Check::Name(ca),
+        (DbTls::VerifyCa, Some(ca)) => Check::Authority(ca),
+        // A public authority signs certificates of everybody.
+        (DbTls::VerifyCa, None) => {
+            return usage(format!(
+                "{how_option} verify-ca accepts every certificate of an authority: name yours with {ca_option}"
+            ));
+        }
+        (_, Some(_)) => {
+            return usage(format!(
+                "{ca_option} does nothing without {how_option} verify or verify-ca: add it"
+            ));
+        }
+        (DbTls::Off, None) if identity.is_some() => {
+            return usage(format!("{cert_option} does nothing without {how_option}: add it"));
+        }
+        (DbTls::Off, None) => return Ok(Tls::Off),
+        (DbTls::Require, None) => Check::Nothing,
+    };
+    Ok(Tls::On { check, identity })
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::SourceError;
 use super::error::one_line;
+use super::tls::Tls;
 use crate::core::secret::Secret;
 
 /// Where the server is.
@@ -13,19 +14,6 @@ pub enum Endpoint {
     Tcp(String, u16),
     /// A Unix socket.
     Socket(PathBuf),
-}
-
-/// Whether the connection is encrypted.
-#[derive(Debug, Clone, Default)]
-pub enum Tls {
-    /// Plain text.
-    #[default]
-    Off,
-    /// Encrypted, without checking the server's certificate.
-    Require,
-    /// Encrypted, and the server's certificate is checked against the usual root
-    /// certificates or those in a file.
-    Verify(Option<PathBuf>),
 }
 
 /// An account of the database.

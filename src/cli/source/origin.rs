@@ -38,13 +38,25 @@ impl ImportOrigin {
     /// # Errors
     /// See [`ConfigError`].
     pub fn new(options: OriginArgs) -> Result<ImportOrigin, ConfigError> {
-        let OriginArgs { from, from_pwd_file, from_socket, from_tls, from_tls_ca } = options;
+        let OriginArgs {
+            from,
+            from_pwd_file,
+            from_socket,
+            from_tls,
+            from_tls_ca,
+            from_tls_cert,
+            from_tls_key,
+        } = options;
         let Some(from) = from else {
             return usage("--from is missing: name a SQLite file, or mysql://user@host:port/name");
         };
         if from.contains("://") {
             let server = DbServer {
-                tls: tls(from_tls, from_tls_ca, ["--from-tls", "--from-tls-ca"])?,
+                tls: tls(
+                    from_tls,
+                    [from_tls_ca, from_tls_cert, from_tls_key],
+                    ["--from-tls", "--from-tls-ca", "--from-tls-cert", "--from-tls-key"],
+                )?,
                 ..of_url(&from, from_socket, from_pwd_file)?
             };
             return Ok(ImportOrigin { place: Place::Server(server), named: format!("--from {from}") });
@@ -54,6 +66,8 @@ impl ImportOrigin {
             ("--from-socket", from_socket.is_some()),
             ("--from-tls", from_tls.is_some()),
             ("--from-tls-ca", from_tls_ca.is_some()),
+            ("--from-tls-cert", from_tls_cert.is_some()),
+            ("--from-tls-key", from_tls_key.is_some()),
         ];
         if let Some((option, _)) = for_servers.into_iter().find(|(_, is_given)| *is_given) {
             return usage(format!("{option} is for mysql://, but --from names a file: leave it out"));
@@ -132,9 +146,15 @@ mod tests {
     }
 
     fn with(from: &str, change: impl FnOnce(&mut OriginArgs)) -> Result<ImportOrigin, ConfigError> {
-        let (from_pwd_file, from_socket, from_tls, from_tls_ca) = (None, None, None, None);
-        let mut options =
-            OriginArgs { from: Some(from.into()), from_pwd_file, from_socket, from_tls, from_tls_ca };
+        let mut options = OriginArgs {
+            from: Some(from.into()),
+            from_pwd_file: None,
+            from_socket: None,
+            from_tls: None,
+            from_tls_ca: None,
+            from_tls_cert: None,
+            from_tls_key: None,
+        };
         change(&mut options);
         ImportOrigin::new(options)
     }

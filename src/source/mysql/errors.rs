@@ -4,7 +4,6 @@ use mysql_async::{DriverError, Error, IoError, ServerError};
 
 use super::super::SourceError;
 use super::super::error::{Failure, FailureKind, one_line};
-use super::super::server::Tls;
 use super::{KIND, Mysql};
 
 /// The error codes of the server that are handled separately.
@@ -39,18 +38,6 @@ impl Mysql {
     pub(super) fn failure(&self, what: &str, error: &Error, is_admin: bool) -> Failure {
         let at = self.server.at();
         let (kind, error) = match error {
-            Error::Io(IoError::Tls(why)) => {
-                (FailureKind::Other, SourceError::NoTls { at, why: why.to_string() })
-            }
-            Error::Driver(DriverError::NoClientSslFlagFromServer) => {
-                (FailureKind::Other, SourceError::NoTls { at, why: "the server offers none".into() })
-            }
-            // Errors of the TLS library arrive as invalid data.
-            Error::Io(IoError::Io(why))
-                if !matches!(self.server.tls, Tls::Off) && why.kind() == std::io::ErrorKind::InvalidData =>
-            {
-                (FailureKind::Other, SourceError::NoTls { at, why: why.to_string() })
-            }
             Error::Io(IoError::Io(why)) => {
                 (FailureKind::NoAnswer, SourceError::Unreachable { at, why: why.to_string() })
             }
@@ -110,6 +97,7 @@ fn kind(code: u16) -> FailureKind {
 #[cfg(test)]
 mod tests {
     use super::super::super::server::{DbAccount, DbServer, Endpoint};
+    use super::super::super::tls::Tls;
     use super::*;
     use crate::core::secret::Secret;
 
