@@ -9,7 +9,7 @@ use super::error::{ConfigError, usage};
 use super::option_files::{absolute, password, regular};
 use super::options::{DatabaseOptions, DbTls, DbType, SetupOptions};
 use crate::core::credential::PwdFmt;
-use crate::source::{self, Check, DbAccount, DbServer, Endpoint, Identity, Queries, Source, Tls};
+use crate::source::{self, Check, DbAccount, DbServer, Endpoint, Identity, Queries, ServerKind, Source, Tls};
 
 const DEFAULT_PATH: &str = "/var/lib/jitsiprovs/jitsiprovs.db";
 
@@ -37,7 +37,8 @@ pub fn open(
             let path = absolute(database.db_path.unwrap_or_else(|| DEFAULT_PATH.into()));
             Ok(source::sqlite(path, queries))
         }
-        DbType::Mysql => Ok(source::mysql(server(database, setup)?, queries)),
+        DbType::Mysql => Ok(source::on_server(server(ServerKind::Mysql, database, setup)?, queries)),
+        DbType::Postgres => Ok(source::on_server(server(ServerKind::Postgres, database, setup)?, queries)),
     }
 }
 
@@ -52,7 +53,7 @@ pub fn is_named(database: &DatabaseOptions) -> bool {
 
 /// The kind of database: given by `--db-type`, or by an option that only one kind has.
 fn kind(database: &DatabaseOptions, setup: &SetupOptions) -> Result<DbType, ConfigError> {
-    let mysql_only = [
+    let for_servers = [
         ("--db-ip", database.db_ip.is_some()),
         ("--db-port", database.db_port.is_some()),
         ("--db-socket", database.db_socket.is_some()),
@@ -69,16 +70,22 @@ fn kind(database: &DatabaseOptions, setup: &SetupOptions) -> Result<DbType, Conf
         ("--db-apwd-file", setup.db_apwd_file.is_some()),
         ("--db-from", setup.db_from.is_some()),
     ];
-    let mysql_only = mysql_only.into_iter().find_map(|(option, given)| given.then_some(option));
-    match (database.db_type, &database.db_path, mysql_only) {
+    let for_servers = for_servers.into_iter().find_map(|(option, given)| given.then_some(option));
+    match (database.db_type, &database.db_path, for_servers) {
         (Some(DbType::Sqlite), _, Some(option)) => {
-            usage(format!("{option} is for MySQL, but --db-type is sqlite: leave out one of them"))
+            usage(format!("{option} is for a server, but --db-type is sqlite: leave out one of them"))
         }
         (Some(DbType::Mysql), Some(_), _) => {
             usage("--db-path is for SQLite, but --db-type is mysql: leave out one of them")
         }
+        (Some(DbType::Postgres), Some(_), _) => {
+            usage("--db-path is for SQLite, but --db-type is postgres: leave out one of them")
+        }
+        (Some(DbType::Postgres), ..) if setup.db_from.is_some() => {
+            usage("--db-from is for MySQL, but --db-type is postgres: leave it out")
+        }
         (None, Some(_), Some(option)) => usage(format!(
-            "--db-path is for SQLite but {option} is for MySQL; check the environment too, and leave out one of them"
+            "--db-path is for SQLite but {option} is for a server; check the environment too, and leave out one of them"
         )),
         (Some(kind), ..) => Ok(kind),
         (None, _, Some(_)) => Ok(DbType::Mysql),
@@ -86,7 +93,7 @@ fn kind(database: &DatabaseOptions, setup: &SetupOptions) -> Result<DbType, Conf
     }
 }
 
-fn server(database: DatabaseOptions, setup: SetupOptions) -> Result<DbServer, ConfigError> {
+fn server(kind: ServerKind, database: DatabaseOptions, setup: SetupOptions) -> Result<DbServer, ConfigError> {
     let DatabaseOptions { db_ip, db_port, db_socket, db_tls, db_tls_ca, db_tls_cert, db_tls_key, .. } =
         database;
     let SetupOptions { setup: is_setup, db_admin, db_apwd, db_apwd_file, db_from } = setup;
@@ -94,7 +101,7 @@ fn server(database: DatabaseOptions, setup: SetupOptions) -> Result<DbServer, Co
     let own_password = own_password.unwrap_or_default();
     let admin_password = password(db_apwd, db_apwd_file, "--db-apwd", "--db-apwd-file")?;
     let admin = (db_admin.is_some() || admin_password.is_some()).then(|| DbAccount {
-        user: db_admin.unwrap_or_else(|| "root".into()),
+        user: db_admin.unwrap_or_else(|| kind.admin().into()),
         password: admin_password.unwrap_or_default(),
     });
     if is_setup && admin.is_some() && own_password.reveal().is_empty() {
@@ -104,7 +111,8 @@ fn server(database: DatabaseOptions, setup: SetupOptions) -> Result<DbServer, Co
         );
     }
     Ok(DbServer {
-        endpoint: endpoint(db_ip, db_port, db_socket)?,
+        kind,
+        endpoint: endpoint(kind, db_ip, db_port, db_socket)?,
         tls: tls(
             db_tls,
             [db_tls_ca, db_tls_cert, db_tls_key],
@@ -121,6 +129,7 @@ fn server(database: DatabaseOptions, setup: SetupOptions) -> Result<DbServer, Co
 }
 
 fn endpoint(
+    kind: ServerKind,
     host: Option<String>,
     port: Option<u16>,
     socket: Option<PathBuf>,
@@ -130,7 +139,7 @@ fn endpoint(
             usage("--db-socket replaces --db-ip and --db-port: leave out the first or the other two")
         }
         Some(path) => Ok(Endpoint::Socket(absolute(path))),
-        None => Ok(Endpoint::Tcp(host.unwrap_or_else(|| "127.0.0.1".into()), port.unwrap_or(3306))),
+        None => Ok(Endpoint::Tcp(host.unwrap_or_else(|| "127.0.0.1".into()), port.unwrap_or(kind.port()))),
     }
 }
 

@@ -24,8 +24,6 @@ use super::{Source, SourceError, schema};
 use crate::core::model::{Cell, Row};
 use tunnel::Tunnel;
 
-/// What errors and the log call such a server.
-const KIND: &str = "MySQL";
 /// How long the result of a statement, or a batch of rows, may take to arrive. An operator's
 /// own query that sorts a large table may need most of this time.
 const STALL: Duration = Duration::from_secs(60);

@@ -12,7 +12,7 @@ use super::super::backend::Session;
 use super::super::database::close;
 use super::super::server::{DbAccount, Endpoint};
 use super::tunnel::Tunnel;
-use super::{KIND, Mysql, MysqlSession, STALL};
+use super::{Mysql, MysqlSession, STALL};
 use crate::core::model::Cell;
 
 /// How long connecting may take. Operators expect an answer from the command line within ten
@@ -28,7 +28,7 @@ const INIT: [&str; 3] = [
 
 impl Mysql {
     pub(super) fn name(&self) -> String {
-        self.server.name(KIND)
+        self.server.name()
     }
 
     fn opts(&self, account: &DbAccount, database: Option<&str>, tunnel: Option<&Tunnel>) -> Opts {

@@ -4,7 +4,7 @@ use mysql_async::{DriverError, Error, IoError, ServerError};
 
 use super::super::SourceError;
 use super::super::error::{Failure, FailureKind, one_line};
-use super::{KIND, Mysql};
+use super::Mysql;
 
 /// The error codes of the server that are handled separately.
 mod code {
@@ -30,7 +30,7 @@ mod code {
 
 impl Mysql {
     pub(super) fn statement(&self, what: &str, why: &str) -> SourceError {
-        self.server.statement(KIND, what, why)
+        self.server.statement(what, why)
     }
 
     /// Translates an error of the library. `is_admin` says whether it happened on the
@@ -96,7 +96,7 @@ fn kind(code: u16) -> FailureKind {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::server::{DbAccount, DbServer, Endpoint};
+    use super::super::super::server::{DbAccount, DbServer, Endpoint, ServerKind};
     use super::super::super::tls::Tls;
     use super::*;
     use crate::core::secret::Secret;
@@ -104,6 +104,7 @@ mod tests {
     fn source() -> Mysql {
         let account = |user: &str, password| DbAccount { user: user.into(), password: Secret::new(password) };
         let server = DbServer {
+            kind: ServerKind::Mysql,
             endpoint: Endpoint::Tcp("127.0.0.1".into(), 1),
             tls: Tls::Off,
             database: "d".into(),
