@@ -29,7 +29,7 @@ pub struct ImportOrigin {
 
 enum Place {
     File(PathBuf),
-    Server(DbServer),
+    Server(Box<DbServer>),
 }
 
 impl ImportOrigin {
@@ -59,7 +59,10 @@ impl ImportOrigin {
                 )?,
                 ..of_url(&from, from_socket, from_pwd_file)?
             };
-            return Ok(ImportOrigin { place: Place::Server(server), named: format!("--from {from}") });
+            return Ok(ImportOrigin {
+                place: Place::Server(Box::new(server)),
+                named: format!("--from {from}"),
+            });
         }
         let for_servers = [
             ("--from-pwd-file", from_pwd_file.is_some()),
@@ -80,7 +83,7 @@ impl ImportOrigin {
     pub fn source(&self, queries: Queries) -> Arc<dyn Source> {
         match &self.place {
             Place::File(path) => source::foreign_sqlite(path, queries),
-            Place::Server(server) => source::mysql(server.clone(), queries),
+            Place::Server(server) => source::mysql((**server).clone(), queries),
         }
     }
 
