@@ -99,6 +99,20 @@ impl DbServer {
         self.admin.as_ref().filter(|_| is_admin).unwrap_or(&self.account)
     }
 
+    /// The error of an account that may not connect. Servers say nothing more of the reason.
+    pub(super) fn refused(&self, is_admin: bool) -> SourceError {
+        let demands = match &self.tls {
+            Tls::Off => "; TLS is off: turn it on if the account demands it",
+            Tls::On { identity: None, .. } => {
+                "; if the account demands a certificate of the client, give one with its key"
+            }
+            Tls::On { .. } => {
+                "; if the account demands a certificate, check that it is the one that is given"
+            }
+        };
+        SourceError::Refused { at: self.at(), user: self.account(is_admin).user.clone(), is_admin, demands }
+    }
+
     /// The error of a statement.
     pub(super) fn statement(&self, what: &str, why: &str) -> SourceError {
         SourceError::Statement { what: what.into(), source_name: self.name(), why: one_line(why) }

@@ -23,7 +23,7 @@ pub struct ImportOrigin {
 
 enum Place {
     File(PathBuf),
-    Server(DbServer),
+    Server(Box<DbServer>),
 }
 
 impl ImportOrigin {
@@ -55,7 +55,10 @@ impl ImportOrigin {
                 )?,
                 ..of_url(&from, from_socket, from_pwd_file)?
             };
-            return Ok(ImportOrigin { place: Place::Server(server), named: format!("--from {from}") });
+            return Ok(ImportOrigin {
+                place: Place::Server(Box::new(server)),
+                named: format!("--from {from}"),
+            });
         }
         let for_servers = [
             ("--from-pwd-file", from_pwd_file.is_some()),
@@ -76,7 +79,7 @@ impl ImportOrigin {
     pub fn source(&self, queries: Queries) -> Arc<dyn Source> {
         match &self.place {
             Place::File(path) => source::foreign_sqlite(path, queries),
-            Place::Server(server) => source::on_server(server.clone(), queries),
+            Place::Server(server) => source::on_server((**server).clone(), queries),
         }
     }
 

@@ -26,6 +26,7 @@ mod code {
     pub const WRONG_CHARACTERS: u16 = 1366;
     pub const TRIGGERS_NEED_SUPER: u16 = 1419;
     pub const ACCESS_DENIED_NO_PASSWORD: u16 = 1698;
+    pub const TLS_DEMANDED: u16 = 3159;
 }
 
 impl Mysql {
@@ -55,8 +56,9 @@ impl Mysql {
         let (at, user) = (self.server.at(), self.server.account(is_admin).user.clone());
         match error.code {
             code::ACCESS_DENIED | code::ACCESS_DENIED_NO_PASSWORD | code::HOST_DENIED => {
-                SourceError::Refused { at, user, is_admin }
+                self.server.refused(is_admin)
             }
+            code::TLS_DEMANDED => SourceError::TlsDemanded { at },
             code::NO_SUCH_DATABASE => {
                 SourceError::NoDatabase { at, name: self.server.database.clone(), user }
             }
