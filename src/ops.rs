@@ -9,3 +9,4 @@ pub mod explain;
 pub mod history;
 pub mod nodes;
 pub mod transfer;
+pub mod triggers;

@@ -37,7 +37,7 @@ pub fn of_source(error: &SourceError) -> String {
     use SourceError as E;
     let options: &[&str] = match error {
         E::NoFile(_) => &["`jitsiprovs --setup`", "--db-path"],
-        E::CannotOpen { .. } => &["--db-path"],
+        E::NoForeignFile(_) | E::CannotOpen { .. } => &["--db-path"],
         E::Unreachable { .. } => &["--db-ip", "--db-port", "--db-socket"],
         E::NoTls { .. } => &["--db-tls", "--db-tls-ca", "--db-tls-cert"],
         E::TlsDemanded { .. } => &["--db-tls"],
@@ -48,6 +48,7 @@ pub fn of_source(error: &SourceError) -> String {
         E::Denied { is_admin: false, .. } => &["--db-user"],
         E::Denied { is_admin: true, .. } => &["--db-admin"],
         E::NoDatabase { .. } => &["--db-name", "--setup with --db-admin and --db-apwd-file"],
+        E::NoForeignDatabase { .. } => &["--db-name", "--db-user"],
         E::NoTable { table, .. } => &["--setup", query(table)],
         E::Columns { table, .. }
         | E::ColumnName { table, .. }

@@ -7,6 +7,7 @@ mod history;
 mod lock;
 mod operator;
 mod shared;
+mod sql;
 mod transfer;
 
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ pub use history::{HistoryArgs, HistoryCommand, HistoryListArgs};
 pub use lock::{LockClearArgs, LockCommand, LockListArgs};
 pub use operator::{ConsoleUsers, OperatorAddArgs, OperatorCommand, OperatorListArgs, OperatorRemoveArgs};
 pub use shared::{AdminAccess, AdminTrust, EditArgs, ListFormat, Listed, TableArgs};
+pub use sql::{QueryRows, SqlCommand, SqlTriggersArgs};
 pub use transfer::{Content, ExportArgs, Exported, ImportArgs, OriginArgs};
 
 /// A command. Without one, the program serves.
@@ -72,6 +74,9 @@ pub enum Command {
     /// Add, list and remove the operators of the console
     #[command(subcommand)]
     Operator(OperatorCommand),
+    /// Print statements for the client of the database
+    #[command(subcommand)]
+    Sql(SqlCommand),
     /// Print the values of the server's options and where they come from, or check them
     Config(Box<ConfigArgs>),
     /// Print a completion script for a shell

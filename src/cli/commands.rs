@@ -15,6 +15,7 @@ mod lock;
 mod operator;
 mod rule;
 mod setup;
+mod sql;
 mod status;
 mod tenant;
 mod user;
@@ -52,6 +53,7 @@ pub async fn run(command: Command, settings: &Settings) -> anyhow::Result<ExitCo
         Command::Lock(command) => lock::lock(command).await,
         Command::History(args) => history::history(args).await,
         Command::Operator(command) => operator::operator(command),
+        Command::Sql(command) => sql::sql(command),
         Command::Config(options) => config::config(*options, settings).await,
         Command::Completions(options) => generate::completions(options),
         Command::Man(options) => generate::man(options),

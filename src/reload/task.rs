@@ -72,6 +72,8 @@ pub struct Reloader {
     /// Rows that a load found changed. The next poll must find them too: if it does not,
     /// triggers are missing.
     unannounced: Vec<(Table, i64)>,
+    /// Whether the log says already that the operator's own query has no triggers.
+    has_told_of_triggers: bool,
     /// The cause of the load that must follow the running one.
     again: Option<Cause>,
     backoff: Backoff,

@@ -55,7 +55,8 @@ impl<B: Backend> Database<B> {
         wants_cursor: bool,
         plans: [Plan; Table::COUNT],
     ) -> Result<Reloaded, SourceError> {
-        let mut session = self.backend.connect(Purpose::Read).await?;
+        let connected = self.backend.connect(Purpose::Read).await;
+        let mut session = connected.map_err(|error| self.queries.of_foreign(error))?;
         begin(&mut session, B::DIALECT.begin_read).await?;
         let cursor = if wants_cursor { self.cursor(&mut session).await? } else { None };
         let tables = self.send(&mut session, which, &rows, plans).await?;

@@ -12,6 +12,9 @@ pub enum SourceError {
     /// The SQLite file does not exist.
     #[error("there is no database at {}: create it, or name another file", .0.display())]
     NoFile(PathBuf),
+    /// The SQLite file that the operator's own query reads does not exist.
+    #[error("there is no database at {}: name the file that your own query reads", .0.display())]
+    NoForeignFile(PathBuf),
     /// The SQLite file cannot be opened or created.
     #[error(
         "cannot open the database {} ({why}): check its path, and that the file and its folder may be written",
@@ -79,6 +82,19 @@ pub enum SourceError {
     /// The database does not exist, or the account may not use it.
     #[error("the user `{user}` cannot use the database `{name}` at {at}: check its name, or create both")]
     NoDatabase {
+        /// Address or socket.
+        at: String,
+        /// The database.
+        name: String,
+        /// The account.
+        user: String,
+    },
+    /// The same for a database that the operator's own query reads.
+    #[error(
+        "the user `{user}` cannot use the database `{name}` at {at}: name the one that your own query reads, \
+         and let the user read it"
+    )]
+    NoForeignDatabase {
         /// Address or socket.
         at: String,
         /// The database.
@@ -202,8 +218,8 @@ impl SourceError {
     /// Whether the source itself cannot be reached. Then another attempt is worth trying as
     /// soon as it answers.
     pub fn is_unreachable(&self) -> bool {
-        use SourceError::{CannotOpen, NoFile, NoTls, Unreachable};
-        matches!(self, NoFile(_) | CannotOpen { .. } | Unreachable { .. } | NoTls { .. })
+        use SourceError::{CannotOpen, NoFile, NoForeignFile, NoTls, Unreachable};
+        matches!(self, NoFile(_) | NoForeignFile(_) | CannotOpen { .. } | Unreachable { .. } | NoTls { .. })
     }
 }
 

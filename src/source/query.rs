@@ -50,6 +50,22 @@ impl Queries {
         self.own(table).is_some()
     }
 
+    /// Whether there is any such query. Then the database is another program's.
+    pub(super) fn has_own(&self) -> bool {
+        Table::ALL.into_iter().any(|table| self.is_own(table))
+    }
+
+    /// The error for a database that is missing: another program's is not created by a setup.
+    pub(super) fn of_foreign(&self, error: SourceError) -> SourceError {
+        match error {
+            SourceError::NoFile(path) if self.has_own() => SourceError::NoForeignFile(path),
+            SourceError::NoDatabase { at, name, user } if self.has_own() => {
+                SourceError::NoForeignDatabase { at, name, user }
+            }
+            error => error,
+        }
+    }
+
     /// For each of [`Table::ALL`], whether the table itself is read. If so, our triggers note
     /// its changes.
     pub(super) fn noted(&self) -> [bool; Table::COUNT] {

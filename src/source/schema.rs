@@ -1,6 +1,7 @@
 //! The steps in `sql/` that create our schema.
 
 use crate::core::client::REMOVED;
+use crate::core::model::Table;
 
 /// One step. A database notes each step that was applied in `jitsiprovs_schema`.
 pub(super) struct SchemaStep {
@@ -14,6 +15,26 @@ impl SchemaStep {
     pub fn statements(&self) -> impl Iterator<Item = &'static str> {
         self.sql.split(";\n\n").map(|statement| statement.trim().trim_end_matches(';'))
     }
+
+    /// The tables of users, rules and attributes that its statements create or change.
+    pub fn tables(&self) -> impl Iterator<Item = Table> {
+        Table::ALL.into_iter().filter(|table| self.statements().any(|sql| table_of(sql) == Some(*table)))
+    }
+
+    /// How `jitsiprovs_schema` notes that the statements for a table were left out, because the
+    /// operator's own query replaced that table. They are applied when the query is gone.
+    pub fn without(&self, table: Table) -> (i64, String) {
+        (self.version + 1000 * (table as i64 + 1), format!("{} without {table}", self.name))
+    }
+}
+
+/// The table of users, rules or attributes that a statement creates or changes: the one that it
+/// names after TABLE or ON.
+pub(super) fn table_of(statement: &str) -> Option<Table> {
+    let mut words = statement.lines().filter(|line| !line.starts_with("--")).flat_map(str::split_whitespace);
+    words.find(|word| ["TABLE", "ON"].contains(word))?;
+    let name = words.find(|word| !["IF", "NOT", "EXISTS"].contains(word))?;
+    Table::ALL.into_iter().find(|table| table.name() == name)
 }
 
 /// The names of all triggers, and the statements that create them. Setup creates missing
@@ -75,6 +96,12 @@ pub(super) const CREATE_VERSIONS: &str = "CREATE TABLE IF NOT EXISTS jitsiprovs_
 
 /// Notes a step, by version and name.
 pub(super) const NOTE_VERSION: &str = "INSERT INTO jitsiprovs_schema (version, name) VALUES (?, ?)";
+
+/// The versions of all steps that were noted.
+pub(super) const NOTED: &str = "SELECT version FROM jitsiprovs_schema";
+
+/// Removes the note of a version.
+pub(super) const FORGET_VERSION: &str = "DELETE FROM jitsiprovs_schema WHERE version = ?";
 
 /// Counts how often a step was applied.
 pub(super) fn count_taken(version: i64) -> String {
@@ -174,7 +201,24 @@ mod tests {
                 assert!(step.statements().all(begins), "{}", step.name);
             }
             assert_eq!(triggers(steps).count(), count);
+            assert!(triggers(steps).all(|(_, sql)| table_of(sql).is_some()));
+            let tables: Vec<usize> = steps.iter().map(|step| step.tables().count()).collect();
+            assert_eq!(tables, [2, 2, 2, 1, 3, 0]);
             assert!(triggers(steps).all(|(name, _)| name.starts_with("jitsiprovs_")));
+        }
+    }
+
+    #[test]
+    fn a_statement_belongs_to_the_table_that_it_creates_or_changes() {
+        for (sql, table) in [
+            ("CREATE TABLE IF NOT EXISTS user_auth (\n  id INT", Some(Table::UserAuth)),
+            ("-- Not ON user_auth.\nALTER TABLE jitsi_property ADD", Some(Table::JitsiProperty)),
+            ("CREATE INDEX i ON user_attribute (domain)", Some(Table::UserAttribute)),
+            ("CREATE TRIGGER t AFTER UPDATE OF name ON user_auth\nFOR EACH ROW", Some(Table::UserAuth)),
+            ("CREATE TABLE jitsiprovs_change (\n  changed_table TEXT", None),
+            ("CREATE FUNCTION f() RETURNS trigger AS $$ SELECT 'user_auth' $$", None),
+        ] {
+            assert_eq!(table_of(sql), table, "{sql}");
         }
     }
 

@@ -3,10 +3,11 @@
 mod removals;
 
 use super::backend::{Backend, Session};
-use super::database::{Database, begin, close, count};
+use super::database::{Database, begin, close, count, numbers};
 use super::error::FailureKind;
+use super::schema::SchemaStep;
 use super::{SourceError, schema};
-use crate::core::model::Cell;
+use crate::core::model::{Cell, Table};
 
 impl<B: Backend> Database<B> {
     pub(super) async fn set_up(&self) -> Result<Vec<String>, SourceError> {
@@ -16,22 +17,11 @@ impl<B: Backend> Database<B> {
             begin(&mut session, dialect.begin_write).await?;
         }
         session.run("creating `jitsiprovs_schema`", schema::CREATE_VERSIONS).await?;
+        let noted = numbers(&mut session, "reading `jitsiprovs_schema`", schema::NOTED.into()).await?;
         for step in dialect.steps {
-            if count(&mut session, step.name, &schema::count_taken(step.version)).await? > 0 {
-                continue;
-            }
-            // If each statement is committed at once, an interrupted step is applied again,
-            // and part of its work is already done. Operators may also have done it by hand.
-            for statement in step.statements() {
-                match session.run(step.name, statement).await {
-                    Err(failure) if failure.kind == FailureKind::Exists => {}
-                    other => other?,
-                }
-            }
-            note(&mut session, (step.version, step.name)).await?;
-            done.push(format!("applied {}", step.name));
+            done.extend(self.apply(&mut session, step, &noted).await?);
         }
-        for (name, sql) in schema::triggers(dialect.steps) {
+        for (name, sql) in schema::triggers(dialect.steps).filter(|(_, sql)| !self.is_replaced(sql)) {
             if count(&mut session, name, &format!("{} '{name}'", dialect.count_triggers)).await? == 0 {
                 session.run(name, sql).await?;
                 done.push(format!("created the trigger {name} again"));
@@ -40,15 +30,66 @@ impl<B: Backend> Database<B> {
         if !dialect.has_transactional_ddl {
             begin(&mut session, dialect.begin_write).await?;
         }
-        // Seeds are no edits, so the history does not have them.
-        session.run("seeding", dialect.begin_quiet).await?;
-        done.extend(seed(&mut session).await?);
-        done.extend(seed_disabled(&mut session).await?);
-        done.extend(removals::move_to_front(&mut session).await?);
-        session.run("seeding", dialect.end_quiet).await?;
+        if !self.queries.is_own(Table::JitsiProperty) {
+            // Seeds are no edits, so the history does not have them.
+            session.run("seeding", dialect.begin_quiet).await?;
+            done.extend(seed(&mut session).await?);
+            done.extend(seed_disabled(&mut session).await?);
+            done.extend(removals::move_to_front(&mut session).await?);
+            session.run("seeding", dialect.end_quiet).await?;
+        }
         session.run("committing", "COMMIT").await?;
         close(session).await;
         Ok(done)
+    }
+
+    /// Whether a statement belongs to a table that the operator's own query replaces. A table of
+    /// that name may be another program's.
+    fn is_replaced(&self, statement: &str) -> bool {
+        schema::table_of(statement).is_some_and(|table| self.queries.is_own(table))
+    }
+
+    /// Applies a step, or the parts of it that were left out before because of a query that is no
+    /// longer given. `noted` is what was applied so far. Returns what was done.
+    async fn apply(
+        &self,
+        session: &mut B::Session,
+        step: &SchemaStep,
+        noted: &[i64],
+    ) -> Result<Option<String>, SourceError> {
+        let is_new = !noted.contains(&step.version);
+        let was_left_out = |table| noted.contains(&step.without(table).0);
+        for statement in step.statements().filter(|statement| !self.is_replaced(statement)) {
+            if !is_new && !schema::table_of(statement).is_some_and(was_left_out) {
+                continue;
+            }
+            // If each statement is committed at once, an interrupted step is applied again,
+            // and part of its work is already done. Operators may also have done it by hand.
+            match session.run(step.name, statement).await {
+                Err(failure) if failure.kind == FailureKind::Exists => {}
+                other => other?,
+            }
+        }
+        let (left_out, others): (Vec<Table>, Vec<Table>) =
+            step.tables().partition(|table| self.queries.is_own(*table));
+        let added: Vec<Table> = others.into_iter().filter(|table| was_left_out(*table)).collect();
+        for table in &added {
+            let (version, what) = step.without(*table);
+            session.execute(&what, schema::FORGET_VERSION.into(), vec![Cell::Int(version)]).await?;
+        }
+        let names = |tables: &[Table]| tables.iter().map(|table| table.name()).collect::<Vec<_>>().join(", ");
+        if !is_new {
+            return Ok((!added.is_empty()).then(|| format!("applied {} to {}", step.name, names(&added))));
+        }
+        for table in left_out.iter().filter(|table| !was_left_out(**table)) {
+            let (version, what) = step.without(*table);
+            note(session, (version, &what)).await?;
+        }
+        note(session, (step.version, step.name)).await?;
+        Ok(Some(match left_out.is_empty() {
+            true => format!("applied {}", step.name),
+            false => format!("applied {} without {}", step.name, names(&left_out)),
+        }))
     }
 }
 

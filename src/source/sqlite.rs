@@ -34,7 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(50);
 
 /// The SQLite file at `path`, which need not exist before [`Source::setup`].
 pub fn sqlite(path: impl Into<PathBuf>, queries: Queries) -> Arc<dyn Source> {
-    Arc::new(Database::new(Sqlite::new(path.into(), false), queries))
+    let sqlite = Sqlite { is_shared: queries.has_own(), ..Sqlite::new(path.into(), false) };
+    Arc::new(Database::new(sqlite, queries))
 }
 
 /// A SQLite file that must not be changed, such as a backup. Not even its own write-ahead log
@@ -48,6 +49,8 @@ struct Sqlite {
     path: PathBuf,
     /// Whether it may only be read, and must not be changed.
     is_foreign: bool,
+    /// Whether another program has created it, so that its way of writing stays as it is.
+    is_shared: bool,
     /// The state of the file when it was loaded or polled last.
     state: Arc<Mutex<FileState>>,
     /// The thread that opens the file.
@@ -56,7 +59,7 @@ struct Sqlite {
 
 impl Sqlite {
     fn new(path: PathBuf, is_foreign: bool) -> Sqlite {
-        Sqlite { path, is_foreign, state: Arc::default(), opening: Aside::new() }
+        Sqlite { path, is_foreign, is_shared: false, state: Arc::default(), opening: Aside::new() }
     }
 
     fn open(&self, flags: OpenFlags) -> Result<Connection, SourceError> {
@@ -154,9 +157,10 @@ impl Sqlite {
     }
 
     /// Creates the file if it is missing, and switches it to write-ahead logging, so that
-    /// readers and the writer do not wait for each other.
+    /// readers and the writer do not wait for each other. Another program's file is not switched.
     fn create(&self) -> Result<Connection, SourceError> {
-        if !exists(&self.path) {
+        let is_new = !exists(&self.path);
+        if is_new {
             // It will contain passwords, so only the owner may read it.
             let created =
                 OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&self.path);
@@ -164,6 +168,9 @@ impl Sqlite {
                 .map_err(|why| SourceError::CannotOpen { path: self.path.clone(), why: why.to_string() })?;
         }
         let connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        if self.is_shared && !is_new {
+            return Ok(connection);
+        }
         // SQLite's busy timeout does not apply to switching, so this waits itself.
         let begun = Instant::now();
         while let Err(error) = connection.pragma_update(None, "journal_mode", "WAL") {

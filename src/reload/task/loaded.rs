@@ -113,11 +113,23 @@ impl Reloader {
         self.unannounced.retain(|row| !announced.contains(row));
     }
 
+    /// Whether a table is read itself, and not with the operator's own query.
+    pub(super) fn is_ours(&self, table: Table) -> bool {
+        self.source.editable(table).is_ok()
+    }
+
     fn log_no_changes(&self) {
         let interval = self.settings.reload_interval;
+        let how = match [Table::UserAuth, Table::JitsiProperty].iter().all(|table| self.is_ours(*table)) {
+            true => "and then they are noticed at once",
+            false => {
+                "and for the tables that your own queries read, `jitsiprovs sql triggers` prints the triggers \
+                 with which they are noticed at once"
+            }
+        };
         tracing::info!(
             "there is no table of changes: changes are noticed {}on SIGHUP; `jitsiprovs --setup` adds one, \
-             and then they are noticed at once",
+             {how}",
             interval.map_or(String::new(), |interval| format!("every {} s and ", interval.as_secs()))
         );
     }

@@ -107,16 +107,30 @@ impl Reloader {
         if looks_again && rows.is_empty() {
             self.look_again = Some(Instant::now() + FILE_LOOK_AGAIN);
         }
-        if let Some((table, id)) = unannounced.iter().find(|row| !rows.contains(row)) {
+        self.log_unnoted(unannounced.iter().filter(|row| !rows.contains(row)));
+        if has_place {
+            self.go_on_from(cursor, rows);
+        }
+        self.source_answers(begun, is_reconnected);
+    }
+
+    /// Logs rows that a load found changed, and of which no line of changes says so.
+    fn log_unnoted<'r>(&mut self, unnoted: impl Iterator<Item = &'r (Table, i64)>) {
+        let (ours, foreign): (Vec<_>, Vec<_>) = unnoted.partition(|(table, _)| self.is_ours(*table));
+        if let Some((table, id)) = ours.first() {
             tracing::warn!(
                 "rows have changed that no trigger noted in jitsiprovs_change, such as {table} id {id}: \
                  TRUNCATE fires no triggers; if triggers are missing, `jitsiprovs --setup` creates them again"
             );
         }
-        if has_place {
-            self.go_on_from(cursor, rows);
+        if let Some((table, _)) = foreign.first()
+            && !std::mem::replace(&mut self.has_told_of_triggers, true)
+        {
+            tracing::info!(
+                "rows of your own query for {table} have changed, and only a full load has found that: \
+                 `jitsiprovs sql triggers` prints triggers with which such changes are noticed at once"
+            );
         }
-        self.source_answers(begun, is_reconnected);
     }
 
     /// Continues from the position that a poll has reached.

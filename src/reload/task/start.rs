@@ -90,6 +90,7 @@ impl Reloader {
             loading: None,
             polling: None,
             unannounced: Vec::new(),
+            has_told_of_triggers: false,
             again: None,
             backoff: Backoff::new(),
             next_load: None,
