@@ -26,14 +26,12 @@ macro_rules! on_each_server {
         mod on_mariadb {
             $(#[test] fn $test() { super::$test($crate::database::Kind::MariaDb) })+
         }
-        mod on_postgres {
-            $(#[test] fn $test() { super::$test($crate::database::Kind::Postgres) })+
-        }
     };
 }
 
 impl Kind {
-    pub const ALL: [Kind; 2] = [Kind::MariaDb, Kind::Postgres];
+    /// The kinds that the program knows.
+    pub const ALL: [Kind; 1] = [Kind::MariaDb];
 
     /// The server that all tests of this process share. Each test uses its own database.
     pub fn server(self) -> &'static DbServer {
@@ -61,6 +59,38 @@ impl Kind {
         match self {
             Kind::MariaDb => "mysql",
             Kind::Postgres => "postgres",
+        }
+    }
+
+    /// Statements that create tables as the original has them.
+    pub fn original(self) -> &'static str {
+        match self {
+            Kind::MariaDb => include_str!("../../../sql/mysql/001_original.sql"),
+            Kind::Postgres => unimplemented!("the program does not know PostgreSQL yet"),
+        }
+    }
+
+    /// A statement after which the next id of a table is at least `first`.
+    pub fn count_from(self, table: &str, first: u32) -> String {
+        match self {
+            Kind::MariaDb => format!("ALTER TABLE {table} AUTO_INCREMENT = {first}"),
+            Kind::Postgres => format!("ALTER TABLE {table} ALTER id RESTART WITH {first}"),
+        }
+    }
+
+    /// A statement that removes a trigger.
+    pub fn drop_trigger(self, trigger: &str, table: &str) -> String {
+        match self {
+            Kind::MariaDb => format!("DROP TRIGGER {trigger}"),
+            Kind::Postgres => format!("DROP TRIGGER {trigger} ON {table}"),
+        }
+    }
+
+    /// A statement that waits.
+    pub fn sleep(self, seconds: f32) -> String {
+        match self {
+            Kind::MariaDb => format!("DO SLEEP({seconds})"),
+            Kind::Postgres => format!("SELECT pg_sleep({seconds})"),
         }
     }
 
@@ -121,9 +151,12 @@ impl DbServer {
         text.lines().next().and_then(|pid| pid.trim().parse().ok()).expect("a number")
     }
 
-    /// What `--db-socket` takes: the socket of MariaDB, or the folder with that of PostgreSQL.
     pub fn socket(&self) -> PathBuf {
-        self.folder.join("socket")
+        let socket = self.folder.join("socket");
+        match self.kind {
+            Kind::MariaDb => socket,
+            Kind::Postgres => socket.join(format!(".s.PGSQL.{}", self.port)),
+        }
     }
 
     /// Runs statements as the administrator, and returns the rows that they select: a line for each
@@ -206,6 +239,17 @@ impl Database<'_> {
         format!("{scheme}://{name}_{account}@127.0.0.1:{port}/{name}")
     }
 
+    /// Takes the right to SELECT from the account that has only this one.
+    pub fn hide(&self, table: &str) {
+        let name = &self.name;
+        match self.kind() {
+            Kind::MariaDb => self.script(&format!(
+                "REVOKE SELECT ON {name}.* FROM {name}_read@'%'; GRANT INSERT ON {name}.* TO {name}_read@'%'"
+            )),
+            Kind::Postgres => self.script(&format!("REVOKE SELECT ON {table} FROM {name}_read")),
+        };
+    }
+
     /// Lets the account that may only SELECT also change the rows of a table.
     pub fn let_write(&self, table: &str) {
         let name = &self.name;
@@ -214,17 +258,6 @@ impl Database<'_> {
             Kind::Postgres => (table.to_owned(), format!("{name}_read")),
         };
         self.script(&format!("GRANT INSERT, UPDATE, DELETE ON {table} TO {account}"));
-    }
-
-    /// The value of columns that count goes on after the highest value of the table, also if rows
-    /// have been added with values of their own.
-    pub fn count_on(&self, table: &str) {
-        if self.kind() == Kind::Postgres {
-            self.script(&format!(
-                "SELECT setval(pg_get_serial_sequence('{table}', 'id'),
-                     (SELECT coalesce(max(id), 0) + 1 FROM {table}), false)"
-            ));
-        }
     }
 
     /// Ends all connections of an account.

@@ -105,7 +105,7 @@ pub(crate) fn answers(server: &DbServer) -> bool {
     let asked = Command::new(binary("pg_isready"))
         .args(["--quiet", "--dbname=postgres", "--port", &server.port.to_string()])
         .arg("--host")
-        .arg(server.socket())
+        .arg(server.socket().with_file_name(""))
         .status();
     asked.expect("pg_isready starts").success()
 }
@@ -142,7 +142,7 @@ pub(crate) fn client(server: &DbServer, database: &str) -> Command {
         .args(["--no-psqlrc", "--no-align", "--tuples-only", "--quiet", "--field-separator=\t"])
         .args(["--pset=null=NULL", "--variable=ON_ERROR_STOP=1", "--variable=VERBOSITY=terse"])
         .arg("--host")
-        .arg(server.socket())
+        .arg(server.socket().with_file_name(""))
         .args(["--port", &server.port.to_string(), "--username", ADMIN, "--dbname"])
         .arg(if database.is_empty() { "postgres" } else { database })
         .env("PGPASSWORD", ADMIN_PASSWORD)
