@@ -2,6 +2,7 @@
 
 pub mod background;
 pub mod files;
+pub mod key_pair;
 pub mod memory;
 pub mod pidfile;
 pub mod priority;

@@ -13,6 +13,7 @@ mod known;
 mod load;
 mod poll;
 mod publisher;
+mod pushes;
 mod reader;
 mod report;
 mod schedule;

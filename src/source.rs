@@ -13,15 +13,18 @@ mod history;
 mod mark;
 mod mysql;
 mod poll;
+mod postgres;
 mod query;
 mod schema;
 mod server;
 mod setup;
 mod sqlite;
+mod tls;
 
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
@@ -35,11 +38,11 @@ pub use cursor::Cursor;
 pub use edit::Transaction;
 pub use error::SourceError;
 pub use mark::{Mark, Plan, Reloaded, TableRead};
-pub use mysql::mysql;
 pub use query::Queries;
 pub use schema::default_properties;
-pub use server::{DbAccount, DbServer, Endpoint, Tls};
+pub use server::{DbAccount, DbServer, Endpoint, ServerKind};
 pub use sqlite::{foreign_sqlite, sqlite};
+pub use tls::{Check, Identity, Tls};
 
 /// Which rows to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +57,14 @@ pub enum Which {
     Of(Table),
     /// The row with this id. If the operator's own query replaces the table, all its rows.
     One(Table, i64),
+}
+
+/// The database on `server`, which is read with `queries`.
+pub fn on_server(server: DbServer, queries: Queries) -> Arc<dyn Source> {
+    match server.kind {
+        ServerKind::Mysql => mysql::mysql(server, queries),
+        ServerKind::Postgres => postgres::postgres(server, queries),
+    }
 }
 
 /// A future that can be kept behind a trait object.
@@ -86,6 +97,14 @@ pub trait Source: Send + Sync {
     /// The rows that changed since `cursor`, as they are at one moment. Without a cursor, it
     /// only finds out whether the source can be reached.
     fn changes<'s>(&'s self, cursor: Option<&'s Cursor>) -> Boxed<'s, Result<Changes, SourceError>>;
+
+    /// Listens for changes, as long as the connection lasts. Calls `heard` when it has begun to
+    /// listen, and then for each transaction that may have changed rows. Returns at once if this
+    /// kind of database does not report changes.
+    ///
+    /// # Errors
+    /// When it cannot listen, or no longer.
+    fn listen<'s>(&'s self, heard: &'s (dyn Fn() + Send + Sync)) -> Boxed<'s, Result<(), SourceError>>;
 
     /// What has changed after the line `id` of the table of changes. `None` if there is no such
     /// table.
@@ -224,6 +243,10 @@ impl<B: Backend> Source for Database<B> {
 
     fn changes<'s>(&'s self, cursor: Option<&'s Cursor>) -> Boxed<'s, Result<Changes, SourceError>> {
         Box::pin(self.poll(cursor))
+    }
+
+    fn listen<'s>(&'s self, heard: &'s (dyn Fn() + Send + Sync)) -> Boxed<'s, Result<(), SourceError>> {
+        Box::pin(self.backend.listen(heard))
     }
 
     fn changes_after(&self, id: i64) -> Boxed<'_, Result<Option<Behind>, SourceError>> {

@@ -25,7 +25,7 @@ fn said(tables: &Tables, args: &[&str]) -> String {
 
 #[test]
 fn attributes_of_a_user_are_set_and_removed_and_served_moments_later() {
-    for tables in Tables::both() {
+    for tables in Tables::each() {
         tables.user("Alice@a.org", "pw");
         tables.done(&["rule", "add", "k=${user.extension} ${user.display_name:-?} ${user.sip_password:-?}"]);
         let server = tables.serve();
@@ -104,7 +104,7 @@ fn attributes_that_cannot_be_set_are_refused_and_nothing_is_changed() {
 
 #[test]
 fn a_user_who_is_switched_off_gets_other_rules_until_switched_on_again() {
-    for tables in Tables::both() {
+    for tables in Tables::each() {
         tables.user("alice@a.org", "pw");
         tables.done(&["rule", "add", "k=v"]);
         let server = tables.serve();
@@ -127,7 +127,7 @@ fn a_user_who_is_switched_off_gets_other_rules_until_switched_on_again() {
 
 #[test]
 fn the_attributes_of_a_user_go_with_the_user() {
-    for tables in Tables::both() {
+    for tables in Tables::each() {
         for user in ["alice@a.org", "bob@a.org", "alice@b.org"] {
             tables.user(user, "pw");
             tables.done(&["user", "set", user, "extension=17", "group=a", "group=b"]);
@@ -147,7 +147,7 @@ fn the_attributes_of_a_user_go_with_the_user() {
 
 #[test]
 fn attributes_of_a_tenant_and_of_everyone_count_for_users_without_their_own() {
-    for tables in Tables::both() {
+    for tables in Tables::each() {
         for user in ["alice@a.org", "bob@a.org", "carol@b.org"] {
             tables.user(user, "pw");
         }
@@ -209,7 +209,7 @@ fn attributes_of_a_tenant_and_of_everyone_count_for_users_without_their_own() {
 
 #[test]
 fn a_tenant_is_removed_with_all_that_is_its_own_and_nothing_else() {
-    for tables in Tables::both() {
+    for tables in Tables::each() {
         for user in ["alice@a.org", "bob@A.org", "alice@b.org"] {
             tables.user(user, "pw");
             tables.done(&["user", "set", user, "extension=17"]);
@@ -249,7 +249,7 @@ fn a_tenant_is_removed_with_all_that_is_its_own_and_nothing_else() {
 
 #[test]
 fn users_are_listed_with_the_attributes_that_count_for_them() {
-    for tables in Tables::both() {
+    for tables in Tables::each() {
         for user in ["alice@a.org", "bob@a.org", "carol@b.org"] {
             tables.user(user, "pw");
         }
@@ -281,7 +281,7 @@ fn users_are_listed_with_the_attributes_that_count_for_them() {
 
 #[test]
 fn explain_names_the_attributes_of_a_winner_and_tries_others() {
-    for tables in Tables::both() {
+    for tables in Tables::each() {
         tables.user("alice@a.org", "pw");
         tables.done(&["user", "set", "Alice@a.org", "extension=17", "branch=berlin"]);
         tables.done(&["tenant", "set", "a.org", "proxy=p1"]);

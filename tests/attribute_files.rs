@@ -17,7 +17,7 @@ fn further_columns_of_a_users_file_are_attributes_and_come_back() {
     let all = format!(
         "{HEADS},display_name,extension,user.id\nalice,a.org,x,\"Alice, Á\",17,\nbob,a.org,x,Bob,,4\ncarol,b.org,x,,,\n"
     );
-    for tables in Tables::both() {
+    for tables in Tables::each() {
         let import =
             |text: &str, more: &[&str]| tables.done_with(&[&["import", "users", "-"], more].concat(), text);
         let dry = import(&all, &["--dry-run"]);
@@ -89,7 +89,7 @@ fn attributes_alone_keep_all_values_and_their_order() {
         ["a.org", "alice", "grp", "support"],
         ["a.org", "bob", "grp", ""],
     ];
-    for tables in Tables::both() {
+    for tables in Tables::each() {
         let import = |rows: &[[&str; 4]], more: &[&str]| {
             tables.done_with(&[&["import", "attributes-json", "-"], more].concat(), &list(rows))
         };
@@ -151,7 +151,7 @@ fn everything_is_copied_with_its_attributes() {
     let whole = source.done(&["export", "json"]);
     let keys: Value = serde_json::from_str(&whole).expect("JSON");
     assert_eq!(keys["attributes"].as_array().map(Vec::len), Some(3));
-    for tables in Tables::both() {
+    for tables in Tables::each() {
         let said = tables.done(&["import", "database", "--from", from]);
         assert_eq!(
             said.lines().last(),

@@ -34,7 +34,7 @@ fn answer(java: &mut Java, server: &Server, username: &str) -> Vec<(String, Stri
 #[test]
 fn one_set_of_default_rules_serves_users_with_different_lines_and_passwords() {
     let mut java = Java::start();
-    for tables in Tables::both() {
+    for tables in Tables::each() {
         for (key, value, spriority) in RULES {
             tables.done(&["rule", "add", &format!("{SIP}{key}={value}"), "--spriority", spriority, "--also"]);
         }

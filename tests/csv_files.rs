@@ -193,7 +193,7 @@ fn passwords_of_another_format_are_refused_if_they_are_more_than_a_few() {
 
 #[test]
 fn replace_touches_only_tenants_and_subjects_that_are_named_or_in_the_file() {
-    for tables in Tables::both() {
+    for tables in Tables::each() {
         let users = |domains: &[&str], count: usize| {
             let of =
                 |domain: &&str| (0..count).map(move |at| format!("u{at},{domain},\n")).collect::<String>();

@@ -2,7 +2,7 @@
 //! them.
 
 use support::client::post;
-use support::mariadb::mariadb;
+use support::database::Kind;
 use support::server::{Server, run};
 use support::sqlite::SqliteFile;
 use support::{md5_hex, texts, wait_for};
@@ -18,14 +18,18 @@ struct Seeded {
 }
 
 impl Seeded {
-    fn both() -> [Seeded; 2] {
+    fn each() -> Vec<Seeded> {
         let file = SqliteFile::seeded();
         let args = ["--db-path", file.path.to_str().expect("UTF-8")].map(str::to_owned).into();
         let sqlite = Seeded { args, execute: Box::new(move |sql| file.execute(sql)) };
-        let database = mariadb().database();
-        let mysql = Seeded { args: database.all(), execute: Box::new(move |sql| drop(database.script(sql))) };
-        assert!(mysql.set_up().contains("seeded 3 rules"));
-        [sqlite, mysql]
+        let on_server = |kind: Kind| {
+            let database = kind.database();
+            let args = database.all();
+            let seeded = Seeded { args, execute: Box::new(move |sql| drop(database.script(sql))) };
+            assert!(seeded.set_up().contains("seeded 3 rules"));
+            seeded
+        };
+        [sqlite].into_iter().chain(Kind::ALL.map(on_server)).collect()
     }
 
     fn set_up(&self) -> String {
@@ -56,7 +60,7 @@ fn get(server: &Server, username: &str, password: &str) -> (u16, String) {
 
 #[test]
 fn who_is_switched_off_gets_the_seeded_rules_and_no_others() {
-    for database in Seeded::both() {
+    for database in Seeded::each() {
         let Seeded { execute, .. } = &database;
         add_users(execute);
         execute(
@@ -106,7 +110,7 @@ fn who_is_switched_off_gets_the_seeded_rules_and_no_others() {
 
 #[test]
 fn the_rules_for_users_who_are_switched_off_are_seeded_once() {
-    for database in Seeded::both() {
+    for database in Seeded::each() {
         let Seeded { execute, .. } = &database;
         add_users(execute);
         execute(

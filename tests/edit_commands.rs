@@ -5,7 +5,7 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
-use support::mariadb::mariadb;
+use support::database::Kind;
 use support::server::{Running, jitsiprovs, run};
 use support::tables::Tables;
 use support::terminal::terminal;
@@ -30,9 +30,14 @@ fn all(tables: &Tables) -> String {
     tables.done(&["export", "json"])
 }
 
+support::on_each_server!(
+    an_asterisk_and_an_address_in_the_tables_are_found_by_check,
+    a_dry_run_refuses_what_the_edit_would_refuse,
+);
+
 #[test]
 fn a_key_that_exists_for_the_tenant_and_the_subject_is_not_added_again() {
-    for tables in Tables::both() {
+    for tables in Tables::each() {
         for args in [
             &["a.b=1"][..],
             &["a.b=1", "--domain", "a.org"],
@@ -88,7 +93,7 @@ fn a_key_that_exists_for_the_tenant_and_the_subject_is_not_added_again() {
 
 #[test]
 fn set_with_a_property_adds_the_rule_or_changes_it() {
-    for tables in Tables::both() {
+    for tables in Tables::each() {
         let set = |args: &[&str]| tables.json(&[&["rule", "set"], args].concat());
         for (args, action, expected) in [
             (&["k=1"][..], "added", &["|default|9|k=1"][..]),
@@ -150,7 +155,7 @@ fn answered(tables: &Tables, args: &[&str], answer: &str) -> Option<i32> {
 
 #[test]
 fn rules_are_removed_by_what_a_list_shows_after_asking() {
-    for tables in Tables::both() {
+    for tables in Tables::each() {
         let fill = || {
             for (property, domain, subject) in [
                 ("foo.a=1", "a.org", "alice"),
@@ -211,7 +216,7 @@ fn rules_are_removed_by_what_a_list_shows_after_asking() {
 
 #[test]
 fn the_rules_of_a_user_go_with_the_user_and_check_finds_those_that_are_kept() {
-    for tables in Tables::both() {
+    for tables in Tables::each() {
         let fill = || {
             for user in ["alice@a.org", "alice@b.org", "bob@a.org", "00:1a:2b:3c:4d:5e@a.org"] {
                 if tables.say(&["user", "show", user], "").status.code() == Some(1) {
@@ -327,9 +332,8 @@ fn no_tenant_is_called_asterisk() {
     assert!(tables.done(&["tenant", "show", "--all"]).starts_with("all tenants: "));
 }
 
-#[test]
-fn an_asterisk_and_an_address_in_the_tables_are_found_by_check() {
-    let database = mariadb().database();
+fn an_asterisk_and_an_address_in_the_tables_are_found_by_check(kind: Kind) {
+    let database = kind.database();
     let tables = Tables::of(database.all());
     database.script(
         "DELETE FROM jitsi_property;
@@ -359,7 +363,7 @@ fn an_asterisk_and_an_address_in_the_tables_are_found_by_check() {
 
 #[test]
 fn an_address_is_no_subject_unless_a_user_is_called_so() {
-    for tables in Tables::both() {
+    for tables in Tables::each() {
         tables.user("alice@a.org", "pw");
         tables.user("c@d@a.org", "pw");
         tables.done(&["rule", "add", "k=v"]);
@@ -390,7 +394,7 @@ fn an_address_is_no_subject_unless_a_user_is_called_so() {
 
 #[test]
 fn a_rule_without_a_domain_says_for_which_tenants_it_is() {
-    for tables in Tables::both() {
+    for tables in Tables::each() {
         let said = |args: &[&str]| {
             let output = tables.say(&[&["rule"], args].concat(), "");
             assert!(output.status.success(), "{output:?}");
@@ -444,7 +448,7 @@ const EDITS: [(&[&str], &str, &str); 17] = [
 
 #[test]
 fn every_edit_can_be_tried_and_reports_to_programs() {
-    for tables in Tables::both() {
+    for tables in Tables::each() {
         tables.user("alice@a.org", "pw");
         tables.done(&["rule", "add", "k=v", "--domain", "a.org", "--subject", "alice"]);
         tables.done(&["rule", "add", "k=v", "--domain", "a.org", "--subject", "osname=Linux"]);
@@ -499,9 +503,8 @@ fn every_edit_can_be_tried_and_reports_to_programs() {
     }
 }
 
-#[test]
-fn a_dry_run_refuses_what_the_edit_would_refuse() {
-    let database = mariadb().database();
+fn a_dry_run_refuses_what_the_edit_would_refuse(kind: Kind) {
+    let database = kind.database();
     let tables = Tables::of(database.all());
     let reader = Tables::on(database.read());
     tables.user("alice@a.org", "pw");
@@ -551,7 +554,7 @@ fn a_dry_run_refuses_what_the_edit_would_refuse() {
 
 #[test]
 fn a_user_is_added_with_attributes_at_once() {
-    for tables in Tables::both() {
+    for tables in Tables::each() {
         let args = [
             "user",
             "add",

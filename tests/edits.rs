@@ -10,11 +10,19 @@ use jitsiprovs::core::model::{Cell, Edit, Row, RuleRow, Table, UserRow};
 use jitsiprovs::source::{Source, SourceError, Transaction, Which};
 use tokio::sync::{mpsc, oneshot};
 
-use support::mariadb::{MariaDb, Session, mariadb};
+use support::database::{Database, Kind, Session};
+use support::mariadb::MariaDb;
 use support::proxy::Proxy;
 use support::sqlite::SqliteFile;
 use support::tables::Tables;
 use support::{source_of, wait_for};
+
+support::on_each_server!(
+    a_row_that_is_removed_during_the_edit_is_reported_as_gone,
+    if_the_connection_ends_during_the_commit_the_outcome_is_reported_as_unknown,
+    edits_wait_for_locked_rows_and_do_not_overwrite_them,
+    many_edits_neither_wait_for_nor_lock_other_rows,
+);
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -102,8 +110,8 @@ fn rows(source: &dyn Source) -> Vec<String> {
     lines
 }
 
-fn both() -> [(Tables, Arc<dyn Source>); 2] {
-    Tables::both().map(|tables| {
+fn each() -> impl Iterator<Item = (Tables, Arc<dyn Source>)> {
+    Tables::each().into_iter().map(|tables| {
         let source = source_of(&tables.args);
         (tables, source)
     })
@@ -111,7 +119,7 @@ fn both() -> [(Tables, Arc<dyn Source>); 2] {
 
 #[test]
 fn edits_of_every_kind_are_made_in_their_order() {
-    for (_tables, source) in both() {
+    for (_tables, source) in each() {
         let adds = vec![
             Edit::Add(user(0, "alice")),
             Edit::Add(user(0, "bób 'x' \\ 😀")),
@@ -148,7 +156,7 @@ fn edits_of_every_kind_are_made_in_their_order() {
 #[test]
 fn many_changes_are_made_each_in_its_row_and_a_row_that_is_gone_is_named() {
     const COUNT: i64 = 1100;
-    for (_tables, source) in both() {
+    for (_tables, source) in each() {
         let of = |table: Table| -> Vec<i64> {
             let (theirs, Ours { mut rows, is_read: _is_read, edits, all }) = transaction(Which::Of(table));
             let look = async move {
@@ -217,7 +225,7 @@ fn many_changes_are_made_each_in_its_row_and_a_row_that_is_gone_is_named() {
 
 #[test]
 fn only_the_columns_that_are_meant_are_written() {
-    for (_tables, source) in both() {
+    for (_tables, source) in each() {
         let id = |row: &str| -> i64 { row.split(' ').next().expect("an id").parse().expect("a number") };
         edit(
             &*source,
@@ -252,7 +260,7 @@ fn only_the_columns_that_are_meant_are_written() {
 
 #[test]
 fn a_transaction_reads_what_is_asked_for() {
-    for (_tables, source) in both() {
+    for (_tables, source) in each() {
         let adds =
             vec![Edit::Add(user(0, "alice")), Edit::Add(user(0, "bob")), Edit::Add(rule(0, Cell::Null, "v"))];
         edit(&*source, vec![adds], true).expect("made");
@@ -284,7 +292,7 @@ fn a_transaction_reads_what_is_asked_for() {
 /// No other transaction writes between the reads and the writes of a transaction.
 #[test]
 fn a_transaction_waits_until_the_other_is_over_and_sees_its_edits() {
-    for (_tables, source) in both() {
+    for (_tables, source) in each() {
         let ((theirs, mut first), (others, mut second)) = (transaction(Which::All), transaction(Which::All));
         let (begin, is_begun) = oneshot::channel();
         let script = async move {
@@ -315,7 +323,7 @@ fn a_transaction_waits_until_the_other_is_over_and_sees_its_edits() {
 
 #[test]
 fn many_edits_are_made_in_batches_of_any_size() {
-    for (_tables, source) in both() {
+    for (_tables, source) in each() {
         let adds = (0..1203).map(|at| Edit::Add(user(0, &format!("u{at}")))).collect();
         edit(&*source, vec![adds], true).expect("made");
         let ids: Vec<i64> = rows(&*source)
@@ -331,7 +339,7 @@ fn many_edits_are_made_in_batches_of_any_size() {
 
 #[test]
 fn if_one_edit_fails_none_is_made() {
-    for (_tables, source) in both() {
+    for (_tables, source) in each() {
         edit(&*source, vec![vec![Edit::Add(user(0, "alice")), Edit::Add(rule(0, Cell::Null, "v"))]], true)
             .expect("made");
         let before = rows(&*source);
@@ -358,7 +366,7 @@ fn if_one_edit_fails_none_is_made() {
 
 #[test]
 fn tables_of_a_query_are_not_edited() {
-    for (tables, _) in both() {
+    for (tables, _) in each() {
         let with = |option: &str, query: &str| {
             source_of(&[&tables.args[..], &[option.to_owned(), query.to_owned()]].concat())
         };
@@ -390,8 +398,11 @@ fn tables_of_a_query_are_not_edited() {
 
 #[test]
 fn the_originals_table_takes_only_rules_for_all_tenants() {
-    let database = mariadb().database();
-    database.script(include_str!("fixtures/original.sql"));
+    let databases = Kind::ALL.map(|kind| {
+        let database = kind.database();
+        database.script(kind.original());
+        database
+    });
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("original.db");
     let columns = "id INTEGER PRIMARY KEY, subject TEXT, spriority INT, ppriority INT, property_key TEXT, property_value TEXT";
@@ -404,7 +415,7 @@ fn the_originals_table_takes_only_rules_for_all_tenants() {
         })
         .expect("made");
     let sqlite = vec!["--db-path".to_owned(), path.to_str().expect("UTF-8").to_owned()];
-    for args in [sqlite, database.all()] {
+    for args in [sqlite].into_iter().chain(databases.iter().map(Database::all)) {
         let source = source_of(&args);
         let before = rows(&*source).len();
         let of_one = vec![Edit::Add(user(0, "x")), Edit::Add(rule(0, "a.org".into(), "v"))];
@@ -431,11 +442,10 @@ fn the_originals_table_takes_only_rules_for_all_tenants() {
 fn a_missing_table_or_file_is_named() {
     let file = SqliteFile::empty();
     file.execute("DROP TABLE user_auth");
-    let database = mariadb().database();
     let sqlite = vec!["--db-path".to_owned(), file.path.to_str().expect("UTF-8").to_owned()];
-    for args in [&sqlite, &database.all()] {
+    for args in [sqlite.clone()].into_iter().chain(Kind::ALL.map(|kind| kind.database().all())) {
         let failed =
-            edit(&*source_of(args), vec![vec![Edit::Add(user(0, "x"))]], true).expect_err("no table");
+            edit(&*source_of(&args), vec![vec![Edit::Add(user(0, "x"))]], true).expect_err("no table");
         let message = format!("{failed}{}", advice::of_source(&failed));
         assert!(message.contains("`user_auth`") && message.contains("--auth-query"), "{message}");
     }
@@ -444,16 +454,15 @@ fn a_missing_table_or_file_is_named() {
     assert!(matches!(failed, SourceError::NoFile(_)), "{failed}");
 }
 
-#[test]
-fn a_row_that_is_removed_during_the_edit_is_reported_as_gone() {
-    let tables = Tables::mysql();
-    let source = source_of(&tables.args);
+fn a_row_that_is_removed_during_the_edit_is_reported_as_gone(kind: Kind) {
+    let database = kind.database();
+    let source = source_of(&Tables::of(database.all()).args);
+    database.script("DELETE FROM jitsi_property");
     edit(&*source, vec![vec![Edit::Add(user(0, "one")), Edit::Add(user(0, "two"))]], true).expect("made");
     let ids: Vec<i64> = rows(&*source)
         .iter()
         .map(|row| row.split(' ').next().expect("an id").parse().expect("a number"))
         .collect();
-    let name = tables.args[5].clone();
     let (theirs, Ours { rows: _rows, is_read: _is_read, edits: sender, all }) = transaction(Which::None);
     let meddle = async move {
         sender.send(vec![set(user(ids[0], "one"))]).await.expect("taken");
@@ -461,7 +470,7 @@ fn a_row_that_is_removed_during_the_edit_is_reported_as_gone() {
             // The first batch has been executed when the second one is received.
             sender.send(vec![]).await.expect("taken");
         }
-        mariadb().script(&name, &format!("DELETE FROM user_auth WHERE id = {}", ids[1]));
+        database.script(&format!("DELETE FROM user_auth WHERE id = {}", ids[1]));
         let _ = sender.send(vec![set(user(ids[1], "two"))]).await;
         drop(sender);
         let _ = all.send(());
@@ -512,11 +521,10 @@ fn edits_work_with_few_prepared_statements_and_a_lax_sql_mode() {
 }
 
 /// If a connection ends during the commit, nobody knows whether the edits were kept.
-#[test]
-fn if_the_connection_ends_during_the_commit_the_outcome_is_reported_as_unknown() {
-    let database = mariadb().database();
+fn if_the_connection_ends_during_the_commit_the_outcome_is_reported_as_unknown(kind: Kind) {
+    let database = kind.database();
     let tables = Tables::of(database.all());
-    let proxy = Proxy::to(mariadb().port);
+    let proxy = Proxy::to(database.server.port);
     let through = source_of(&proxy.through(database.all()));
     *proxy.last_words.lock().expect("no panic") = "COMMIT";
     let failed = edit(&*through, vec![vec![Edit::Add(user(0, "alice"))]], true).expect_err("no answer");
@@ -526,22 +534,15 @@ fn if_the_connection_ends_during_the_commit_the_outcome_is_reported_as_unknown()
     });
 }
 
-#[test]
-fn edits_wait_for_locked_rows_and_do_not_overwrite_them() {
-    let database = mariadb().database();
+fn edits_wait_for_locked_rows_and_do_not_overwrite_them(kind: Kind) {
+    let database = kind.database();
     let tables = Tables::of(database.all());
     database.script("INSERT INTO user_auth (id, username, domain) VALUES (7, 'alice', 'a.org')");
     let mut session = Session::open(&database);
     session.execute("START TRANSACTION; DELETE FROM user_auth WHERE id = 7");
     let source = source_of(&tables.args);
     let editing = std::thread::spawn(move || edit(&*source, vec![vec![set(user(7, "bob"))]], true));
-    wait_for("the edit to wait", || {
-        // InnoDB shows an old list if it is asked again within 100 ms.
-        std::thread::sleep(Duration::from_millis(150));
-        let waiting = database
-            .script("SELECT count(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'");
-        (waiting.trim() != "0").then_some(())
-    });
+    database.wait_for_waiting_row();
     session.execute("COMMIT");
     let failed = editing.join().expect("no panic").expect_err("it has gone");
     assert!(matches!(failed, SourceError::Gone { id: 7, .. }), "{failed}");
@@ -549,15 +550,16 @@ fn edits_wait_for_locked_rows_and_do_not_overwrite_them() {
 
 /// For a small table, a server prefers to scan and lock all rows instead of looking up many by
 /// their ids.
-#[test]
-fn many_edits_neither_wait_for_nor_lock_other_rows() {
-    let database = mariadb().database();
+fn many_edits_neither_wait_for_nor_lock_other_rows(kind: Kind) {
+    let database = kind.database();
     let tables = Tables::of(database.all());
     let source = source_of(&tables.args);
-    database.script(
-        "INSERT INTO user_auth (id, username, domain) SELECT seq, concat('u', seq), 'a.org' FROM seq_1_to_1000;
-         ANALYZE TABLE user_auth",
-    );
+    let analyze = if kind == Kind::MariaDb { "ANALYZE TABLE" } else { "ANALYZE" };
+    database.script(&format!(
+        "INSERT INTO user_auth (id, username, domain) SELECT seq, concat('u', seq), 'a.org' FROM {};
+         {analyze} user_auth",
+        kind.count_to(1000)
+    ));
     let mut session = Session::open(&database);
     session.execute("START TRANSACTION; UPDATE user_auth SET password = 'held' WHERE id = 1");
     let removed = (2..=500).map(|id| Edit::Remove(Table::UserAuth, id));
@@ -575,7 +577,8 @@ fn many_edits_neither_wait_for_nor_lock_other_rows() {
         let _ = all.send(());
     };
     block_on(async { tokio::join!(source.edit(theirs), send).0 }).expect("made");
-    let counts = "SELECT count(*), sum(username LIKE 'v%'), sum(password = 'held') FROM user_auth";
+    let counts = "SELECT count(*), count(CASE WHEN username LIKE 'v%' THEN 1 END),
+        count(CASE WHEN password = 'held' THEN 1 END) FROM user_auth";
     assert_eq!(database.script(counts).trim(), "501\t400\t101");
 }
 

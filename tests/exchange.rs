@@ -10,8 +10,8 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use support::database::{Database, Kind, Session};
 use support::java::{Java, stored_properties};
-use support::mariadb::{Database, Session, mariadb};
 use support::server::jitsiprovs;
 use support::sqlite::SqliteFile;
 use support::{PATIENCE, md5_hex, texts, wait_for};
@@ -19,33 +19,35 @@ use support::{PATIENCE, md5_hex, texts, wait_for};
 const HEADS: &str = "username,domain,password\n";
 const RULE_HEADS: &str = "domain,subject,spriority,ppriority,key,value\n";
 
-/// A database of a test, of either kind.
+/// A database of a test, of any kind.
 enum Tables {
     Sqlite(SqliteFile),
-    MariaDb(Database<'static>),
+    Server(Database<'static>),
 }
 
 impl Tables {
     /// One of each kind, as `--setup` creates it, without the default properties.
-    fn both() -> [Tables; 2] {
-        let database = mariadb().database();
-        let options = database.all();
-        assert!(run(&[&["--setup"], &texts(&options)[..]].concat()).status.success());
-        database.script("DELETE FROM jitsi_property");
-        [Tables::Sqlite(SqliteFile::empty()), Tables::MariaDb(database)]
+    fn each() -> Vec<Tables> {
+        let on_server = |kind: Kind| {
+            let database = kind.database();
+            assert!(run(&[&["--setup"], &texts(&database.all())[..]].concat()).status.success());
+            database.script("DELETE FROM jitsi_property");
+            Tables::Server(database)
+        };
+        [Tables::Sqlite(SqliteFile::empty())].into_iter().chain(Kind::ALL.map(on_server)).collect()
     }
 
     fn options(&self) -> Vec<String> {
         match self {
             Tables::Sqlite(file) => vec!["--db-path".into(), file.path.to_str().expect("UTF-8").into()],
-            Tables::MariaDb(database) => database.all(),
+            Tables::Server(database) => database.all(),
         }
     }
 
     fn execute(&self, sql: &str) {
         match self {
             Tables::Sqlite(file) => file.execute(sql),
-            Tables::MariaDb(database) => drop(database.script(sql)),
+            Tables::Server(database) => drop(database.script(sql)),
         }
     }
 
@@ -53,7 +55,7 @@ impl Tables {
         let sql = format!("SELECT count(*) FROM {table}");
         match self {
             Tables::Sqlite(file) => file.connection.query_row(&sql, [], |row| row.get(0)).expect("a count"),
-            Tables::MariaDb(database) => database.script(&sql).trim().parse().expect("a count"),
+            Tables::Server(database) => database.script(&sql).trim().parse().expect("a count"),
         }
     }
 
@@ -127,7 +129,7 @@ fn a_jitsis_properties_come_back_byte_for_byte_and_java_reads_the_same() {
         text.lines().filter(|line| !line.starts_with('#')).map(|line| format!("{line}\n")).collect();
     assert_eq!(expected.lines().count(), 1500);
     let mut java = Java::start();
-    for tables in Tables::both() {
+    for tables in Tables::each() {
         let said = tables.text(&["import", "properties", &path, "--domain", "a.org", "--subject", "alice"]);
         assert_eq!(said, "rules: 1500 added, 0 changed, 0 removed, 0 as they were\n");
         let written = tables.text(&["export", "properties", "--domain", "a.org", "--subject", "alice"]);
@@ -200,7 +202,7 @@ fn users_come_back_byte_for_byte_and_only_differences_are_written() {
     let files = Files::new();
     let all = users(6000);
     let path = files.write("users.csv", &all);
-    for tables in Tables::both() {
+    for tables in Tables::each() {
         assert_eq!(
             tables.text(&["import", "users", &path]),
             "users: 6000 added, 0 changed, 0 removed, 0 as they were\n"
@@ -251,12 +253,21 @@ fn users_come_back_byte_for_byte_and_only_differences_are_written() {
 #[test]
 fn a_user_with_an_unreadable_password_is_not_added_again() {
     let files = Files::new();
-    for tables in Tables::both() {
-        if let Tables::MariaDb(database) = &tables {
-            database.script("ALTER TABLE user_auth MODIFY password BLOB");
-        }
+    for tables in Tables::each() {
+        // PostgreSQL refuses a text that is not UTF-8, and has another type for bytes.
+        let bytes = match &tables {
+            Tables::Server(database) if database.kind() == Kind::Postgres => {
+                database.script("ALTER TABLE user_auth ALTER password TYPE BYTEA USING NULL");
+                "'\\xff'"
+            }
+            Tables::Server(database) => {
+                database.script("ALTER TABLE user_auth MODIFY password BLOB");
+                "X'ff'"
+            }
+            Tables::Sqlite(_) => "X'ff'",
+        };
         let columns = "INTO user_auth (id, username, domain, password)";
-        tables.execute(&format!("INSERT {columns} VALUES (1, 'alice', 'a.org', X'ff')"));
+        tables.execute(&format!("INSERT {columns} VALUES (1, 'alice', 'a.org', {bytes})"));
         let output = tables.run(&["export", "users"]);
         assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{HEADS}alice,a.org,\n"));
         assert!(stderr(&output).contains("user_auth id 1: the password is not UTF-8"), "{}", stderr(&output));
@@ -272,7 +283,7 @@ fn a_user_with_an_unreadable_password_is_not_added_again() {
 #[test]
 fn ids_of_a_dump_are_left_to_the_database() {
     let files = Files::new();
-    for tables in Tables::both() {
+    for tables in Tables::each() {
         let csv = "id,subject,spriority,ppriority,property_key,property_value\n700,default,1,1,k,v\n";
         tables.well(&["import", "rules", &files.write("rules.csv", csv)]);
         let json = r#"[{"id": 701, "subject": "default", "key": "l", "value": "w"}]"#;
@@ -309,7 +320,7 @@ fn a_bad_line_is_named_and_nothing_is_changed() {
         ("rules-json", "[\n{\"subject\":\"a\",\"key\":\"k\",\"value\":7}]".into(), "line 2: "),
         ("properties", "a=1\nb=\\uhunter2\n".into(), "line 2: `\\u` without"),
     ];
-    for tables in Tables::both() {
+    for tables in Tables::each() {
         for (content, text, words) in &bad {
             let path = files.write("bad", text);
             let output = tables.run(&["import", content, &path, "--replace"]);
@@ -319,9 +330,12 @@ fn a_bad_line_is_named_and_nothing_is_changed() {
             assert_eq!(tables.count("user_auth") + tables.count("jitsi_property"), 0);
         }
         // The database itself may refuse a line. Then no line is imported.
-        let long = format!("{HEADS}a,a.org,x\nb,b.org,{}\n", "x".repeat(70_000));
-        let path = files.write("long", long);
-        if let Tables::MariaDb(_) = tables {
+        if let Tables::Server(database) = &tables {
+            if database.kind() == Kind::Postgres {
+                database.script("ALTER TABLE user_auth ALTER password TYPE VARCHAR(65535)");
+            }
+            let long = format!("{HEADS}a,a.org,x\nb,b.org,{}\n", "x".repeat(70_000));
+            let path = files.write("long", long);
             let output = tables.run(&["import", "users", &path]);
             assert_eq!(output.status.code(), Some(1));
             assert!(!stderr(&output).contains("xxxx"), "{}", stderr(&output));
@@ -396,13 +410,15 @@ fn a_whole_database_of_the_original_or_of_a_kamailio_can_be_imported() {
     let password = folder.path().join("password");
     std::fs::write(&password, "all\n").expect("writes");
     let password = password.to_str().expect("UTF-8");
-    let sip = mariadb().database();
-    sip.script(
-        "CREATE TABLE subscriber (id INT PRIMARY KEY AUTO_INCREMENT, username VARCHAR(64), domain VARCHAR(64),
-             password VARCHAR(64), ha1 VARCHAR(128));
-         INSERT INTO subscriber (username, domain, ha1) VALUES ('carol', 'sip.org', '0123456789abcdef0123456789abcdef')",
-    );
-    for tables in Tables::both() {
+    let sips = Kind::ALL.map(Kind::database);
+    for sip in &sips {
+        sip.script(
+            "CREATE TABLE subscriber (id INT PRIMARY KEY, username VARCHAR(64), domain VARCHAR(64),
+                 password VARCHAR(64), ha1 VARCHAR(128));
+             INSERT INTO subscriber VALUES (1, 'carol', 'sip.org', '', '0123456789abcdef0123456789abcdef')",
+        );
+    }
+    for tables in Tables::each() {
         let missing = tables.run(&["import", "database", "--from", "/no/such/file.db"]);
         let why = stderr(&missing);
         // The options of the database that is written to do not help.
@@ -422,17 +438,21 @@ fn a_whole_database_of_the_original_or_of_a_kamailio_can_be_imported() {
         let said = tables.text(&["import", "database", "--from", from, "--pwd-fmt", "plain", "--replace"]);
         assert!(said.contains("users: 0 added, 0 changed, 0 removed, 2 as they were"), "{said}");
 
-        let url = format!("mysql://{}_all@127.0.0.1:{}/{}", sip.name, sip.server.port, sip.name);
-        let kamailio =
-            ["import", "kamailio", "--from", &url, "--from-pwd-file", password, "--pwd-fmt", "ha1"];
-        assert_eq!(tables.text(&kamailio), "users: 1 added, 0 changed, 0 removed, 0 as they were\n");
+        for (sip, said) in sips.iter().zip([
+            "users: 1 added, 0 changed, 0 removed, 0 as they were\n",
+            "users: 0 added, 0 changed, 0 removed, 1 as they were\n",
+        ]) {
+            let url = sip.url("all");
+            let kamailio =
+                ["import", "kamailio", "--from", &url, "--from-pwd-file", password, "--pwd-fmt", "ha1"];
+            assert_eq!(tables.text(&kamailio), said);
+        }
         let carol = "carol,sip.org,0123456789abcdef0123456789abcdef";
         assert!(tables.text(&["export", "users"]).contains(carol));
         // A whole database of ours can be imported too, including its tenants.
-        if let Tables::MariaDb(database) = &tables {
+        if let Tables::Server(database) = &tables {
             tables.execute("UPDATE jitsi_property SET domain = 'a.org' WHERE property_key = 'first'");
-            let url =
-                format!("mysql://{}_all@127.0.0.1:{}/{}", database.name, database.server.port, database.name);
+            let url = database.url("all");
             let copy = Tables::Sqlite(SqliteFile::seeded());
             let args = ["import", "database", "--from", &url, "--from-pwd-file", password, "--replace"];
             copy.well(&[&args[..], &["--allow-shrink"]].concat());
@@ -450,7 +470,7 @@ fn kill_in_the_middle(tables: &Tables, path: &str) -> bool {
     // The transaction waits for a locked row, so that it cannot end before it is seen.
     let _holder = match tables {
         Tables::Sqlite(_) => None,
-        Tables::MariaDb(database) => {
+        Tables::Server(database) => {
             // Read before the lock, because a query for it after would lock every row.
             let first = database.script("SELECT min(id) FROM user_auth");
             let mut holder = Session::open(database);
@@ -466,7 +486,12 @@ fn kill_in_the_middle(tables: &Tables, path: &str) -> bool {
             let wal = PathBuf::from(format!("{}-wal", file.path.display()));
             std::fs::metadata(wal).is_ok_and(|file| file.len() > 1_000_000)
         }
-        Tables::MariaDb(database) => {
+        Tables::Server(database) if database.kind() == Kind::Postgres => {
+            let waiting = "SELECT count(*) FROM pg_stat_activity
+                 WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            database.server.script(&database.name, waiting).trim() == "1"
+        }
+        Tables::Server(database) => {
             // If asked more often, the server repeats its last result.
             std::thread::sleep(Duration::from_millis(200));
             let account = format!("{}_all", database.name);
@@ -505,7 +530,7 @@ fn an_import_that_is_killed_halfway_changes_nothing() {
     // The first row differs, the other old rows are removed, and all other rows are new.
     let many = users(30_000).replacen(&md5_hex("secret"), &md5_hex("other"), 1);
     let path = files.write("many.csv", &many);
-    for tables in Tables::both() {
+    for tables in Tables::each() {
         let changes = (0..10).find_map(|_| {
             tables.well(&["import", "users", &first, "--replace", "--allow-shrink"]);
             let changes = tables.count("jitsiprovs_change");

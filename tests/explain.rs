@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 
 use support::client::{exchange, post, request};
-use support::mariadb::mariadb;
+use support::database::Kind;
 use support::server::{Server, jitsiprovs, run};
 use support::sqlite::SqliteFile;
 use support::{md5_hex, texts};
@@ -27,6 +27,8 @@ fn said(output: &Output) -> String {
 fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
+
+support::on_each_server!(a_database_is_read_with_an_account_that_may_only_select,);
 
 #[test]
 fn fifty_random_databases_are_explained_exactly_as_they_are_served() {
@@ -171,9 +173,8 @@ fn errors_name_the_cause_and_contain_no_password() {
     }
 }
 
-#[test]
-fn a_database_of_mysql_is_read_with_an_account_that_may_only_select() {
-    let database = mariadb().database();
+fn a_database_is_read_with_an_account_that_may_only_select(kind: Kind) {
+    let database = kind.database();
     let owner = database.all();
     assert!(run(&[&["--setup"], &texts(&owner)[..]].concat()).status.success());
     let stored = md5_hex("wonderland");

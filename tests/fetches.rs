@@ -2,10 +2,16 @@
 
 use serde_json::Value;
 use support::client::{exchange, post, request};
-use support::mariadb::{MariaDb, mariadb};
+use support::database::{Database, DbServer, Kind};
 use support::server::{Server, run};
 use support::sqlite::SqliteFile;
 use support::{md5_hex, texts, wait_for};
+
+support::on_each_server!(
+    all_nodes_write_to_one_list,
+    an_account_that_may_not_write_is_reported_once_and_serves,
+    fetches_during_an_outage_are_written_afterwards,
+);
 
 /// The fetches that a command lists as JSON.
 fn listed(args: &[&str]) -> Vec<Value> {
@@ -149,8 +155,8 @@ fn strangers_push_out_no_known_names() {
     assert_eq!(reasons(&seen)[..2], [("alice", "ok"), ("bob", "wrong password")]);
 }
 
-/// A database of MariaDB with the user alice.
-fn seeded(server: &MariaDb) -> support::mariadb::Database<'_> {
+/// A database with the user alice.
+fn seeded(server: &DbServer) -> Database<'_> {
     let database = server.database();
     assert!(run(&[&["--setup"], &texts(&database.all())[..]].concat()).status.success());
     let hash = md5_hex("pw");
@@ -160,9 +166,8 @@ fn seeded(server: &MariaDb) -> support::mariadb::Database<'_> {
     database
 }
 
-#[test]
-fn all_nodes_write_to_one_list() {
-    let database = seeded(mariadb());
+fn all_nodes_write_to_one_list(kind: Kind) {
+    let database = seeded(kind.server());
     let options = database.all();
     let nodes: Vec<Server> = (0..3).map(|_| Server::start(&texts(&options))).collect();
     for (at, node) in nodes.iter().enumerate() {
@@ -175,16 +180,14 @@ fn all_nodes_write_to_one_list() {
     assert_eq!(devices, ["shared", "u-0", "u-1", "u-2"]);
 }
 
-#[test]
-fn an_account_that_may_not_write_is_reported_once_and_serves() {
-    let database = seeded(mariadb());
+fn an_account_that_may_not_write_is_reported_once_and_serves(kind: Kind) {
+    let database = seeded(kind.server());
     let server = Server::start(&[&texts(&database.read())[..], &["--admin-port", "0"]].concat());
     assert_eq!(ask(&server, "alice", "pw", &[]), 200);
     server.wait_for_log("fetches are kept in memory only");
     assert_eq!(listed(&[&format!("http://{}", server.admin())]).len(), 1);
     // With the right to write, SIGHUP is enough.
-    let name = &database.name;
-    database.script(&format!("GRANT INSERT, UPDATE, DELETE ON {name}.jitsiprovs_fetch TO {name}_read@'%'"));
+    database.let_write("jitsiprovs_fetch");
     server.signal("HUP");
     assert_eq!(ask(&server, "alice", "pw", &[("uuid", "u-1")]), 200);
     wait_for("the fetch", || listed(&texts(&database.read())).pop());
@@ -192,9 +195,8 @@ fn an_account_that_may_not_write_is_reported_once_and_serves() {
     assert_eq!(reports, 1);
 }
 
-#[test]
-fn fetches_during_an_outage_are_written_afterwards() {
-    let server = MariaDb::start(&[]);
+fn fetches_during_an_outage_are_written_afterwards(kind: Kind) {
+    let server = kind.start();
     let database = seeded(&server);
     let node = Server::start(&[&texts(&database.all())[..], &["--admin-port", "0"]].concat());
     server.kill();

@@ -22,7 +22,7 @@ use std::process::Output;
 
 use support::PATIENCE;
 use support::client::{exchange, post, request};
-use support::mariadb::mariadb;
+use support::database::Kind;
 use support::md5_hex;
 use support::server::{Server, run};
 use support::sqlite::SqliteFile;
@@ -49,10 +49,11 @@ fn without_setup_commands_and_the_server_say_how_to_create_the_database() {
     for args in [&["user", "list"][..], &["-n", "--http-port", "0"]] {
         holds(&said(&run(&[args, &path].concat()), 1), &["`jitsiprovs --setup`", "--db-path"]);
     }
-    let empty = mariadb().database();
-    let own = empty.all();
-    let args = [&["user", "list"][..], &support::texts(&own)].concat();
-    holds(&said(&run(&args), 1), &["`user_auth` is missing", "--setup"]);
+    for kind in Kind::ALL {
+        let own = kind.database().all();
+        let args = [&["user", "list"][..], &support::texts(&own)].concat();
+        holds(&said(&run(&args), 1), &["`user_auth` is missing", "--setup"]);
+    }
     holds(&said(&run(&[&["setup"], &path[..]].concat()), 2), &["write `jitsiprovs --setup`"]);
     holds(&said(&run(&["serve", "-n"]), 2), &["write `jitsiprovs -n`"]);
 }
@@ -124,7 +125,7 @@ fn a_subject_that_is_no_users_name_is_noted_with_the_parameter_that_may_be_meant
 
 #[test]
 fn a_stored_md5_with_a_line_break_is_recognised_by_the_right_password() {
-    for tables in Tables::both() {
+    for tables in Tables::each() {
         let md5 = ["--pwd-fmt", "md5"];
         let csv = format!("username,domain,password\nalice,example.org,{}\n", md5_hex("pw\n"));
         tables.done_with(&[&["import", "users", "-"], &md5[..]].concat(), &csv);

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use support::client::{exchange, post, request};
-use support::mariadb::mariadb;
+use support::database::Kind;
 use support::server::{ADMIN_SECRET, Running, Server, jitsiprovs, run, send_signal};
 use support::sqlite::SqliteFile;
 use support::{put_pipe, texts, wait_for};
@@ -41,6 +41,8 @@ fn ends(server: Server) {
     server.signal("TERM");
     assert!(server.wait().success());
 }
+
+support::on_each_server!(a_poll_that_waits_for_the_database_does_not_block_the_server,);
 
 #[test]
 fn a_pipe_in_place_of_the_state_file_does_not_block_the_server() {
@@ -93,9 +95,8 @@ fn a_pipe_in_place_of_the_database_does_not_block_the_server() {
     ends(server);
 }
 
-#[test]
-fn a_poll_that_waits_for_the_database_does_not_block_the_server() {
-    let database = mariadb().database();
+fn a_poll_that_waits_for_the_database_does_not_block_the_server(kind: Kind) {
+    let database = kind.database();
     assert!(run(&[&["--setup"], &texts(&database.all())[..]].concat()).status.success());
     let args = ["--admin-port", "0", "--poll-interval", "0.05"];
     let server = Server::start(&[&args, &texts(&database.read())[..]].concat());

@@ -2,42 +2,23 @@
 
 use serde_json::Value;
 
-use support::mariadb::mariadb;
-use support::tables::Tables;
+use support::database::Kind;
+use support::tables::{Place, Tables};
 use support::{md5_hex, wait_for};
 
-/// Runs statements as another tool does.
-fn other_tool(tables: &Tables, sql: &str) {
-    match &*tables.args[0] {
-        "--db-path" => {
-            let file = rusqlite::Connection::open(&tables.args[1]).expect("a file");
-            file.execute_batch(sql).expect("statements");
-        }
-        _ => drop(mariadb().script(&tables.args[5], sql)),
-    }
-}
-
-/// Both databases, without rules and without a history.
-fn both() -> [Tables; 2] {
-    let tables = Tables::both();
-    tables.iter().for_each(forget);
-    tables
-}
-
-fn forget(tables: &Tables) {
-    other_tool(tables, "DELETE FROM jitsiprovs_history");
+/// A database of each kind, without rules and without a history.
+fn each() -> impl Iterator<Item = Tables> {
+    Tables::each().into_iter().inspect(|tables| drop(tables.execute("DELETE FROM jitsiprovs_history")))
 }
 
 /// All that the history has stored, as one text.
 fn stored(tables: &Tables) -> String {
-    let sql = "SELECT coalesce(group_concat(coalesce(row_before, '') || coalesce(row_after, '')), '') FROM \
-               jitsiprovs_history";
-    match &*tables.args[0] {
-        "--db-path" => {
-            let file = rusqlite::Connection::open(&tables.args[1]).expect("a file");
-            file.query_row(sql, [], |row| row.get(0)).expect("a text")
-        }
-        _ => mariadb().script(&tables.args[5], "SELECT row_before, row_after FROM jitsiprovs_history"),
+    match &tables.place {
+        Place::File(file) => file.ask(
+            "SELECT coalesce(group_concat(coalesce(row_before, '') || coalesce(row_after, '')), '')
+                 FROM jitsiprovs_history",
+        ),
+        _ => tables.execute("SELECT row_before, row_after FROM jitsiprovs_history"),
     }
 }
 
@@ -67,7 +48,7 @@ fn everything(tables: &Tables) -> Value {
 
 #[test]
 fn edits_are_noted_with_who_and_what_and_are_undone() {
-    for tables in both() {
+    for tables in each() {
         let states = std::cell::RefCell::new(vec![everything(&tables)]);
         let step = |args: &[&str], input: &str| {
             tables.done_with(args, input);
@@ -145,10 +126,7 @@ fn an_edit_whose_rows_have_changed_is_not_undone() {
     tables.done(&["user", "remove", "alice@a.org"]);
     let removed = last(&tables);
     refused(&added, "alice@a.org was removed since");
-    other_tool(
-        &tables,
-        "INSERT INTO user_auth (id, username, domain, password) VALUES (1, 'b', 'b.org', 'x')",
-    );
+    tables.execute("INSERT INTO user_auth (id, username, domain, password) VALUES (1, 'b', 'b.org', 'x')");
     refused(&removed, "its id 1 is taken");
     refused(&last(&tables), "b@b.org: another tool made this edit");
     assert_eq!(newest(&tables, 1), ["added b@b.org"]);
@@ -160,7 +138,7 @@ fn an_edit_whose_rows_have_changed_is_not_undone() {
 
 #[test]
 fn passwords_and_secrets_do_not_reach_the_history() {
-    for mut tables in both() {
+    for mut tables in each() {
         tables.args.extend(["--pwd-fmt".into(), "plain".into()]);
         let plain = ["user", "add", "alice@a.org", "--hash", "plain", "--password-stdin"];
         tables.done_with(&plain, "hunter2");
@@ -208,7 +186,7 @@ fn passwords_and_secrets_do_not_reach_the_history() {
 
 #[test]
 fn an_import_is_one_edit_and_is_undone_as_a_whole() {
-    for tables in both() {
+    for tables in each() {
         tables.user("old@a.org", "pw");
         let before = everything(&tables);
         let rows: String =
@@ -254,9 +232,8 @@ fn no_edit_of_another_tool_fails_because_of_the_history() {
         )
     };
     let sqlite = Tables::sqlite();
-    other_tool(&sqlite, &rows("x'ff00fe'"));
-    other_tool(
-        &sqlite,
+    sqlite.execute(&rows("x'ff00fe'"));
+    sqlite.execute(
         "PRAGMA recursive_triggers = 1; REPLACE INTO user_auth (id, username) VALUES (9, 'a'), (9, 'b')",
     );
     let edits = sqlite.json(&["history", "--most", "200"]);
@@ -279,12 +256,14 @@ fn no_edit_of_another_tool_fails_because_of_the_history() {
         ),
     ] {
         let username = if odd == "'ü'" { "SET sql_mode = ''; " } else { "SET sql_mode = 'TRADITIONAL'; " };
-        other_tool(&mysql, &format!("{alter} {username}{}", rows(odd)));
+        mysql.execute(&format!("{alter} {username}{}", rows(odd)));
     }
     assert!(newest(&mysql, 200).len() > 40);
     // Even without the table, others can edit.
-    other_tool(&mysql, "RENAME TABLE jitsiprovs_history TO elsewhere");
-    other_tool(&mysql, "INSERT INTO user_auth (username, domain) VALUES ('a', 'b'); DELETE FROM user_auth");
+    for tables in [mysql] {
+        tables.execute("ALTER TABLE jitsiprovs_history RENAME TO elsewhere");
+        tables.execute("INSERT INTO user_auth (username, domain) VALUES ('a', 'b'); DELETE FROM user_auth");
+    }
 }
 
 #[test]
@@ -297,23 +276,34 @@ fn edits_go_on_without_the_table_and_without_rights_on_it() {
                 .map(|event| format!("DROP TRIGGER jitsiprovs_history_{kind}_{event};"))
         })
         .collect();
-    other_tool(&tables, &format!("{drop} DROP TABLE jitsiprovs_history; DROP TABLE jitsiprovs_editor"));
+    tables.execute(&format!("{drop} DROP TABLE jitsiprovs_history; DROP TABLE jitsiprovs_editor"));
     let add = ["user", "add", "alice@a.org", "--hash", "md5", "--password-stdin"];
     let output = tables.say(&add, "pw");
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
     assert_eq!(tables.json(&["history"]).as_array().map(Vec::len), Some(0));
 
-    let tables = Tables::mysql();
-    let name = tables.args[5].clone();
-    let rights = ["user_auth", "jitsi_property", "user_attribute", "jitsiprovs_change"]
-        .map(|table| format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {name}.{table} TO {name}_some@'%';"));
-    other_tool(&tables, &format!("CREATE USER {name}_some@'%' IDENTIFIED BY 'some'; {}", rights.concat()));
+    Kind::ALL.into_iter().for_each(edits_go_on_without_rights);
+}
+
+fn edits_go_on_without_rights(kind: Kind) {
+    let tables = Tables::on_server(kind);
+    let Place::Server(database) = &tables.place else { unreachable!() };
+    let name = &database.name;
+    let (at, account, create) = match kind {
+        Kind::MariaDb => (format!("{name}."), format!("{name}_some@'%'"), "CREATE USER"),
+        Kind::Postgres => (String::new(), format!("{name}_some"), "CREATE ROLE"),
+    };
+    let password = if kind == Kind::MariaDb { "IDENTIFIED BY" } else { "LOGIN PASSWORD" };
+    database.server.script("", &format!("{create} {account} {password} 'some'"));
+    for table in ["user_auth", "jitsi_property", "user_attribute", "jitsiprovs_change"] {
+        tables.execute(&format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {at}{table} TO {account}"));
+    }
     let mut args = tables.args.clone();
     (args[7], args[9]) = (format!("{name}_some"), "some".into());
     let some = Tables::on(args);
     for grant in ["", "SELECT", "SELECT, INSERT"] {
         if !grant.is_empty() {
-            other_tool(&tables, &format!("GRANT {grant} ON {name}.jitsiprovs_history TO {name}_some@'%'"));
+            tables.execute(&format!("GRANT {grant} ON {at}jitsiprovs_history TO {account}"));
         }
         let user = format!("{}@a.org", grant.len());
         let output = some.say(&["user", "add", &user, "--hash", "md5", "--password-stdin"], "pw");
@@ -333,18 +323,21 @@ fn edits_go_on_without_the_table_and_without_rights_on_it() {
 
 #[test]
 fn the_server_prunes_old_lines() {
-    for tables in both() {
+    for tables in each() {
         tables.user("alice@a.org", "pw");
         let line = |days: u32| {
-            let now =
-                if tables.args[0] == "--db-path" { "strftime('%s', 'now')" } else { "unix_timestamp()" };
+            let now = match tables.kind() {
+                None => "strftime('%s', 'now')",
+                Some(Kind::MariaDb) => "unix_timestamp()",
+                Some(Kind::Postgres) => "extract(epoch FROM now())",
+            };
             format!(
                 "INSERT INTO jitsiprovs_history (edited_at, action, changed_table, changed_id, name)
                  VALUES ({now} - {}, 'add', 'user_auth', 9, 'old');",
                 days * 24 * 3600
             )
         };
-        other_tool(&tables, &[line(11), line(9), line(800)].concat());
+        tables.execute(&[line(11), line(9), line(800)].concat());
         let source = support::source_of(&tables.args);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let prune = |days| runtime.block_on(source.prune_history(days)).expect("pruned");

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use support::client::post;
-use support::mariadb::{Database, Session, mariadb};
+use support::database::{self, Database, Session};
 use support::server::{Server, run};
 use support::sqlite::SqliteFile;
 use support::{md5_hex, texts};
@@ -62,6 +62,7 @@ enum Mistake {
 enum Kind {
     Sqlite,
     MariaDb,
+    Postgres,
 }
 
 /// What makes the server notice the mistake. It also notices each write to a SQLite file.
@@ -75,7 +76,7 @@ enum Notice {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Cell(Mistake, usize, usize, Kind, Notice);
 
-use Kind::{MariaDb, Sqlite};
+use Kind::{MariaDb, Postgres, Sqlite};
 use Mistake::*;
 use Notice::{Hangup, Poll, Timer};
 
@@ -139,36 +140,34 @@ fn all() -> Vec<Cell> {
     let mut cells = Vec::new();
     for mistake in mistakes {
         for (users, tenants) in [(FEW, 1), (15, 1), (15, 5), (60, 1), (60, 5), (10_000, 1), (10_000, 5)] {
-            for kind in [Sqlite, MariaDb] {
+            for kind in [Sqlite, MariaDb, Postgres] {
                 for notice in [Poll, Timer, Hangup] {
                     cells.push(Cell(mistake, users, tenants, kind, notice));
                 }
             }
         }
     }
-    // SQLite knows none of these.
-    let is_mariadbs = |mistake| matches!(mistake, Truncated | CharsetConverted | ColumnAddedUnderLock);
-    cells.retain(|Cell(mistake, _, _, kind, _)| *kind == MariaDb || !is_mariadbs(*mistake));
+    // SQLite knows none of these, and PostgreSQL only the first.
+    cells.retain(|Cell(mistake, _, _, kind, _)| match mistake {
+        Truncated => *kind != Sqlite,
+        CharsetConverted | ColumnAddedUnderLock => *kind == MariaDb,
+        _ => true,
+    });
     cells
 }
 
 /// The database of a cell, which has users with the ids from 1 on.
 enum Base {
     Sqlite(SqliteFile),
-    MariaDb(Database<'static>),
+    Server(Database<'static>),
 }
 
 impl Base {
     fn new(kind: Kind, users: usize, tenants: usize) -> Base {
         let base = match kind {
             Sqlite => Base::Sqlite(SqliteFile::empty()),
-            MariaDb => {
-                let database = mariadb().database();
-                let output = run(&[&["--setup"], &texts(&database.all())[..]].concat());
-                assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-                database.script("DELETE FROM jitsi_property");
-                Base::MariaDb(database)
-            }
+            MariaDb => Base::on_server(database::Kind::MariaDb),
+            Postgres => Base::on_server(database::Kind::Postgres),
         };
         let row = |number| {
             let (name, domain, password) = user(number, tenants);
@@ -181,6 +180,9 @@ impl Base {
                 rows.join(",")
             ));
         }
+        if let Base::Server(database) = &base {
+            database.script(&database.kind().count_from("user_auth", users as u32 + 1));
+        }
         base.execute(
             "INSERT INTO jitsi_property (subject, spriority, ppriority, property_key, property_value)
              VALUES ('default', 1, 1, 'v', '1')",
@@ -188,17 +190,25 @@ impl Base {
         base
     }
 
+    fn on_server(kind: database::Kind) -> Base {
+        let database = kind.database();
+        let output = run(&[&["--setup"], &texts(&database.all())[..]].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        database.script("DELETE FROM jitsi_property");
+        Base::Server(database)
+    }
+
     fn args(&self) -> Vec<String> {
         match self {
             Base::Sqlite(file) => vec!["--db-path".into(), file.path.to_str().expect("UTF-8").into()],
-            Base::MariaDb(database) => database.read(),
+            Base::Server(database) => database.read(),
         }
     }
 
     fn execute(&self, sql: &str) {
         match self {
             Base::Sqlite(file) => file.execute(sql),
-            Base::MariaDb(database) => drop(database.script(sql)),
+            Base::Server(database) => drop(database.script(sql)),
         }
     }
 
@@ -208,7 +218,7 @@ impl Base {
     fn each(&self, users: usize, statement: impl Fn(usize) -> String, edit: impl FnOnce()) {
         let mut session = match self {
             Base::Sqlite(_) => None,
-            Base::MariaDb(database) => Some(Session::open(database)),
+            Base::Server(database) => Some(Session::open(database)),
         };
         let mut edit = Some(edit);
         for number in 0..users {
@@ -239,15 +249,15 @@ impl Base {
                 md5_hex("new")
             ));
         };
-        let is_sqlite = matches!(self, Base::Sqlite(_));
-        let joined = |one: &str, other: &str| match is_sqlite {
-            true => format!("{one} || {other}"),
-            false => format!("concat({one}, {other})"),
+        let is_mariadb = matches!(self, Base::Server(database) if database.kind() == database::Kind::MariaDb);
+        let joined = |one: &str, other: &str| match is_mariadb {
+            true => format!("concat({one}, {other})"),
+            false => format!("{one} || {other}"),
         };
         let set = |what: &str| format!("UPDATE user_auth SET {what}");
-        let locked = |how: &str| match is_sqlite {
-            true => "ALTER TABLE user_auth ADD COLUMN note TEXT".to_owned(),
-            false => format!("ALTER TABLE user_auth ADD COLUMN note TEXT, {how}"),
+        let locked = |how: &str| match is_mariadb {
+            true => format!("ALTER TABLE user_auth ADD COLUMN note TEXT, {how}"),
+            false => "ALTER TABLE user_auth ADD COLUMN note TEXT".to_owned(),
         };
         let sql = match mistake {
             AllDeleted => "DELETE FROM user_auth".into(),

@@ -1,7 +1,7 @@
 //! What several servers on one database report about themselves.
 
 use support::client::{Reply, post};
-use support::mariadb::mariadb;
+use support::database::Kind;
 use support::server::{ADMIN_SECRET, Server, run};
 use support::sqlite::SqliteFile;
 use support::{texts, wait_for};
@@ -35,6 +35,8 @@ fn status(servers: &[&Server], more: &[&str]) -> (Option<i32>, String) {
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     (output.status.code(), text + &String::from_utf8_lossy(&output.stderr))
 }
+
+support::on_each_server!(status_compares_a_single_node_with_the_database,);
 
 #[test]
 fn answers_name_the_change_they_include_and_nodes_agree_about_it() {
@@ -180,9 +182,8 @@ fn an_invalid_node_url_is_refused_without_printing_its_secret() {
     }
 }
 
-#[test]
-fn status_compares_a_single_node_with_the_database() {
-    let database = mariadb().database();
+fn status_compares_a_single_node_with_the_database(kind: Kind) {
+    let database = kind.database();
     let output = run(&[&["--setup"], &texts(&database.all())[..]].concat());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let read = database.read();
@@ -190,8 +191,8 @@ fn status_compares_a_single_node_with_the_database() {
     let server = Server::start(&[&never, &texts(&read)[..]].concat());
     assert_eq!(status(&[&server], &texts(&read)).0, Some(0));
     database.script(
-        "UPDATE jitsi_property SET property_value = 'x' ORDER BY id LIMIT 2;
-         UPDATE jitsiprovs_change SET changed_at = now() - INTERVAL 1 MINUTE",
+        "UPDATE jitsi_property SET property_value = 'x' WHERE id <= 2;
+         UPDATE jitsiprovs_change SET changed_at = now() - INTERVAL '1' MINUTE",
     );
     let (code, text) = status(&[&server], &texts(&read));
     assert_eq!(code, Some(1), "{text}");

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use support::client::{Connection, form_request, post};
-use support::mariadb::{Database, MariaDb, mariadb};
+use support::database::{Database, DbServer, Kind};
 use support::proxy::Proxy;
 use support::server::{Server, jitsiprovs, run};
 use support::sqlite::SqliteFile;
@@ -17,11 +17,17 @@ use support::{texts, wait_for};
 
 const POLLING: [&str; 4] = ["--poll-interval", "0.1", "--reload-interval", "0"];
 
-/// Committed rows survive a kill.
-const DURABLE: &str = "--innodb-flush-log-at-trx-commit=1";
+support::on_each_server!(
+    killing_and_restarting_the_database_fails_no_request_and_edits_follow_soon,
+    killing_the_database_during_a_load_fails_no_request_and_the_load_is_repeated,
+    a_dead_database_connection_is_noticed_and_replaced,
+    dropping_and_restoring_a_table_fails_no_request,
+    a_server_starts_from_its_state_file_while_the_database_is_down,
+    a_database_that_does_not_answer_delays_a_start_with_a_state_file_by_half_a_second,
+);
 
 /// Alice, and `users` others.
-fn set_up(server: &MariaDb, users: usize) -> Database<'_> {
+fn set_up(server: &DbServer, users: u32) -> Database<'_> {
     let database = server.database();
     let output = run(&[&["--setup"], &texts(&database.all())[..]].concat());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -30,7 +36,8 @@ fn set_up(server: &MariaDb, users: usize) -> Database<'_> {
          INSERT INTO user_auth (username, domain, password) VALUES ('alice', 'a.org', md5('pw'));
          INSERT INTO jitsi_property VALUES (1, 'default', 1, 1, 'v', '1', NULL), (2, 'default', 1, 1, 'w', '1', NULL);
          INSERT INTO user_auth (username, domain, password)
-             SELECT concat('user', seq), 'a.org', md5('pw') FROM seq_1_to_{users}"
+             SELECT concat('user', seq), 'a.org', md5('pw') FROM {}",
+        server.kind.count_to(users)
     ));
     database
 }
@@ -97,10 +104,9 @@ impl Load {
     }
 }
 
-#[test]
-fn killing_and_restarting_the_database_fails_no_request_and_edits_follow_soon() {
-    let mariadb = MariaDb::start(&[DURABLE.to_owned()]);
-    let database = set_up(&mariadb, 1000);
+fn killing_and_restarting_the_database_fails_no_request_and_edits_follow_soon(kind: Kind) {
+    let host = kind.start();
+    let database = set_up(&host, 1000);
     let server = Server::start(&[&texts(&database.read())[..], &POLLING].concat());
     let load = Load::on(server.address);
     for (round, version) in [(1, 2), (2, 3)] {
@@ -110,13 +116,13 @@ fn killing_and_restarting_the_database_fails_no_request_and_edits_follow_soon() 
             });
         };
         load.go_on();
-        mariadb.kill();
+        host.kill();
         wait_again("asking for changes failed");
         // A requested load fails now and is reported as failed, without other effects.
         server.signal("HUP");
         wait_again("reload failed");
         load.go_on();
-        mariadb.restart();
+        host.restart();
         set_version(&database, version);
         let back = Instant::now();
         wait_served(&server, version);
@@ -126,11 +132,10 @@ fn killing_and_restarting_the_database_fails_no_request_and_edits_follow_soon() 
     load.end();
 }
 
-#[test]
-fn killing_the_database_during_a_load_fails_no_request_and_the_load_is_repeated() {
-    let mariadb = MariaDb::start(&[DURABLE.to_owned()]);
-    let database = set_up(&mariadb, 20_000);
-    let proxy = Proxy::to(mariadb.port);
+fn killing_the_database_during_a_load_fails_no_request_and_the_load_is_repeated(kind: Kind) {
+    let host = kind.start();
+    let database = set_up(&host, 20_000);
+    let proxy = Proxy::to(host.port);
     let server = Server::start(&[&texts(&proxy.options(&database))[..], &POLLING].concat());
     let load = Load::on(server.address);
     // Slow results are waited for, and block no request.
@@ -138,10 +143,10 @@ fn killing_the_database_during_a_load_fails_no_request_and_the_load_is_repeated(
     server.signal("HUP");
     std::thread::sleep(Duration::from_millis(300));
     load.go_on();
-    mariadb.kill();
+    host.kill();
     server.wait_for_log("reload failed");
     proxy.delay.store(0, Ordering::Relaxed);
-    mariadb.restart();
+    host.restart();
     set_version(&database, 2);
     wait_served(&server, 2);
     server.wait_for_log("the database can be read again");
@@ -155,9 +160,8 @@ fn killing_the_database_during_a_load_fails_no_request_and_the_load_is_repeated(
     );
 }
 
-#[test]
-fn a_dead_database_connection_is_noticed_and_replaced() {
-    let database = set_up(mariadb(), 5000);
+fn a_dead_database_connection_is_noticed_and_replaced(kind: Kind) {
+    let database = set_up(kind.server(), 5000);
     let proxy = Proxy::to(database.server.port);
     let server = Server::start(&[&texts(&proxy.options(&database))[..], &POLLING].concat());
     let load = Load::on(server.address);
@@ -174,28 +178,26 @@ fn a_dead_database_connection_is_noticed_and_replaced() {
     load.end();
 }
 
-#[test]
-fn dropping_and_restoring_a_table_fails_no_request() {
-    let database = set_up(mariadb(), 100);
+fn dropping_and_restoring_a_table_fails_no_request(kind: Kind) {
+    let database = set_up(kind.server(), 100);
     let server = Server::start(&[&texts(&database.read())[..], &POLLING].concat());
     wait_served(&server, 1);
-    database.script("RENAME TABLE user_auth TO elsewhere");
+    database.script("ALTER TABLE user_auth RENAME TO elsewhere");
     server.signal("HUP");
     let line = server.wait_for_log("reload failed");
     assert!(line.contains("`user_auth` is missing"), "{line}");
     wait_served(&server, 1);
-    database.script("RENAME TABLE elsewhere TO user_auth");
+    database.script("ALTER TABLE elsewhere RENAME TO user_auth");
     set_version(&database, 2);
     wait_served(&server, 2);
     server.wait_for_log("nothing has changed");
 }
 
-#[test]
-fn a_server_starts_from_its_state_file_while_the_database_is_down() {
+fn a_server_starts_from_its_state_file_while_the_database_is_down(kind: Kind) {
     let folder = tempfile::tempdir().expect("a folder");
     let state = folder.path().join("state");
-    let mariadb = MariaDb::start(&[DURABLE.to_owned()]);
-    let database = set_up(&mariadb, 10_000);
+    let host = kind.start();
+    let database = set_up(&host, 10_000);
     let own = database.read();
     let args = [&texts(&own)[..], &POLLING, &["--state-file", state.to_str().expect("UTF-8")]].concat();
     let first = Server::start(&args);
@@ -205,7 +207,7 @@ fn a_server_starts_from_its_state_file_while_the_database_is_down() {
     first.signal("TERM");
     assert!(first.wait().success());
 
-    mariadb.kill();
+    host.kill();
     let second = Server::start(&args);
     wait_served(&second, 2);
     let line = second.wait_for_log("from the state file");
@@ -213,7 +215,7 @@ fn a_server_starts_from_its_state_file_while_the_database_is_down() {
     let line = second.wait_for_log("snapshot in use");
     assert!(line.contains("users=10001") && line.contains("cause=\"state file\""), "{line}");
 
-    mariadb.restart();
+    host.restart();
     wait_for("the database to be read", || {
         second.log().iter().any(|line| line.contains("the database can be read again")).then_some(())
     });
@@ -223,11 +225,10 @@ fn a_server_starts_from_its_state_file_while_the_database_is_down() {
     wait_served(&second, 3);
 }
 
-#[test]
-fn a_database_that_does_not_answer_delays_a_start_with_a_state_file_by_half_a_second() {
+fn a_database_that_does_not_answer_delays_a_start_with_a_state_file_by_half_a_second(kind: Kind) {
     let folder = tempfile::tempdir().expect("a folder");
     let state = folder.path().join("state");
-    let database = set_up(mariadb(), 100);
+    let database = set_up(kind.server(), 100);
     let proxy = Proxy::to(database.server.port);
     let own = proxy.options(&database);
     let args = [&texts(&own)[..], &POLLING, &["--state-file", state.to_str().expect("UTF-8")]].concat();
@@ -367,7 +368,7 @@ fn users_after_the_damage_in_a_state_file_are_not_refused() {
 fn a_full_disk_is_reported_and_affects_only_the_state_file() {
     let folder = tempfile::tempdir().expect("a folder");
     let state = folder.path().join("state");
-    let database = set_up(mariadb(), 5000);
+    let database = set_up(Kind::MariaDb.server(), 5000);
     let own = database.read();
     let args = [&texts(&own)[..], &POLLING, &["--state-file", state.to_str().expect("UTF-8")]].concat();
     let whole = [&["-n", "--http-ip", "127.0.0.1", "--http-port", "0"], &args[..]].concat();

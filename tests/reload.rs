@@ -7,7 +7,8 @@ use jitsiprovs::core::conventions::Conventions;
 use jitsiprovs::snapshot::{Snapshot, Writer};
 use jitsiprovs::source::{Changes, Cursor, Source, Which, sqlite};
 use support::client::post;
-use support::mariadb::{Database, MariaDb, Session, mariadb};
+use support::database::{Database, Kind, Session};
+use support::mariadb::MariaDb;
 use support::server::{Server, run};
 use support::sqlite::SqliteFile;
 use support::{md5_hex, source_of, texts, wait_for};
@@ -15,18 +16,32 @@ use support::{md5_hex, source_of, texts, wait_for};
 /// Polls often, and never loads everything without a request.
 const POLLING: [&str; 6] = ["--poll-interval", "0.1", "--reload-interval", "0", "--settle", "0"];
 
+support::on_each_server!(
+    a_poll_notices_an_edit_and_reads_only_the_changed_rows,
+    a_transaction_that_commits_late_is_noticed_despite_its_low_change_id,
+    a_rolled_back_transaction_changes_nothing_and_does_not_stop_polls,
+    a_transaction_of_very_many_rows_is_served_as_a_whole,
+    dropped_triggers_are_noticed_by_the_timer_and_created_again_by_setup,
+    a_restored_backup_is_noticed_although_its_change_ids_go_back,
+    a_node_that_missed_a_prune_loads_everything,
+    after_random_edits_polls_give_the_same_rows_as_a_full_load,
+    a_large_loss_is_withheld_until_it_is_confirmed_and_all_else_is_served,
+    a_loss_that_is_fixed_or_allowed_needs_no_confirmation,
+    without_a_table_of_changes_the_timer_notices_edits_and_the_log_advises_setup,
+);
+
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
-fn set_up() -> Database<'static> {
-    let database = mariadb().database();
+fn set_up(kind: Kind) -> Database<'static> {
+    let database = kind.database();
     let output = run(&[&["--setup"], &texts(&database.all())[..]].concat());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let hash = md5_hex("pw");
     database.script(&format!(
         "DELETE FROM jitsi_property;
-         INSERT INTO user_auth (id, username, domain, password) VALUES (1, 'alice', 'a.org', '{hash}');
+         INSERT INTO user_auth (username, domain, password) VALUES ('alice', 'a.org', '{hash}');
          INSERT INTO jitsi_property VALUES (1, 'default', 1, 1, 'v', '1', NULL), (2, 'default', 1, 1, 'w', '1', NULL)"
     ));
     database
@@ -48,9 +63,8 @@ fn wait_served(server: &Server, expected: &str) {
     });
 }
 
-#[test]
-fn a_poll_notices_an_edit_and_reads_only_the_changed_rows() {
-    let database = set_up();
+fn a_poll_notices_an_edit_and_reads_only_the_changed_rows(kind: Kind) {
+    let database = set_up(kind);
     let server = serve(&database, &POLLING);
     wait_served(&server, "v=1\nw=1\n");
     database.script("UPDATE jitsi_property SET property_value = '2' WHERE id = 1");
@@ -70,9 +84,8 @@ fn a_poll_notices_an_edit_and_reads_only_the_changed_rows() {
 /// second, but commits after it. When it commits, its id is below the highest one seen, so `id >
 /// last` never returns it. (Tried: with `Cursor::ask` reduced to its last range, this test waits in
 /// vain.)
-#[test]
-fn a_transaction_that_commits_late_is_noticed_despite_its_low_change_id() {
-    let database = set_up();
+fn a_transaction_that_commits_late_is_noticed_despite_its_low_change_id(kind: Kind) {
+    let database = set_up(kind);
     let server = serve(&database, &POLLING);
     let (mut late, mut early) = (Session::open(&database), Session::open(&database));
     late.execute("START TRANSACTION; UPDATE jitsi_property SET property_value = 'late' WHERE id = 1");
@@ -100,7 +113,7 @@ fn a_transaction_that_commits_late_is_noticed_despite_its_low_change_id() {
 /// Clusters with several writers count in steps, so that there is a gap next to each id.
 #[test]
 fn late_changes_between_thousands_of_ids_in_steps_are_found_by_the_next_poll() {
-    let database = set_up();
+    let database = set_up(Kind::MariaDb);
     let source = source_of(&database.read());
     let runtime = runtime();
     let (_, cursor) = runtime.block_on(load(&*source));
@@ -136,9 +149,8 @@ fn late_changes_between_thousands_of_ids_in_steps_are_found_by_the_next_poll() {
     assert_eq!(poll(), 1);
 }
 
-#[test]
-fn a_rolled_back_transaction_changes_nothing_and_does_not_stop_polls() {
-    let database = set_up();
+fn a_rolled_back_transaction_changes_nothing_and_does_not_stop_polls(kind: Kind) {
+    let database = set_up(kind);
     let server = serve(&database, &POLLING);
     let mut session = Session::open(&database);
     for _ in 0..300 {
@@ -168,13 +180,13 @@ fn polls_work_on_a_database_server_without_autocommit() {
     wait_served(&server, "v=2\n");
 }
 
-#[test]
-fn a_transaction_of_very_many_rows_is_served_as_a_whole() {
-    let database = set_up();
-    database.script(
+fn a_transaction_of_very_many_rows_is_served_as_a_whole(kind: Kind) {
+    let database = set_up(kind);
+    database.script(&format!(
         "INSERT INTO jitsi_property (subject, spriority, ppriority, property_key, property_value)
-             SELECT concat('subject', seq), 1, 1, 'k', '1' FROM seq_1_to_60000",
-    );
+             SELECT concat('subject', seq), 1, 1, 'k', '1' FROM {}",
+        kind.count_to(60_000)
+    ));
     let server = serve(&database, &POLLING);
     database.script("UPDATE jitsi_property SET property_value = '2'");
     wait_served(&server, "v=2\nw=2\n");
@@ -182,9 +194,20 @@ fn a_transaction_of_very_many_rows_is_served_as_a_whole() {
     assert!(line.contains("many changes") && line.contains("changed=60002"), "{line}");
 }
 
+/// A statement that writes a whole user, new or not.
+fn replace(kind: Kind, user: &str) -> String {
+    match kind {
+        Kind::MariaDb => format!("REPLACE INTO user_auth VALUES {user}"),
+        Kind::Postgres => format!(
+            "INSERT INTO user_auth VALUES {user} ON CONFLICT (id) DO UPDATE SET username = EXCLUDED.username,
+                 domain = EXCLUDED.domain, password = EXCLUDED.password"
+        ),
+    }
+}
+
 #[test]
 fn truncate_fires_no_trigger_but_the_timer_notices_and_logs_it() {
-    let database = set_up();
+    let database = set_up(Kind::MariaDb);
     let timer = ["--poll-interval", "0.1", "--reload-interval", "0.5", "--allow-shrink"];
     let server = serve(&database, &timer);
     wait_served(&server, "v=1\nw=1\n");
@@ -194,10 +217,10 @@ fn truncate_fires_no_trigger_but_the_timer_notices_and_logs_it() {
     assert!(line.contains("jitsi_property id") && line.contains("--setup"), "{line}");
 }
 
-#[test]
-fn dropped_triggers_are_noticed_by_the_timer_and_created_again_by_setup() {
-    let database = set_up();
-    database.script("DROP TRIGGER jitsiprovs_rule_update; DROP TRIGGER jitsiprovs_user_insert");
+fn dropped_triggers_are_noticed_by_the_timer_and_created_again_by_setup(kind: Kind) {
+    let database = set_up(kind);
+    database.script(&kind.drop_trigger("jitsiprovs_rule_update", "jitsi_property"));
+    database.script(&kind.drop_trigger("jitsiprovs_user_insert", "user_auth"));
     let server = serve(&database, &["--poll-interval", "0.1", "--reload-interval", "0.5"]);
     database.script("UPDATE jitsi_property SET property_value = '2' WHERE id = 1");
     wait_served(&server, "v=2\nw=1\n");
@@ -210,34 +233,32 @@ fn dropped_triggers_are_noticed_by_the_timer_and_created_again_by_setup() {
     wait_served(&other, "v=3\nw=1\n");
 }
 
-#[test]
-fn a_restored_backup_is_noticed_although_its_change_ids_go_back() {
-    let database = set_up();
-    database.script("CREATE TABLE backup SELECT * FROM jitsiprovs_change");
+fn a_restored_backup_is_noticed_although_its_change_ids_go_back(kind: Kind) {
+    let database = set_up(kind);
+    database.script("CREATE TABLE backup AS SELECT * FROM jitsiprovs_change");
     let server = serve(&database, &POLLING);
     for value in ["2", "3", "4"] {
         database.script(&format!("UPDATE jitsi_property SET property_value = '{value}' WHERE id = 1"));
     }
     wait_served(&server, "v=4\nw=1\n");
-    // A restore with mysqldump: the tables as they were, without running triggers.
+    // A restore of a dump: the tables as they were, without running triggers.
+    database.script(&kind.drop_trigger("jitsiprovs_rule_update", "jitsi_property"));
     database.script(
-        "DROP TRIGGER jitsiprovs_rule_update;
-         UPDATE jitsi_property SET property_value = '1' WHERE id = 1;
+        "UPDATE jitsi_property SET property_value = '1' WHERE id = 1;
          TRUNCATE jitsiprovs_change; INSERT INTO jitsiprovs_change SELECT * FROM backup",
     );
     wait_served(&server, "v=1\nw=1\n");
 }
 
-#[test]
-fn a_node_that_missed_a_prune_loads_everything() {
-    let database = set_up();
+fn a_node_that_missed_a_prune_loads_everything(kind: Kind) {
+    let database = set_up(kind);
     let source = source_of(&database.all());
     database.script("UPDATE jitsi_property SET property_value = '2' WHERE id = 1");
     let runtime = runtime();
     let (_, cursor) = runtime.block_on(load(&*source));
     let cursor = cursor.expect("a table of changes");
     database.script(
-        "UPDATE jitsiprovs_change SET changed_at = now() - INTERVAL 2 DAY;
+        "UPDATE jitsiprovs_change SET changed_at = now() - INTERVAL '2' DAY;
          UPDATE jitsi_property SET property_value = '3' WHERE id = 1",
     );
     let before: usize = count(&database);
@@ -272,9 +293,8 @@ async fn load(source: &dyn Source) -> (std::sync::Arc<Snapshot>, Option<Cursor>)
 
 /// Makes thousands of edits on several connections at once while a node polls. Half of the edits
 /// are in transactions that take long or are rolled back.
-#[test]
-fn after_random_edits_polls_give_the_same_rows_as_a_full_load() {
-    let database = set_up();
+fn after_random_edits_polls_give_the_same_rows_as_a_full_load(kind: Kind) {
+    let database = set_up(kind);
     let source = source_of(&database.read());
     let runtime = runtime();
     let mut writer = Writer::new(Conventions::default());
@@ -301,7 +321,7 @@ fn after_random_edits_polls_give_the_same_rows_as_a_full_load() {
         let editors: Vec<_> = (0..4)
             .map(|at| {
                 let (database, mut random) = (&database, fastrand::Rng::with_seed(seed + at));
-                scope.spawn(move || edit(Session::open(database), &mut random, 600))
+                scope.spawn(move || edit(kind, Session::open(database), &mut random, 600))
             })
             .collect();
         scope.spawn(|| {
@@ -329,13 +349,13 @@ fn after_random_edits_polls_give_the_same_rows_as_a_full_load() {
     assert!(*writer.current() == *fresh, "SEED={seed}: {:?} {:?}", writer.current().counts(), fresh.counts());
 }
 
-fn edit(mut session: Session, random: &mut fastrand::Rng, times: usize) {
+fn edit(kind: Kind, mut session: Session, random: &mut fastrand::Rng, times: usize) {
     for _ in 0..times {
         let id = random.u32(1..200);
         let name = ["alice", "bob", "Linux", "default", "osname=linux", "x"][random.usize(..6)];
         let domain = ["'a.org'", "'b.org'", "NULL", "''"][random.usize(..4)];
         let statement = match random.u32(..6) {
-            0 => format!("REPLACE INTO user_auth VALUES ({id}, '{name}', {domain}, md5('{id}'))"),
+            0 => replace(kind, &format!("({id}, '{name}', {domain}, md5('{id}'))")),
             1 => format!("DELETE FROM user_auth WHERE id = {id}"),
             2 => format!("UPDATE user_auth SET username = '{name}', id = id + 1000 WHERE id = {id}"),
             3 => format!(
@@ -346,16 +366,15 @@ fn edit(mut session: Session, random: &mut fastrand::Rng, times: usize) {
             _ => format!("DELETE FROM jitsi_property WHERE id % 20 = {}", id % 20),
         };
         match random.u32(..4) {
-            0 => session.execute(&format!("START TRANSACTION; {statement}; DO SLEEP(0.005); COMMIT")),
+            0 => session.execute(&format!("START TRANSACTION; {statement}; {}; COMMIT", kind.sleep(0.005))),
             1 => session.execute(&format!("START TRANSACTION; {statement}; ROLLBACK")),
             _ => session.execute(&statement),
         }
     }
 }
 
-#[test]
-fn a_large_loss_is_withheld_until_it_is_confirmed_and_all_else_is_served() {
-    let database = set_up();
+fn a_large_loss_is_withheld_until_it_is_confirmed_and_all_else_is_served(kind: Kind) {
+    let database = set_up(kind);
     let values: Vec<String> =
         (100..150).map(|id| format!("({id}, 'user{id}', 'a.org', md5('pw'))")).collect();
     database.script(&format!("INSERT INTO user_auth VALUES {}", values.join(",")));
@@ -390,9 +409,8 @@ fn a_large_loss_is_withheld_until_it_is_confirmed_and_all_else_is_served() {
     assert_eq!(server.log().iter().filter(|line| line.contains("a loss is withheld")).count(), 1);
 }
 
-#[test]
-fn a_loss_that_is_fixed_or_allowed_needs_no_confirmation() {
-    let database = set_up();
+fn a_loss_that_is_fixed_or_allowed_needs_no_confirmation(kind: Kind) {
+    let database = set_up(kind);
     let values: Vec<String> =
         (100..150).map(|id| format!("({id}, 'user{id}', 'a.org', md5('pw'))")).collect();
     let insert = format!("INSERT INTO user_auth VALUES {}", values.join(","));
@@ -409,10 +427,10 @@ fn a_loss_that_is_fixed_or_allowed_needs_no_confirmation() {
     assert_eq!(get(&careful, "user120@a.org"), "v=2\nw=1\n");
 }
 
-#[test]
-fn without_a_table_of_changes_the_timer_notices_edits_and_the_log_advises_setup() {
-    let database = set_up();
-    database.script("DROP TABLE jitsiprovs_change; DROP TRIGGER jitsiprovs_rule_update");
+fn without_a_table_of_changes_the_timer_notices_edits_and_the_log_advises_setup(kind: Kind) {
+    let database = set_up(kind);
+    database.script("DROP TABLE jitsiprovs_change");
+    database.script(&kind.drop_trigger("jitsiprovs_rule_update", "jitsi_property"));
     let server = serve(&database, &["--poll-interval", "0.1", "--reload-interval", "0.3"]);
     let line = server.wait_for_log("no table of changes");
     assert!(line.contains("--setup"), "{line}");

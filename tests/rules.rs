@@ -2,17 +2,18 @@
 
 use serde_json::json;
 
-use support::mariadb::mariadb;
+use support::database::Kind;
 use support::tables::Tables;
+
+support::on_each_server!(rules_are_listed_in_order_of_precedence,);
 
 fn ids(tables: &Tables, args: &[&str]) -> Vec<i64> {
     let listed = tables.json(&[&["rule", "list"], args].concat());
     listed.as_array().expect("a list").iter().map(|rule| rule["id"].as_i64().expect("a number")).collect()
 }
 
-#[test]
-fn rules_are_listed_in_order_of_precedence() {
-    let database = mariadb().database();
+fn rules_are_listed_in_order_of_precedence(kind: Kind) {
+    let database = kind.database();
     let tables = Tables::of(database.all());
     database.script(
         "DELETE FROM jitsi_property;
@@ -67,7 +68,7 @@ fn values_that_look_like_secrets_are_hidden_in_all_output() {
 
 #[test]
 fn passwords_in_rules_are_shown_only_when_asked_for() {
-    for tables in Tables::both() {
+    for tables in Tables::each() {
         let said = tables.done(&["rule", "add", "acc.PASSWORD=hunter2"])
             + &tables.done(&["rule", "add", "own.PASSWORD=${password}"]);
         let id = ids(&tables, &["--key", "acc"])[0].to_string();
@@ -86,7 +87,7 @@ fn passwords_in_rules_are_shown_only_when_asked_for() {
 
 #[test]
 fn a_property_is_split_as_java_does_and_oddities_cause_warnings() {
-    for tables in Tables::both() {
+    for tables in Tables::each() {
         for (property, key, value, warned) in [
             ("a.b = c = d ", "a.b", "c = d ", ""),
             ("a\\:b:c", "a\\:b", "c", ""),
@@ -111,7 +112,7 @@ fn a_property_is_split_as_java_does_and_oddities_cause_warnings() {
 
 #[test]
 fn rules_that_the_server_could_not_use_are_refused() {
-    for tables in Tables::both() {
+    for tables in Tables::each() {
         tables.done(&["rule", "add", "k=v"]);
         let id = ids(&tables, &[])[0].to_string();
         let long = format!("{}=hunter2", "k".repeat(1025));
@@ -166,7 +167,7 @@ fn adding_a_rule_gives_the_warnings_that_check_would_give_for_it() {
 
 #[test]
 fn set_changes_only_the_given_columns_and_remove_accepts_several_rules() {
-    for tables in Tables::both() {
+    for tables in Tables::each() {
         for value in ["a", "b", "c"] {
             let property = format!("k={value}");
             tables.done(&["rule", "add", &property, "--domain", "a.org", "--spriority", "-3", "--also"]);
@@ -188,7 +189,7 @@ fn set_changes_only_the_given_columns_and_remove_accepts_several_rules() {
 
 #[test]
 fn list_and_add_say_for_which_users_a_rule_is() {
-    for tables in Tables::both() {
+    for tables in Tables::each() {
         tables.user("alice@a.org", "pw");
         for (args, whom) in [
             (&["--subject", "default", "--domain", "a.org"][..], "everyone of the tenant a.org"),

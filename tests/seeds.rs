@@ -5,7 +5,7 @@ use jitsiprovs::core::client::ClientState;
 use jitsiprovs::source::default_properties;
 
 use support::client::post;
-use support::mariadb::mariadb;
+use support::database::Kind;
 use support::server::{Server, run};
 use support::sqlite::SqliteFile;
 use support::{md5_hex, texts};
@@ -19,7 +19,7 @@ struct Original {
 }
 
 impl Original {
-    fn both() -> [Original; 2] {
+    fn each() -> Vec<Original> {
         let file = SqliteFile::seeded();
         file.execute(
             "DROP TABLE jitsi_property; DROP TABLE user_auth; DROP TABLE user_attribute;
@@ -28,11 +28,14 @@ impl Original {
         let args = ["--db-path", file.path.to_str().expect("UTF-8")].map(str::to_owned).into();
         let sqlite = Original { args, execute: Box::new(move |sql| file.execute(sql)) };
         sqlite.fill(include_str!("../sql/sqlite/001_original.sql"));
-        let database = mariadb().database();
-        let mysql =
-            Original { args: database.all(), execute: Box::new(move |sql| drop(database.script(sql))) };
-        mysql.fill(include_str!("../sql/mysql/001_original.sql"));
-        [sqlite, mysql]
+        let on_server = |kind: Kind| {
+            let database = kind.database();
+            let args = database.all();
+            let original = Original { args, execute: Box::new(move |sql| drop(database.script(sql))) };
+            original.fill(kind.original());
+            original
+        };
+        [sqlite].into_iter().chain(Kind::ALL.map(on_server)).collect()
     }
 
     fn fill(&self, tables: &str) {
@@ -86,7 +89,7 @@ fn settings(answer: &[String]) -> Vec<(String, String)> {
 
 #[test]
 fn setup_moves_the_removals_before_what_operators_add() {
-    for database in Original::both() {
+    for database in Original::each() {
         let own = format!("{PROTOCOL}.sip.accsip.FORCE_P2P_MODE");
         database.add(9, &own, "true");
         database.add(7, &format!("{PROTOCOL}.sip.accsip.XIVO_ENABLE"), "true");
@@ -108,7 +111,7 @@ fn setup_moves_the_removals_before_what_operators_add() {
 
 #[test]
 fn without_own_rules_clients_get_the_same_after_setup() {
-    for database in Original::both() {
+    for database in Original::each() {
         let before = database.answer();
         assert!(database.run(&["--setup"]).contains("moved 2 seeded rules"));
         let after = database.answer();
@@ -124,7 +127,7 @@ fn without_own_rules_clients_get_the_same_after_setup() {
 
 #[test]
 fn changed_removals_stay_where_they_are() {
-    for database in Original::both() {
+    for database in Original::each() {
         // One was changed, and another rule would lose to the other one in front.
         (database.execute)("UPDATE jitsi_property SET ppriority = 11 WHERE id = 7");
         database.add(5, PROTOCOL, "x");

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use support::client::post;
 use support::daemon::free_port;
-use support::mariadb::mariadb;
+use support::database::Kind;
 use support::server::{Running, Server, jitsiprovs, run, send_signal, with_sockets};
 use support::sqlite::SqliteFile;
 use support::{PATIENCE, texts, uninterrupted, wait_for};
@@ -47,6 +47,8 @@ impl Manager {
         wait_for(text, || Some(self.hear()).filter(|said| said.lines().any(|line| line.starts_with(text))))
     }
 }
+
+support::on_each_server!(watchdog_messages_and_reloads_continue_while_a_poll_hangs,);
 
 #[test]
 fn ready_is_reported_when_requests_are_answered_and_not_before() {
@@ -105,10 +107,9 @@ fn reloads_watchdog_messages_and_the_end_are_reported() {
     assert!(server.wait().success());
 }
 
-#[test]
-fn watchdog_messages_and_reloads_continue_while_a_poll_hangs() {
+fn watchdog_messages_and_reloads_continue_while_a_poll_hangs(kind: Kind) {
     let manager = Manager::start();
-    let database = mariadb().database();
+    let database = kind.database();
     assert!(run(&[&["--setup"], &texts(&database.all())[..]].concat()).status.success());
     let args = database.read();
     let own = ["--http-port", "0", "--poll-interval", "0.05"];

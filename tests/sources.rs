@@ -1,7 +1,7 @@
 //! Users, rules and attributes from the operator's own queries.
 
 use support::client::post;
-use support::mariadb::mariadb;
+use support::database::Kind;
 use support::server::{Server, run};
 use support::{md5_hex, texts, wait_for};
 
@@ -66,10 +66,13 @@ fn follow(database: &[&str], edit: impl Fn(&str)) {
 
 #[test]
 fn users_and_preferences_of_a_sip_server_are_attributes_with_select_only() {
-    let database = mariadb().database();
-    // MariaDB takes a backslash in a text for an escape.
-    database.script(&tables().replace('\\', "\\\\"));
-    follow(&texts(&database.read()), |sql| drop(database.script(sql)));
+    for kind in Kind::ALL {
+        let database = kind.database();
+        // MariaDB takes a backslash in a text for an escape.
+        let escape = if kind == Kind::MariaDb { "\\\\" } else { "\\" };
+        database.script(&tables().replace('\\', escape));
+        follow(&texts(&database.read()), |sql| drop(database.script(sql)));
+    }
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("sip.db");
     let connection = rusqlite::Connection::open(&path).expect("opens");

@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use support::client::{Reply, exchange, post, request};
-use support::mariadb::{Database, mariadb};
+use support::database::{Database, Kind};
 use support::proxy::Proxy;
 use support::server::{Server, run};
 use support::sqlite::SqliteFile;
@@ -26,8 +26,8 @@ fn wait_status(server: &Server, name: &str, password: &str, expected: u16) {
     });
 }
 
-fn database_of_alice() -> Database<'static> {
-    let database = mariadb().database();
+fn database_of_alice(kind: Kind) -> Database<'static> {
+    let database = kind.database();
     let set_up = run(&[&["--setup"], &texts(&database.all())[..]].concat());
     assert!(set_up.status.success(), "{set_up:?}");
     database
@@ -56,11 +56,14 @@ fn after_a_start_from_the_state_file_failed_sign_ins_get_503_until_the_database_
     let state = folder.path().join("state");
     let sqlite = SqliteFile::empty();
     sqlite.user("a.org", "alice", "pw");
-    let database = database_of_alice();
-    let proxy = Proxy::to(database.server.port);
     let path = sqlite.path.to_str().expect("UTF-8");
-    let own = [vec!["--db-path".to_owned(), path.to_owned()], proxy.options(&database)];
-    for (own, is_sqlite) in own.into_iter().zip([true, false]) {
+    let mut places = vec![(vec!["--db-path".to_owned(), path.to_owned()], None)];
+    for kind in Kind::ALL {
+        let database = database_of_alice(kind);
+        let proxy = Proxy::to(database.server.port);
+        places.push((proxy.options(&database), Some(proxy)));
+    }
+    for (own, proxy) in places {
         let args = [&texts(&own)[..], &POLLING, &["--state-file", state.to_str().expect("UTF-8")]].concat();
         let first = Server::start(&args);
         wait_status(&first, "alice", "rotated", 401);
@@ -68,18 +71,16 @@ fn after_a_start_from_the_state_file_failed_sign_ins_get_503_until_the_database_
         assert!(first.wait().success());
 
         let away = sqlite.path.with_extension("away");
-        if is_sqlite {
-            std::fs::rename(&sqlite.path, &away).expect("renamed");
-        } else {
-            proxy.is_silent.store(true, Ordering::Relaxed);
+        match &proxy {
+            None => std::fs::rename(&sqlite.path, &away).expect("renamed"),
+            Some(proxy) => proxy.is_silent.store(true, Ordering::Relaxed),
         }
         let second = Server::start(&args);
         second.wait_for_log("from the state file");
         is_stale(&second);
-        if is_sqlite {
-            std::fs::rename(&away, &sqlite.path).expect("renamed");
-        } else {
-            proxy.is_silent.store(false, Ordering::Relaxed);
+        match &proxy {
+            None => std::fs::rename(&away, &sqlite.path).expect("renamed"),
+            Some(proxy) => proxy.is_silent.store(false, Ordering::Relaxed),
         }
         wait_status(&second, "alice", "rotated", 401);
         assert_eq!((status(&second, "new", "pw"), status(&second, "alice", "pw")), (401, 200));
@@ -93,9 +94,7 @@ fn after_a_start_from_the_state_file_failed_sign_ins_get_503_until_the_database_
 fn during_a_long_outage_failed_sign_ins_get_503() {
     let sqlite = SqliteFile::empty();
     sqlite.user("a.org", "alice", "pw");
-    let database = database_of_alice();
     let path = sqlite.path.to_str().expect("UTF-8");
-    let proxy = Proxy::to(database.server.port);
 
     let server = Server::start(&[&["--db-path", path][..], &POLLING].concat());
     assert_eq!(status(&server, "new", "pw"), 401);
@@ -106,13 +105,17 @@ fn during_a_long_outage_failed_sign_ins_get_503() {
     sqlite.execute("ALTER TABLE elsewhere RENAME TO user_auth");
     wait_status(&server, "new", "pw", 401);
 
-    let server = Server::start(&[&texts(&proxy.options(&database))[..], &POLLING].concat());
-    assert_eq!(status(&server, "new", "pw"), 401);
-    proxy.is_silent.store(true, Ordering::Relaxed);
-    wait_status(&server, "new", "pw", 503);
-    is_stale(&server);
-    proxy.is_silent.store(false, Ordering::Relaxed);
-    wait_status(&server, "new", "pw", 401);
+    for kind in Kind::ALL {
+        let database = database_of_alice(kind);
+        let proxy = Proxy::to(database.server.port);
+        let server = Server::start(&[&texts(&proxy.options(&database))[..], &POLLING].concat());
+        assert_eq!(status(&server, "new", "pw"), 401);
+        proxy.is_silent.store(true, Ordering::Relaxed);
+        wait_status(&server, "new", "pw", 503);
+        is_stale(&server);
+        proxy.is_silent.store(false, Ordering::Relaxed);
+        wait_status(&server, "new", "pw", 401);
+    }
 }
 
 #[test]

@@ -19,8 +19,9 @@ pub fn of(error: &anyhow::Error) -> String {
 pub fn of_origin(error: &anyhow::Error) -> &'static str {
     use SourceError as E;
     match error.chain().find_map(|cause| cause.downcast_ref()) {
-        Some(E::NoTls { .. }) => " (--from-tls, --from-tls-ca)",
-        Some(E::Refused { .. }) => " (--from, --from-pwd-file, --from-tls)",
+        Some(E::NoTls { .. }) => " (--from-tls, --from-tls-ca, --from-tls-cert)",
+        Some(E::TlsDemanded { .. }) => " (--from-tls)",
+        Some(E::Refused { .. }) => " (--from, --from-pwd-file, --from-tls, --from-tls-cert)",
         Some(E::Unreachable { .. }) => " (--from, --from-socket)",
         _ => "",
     }
@@ -38,9 +39,12 @@ pub fn of_source(error: &SourceError) -> String {
         E::NoFile(_) => &["`jitsiprovs --setup`", "--db-path"],
         E::NoForeignFile(_) | E::CannotOpen { .. } => &["--db-path"],
         E::Unreachable { .. } => &["--db-ip", "--db-port", "--db-socket"],
-        E::NoTls { .. } => &["--db-tls", "--db-tls-ca"],
-        E::Refused { is_admin: false, .. } => &["--db-user", "--db-pwd", "--db-from"],
-        E::Refused { is_admin: true, .. } => &["--db-admin", "--db-apwd"],
+        E::NoTls { .. } => &["--db-tls", "--db-tls-ca", "--db-tls-cert"],
+        E::TlsDemanded { .. } => &["--db-tls"],
+        E::Refused { is_admin: false, .. } => {
+            &["--db-user", "--db-pwd", "--db-from", "--db-tls", "--db-tls-cert"]
+        }
+        E::Refused { is_admin: true, .. } => &["--db-admin", "--db-apwd", "--db-tls", "--db-tls-cert"],
         E::Denied { is_admin: false, .. } => &["--db-user"],
         E::Denied { is_admin: true, .. } => &["--db-admin"],
         E::NoDatabase { .. } => &["--db-name", "--setup with --db-admin and --db-apwd-file"],

@@ -153,28 +153,28 @@ pub struct LimitOptions {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Database")]
 pub struct DatabaseOptions {
-    /// Kind of database [default: mysql if an option for MySQL is given, else sqlite]
+    /// Kind of database [default: mysql if an option for a server is given, else sqlite]
     #[arg(long, alias = "db_type", env = "JITSIPROVS_DB_TYPE", value_name = "KIND")]
     pub db_type: Option<DbType>,
     /// SQLite: the file [default: /var/lib/jitsiprovs/jitsiprovs.db]
     #[arg(long, env = "JITSIPROVS_DB_PATH", value_name = "FILE")]
     pub db_path: Option<PathBuf>,
-    /// MySQL: address of the server [default: 127.0.0.1]
+    /// Server: its address [default: 127.0.0.1]
     #[arg(long, alias = "db_ip", env = "JITSIPROVS_DB_IP", value_name = "HOST")]
     pub db_ip: Option<String>,
-    /// MySQL: port of the server [default: 3306]
+    /// Server: its port [default: 3306; PostgreSQL: 5432]
     #[arg(long, alias = "db_port", env = "JITSIPROVS_DB_PORT", value_name = "PORT")]
     pub db_port: Option<u16>,
-    /// MySQL: Unix socket of the server, instead of address and port
+    /// Server: its Unix socket, instead of address and port
     #[arg(long, env = "JITSIPROVS_DB_SOCKET", value_name = "PATH")]
     pub db_socket: Option<PathBuf>,
-    /// MySQL: name of the database [default: jitsiprovs]
+    /// Server: name of the database [default: jitsiprovs]
     #[arg(long, alias = "db_name", env = "JITSIPROVS_DB_NAME", value_name = "NAME")]
     pub db_name: Option<String>,
-    /// MySQL: account [default: jitsiprovs]
+    /// Server: account [default: jitsiprovs]
     #[arg(long, alias = "db_user", env = "JITSIPROVS_DB_USER", value_name = "NAME")]
     pub db_user: Option<String>,
-    /// MySQL: password of the account; safer in the environment or in a file [default: none]
+    /// Server: password of the account; safer in the environment or in a file [default: none]
     #[arg(
         long,
         alias = "db_pwd",
@@ -183,15 +183,22 @@ pub struct DatabaseOptions {
         value_name = "PASSWORD"
     )]
     pub db_pwd: Option<String>,
-    /// MySQL: file whose first line is the password
+    /// Server: file whose first line is the password
     #[arg(long, env = "JITSIPROVS_DB_PWD_FILE", value_name = "FILE")]
     pub db_pwd_file: Option<PathBuf>,
-    /// MySQL: encrypt the connection [default: off]
+    /// Server: encrypt the connection [default: off]
     #[arg(long, env = "JITSIPROVS_DB_TLS", value_name = "HOW")]
     pub db_tls: Option<DbTls>,
-    /// MySQL: file with the certificates that --db-tls verify trusts [default: the usual public ones]
+    /// Server: file with the certificates that --db-tls verify and verify-ca trust [default: the usual
+    /// public ones]
     #[arg(long, env = "JITSIPROVS_DB_TLS_CA", value_name = "FILE")]
     pub db_tls_ca: Option<PathBuf>,
+    /// Server: file with the certificate that the server asks for, if it does
+    #[arg(long, env = "JITSIPROVS_DB_TLS_CERT", value_name = "FILE")]
+    pub db_tls_cert: Option<PathBuf>,
+    /// Server: file with the private key of --db-tls-cert
+    #[arg(long, env = "JITSIPROVS_DB_TLS_KEY", value_name = "FILE")]
+    pub db_tls_key: Option<PathBuf>,
     /// SELECT of username, domain and password, in place of the usual table; further columns go by
     /// their names: `id` is the id, and the others are attributes of the user
     #[arg(long, env = "JITSIPROVS_AUTH_QUERY", value_name = "SQL")]
@@ -212,11 +219,11 @@ pub struct SetupOptions {
     /// Create or upgrade the tables, keep what is in them, and exit
     #[arg(long, env = "JITSIPROVS_SETUP", value_parser = flag())]
     pub setup: bool,
-    /// MySQL: administrator, who also creates the database and the account [default: root, if a password
-    /// is given]
+    /// Server: administrator, who also creates the database and the account [default: root, or
+    /// postgres, if a password is given]
     #[arg(long, alias = "db_admin", env = "JITSIPROVS_DB_ADMIN", value_name = "NAME")]
     pub db_admin: Option<String>,
-    /// MySQL: the administrator's password [default: none]
+    /// Server: the administrator's password [default: none]
     #[arg(
         long,
         alias = "db_apwd",
@@ -225,7 +232,7 @@ pub struct SetupOptions {
         value_name = "PASSWORD"
     )]
     pub db_apwd: Option<String>,
-    /// MySQL: file whose first line is the administrator's password
+    /// Server: file whose first line is the administrator's password
     #[arg(long, env = "JITSIPROVS_DB_APWD_FILE", value_name = "FILE")]
     pub db_apwd_file: Option<PathBuf>,
     /// MySQL: client address from which the new account may connect [default: the address of this machine
@@ -403,6 +410,9 @@ pub enum DbType {
     Sqlite,
     /// MySQL or MariaDB
     Mysql,
+    /// PostgreSQL
+    #[value(alias = "postgresql")]
+    Postgres,
 }
 
 /// Values of --db-tls and --from-tls.
@@ -412,7 +422,10 @@ pub enum DbTls {
     Off,
     /// Encrypted, but the server's certificate is not checked
     Require,
+    /// Encrypted, and the authority of the server's certificate is checked, but not its name
+    VerifyCa,
     /// Encrypted, and the server's certificate is checked
+    #[value(alias = "verify-full")]
     Verify,
 }
 

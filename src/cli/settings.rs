@@ -42,6 +42,8 @@ const MYSQL: &[&str] = &[
     "db_pwd_file",
     "db_tls",
     "db_tls_ca",
+    "db_tls_cert",
+    "db_tls_key",
     "db_admin",
     "db_apwd",
     "db_apwd_file",

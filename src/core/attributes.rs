@@ -95,6 +95,12 @@ impl Attributes {
         self.iter().any(|known| known.id == id)
     }
 
+    /// The piece of memory that they are in. A text that it does not contain is in no name and no
+    /// value.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// Bytes that they use on the heap.
     pub fn heap_bytes(&self) -> usize {
         self.0.len()

@@ -17,6 +17,8 @@ pub enum Cause {
     Admin,
     /// `--poll-interval` has passed.
     Poll,
+    /// The source has reported a change.
+    Push,
     /// A file of the source has changed.
     File,
     /// The previous load has failed.
@@ -41,8 +43,8 @@ pub enum Cause {
 
 impl Cause {
     /// Every label that [`Cause::label`] returns.
-    pub const LABELS: [&'static str; 8] =
-        ["start", "timer", "SIGHUP", "poll", "file", "retry", "admin", "other"];
+    pub const LABELS: [&'static str; 9] =
+        ["start", "timer", "SIGHUP", "poll", "push", "file", "retry", "admin", "other"];
 
     /// The name for the log.
     pub fn name(self) -> &'static str {
@@ -53,6 +55,7 @@ impl Cause {
             Cause::ConfirmedLoss => "confirmed loss",
             Cause::Admin => "admin",
             Cause::Poll => "poll",
+            Cause::Push => "push",
             Cause::File => "file",
             Cause::Retry => "retry",
             Cause::Unknown(why) => why.name(),
@@ -69,9 +72,13 @@ impl Cause {
     /// The label for metrics. Rare causes share one label.
     pub fn label(self) -> &'static str {
         match self {
-            Cause::Start | Cause::Timer | Cause::Poll | Cause::File | Cause::Retry | Cause::Admin => {
-                self.name()
-            }
+            Cause::Start
+            | Cause::Timer
+            | Cause::Poll
+            | Cause::Push
+            | Cause::File
+            | Cause::Retry
+            | Cause::Admin => self.name(),
             Cause::Hangup | Cause::ConfirmedLoss => Cause::Hangup.name(),
             Cause::Unknown(_)
             | Cause::NewConnection
@@ -117,6 +124,7 @@ mod tests {
             (Cause::Hangup, "SIGHUP"),
             (Cause::ConfirmedLoss, "SIGHUP"),
             (Cause::Admin, "admin"),
+            (Cause::Push, "push"),
             (Cause::Poll, "poll"),
             (Cause::File, "file"),
             (Cause::Retry, "retry"),

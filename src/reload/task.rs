@@ -19,6 +19,7 @@ use super::handle::{Asker, Handle};
 use super::load::{self, Loading};
 use super::poll::{self, Polling};
 use super::publisher::{Publisher, Swapped};
+use super::pushes::Pushes;
 use super::reader::Reader;
 use super::report;
 use super::schedule::{self, Backoff};
@@ -48,6 +49,9 @@ const REST: Duration = Duration::from_secs(1);
 /// Without `--reload-interval`: when to load for a state file that only a load can bring up
 /// to date.
 const UNLOADED: Duration = Duration::from_secs(300);
+/// How often changes are polled for while the source reports them: only to notice that it can no
+/// longer be read.
+const REASSURANCE: Duration = Duration::from_secs(10);
 /// How often the task checks whether requests still use a replaced snapshot.
 const RETIRE: Duration = Duration::from_millis(50);
 
@@ -60,6 +64,7 @@ pub struct Reloader {
     reader: Reader,
     status: channel::Sender<Status>,
     watch: Watch,
+    pushes: Pushes,
     /// Where the next poll begins. `None` if a load must find that out first.
     cursor: Option<Cursor>,
     loading: Option<Loading>,
@@ -150,6 +155,7 @@ impl Reloader {
                     self.file_settles.get_or_insert(Instant::now() + FILE_SETTLES);
                 }
                 () = at(self.file_settles), if can_poll || self.cursor.is_none() => self.read_file(),
+                () = self.pushes.heard(), if can_poll && self.cursor.is_some() => self.poll(Cause::Push),
                 () = at(self.look_again), if can_poll && self.cursor.is_some() => {
                     self.look_again = None;
                     self.poll(Cause::File);

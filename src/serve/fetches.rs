@@ -30,6 +30,8 @@ pub use noted::Decided;
 const PARTS: usize = 64;
 /// A part has room for about this many fetches, or more.
 const PART: usize = 256;
+/// A device that sends the same again and again is written once in so many seconds.
+const AGAIN: i64 = 60;
 /// How many requests wait at most for a part of the table that another thread works on.
 const WAITING: usize = 4096;
 
@@ -154,14 +156,17 @@ impl Fetches {
         }
     }
 
-    /// Takes at most `most` fetches that are not written yet.
-    fn take(&self, most: usize) -> Vec<Fetch> {
+    /// Takes at most `most` fetches that are not written yet. If not `all`, it leaves those of which
+    /// only the moment has changed and that were written a short time ago.
+    fn take(&self, most: usize, all: bool) -> Vec<Fetch> {
         self.let_in();
+        let now = now();
+        let before = if all { i64::MAX } else { now - AGAIN };
         let mut taken: Vec<Copied> = Vec::new();
         // Not always from the same part on, so that each has its turn.
         let first = fastrand::usize(..self.parts.len());
         for at in 0..self.parts.len() {
-            open(&self.parts[(first + at) % self.parts.len()]).take(most, &mut taken);
+            open(&self.parts[(first + at) % self.parts.len()]).take(most, now, before, &mut taken);
         }
         taken.iter().filter_map(|copied| copied.fetch(&self.node)).collect()
     }

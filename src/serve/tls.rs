@@ -11,8 +11,6 @@ use arc_swap::ArcSwap;
 use notify::EventKind;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
 use rustls::server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache};
 use rustls::sign::CertifiedKey;
 use tokio::signal::unix::Signal;
@@ -20,6 +18,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::metrics::Metrics;
 use crate::process::files::{self, Aside};
+use crate::process::key_pair::{Fault, KeyPair, Part};
 use crate::reload::watch::Watch;
 
 /// How long to wait after a change: key and certificate are two files, which are
@@ -73,24 +72,18 @@ pub enum TlsError {
         /// The error of waiting for the files.
         why: io::Error,
     },
-    /// A file contains something else.
-    #[error("{} holds no {what} in PEM form: check {option}, and that the key and the certificate are not swapped", path.display())]
-    Pem {
+    /// One of the files cannot be used.
+    #[error("{} {fault} ({option})", path.display())]
+    Unusable {
         /// The file.
         path: PathBuf,
         /// The option that names it.
         option: &'static str,
-        /// What it should hold.
-        what: &'static str,
+        /// What is wrong with it.
+        fault: Fault,
     },
-    /// Key and certificate do not belong together, or are of an unknown kind.
-    #[error(
-        "the key in {} and the certificate in {} cannot be used together ({why}): give the key that the \
-         certificate was made for ({})",
-        key.display(),
-        chain.display(),
-        options.join(", ")
-    )]
+    /// Key and certificate do not belong together.
+    #[error("the key in {} and the certificate in {} {why} ({})", key.display(), chain.display(), options.join(", "))]
     Pair {
         /// The options that name them.
         options: [&'static str; 2],
@@ -98,16 +91,14 @@ pub enum TlsError {
         key: PathBuf,
         /// The certificate's file.
         chain: PathBuf,
-        /// The TLS library's error.
+        /// What is wrong.
         why: String,
     },
 }
 
 /// A key and certificate, as they were read.
 struct Pair {
-    key: CertifiedKey,
-    /// When the certificate expires, in seconds since 1970.
-    expiry: i64,
+    pair: KeyPair,
     /// A hash of the content of both files, to detect changes.
     content: u64,
 }
@@ -121,9 +112,17 @@ impl Files {
         }
     }
 
-    fn unusable(&self, why: &rustls::Error) -> TlsError {
-        let (key, chain) = (self.key.clone(), self.chain.clone());
-        TlsError::Pair { options: self.options(), key, chain, why: why.to_string() }
+    fn unusable(&self, fault: Fault) -> TlsError {
+        let [key_option, chain_option] = self.options();
+        match fault.part {
+            Part::Key => TlsError::Unusable { path: self.key.clone(), option: key_option, fault },
+            Part::Chain => TlsError::Unusable { path: self.chain.clone(), option: chain_option, fault },
+            Part::Both => self.unusable_pair(fault.to_string()),
+        }
+    }
+
+    fn unusable_pair(&self, why: String) -> TlsError {
+        TlsError::Pair { options: self.options(), key: self.key.clone(), chain: self.chain.clone(), why }
     }
 
     fn hangs(&self, why: io::Error) -> TlsError {
@@ -138,21 +137,8 @@ impl Files {
         let key = read(&self.key, key_option)?;
         let chain = read(&self.chain, chain_option)?;
         let content = content(&key, &chain);
-        let der = PrivateKeyDer::from_pem_slice(&key).map_err(|_: pem::Error| TlsError::Pem {
-            path: self.key.clone(),
-            option: key_option,
-            what: "private key",
-        })?;
-        let no_chain =
-            || TlsError::Pem { path: self.chain.clone(), option: chain_option, what: "certificate" };
-        let certificates: Vec<CertificateDer<'static>> =
-            CertificateDer::pem_slice_iter(&chain).collect::<Result<_, _>>().map_err(|_| no_chain())?;
-        let own = certificates.first().ok_or_else(no_chain)?;
-        let (_, parsed) = x509_parser::parse_x509_certificate(own).map_err(|_| no_chain())?;
-        let expiry = parsed.validity().not_after.timestamp();
-        let key = CertifiedKey::from_der(certificates, der, &aws_lc_rs::default_provider())
-            .map_err(|why| self.unusable(&why))?;
-        Ok(Pair { key, expiry, content })
+        let pair = KeyPair::read(&key, &chain).map_err(|fault| self.unusable(fault))?;
+        Ok(Pair { pair, content })
     }
 
     /// A hash of what both files contain now; 0 if they cannot be read.
@@ -175,6 +161,8 @@ pub struct Certificate {
     current: Arc<CurrentPair>,
     config: Arc<ServerConfig>,
     expiry: i64,
+    /// What clients may refuse about the certificate.
+    doubts: Vec<String>,
     /// The hash of the files' content when they were last checked.
     seen: u64,
     /// Reads the files on other threads.
@@ -206,11 +194,12 @@ impl Certificate {
     pub fn load(files: Files) -> Result<Certificate, TlsError> {
         let reading = files.clone();
         let read = files::within_bound(move || reading.read());
-        let Pair { key, expiry, content } = read.map_err(|why| files.hangs(why)).flatten()?;
-        let current = Arc::new(CurrentPair(ArcSwap::from_pointee(key)));
+        let Pair { pair, content } = read.map_err(|why| files.hangs(why)).flatten()?;
+        let KeyPair { certified, expiry, doubts } = pair;
+        let current = Arc::new(CurrentPair(ArcSwap::from_pointee(certified)));
         let versions = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12]);
-        let unusable = |why: rustls::Error| files.unusable(&why);
+        let unusable = |why: rustls::Error| files.unusable_pair(format!("cannot be used: {why}"));
         let mut config =
             versions.map_err(unusable)?.with_no_client_auth().with_cert_resolver(current.clone());
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -224,6 +213,7 @@ impl Certificate {
             current,
             config: Arc::new(config),
             expiry,
+            doubts,
             seen: content,
             reading: Aside::new(),
             warned: Instant::now(),
@@ -295,11 +285,12 @@ impl Certificate {
         }
     }
 
-    fn take(&mut self, pair: Pair, is_asked: bool, metrics: &Metrics) {
-        self.seen = pair.content;
-        let is_same = self.current.0.load().cert == pair.key.cert && self.expiry == pair.expiry;
-        self.current.0.store(Arc::new(pair.key));
+    fn take(&mut self, Pair { pair, content }: Pair, is_asked: bool, metrics: &Metrics) {
+        self.seen = content;
+        let is_same = self.current.0.load().cert == pair.certified.cert;
+        self.current.0.store(Arc::new(pair.certified));
         self.expiry = pair.expiry;
+        self.doubts = pair.doubts;
         self.report(metrics);
         if !(is_same && is_asked) {
             metrics.certificate_reload(true);
@@ -326,11 +317,16 @@ impl Certificate {
         self.warned = Instant::now();
         let path = self.files.chain.display();
         match self.left() {
-            None => tracing::error!("the certificate in {path} has expired: clients will refuse it"),
+            None => {
+                tracing::error!("the certificate in {path} has expired: clients will refuse it; renew it")
+            }
             Some(left) if left < ENDS_SOON => {
                 tracing::warn!("the certificate in {path} expires in {} days", days(left));
             }
             Some(_) => {}
+        }
+        for doubt in &self.doubts {
+            tracing::warn!("the certificate in {path} {doubt}");
         }
     }
 }

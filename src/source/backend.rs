@@ -71,6 +71,9 @@ pub(super) enum Purpose {
     Prune,
 }
 
+/// Is called when something may have changed.
+pub(super) type Heard<'a> = &'a (dyn Fn() + Send + Sync);
+
 /// A kind of database, with everything that is needed to connect to one.
 pub(super) trait Backend: Send + Sync + 'static {
     /// A connection.
@@ -112,6 +115,11 @@ pub(super) trait Backend: Send + Sync + 'static {
         &self,
         session: &mut Self::Session,
     ) -> impl Future<Output = Result<bool, SourceError>> + Send;
+
+    /// [`Source::listen`](super::Source::listen)
+    fn listen(&self, _heard: Heard<'_>) -> impl Future<Output = Result<(), SourceError>> + Send {
+        std::future::ready(Ok(()))
+    }
 
     /// Whether this is not the database that was loaded last.
     fn is_other(&self, _session: &Self::Session) -> bool {

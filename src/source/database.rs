@@ -167,9 +167,13 @@ impl<B: Backend> Database<B> {
         if count(session, "reading the schema", B::DIALECT.count_change_tables).await? == 0 {
             return Ok(None);
         }
+        begin_attempt(session).await?;
         let newest = match self.lines(session, NEWEST).await {
             // If the account may not read the table, the server does without it.
-            Err(SourceError::Denied { .. }) => return Ok(None),
+            Err(SourceError::Denied { .. }) => {
+                undo_attempt(session).await?;
+                return Ok(None);
+            }
             lines => lines?.pop(),
         };
         let first = window_before(newest.as_ref().map_or(0, |line| line.id));
@@ -319,6 +323,17 @@ pub(super) async fn begin(session: &mut impl Session, statements: &[&str]) -> Re
 /// Ends a transaction that has only read.
 pub(super) async fn end(session: &mut impl Session) -> Result<(), Failure> {
     session.run("ending a transaction", "COMMIT").await
+}
+
+/// Begins something in a transaction that may fail. PostgreSQL refuses all statements that follow
+/// one that failed, until [`undo_attempt`].
+pub(super) async fn begin_attempt(session: &mut impl Session) -> Result<(), Failure> {
+    session.run("beginning an attempt", "SAVEPOINT attempt").await
+}
+
+/// Goes on with the transaction as it was before an attempt that has failed.
+pub(super) async fn undo_attempt(session: &mut impl Session) -> Result<(), Failure> {
+    session.run("undoing an attempt", "ROLLBACK TO SAVEPOINT attempt").await
 }
 
 /// The number that a query returns, or 0 if it returns none.

@@ -309,14 +309,19 @@ impl Statement {
             Edit::Set(_, set) => {
                 let set = set.and(existing);
                 let rows: Vec<Vec<&Cell>> = rows.iter().map(|row| set.pick(row.cells()).collect()).collect();
-                let names = names(set);
-                for column in 0..names.len() {
-                    let cases = ids.iter().zip(&rows);
-                    params.extend(cases.flat_map(|(id, row)| [Cell::Int(*id), row[column].clone()]));
-                }
                 let cases = "WHEN ? THEN ? ".repeat(ids.len());
-                let set: Vec<_> = names.iter().map(|name| format!("{name} = CASE id {cases}END")).collect();
-                format!("UPDATE {table} SET {}{where_ids}", set.join(", "))
+                let mut assigned = Vec::new();
+                for (at, name) in names(set).into_iter().enumerate() {
+                    // PostgreSQL takes a CASE of nothing but NULL for text.
+                    if rows.iter().all(|row| *row[at] == Cell::Null) {
+                        assigned.push(format!("{name} = NULL"));
+                        continue;
+                    }
+                    let cells = ids.iter().zip(&rows);
+                    params.extend(cells.flat_map(|(id, row)| [Cell::Int(*id), row[at].clone()]));
+                    assigned.push(format!("{name} = CASE id {cases}END"));
+                }
+                format!("UPDATE {table} SET {}{where_ids}", assigned.join(", "))
             }
             Edit::Remove(..) => format!("DELETE FROM {table}{where_ids}"),
         };

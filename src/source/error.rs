@@ -47,7 +47,7 @@ pub enum SourceError {
     /// The account is unknown, or its password is wrong.
     #[error(
         "the database at {at} refuses the user `{user}`: check the name and the password, \
-         and that the account may connect from this machine"
+         and that the account may connect from this machine{demands}"
     )]
     Refused {
         /// Address or socket.
@@ -56,6 +56,14 @@ pub enum SourceError {
         user: String,
         /// Whether it is the administrator's account, which only setup uses.
         is_admin: bool,
+        /// What else the account may demand that the options do not give, after a semicolon.
+        demands: &'static str,
+    },
+    /// The server accepts only connections with TLS.
+    #[error("the database at {at} accepts only connections with TLS, which is off: turn it on")]
+    TlsDemanded {
+        /// Address or socket.
+        at: String,
     },
     /// The account lacks a right.
     #[error("{what} failed in {source_name} ({why}): grant that right to `{user}`, or give another account")]

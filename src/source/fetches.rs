@@ -42,7 +42,9 @@ impl<B: Backend> Database<B> {
     pub(super) async fn record_all(&self, mut fetches: Vec<Fetch>) -> Result<(), SourceError> {
         // Two statements at the same time that lock the same rows in another order wait for each
         // other for ever.
-        fetches.sort_by_cached_key(id);
+        fetches.sort_by_cached_key(|fetch| (id(fetch), std::cmp::Reverse(fetch.at)));
+        // PostgreSQL refuses a statement that writes a row twice.
+        fetches.dedup_by_key(|fetch| id(fetch));
         let mut session = self.backend.connect(Purpose::Prune).await?;
         if !has_table::<B>(&mut session).await? {
             return Err(SourceError::NoOwnTable { table: TABLE, source_name: self.backend.name() });

@@ -3,6 +3,7 @@
 mod connect;
 mod errors;
 mod sum;
+mod tunnel;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,9 +22,8 @@ use super::query::{Queries, Query, Shape};
 use super::server::DbServer;
 use super::{Source, SourceError, schema};
 use crate::core::model::{Cell, Row};
+use tunnel::Tunnel;
 
-/// What errors and the log call such a server.
-const KIND: &str = "MySQL";
 /// How long the result of a statement, or a batch of rows, may take to arrive. An operator's
 /// own query that sorts a large table may need most of this time.
 const STALL: Duration = Duration::from_secs(60);
@@ -164,6 +164,7 @@ impl Backend for MysqlBackend {
 struct MysqlSession {
     mysql: Arc<Mysql>,
     conn: Conn,
+    tunnel: Option<Tunnel>,
     is_admin: bool,
     prepared: HashMap<String, Statement>,
 }
@@ -275,6 +276,9 @@ impl Session for MysqlSession {
 
     async fn close(self) {
         let _ = self.conn.disconnect().await;
+        if let Some(tunnel) = self.tunnel {
+            let _ = tunnel.end().await;
+        }
     }
 }
 

@@ -78,7 +78,18 @@ pub(super) const SQLITE: &[SchemaStep] = steps![
     "sqlite/005_history.sql" "sqlite/006_fetch.sql"
 ];
 
-/// Creates the table in which both databases note the steps that were applied.
+pub(super) const POSTGRES: &[SchemaStep] = steps![
+    "postgres/001_original.sql" "postgres/002_tenant.sql" "postgres/003_change.sql"
+    "postgres/004_attribute.sql" "postgres/005_history.sql" "postgres/006_fetch.sql"
+];
+
+/// The end of an INSERT of fetches in SQLite and PostgreSQL.
+pub(super) const KEEP_LATER: &str = " ON CONFLICT(id) DO UPDATE SET fetched_at = excluded.fetched_at, \
+     reason = excluded.reason, address = excluded.address, agent = excluded.agent, \
+     node = excluded.node, snapshot = excluded.snapshot, properties = excluded.properties, \
+     parameters = excluded.parameters WHERE excluded.fetched_at >= jitsiprovs_fetch.fetched_at";
+
+/// Creates the table in which all databases note the steps that were applied.
 pub(super) const CREATE_VERSIONS: &str = "CREATE TABLE IF NOT EXISTS jitsiprovs_schema (\
     version INTEGER PRIMARY KEY, name VARCHAR(64) NOT NULL, \
     applied_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP)";
@@ -179,7 +190,7 @@ mod tests {
 
     #[test]
     fn steps_are_numbered_from_one_and_hold_only_whole_statements() {
-        for steps in [MYSQL, SQLITE] {
+        for (steps, count) in [(MYSQL, 18), (SQLITE, 18), (POSTGRES, 21)] {
             for (expected, step) in (1..).zip(steps) {
                 assert_eq!(step.version, expected, "{}", step.name);
                 let verbs = ["CREATE ", "ALTER "];
@@ -189,7 +200,7 @@ mod tests {
                 };
                 assert!(step.statements().all(begins), "{}", step.name);
             }
-            assert_eq!(triggers(steps).count(), 18);
+            assert_eq!(triggers(steps).count(), count);
             assert!(triggers(steps).all(|(_, sql)| table_of(sql).is_some()));
             let tables: Vec<usize> = steps.iter().map(|step| step.tables().count()).collect();
             assert_eq!(tables, [2, 2, 2, 1, 3, 0]);

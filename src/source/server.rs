@@ -4,7 +4,43 @@ use std::path::PathBuf;
 
 use super::SourceError;
 use super::error::one_line;
+use super::tls::Tls;
 use crate::core::secret::Secret;
+
+/// The kind of a database server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerKind {
+    /// MySQL or MariaDB.
+    Mysql,
+    /// PostgreSQL.
+    Postgres,
+}
+
+impl ServerKind {
+    /// The name, for errors and the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            ServerKind::Mysql => "MySQL",
+            ServerKind::Postgres => "PostgreSQL",
+        }
+    }
+
+    /// The port where such servers usually listen.
+    pub fn port(self) -> u16 {
+        match self {
+            ServerKind::Mysql => 3306,
+            ServerKind::Postgres => 5432,
+        }
+    }
+
+    /// The administrator that such servers usually have.
+    pub fn admin(self) -> &'static str {
+        match self {
+            ServerKind::Mysql => "root",
+            ServerKind::Postgres => "postgres",
+        }
+    }
+}
 
 /// Where the server is.
 #[derive(Debug, Clone)]
@@ -13,19 +49,6 @@ pub enum Endpoint {
     Tcp(String, u16),
     /// A Unix socket.
     Socket(PathBuf),
-}
-
-/// Whether the connection is encrypted.
-#[derive(Debug, Clone, Default)]
-pub enum Tls {
-    /// Plain text.
-    #[default]
-    Off,
-    /// Encrypted, without checking the server's certificate.
-    Require,
-    /// Encrypted, and the server's certificate is checked against the usual root
-    /// certificates or those in a file.
-    Verify(Option<PathBuf>),
 }
 
 /// An account of the database.
@@ -40,6 +63,8 @@ pub struct DbAccount {
 /// A database on a server, and how to connect to it.
 #[derive(Debug, Clone)]
 pub struct DbServer {
+    /// What kind of server it is.
+    pub kind: ServerKind,
     /// Where the server is.
     pub endpoint: Endpoint,
     /// Whether the connection is encrypted.
@@ -64,9 +89,9 @@ impl DbServer {
         }
     }
 
-    /// The name for the log. `kind` is that of the server.
-    pub(super) fn name(&self, kind: &str) -> String {
-        format!("the {kind} database {} at {}", self.database, self.at())
+    /// The name for the log.
+    pub(super) fn name(&self) -> String {
+        format!("the {} database {} at {}", self.kind.name(), self.database, self.at())
     }
 
     /// The administrator's account, or the usual one if there is none or `is_admin` is not set.
@@ -74,8 +99,22 @@ impl DbServer {
         self.admin.as_ref().filter(|_| is_admin).unwrap_or(&self.account)
     }
 
+    /// The error of an account that may not connect. Servers say nothing more of the reason.
+    pub(super) fn refused(&self, is_admin: bool) -> SourceError {
+        let demands = match &self.tls {
+            Tls::Off => "; TLS is off: turn it on if the account demands it",
+            Tls::On { identity: None, .. } => {
+                "; if the account demands a certificate of the client, give one with its key"
+            }
+            Tls::On { .. } => {
+                "; if the account demands a certificate, check that it is the one that is given"
+            }
+        };
+        SourceError::Refused { at: self.at(), user: self.account(is_admin).user.clone(), is_admin, demands }
+    }
+
     /// The error of a statement.
-    pub(super) fn statement(&self, kind: &str, what: &str, why: &str) -> SourceError {
-        SourceError::Statement { what: what.into(), source_name: self.name(kind), why: one_line(why) }
+    pub(super) fn statement(&self, what: &str, why: &str) -> SourceError {
+        SourceError::Statement { what: what.into(), source_name: self.name(), why: one_line(why) }
     }
 }

@@ -225,10 +225,7 @@ impl Backend for Sqlite {
         end_quiet: "DELETE FROM jitsiprovs_editor",
         to_write: ["", ""],
         delete_some: "",
-        keep_later: " ON CONFLICT(id) DO UPDATE SET fetched_at = excluded.fetched_at, \
-             reason = excluded.reason, address = excluded.address, agent = excluded.agent, \
-             node = excluded.node, snapshot = excluded.snapshot, properties = excluded.properties, \
-             parameters = excluded.parameters WHERE excluded.fetched_at >= jitsiprovs_fetch.fetched_at",
+        keep_later: schema::KEEP_LATER,
         steps: schema::SQLITE,
         has_transactional_ddl: true,
         patience: Duration::from_secs(10),

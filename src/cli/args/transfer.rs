@@ -50,18 +50,32 @@ pub struct OriginArgs {
     /// Encrypt the connection to the server of --from [default: off]
     #[arg(long, value_name = "HOW")]
     pub from_tls: Option<DbTls>,
-    /// File with the certificates that --from-tls verify trusts [default: the usual public ones]
+    /// File with the certificates that --from-tls verify and verify-ca trust [default: the usual
+    /// public ones]
     #[arg(long, value_name = "FILE")]
     pub from_tls_ca: Option<PathBuf>,
+    /// File with the certificate that the server of --from asks for, if it does
+    #[arg(long, value_name = "FILE")]
+    pub from_tls_cert: Option<PathBuf>,
+    /// File with the private key of --from-tls-cert
+    #[arg(long, value_name = "FILE")]
+    pub from_tls_key: Option<PathBuf>,
 }
 
 impl OriginArgs {
     /// Whether one of them is given.
     pub fn is_given(&self) -> bool {
-        let OriginArgs { from, from_pwd_file, from_socket, from_tls, from_tls_ca } = self;
-        from.is_some()
-            || from_tls.is_some()
-            || [from_pwd_file, from_socket, from_tls_ca].iter().any(|path| path.is_some())
+        let OriginArgs {
+            from,
+            from_pwd_file,
+            from_socket,
+            from_tls,
+            from_tls_ca,
+            from_tls_cert,
+            from_tls_key,
+        } = self;
+        let files = [from_pwd_file, from_socket, from_tls_ca, from_tls_cert, from_tls_key];
+        from.is_some() || from_tls.is_some() || files.iter().any(|path| path.is_some())
     }
 }
 

@@ -12,13 +12,7 @@ use crate::cli::advice;
 use crate::cli::args::OriginArgs;
 use crate::cli::error::{ConfigError, usage};
 use crate::cli::option_files::{absolute, password};
-use crate::source::{self, DbAccount, DbServer, Endpoint, Queries, Source, Tls};
-
-/// How to read a PostgreSQL database for now.
-const POSTGRESQL: &str = "--from: of other databases, only MySQL, MariaDB and SQLite can be read so far; \
-     export users from PostgreSQL as CSV, and import the file: \
-     psql -c '\\copy (SELECT username, domain, ha1 FROM subscriber) TO users.csv CSV HEADER' and \
-     jitsiprovs import users users.csv --columns ha1=password --pwd-fmt ha1";
+use crate::source::{self, DbAccount, DbServer, Endpoint, Queries, ServerKind, Source, Tls};
 
 /// A database to import from. It is only read.
 pub struct ImportOrigin {
@@ -29,7 +23,7 @@ pub struct ImportOrigin {
 
 enum Place {
     File(PathBuf),
-    Server(DbServer),
+    Server(Box<DbServer>),
 }
 
 impl ImportOrigin {
@@ -38,25 +32,44 @@ impl ImportOrigin {
     /// # Errors
     /// See [`ConfigError`].
     pub fn new(options: OriginArgs) -> Result<ImportOrigin, ConfigError> {
-        let OriginArgs { from, from_pwd_file, from_socket, from_tls, from_tls_ca } = options;
+        let OriginArgs {
+            from,
+            from_pwd_file,
+            from_socket,
+            from_tls,
+            from_tls_ca,
+            from_tls_cert,
+            from_tls_key,
+        } = options;
         let Some(from) = from else {
-            return usage("--from is missing: name a SQLite file, or mysql://user@host:port/name");
+            return usage(
+                "--from is missing: name a SQLite file, or mysql://user@host:port/name, or postgres://…",
+            );
         };
         if from.contains("://") {
             let server = DbServer {
-                tls: tls(from_tls, from_tls_ca, ["--from-tls", "--from-tls-ca"])?,
+                tls: tls(
+                    from_tls,
+                    [from_tls_ca, from_tls_cert, from_tls_key],
+                    ["--from-tls", "--from-tls-ca", "--from-tls-cert", "--from-tls-key"],
+                )?,
                 ..of_url(&from, from_socket, from_pwd_file)?
             };
-            return Ok(ImportOrigin { place: Place::Server(server), named: format!("--from {from}") });
+            return Ok(ImportOrigin {
+                place: Place::Server(Box::new(server)),
+                named: format!("--from {from}"),
+            });
         }
         let for_servers = [
             ("--from-pwd-file", from_pwd_file.is_some()),
             ("--from-socket", from_socket.is_some()),
             ("--from-tls", from_tls.is_some()),
             ("--from-tls-ca", from_tls_ca.is_some()),
+            ("--from-tls-cert", from_tls_cert.is_some()),
+            ("--from-tls-key", from_tls_key.is_some()),
         ];
         if let Some((option, _)) = for_servers.into_iter().find(|(_, is_given)| *is_given) {
-            return usage(format!("{option} is for mysql://, but --from names a file: leave it out"));
+            return usage(format!("{option} is for servers, but --from names a file: leave it out"));
         }
         let place = Place::File(absolute(PathBuf::from(&from)));
         Ok(ImportOrigin { place, named: format!("--from {from}") })
@@ -66,7 +79,7 @@ impl ImportOrigin {
     pub fn source(&self, queries: Queries) -> Arc<dyn Source> {
         match &self.place {
             Place::File(path) => source::foreign_sqlite(path, queries),
-            Place::Server(server) => source::mysql(server.clone(), queries),
+            Place::Server(server) => source::on_server((**server).clone(), queries),
         }
     }
 
@@ -80,15 +93,17 @@ impl ImportOrigin {
 
 /// `from` may contain a password, so errors do not repeat it until that is ruled out.
 fn of_url(from: &str, socket: Option<PathBuf>, pwd_file: Option<PathBuf>) -> Result<DbServer, ConfigError> {
-    let wrong = |why: &str| usage(format!("--from: {why}; write mysql://user@host:port/name"));
-    let scheme = from.split("://").next().unwrap_or_default().to_ascii_lowercase();
-    if ["postgres", "postgresql", "pgsql"].contains(&&*scheme) {
-        return usage(POSTGRESQL);
-    }
+    let wrong = |why: &str| {
+        usage(format!("--from: {why}; write mysql://user@host:port/name or postgres://user@host:port/name"))
+    };
     let url = match Url::parse(from) {
-        Ok(url) if url.scheme() == "mysql" => url,
-        Ok(_) => return wrong("only mysql:// is supported, and a SQLite file is named without ://"),
+        Ok(url) => url,
         Err(why) => return wrong(&why.to_string()),
+    };
+    let kind = match url.scheme() {
+        "mysql" => ServerKind::Mysql,
+        "postgres" | "postgresql" => ServerKind::Postgres,
+        _ => return wrong("other servers are not supported, and a SQLite file is named without ://"),
     };
     let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
     let user = decoded(url.username());
@@ -110,16 +125,19 @@ fn of_url(from: &str, socket: Option<PathBuf>, pwd_file: Option<PathBuf>) -> Res
         return wrong("the name of the database is missing");
     }
     let endpoint = match socket {
-        None => Endpoint::Tcp(host, url.port().unwrap_or(3306)),
+        None => Endpoint::Tcp(host, url.port().unwrap_or(kind.port())),
         Some(path) if host == "localhost" && url.port().is_none() => Endpoint::Socket(absolute(path)),
         Some(_) => {
-            return usage("--from-socket replaces host and port: write mysql://user@localhost/name with it");
+            return usage(format!(
+                "--from-socket replaces host and port: write {}://user@localhost/name with it",
+                url.scheme()
+            ));
         }
     };
     let password = password(None, pwd_file, "--from", "--from-pwd-file")?.unwrap_or_default();
     let user = if user.is_empty() { "jitsiprovs".into() } else { user };
     let account = DbAccount { user, password };
-    Ok(DbServer { endpoint, tls: Tls::Off, database, account, admin: None, from: None })
+    Ok(DbServer { kind, endpoint, tls: Tls::Off, database, account, admin: None, from: None })
 }
 
 #[cfg(test)]
@@ -132,9 +150,15 @@ mod tests {
     }
 
     fn with(from: &str, change: impl FnOnce(&mut OriginArgs)) -> Result<ImportOrigin, ConfigError> {
-        let (from_pwd_file, from_socket, from_tls, from_tls_ca) = (None, None, None, None);
-        let mut options =
-            OriginArgs { from: Some(from.into()), from_pwd_file, from_socket, from_tls, from_tls_ca };
+        let mut options = OriginArgs {
+            from: Some(from.into()),
+            from_pwd_file: None,
+            from_socket: None,
+            from_tls: None,
+            from_tls_ca: None,
+            from_tls_cert: None,
+            from_tls_key: None,
+        };
         change(&mut options);
         ImportOrigin::new(options)
     }
@@ -150,6 +174,8 @@ mod tests {
             ("mysql://r%40x@10.0.0.5:3307/a%20b", "the MySQL database a b at 10.0.0.5:3307"),
             ("mysql://[::1]:1/x", "the MySQL database x at ::1:1"),
             ("mysql://[::1]/x", "the MySQL database x at ::1:3306"),
+            ("postgres://r@10.0.0.5/sip", "the PostgreSQL database sip at 10.0.0.5:5432"),
+            ("PostgreSQL://r@host:7/sip", "the PostgreSQL database sip at host:7"),
             ("/var/lib/old.db", "the SQLite database /var/lib/old.db"),
         ] {
             assert!(from(url).is_ok_and(|origin| self::name(&origin) == name), "{url}");
@@ -184,7 +210,7 @@ mod tests {
         for (url, words) in [
             ("mysql://reader@db.example.org/sip", "write mysql://user@localhost/name"),
             ("mysql://reader@localhost:3306/sip", "write mysql://user@localhost/name"),
-            ("/var/lib/sip.db", "--from-socket is for mysql://"),
+            ("/var/lib/sip.db", "--from-socket is for servers"),
         ] {
             let error = socket(url).err().expect("refused").to_string();
             assert!(error.contains(words), "{error}");
@@ -197,23 +223,13 @@ mod tests {
             ("mysql://reader@host/sip", Some(DbTls::Require), "without --from-tls verify"),
             ("mysql://reader@host/sip", None, "without --from-tls verify"),
             ("mysql://reader@host/sip", Some(DbTls::Verify), "--from-tls-ca"),
-            ("/var/lib/sip.db", Some(DbTls::Require), "--from-tls is for mysql://"),
+            ("/var/lib/sip.db", Some(DbTls::Require), "--from-tls is for servers"),
         ] {
             let set = |options: &mut OriginArgs| {
                 (options.from_tls, options.from_tls_ca) = (how, Some("/no/such/ca.pem".into()));
             };
             let error = with(url, set).err().expect("refused").to_string();
             assert!(error.contains(words), "{error}");
-        }
-    }
-
-    #[test]
-    fn postgresql_is_refused_with_a_way_to_import_all_the_same() {
-        for url in ["postgres://reader:hunter2@host/sip", "PostgreSQL://host/sip", "pgsql://x"] {
-            let error = from(url).err().expect("refused").to_string();
-            for words in ["MySQL, MariaDB and SQLite", "\\copy (", "import users users.csv --columns"] {
-                assert!(error.contains(words) && !error.contains("hunter2"), "{error}");
-            }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use tokio::time::Instant;
 
-use super::{FILE_LOOK_AGAIN, Reloader, UNLOADED};
+use super::{FILE_LOOK_AGAIN, REASSURANCE, Reloader, UNLOADED};
 use crate::core::model::Table;
 use crate::reload::cause::Cause;
 use crate::reload::handle::ReloadOutcome;
@@ -43,7 +43,10 @@ impl Reloader {
     pub(super) fn poll_due(&self) -> Option<Instant> {
         self.cursor.as_ref()?;
         match self.unannounced.is_empty() {
-            true => self.settings.poll_interval.map(schedule::after),
+            true => self.settings.poll_interval.map(|interval| match self.pushes.arrive() {
+                true => schedule::after(interval.max(REASSURANCE)),
+                false => schedule::after(interval),
+            }),
             false => Some(Instant::now()),
         }
     }

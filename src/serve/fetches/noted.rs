@@ -209,7 +209,7 @@ impl Details {
             params: params.collect(),
         };
         // Writing to memory cannot fail.
-        Details(postcard::to_allocvec(&stored).unwrap_or_default().into())
+        Details(postcard::to_extend(&stored, Vec::with_capacity(512)).unwrap_or_default().into())
     }
 
     fn read(&self) -> Option<Stored<'_>> {

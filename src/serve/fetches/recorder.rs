@@ -46,26 +46,26 @@ impl Fetches {
                 // The operator may have given the account more rights.
                 () = hung_up(&mut hangup) => self.recording.lock().await.refused = None,
             }
-            self.record().await;
+            self.record(false).await;
             self.prune().await;
         }
     }
 
     /// Writes what is not written yet, when the server stops.
     pub async fn close(self: &Arc<Self>) {
-        if timeout(LAST, self.record()).await.is_err() {
+        if timeout(LAST, self.record(true)).await.is_err() {
             tracing::warn!("the database did not take the last fetches in time");
         }
     }
 
-    async fn record(self: &Arc<Self>) {
+    async fn record(self: &Arc<Self>, all: bool) {
         let mut recording = self.recording.lock().await;
         if recording.is_resting() {
             return;
         }
         if recording.pending.is_empty() {
             let fetches = self.clone();
-            let taking = tokio::task::spawn_blocking(move || fetches.take(AT_ONCE));
+            let taking = tokio::task::spawn_blocking(move || fetches.take(AT_ONCE, all));
             recording.pending = taking.await.unwrap_or_default();
         }
         if recording.pending.is_empty() {

@@ -61,6 +61,9 @@ struct Slot {
     is_by_address: bool,
     /// Whether it is in the list of those that are not written yet.
     is_dirty: bool,
+    /// When it was taken to be written, in seconds since 1970. `None` if it was not since its
+    /// details changed.
+    taken_at: Option<i64>,
 }
 
 /// A slot that was copied to be read.
@@ -149,21 +152,34 @@ impl Part {
             None => {
                 let (account, hash) = (keys.account, keys.details);
                 let details = details();
-                let slot = Slot { key, account, hash, moment, details, is_by_address, is_dirty: false };
+                let slot = Slot {
+                    key,
+                    account,
+                    hash,
+                    moment,
+                    details,
+                    is_by_address,
+                    is_dirty: false,
+                    taken_at: None,
+                };
                 slots.add(slot, region)
             }
         }
     }
 
-    /// Takes at most `most` fetches that are not written yet.
-    pub fn take(&mut self, most: usize, taken: &mut Vec<Copied>) {
-        for slots in &mut self.0 {
-            let first = slots.dirty.len() - slots.dirty.len().min(most - most.min(taken.len()));
-            for place in slots.dirty.drain(first..) {
-                let slot = &mut slots.slots[place as usize];
-                slot.is_dirty = false;
+    /// Takes at most `most` fetches that are not written yet. Of those of which only the moment has
+    /// changed, it takes those that were taken before `before`.
+    pub fn take(&mut self, most: usize, now: i64, before: i64, taken: &mut Vec<Copied>) {
+        for Slots { slots, dirty, .. } in &mut self.0 {
+            dirty.retain(|place| {
+                let slot = &mut slots[*place as usize];
+                if taken.len() >= most || slot.taken_at.is_some_and(|taken_at| taken_at >= before) {
+                    return true;
+                }
+                (slot.is_dirty, slot.taken_at) = (false, Some(now));
                 taken.push(slot.copy());
-            }
+                false
+            });
         }
     }
 
@@ -205,7 +221,7 @@ impl Slots {
         self.index.remove(&old.key);
         self.index.insert(key, place as u32);
         self.mark(place as u32, region);
-        if was_dirty { Noted::Lost } else { Noted::Kept }
+        if was_dirty && old.taken_at.is_none() { Noted::Lost } else { Noted::Kept }
     }
 
     fn mark(&mut self, place: u32, region: Region) {
@@ -225,7 +241,7 @@ impl Slot {
         }
         self.moment = moment;
         if self.hash != hash {
-            self.hash = hash;
+            (self.hash, self.taken_at) = (hash, None);
             self.details = details();
         }
     }

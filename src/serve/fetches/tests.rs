@@ -100,7 +100,7 @@ fn unknown_names_push_out_neither_successes_nor_failures_and_are_not_written() {
     let of = |reason| found.iter().filter(|fetch| fetch.reason == reason).count();
     assert_eq!((of(None), of(failed)), (100, 100));
     assert!((1..=100).contains(&of(Some(FetchReason::NoUser))));
-    let taken = fetches.take(usize::MAX);
+    let taken = fetches.take(usize::MAX, false);
     assert_eq!(taken.len(), 200);
     assert!(taken.iter().all(|fetch| fetch.username.starts_with("user")));
     assert_eq!(fetches.metrics.fetches_dropped.get(), 0);
@@ -116,14 +116,29 @@ fn the_table_is_bounded_and_counts_what_it_loses() {
     assert!((700..=750).contains(&kept), "{kept}");
     assert_eq!(fetches.metrics.fetches.get(), kept as i64);
     assert_eq!(fetches.metrics.fetches_dropped.get(), 5000 - kept as u64);
-    assert_eq!(fetches.take(100).len(), 100);
-    assert_eq!(fetches.take(usize::MAX).len(), kept - 100);
-    assert_eq!(fetches.take(usize::MAX).len(), 0);
+    assert_eq!(fetches.take(100, false).len(), 100);
+    assert_eq!(fetches.take(usize::MAX, false).len(), kept - 100);
+    assert_eq!(fetches.take(usize::MAX, false).len(), 0);
     // Written ones are replaced without a loss.
     let lost = fetches.metrics.fetches_dropped.get();
     note(&fetches, &Sent { username: "another", ..ALICE });
     assert_eq!(fetches.metrics.fetches_dropped.get(), lost);
-    assert_eq!(fetches.take(usize::MAX).len(), 1);
+    assert_eq!(fetches.take(usize::MAX, false).len(), 1);
+}
+
+#[test]
+fn what_changes_only_its_moment_is_written_again_later() {
+    let fetches = fetches(1000);
+    let taken = |all| fetches.take(usize::MAX, all).len();
+    note(&fetches, &ALICE);
+    assert_eq!(taken(false), 1);
+    note(&fetches, &ALICE);
+    assert_eq!(taken(false), 0);
+    // As when the server stops.
+    assert_eq!((taken(true), taken(true)), (1, 0));
+    note(&fetches, &ALICE);
+    note(&fetches, &Sent { params: &[("uuid", "u1"), ("build", "2")], ..ALICE });
+    assert_eq!(taken(false), 1);
 }
 
 #[test]

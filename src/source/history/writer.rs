@@ -4,7 +4,7 @@ use tokio::task::spawn_blocking;
 
 use super::super::SourceError;
 use super::super::backend::{Dialect, Session};
-use super::super::database::{column_names, count};
+use super::super::database::{begin_attempt, column_names, count, undo_attempt};
 use super::super::error::{Failure, FailureKind};
 use super::HISTORY;
 use crate::core::credential::PwdFmt;
@@ -64,14 +64,16 @@ impl History {
         format: PwdFmt,
     ) -> Result<History, SourceError> {
         let is_seen = !column_names(session, dialect.list_columns, HISTORY).await?.is_empty();
-        match session.execute(WRITING, TRY.into(), Vec::new()).await {
-            Ok(_) => {}
-            Err(Failure { error: SourceError::Denied { user, .. }, .. }) => {
-                return Ok(History::Refused(user));
-            }
-            Err(failure) if failure.kind == FailureKind::NoAnswer => return Err(failure.error),
-            Err(_) if !is_seen => return Ok(History::Missing),
-            Err(failure) => return Err(failure.error),
+        begin_attempt(session).await?;
+        if let Err(failure) = session.execute(WRITING, TRY.into(), Vec::new()).await {
+            let history = match failure {
+                Failure { error: SourceError::Denied { user, .. }, .. } => History::Refused(user),
+                Failure { kind: FailureKind::NoAnswer, error } => return Err(error),
+                _ if !is_seen => History::Missing,
+                Failure { error, .. } => return Err(error),
+            };
+            undo_attempt(session).await?;
+            return Ok(history);
         }
         session.run(WRITING, dialect.begin_quiet).await?;
         let at = count(session, WRITING, &format!("SELECT {}", dialect.now)).await?;

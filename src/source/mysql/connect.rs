@@ -1,19 +1,19 @@
 //! Connects to the server, and creates the database and the account.
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use mysql_async::{Conn, Opts, OptsBuilder, SslOpts};
+use mysql_async::{Conn, Opts, OptsBuilder};
 use tokio::time::timeout;
 
 use super::super::SourceError;
 use super::super::backend::Session;
 use super::super::database::close;
-use super::super::server::{DbAccount, Endpoint, Tls};
-use super::{KIND, Mysql, MysqlSession, STALL};
+use super::super::server::{DbAccount, Endpoint};
+use super::tunnel::Tunnel;
+use super::{Mysql, MysqlSession, STALL};
 use crate::core::model::Cell;
-use crate::process::files::{self, Aside};
 
 /// How long connecting may take. Operators expect an answer from the command line within ten
 /// seconds.
@@ -28,10 +28,10 @@ const INIT: [&str; 3] = [
 
 impl Mysql {
     pub(super) fn name(&self) -> String {
-        self.server.name(KIND)
+        self.server.name()
     }
 
-    fn opts(&self, account: &DbAccount, database: Option<&str>, ca: Option<Vec<u8>>) -> Opts {
+    fn opts(&self, account: &DbAccount, database: Option<&str>, tunnel: Option<&Tunnel>) -> Opts {
         let password = account.password.reveal();
         let opts = OptsBuilder::default()
             .user(Some(&account.user))
@@ -45,31 +45,12 @@ impl Mysql {
             // are not found are reported as removed.
             .client_found_rows(true)
             .stmt_cache_size(0);
-        let opts = match &self.server.endpoint {
-            Endpoint::Tcp(host, port) => opts.ip_or_hostname(host).tcp_port(*port),
-            Endpoint::Socket(path) => opts.socket(Some(path.to_string_lossy())),
-        };
-        let verified = || match ca {
-            Some(ca) => SslOpts::default().with_root_certs(vec![ca.into()]).with_disable_built_in_roots(true),
-            None => SslOpts::default(),
-        };
-        opts.ssl_opts(match &self.server.tls {
-            Tls::Off => None,
-            Tls::Require => Some(SslOpts::default().with_danger_accept_invalid_certs(true)),
-            Tls::Verify(_) => Some(verified()),
-        })
+        match (tunnel, &self.server.endpoint) {
+            (Some(tunnel), _) => opts.socket(Some(&*tunnel.socket)),
+            (None, Endpoint::Tcp(host, port)) => opts.ip_or_hostname(host).tcp_port(*port),
+            (None, Endpoint::Socket(path)) => opts.socket(Some(path.to_string_lossy())),
+        }
         .into()
-    }
-
-    /// The root certificates that the server's certificate is checked against. They are read
-    /// for each connection, because the file may be replaced.
-    async fn ca(&self) -> Result<Option<Vec<u8>>, SourceError> {
-        static READING: LazyLock<Aside> = LazyLock::new(Aside::new);
-        let Tls::Verify(Some(path)) = &self.server.tls else { return Ok(None) };
-        let ca = path.clone();
-        let read = READING.run(move || files::read(&ca)).await.flatten();
-        let why = |why| format!("cannot read {}: {why}", path.display());
-        read.map(Some).map_err(|error| SourceError::NoTls { at: self.server.at(), why: why(error) })
     }
 
     /// Connects as `account`.
@@ -79,15 +60,29 @@ impl Mysql {
         database: Option<&str>,
     ) -> Result<MysqlSession, SourceError> {
         let is_admin = self.server.admin.as_ref().is_some_and(|admin| std::ptr::eq(admin, account));
-        let opts = self.opts(account, database, self.ca().await?);
-        let conn = match timeout(CONNECT, Conn::new(opts)).await {
-            Ok(connected) => connected.map_err(|error| self.failure("connecting", &error, is_admin).error)?,
-            Err(_) => {
-                let why = format!("no answer in {} s", CONNECT.as_secs());
-                return Err(SourceError::Unreachable { at: self.server.at(), why });
+        let config = self.server.client_config().await?;
+        let connecting = async {
+            let tunnel = match config {
+                Some(config) => Some(Tunnel::open(&self.server, config).await?),
+                None => None,
+            };
+            match Conn::new(self.opts(account, database, tunnel.as_ref())).await {
+                Ok(conn) => Ok((conn, tunnel)),
+                Err(error) => {
+                    // What ended the tunnel is the cause.
+                    if let Some(tunnel) = tunnel {
+                        tunnel.end().await?;
+                    }
+                    Err(self.failure("connecting", &error, is_admin).error)
+                }
             }
         };
-        Ok(MysqlSession { mysql: self.clone(), conn, is_admin, prepared: HashMap::new() })
+        let Ok(connected) = timeout(CONNECT, connecting).await else {
+            let why = format!("no answer in {} s", CONNECT.as_secs());
+            return Err(SourceError::Unreachable { at: self.server.at(), why });
+        };
+        let (conn, tunnel) = connected?;
+        Ok(MysqlSession { mysql: self.clone(), conn, tunnel, is_admin, prepared: HashMap::new() })
     }
 
     /// Creates the database and the account, as the administrator.

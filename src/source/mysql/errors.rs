@@ -4,8 +4,7 @@ use mysql_async::{DriverError, Error, IoError, ServerError};
 
 use super::super::SourceError;
 use super::super::error::{Failure, FailureKind, one_line};
-use super::super::server::Tls;
-use super::{KIND, Mysql};
+use super::Mysql;
 
 /// The error codes of the server that are handled separately.
 mod code {
@@ -27,11 +26,12 @@ mod code {
     pub const WRONG_CHARACTERS: u16 = 1366;
     pub const TRIGGERS_NEED_SUPER: u16 = 1419;
     pub const ACCESS_DENIED_NO_PASSWORD: u16 = 1698;
+    pub const TLS_DEMANDED: u16 = 3159;
 }
 
 impl Mysql {
     pub(super) fn statement(&self, what: &str, why: &str) -> SourceError {
-        self.server.statement(KIND, what, why)
+        self.server.statement(what, why)
     }
 
     /// Translates an error of the library. `is_admin` says whether it happened on the
@@ -39,18 +39,6 @@ impl Mysql {
     pub(super) fn failure(&self, what: &str, error: &Error, is_admin: bool) -> Failure {
         let at = self.server.at();
         let (kind, error) = match error {
-            Error::Io(IoError::Tls(why)) => {
-                (FailureKind::Other, SourceError::NoTls { at, why: why.to_string() })
-            }
-            Error::Driver(DriverError::NoClientSslFlagFromServer) => {
-                (FailureKind::Other, SourceError::NoTls { at, why: "the server offers none".into() })
-            }
-            // Errors of the TLS library arrive as invalid data.
-            Error::Io(IoError::Io(why))
-                if !matches!(self.server.tls, Tls::Off) && why.kind() == std::io::ErrorKind::InvalidData =>
-            {
-                (FailureKind::Other, SourceError::NoTls { at, why: why.to_string() })
-            }
             Error::Io(IoError::Io(why)) => {
                 (FailureKind::NoAnswer, SourceError::Unreachable { at, why: why.to_string() })
             }
@@ -68,8 +56,9 @@ impl Mysql {
         let (at, user) = (self.server.at(), self.server.account(is_admin).user.clone());
         match error.code {
             code::ACCESS_DENIED | code::ACCESS_DENIED_NO_PASSWORD | code::HOST_DENIED => {
-                SourceError::Refused { at, user, is_admin }
+                self.server.refused(is_admin)
             }
+            code::TLS_DEMANDED => SourceError::TlsDemanded { at },
             code::NO_SUCH_DATABASE => {
                 SourceError::NoDatabase { at, name: self.server.database.clone(), user }
             }
@@ -109,13 +98,15 @@ fn kind(code: u16) -> FailureKind {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::server::{DbAccount, DbServer, Endpoint};
+    use super::super::super::server::{DbAccount, DbServer, Endpoint, ServerKind};
+    use super::super::super::tls::Tls;
     use super::*;
     use crate::core::secret::Secret;
 
     fn source() -> Mysql {
         let account = |user: &str, password| DbAccount { user: user.into(), password: Secret::new(password) };
         let server = DbServer {
+            kind: ServerKind::Mysql,
             endpoint: Endpoint::Tcp("127.0.0.1".into(), 1),
             tls: Tls::Off,
             database: "d".into(),

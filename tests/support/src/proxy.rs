@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::mariadb::Database;
+use crate::database::Database;
 
 /// A proxy between server and database, which can delay, drop or cut the traffic.
 pub struct Proxy {

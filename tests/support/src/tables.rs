@@ -1,9 +1,9 @@
-//! The tables of either kind of database, and commands that run on them.
+//! The tables of each kind of database, and commands that run on them.
 
 use std::io::{Seek, Write};
 use std::process::Output;
 
-use crate::mariadb::mariadb;
+use crate::database::{Database, Kind};
 use crate::server::{Server, jitsiprovs, run_command};
 use crate::sqlite::SqliteFile;
 use crate::texts;
@@ -12,20 +12,34 @@ use crate::texts;
 pub struct Tables {
     /// The options that select the database.
     pub args: Vec<String>,
-    _file: Option<SqliteFile>,
+    pub place: Place,
+}
+
+/// Where tables are.
+pub enum Place {
+    File(SqliteFile),
+    Server(Database<'static>),
+    /// Only the options are known.
+    Elsewhere,
 }
 
 impl Tables {
     pub fn sqlite() -> Tables {
         let file = SqliteFile::empty();
         let args = ["--db-path", file.path.to_str().expect("UTF-8")].map(str::to_owned).into();
-        Tables { args, _file: Some(file) }
+        Tables { args, place: Place::File(file) }
     }
 
     pub fn mysql() -> Tables {
-        let database = mariadb().database();
-        let tables = Tables::of(database.all());
-        database.script("DELETE FROM jitsi_property; ALTER TABLE jitsi_property AUTO_INCREMENT = 60");
+        Tables::on_server(Kind::MariaDb)
+    }
+
+    /// Tables in a new database of the server that all tests share.
+    pub fn on_server(kind: Kind) -> Tables {
+        let database = kind.database();
+        let mut tables = Tables::of(database.all());
+        database.script(&format!("DELETE FROM jitsi_property; {}", kind.count_from("jitsi_property", 60)));
+        tables.place = Place::Server(database);
         tables
     }
 
@@ -38,11 +52,32 @@ impl Tables {
 
     /// The database of these options, without changes.
     pub fn on(args: Vec<String>) -> Tables {
-        Tables { args, _file: None }
+        Tables { args, place: Place::Elsewhere }
     }
 
-    pub fn both() -> [Tables; 2] {
-        [Tables::sqlite(), Tables::mysql()]
+    /// Tables in each kind of database.
+    pub fn each() -> [Tables; 2] {
+        [Tables::sqlite(), Tables::on_server(Kind::MariaDb)]
+    }
+
+    /// The kind of server, if the tables are on one.
+    pub fn kind(&self) -> Option<Kind> {
+        match &self.place {
+            Place::Server(database) => Some(database.kind()),
+            Place::File(_) | Place::Elsewhere => None,
+        }
+    }
+
+    /// Runs statements as another tool does, and returns the rows that a server selects.
+    pub fn execute(&self, sql: &str) -> String {
+        match &self.place {
+            Place::File(file) => {
+                file.execute(sql);
+                String::new()
+            }
+            Place::Server(database) => database.script(sql),
+            Place::Elsewhere => panic!("only the options are known"),
+        }
     }
 
     /// Runs a command with `input` on its standard input.
