@@ -20,6 +20,7 @@ mod setup;
 mod sqlite;
 
 use std::future::Future;
+use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
 
@@ -98,6 +99,12 @@ pub trait Source: Send + Sync {
     /// Removes lines of the history that are older than so many days by the database's clock; with
     /// 0, none. Returns how many lines were removed.
     fn prune_history(&self, days: u32) -> Boxed<'_, Result<u64, SourceError>>;
+
+    /// Reads again what files say about how to connect: the account's password.
+    ///
+    /// # Errors
+    /// Those of reading such a file. The next connection uses what was read before then.
+    fn renew(&self) -> Boxed<'_, io::Result<()>>;
 
     /// The files to watch: if one of them changes, the source may have changed.
     fn files(&self) -> Vec<PathBuf>;
@@ -236,6 +243,10 @@ impl<B: Backend> Source for Database<B> {
 
     fn prune_history(&self, days: u32) -> Boxed<'_, Result<u64, SourceError>> {
         Box::pin(self.prune_history_of(days))
+    }
+
+    fn renew(&self) -> Boxed<'_, io::Result<()>> {
+        Box::pin(self.backend.renew())
     }
 
     fn files(&self) -> Vec<PathBuf> {

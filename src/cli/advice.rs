@@ -39,6 +39,7 @@ pub fn of_source(error: &SourceError) -> String {
         E::CannotOpen { .. } => &["--db-path"],
         E::Unreachable { .. } => &["--db-ip", "--db-port", "--db-socket"],
         E::NoTls { .. } => &["--db-tls", "--db-tls-ca"],
+        E::NotReadAgain { .. } => &["--db-user", "--db-pwd-file"],
         E::Refused { is_admin: false, .. } => &["--db-user", "--db-pwd", "--db-from"],
         E::Refused { is_admin: true, .. } => &["--db-admin", "--db-apwd"],
         E::Denied { is_admin: false, .. } => &["--db-user"],

@@ -29,7 +29,7 @@ pub struct ImportOrigin {
 
 enum Place {
     File(PathBuf),
-    Server(DbServer),
+    Server(Box<DbServer>),
 }
 
 impl ImportOrigin {
@@ -47,7 +47,10 @@ impl ImportOrigin {
                 tls: tls(from_tls, from_tls_ca, ["--from-tls", "--from-tls-ca"])?,
                 ..of_url(&from, from_socket, from_pwd_file)?
             };
-            return Ok(ImportOrigin { place: Place::Server(server), named: format!("--from {from}") });
+            return Ok(ImportOrigin {
+                place: Place::Server(Box::new(server)),
+                named: format!("--from {from}"),
+            });
         }
         let for_servers = [
             ("--from-pwd-file", from_pwd_file.is_some()),
@@ -66,7 +69,7 @@ impl ImportOrigin {
     pub fn source(&self, queries: Queries) -> Arc<dyn Source> {
         match &self.place {
             Place::File(path) => source::foreign_sqlite(path, queries),
-            Place::Server(server) => source::mysql(server.clone(), queries),
+            Place::Server(server) => source::mysql(DbServer::clone(server), queries),
         }
     }
 
@@ -118,7 +121,7 @@ fn of_url(from: &str, socket: Option<PathBuf>, pwd_file: Option<PathBuf>) -> Res
     };
     let password = password(None, pwd_file, "--from", "--from-pwd-file")?.unwrap_or_default();
     let user = if user.is_empty() { "jitsiprovs".into() } else { user };
-    let account = DbAccount { user, password };
+    let account = DbAccount::new(user, password, None);
     Ok(DbServer { endpoint, tls: Tls::Off, database, account, admin: None, from: None })
 }
 

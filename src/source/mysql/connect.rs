@@ -13,6 +13,7 @@ use super::super::database::close;
 use super::super::server::{DbAccount, Endpoint, Tls};
 use super::{KIND, Mysql, MysqlSession, STALL};
 use crate::core::model::Cell;
+use crate::core::secret::Secret;
 use crate::process::files::{self, Aside};
 
 /// How long connecting may take. Operators expect an answer from the command line within ten
@@ -31,10 +32,10 @@ impl Mysql {
         self.server.name(KIND)
     }
 
-    fn opts(&self, account: &DbAccount, database: Option<&str>, ca: Option<Vec<u8>>) -> Opts {
-        let password = account.password.reveal();
+    fn opts(&self, user: &str, password: &Secret, database: Option<&str>, ca: Option<Vec<u8>>) -> Opts {
+        let password = password.reveal();
         let opts = OptsBuilder::default()
-            .user(Some(&account.user))
+            .user(Some(user))
             .pass((!password.is_empty()).then_some(password))
             .db_name(database)
             // Otherwise the library would switch from TCP to a socket that it finds itself.
@@ -79,13 +80,19 @@ impl Mysql {
         database: Option<&str>,
     ) -> Result<MysqlSession, SourceError> {
         let is_admin = self.server.admin.as_ref().is_some_and(|admin| std::ptr::eq(admin, account));
-        let opts = self.opts(account, database, self.ca().await?);
-        let conn = match timeout(CONNECT, Conn::new(opts)).await {
-            Ok(connected) => connected.map_err(|error| self.failure("connecting", &error, is_admin).error)?,
-            Err(_) => {
-                let why = format!("no answer in {} s", CONNECT.as_secs());
-                return Err(SourceError::Unreachable { at: self.server.at(), why });
-            }
+        let ca = self.ca().await?;
+        let mut password = account.password();
+        let conn = loop {
+            let opts = self.opts(&account.user, &password, database, ca.clone());
+            let refused = match timeout(CONNECT, Conn::new(opts)).await {
+                Ok(Ok(conn)) => break conn,
+                Ok(Err(error)) => self.failure("connecting", &error, is_admin).error,
+                Err(_) => {
+                    let why = format!("no answer in {} s", CONNECT.as_secs());
+                    return Err(SourceError::Unreachable { at: self.server.at(), why });
+                }
+            };
+            password = account.next_password(&password, refused).await?;
         };
         Ok(MysqlSession { mysql: self.clone(), conn, is_admin, prepared: HashMap::new() })
     }
@@ -111,7 +118,7 @@ impl Mysql {
         // In GRANT, `_` and `%` in the name of a database are wildcards.
         let pattern = name.replace('\\', "\\\\").replace('_', "\\_").replace('%', "\\%");
         let (database, pattern) = (identifier(name), identifier(&pattern));
-        let password = literal(self.server.account.password.reveal());
+        let password = literal(self.server.account.password().reveal());
         for (what, sql) in [
             (
                 "creating the database",
