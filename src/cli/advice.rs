@@ -40,6 +40,7 @@ pub fn of_source(error: &SourceError) -> String {
         E::NoForeignFile(_) | E::CannotOpen { .. } => &["--db-path"],
         E::Unreachable { .. } => &["--db-ip", "--db-port", "--db-socket"],
         E::NoTls { .. } => &["--db-tls", "--db-tls-ca", "--db-tls-cert"],
+        E::NotReadAgain { .. } => &["--db-user", "--db-pwd-file"],
         E::TlsDemanded { .. } => &["--db-tls"],
         E::Refused { is_admin: false, .. } => {
             &["--db-user", "--db-pwd", "--db-from", "--db-tls", "--db-tls-cert"]

@@ -2,6 +2,7 @@
 //! [`Database`](super::database::Database).
 
 use std::future::Future;
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -92,6 +93,11 @@ pub(super) trait Backend: Send + Sync + 'static {
     /// [`Source::files`](super::Source::files)
     fn files(&self) -> Vec<PathBuf> {
         Vec::new()
+    }
+
+    /// [`Source::renew`](super::Source::renew)
+    fn renew(&self) -> impl Future<Output = io::Result<()>> + Send {
+        std::future::ready(Ok(()))
     }
 
     /// Connects.

@@ -65,6 +65,14 @@ pub enum SourceError {
         /// Address or socket.
         at: String,
     },
+    /// The account is refused, and the file with its password cannot be read again.
+    #[error("{refused}; the password may be another one now, but jitsiprovs {why}")]
+    NotReadAgain {
+        /// The refusal.
+        refused: Box<SourceError>,
+        /// "cannot read", the file, and what the system says.
+        why: String,
+    },
     /// The account lacks a right.
     #[error("{what} failed in {source_name} ({why}): grant that right to `{user}`, or give another account")]
     Denied {

@@ -6,6 +6,7 @@ mod sum;
 mod tunnel;
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -105,6 +106,10 @@ impl Backend for MysqlBackend {
 
     fn at(&self) -> String {
         self.0.server.at()
+    }
+
+    async fn renew(&self) -> io::Result<()> {
+        self.0.server.account.read_again().await
     }
 
     async fn connect(&self, _: Purpose) -> Result<MysqlSession, SourceError> {

@@ -14,6 +14,7 @@ use super::super::server::{DbAccount, Endpoint};
 use super::tunnel::Tunnel;
 use super::{Mysql, MysqlSession, STALL};
 use crate::core::model::Cell;
+use crate::core::secret::Secret;
 
 /// How long connecting may take. Operators expect an answer from the command line within ten
 /// seconds.
@@ -31,10 +32,10 @@ impl Mysql {
         self.server.name()
     }
 
-    fn opts(&self, account: &DbAccount, database: Option<&str>, tunnel: Option<&Tunnel>) -> Opts {
-        let password = account.password.reveal();
+    fn opts(&self, user: &str, password: &Secret, database: Option<&str>, tunnel: Option<&Tunnel>) -> Opts {
+        let password = password.reveal();
         let opts = OptsBuilder::default()
-            .user(Some(&account.user))
+            .user(Some(user))
             .pass((!password.is_empty()).then_some(password))
             .db_name(database)
             // Otherwise the library would switch from TCP to a socket that it finds itself.
@@ -60,28 +61,34 @@ impl Mysql {
         database: Option<&str>,
     ) -> Result<MysqlSession, SourceError> {
         let is_admin = self.server.admin.as_ref().is_some_and(|admin| std::ptr::eq(admin, account));
-        let config = self.server.client_config().await?;
-        let connecting = async {
-            let tunnel = match config {
-                Some(config) => Some(Tunnel::open(&self.server, config).await?),
-                None => None,
-            };
-            match Conn::new(self.opts(account, database, tunnel.as_ref())).await {
-                Ok(conn) => Ok((conn, tunnel)),
-                Err(error) => {
-                    // What ended the tunnel is the cause.
-                    if let Some(tunnel) = tunnel {
-                        tunnel.end().await?;
+        let mut password = account.password();
+        let (conn, tunnel) = loop {
+            let config = self.server.client_config().await?;
+            let connecting = async {
+                let tunnel = match config {
+                    Some(config) => Some(Tunnel::open(&self.server, config).await?),
+                    None => None,
+                };
+                match Conn::new(self.opts(&account.user, &password, database, tunnel.as_ref())).await {
+                    Ok(conn) => Ok((conn, tunnel)),
+                    Err(error) => {
+                        // What ended the tunnel is the cause.
+                        if let Some(tunnel) = tunnel {
+                            tunnel.end().await?;
+                        }
+                        Err(self.failure("connecting", &error, is_admin).error)
                     }
-                    Err(self.failure("connecting", &error, is_admin).error)
+                }
+            };
+            match timeout(CONNECT, connecting).await {
+                Ok(Ok(connected)) => break connected,
+                Ok(Err(refused)) => password = account.next_password(&password, refused).await?,
+                Err(_) => {
+                    let why = format!("no answer in {} s", CONNECT.as_secs());
+                    return Err(SourceError::Unreachable { at: self.server.at(), why });
                 }
             }
         };
-        let Ok(connected) = timeout(CONNECT, connecting).await else {
-            let why = format!("no answer in {} s", CONNECT.as_secs());
-            return Err(SourceError::Unreachable { at: self.server.at(), why });
-        };
-        let (conn, tunnel) = connected?;
         Ok(MysqlSession { mysql: self.clone(), conn, tunnel, is_admin, prepared: HashMap::new() })
     }
 
@@ -106,7 +113,7 @@ impl Mysql {
         // In GRANT, `_` and `%` in the name of a database are wildcards.
         let pattern = name.replace('\\', "\\\\").replace('_', "\\_").replace('%', "\\%");
         let (database, pattern) = (identifier(name), identifier(&pattern));
-        let password = literal(self.server.account.password.reveal());
+        let password = literal(self.server.account.password().reveal());
         for (what, sql) in [
             (
                 "creating the database",

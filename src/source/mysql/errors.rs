@@ -104,7 +104,7 @@ mod tests {
     use crate::core::secret::Secret;
 
     fn source() -> Mysql {
-        let account = |user: &str, password| DbAccount { user: user.into(), password: Secret::new(password) };
+        let account = |user: &str, password| DbAccount::new(user, Secret::new(password), None);
         let server = DbServer {
             kind: ServerKind::Mysql,
             endpoint: Endpoint::Tcp("127.0.0.1".into(), 1),
