@@ -44,6 +44,7 @@ mod outages;
 mod protocol;
 mod provisioning;
 mod proxy_protocol;
+mod pushes;
 mod reload;
 mod rules;
 mod seeds;
