@@ -1,10 +1,13 @@
-//! The real server over loopback, with a real MariaDB, while the database changes. Every answer is
+//! The real server over loopback, with a real MariaDB or PostgreSQL, while the database changes. Every answer is
 //! checked, so that torn and outdated answers are counted, and not only errors.
 //!
 //! `cargo bench --bench load -- WHAT`, where WHAT is
 //! - `reloads` (the default): latency and correctness during continuous reloads, bursts of SIGHUP
 //!   and 50 edits a second, compared with an idle database;
-//! - `commit`: a million users; the time from a commit to the first answer that includes it;
+//! - `commit`: a million users, on MariaDB and on PostgreSQL; the time from a commit to the first
+//!   answer that includes it, under load;
+//! - `full`: a million users with three rules each; how long a full load from PostgreSQL takes,
+//!   relative to one from MariaDB;
 //! - `memory`: a million users; how long a full load takes, and how much memory it and a thousand
 //!   reloads of ten thousand users take;
 //! - `outage`: the database is down for a minute under load.
@@ -22,9 +25,10 @@ use std::time::{Duration, Instant};
 
 use jitsiprovs::process::priority;
 use support::client::{Connection, form_request};
-use support::mariadb::{Database, MariaDb, Session};
+use support::database::{Database, DbServer, Kind, Session};
+use support::mariadb::MariaDb;
 use support::server::{Server, resident, run};
-use support::{texts, wait_for};
+use support::{PATIENCE, texts, wait_for};
 
 const CONNECTIONS: u32 = 32;
 /// Requests a second in total. The server can answer many more, so that the measurement shows
@@ -39,30 +43,32 @@ fn main() {
     match what.as_deref() {
         None | Some("reloads") => reloads(),
         Some("commit") => commit(),
+        Some("full") => full(),
         Some("memory") => memory(),
         Some("outage") => outage(),
-        Some(other) => panic!("there is no `{other}`: reloads, commit, memory or outage"),
+        Some(other) => panic!("there is no `{other}`: reloads, commit, full, memory or outage"),
     }
 }
 
 /// Creates tables like the original's, with `users` users, `own` rules for each user, and [`LINES`]
 /// rules for everyone that contain the version.
-fn fill(mariadb: &MariaDb, users: u32, own: u32) -> Database<'_> {
-    let database = mariadb.database();
+fn fill(host: &DbServer, users: u32, own: u32) -> Database<'_> {
+    let database = host.database();
     // Inserted before the triggers exist, because each row would also add a line of change.
-    database.script(include_str!("../sql/mysql/001_original.sql"));
+    database.script(host.kind.original());
+    let (all, lines) = (host.kind.count_to(users), host.kind.count_to(LINES));
     database.script(&format!(
         "INSERT INTO user_auth (username, domain, password)
-             SELECT concat('user', lpad(seq, 7, '0')), 'example.org', md5('pw') FROM seq_1_to_{users};
+             SELECT concat('user', lpad(concat(seq), 7, '0')), 'example.org', md5('pw') FROM {all};
          INSERT INTO jitsi_property (subject, spriority, ppriority, property_key, property_value)
-             SELECT 'default', 10, seq, concat('version.', seq), '1' FROM seq_1_to_{LINES}"
+             SELECT 'default', 10, seq, concat('version.', seq), '1' FROM {lines}"
     ));
     for key in ["DISPLAY_NAME", "SERVER_ADDRESS", "VOICEMAIL_URI"].iter().take(own as usize) {
         database.script(&format!(
             "INSERT INTO jitsi_property (subject, spriority, ppriority, property_key, property_value)
-                 SELECT concat('user', lpad(seq, 7, '0')), 1, 1,
+                 SELECT concat('user', lpad(concat(seq), 7, '0')), 1, 1,
                      'net.java.sip.communicator.impl.protocol.sip.accsip.{key}',
-                     concat('{key} of user ', lpad(seq, 7, '0')) FROM seq_1_to_{users}"
+                     concat('{key} of user ', lpad(concat(seq), 7, '0')) FROM {all}"
         ));
     }
     let output = run(&[&["--setup"], &texts(&database.all())[..]].concat());
@@ -285,13 +291,24 @@ fn stir(server: &Server, database: &Database<'_>, version: &mut u64) -> String {
 }
 
 fn commit() {
-    let mariadb = MariaDb::start(&["--innodb-buffer-pool-size=1G".into()]);
-    let database = fill(&mariadb, 1_000_000, 3);
+    for kind in Kind::ALL {
+        commit_on(kind);
+    }
+}
+
+/// Makes 200 edits under load, and measures how long it takes until each is served.
+fn commit_on(kind: Kind) {
+    let host = kind.start_large();
+    let database = fill(&host, 1_000_000, 3);
     let server = serve(&database, &["--poll-interval", "1", "--reload-interval", "0"]);
     println!("{}", server.wait_for_log("snapshot in use"));
+    if kind == Kind::Postgres {
+        server.wait_for_log("the database reports changes as they are committed");
+    }
+    let clients = Clients::on(server.address);
     let mut session = Session::open(&database);
     let mut times = Vec::new();
-    for at in 0..100 {
+    for at in 0..200 {
         let user = fastrand::u32(1..=1_000_000);
         let request =
             form_request(&[("username", &format!("user{user:07}@example.org")), ("password", "pw")]);
@@ -299,19 +316,23 @@ fn commit() {
         // At a random time between two polls.
         std::thread::sleep(Duration::from_millis(fastrand::u64(..1000)));
         session.execute(&format!(
-            "UPDATE jitsi_property SET property_value = 'edit {at}' WHERE subject = 'user{user:07}' LIMIT 1"
+            "UPDATE jitsi_property SET property_value = 'edit {at}'
+                 WHERE subject = 'user{user:07}' AND property_key LIKE '%DISPLAY_NAME'"
         ));
         let committed = Instant::now();
-        wait_for("the edit to be served", || {
+        while {
             connection.send(&request);
-            connection.receive().expect("an answer").text().contains(&format!("=edit {at}\n")).then_some(())
-        });
-        times.push(committed.elapsed().as_millis());
+            !connection.receive().expect("an answer").text().contains(&format!("=edit {at}\n"))
+        } {
+            assert!(committed.elapsed() < PATIENCE, "the edit is not served");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        times.push(committed.elapsed().as_micros() as f64 / 1000.0);
     }
-    times.sort_unstable();
+    times.sort_unstable_by(f64::total_cmp);
     let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
     println!(
-        "commit to served, poll interval 1 s, {} edits: least {} ms, median {} ms, p90 {} ms, p99 {} ms, most {} ms",
+        "{kind:?}, commit to served, poll interval 1 s, {} edits under load: least {:.1} ms, p50 {:.1} ms, p90 {:.1} ms, p99 {:.1} ms, most {:.1} ms",
         times.len(),
         times[0],
         at(0.5),
@@ -319,9 +340,43 @@ fn commit() {
         at(0.99),
         at(1.0)
     );
-    let swaps: Vec<String> =
-        server.log().into_iter().filter(|line| line.contains("cause=\"poll\"")).collect();
+    report("meanwhile", &clients.end());
+    let swaps = server.log().into_iter().filter(|line| line.contains("snapshot in use"));
     println!("{}", swaps.last().expect("a swap"));
+}
+
+/// Compares the first loads of servers that read the same rows from MariaDB and from PostgreSQL, in
+/// turns.
+fn full() {
+    let hosts = Kind::ALL.map(Kind::start_large);
+    let databases = hosts.each_ref().map(|host| fill(host, 1_000_000, 3));
+    for database in &databases {
+        // As the database does by itself some time after so many edits.
+        database.server.script(
+            &database.name,
+            match database.kind() {
+                Kind::MariaDb => "ANALYZE TABLE user_auth, jitsi_property",
+                Kind::Postgres => "VACUUM ANALYZE",
+            },
+        );
+    }
+    let mut ratios = Vec::new();
+    for round in 0..7 {
+        let [mariadb, postgres] = databases.each_ref().map(|database| {
+            let begun = Instant::now();
+            let server = serve(database, &["--poll-interval", "0", "--reload-interval", "0"]);
+            let line = server.wait_for_log("snapshot in use");
+            let took = begun.elapsed().as_secs_f64();
+            if round == 0 {
+                println!("{:?}: {line}", database.kind());
+            }
+            took
+        });
+        println!("first load: MariaDB {mariadb:.2} s, PostgreSQL {postgres:.2} s");
+        ratios.push(postgres / mariadb);
+    }
+    ratios.sort_unstable_by(f64::total_cmp);
+    println!("PostgreSQL takes {:.2} of MariaDB's time (median of {ratios:.2?})", ratios[ratios.len() / 2]);
 }
 
 fn memory() {

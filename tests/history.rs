@@ -259,8 +259,19 @@ fn no_edit_of_another_tool_fails_because_of_the_history() {
         mysql.execute(&format!("{alter} {username}{}", rows(odd)));
     }
     assert!(newest(&mysql, 200).len() > 40);
+    let postgres = Tables::on_server(Kind::Postgres);
+    postgres.execute(&rows("'\u{1F600}'"));
+    postgres.execute(
+        "ALTER TABLE user_auth ALTER username TYPE BYTEA USING NULL, ALTER domain TYPE BYTEA USING NULL,
+             ALTER password TYPE BYTEA USING NULL;
+         ALTER TABLE jitsi_property ALTER property_key TYPE BYTEA USING NULL,
+             ALTER property_value TYPE BYTEA USING NULL;
+         ALTER TABLE user_attribute ALTER value TYPE BYTEA USING ''",
+    );
+    postgres.execute(&rows("'\\xff00fe'"));
+    assert!(newest(&postgres, 200).len() > 30);
     // Even without the table, others can edit.
-    for tables in [mysql] {
+    for tables in [mysql, postgres] {
         tables.execute("ALTER TABLE jitsiprovs_history RENAME TO elsewhere");
         tables.execute("INSERT INTO user_auth (username, domain) VALUES ('a', 'b'); DELETE FROM user_auth");
     }

@@ -46,6 +46,7 @@ mod outages;
 mod protocol;
 mod provisioning;
 mod proxy_protocol;
+mod pushes;
 mod reload;
 mod rules;
 mod seeds;

@@ -81,7 +81,7 @@ use Mistake::*;
 use Notice::{Hangup, Poll, Timer};
 
 /// The mistake, the users, the tenants, the database, and how it is noticed.
-const CELLS: [Cell; 32] = [
+const CELLS: [Cell; 40] = [
     Cell(AllDeleted, 2, 1, Sqlite, Poll),
     Cell(AllDeleted, 15, 1, MariaDb, Poll),
     Cell(AllDeleted, 60, 5, MariaDb, Hangup),
@@ -114,6 +114,14 @@ const CELLS: [Cell; 32] = [
     Cell(WrongDatabase, 60, 5, MariaDb, Timer),
     Cell(OlderState, 15, 1, MariaDb, Poll),
     Cell(OlderState, 60, 5, Sqlite, Poll),
+    Cell(AllDeleted, 15, 1, Postgres, Poll),
+    Cell(Truncated, 60, 5, Postgres, Poll),
+    Cell(EmptiedAndRefilledSlowly, 15, 1, Postgres, Poll),
+    Cell(NoPasswords, 60, 1, Postgres, Timer),
+    Cell(IdsRenumbered, 60, 5, Postgres, Hangup),
+    Cell(ViewSwappedIn, 15, 1, Postgres, Poll),
+    Cell(WrongDatabase, 60, 5, Postgres, Timer),
+    Cell(OlderState, 15, 1, Postgres, Poll),
 ];
 
 /// All cells that make sense.

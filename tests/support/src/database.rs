@@ -26,12 +26,14 @@ macro_rules! on_each_server {
         mod on_mariadb {
             $(#[test] fn $test() { super::$test($crate::database::Kind::MariaDb) })+
         }
+        mod on_postgres {
+            $(#[test] fn $test() { super::$test($crate::database::Kind::Postgres) })+
+        }
     };
 }
 
 impl Kind {
-    /// The kinds that the program knows.
-    pub const ALL: [Kind; 1] = [Kind::MariaDb];
+    pub const ALL: [Kind; 2] = [Kind::MariaDb, Kind::Postgres];
 
     /// The server that all tests of this process share. Each test uses its own database.
     pub fn server(self) -> &'static DbServer {
@@ -46,6 +48,14 @@ impl Kind {
         match self {
             Kind::MariaDb => mariadb::start(&["--innodb-flush-log-at-trx-commit=1".to_owned()]),
             Kind::Postgres => postgres::start(&[], &[]),
+        }
+    }
+
+    /// Another server, with memory for a million users.
+    pub fn start_large(self) -> DbServer {
+        match self {
+            Kind::MariaDb => mariadb::start(&["--innodb-buffer-pool-size=1G".to_owned()]),
+            Kind::Postgres => postgres::start(&["shared_buffers=1GB"], &[]),
         }
     }
 
@@ -66,7 +76,7 @@ impl Kind {
     pub fn original(self) -> &'static str {
         match self {
             Kind::MariaDb => include_str!("../../../sql/mysql/001_original.sql"),
-            Kind::Postgres => unimplemented!("the program does not know PostgreSQL yet"),
+            Kind::Postgres => include_str!("../../../sql/postgres/001_original.sql"),
         }
     }
 

@@ -14,6 +14,7 @@ pub mod keeper;
 pub mod load;
 pub mod mariadb;
 pub mod nginx;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod proxy;
 pub mod server;

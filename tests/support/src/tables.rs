@@ -56,8 +56,8 @@ impl Tables {
     }
 
     /// Tables in each kind of database.
-    pub fn each() -> [Tables; 2] {
-        [Tables::sqlite(), Tables::on_server(Kind::MariaDb)]
+    pub fn each() -> [Tables; 3] {
+        [Tables::sqlite(), Tables::on_server(Kind::MariaDb), Tables::on_server(Kind::Postgres)]
     }
 
     /// The kind of server, if the tables are on one.
