@@ -28,8 +28,7 @@ impl Postgres {
         let (kind, error) = if why.contains("TLS") && !matches!(self.server.tls, Tls::Off) {
             (FailureKind::Other, self.server.handshake_failure(error))
         } else if why.contains("password missing") {
-            let user = self.server.account(is_admin).user.clone();
-            (FailureKind::Other, SourceError::Refused { at, user, is_admin })
+            (FailureKind::Other, self.server.refused(is_admin))
         } else {
             (FailureKind::NoAnswer, SourceError::Unreachable { at, why })
         };
@@ -40,18 +39,15 @@ impl Postgres {
         let (at, user) = (self.server.at(), self.server.account(is_admin).user.clone());
         let why = one_line(error.message());
         match error.code() {
-            // The server's rules (pg_hba.conf) ask for TLS, or have none for this account.
+            // The server's rules (pg_hba.conf) have one for this account, if any, only with TLS.
             &SqlState::INVALID_AUTHORIZATION_SPECIFICATION
                 if matches!(self.server.tls, Tls::Off)
                     && ["no encryption", "SSL off"].iter().any(|words| why.contains(words)) =>
             {
-                self.statement(
-                    what,
-                    &format!("the server takes no connection of `{user}` without TLS ({why})"),
-                )
+                SourceError::TlsDemanded { at }
             }
             &SqlState::INVALID_AUTHORIZATION_SPECIFICATION | &SqlState::INVALID_PASSWORD => {
-                SourceError::Refused { at, user, is_admin }
+                self.server.refused(is_admin)
             }
             &SqlState::INVALID_CATALOG_NAME => {
                 SourceError::NoDatabase { at, name: self.server.database.clone(), user }
