@@ -34,6 +34,7 @@ pub fn of_source(error: &SourceError) -> String {
         Table::UserAttribute => "--attribute-query",
     };
     use SourceError as E;
+    let queries: Vec<&str>;
     let options: &[&str] = match error {
         E::NoFile(_) => &["`jitsiprovs --setup`", "--db-path"],
         E::CannotOpen { .. } => &["--db-path"],
@@ -50,6 +51,10 @@ pub fn of_source(error: &SourceError) -> String {
         | E::ColumnName { table, .. }
         | E::OwnQuery { table }
         | E::OwnQueryFailed { table, .. } => &[query(table)],
+        E::Views { tables, .. } => {
+            queries = tables.iter().map(query).collect();
+            &queries
+        }
         E::NoColumn { .. } | E::NoOwnTable { .. } => &["--setup"],
         E::TooMuch { .. } => &["--max-load"],
         E::Statement { .. }
