@@ -35,6 +35,7 @@ pub fn of_source(error: &SourceError) -> String {
         Table::UserAttribute => "--attribute-query",
     };
     use SourceError as E;
+    let queries: Vec<&str>;
     let options: &[&str] = match error {
         E::NoFile(_) => &["`jitsiprovs --setup`", "--db-path"],
         E::NoForeignFile(_) | E::CannotOpen { .. } => &["--db-path"],
@@ -55,6 +56,10 @@ pub fn of_source(error: &SourceError) -> String {
         | E::ColumnName { table, .. }
         | E::OwnQuery { table }
         | E::OwnQueryFailed { table, .. } => &[query(table)],
+        E::Views { tables, .. } => {
+            queries = tables.iter().map(query).collect();
+            &queries
+        }
         E::NoColumn { .. } | E::NoOwnTable { .. } => &["--setup"],
         E::TooMuch { .. } => &["--max-load"],
         E::Statement { .. }

@@ -23,6 +23,8 @@ pub(super) struct Dialect {
     pub begin_write: &'static [&'static str],
     /// Lists the names of the columns of the table that stands in place of `{table}`.
     pub list_columns: &'static str,
+    /// Lists the names of all views.
+    pub list_views: &'static str,
     /// Counts the tables called `jitsiprovs_change`.
     pub count_change_tables: &'static str,
     /// Counts the triggers of one name. The caller appends the name in quotes.

@@ -118,6 +118,18 @@ pub enum SourceError {
         /// The source's name.
         source_name: String,
     },
+    /// There are views in place of tables, and setup cannot work with them.
+    #[error(
+        "{source_name} has views in place of tables ({}): setup has changed nothing, because a view can have \
+         no triggers and no further columns; serve the database without setup, or read the views with \
+         queries of your own", names(.tables)
+    )]
+    Views {
+        /// The tables.
+        tables: Vec<Table>,
+        /// The source's name.
+        source_name: String,
+    },
     /// A table of ours is missing that a server can do without.
     #[error("the table `{table}` is missing in {source_name}: set the database up to create it")]
     NoOwnTable {
@@ -222,6 +234,10 @@ pub enum SourceError {
     NoTransactions,
 }
 
+fn names(tables: &[Table]) -> String {
+    tables.iter().map(|table| table.name()).collect::<Vec<_>>().join(", ")
+}
+
 impl SourceError {
     /// Whether the source itself cannot be reached. Then another attempt is worth trying as
     /// soon as it answers.
@@ -246,6 +262,8 @@ pub(super) enum FailureKind {
     Exists,
     /// Somebody else holds a lock.
     Busy,
+    /// Only an administrator may do this.
+    AdminsOnly,
     /// The server did not answer, so the statement may or may not have been carried out.
     NoAnswer,
     /// Anything else.

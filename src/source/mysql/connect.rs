@@ -4,15 +4,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder};
 use tokio::time::timeout;
 
 use super::super::SourceError;
-use super::super::backend::Session;
+use super::super::backend::{Backend, Session};
 use super::super::database::close;
+use super::super::error::Failure;
 use super::super::server::{DbAccount, Endpoint};
+use super::super::setup::refuse_views;
 use super::tunnel::Tunnel;
-use super::{Mysql, MysqlSession, STALL};
+use super::{Mysql, MysqlBackend, MysqlSession, SETUP_MODE, STALL};
 use crate::core::model::Cell;
 use crate::core::secret::Secret;
 
@@ -109,6 +112,8 @@ impl Mysql {
                 found.text().ok().flatten().map_or_else(|| "localhost".into(), |from| from.into_owned())
             }
         };
+        let views = MysqlBackend::DIALECT.list_views.replace("DATABASE()", &literal(&self.server.database));
+        refuse_views(&mut session, &views, self.noted, self.name()).await?;
         let (name, user, from) = (&self.server.database, literal(&self.server.account.user), literal(&from));
         // In GRANT, `_` and `%` in the name of a database are wildcards.
         let pattern = name.replace('\\', "\\\\").replace('_', "\\_").replace('%', "\\%");
@@ -129,6 +134,36 @@ impl Mysql {
         }
         close(session).await;
         Ok(vec![format!("database `{name}` and account {user}@{from} exist")])
+    }
+}
+
+impl MysqlSession {
+    /// Creates a trigger as the administrator, if there is one. A server with a binary log refuses
+    /// it from others. The trigger acts as the account, as if the account had created it: an edit by
+    /// anybody needs the account on whose behalf the trigger acts, and the administrator's may be
+    /// removed or renamed.
+    pub(super) async fn create_as_admin(
+        &mut self,
+        what: &str,
+        sql: &str,
+        refused: Failure,
+    ) -> Result<(), Failure> {
+        let mysql = self.mysql.clone();
+        let (Some(admin), Some(trigger)) = (&mysql.server.admin, sql.strip_prefix("CREATE TRIGGER ")) else {
+            return Err(refused);
+        };
+        let account = self.query("asking for our account", "SELECT current_user()".into()).await?;
+        let account = account.iter().flatten().map(|name| name.shown().into_owned()).next();
+        // A user's name may contain `@`. A host does not.
+        let account = account.as_ref().and_then(|account| account.rsplit_once('@'));
+        let Some((user, host)) = account else { return Err(refused) };
+        let sql = format!("CREATE DEFINER = {}@{} TRIGGER {trigger}", identifier(user), identifier(host));
+        let mut session = mysql.connect(admin, Some(&mysql.server.database)).await?;
+        for sql in [SETUP_MODE, &sql] {
+            session.in_time(what, async |conn, _| conn.query_drop(sql).await).await?;
+        }
+        close(session).await;
+        Ok(())
     }
 }
 
