@@ -161,7 +161,7 @@ fn turn(server: &Server, operators: Option<(SocketAddr, &str)>) -> f64 {
 fn path(click: u64) -> String {
     match click % 6 {
         0 => "/console".into(),
-        1 => format!("/console/users?q=user{:04}", fastrand::u16(..9999)),
+        1 => "/console/tenants".into(),
         2 => format!("/console/users/{DOMAIN}/user{:06}", fastrand::u32(..USERS)),
         3 => "/console/rules".into(),
         4 => "/console/fetches".into(),
