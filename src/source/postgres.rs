@@ -7,6 +7,7 @@ mod values;
 
 use std::borrow::Cow;
 use std::future::Future;
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,6 +83,10 @@ impl Backend for PostgresBackend {
 
     fn at(&self) -> String {
         self.0.server.at()
+    }
+
+    async fn renew(&self) -> io::Result<()> {
+        self.0.server.account.read_again().await
     }
 
     async fn connect(&self, _: Purpose) -> Result<PostgresSession, SourceError> {
