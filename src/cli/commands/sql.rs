@@ -17,6 +17,7 @@ pub fn sql(command: SqlCommand) -> anyhow::Result<ExitCode> {
     let dialect = match db_type {
         DbType::Sqlite => Dialect::Sqlite,
         DbType::Mysql => Dialect::Mysql,
+        DbType::Postgres => Dialect::Postgres,
     };
     match triggers::statements(dialect, of.table(), &tables, &db_name) {
         Ok(statements) => print::exact(statements.as_bytes()).map(|()| ExitCode::SUCCESS),
