@@ -22,6 +22,7 @@ mod sqlite;
 mod tls;
 
 use std::future::Future;
+use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -117,6 +118,12 @@ pub trait Source: Send + Sync {
     /// Removes lines of the history that are older than so many days by the database's clock; with
     /// 0, none. Returns how many lines were removed.
     fn prune_history(&self, days: u32) -> Boxed<'_, Result<u64, SourceError>>;
+
+    /// Reads again what files say about how to connect: the account's password.
+    ///
+    /// # Errors
+    /// Those of reading such a file. The next connection uses what was read before then.
+    fn renew(&self) -> Boxed<'_, io::Result<()>>;
 
     /// The files to watch: if one of them changes, the source may have changed.
     fn files(&self) -> Vec<PathBuf>;
@@ -259,6 +266,10 @@ impl<B: Backend> Source for Database<B> {
 
     fn prune_history(&self, days: u32) -> Boxed<'_, Result<u64, SourceError>> {
         Box::pin(self.prune_history_of(days))
+    }
+
+    fn renew(&self) -> Boxed<'_, io::Result<()>> {
+        Box::pin(self.backend.renew())
     }
 
     fn files(&self) -> Vec<PathBuf> {

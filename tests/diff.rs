@@ -8,9 +8,10 @@ use std::time::Duration;
 use jitsiprovs::core::model::{Cell, Row, UserRow};
 use jitsiprovs::snapshot::content;
 use support::client::{exchange, post, request};
+use support::mariadb::mariadb;
 use support::server::{ADMIN_SECRET, Server, run};
 use support::sqlite::SqliteFile;
-use support::{md5_hex, wait_for};
+use support::{md5_hex, texts, wait_for};
 
 /// Options of a node that never polls, so that it does not notice edits.
 const DEAF: [&str; 8] = [
@@ -216,6 +217,52 @@ fn rows_are_sent_only_to_clients_that_have_the_secret() {
     let output = run(&["diff", &url(&server), "--db-path", path, "--admin-secret-file", other]);
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(2) && text.contains("at least 32"), "{text}");
+}
+
+/// MariaDB sends numbers as text, and those of `DECIMAL` columns with decimal places.
+#[test]
+fn the_same_rows_are_equal_in_sqlite_and_mariadb() {
+    let rows = "
+        DELETE FROM jitsi_property;
+        INSERT INTO user_auth (id, username, domain, password)
+            VALUES (1, 'alice', 'a.org', '8fe4c11451281c094a6578e6ddbf5eed'), (2, '017', 'a.org', NULL);
+        INSERT INTO jitsi_property (id, domain, subject, spriority, ppriority, property_key, property_value)
+            VALUES (1, NULL, 'default', 10, 10, 'k', '10'), (2, 'a.org', 'alice', 9, 10, 'k', '9'),
+                   (3, 'a.org', 'alice', 9, 9, 'l', '8'), (4, NULL, 'default', NULL, -1, 'm', '');
+        INSERT INTO user_attribute (id, domain, username, name, value)
+            VALUES (1, 'a.org', 'alice', 'extension', '17');";
+    let (file, database) = (SqliteFile::empty(), mariadb().database());
+    assert!(run(&[&["--setup"], &texts(&database.all())[..]].concat()).status.success());
+    file.execute(rows);
+    database.script(rows);
+    let on_file = Server::on_sqlite(&file.path, &HEARING);
+    let answer = |server: &Server| {
+        post(server.address, &[("username", "alice@a.org"), ("password", "pw")]).text().to_owned()
+    };
+    assert_eq!(answer(&on_file), "m=\nl=8\nk=9\n");
+    let own = database.read();
+    for columns in
+        ["", "MODIFY spriority DECIMAL(10,2), MODIFY ppriority VARCHAR(9)", "MODIFY spriority TEXT"]
+    {
+        if !columns.is_empty() {
+            database.script(&format!("ALTER TABLE jitsi_property {columns}"));
+            database.script("UPDATE jitsi_property SET ppriority = ' 9' WHERE id = 3");
+        }
+        let on_mariadb = Server::start(&[&texts(&own)[..], &HEARING].concat());
+        assert_eq!(answer(&on_mariadb), answer(&on_file), "{columns}");
+        let url = format!("http://{}", on_mariadb.admin());
+        let output = run(&["status", &url, &format!("http://{}", on_file.admin()), "--format", "json"]);
+        let nodes =
+            serde_json::from_slice::<serde_json::Value>(&output.stdout).expect("JSON")["nodes"].take();
+        assert_eq!(nodes[0]["digest"], nodes[1]["digest"], "{columns}: {nodes}");
+        assert!(nodes[0]["digest"].as_str().is_some_and(|digest| !digest.is_empty()), "{nodes}");
+        let (code, text) = diff(&on_mariadb, &file, &AT_ONCE);
+        assert_eq!((code, text.ends_with("0 of 7 rows differ\n")), (Some(0), true), "{columns}: {text}");
+        let file_url = format!("http://{}", on_file.admin());
+        let secret = ["--admin-secret-file", ADMIN_SECRET];
+        let output = run(&[&["diff", &file_url], &texts(&own)[..], &secret, &AT_ONCE].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! tables are those of the program's own definitions; columns that play no part are left out.
 
 use support::client::post;
-use support::mariadb::{Database, mariadb};
+use support::database::Kind;
 use support::server::{Server, run};
 use support::{md5_hex, texts, wait_for};
 
@@ -29,11 +29,18 @@ const RULE: &str = "DELETE FROM jitsi_property;
     VALUES ('default', 1, 1, 'name', '${user.caller_name:-none}')";
 
 impl Example {
-    /// Sets up, creates the triggers, serves, asks and edits, as the file says. `all` and `read` are
-    /// the options of accounts that may do everything, and that may only read.
-    fn try_on(&self, db_type: &str, [all, read]: [Vec<String>; 2], script: &dyn Fn(&str) -> String) {
+    /// Sets up, creates the triggers, serves, asks and edits, as the file says.
+    fn try_on(&self, kind: Kind) {
+        let database = kind.database();
+        let (all, read) = (database.all(), database.read());
+        let script = |sql: &str| database.script(sql);
         let path = format!("{}/contrib/databases/{}", env!("CARGO_MANIFEST_DIR"), self.file);
-        let settings = ["--config", &path, "--db-type", db_type];
+        // If the file is for both kinds, it names MySQL.
+        let db_type: &[&str] = match kind {
+            Kind::MariaDb => &[],
+            Kind::Postgres => &["--db-type", "postgres"],
+        };
+        let settings = ["--config", &path];
         let done = |args: &[&str]| {
             let output = run(args);
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -45,7 +52,7 @@ impl Example {
         script(RULE);
         let triggers = triggers(&path);
         let tables: Vec<&str> = triggers.iter().flat_map(|table| ["--for", table]).collect();
-        script(&done(&[&["sql", "triggers"], &settings[..], &tables].concat()));
+        script(&done(&[&["sql", "triggers"], &settings[..], db_type, &tables].concat()));
         let server = Server::start(&[&settings[..], &texts(&read), &FOLLOW].concat());
         for (user, name) in &self.users {
             assert_eq!(get(&server, *user), (200, format!("name={name}\n")), "{}: {user:?}", self.file);
@@ -56,11 +63,6 @@ impl Example {
         let expected = (200, format!("name={name}\n"));
         wait_for("the new password", || (get(&server, [username, domain, "new"]) == expected).then_some(()));
         assert_ne!(get(&server, [username, domain, old]).0, 200, "{}", self.file);
-    }
-
-    fn try_on_mysql(&self) {
-        let database: Database<'_> = mariadb().database();
-        self.try_on("mysql", [database.all(), database.read()], &|sql| database.script(sql));
     }
 }
 
@@ -100,7 +102,10 @@ fn kamailio(id: &str) -> Example {
 
 /// The `subscriber` of OpenSIPS, with the type of its id, and the hashes of two passwords.
 fn opensips(id: &str) -> Example {
-    let sha256 = |password| mariadb().script("", &format!("SELECT sha2('alice:a.org:{password}', 256)"));
+    let sha256 = |password| {
+        let sql = format!("SELECT encode(sha256('alice:a.org:{password}'), 'hex')");
+        Kind::Postgres.server().script("", &sql)
+    };
     let (old, new) = (sha256("pw"), sha256("new"));
     Example {
         file: "opensips.conf",
@@ -144,19 +149,26 @@ fn asterisk(before: &str, auth_type: &str) -> Example {
     }
 }
 
+const MYSQL_ID: &str = "INT(10) UNSIGNED AUTO_INCREMENT";
+
 #[test]
-fn kamailio_on_mysql() {
-    kamailio("INT(10) UNSIGNED AUTO_INCREMENT").try_on_mysql();
+fn kamailio_on_both() {
+    kamailio(MYSQL_ID).try_on(Kind::MariaDb);
+    kamailio("SERIAL").try_on(Kind::Postgres);
 }
 
 #[test]
-fn opensips_on_mysql() {
-    opensips("INT(10) UNSIGNED AUTO_INCREMENT").try_on_mysql();
+fn opensips_on_both() {
+    opensips(MYSQL_ID).try_on(Kind::MariaDb);
+    opensips("SERIAL").try_on(Kind::Postgres);
 }
 
 #[test]
-fn asterisk_on_mysql() {
-    asterisk("", "ENUM('md5', 'userpass', 'google_oauth')").try_on_mysql();
+fn asterisk_on_both() {
+    let kinds = "ENUM('md5', 'userpass', 'google_oauth')";
+    asterisk("", kinds).try_on(Kind::MariaDb);
+    let before = format!("CREATE TYPE pjsip_auth_type_values_v2 AS {kinds};");
+    asterisk(&before, "pjsip_auth_type_values_v2").try_on(Kind::Postgres);
 }
 
 #[test]
@@ -179,5 +191,68 @@ fn freepbx_on_mysql() {
         refused: ["tr-peer-1", "example.org", "trunk"],
         edit: "UPDATE sip SET data = 'new' WHERE id = '101' AND keyword = 'secret'".into(),
     };
-    example.try_on_mysql();
+    example.try_on(Kind::MariaDb);
+}
+
+#[test]
+fn fusionpbx_on_postgres() {
+    let [alices, bobs, others, domain, closed] =
+        [1, 2, 3, 8, 9].map(|n| format!("00000000-0000-0000-0000-{n:012}"));
+    for flag in ["TEXT", "BOOLEAN"] {
+        let example = Example {
+            file: "fusionpbx.conf",
+            tables: format!(
+                "CREATE TABLE v_domains (domain_uuid UUID PRIMARY KEY, domain_parent_uuid UUID, domain_name TEXT,
+                     domain_enabled {flag}, domain_description TEXT);
+                 CREATE TABLE v_extensions (extension_uuid UUID PRIMARY KEY, domain_uuid UUID, extension TEXT,
+                     number_alias TEXT, password TEXT, accountcode TEXT, effective_caller_id_name TEXT,
+                     effective_caller_id_number TEXT, user_context TEXT, enabled {flag}, description TEXT);
+                 INSERT INTO v_domains (domain_uuid, domain_name, domain_enabled)
+                     VALUES ('{domain}', 'a.org', 'true'), ('{closed}', 'b.org', 'false');
+                 INSERT INTO v_extensions (extension_uuid, domain_uuid, extension, password,
+                     effective_caller_id_name, enabled) VALUES
+                     ('{alices}', '{domain}', '101', 'pw', 'Alice', 'true'), ('{bobs}', '{domain}', '102', 'b', '', 'true'),
+                     ('{others}', '{domain}', '103', 'pw', '', 'false'), (gen_random_uuid(), '{closed}', '101', 'pw', '', 'true')"
+            ),
+            users: vec![(["101", "a.org", "pw"], "Alice"), (["102", "a.org", "b"], "none")],
+            refused: ["103", "a.org", "pw"],
+            edit: "UPDATE v_extensions SET password = 'new' WHERE extension = '101'".into(),
+        };
+        example.try_on(Kind::Postgres);
+    }
+}
+
+#[test]
+fn wazo_on_postgres() {
+    let example = Example {
+        file: "wazo.conf",
+        tables: "CREATE TYPE endpoint_sip_section_type AS ENUM ('aor', 'auth', 'endpoint', 'identify',
+                     'outbound_auth', 'registration_outbound_auth', 'registration');
+                 CREATE TABLE endpoint_sip (uuid UUID PRIMARY KEY DEFAULT gen_random_uuid(), label TEXT,
+                     name TEXT NOT NULL UNIQUE, asterisk_id TEXT, tenant_uuid VARCHAR(36) NOT NULL,
+                     transport_uuid UUID, template BOOLEAN DEFAULT false);
+                 CREATE TABLE endpoint_sip_section (uuid UUID PRIMARY KEY DEFAULT gen_random_uuid(),
+                     type endpoint_sip_section_type NOT NULL,
+                     endpoint_sip_uuid UUID NOT NULL REFERENCES endpoint_sip ON DELETE CASCADE,
+                     UNIQUE (type, endpoint_sip_uuid));
+                 CREATE TABLE endpoint_sip_section_option (uuid UUID PRIMARY KEY DEFAULT gen_random_uuid(),
+                     key TEXT NOT NULL, value TEXT NOT NULL,
+                     endpoint_sip_section_uuid UUID NOT NULL REFERENCES endpoint_sip_section ON DELETE CASCADE);
+                 CREATE TABLE linefeatures (id SERIAL PRIMARY KEY, context VARCHAR(79), name VARCHAR(128),
+                     number VARCHAR(40), endpoint_sip_uuid UUID REFERENCES endpoint_sip ON DELETE SET NULL);
+                 INSERT INTO endpoint_sip (name, tenant_uuid) VALUES ('alice', 't'), ('bob', 't'), ('trunk', 't');
+                 INSERT INTO endpoint_sip_section (type, endpoint_sip_uuid)
+                     SELECT kind::endpoint_sip_section_type, uuid FROM endpoint_sip, (VALUES ('auth'), ('endpoint')) k (kind);
+                 INSERT INTO endpoint_sip_section_option (key, value, endpoint_sip_section_uuid)
+                     SELECT key, value, s.uuid FROM endpoint_sip_section s JOIN endpoint_sip e ON e.uuid = endpoint_sip_uuid,
+                         LATERAL (VALUES ('username', e.name), ('password', e.name || 'pw')) o (key, value)
+                         WHERE type = 'auth';
+                 INSERT INTO linefeatures (endpoint_sip_uuid) SELECT uuid FROM endpoint_sip WHERE name <> 'trunk'"
+            .into(),
+        users: vec![(["alice", "example.org", "alicepw"], "none"), (["bob", "example.org", "bobpw"], "none")],
+        refused: ["trunk", "example.org", "trunkpw"],
+        edit: "UPDATE endpoint_sip_section_option SET value = 'new' WHERE key = 'password' AND value = 'alicepw'"
+            .into(),
+    };
+    example.try_on(Kind::Postgres);
 }

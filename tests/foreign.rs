@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
 use support::client::post;
-use support::mariadb::{Database, mariadb};
+use support::database::{Database, Kind};
 use support::server::{Server, run};
 use support::sqlite::SqliteFile;
 use support::tables::Tables;
@@ -24,6 +24,10 @@ const OF_MYSQL: &str = "SELECT concat(table_name, ' ', table_name) FROM informat
     WHERE trigger_schema = DATABASE() UNION
     SELECT concat(table_name, ' ', index_name) FROM information_schema.statistics
     WHERE table_schema = DATABASE()";
+const OF_POSTGRES: &str = "SELECT relname || ' ' || relname FROM pg_class
+        WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace UNION
+    SELECT tgrelid::regclass || ' ' || tgname FROM pg_trigger WHERE NOT tgisinternal UNION
+    SELECT tablename || ' ' || indexname FROM pg_indexes WHERE schemaname = 'public'";
 
 fn stdout(output: &Output) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -82,11 +86,13 @@ fn setup_creates_no_table_that_a_query_replaces_until_the_query_is_gone() {
     for replaced in [&[0][..], &[1], &[2], &[0, 1, 2]] {
         assert_eq!(of_sqlite(replaced), usual, "{replaced:?}");
     }
-    let of_mysql = |replaced: &[usize]| {
-        let database = mariadb().database();
-        set_up_around(replaced, &database.all(), || database.script(OF_MYSQL))
-    };
-    assert_eq!(of_mysql(&[0, 1, 2]), of_mysql(&[]));
+    for (kind, things) in [(Kind::MariaDb, OF_MYSQL), (Kind::Postgres, OF_POSTGRES)] {
+        let of_server = |replaced: &[usize]| {
+            let database = kind.database();
+            set_up_around(replaced, &database.all(), || database.script(things))
+        };
+        assert_eq!(of_server(&[0, 1, 2]), of_server(&[]), "{kind:?}");
+    }
 }
 
 #[test]
@@ -125,12 +131,18 @@ fn nothing_advises_a_setup_for_a_database_of_another_program() {
     let missing = run(&["-n", "--db-path", "/nowhere/sip.db", QUERIES[0].0, QUERIES[0].1]);
     let said = String::from_utf8_lossy(&missing.stderr).into_owned();
     assert!(said.contains("--db-path") && !said.contains("--setup"), "{said}");
-    let database = Database { server: mariadb(), name: "nowhere".into() };
-    mariadb().script("", "CREATE USER nowhere_read@'%' IDENTIFIED BY 'read'");
-    let args = database.read();
-    let args = [&texts(&args)[..], &[QUERIES[0].0, QUERIES[0].1]].concat();
-    let said = String::from_utf8_lossy(&run(&[&["-n"], &args[..]].concat()).stderr).into_owned();
-    assert!(said.contains("nowhere") && said.contains("--db-name") && !said.contains("--setup"), "{said}");
+    for (kind, create) in [
+        (Kind::MariaDb, "CREATE USER nowhere_read@'%' IDENTIFIED BY 'read'"),
+        (Kind::Postgres, "CREATE ROLE nowhere_read LOGIN PASSWORD 'read'"),
+    ] {
+        let database = Database { server: kind.server(), name: "nowhere".into() };
+        database.server.script("", create);
+        let args = database.read();
+        let args = [&["-n"], &texts(&args)[..], &[QUERIES[0].0, QUERIES[0].1]].concat();
+        let said = String::from_utf8_lossy(&run(&args).stderr).into_owned();
+        assert!(said.contains("nowhere") && said.contains("--db-name"), "{said}");
+        assert!(!said.contains("--setup"), "{said}");
+    }
 }
 
 fn get(server: &Server, username: &str, domain: &str, password: &str) -> (u16, String) {
@@ -181,7 +193,7 @@ fn triggers_note_what_changes_the_named_columns() {
     ];
     change(ask, &changes, "user_auth");
 
-    let database = mariadb().database();
+    let database = Kind::MariaDb.database();
     Tables::of(database.all());
     database.script(SUBSCRIBER);
     let printed = triggers("mysql", &["--of", "rules", "--for", "subscriber(username,domain,`ha1`)"]);
@@ -202,9 +214,50 @@ fn triggers_note_what_changes_the_named_columns() {
     assert_eq!(count(ask, "user_auth"), 0);
 }
 
+/// The tables of another program are in a schema of their own, and its account may not write ours.
+#[test]
+fn triggers_of_postgres_note_each_statement_once_for_accounts_without_rights() {
+    let database = Kind::Postgres.database();
+    Tables::of(database.all());
+    database.script(&format!(
+        "{SUBSCRIBER} CREATE SCHEMA sip; ALTER TABLE subscriber SET SCHEMA sip;
+         ALTER TABLE sip.subscriber RENAME TO \"Sub scriber\";"
+    ));
+    let table = "SIP.\"Sub scriber\"(username, domain, HA1)";
+    for _ in 0..2 {
+        database.script(&triggers("postgres", &["--for", table]));
+    }
+    let name = &database.name;
+    database.script(&format!(
+        "GRANT USAGE ON SCHEMA sip TO {name}_read; GRANT ALL ON ALL TABLES IN SCHEMA sip TO {name}_read"
+    ));
+    let ask: &dyn Fn(&str) -> String = &|sql| {
+        let program = format!("SET ROLE {name}_read; {sql};");
+        let is_change = !sql.starts_with("SELECT");
+        if is_change { database.server.script(name, &program) } else { database.script(sql) }
+    };
+    let changes = [
+        ("UPDATE sip.\"Sub scriber\" SET last_seen = 7", 0),
+        ("UPDATE sip.\"Sub scriber\" SET ha1 = 'z'", 1),
+        (
+            "INSERT INTO sip.\"Sub scriber\" SELECT n, 'u' || n, 'a.org', 'x', 1 FROM generate_series(10, 1000) n",
+            1,
+        ),
+        ("DELETE FROM sip.\"Sub scriber\" WHERE id > 3", 1),
+        ("TRUNCATE sip.\"Sub scriber\"", 1),
+        // Not even a table of the session is written in place of ours.
+        (
+            "CREATE TEMP TABLE jitsiprovs_change (changed_table TEXT, changed_id INT);
+             INSERT INTO sip.\"Sub scriber\" VALUES (1, 'alice', 'a.org', 'x', 1)",
+            1,
+        ),
+    ];
+    change(ask, &changes, "user_auth");
+}
+
 #[test]
 fn a_mysql_table_of_another_database_notes_its_changes_in_ours() {
-    let [ours, theirs] = [(); 2].map(|()| mariadb().database());
+    let [ours, theirs] = [(); 2].map(|()| Kind::MariaDb.database());
     Tables::of(ours.all());
     theirs.script("CREATE TABLE `the users` (`user name` TEXT, x INT)");
     let table = format!("{}.`the users`(`user name`)", theirs.name);
@@ -244,7 +297,12 @@ fn fed(client: &mut Command, sql: &str) -> Output {
 /// load.
 #[test]
 fn lines_of_each_kind_make_the_server_run_that_query_again() {
-    let database = mariadb().database();
+    for (kind, db_type) in [(Kind::MariaDb, "mysql"), (Kind::Postgres, "postgres")] {
+        follow(&kind.database(), db_type);
+    }
+}
+
+fn follow(database: &Database<'_>, db_type: &str) {
     Tables::of(database.all());
     database.script(
         "CREATE TABLE account (name TEXT, pw TEXT);
@@ -283,7 +341,7 @@ fn lines_of_each_kind_make_the_server_run_that_query_again() {
         &["--of", "rules", "--for", "phone_rule(k, v)"],
         &["--of", "attributes", "--for", "attribute(name, value)"],
     ] {
-        database.script(&triggers("mysql", args));
+        database.script(&triggers(db_type, args));
     }
     database.script("UPDATE phone_rule SET v = '3' WHERE k = 'a'");
     wait("pw", "a=3\nn=none\n");

@@ -52,6 +52,7 @@ mod rules;
 mod seeds;
 mod service;
 mod settings;
+mod setup;
 mod slow_hashes;
 mod sources;
 mod stale;

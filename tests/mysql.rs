@@ -246,6 +246,60 @@ fn import_from(url: &str, more: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), said.split_inclusive('\n').next().unwrap_or_default().into())
 }
 
+/// The password of the account is changed in the usual orders while the server runs.
+#[test]
+fn a_new_password_of_the_account_needs_no_restart() {
+    let database = set_up();
+    let (user, port) = (format!("{}_read", database.name), mariadb().port.to_string());
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let put = |password: &str| std::fs::write(file.path(), format!("{password}\n")).expect("written");
+    put("read");
+    database.script(
+        "DELETE FROM jitsi_property;
+         INSERT INTO user_auth (username, domain, password) VALUES ('alice', 'a.org', md5('pw'));
+         INSERT INTO jitsi_property (id, subject, spriority, ppriority, property_key, property_value)
+             VALUES (700, 'default', 1, 1, 'v', '0')",
+    );
+    let account = ["--db-port", &port, "--db-name", &database.name, "--db-user", &user];
+    let server = Server::start(&[&account[..], &["--db-pwd-file", path(file.path())]].concat());
+    // Connections that are open stay open with an old password.
+    let disconnect = || database.script(&format!("KILL CONNECTION USER {user}"));
+    let edit = |value: &str| {
+        database.script(&format!("UPDATE jitsi_property SET property_value = '{value}' WHERE id = 700"));
+        let expected = format!("v={value}\n");
+        wait_for("the edit", || (get(&server, "alice@a.org").1 == expected).then_some(()));
+    };
+    let identify = |how: &str| database.script(&format!("ALTER USER {user}@'%' IDENTIFIED {how}"));
+
+    put("second");
+    edit("1");
+    identify("BY 'second'");
+    disconnect();
+    edit("2");
+
+    // Where both passwords are right, SIGHUP is the moment from which the new one is used.
+    let native = "mysql_native_password USING PASSWORD";
+    identify(&format!("VIA {native}('second') OR {native}('third')"));
+    put("third");
+    server.signal("HUP");
+    server.wait_for_log("cause=\"SIGHUP\"");
+    std::fs::remove_file(file.path()).expect("removed");
+    identify("BY 'third'");
+    disconnect();
+    edit("3");
+
+    identify("BY 'fourth'");
+    disconnect();
+    let line = server.wait_for_log("refuses the user");
+    assert!(line.contains("cannot read") && line.contains(path(file.path())), "{line}");
+    put("fourth");
+    edit("4");
+    let log = server.log().join("\n");
+    for password in ["second", "third", "fourth"] {
+        assert!(!log.contains(password), "{log}");
+    }
+}
+
 #[test]
 fn tls_is_off_required_or_verified_as_asked() {
     let folder = tempfile::tempdir().expect("a folder");

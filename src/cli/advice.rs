@@ -35,11 +35,13 @@ pub fn of_source(error: &SourceError) -> String {
         Table::UserAttribute => "--attribute-query",
     };
     use SourceError as E;
+    let queries: Vec<&str>;
     let options: &[&str] = match error {
         E::NoFile(_) => &["`jitsiprovs --setup`", "--db-path"],
         E::NoForeignFile(_) | E::CannotOpen { .. } => &["--db-path"],
         E::Unreachable { .. } => &["--db-ip", "--db-port", "--db-socket"],
         E::NoTls { .. } => &["--db-tls", "--db-tls-ca", "--db-tls-cert"],
+        E::NotReadAgain { .. } => &["--db-user", "--db-pwd-file"],
         E::TlsDemanded { .. } => &["--db-tls"],
         E::Refused { is_admin: false, .. } => {
             &["--db-user", "--db-pwd", "--db-from", "--db-tls", "--db-tls-cert"]
@@ -54,6 +56,10 @@ pub fn of_source(error: &SourceError) -> String {
         | E::ColumnName { table, .. }
         | E::OwnQuery { table }
         | E::OwnQueryFailed { table, .. } => &[query(table)],
+        E::Views { tables, .. } => {
+            queries = tables.iter().map(query).collect();
+            &queries
+        }
         E::NoColumn { .. } | E::NoOwnTable { .. } => &["--setup"],
         E::TooMuch { .. } => &["--max-load"],
         E::Statement { .. }

@@ -54,10 +54,7 @@ pub(super) fn password(
             usage(format!("{option} and {file_option} are both given: leave out one of them"))
         }
         (Some(typed), None) => Ok(Some(Secret::new(typed))),
-        (None, Some(path)) => {
-            let text = read(&path, file_option)?;
-            Ok(Some(Secret::new(text.lines().next().unwrap_or_default())))
-        }
+        (None, Some(path)) => Ok(Some(Secret::first_line(&read(&path, file_option)?))),
         (None, None) => Ok(None),
     }
 }

@@ -97,12 +97,14 @@ fn server(kind: ServerKind, database: DatabaseOptions, setup: SetupOptions) -> R
     let DatabaseOptions { db_ip, db_port, db_socket, db_tls, db_tls_ca, db_tls_cert, db_tls_key, .. } =
         database;
     let SetupOptions { setup: is_setup, db_admin, db_apwd, db_apwd_file, db_from } = setup;
+    // The server reads it again when the database refuses the password.
+    let own_file = database.db_pwd_file.clone().map(absolute);
     let own_password = password(database.db_pwd, database.db_pwd_file, "--db-pwd", "--db-pwd-file")?;
     let own_password = own_password.unwrap_or_default();
     let admin_password = password(db_apwd, db_apwd_file, "--db-apwd", "--db-apwd-file")?;
-    let admin = (db_admin.is_some() || admin_password.is_some()).then(|| DbAccount {
-        user: db_admin.unwrap_or_else(|| kind.admin().into()),
-        password: admin_password.unwrap_or_default(),
+    let admin = (db_admin.is_some() || admin_password.is_some()).then(|| {
+        let user = db_admin.unwrap_or_else(|| kind.admin().into());
+        DbAccount::new(user, admin_password.unwrap_or_default(), None)
     });
     if is_setup && admin.is_some() && own_password.reveal().is_empty() {
         return usage(
@@ -110,6 +112,7 @@ fn server(kind: ServerKind, database: DatabaseOptions, setup: SetupOptions) -> R
              with --db-pwd-file or JITSIPROVS_DB_PWD",
         );
     }
+    let user = database.db_user.unwrap_or_else(|| "jitsiprovs".into());
     Ok(DbServer {
         kind,
         endpoint: endpoint(kind, db_ip, db_port, db_socket)?,
@@ -119,10 +122,7 @@ fn server(kind: ServerKind, database: DatabaseOptions, setup: SetupOptions) -> R
             ["--db-tls", "--db-tls-ca", "--db-tls-cert", "--db-tls-key"],
         )?,
         database: database.db_name.unwrap_or_else(|| "jitsiprovs".into()),
-        account: DbAccount {
-            user: database.db_user.unwrap_or_else(|| "jitsiprovs".into()),
-            password: own_password,
-        },
+        account: DbAccount::new(user, own_password, own_file),
         admin,
         from: db_from,
     })

@@ -61,18 +61,33 @@ impl Cell {
     /// The column as a whole number; `None` for `NULL`.
     ///
     /// # Errors
-    /// When it is not a decimal number of 64 bits.
+    /// When it is not a decimal number of 64 bits. `10.00` is one, but `10.50` is not.
     pub fn int(&self) -> Result<Option<i64>, NotANumber> {
         match self {
             Cell::Null => Ok(None),
             Cell::Int(number) => Ok(Some(*number)),
-            Cell::Text(bytes) => std::str::from_utf8(bytes)
-                .ok()
-                .and_then(|text| text.trim().parse().ok())
-                .map(Some)
-                .ok_or(NotANumber),
+            Cell::Text(bytes) => std::str::from_utf8(bytes).ok().and_then(whole).map(Some).ok_or(NotANumber),
         }
     }
+
+    /// The same cell without a number: a whole number becomes its digits.
+    pub fn into_text(self) -> Cell {
+        match self {
+            Cell::Int(number) => number.to_string().as_str().into(),
+            Cell::Null | Cell::Text(_) => self,
+        }
+    }
+}
+
+/// The whole number that a text says. Databases send those of `DECIMAL` columns as `10.00`.
+fn whole(text: &str) -> Option<i64> {
+    let text = text.trim();
+    let digits = match text.split_once('.') {
+        Some((digits, zeros)) if !zeros.is_empty() && zeros.bytes().all(|zero| zero == b'0') => digits,
+        Some(_) => return None,
+        None => text,
+    };
+    digits.parse().ok()
 }
 
 impl From<&str> for Cell {
@@ -102,7 +117,13 @@ mod tests {
     #[test]
     fn cells_convert_between_text_and_number() {
         assert_eq!(Cell::from("10").int(), Ok(Some(10)));
-        assert_eq!(Cell::from("ten").int(), Err(NotANumber));
+        for (text, number) in [("10.00", 10), (" 7 ", 7), ("-3.0", -3), ("-0.00", 0)] {
+            assert_eq!(Cell::from(text).int(), Ok(Some(number)), "{text}");
+        }
+        for text in ["ten", "", "10.50", "10.", ".0", "1.0.0", "1e2", "1,0", "9223372036854775808"] {
+            assert_eq!(Cell::from(text).int(), Err(NotANumber), "{text}");
+        }
+        assert!(Cell::Int(7).into_text() == Cell::from("7") && Cell::Null.into_text() == Cell::Null);
         assert_eq!(Cell::Null.int(), Ok(None));
         assert_eq!(Cell::Int(7).text(), Ok(Some(Cow::Borrowed("7"))));
         assert_eq!(Cell::Text(vec![0xff]).text(), Err(NotUtf8));

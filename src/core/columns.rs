@@ -63,6 +63,16 @@ impl Column {
     const fn added(self) -> Column {
         Column { is_original: false, ..self }
     }
+
+    /// A cell of this column in the form that all databases share. Some send numbers as text, and
+    /// a column of numbers may be one of `DECIMAL` or of text. What is no whole number stays as it
+    /// is, to be reported.
+    fn normal(&self, cell: Cell) -> Cell {
+        match self.holds {
+            Holds::Number => cell.int().ok().flatten().map_or(cell, Cell::Int),
+            Holds::Text => cell.into_text(),
+        }
+    }
 }
 
 /// Defines the row of a table and the list of its columns from one description. A field after `+`
@@ -88,6 +98,12 @@ macro_rules! row {
                 let mut cells = cells.into_iter();
                 $(let $field = cells.next().unwrap_or(Cell::Null);)+
                 $row { id, $($field,)+ $($more: Default::default())? }
+            }
+
+            /// The row with each cell in the form that all databases share.
+            pub fn normal(self) -> Self {
+                $(let $field = $column.normal(self.$field);)+
+                $row { id: self.id, $($field,)+ $($more: self.$more)? }
             }
 
             /// The cells, in the order of [`Self::COLUMNS`].

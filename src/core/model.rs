@@ -78,6 +78,16 @@ impl Row {
         }
     }
 
+    /// The row with each cell in the form that all databases share: whole numbers as numbers in
+    /// columns of numbers, and as text in the others. Only rows in this form may be compared.
+    pub fn normal(self) -> Row {
+        match self {
+            Row::User(row) => Row::User(row.normal()),
+            Row::Rule(row) => Row::Rule(row.normal()),
+            Row::Attribute(row) => Row::Attribute(row.normal()),
+        }
+    }
+
     /// The table it belongs to.
     pub fn table(&self) -> Table {
         match self {

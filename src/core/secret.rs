@@ -21,6 +21,11 @@ impl Secret {
         Self(text.into())
     }
 
+    /// The secret that a file holds: its first line.
+    pub fn first_line(text: &str) -> Self {
+        Self::new(text.lines().next().unwrap_or_default())
+    }
+
     /// The text itself. Never log what this returns.
     pub fn reveal(&self) -> &str {
         &self.0

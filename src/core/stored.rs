@@ -44,13 +44,14 @@ impl Serialize for Row {
 
 impl<'de> Deserialize<'de> for Row {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Row, D::Error> {
+        // Earlier versions wrote cells as the database had sent them.
         Ok(match Read::deserialize(from)? {
-            Read::User(row) => Row::User(row),
-            Read::Rule(row) => Row::Rule(row),
-            Read::Attribute(row) => Row::Attribute(row),
+            Read::User(row) => Row::User(row.normal()),
+            Read::Rule(row) => Row::Rule(row.normal()),
+            Read::Attribute(row) => Row::Attribute(row.normal()),
             Read::UserWith(row, attributes) => {
                 let attributes = attributes.into_iter().map(|(name, cell)| (Arc::from(name), cell)).collect();
-                Row::User(UserRow { attributes, ..row })
+                Row::User(UserRow { attributes, ..row }.normal())
             }
         })
     }
@@ -59,6 +60,18 @@ impl<'de> Deserialize<'de> for Row {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn priorities_that_were_stored_as_text_are_numbers() {
+        let rule = |priority: Cell| {
+            let cells = [Cell::Null, "default".into(), priority.clone(), priority, "k".into(), "7".into()];
+            Row::Rule(RuleRow::from_cells(7, cells))
+        };
+        for (stored, read) in [(Cell::from("10"), Cell::Int(10)), ("ten".into(), "ten".into())] {
+            let bytes = postcard::to_allocvec(&rule(stored)).expect("plain data");
+            assert!(postcard::from_bytes::<Row>(&bytes).is_ok_and(|row| row == rule(read)));
+        }
+    }
 
     #[test]
     fn a_user_keeps_its_attributes_and_one_without_is_stored_as_ever() {

@@ -106,6 +106,11 @@ impl Cause {
         )
     }
 
+    /// Whether somebody has asked for the load, who may have changed files that it needs.
+    pub fn is_asked(self) -> bool {
+        self.is_signal() || matches!(self, Cause::Admin)
+    }
+
     /// Whether SIGHUP was the cause.
     pub fn is_signal(self) -> bool {
         matches!(self, Cause::Hangup | Cause::ConfirmedLoss)

@@ -104,8 +104,16 @@ impl Loading {
             let writing = tokio::task::spawn_blocking(move || {
                 publisher.load(begun_load.epoch, rows, &counted, begun, is_done, is_other)
             });
+            let reading = async {
+                if cause.is_asked()
+                    && let Err(why) = source.renew().await
+                {
+                    tracing::warn!(error = %why, "the database's password stays in use as it was read before");
+                }
+                source.reload(sender, wants_cursor, begun_load.plans).await
+            };
             let loaded = tokio::select! {
-                loaded = source.reload(sender, wants_cursor, begun_load.plans) => loaded,
+                loaded = reading => loaded,
                 () = stopped.notified() => Err(SourceError::Cancelled),
             };
             // The publisher uses the rows only if all have arrived.

@@ -2,6 +2,7 @@
 //! [`Database`](super::database::Database).
 
 use std::future::Future;
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub(super) struct Dialect {
     pub begin_write: &'static [&'static str],
     /// Lists the names of the columns of the table that stands in place of `{table}`.
     pub list_columns: &'static str,
+    /// Lists the names of all views.
+    pub list_views: &'static str,
     /// Counts the tables called `jitsiprovs_change`.
     pub count_change_tables: &'static str,
     /// Counts the triggers of one name. The caller appends the name in quotes.
@@ -92,6 +95,11 @@ pub(super) trait Backend: Send + Sync + 'static {
     /// [`Source::files`](super::Source::files)
     fn files(&self) -> Vec<PathBuf> {
         Vec::new()
+    }
+
+    /// [`Source::renew`](super::Source::renew)
+    fn renew(&self) -> impl Future<Output = io::Result<()>> + Send {
+        std::future::ready(Ok(()))
     }
 
     /// Connects.

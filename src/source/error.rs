@@ -65,6 +65,14 @@ pub enum SourceError {
         /// Address or socket.
         at: String,
     },
+    /// The account is refused, and the file with its password cannot be read again.
+    #[error("{refused}; the password may be another one now, but jitsiprovs {why}")]
+    NotReadAgain {
+        /// The refusal.
+        refused: Box<SourceError>,
+        /// "cannot read", the file, and what the system says.
+        why: String,
+    },
     /// The account lacks a right.
     #[error("{what} failed in {source_name} ({why}): grant that right to `{user}`, or give another account")]
     Denied {
@@ -107,6 +115,18 @@ pub enum SourceError {
     NoTable {
         /// The missing table.
         table: Table,
+        /// The source's name.
+        source_name: String,
+    },
+    /// There are views in place of tables, and setup cannot work with them.
+    #[error(
+        "{source_name} has views in place of tables ({}): setup has changed nothing, because a view can have \
+         no triggers and no further columns; serve the database without setup, or read the views with \
+         queries of your own", names(.tables)
+    )]
+    Views {
+        /// The tables.
+        tables: Vec<Table>,
         /// The source's name.
         source_name: String,
     },
@@ -214,6 +234,10 @@ pub enum SourceError {
     NoTransactions,
 }
 
+fn names(tables: &[Table]) -> String {
+    tables.iter().map(|table| table.name()).collect::<Vec<_>>().join(", ")
+}
+
 impl SourceError {
     /// Whether the source itself cannot be reached. Then another attempt is worth trying as
     /// soon as it answers.
@@ -238,6 +262,8 @@ pub(super) enum FailureKind {
     Exists,
     /// Somebody else holds a lock.
     Busy,
+    /// Only an administrator may do this.
+    AdminsOnly,
     /// The server did not answer, so the statement may or may not have been carried out.
     NoAnswer,
     /// Anything else.

@@ -6,6 +6,7 @@ mod sum;
 mod tunnel;
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use super::error::{Failure, FailureKind};
 use super::query::{Queries, Query, Shape};
 use super::server::DbServer;
 use super::{Source, SourceError, schema};
-use crate::core::model::{Cell, Row};
+use crate::core::model::{Cell, Row, Table};
 use tunnel::Tunnel;
 
 /// How long the result of a statement, or a batch of rows, may take to arrive. An operator's
@@ -36,6 +37,8 @@ const PREPARED: usize = 4;
 /// would wait for each other.
 const STRICT: &str =
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', sql_safe_updates = 1";
+/// The SQL mode of setup, which triggers keep.
+const SETUP_MODE: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES'";
 /// An edit holds this lock. It waits for it for 50 s, less than a statement may take. Unlike
 /// locks on all rows that are read, it does not block other tools.
 const LOCK: &str = "SELECT GET_LOCK(CONCAT('jitsiprovs ', MD5(DATABASE())), 50)";
@@ -45,11 +48,14 @@ const WITHOUT_TRANSACTIONS: &str = "SELECT count(*) FROM information_schema.tabl
 
 /// The MySQL or MariaDB database on `server`, which is read with `queries`.
 pub fn mysql(server: DbServer, queries: Queries) -> Arc<dyn Source> {
-    Arc::new(Database::new(MysqlBackend(Arc::new(Mysql { server })), queries))
+    let noted = queries.noted();
+    Arc::new(Database::new(MysqlBackend(Arc::new(Mysql { server, noted })), queries))
 }
 
 struct Mysql {
     server: DbServer,
+    /// [`Queries::noted`]
+    noted: [bool; Table::COUNT],
 }
 
 struct MysqlBackend(Arc<Mysql>);
@@ -69,6 +75,8 @@ impl Backend for MysqlBackend {
         ],
         list_columns: "SELECT column_name FROM information_schema.columns WHERE table_schema = DATABASE() \
              AND table_name = '{table}'",
+        list_views: "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() \
+             AND table_type = 'VIEW'",
         count_change_tables: "SELECT count(*) FROM information_schema.tables WHERE table_schema = DATABASE() \
              AND table_name = 'jitsiprovs_change'",
         count_triggers: "SELECT count(*) FROM information_schema.triggers \
@@ -107,22 +115,32 @@ impl Backend for MysqlBackend {
         self.0.server.at()
     }
 
+    async fn renew(&self) -> io::Result<()> {
+        self.0.server.account.read_again().await
+    }
+
     async fn connect(&self, _: Purpose) -> Result<MysqlSession, SourceError> {
         self.0.connect(&self.0.server.account, Some(&self.0.server.database)).await
     }
 
     async fn connect_to_setup(&self) -> Result<(MysqlSession, Vec<String>), SourceError> {
-        let done = match &self.0.server.admin {
+        let mut done = match &self.0.server.admin {
             Some(admin) => self.0.create_database(admin).await?,
             None => Vec::new(),
         };
         let mut session = self.connect(Purpose::Edit).await?;
         // Values that do not fit must not be cut off, even if the server's own mode does so.
-        session.run("setting the SQL mode", "SET SESSION sql_mode = 'STRICT_ALL_TABLES'").await?;
+        session.run("setting the SQL mode", SETUP_MODE).await?;
         // Setup may run on two nodes at the same time.
         let what = "waiting for another setup";
-        if count(&mut session, what, "SELECT GET_LOCK('jitsiprovs_setup', 30)").await? != 1 {
-            return Err(self.0.statement(what, "it did not end in 30 s"));
+        match lock(&mut session, what, "SELECT GET_LOCK('jitsiprovs_setup', 30)").await? {
+            Lock::Taken => {}
+            Lock::Busy => return Err(self.0.statement(what, "it did not end in 30 s")),
+            // The seeds are still not added twice, because the second setup cannot note them.
+            Lock::Refused(why) => done.push(format!(
+                "warning: the server refuses named locks ({why}), so two setups do not wait for each other: \
+                 if another one ran at the same time, repeat it"
+            )),
         }
         Ok((session, done))
     }
@@ -134,11 +152,9 @@ impl Backend for MysqlBackend {
         if count(session, "reading the schema", WITHOUT_TRANSACTIONS).await? > 0 {
             return Err(SourceError::NoTransactions);
         }
-        match count(session, "waiting for other edits", LOCK).await.map_err(|failure| failure.error) {
-            // Some clusters do not support such locks. On those, edits do without the lock.
-            Ok(1) | Err(SourceError::Statement { .. } | SourceError::Denied { .. }) => Ok(()),
-            Ok(_) => Err(SourceError::Busy(self.name())),
-            Err(error) => Err(error),
+        match lock(session, "waiting for other edits", LOCK).await? {
+            Lock::Taken | Lock::Refused(_) => Ok(()),
+            Lock::Busy => Err(SourceError::Busy(self.name())),
         }
     }
 
@@ -157,6 +173,29 @@ impl Backend for MysqlBackend {
             _ => false,
         };
         Ok(!found.iter().any(is_running))
+    }
+}
+
+/// What became of an attempt to take a named lock.
+enum Lock {
+    Taken,
+    /// Somebody else has held it for too long.
+    Busy,
+    /// The server refuses such locks, as Galera before 10.6.14 and Percona's strict mode do.
+    Refused(String),
+}
+
+/// Takes a named lock with this statement.
+async fn lock(session: &mut MysqlSession, what: &str, sql: &str) -> Result<Lock, SourceError> {
+    use SourceError::{Denied, Statement};
+    match count(session, what, sql).await {
+        Ok(1) => Ok(Lock::Taken),
+        Ok(_) => Ok(Lock::Busy),
+        // Of another kind are those of the connection.
+        Err(Failure { kind: FailureKind::Other, error: Statement { why, .. } | Denied { why, .. } }) => {
+            Ok(Lock::Refused(why))
+        }
+        Err(failure) => Err(failure.error),
     }
 }
 
@@ -203,7 +242,12 @@ impl MysqlSession {
 
 impl Session for MysqlSession {
     async fn run(&mut self, what: &str, sql: &str) -> Result<(), Failure> {
-        self.in_time(what, async |conn, _| conn.query_drop(sql).await).await
+        match self.in_time(what, async |conn, _| conn.query_drop(sql).await).await {
+            Err(failure) if failure.kind == FailureKind::AdminsOnly => {
+                self.create_as_admin(what, sql, failure).await
+            }
+            done => done,
+        }
     }
 
     async fn execute(&mut self, what: &str, sql: String, params: Vec<Cell>) -> Result<u64, Failure> {

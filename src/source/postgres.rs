@@ -55,6 +55,7 @@ impl Backend for PostgresBackend {
         ],
         list_columns: "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass('{table}') \
              AND attnum > 0 AND NOT attisdropped AND has_column_privilege(attrelid, attnum, 'SELECT')",
+        list_views: "SELECT relname FROM pg_class WHERE relkind IN ('v', 'm') AND pg_table_is_visible(oid)",
         count_change_tables: "SELECT count(*) FROM pg_class WHERE oid = to_regclass('jitsiprovs_change')",
         count_triggers: "SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal AND tgrelid IN \
              (to_regclass('user_auth'), to_regclass('jitsi_property'), to_regclass('user_attribute')) \

@@ -205,17 +205,17 @@ impl Shape {
         (self.width + self.more.len(), id.map(|at| self.width + at))
     }
 
-    /// A row from its cells. If it has no id, its `place` in the result is used. Also returns
+    /// A row from its cells, as [`Row::normal`]. If it has no id, its `place` in the result is used. Also returns
     /// whether it has one.
     pub fn row(&self, cells: impl IntoIterator<Item = Cell>, place: i64) -> (Row, bool) {
         let mut cells = cells.into_iter();
-        let mut row = Row::from_cells(self.table, place, cells.by_ref().take(self.width));
+        let mut row = Row::from_cells(self.table, place, cells.by_ref().take(self.width)).normal();
         let (mut id, mut attributes) = (None, Vec::new());
         for (column, cell) in self.more.iter().zip(cells) {
             match column {
                 More::Id => id = cell.int().ok().flatten(),
                 More::Attribute(_) if cell == Cell::Null => {}
-                More::Attribute(name) => attributes.push((name.clone(), cell)),
+                More::Attribute(name) => attributes.push((name.clone(), cell.into_text())),
             }
         }
         if let Row::User(user) = &mut row {

@@ -1,11 +1,14 @@
 //! Where a database server is, and how to connect to it.
 
+use std::io;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::SourceError;
 use super::error::one_line;
 use super::tls::Tls;
 use crate::core::secret::Secret;
+use crate::process::files::{self, Aside};
 
 /// The kind of a database server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,13 +54,70 @@ pub enum Endpoint {
     Socket(PathBuf),
 }
 
-/// An account of the database.
+/// An account of the database. Its clones share the password.
 #[derive(Debug, Clone)]
 pub struct DbAccount {
     /// The user.
     pub user: String,
-    /// The user's password; empty for none.
-    pub password: Secret,
+    /// The password to try; empty for none.
+    password: Arc<Mutex<Secret>>,
+    /// The file with the password, if it is to be read again.
+    file: Option<PathBuf>,
+    reading: Aside,
+}
+
+impl DbAccount {
+    /// An account with a password, which is empty for none. If the password is the first line of
+    /// a file that may change, `file` is that file.
+    pub fn new(user: impl Into<String>, password: Secret, file: Option<PathBuf>) -> DbAccount {
+        let password = Arc::new(Mutex::new(password));
+        DbAccount { user: user.into(), password, file, reading: Aside::new() }
+    }
+
+    /// The password to try.
+    pub(super) fn password(&self) -> Secret {
+        self.password.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads the password again, if it is in a file.
+    ///
+    /// # Errors
+    /// Those of reading the file. The password stays as it was then.
+    pub(super) async fn read_again(&self) -> io::Result<()> {
+        let Some(file) = self.file.clone() else { return Ok(()) };
+        let path = file.clone();
+        let read = self.reading.run(move || files::read(&path)).await.flatten();
+        match read.and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other)) {
+            Ok(text) => {
+                *self.password.lock().unwrap_or_else(PoisonError::into_inner) = Secret::first_line(&text);
+                Ok(())
+            }
+            // A pipe can be read only once.
+            Err(why) if why.kind() == io::ErrorKind::InvalidInput => Ok(()),
+            Err(why) => Err(io::Error::new(why.kind(), format!("cannot read {}: {why}", file.display()))),
+        }
+    }
+
+    /// The password to try after the one that was `tried`, if `error` is a refusal and the file has
+    /// another one now. So a password can be changed while the server runs, first in the file or
+    /// first in the database.
+    ///
+    /// # Errors
+    /// `error` if there is no other password, and [`SourceError::NotReadAgain`].
+    pub(super) async fn next_password(
+        &self,
+        tried: &Secret,
+        error: SourceError,
+    ) -> Result<Secret, SourceError> {
+        if !matches!(error, SourceError::Refused { .. }) {
+            return Err(error);
+        }
+        if let Err(why) = self.read_again().await {
+            return Err(SourceError::NotReadAgain { refused: Box::new(error), why: why.to_string() });
+        }
+        let password = self.password();
+        if password == *tried { Err(error) } else { Ok(password) }
+    }
 }
 
 /// A database on a server, and how to connect to it.
@@ -116,5 +176,51 @@ impl DbServer {
     /// The error of a statement.
     pub(super) fn statement(&self, what: &str, why: &str) -> SourceError {
         SourceError::Statement { what: what.into(), source_name: self.name(), why: one_line(why) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Connects to a server that knows one password. Returns the passwords that were tried.
+    async fn connect(account: &DbAccount, known: &str) -> (Vec<String>, Result<(), SourceError>) {
+        let (mut password, mut tried) = (account.password(), Vec::new());
+        loop {
+            tried.push(password.reveal().to_owned());
+            if password.reveal() == known {
+                return (tried, Ok(()));
+            }
+            let refused =
+                SourceError::Refused { at: "x".into(), user: "u".into(), is_admin: false, demands: "" };
+            match account.next_password(&password, refused).await {
+                Ok(next) => password = next,
+                Err(error) => return (tried, Err(error)),
+            }
+        }
+    }
+
+    #[test]
+    fn a_refused_password_is_read_again_and_any_other_is_kept() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        runtime.expect("a runtime").block_on(async {
+            let folder = tempfile::tempdir().expect("a folder");
+            let file = folder.path().join("password");
+            let account = DbAccount::new("u", Secret::new("old"), Some(file.clone()));
+            std::fs::write(&file, "new\r\nnot this").expect("written");
+            assert!(matches!(connect(&account, "old").await, (tried, Ok(())) if tried == ["old"]));
+            let clone = account.clone();
+            assert!(matches!(connect(&account, "new").await, (tried, Ok(())) if tried == ["old", "new"]));
+            assert!(matches!(connect(&clone, "new").await, (tried, Ok(())) if tried == ["new"]));
+            let (tried, refused) = connect(&account, "other").await;
+            assert!(tried == ["new"] && matches!(refused, Err(SourceError::Refused { .. })));
+            std::fs::remove_file(&file).expect("removed");
+            let (tried, refused) = connect(&account, "other").await;
+            let refused = refused.expect_err("refused").to_string();
+            assert!(tried == ["new"] && refused.contains(&file.display().to_string()), "{refused}");
+            assert!(matches!(connect(&account, "new").await, (tried, Ok(())) if tried == ["new"]));
+            let typed = DbAccount::new("u", Secret::new("old"), None);
+            assert!(matches!(connect(&typed, "new").await, (tried, Err(_)) if tried == ["old"]));
+        });
     }
 }

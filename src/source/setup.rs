@@ -13,6 +13,8 @@ impl<B: Backend> Database<B> {
     pub(super) async fn set_up(&self) -> Result<Vec<String>, SourceError> {
         let dialect = &B::DIALECT;
         let (mut session, mut done) = self.backend.connect_to_setup().await?;
+        let (views, noted) = (dialect.list_views, self.queries.noted());
+        refuse_views(&mut session, views, noted, self.backend.name()).await?;
         if dialect.has_transactional_ddl {
             begin(&mut session, dialect.begin_write).await?;
         }
@@ -91,6 +93,21 @@ impl<B: Backend> Database<B> {
             false => format!("applied {} without {}", step.name, names(&left_out)),
         }))
     }
+}
+
+/// Refuses views in place of the tables that are `noted`, before anything is created.
+pub(super) async fn refuse_views(
+    session: &mut impl Session,
+    list_views: &str,
+    noted: [bool; Table::COUNT],
+    source_name: String,
+) -> Result<(), SourceError> {
+    let views = session.query("reading the schema", list_views.into()).await?;
+    let is_view =
+        |table: Table| views.iter().flatten().any(|name| name.shown().eq_ignore_ascii_case(table.name()));
+    let tables = Table::ALL.into_iter().zip(noted).filter(|(table, is_noted)| *is_noted && is_view(*table));
+    let tables: Vec<Table> = tables.map(|(table, _)| table).collect();
+    if tables.is_empty() { Ok(()) } else { Err(SourceError::Views { tables, source_name }) }
 }
 
 /// Adds the default properties, once, and only to a table without rules.

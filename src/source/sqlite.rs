@@ -215,6 +215,7 @@ impl Backend for Sqlite {
         // Takes the write lock at once: SQLite has one writer at a time.
         begin_write: &["BEGIN IMMEDIATE"],
         list_columns: "SELECT name FROM pragma_table_info('{table}')",
+        list_views: "SELECT name FROM sqlite_master WHERE type = 'view'",
         count_change_tables: "SELECT count(*) FROM sqlite_master WHERE name = 'jitsiprovs_change'",
         count_triggers: "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND name =",
         changed_at: "changed_at",

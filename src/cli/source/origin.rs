@@ -136,7 +136,7 @@ fn of_url(from: &str, socket: Option<PathBuf>, pwd_file: Option<PathBuf>) -> Res
     };
     let password = password(None, pwd_file, "--from", "--from-pwd-file")?.unwrap_or_default();
     let user = if user.is_empty() { "jitsiprovs".into() } else { user };
-    let account = DbAccount { user, password };
+    let account = DbAccount::new(user, password, None);
     Ok(DbServer { kind, endpoint, tls: Tls::Off, database, account, admin: None, from: None })
 }
 

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-use crate::core::columns::{Column, ColumnSet, Holds};
+use crate::core::columns::ColumnSet;
 use crate::core::credential::{self, Credential, Owner, PwdFmt, Storage, Verdict, stored_as};
 use crate::core::model::{Cell, Row, Table};
 use crate::core::secret::{NameHint, is_secret};
@@ -95,7 +95,7 @@ impl Keeper {
 
     /// What to keep of a row before and after an edit.
     pub fn keep(&mut self, before: Option<&Row>, after: Option<&Row>) -> [Option<KeptRow>; 2] {
-        let [before, after] = [before, after].map(|row| row.map(normal));
+        let [before, after] = [before, after].map(|row| row.cloned().map(Row::normal));
         let [mut old, mut new] = [&before, &after].map(|row| row.as_ref().map(|row| self.secrets(row)));
         let mut same = Vec::new();
         if let (Some(before), Some(after), Some(old), Some(new)) = (&before, &after, &mut old, &mut new) {
@@ -175,29 +175,15 @@ impl Keeper {
 /// The owner of a hash that does not depend on one.
 const NOBODY: Owner<'_> = Owner { username: "", realm: "" };
 
-/// The row with each cell in one form, because databases and edits write numbers in different ways.
-fn normal(row: &Row) -> Row {
-    let cells = row.table().columns().iter().zip(row.cells()).map(|(column, cell)| normal_cell(column, cell));
-    Row::from_cells(row.table(), row.id(), cells.collect::<Vec<_>>())
-}
-
-fn normal_cell(column: &Column, cell: &Cell) -> Cell {
-    match (column.holds, cell) {
-        (Holds::Number, cell) => cell.int().ok().flatten().map_or_else(|| cell.clone(), Cell::Int),
-        (Holds::Text, Cell::Int(number)) => number.to_string().as_str().into(),
-        (Holds::Text, cell) => cell.clone(),
-    }
-}
-
 /// The columns in which two rows of one table differ. How a number is written makes no difference.
 pub fn differing(one: &Row, other: &Row) -> ColumnSet {
-    normal(one).differing(&normal(other))
+    one.clone().normal().differing(&other.clone().normal())
 }
 
 /// The columns in which a row is no longer as the history has kept it. A secret that was kept
 /// without a hash counts as unchanged. Each one with a hash takes some hundredths of a second.
 pub fn changed_since(kept: &KeptRow, row: &Row) -> ColumnSet {
-    let row = normal(row);
+    let row = row.clone().normal();
     let pairs = kept.row.cells().zip(row.cells()).zip(kept.secrets.flags());
     ColumnSet::of(pairs.map(|((kept, cell), is_secret)| match (kept, is_secret) {
         (Cell::Text(_), true) => !verifies(kept, cell),

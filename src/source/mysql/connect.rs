@@ -4,16 +4,20 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder};
 use tokio::time::timeout;
 
 use super::super::SourceError;
-use super::super::backend::Session;
+use super::super::backend::{Backend, Session};
 use super::super::database::close;
+use super::super::error::Failure;
 use super::super::server::{DbAccount, Endpoint};
+use super::super::setup::refuse_views;
 use super::tunnel::Tunnel;
-use super::{Mysql, MysqlSession, STALL};
+use super::{Mysql, MysqlBackend, MysqlSession, SETUP_MODE, STALL};
 use crate::core::model::Cell;
+use crate::core::secret::Secret;
 
 /// How long connecting may take. Operators expect an answer from the command line within ten
 /// seconds.
@@ -31,10 +35,10 @@ impl Mysql {
         self.server.name()
     }
 
-    fn opts(&self, account: &DbAccount, database: Option<&str>, tunnel: Option<&Tunnel>) -> Opts {
-        let password = account.password.reveal();
+    fn opts(&self, user: &str, password: &Secret, database: Option<&str>, tunnel: Option<&Tunnel>) -> Opts {
+        let password = password.reveal();
         let opts = OptsBuilder::default()
-            .user(Some(&account.user))
+            .user(Some(user))
             .pass((!password.is_empty()).then_some(password))
             .db_name(database)
             // Otherwise the library would switch from TCP to a socket that it finds itself.
@@ -60,28 +64,34 @@ impl Mysql {
         database: Option<&str>,
     ) -> Result<MysqlSession, SourceError> {
         let is_admin = self.server.admin.as_ref().is_some_and(|admin| std::ptr::eq(admin, account));
-        let config = self.server.client_config().await?;
-        let connecting = async {
-            let tunnel = match config {
-                Some(config) => Some(Tunnel::open(&self.server, config).await?),
-                None => None,
-            };
-            match Conn::new(self.opts(account, database, tunnel.as_ref())).await {
-                Ok(conn) => Ok((conn, tunnel)),
-                Err(error) => {
-                    // What ended the tunnel is the cause.
-                    if let Some(tunnel) = tunnel {
-                        tunnel.end().await?;
+        let mut password = account.password();
+        let (conn, tunnel) = loop {
+            let config = self.server.client_config().await?;
+            let connecting = async {
+                let tunnel = match config {
+                    Some(config) => Some(Tunnel::open(&self.server, config).await?),
+                    None => None,
+                };
+                match Conn::new(self.opts(&account.user, &password, database, tunnel.as_ref())).await {
+                    Ok(conn) => Ok((conn, tunnel)),
+                    Err(error) => {
+                        // What ended the tunnel is the cause.
+                        if let Some(tunnel) = tunnel {
+                            tunnel.end().await?;
+                        }
+                        Err(self.failure("connecting", &error, is_admin).error)
                     }
-                    Err(self.failure("connecting", &error, is_admin).error)
+                }
+            };
+            match timeout(CONNECT, connecting).await {
+                Ok(Ok(connected)) => break connected,
+                Ok(Err(refused)) => password = account.next_password(&password, refused).await?,
+                Err(_) => {
+                    let why = format!("no answer in {} s", CONNECT.as_secs());
+                    return Err(SourceError::Unreachable { at: self.server.at(), why });
                 }
             }
         };
-        let Ok(connected) = timeout(CONNECT, connecting).await else {
-            let why = format!("no answer in {} s", CONNECT.as_secs());
-            return Err(SourceError::Unreachable { at: self.server.at(), why });
-        };
-        let (conn, tunnel) = connected?;
         Ok(MysqlSession { mysql: self.clone(), conn, tunnel, is_admin, prepared: HashMap::new() })
     }
 
@@ -102,11 +112,13 @@ impl Mysql {
                 found.text().ok().flatten().map_or_else(|| "localhost".into(), |from| from.into_owned())
             }
         };
+        let views = MysqlBackend::DIALECT.list_views.replace("DATABASE()", &literal(&self.server.database));
+        refuse_views(&mut session, &views, self.noted, self.name()).await?;
         let (name, user, from) = (&self.server.database, literal(&self.server.account.user), literal(&from));
         // In GRANT, `_` and `%` in the name of a database are wildcards.
         let pattern = name.replace('\\', "\\\\").replace('_', "\\_").replace('%', "\\%");
         let (database, pattern) = (identifier(name), identifier(&pattern));
-        let password = literal(self.server.account.password.reveal());
+        let password = literal(self.server.account.password().reveal());
         for (what, sql) in [
             (
                 "creating the database",
@@ -122,6 +134,36 @@ impl Mysql {
         }
         close(session).await;
         Ok(vec![format!("database `{name}` and account {user}@{from} exist")])
+    }
+}
+
+impl MysqlSession {
+    /// Creates a trigger as the administrator, if there is one. A server with a binary log refuses
+    /// it from others. The trigger acts as the account, as if the account had created it: an edit by
+    /// anybody needs the account on whose behalf the trigger acts, and the administrator's may be
+    /// removed or renamed.
+    pub(super) async fn create_as_admin(
+        &mut self,
+        what: &str,
+        sql: &str,
+        refused: Failure,
+    ) -> Result<(), Failure> {
+        let mysql = self.mysql.clone();
+        let (Some(admin), Some(trigger)) = (&mysql.server.admin, sql.strip_prefix("CREATE TRIGGER ")) else {
+            return Err(refused);
+        };
+        let account = self.query("asking for our account", "SELECT current_user()".into()).await?;
+        let account = account.iter().flatten().map(|name| name.shown().into_owned()).next();
+        // A user's name may contain `@`. A host does not.
+        let account = account.as_ref().and_then(|account| account.rsplit_once('@'));
+        let Some((user, host)) = account else { return Err(refused) };
+        let sql = format!("CREATE DEFINER = {}@{} TRIGGER {trigger}", identifier(user), identifier(host));
+        let mut session = mysql.connect(admin, Some(&mysql.server.database)).await?;
+        for sql in [SETUP_MODE, &sql] {
+            session.in_time(what, async |conn, _| conn.query_drop(sql).await).await?;
+        }
+        close(session).await;
+        Ok(())
     }
 }
 

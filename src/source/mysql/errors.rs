@@ -77,8 +77,9 @@ impl Mysql {
             }
             code::TRIGGERS_NEED_SUPER => self.statement(
                 what,
-                "the server writes a binary log and lets only administrators create triggers: \
-                 set its log_bin_trust_function_creators to 1 and repeat the setup",
+                "the server writes a binary log and lets only accounts with the right SUPER create triggers: \
+                 repeat the setup with an administrator who has it, or set the server's \
+                 log_bin_trust_function_creators to 1 and repeat the setup",
             ),
             _ => self.statement(what, &error.message),
         }
@@ -92,6 +93,7 @@ fn kind(code: u16) -> FailureKind {
             FailureKind::Exists
         }
         code::LOCKED_TOO_LONG | code::DEADLOCK => FailureKind::Busy,
+        code::TRIGGERS_NEED_SUPER => FailureKind::AdminsOnly,
         _ => FailureKind::Other,
     }
 }
@@ -101,10 +103,11 @@ mod tests {
     use super::super::super::server::{DbAccount, DbServer, Endpoint, ServerKind};
     use super::super::super::tls::Tls;
     use super::*;
+    use crate::core::model::Table;
     use crate::core::secret::Secret;
 
     fn source() -> Mysql {
-        let account = |user: &str, password| DbAccount { user: user.into(), password: Secret::new(password) };
+        let account = |user: &str, password| DbAccount::new(user, Secret::new(password), None);
         let server = DbServer {
             kind: ServerKind::Mysql,
             endpoint: Endpoint::Tcp("127.0.0.1".into(), 1),
@@ -114,7 +117,7 @@ mod tests {
             admin: Some(account("root", "hunter3")),
             from: None,
         };
-        Mysql { server }
+        Mysql { server, noted: [true; Table::COUNT] }
     }
 
     #[test]

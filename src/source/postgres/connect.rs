@@ -17,8 +17,9 @@ use super::super::SourceError;
 use super::super::backend::Session;
 use super::super::database::{close, count};
 use super::super::error::FailureKind;
-use super::super::server::{DbAccount, Endpoint};
+use super::super::server::Endpoint;
 use super::{Postgres, PostgresSession, STALL};
+use crate::core::secret::Secret;
 
 /// How long connecting may take. Operators expect an answer from the command line within ten
 /// seconds.
@@ -50,12 +51,12 @@ impl Lock {
 }
 
 impl Postgres {
-    fn config(&self, account: &DbAccount, database: &str) -> Config {
+    fn config(&self, user: &str, password: &Secret, database: &str) -> Config {
         let mut config = Config::new();
-        config.user(&account.user).dbname(database).application_name("jitsiprovs");
+        config.user(user).dbname(database).application_name("jitsiprovs");
         config.keepalives_idle(STALL).connect_timeout(CONNECT);
-        if !account.password.reveal().is_empty() {
-            config.password(account.password.reveal());
+        if !password.reveal().is_empty() {
+            config.password(password.reveal());
         }
         match &self.server.endpoint {
             Endpoint::Tcp(host, port) => config.host(host).port(*port),
@@ -75,28 +76,37 @@ impl Postgres {
         database: &str,
         notified: Option<mpsc::Sender<()>>,
     ) -> Result<Client, SourceError> {
-        let mut config = self.config(self.server.account(is_admin), database);
-        let tls = self.server.client_config().await?;
-        let connecting = async {
-            match tls {
-                None => {
-                    let (client, connection) = config.ssl_mode(SslMode::Disable).connect(NoTls).await?;
-                    drive(connection, notified);
-                    Ok(client)
+        let account = self.server.account(is_admin);
+        let mut password = account.password();
+        loop {
+            let mut config = self.config(&account.user, &password, database);
+            let tls = self.server.client_config().await?;
+            let notified = notified.clone();
+            let connecting = async {
+                match tls {
+                    None => {
+                        let (client, connection) = config.ssl_mode(SslMode::Disable).connect(NoTls).await?;
+                        drive(connection, notified);
+                        Ok(client)
+                    }
+                    Some(tls) => {
+                        let tls = MakeRustlsConnect::new(Arc::unwrap_or_clone(tls));
+                        let (client, connection) = config.ssl_mode(SslMode::Require).connect(tls).await?;
+                        drive(connection, notified);
+                        Ok(client)
+                    }
                 }
-                Some(tls) => {
-                    let tls = MakeRustlsConnect::new(Arc::unwrap_or_clone(tls));
-                    let (client, connection) = config.ssl_mode(SslMode::Require).connect(tls).await?;
-                    drive(connection, notified);
-                    Ok(client)
+            };
+            match timeout(CONNECT, connecting).await {
+                Ok(Ok(client)) => return Ok(client),
+                Ok(Err(error)) => {
+                    let refused = self.failure("connecting", &error, is_admin).error;
+                    password = account.next_password(&password, refused).await?;
                 }
-            }
-        };
-        match timeout(CONNECT, connecting).await {
-            Ok(connected) => connected.map_err(|error| self.failure("connecting", &error, is_admin).error),
-            Err(_) => {
-                let why = format!("no answer in {} s", CONNECT.as_secs());
-                Err(SourceError::Unreachable { at: self.server.at(), why })
+                Err(_) => {
+                    let why = format!("no answer in {} s", CONNECT.as_secs());
+                    return Err(SourceError::Unreachable { at: self.server.at(), why });
+                }
             }
         }
     }
@@ -143,7 +153,7 @@ impl Postgres {
         let what = "looking for the account";
         let known = format!("SELECT count(*) FROM pg_roles WHERE rolname = {}", literal(user));
         if count(&mut session, what, &known).await? == 0 {
-            let password = literal(self.server.account.password.reveal());
+            let password = literal(self.server.account.password().reveal());
             let sql = format!("CREATE ROLE {account} LOGIN PASSWORD {password}");
             session.run("creating the account", &sql).await?;
         }
