@@ -46,15 +46,15 @@ fn set_version(database: &Database<'_>, version: u32) {
     database.script(&format!("UPDATE jitsi_property SET property_value = '{version}' WHERE id <= 2"));
 }
 
-fn ask(address: SocketAddr) -> String {
-    let reply = post(address, &[("username", "alice@a.org"), ("password", "pw")]);
-    assert_eq!(reply.status, 200, "{reply:?}");
+fn ask(server: &Server) -> String {
+    let reply = post(server.address, &[("username", "alice@a.org"), ("password", "pw")]);
+    assert_eq!(reply.status, 200, "{reply:?}; {:#?}", server.log());
     reply.text().to_owned()
 }
 
 fn wait_served(server: &Server, version: u32) {
     wait_for(&format!("version {version}; {:#?}", server.log()), || {
-        (ask(server.address) == format!("v={version}\nw={version}\n")).then_some(())
+        (ask(server) == format!("v={version}\nw={version}\n")).then_some(())
     });
 }
 

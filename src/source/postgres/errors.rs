@@ -1,5 +1,7 @@
 //! Translates the server's errors.
 
+use std::error::Error as _;
+
 use tokio_postgres::Error;
 use tokio_postgres::error::{DbError, SqlState};
 
@@ -24,7 +26,9 @@ impl Postgres {
         if let Some(server) = error.as_db_error() {
             return Failure { kind: kind(server.code()), error: self.server_error(what, server, is_admin) };
         }
-        let (at, why) = (self.server.at(), one_line(&error.to_string()));
+        // The library's text says what failed, and not why.
+        let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+        let (at, why) = (self.server.at(), one_line(&format!("{error}{cause}")));
         let (kind, error) = if why.contains("TLS") && !matches!(self.server.tls, Tls::Off) {
             (FailureKind::Other, self.server.handshake_failure(error))
         } else if why.contains("password missing") {

@@ -21,11 +21,11 @@ impl PgBouncer {
         let name = &database.name;
         let accounts = ["all", "read"].map(|account| format!("\"{name}_{account}\" \"{account}\"\n"));
         std::fs::write(&users, accounts.concat()).expect("written");
-        // A pool of two connections, so that clients get each other's.
+        // A small pool, so that clients get each other's connections. An edit needs two.
         let text = format!(
             "[databases]\n{name} = host=127.0.0.1 port={}\n\n[pgbouncer]\npool_mode = transaction\n\
              listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = scram-sha-256\n\
-             auth_file = {}\ndefault_pool_size = 2\nignore_startup_parameters = extra_float_digits\n",
+             auth_file = {}\ndefault_pool_size = 4\nignore_startup_parameters = extra_float_digits\n",
             database.server.port,
             users.display()
         );
