@@ -341,8 +341,8 @@ fn commit_on(kind: Kind) {
         at(1.0)
     );
     report("meanwhile", &clients.end());
-    let swaps = server.log().into_iter().filter(|line| line.contains("snapshot in use"));
-    println!("{}", swaps.last().expect("a swap"));
+    let mut swaps = server.log().into_iter().filter(|line| line.contains("snapshot in use"));
+    println!("{}", swaps.next_back().expect("a swap"));
 }
 
 /// Compares the first loads of servers that read the same rows from MariaDB and from PostgreSQL, in
