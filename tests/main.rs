@@ -16,6 +16,7 @@ mod console;
 mod console_pages;
 mod csv_files;
 mod daemon;
+mod db_tls;
 mod diff;
 mod disabled;
 mod edit_commands;

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -21,7 +21,7 @@ use crate::hanging::goes_on;
 use support::client::{Reply, exchange, form_request, request};
 use support::server::{Server, run};
 use support::sqlite::SqliteFile;
-use support::{PATIENCE, put_pipe, wait_for};
+use support::{PATIENCE, put_pipe, texts, wait_for};
 
 /// The authority that signs the certificates, and that clients trust.
 pub(crate) struct Authority {
@@ -507,7 +507,7 @@ fn a_broken_pair_is_reported_and_the_old_one_stays() {
         assert_eq!(client.shake().expect("a handshake").certificate, first.der);
     };
     expect(&second.chain, "cannot be used together");
-    expect("nonsense", "holds no certificate in PEM form: check --ssl-certfile");
+    expect("nonsense", "holds no certificate in PEM form");
     std::fs::remove_file(&chain).expect("removes");
     secured.server.wait_for_log("chain (No such file");
     write(secured.folder.path(), &second);
@@ -571,14 +571,153 @@ fn an_unusable_pair_ends_the_start_with_one_line() {
     let path = |name: &str| folder.path().join(name).display().to_string();
     let (key, chain) = (path("key"), path("chain"));
     for (key, chain, said) in [
-        (key.as_str(), chain.as_str(), "cannot be used together"),
-        (chain.as_str(), chain.as_str(), "holds no private key in PEM form: check --ssl-keyfile"),
-        (key.as_str(), key.as_str(), "holds no certificate in PEM form: check --ssl-certfile"),
+        (key.as_str(), chain.as_str(), "cannot be used together: give the key that"),
+        (chain.as_str(), chain.as_str(), "holds no private key in PEM form: check its name"),
+        (key.as_str(), key.as_str(), "holds no certificate in PEM form: check its name"),
         ("/no/such/file", chain.as_str(), "check --ssl-keyfile"),
     ] {
         let output = run(&["-n", "--http-port", "0", "--ssl-keyfile", key, "--ssl-certfile", chain]);
         let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{text}");
         assert!(text.lines().count() == 1 && text.contains(said) && !text.contains("BEGIN"), "{text}");
+        assert!(text.contains("--ssl-keyfile") || text.contains("--ssl-certfile"), "{text}");
     }
+}
+
+/// A folder in which openssl has made an authority (`ca`), one that it has signed (`mid`), and one
+/// that this has signed for `key` (`own`).
+fn openssl_chain() -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let steps = "
+        req -x509 -newkey rsa:2048 -nodes -subj /CN=ca -keyout ca.key -out ca.pem
+        req -newkey rsa:2048 -nodes -subj /CN=mid -addext basicConstraints=critical,CA:TRUE -keyout mid.key -out mid.csr
+        x509 -req -in mid.csr -copy_extensions copy -CA ca.pem -CAkey ca.key -CAcreateserial -out mid.pem
+        req -newkey rsa:2048 -nodes -subj /CN=own -addext subjectAltName=DNS:localhost -keyout key -out own.csr
+        x509 -req -in own.csr -copy_extensions copy -CA mid.pem -CAkey mid.key -CAcreateserial -out own.pem";
+    steps.lines().map(str::trim).filter(|step| !step.is_empty()).for_each(|step| openssl(&folder, step));
+    folder
+}
+
+fn openssl(folder: &TempDir, args: &str) {
+    let mut command = Command::new("openssl");
+    let output = command.args(args.split(' ')).current_dir(folder.path()).output().expect("openssl");
+    assert!(output.status.success(), "{args}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Puts files one after the other into another.
+fn join(folder: &TempDir, parts: &[&str], into: &str) {
+    let read = |name: &&str| std::fs::read_to_string(folder.path().join(name)).expect("a file");
+    std::fs::write(folder.path().join(into), parts.iter().map(read).collect::<String>()).expect("written");
+}
+
+#[test]
+fn keys_and_chains_that_cannot_be_used_say_what_to_do() {
+    let folder = openssl_chain();
+    for step in [
+        "pkcs8 -topk8 -in key -passout pass:secret -out encrypted",
+        "rsa -traditional -aes256 -passout pass:secret -in key -out encrypted-old",
+        "ecparam -genkey -name secp256k1 -out secp256k1",
+    ] {
+        openssl(&folder, step);
+    }
+    join(&folder, &["own.pem", "mid.pem"], "chain");
+    join(&folder, &["mid.pem", "own.pem"], "reversed");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    for (key, chain, words) in [
+        (
+            "encrypted",
+            "chain",
+            &["encrypted is encrypted with a passphrase", "openssl pkey", "--ssl-keyfile"],
+        ),
+        ("encrypted-old", "chain", &["old is encrypted with a passphrase", "openssl pkey", "--ssl-keyfile"]),
+        (
+            "secp256k1",
+            "chain",
+            &["of a kind that TLS does not use", "P-256, P-384 or P-521", "--ssl-keyfile"],
+        ),
+        (
+            "key",
+            "reversed",
+            &["reversed has its certificates in the wrong order", "number 2: put it first", "--ssl-certfile"],
+        ),
+        ("ca.key", "chain", &["cannot be used together", "give the key that", "--ssl-keyfile"]),
+    ] {
+        for [key_option, chain_option] in
+            [["--ssl-keyfile", "--ssl-certfile"], ["--admin-ssl-keyfile", "--admin-ssl-certfile"]]
+        {
+            let pair = [key_option, &path(key), chain_option, &path(chain)].map(str::to_owned);
+            let ports = ["-n", "--http-port", "0", "--admin-port", "0"].map(str::to_owned);
+            let output = run(&texts(&[&ports[..], &pair].concat()));
+            let text = String::from_utf8_lossy(&output.stderr);
+            assert_eq!((output.status.code(), text.lines().count()), (Some(1), 1), "{text}");
+            for word in words {
+                let word = if key_option.contains("admin") {
+                    word.replace("--", "--admin-")
+                } else {
+                    (*word).into()
+                };
+                assert!(text.contains(&word), "{key}, {chain}: {text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn certificates_that_some_clients_refuse_are_served_with_a_warning() {
+    let folder = openssl_chain();
+    for step in [
+        "req -new -key key -subj /CN=localhost -out old.csr",
+        "x509 -req -in old.csr -CA mid.pem -CAkey mid.key -CAcreateserial -out old.pem",
+        "req -x509 -key key -subj /CN=localhost -out unnamed.pem",
+    ] {
+        openssl(&folder, step);
+    }
+    join(&folder, &["own.pem", "ca.pem", "mid.pem"], "unordered.pem");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    for (chain, said) in [
+        ("old.pem", "is of the old version 1, which many clients refuse: sign it again"),
+        ("unnamed.pem", "names no host in subjectAltName, so many clients refuse it: sign it again"),
+        ("unordered.pem", "has certificates in the wrong order"),
+    ] {
+        let file = SqliteFile::empty();
+        let (key, chain) = (path("key"), path(chain));
+        let server = Server::on_sqlite(&file.path, &["--ssl-keyfile", &key, "--ssl-certfile", &chain]);
+        let line = server.wait_for_log(said);
+        assert!(line.contains("WARN") && line.contains(&chain), "{line}");
+        for version in ["-tls1_2", "-tls1_3"] {
+            shaken_by_openssl(&server, version);
+        }
+    }
+}
+
+#[test]
+fn a_key_on_p_521_is_served_in_both_forms() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for step in [
+        // With the block of parameters before the key.
+        "ecparam -genkey -name secp521r1 -out key",
+        "req -x509 -key key -subj /CN=localhost -addext subjectAltName=DNS:localhost -out chain",
+        "pkcs8 -topk8 -nocrypt -in key -out pkcs8",
+    ] {
+        openssl(&folder, step);
+    }
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    for key in ["key", "pkcs8"] {
+        let file = SqliteFile::empty();
+        let (key, chain) = (path(key), path("chain"));
+        let server = Server::on_sqlite(&file.path, &["--ssl-keyfile", &key, "--ssl-certfile", &chain]);
+        for version in ["-tls1_2", "-tls1_3"] {
+            shaken_by_openssl(&server, version);
+        }
+        assert!(!server.log().join("\n").contains("the certificate in"), "{:?}", server.log());
+    }
+}
+
+/// Makes a handshake as openssl does, which reads every kind of certificate.
+fn shaken_by_openssl(server: &Server, version: &str) {
+    let mut command = Command::new("openssl");
+    command.args(["s_client", version, "-connect", &server.address.to_string()]).stdin(Stdio::null());
+    let output = command.output().expect("openssl");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("Cipher is ") && !said.contains("Cipher is (NONE)"), "{version}: {said}");
 }

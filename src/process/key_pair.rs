@@ -93,19 +93,18 @@ fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Option<X509Certificate<'a>>
 }
 
 fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, Fault> {
-    if let Ok(key) = PrivateKeyDer::from_pem_slice(pem) {
-        // The old form has the passphrase's salt in a header, and the same first line.
-        if memchr::memmem::find(pem, b"Proc-Type: 4,ENCRYPTED").is_none() {
-            return Ok(key);
-        }
-    } else if memchr::memmem::find(pem, b"BEGIN ENCRYPTED PRIVATE KEY").is_none() {
-        return no_pem(Part::Key, "private key");
+    // The second is a header of the old form.
+    let is_encrypted = ["BEGIN ENCRYPTED PRIVATE KEY", "Proc-Type: 4,ENCRYPTED"]
+        .iter()
+        .any(|mark| memchr::memmem::find(pem, mark.as_bytes()).is_some());
+    if is_encrypted {
+        return fault(
+            Part::Key,
+            "is encrypted with a passphrase, which nobody can type when a server starts",
+            "decrypt it with `openssl pkey -in FILE -out NEW`, and let only the server's user read it",
+        );
     }
-    fault(
-        Part::Key,
-        "is encrypted with a passphrase, which nobody can type when a server starts",
-        "decrypt it with `openssl pkey -in FILE -out NEW`, and let only the server's user read it",
-    )
+    PrivateKeyDer::from_pem_slice(pem).or_else(|_| no_pem(Part::Key, "private key"))
 }
 
 /// The certificates in a file.

@@ -35,13 +35,11 @@ pub enum SourceError {
         why: String,
     },
     /// TLS to the database failed.
-    #[error(
-        "no TLS with the database at {at} ({why}): check that the server offers TLS, and its certificate"
-    )]
+    #[error("no TLS with the database at {at}: {why}")]
     NoTls {
         /// Address or socket.
         at: String,
-        /// What the library says.
+        /// Why, and what to do.
         why: String,
     },
     /// The account is unknown, or its password is wrong.

@@ -10,7 +10,9 @@ use rustls::crypto::{WebPkiSupportedAlgorithms, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::sign::SingleCertAndKey;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
 
 use super::SourceError;
 use super::server::{DbServer, Endpoint};
@@ -270,8 +272,7 @@ fn check_dates(own: &CertificateDer<'_>, now: UnixTime) -> Result<(), rustls::Er
     Ok(())
 }
 
-/// What an operator can do about a failed handshake, if the library says why it failed; otherwise
-/// the library's text.
+/// Why a handshake failed, and what to do.
 fn explain(error: &(dyn Error + 'static)) -> String {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -283,12 +284,36 @@ fn explain(error: &(dyn Error + 'static)) -> String {
         }
         next = error.source();
     }
-    error.to_string()
+    unexplained(error)
+}
+
+fn unexplained(error: &(dyn Error + 'static)) -> String {
+    format!("{error}; check the server's log, its certificate and which versions of TLS it speaks")
+}
+
+/// The text between the brackets of `DnsName("example.org")`.
+fn name(presented: &str) -> &str {
+    let inner = presented.split_once('(').map_or(presented, |(_, inner)| inner);
+    inner.trim_end_matches(')').trim_matches('"')
 }
 
 fn explain_tls(error: &rustls::Error) -> String {
+    use AlertDescription as A;
     use CertificateError as C;
-    let rustls::Error::InvalidCertificate(wrong) = error else { return error.to_string() };
+    if let rustls::Error::AlertReceived(
+        alert @ (A::UnknownCA
+        | A::BadCertificate
+        | A::CertificateExpired
+        | A::CertificateRequired
+        | A::CertificateUnknown
+        | A::UnsupportedCertificate),
+    ) = error
+    {
+        return format!(
+            "the server does not accept the client's certificate ({alert:?}): give one that its authority signed"
+        );
+    }
+    let rustls::Error::InvalidCertificate(wrong) = error else { return unexplained(error) };
     match wrong {
         C::Expired | C::ExpiredContext { .. } => "the server's certificate has expired: renew it".into(),
         C::NotValidYet | C::NotValidYetContext { .. } => {
@@ -300,10 +325,11 @@ fn explain_tls(error: &rustls::Error) -> String {
         }
         C::NotValidForNameContext { expected, presented } => format!(
             "the server's certificate is for {}, not for {}: connect by one of its names, or check only its authority",
-            presented.join(", "),
+            presented.iter().map(|presented| name(presented)).collect::<Vec<_>>().join(", "),
             expected.to_str()
         ),
-        C::UnknownIssuer => {
+        // The second is that of an authority of the same name with another key.
+        C::UnknownIssuer | C::BadSignature => {
             "the server's certificate is not signed by a trusted authority: give the certificate of its authority"
                 .into()
         }
@@ -313,6 +339,6 @@ fn explain_tls(error: &rustls::Error) -> String {
         other if format!("{other:?}").contains("CaUsedAsEndEntity") => "the server's certificate is that of an \
              authority: trust this certificate itself, or give the server one that the authority signs"
             .into(),
-        _ => error.to_string(),
+        _ => unexplained(error),
     }
 }

@@ -56,7 +56,7 @@ impl Tunnel {
         let mut stream = connect(&server.endpoint).await.map_err(&unreachable)?;
         let greeting = packet(&mut stream).await.map_err(&unreachable)?;
         if !is_error(&greeting) && !offers_tls(&greeting) {
-            return Err(server.no_tls("the server offers none".into()));
+            return Err(server.no_tls("the server offers none: give it a certificate".into()));
         }
         let name = server.tls_name()?;
         // A name that begins with this byte is in no folder, and goes when the socket is closed.
@@ -205,4 +205,60 @@ async fn forward(mut library: UnixStream, server: impl AsyncRead + AsyncWrite) {
         _ = copy(&mut from_server, &mut to_library) => {}
     }
     let _ = timeout(ENDING, to_server.shutdown()).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A packet with this number and content.
+    fn numbered(number: u8, content: &[u8]) -> Vec<u8> {
+        [&[content.len() as u8, 0, 0, number], content].concat()
+    }
+
+    /// A server's first packet, whose capabilities have this second byte.
+    fn greeting(capabilities: u8) -> Vec<u8> {
+        numbered(0, &[b"\x0a8.0.36\0", &[7; 4][..], &[8; 8], &[0, 0xff, capabilities, 33]].concat())
+    }
+
+    #[test]
+    fn tls_is_asked_for_with_the_beginning_of_the_first_packet() {
+        assert!(offers_tls(&greeting(CLIENT_SSL)) && !offers_tls(&greeting(0xf7)));
+        assert!(!offers_tls(b"HTTP/1.1 400 Bad Request\r\n") && !offers_tls(&[]));
+        let content: Vec<u8> = (0..60).map(|byte| byte & !CLIENT_SSL).collect();
+        let mut first = numbered(1, &content);
+        let asked = request(&mut first).expect("long enough");
+        assert_eq!((asked.len(), &asked[..6]), (36, &[32, 0, 0, 1, 0, 1 | CLIENT_SSL][..]));
+        assert_eq!(asked[4..], first[4..36]);
+        assert!(request(&mut numbered(1, &[0; 31])).is_err());
+    }
+
+    #[tokio::test]
+    async fn packets_are_numbered_for_each_side_until_authentication_has_ended() {
+        let (mut library, mut ours) = UnixStream::pair().expect("a pair");
+        let (mut theirs, mut server) = tokio::io::duplex(1024);
+        let signing_in = async {
+            sign_in(&mut ours, &mut theirs, numbered(1, b"name and scramble")).await.expect("signed in");
+        };
+        let serving = async {
+            assert_eq!(packet(&mut server).await.expect("a packet"), numbered(2, b"name and scramble"));
+            server.write_all(&numbered(3, b"\xfeswitch")).await.expect("written");
+            assert_eq!(packet(&mut server).await.expect("a packet"), numbered(4, b"scramble"));
+            server.write_all(&numbered(5, &PASSWORD_IS_RIGHT)).await.expect("written");
+            server.write_all(&numbered(6, &[OK, 0, 0])).await.expect("written");
+        };
+        let asking = async {
+            assert_eq!(packet(&mut library).await.expect("a packet"), numbered(2, b"\xfeswitch"));
+            library.write_all(&numbered(3, b"scramble")).await.expect("written");
+            assert_eq!(packet(&mut library).await.expect("a packet"), numbered(4, &PASSWORD_IS_RIGHT));
+            assert_eq!(packet(&mut library).await.expect("a packet"), numbered(5, &[OK, 0, 0]));
+        };
+        tokio::join!(signing_in, serving, asking);
+    }
+
+    #[tokio::test]
+    async fn a_packet_that_is_too_long_is_not_waited_for() {
+        assert!(packet(&mut &[0xff, 0xff, 0xff, 0][..]).await.is_err());
+        assert!(packet(&mut &[2, 0, 0, 0, 1][..]).await.is_err());
+    }
 }
