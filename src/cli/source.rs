@@ -143,9 +143,7 @@ fn tls(
 ) -> Result<Tls, ConfigError> {
     let [how_option, ca_option, cert_option, key_option] = options;
     let [ca, cert, key] = files.map(|file| file.map(absolute));
-    for (path, option) in [(&ca, ca_option), (&cert, cert_option), (&key, key_option)] {
-        path.as_ref().map(|path| regular(path, option)).transpose()?;
-    }
+    let files = [(ca.clone(), ca_option), (cert.clone(), cert_option), (key.clone(), key_option)];
     let identity = match (cert, key) {
         (Some(chain), Some(key)) => Some(Identity { chain, key }),
         (None, None) => None,
@@ -172,5 +170,8 @@ fn tls(
         (DbTls::Off, None) => return Ok(Tls::Off),
         (DbTls::Require, None) => Check::Nothing,
     };
+    for (path, option) in files {
+        path.map(|path| regular(&path, option)).transpose()?;
+    }
     Ok(Tls::On { check, identity })
 }
