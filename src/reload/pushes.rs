@@ -36,10 +36,13 @@ impl Pushes {
     pub fn arrive(&self) -> bool {
         self.heard.is_listening.load(Ordering::Relaxed)
     }
+}
 
-    /// Waits for something that may be a change since the last call.
-    pub async fn heard(&self) {
-        self.heard.changed.notified().await;
+/// Waits for something that may be a change since the last call.
+pub(super) async fn heard(pushes: &Option<Pushes>) {
+    match pushes {
+        Some(pushes) => pushes.heard.changed.notified().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -19,7 +19,7 @@ use super::handle::{Asker, Handle};
 use super::load::{self, Loading};
 use super::poll::{self, Polling};
 use super::publisher::{Publisher, Swapped};
-use super::pushes::Pushes;
+use super::pushes::{self, Pushes};
 use super::reader::Reader;
 use super::report;
 use super::schedule::{self, Backoff};
@@ -51,7 +51,7 @@ const REST: Duration = Duration::from_secs(1);
 const UNLOADED: Duration = Duration::from_secs(300);
 /// How often changes are polled for while the source reports them: only to notice that it can no
 /// longer be read.
-const REASSURANCE: Duration = Duration::from_secs(10);
+const REASSURANCE: Duration = Duration::from_secs(5);
 /// How often the task checks whether requests still use a replaced snapshot.
 const RETIRE: Duration = Duration::from_millis(50);
 
@@ -64,7 +64,8 @@ pub struct Reloader {
     reader: Reader,
     status: channel::Sender<Status>,
     watch: Watch,
-    pushes: Pushes,
+    /// `None` until the task runs.
+    pushes: Option<Pushes>,
     /// Where the next poll begins. `None` if a load must find that out first.
     cursor: Option<Cursor>,
     loading: Option<Loading>,
@@ -137,6 +138,8 @@ impl Reloader {
 
     /// Keeps the snapshot up to date, without end. `hangup` receives SIGHUP.
     pub async fn run(&mut self, hangup: &mut Signal) {
+        // Not before, so that a start that fails has one error.
+        self.pushes = Some(Pushes::begin(&self.reader, self.source.clone(), self.settings.advice));
         loop {
             self.retire();
             self.reports.status(self.node_status().to_string());
@@ -155,7 +158,7 @@ impl Reloader {
                     self.file_settles.get_or_insert(Instant::now() + FILE_SETTLES);
                 }
                 () = at(self.file_settles), if can_poll || self.cursor.is_none() => self.read_file(),
-                () = self.pushes.heard(), if can_poll && self.cursor.is_some() => self.poll(Cause::Push),
+                () = pushes::heard(&self.pushes), if can_poll && self.cursor.is_some() => self.poll(Cause::Push),
                 () = at(self.look_again), if can_poll && self.cursor.is_some() => {
                     self.look_again = None;
                     self.poll(Cause::File);

@@ -1,12 +1,16 @@
 //! Where a database server is, and how to connect to it.
 
+use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+
 use super::SourceError;
 use super::error::one_line;
-use super::tls::Tls;
+use super::tls::{self, Tls};
 use crate::core::secret::Secret;
 use crate::process::files::{self, Aside};
 
@@ -157,6 +161,29 @@ impl DbServer {
     /// The administrator's account, or the usual one if there is none or `is_admin` is not set.
     pub(super) fn account(&self, is_admin: bool) -> &DbAccount {
         self.admin.as_ref().filter(|_| is_admin).unwrap_or(&self.account)
+    }
+
+    /// The configuration of the next handshake; `None` without TLS.
+    pub(super) async fn client_config(&self) -> Result<Option<Arc<ClientConfig>>, SourceError> {
+        self.tls.client_config().await.map_err(|why| self.no_tls(why))
+    }
+
+    /// The name that the server's certificate must have. A Unix socket leads to this machine.
+    pub(super) fn tls_name(&self) -> Result<ServerName<'static>, SourceError> {
+        let host = match &self.endpoint {
+            Endpoint::Tcp(host, _) => host,
+            Endpoint::Socket(_) => "localhost",
+        };
+        self.tls.name(host).map_err(|why| self.no_tls(why))
+    }
+
+    /// The error of a failed handshake. `error` is that of the library, or has it as a cause.
+    pub(super) fn handshake_failure(&self, error: &(dyn Error + 'static)) -> SourceError {
+        self.no_tls(tls::explain(error))
+    }
+
+    pub(super) fn no_tls(&self, why: String) -> SourceError {
+        SourceError::NoTls { at: self.at(), why }
     }
 
     /// The error of an account that may not connect. Servers say nothing more of the reason.

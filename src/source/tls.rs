@@ -14,8 +14,6 @@ use rustls::{
     AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
 
-use super::SourceError;
-use super::server::{DbServer, Endpoint};
 use crate::process::files::{self, Aside};
 use crate::process::key_pair::{KeyPair, MAKE_V3, Part, certificates};
 
@@ -55,44 +53,31 @@ pub struct Identity {
     pub key: PathBuf,
 }
 
-impl DbServer {
+impl Tls {
     /// The configuration of the next handshake; `None` without TLS. The files are read each time,
     /// because they may be replaced, and on another thread, because they may not answer.
-    pub(super) async fn client_config(&self) -> Result<Option<Arc<ClientConfig>>, SourceError> {
+    pub(super) async fn client_config(&self) -> Result<Option<Arc<ClientConfig>>, String> {
         static READING: LazyLock<Aside> = LazyLock::new(Aside::new);
-        let Tls::On { check, identity } = self.tls.clone() else { return Ok(None) };
+        let Tls::On { check, identity } = self else { return Ok(None) };
         let made = match (check, identity) {
-            (Check::Nothing | Check::Name(None), None) => config(&self.tls),
+            (Check::Nothing | Check::Name(None), None) => config(self),
             _ => {
-                let tls = self.tls.clone();
+                let tls = self.clone();
                 let made = READING.run(move || config(&tls)).await;
                 made.map_err(|why| format!("cannot read its files: {why}")).flatten()
             }
         };
-        made.map(Some).map_err(|why| self.no_tls(why))
+        made.map(Some)
     }
 
-    /// The name that the server's certificate must have. A Unix socket leads to this machine.
-    pub(super) fn tls_name(&self) -> Result<ServerName<'static>, SourceError> {
-        let host = match &self.endpoint {
-            Endpoint::Tcp(host, _) => host.clone(),
-            Endpoint::Socket(_) => "localhost".into(),
-        };
+    /// The name that the certificate of the server on `host` must have.
+    pub(super) fn name(&self, host: &str) -> Result<ServerName<'static>, String> {
         // If the name is not checked, it may be one that no certificate can have.
-        let is_checked = matches!(self.tls, Tls::On { check: Check::Name(_), .. });
-        match ServerName::try_from(host.clone()) {
-            Err(_) if is_checked => Err(self.no_tls(format!("no certificate can be for the name `{host}`"))),
+        let is_checked = matches!(self, Tls::On { check: Check::Name(_), .. });
+        match ServerName::try_from(host.to_owned()) {
+            Err(_) if is_checked => Err(format!("no certificate can be for the name `{host}`")),
             name => Ok(name.unwrap_or_else(|_| ServerName::from(UNNAMED))),
         }
-    }
-
-    /// The error of a failed handshake. `error` is that of the library, or has it as a cause.
-    pub(super) fn handshake_failure(&self, error: &(dyn Error + 'static)) -> SourceError {
-        self.no_tls(explain(error))
-    }
-
-    pub(super) fn no_tls(&self, why: String) -> SourceError {
-        SourceError::NoTls { at: self.at(), why }
     }
 }
 
@@ -272,8 +257,8 @@ fn check_dates(own: &CertificateDer<'_>, now: UnixTime) -> Result<(), rustls::Er
     Ok(())
 }
 
-/// Why a handshake failed, and what to do.
-fn explain(error: &(dyn Error + 'static)) -> String {
+/// Why a handshake failed, and what to do. `error` is the library's, or has it as a cause.
+pub(super) fn explain(error: &(dyn Error + 'static)) -> String {
     let mut next = Some(error);
     while let Some(error) = next {
         // The source of such an error is that of its inner error, not the inner error itself.

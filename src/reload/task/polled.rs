@@ -11,6 +11,7 @@ use crate::reload::handle::ReloadOutcome;
 use crate::reload::load::{LoadError, Loading};
 use crate::reload::poll::{Changed, Polled, Polling};
 use crate::reload::publisher::DraftOutcome;
+use crate::reload::pushes::Pushes;
 use crate::reload::schedule;
 use crate::reload::status::SnapshotOrigin;
 use crate::source::{Cursor, SourceError, UnknownChanges};
@@ -43,9 +44,11 @@ impl Reloader {
     pub(super) fn poll_due(&self) -> Option<Instant> {
         self.cursor.as_ref()?;
         match self.unannounced.is_empty() {
-            true => self.settings.poll_interval.map(|interval| match self.pushes.arrive() {
-                true => schedule::after(interval.max(REASSURANCE)),
-                false => schedule::after(interval),
+            true => self.settings.poll_interval.map(|interval| {
+                match self.pushes.as_ref().is_some_and(Pushes::arrive) {
+                    true => schedule::after(interval.max(REASSURANCE)),
+                    false => schedule::after(interval),
+                }
             }),
             false => Some(Instant::now()),
         }

@@ -19,7 +19,6 @@ use crate::reload::fitness::Meaning;
 use crate::reload::handle::{Handle, ReloadOutcome};
 use crate::reload::load::{self, LoadError};
 use crate::reload::publisher::Publisher;
-use crate::reload::pushes::Pushes;
 use crate::reload::reader::Reader;
 use crate::reload::schedule::Backoff;
 use crate::reload::settings::ReloadSettings;
@@ -65,7 +64,6 @@ impl Reloader {
             LossLimits { max_shrink: settings.max_shrink, settle: settings.settle, is_suspect: false };
         let publisher = Arc::new(Publisher::new(options, limits, state_writer));
         publisher.set_settings(&settings.meaning);
-        let reader = Reader::start().map_err(LoadError::NoThread)?;
         let mut reloader = Reloader {
             handle: Handle {
                 database: source.name().into(),
@@ -82,8 +80,8 @@ impl Reloader {
             metrics,
             watch: Watch::aside(&Aside::new(), source.files(), is_change).await,
             publisher,
-            pushes: Pushes::begin(&reader, source.clone(), settings.advice),
-            reader,
+            pushes: None,
+            reader: Reader::start().map_err(LoadError::NoThread)?,
             source,
             status,
             cursor: None,
