@@ -111,7 +111,9 @@ fn killing_and_restarting_the_database_fails_no_request_and_edits_follow_soon(ki
     let load = Load::on(server.address);
     for (round, version) in [(1, 2), (2, 3)] {
         let wait_again = |text: &str| {
+            let begun = Instant::now();
             wait_for(text, || {
+                assert!(begun.elapsed() < Duration::from_secs(30), "{text}: {:#?}", server.log());
                 (server.log().iter().filter(|line| line.contains(text)).count() >= round).then_some(())
             });
         };

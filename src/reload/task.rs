@@ -64,7 +64,7 @@ pub struct Reloader {
     reader: Reader,
     status: channel::Sender<Status>,
     watch: Watch,
-    /// `None` until the task runs.
+    /// `None` until the task runs, and if no changes are to be asked for.
     pushes: Option<Pushes>,
     /// Where the next poll begins. `None` if a load must find that out first.
     cursor: Option<Cursor>,
@@ -139,7 +139,8 @@ impl Reloader {
     /// Keeps the snapshot up to date, without end. `hangup` receives SIGHUP.
     pub async fn run(&mut self, hangup: &mut Signal) {
         // Not before, so that a start that fails has one error.
-        self.pushes = Some(Pushes::begin(&self.reader, self.source.clone(), self.settings.advice));
+        let listens = self.settings.poll_interval.is_some();
+        self.pushes = listens.then(|| Pushes::begin(&self.reader, self.source.clone(), self.settings.advice));
         loop {
             self.retire();
             self.reports.status(self.node_status().to_string());

@@ -132,6 +132,7 @@ impl<B: Backend> Database<B> {
         if refused.load(Ordering::Relaxed) {
             return Ok(None);
         }
+        begin_attempt(session).await?;
         let state = self.backend.state(session, query).await;
         let Err(failure) = state else { return state };
         if failure.error.is_unreachable() || failure.kind == FailureKind::Busy {
@@ -142,7 +143,7 @@ impl<B: Backend> Database<B> {
             // It did not answer in time, so the connection cannot be used any more.
             FailureKind::NoAnswer => Err(failure),
             // The table is read all the same, and reading it says what is wrong with it.
-            _ => Ok(None),
+            _ => undo_attempt(session).await.map(|()| None),
         }
     }
 

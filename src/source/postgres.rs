@@ -48,12 +48,9 @@ impl Backend for PostgresBackend {
     type Session = PostgresSession;
     // Nothing is set for a whole session: a pooler may give the session to somebody else.
     const DIALECT: Dialect = Dialect {
-        begin_read: &["BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"],
-        begin_write: &[
-            "BEGIN ISOLATION LEVEL REPEATABLE READ",
-            "SET LOCAL lock_timeout = '5s'",
-            "SET LOCAL idle_in_transaction_session_timeout = 0",
-        ],
+        begin_read: &["BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = '5s'"],
+        begin_write: &["BEGIN ISOLATION LEVEL REPEATABLE READ; SET LOCAL lock_timeout = '5s'; \
+             SET LOCAL idle_in_transaction_session_timeout = 0"],
         list_columns: "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass('{table}') \
              AND attnum > 0 AND NOT attisdropped AND has_column_privilege(attrelid, attnum, 'SELECT')",
         list_views: "SELECT relname FROM pg_class WHERE relkind IN ('v', 'm') AND pg_table_is_visible(oid)",
