@@ -9,9 +9,10 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use tempfile::TempDir;
 
 use support::mariadb::MariaDb;
+use support::postgres::Postgres;
 use support::server::run;
 use support::sqlite::SqliteFile;
-use support::texts;
+use support::{texts, wait_for};
 
 const DOCS: &str = include_str!("../docs/security.md");
 
@@ -218,6 +219,51 @@ fn mariadb(version: &str) -> Column {
     }
 }
 
+fn postgres() -> Column {
+    let maker = Maker::new();
+    let read = |name: &str| std::fs::read_to_string(maker.path(name)).expect("a file");
+    let rules = "local all all scram-sha-256\nhostssl all all 127.0.0.1/32 scram-sha-256\n";
+    let files = [
+        ("server.crt", &*read("cert.pem")),
+        ("server.key", &read("key.pem")),
+        ("ca.pem", &read("ca.pem")),
+        ("pg_hba.conf", rules),
+    ];
+    let server = Arc::new(Postgres::with_files(&["ssl=on", "ssl_ca_file=ca.pem"], &files));
+    let database = server.database();
+    let tls = ["--setup", "--db-tls", "require"];
+    let made = run(&[&tls, &*texts(&database.all())].concat());
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    database.script(
+        "INSERT INTO user_auth (username, domain, password)
+             SELECT concat('user', n), 'a.org', md5('pw') FROM generate_series(1, 2000) AS n",
+    );
+    let (options, name) = (database.read(), database.name.clone());
+    let from = format!("postgres://{name}_read@127.0.0.1:{}/{name}", server.port);
+    let folder = PathBuf::from(server.script("postgres", "SHOW data_directory").trim());
+    let certificate = maker.path("cert.pem");
+    let put = move |file: &str, content: &str| {
+        std::fs::write(folder.join(file), content).expect("written");
+        let loaded = || server.script("postgres", "SELECT pg_conf_load_time()");
+        let before = loaded();
+        server.script("postgres", "SELECT pg_reload_conf()");
+        wait_for("the files to be read", || (loaded() != before).then_some(()));
+    };
+    let put = Arc::new(put);
+    let renew = put.clone();
+    Column {
+        maker,
+        options,
+        from,
+        renew: Box::new(move || {
+            renew("server.crt", &std::fs::read_to_string(&certificate).expect("a certificate"));
+        }),
+        demand: Box::new(move || {
+            put("pg_hba.conf", &rules.replace("32 scram-sha-256", "32 scram-sha-256 clientcert=verify-ca"));
+        }),
+    }
+}
+
 impl Column {
     /// Reads all users, and returns the error, if any.
     fn read(&self, tls: &[&str]) -> Result<(), String> {
@@ -317,8 +363,11 @@ fn each_certificate_is_accepted_or_refused_as_documented() {
         let line = format!("| {} | {cells} |", row.name);
         assert!(DOCS.contains(&line), "docs/security.md: {line}");
     }
-    let columns: [(&str, Start); 2] =
-        [("MariaDB with TLS 1.3", || mariadb("TLSv1.3")), ("MariaDB with TLS 1.2", || mariadb("TLSv1.2"))];
+    let columns: [(&str, Start); 3] = [
+        ("MariaDB with TLS 1.3", || mariadb("TLSv1.3")),
+        ("MariaDB with TLS 1.2", || mariadb("TLSv1.2")),
+        ("PostgreSQL", postgres),
+    ];
     std::thread::scope(|scope| {
         for (name, start) in columns {
             scope.spawn(move || {

@@ -58,7 +58,7 @@ pub enum SourceError {
         demands: &'static str,
     },
     /// The server accepts only connections with TLS.
-    #[error("the database at {at} accepts only connections with TLS, which is off: turn it on")]
+    #[error("the database at {at} accepts only connections with TLS, but TLS is off: turn it on")]
     TlsDemanded {
         /// Address or socket.
         at: String,

@@ -259,17 +259,22 @@ fn check_dates(own: &CertificateDer<'_>, now: UnixTime) -> Result<(), rustls::Er
 
 /// Why a handshake failed, and what to do. `error` is the library's, or has it as a cause.
 pub(super) fn explain(error: &(dyn Error + 'static)) -> String {
+    tls_error(error).map_or_else(|| unexplained(error), explain_tls)
+}
+
+/// The error of TLS among the causes of an error.
+pub(super) fn tls_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> {
     let mut next = Some(error);
     while let Some(error) = next {
         // The source of such an error is that of its inner error, not the inner error itself.
         let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         let found = inner.and_then(|inner| inner.downcast_ref()).or_else(|| error.downcast_ref());
-        if let Some(found) = found {
-            return explain_tls(found);
+        if found.is_some() {
+            return found;
         }
         next = error.source();
     }
-    unexplained(error)
+    None
 }
 
 fn unexplained(error: &(dyn Error + 'static)) -> String {

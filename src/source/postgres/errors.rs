@@ -7,7 +7,7 @@ use tokio_postgres::error::{DbError, SqlState};
 
 use super::super::SourceError;
 use super::super::error::{Failure, FailureKind, one_line};
-use super::super::tls::Tls;
+use super::super::tls::{Tls, tls_error};
 use super::{Postgres, STALL};
 
 impl Postgres {
@@ -29,7 +29,8 @@ impl Postgres {
         // The library's text says what failed, and not why.
         let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
         let (at, why) = (self.server.at(), one_line(&format!("{error}{cause}")));
-        let (kind, error) = if why.contains("TLS") && !matches!(self.server.tls, Tls::Off) {
+        let is_of_tls = why.contains("TLS") || tls_error(error).is_some();
+        let (kind, error) = if is_of_tls && !matches!(self.server.tls, Tls::Off) {
             (FailureKind::Other, self.server.handshake_failure(error))
         } else if why.contains("password missing") {
             (FailureKind::Other, self.server.refused(is_admin))
