@@ -135,7 +135,7 @@ async fn add_a_rule_and_undo_it(browser: &Chromium, server: &Server) {
 
 async fn confirm_a_loss(browser: &Chromium, server: &Server, file: &SqliteFile) {
     file.execute("DELETE FROM user_auth WHERE domain = 'gone.org' AND username <> 'user0'");
-    server.wait_for_log("withheld");
+    server.wait_for_log("a loss is withheld");
     assert_eq!(fetch(server, "user1@gone.org", "pw").0, 200);
     browser.follow("Overview").await;
     let page = browser.text().await;

@@ -254,20 +254,14 @@ fn users_come_back_byte_for_byte_and_only_differences_are_written() {
 fn a_user_with_an_unreadable_password_is_not_added_again() {
     let files = Files::new();
     for tables in Tables::each() {
-        // PostgreSQL refuses a text that is not UTF-8, and has another type for bytes.
-        let bytes = match &tables {
-            Tables::Server(database) if database.kind() == Kind::Postgres => {
-                database.script("ALTER TABLE user_auth ALTER password TYPE BYTEA USING NULL");
-                "'\\xff'"
-            }
-            Tables::Server(database) => {
-                database.script("ALTER TABLE user_auth MODIFY password BLOB");
-                "X'ff'"
-            }
-            Tables::Sqlite(_) => "X'ff'",
-        };
+        match &tables {
+            // It has no texts that are not UTF-8.
+            Tables::Server(database) if database.kind() == Kind::Postgres => continue,
+            Tables::Server(database) => drop(database.script("ALTER TABLE user_auth MODIFY password BLOB")),
+            Tables::Sqlite(_) => {}
+        }
         let columns = "INTO user_auth (id, username, domain, password)";
-        tables.execute(&format!("INSERT {columns} VALUES (1, 'alice', 'a.org', {bytes})"));
+        tables.execute(&format!("INSERT {columns} VALUES (1, 'alice', 'a.org', X'ff')"));
         let output = tables.run(&["export", "users"]);
         assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{HEADS}alice,a.org,\n"));
         assert!(stderr(&output).contains("user_auth id 1: the password is not UTF-8"), "{}", stderr(&output));

@@ -26,7 +26,7 @@ CREATE INDEX IF NOT EXISTS jitsiprovs_history_edit ON jitsiprovs_history (edit_i
 
 CREATE INDEX IF NOT EXISTS jitsiprovs_history_row ON jitsiprovs_history (changed_table, changed_id);
 
-CREATE INDEX IF NOT EXISTS jitsiprovs_history_user ON jitsiprovs_history (username, domain);
+CREATE INDEX IF NOT EXISTS jitsiprovs_history_user ON jitsiprovs_history (lower(username), lower(domain));
 
 CREATE OR REPLACE FUNCTION jitsiprovs_history_insert() RETURNS TRIGGER
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$

@@ -38,6 +38,8 @@ pub(super) struct Dialect {
     pub day_ago: &'static str,
     /// The time in seconds since 1970, by the database's clock.
     pub now: &'static str,
+    /// What comes before and after two names that are compared without regard to case.
+    pub any_case: [&'static str; 2],
     /// Keeps the triggers from writing the history until [`Dialect::end_quiet`].
     pub begin_quiet: &'static str,
     /// Lets the triggers write the history again.

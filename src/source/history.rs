@@ -23,7 +23,7 @@ impl<B: Backend> Database<B> {
         let mut session = self.backend.connect(Purpose::Read).await?;
         let mut lines = Vec::new();
         if has_history(&mut session, B::DIALECT.list_columns).await? {
-            for queries in queries(&wanted) {
+            for queries in queries(&wanted, B::DIALECT.any_case) {
                 let mut some = Vec::new();
                 for (sql, params) in queries {
                     if some.len() < wanted.most {
@@ -79,8 +79,10 @@ pub(super) async fn has_history(session: &mut impl Session, list_columns: &str) 
 }
 
 /// The statements for a filter, with their parameters: those for the same edit belong together, and
-/// the later ones are for older lines.
-fn queries(wanted: &HistoryFilter) -> Vec<Vec<(String, Vec<Cell>)>> {
+/// the later ones are for older lines. Names are compared as [`Dialect::any_case`] says.
+///
+/// [`Dialect::any_case`]: super::backend::Dialect::any_case
+fn queries(wanted: &HistoryFilter, [begin, end]: [&str; 2]) -> Vec<Vec<(String, Vec<Cell>)>> {
     let HistoryFilter { edit, edits, firsts, row, name, since, before, most } = wanted;
     let (mut conditions, mut params) = (Vec::new(), Vec::new());
     let mut and = |condition: &str, values: &[Cell]| {
@@ -94,8 +96,12 @@ fn queries(wanted: &HistoryFilter) -> Vec<Vec<(String, Vec<Cell>)>> {
         and("changed_table = ? AND changed_id = ?", &[table.name().into(), (*id).into()]);
     }
     match name.as_deref().map(|name| name.rsplit_once('@').ok_or(name)) {
-        Some(Ok((user, domain))) => and("username = ? AND domain = ?", &[user.into(), domain.into()]),
-        Some(Err(name)) => and("name = ?", &[name.into()]),
+        Some(Ok((user, domain))) => {
+            let condition =
+                format!("{begin}username{end} = {begin}?{end} AND {begin}domain{end} = {begin}?{end}");
+            and(&condition, &[user.into(), domain.into()]);
+        }
+        Some(Err(name)) => and(&format!("{begin}name{end} = {begin}?{end}"), &[name.into()]),
         None => {}
     }
     if let Some(since) = since {

@@ -86,6 +86,8 @@ impl Backend for MysqlBackend {
         age: "unix_timestamp() - unix_timestamp(changed_at)",
         day_ago: "now() - INTERVAL 1 DAY",
         now: "unix_timestamp()",
+        // The columns have such a collation.
+        any_case: ["", ""],
         begin_quiet: "SET @jitsiprovs_editor = 1",
         end_quiet: "SET @jitsiprovs_editor = NULL",
         // Without the index, a small table is read whole, and all its rows are locked.

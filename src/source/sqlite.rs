@@ -222,6 +222,8 @@ impl Backend for Sqlite {
         age: "strftime('%s', 'now') - strftime('%s', changed_at)",
         day_ago: "datetime('now', '-1 day')",
         now: "CAST(strftime('%s', 'now') AS INTEGER)",
+        // The columns have such a collation.
+        any_case: ["", ""],
         begin_quiet: "INSERT INTO jitsiprovs_editor (name) VALUES ('jitsiprovs')",
         end_quiet: "DELETE FROM jitsiprovs_editor",
         to_write: ["", ""],
