@@ -145,7 +145,7 @@ fn fetch(entries: &[&Entry]) {
 impl Snapshot {
     /// The users with all words of `typed` in their name, domain or attributes, at most `most`.
     /// Secret attributes are not searched. `only` are the folded domains to search, `None` for all.
-    /// Takes up to a tenth of a second for a million users.
+    /// Takes up to 0.2 s for a million users, and 0.6 s if each has five attributes.
     pub fn search(&self, typed: &str, only: Option<&[String]>, most: usize) -> FoundUsers {
         let words: Vec<Word> = typed.split_whitespace().map(|word| Word::new(self, word)).collect();
         let only: Option<Vec<u32>> =
