@@ -8,7 +8,7 @@ use std::time::Duration;
 use jitsiprovs::core::model::{Cell, Row, UserRow};
 use jitsiprovs::snapshot::content;
 use support::client::{exchange, post, request};
-use support::mariadb::mariadb;
+use support::database::Kind;
 use support::server::{ADMIN_SECRET, Server, run};
 use support::sqlite::SqliteFile;
 use support::{md5_hex, texts, wait_for};
@@ -219,9 +219,10 @@ fn rows_are_sent_only_to_clients_that_have_the_secret() {
     assert!(output.status.code() == Some(2) && text.contains("at least 32"), "{text}");
 }
 
-/// MariaDB sends numbers as text, and those of `DECIMAL` columns with decimal places.
-#[test]
-fn the_same_rows_are_equal_in_sqlite_and_mariadb() {
+support::on_each_server!(the_same_rows_are_equal_in_sqlite_and_on_a_server);
+
+/// Servers send numbers as text, and those of `DECIMAL` columns with decimal places.
+fn the_same_rows_are_equal_in_sqlite_and_on_a_server(kind: Kind) {
     let rows = "
         DELETE FROM jitsi_property;
         INSERT INTO user_auth (id, username, domain, password)
@@ -231,7 +232,7 @@ fn the_same_rows_are_equal_in_sqlite_and_mariadb() {
                    (3, 'a.org', 'alice', 9, 9, 'l', '8'), (4, NULL, 'default', NULL, -1, 'm', '');
         INSERT INTO user_attribute (id, domain, username, name, value)
             VALUES (1, 'a.org', 'alice', 'extension', '17');";
-    let (file, database) = (SqliteFile::empty(), mariadb().database());
+    let (file, database) = (SqliteFile::empty(), kind.database());
     assert!(run(&[&["--setup"], &texts(&database.all())[..]].concat()).status.success());
     file.execute(rows);
     database.script(rows);
@@ -241,22 +242,30 @@ fn the_same_rows_are_equal_in_sqlite_and_mariadb() {
     };
     assert_eq!(answer(&on_file), "m=\nl=8\nk=9\n");
     let own = database.read();
-    for columns in
-        ["", "MODIFY spriority DECIMAL(10,2), MODIFY ppriority VARCHAR(9)", "MODIFY spriority TEXT"]
-    {
+    let types = match kind {
+        Kind::MariaDb => {
+            ["", "MODIFY spriority DECIMAL(10,2), MODIFY ppriority VARCHAR(9)", "MODIFY spriority TEXT"]
+        }
+        Kind::Postgres => [
+            "",
+            "ALTER spriority TYPE DECIMAL(10,2), ALTER ppriority TYPE VARCHAR(9)",
+            "ALTER spriority TYPE TEXT",
+        ],
+    };
+    for columns in types {
         if !columns.is_empty() {
             database.script(&format!("ALTER TABLE jitsi_property {columns}"));
             database.script("UPDATE jitsi_property SET ppriority = ' 9' WHERE id = 3");
         }
-        let on_mariadb = Server::start(&[&texts(&own)[..], &HEARING].concat());
-        assert_eq!(answer(&on_mariadb), answer(&on_file), "{columns}");
-        let url = format!("http://{}", on_mariadb.admin());
+        let on_server = Server::start(&[&texts(&own)[..], &HEARING].concat());
+        assert_eq!(answer(&on_server), answer(&on_file), "{columns}");
+        let url = format!("http://{}", on_server.admin());
         let output = run(&["status", &url, &format!("http://{}", on_file.admin()), "--format", "json"]);
         let nodes =
             serde_json::from_slice::<serde_json::Value>(&output.stdout).expect("JSON")["nodes"].take();
         assert_eq!(nodes[0]["digest"], nodes[1]["digest"], "{columns}: {nodes}");
         assert!(nodes[0]["digest"].as_str().is_some_and(|digest| !digest.is_empty()), "{nodes}");
-        let (code, text) = diff(&on_mariadb, &file, &AT_ONCE);
+        let (code, text) = diff(&on_server, &file, &AT_ONCE);
         assert_eq!((code, text.ends_with("0 of 7 rows differ\n")), (Some(0), true), "{columns}: {text}");
         let file_url = format!("http://{}", on_file.admin());
         let secret = ["--admin-secret-file", ADMIN_SECRET];
