@@ -29,7 +29,7 @@ pub(super) async fn respond(
     }
     // The console has its own accounts.
     if let Some(console) = state.admin.console.as_ref().filter(|_| Console::has(request.uri().path())) {
-        return console.respond(state, asker, request).await;
+        return console.clone().respond(state.clone(), asker, request).await;
     }
     // `/rows` wants a proof of another secret in the same header.
     let is_open = is_health || request.uri().path() == "/rows";

@@ -40,9 +40,12 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response};
+use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
 
 use super::ServerState;
 use crate::core::conventions::Conventions;
+use crate::process::priority;
 use crate::serve::throttle::ThrottleSettings;
 use crate::source::Source;
 use accounts::Accounts;
@@ -113,14 +116,20 @@ impl Console {
         path.strip_prefix(ROOT).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
-    /// Answers an operator's browser.
+    /// Answers an operator's browser, on a thread that clients do not wait for: to make a page
+    /// takes some milliseconds.
     pub(super) async fn respond(
-        &self,
-        state: &Arc<ServerState>,
+        self: Arc<Self>,
+        state: Arc<ServerState>,
         asker: Asker,
         request: Request<Incoming>,
     ) -> Response<Full<Bytes>> {
-        let answered = self.answer(state, asker, request).await;
+        let runtime = Handle::current();
+        let answering = move || {
+            priority::step_back();
+            runtime.block_on(self.answer(&state, asker, request))
+        };
+        let answered = spawn_blocking(answering).await.unwrap_or_else(|_| Err(Refusal::broken()));
         answered.unwrap_or_else(|refusal| page::refusal(None, &refusal)).guarded().0
     }
 

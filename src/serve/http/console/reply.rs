@@ -33,6 +33,11 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
+    /// A defect of this program stopped the thread that made the page.
+    pub fn broken() -> Refusal {
+        Refusal::Unavailable("the page could not be made: see the log".into())
+    }
+
     /// The status of the answer.
     pub fn status(&self) -> StatusCode {
         match self {

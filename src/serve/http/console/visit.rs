@@ -80,6 +80,6 @@ impl Visit<'_> {
             work()
         };
         let done = tokio::task::spawn_blocking(work).await;
-        done.map_err(|_| Refusal::Unavailable("the page could not be made: see the log".into()))
+        done.map_err(|_| Refusal::broken())
     }
 }
