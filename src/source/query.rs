@@ -205,8 +205,8 @@ impl Shape {
         (self.width + self.more.len(), id.map(|at| self.width + at))
     }
 
-    /// A row from its cells, as [`Row::normal`]. If it has no id, its `place` in the result is used. Also returns
-    /// whether it has one.
+    /// A row from its cells, as [`Row::normal`]. If it has no id, its `place` in the result is used.
+    /// Also returns whether it has one.
     pub fn row(&self, cells: impl IntoIterator<Item = Cell>, place: i64) -> (Row, bool) {
         let mut cells = cells.into_iter();
         let mut row = Row::from_cells(self.table, place, cells.by_ref().take(self.width)).normal();
