@@ -15,7 +15,6 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::backend::{Backend, Dialect, Heard, Purpose, Session};
@@ -27,7 +26,7 @@ use super::server::DbServer;
 use super::{Source, SourceError, schema};
 use crate::core::model::{Cell, Row};
 use connect::Lock;
-use values::{Param, cells, numbered, of_row};
+use values::{Param, cells, numbered, of_row, typed};
 
 /// How long the result of a statement, or a batch of rows, may take to arrive. An operator's
 /// own query that sorts a large table may need most of this time.
@@ -187,8 +186,7 @@ impl Session for PostgresSession {
 
     async fn execute(&mut self, what: &str, sql: String, params: Vec<Cell>) -> Result<u64, Failure> {
         let (sql, params) = (numbered(&sql), params.iter().map(Param).collect::<Vec<_>>());
-        let params: Vec<_> =
-            params.iter().map(|param| (param as &(dyn ToSql + Sync), param.kind())).collect();
+        let params = typed(&params);
         self.in_time(what, self.client.execute_typed(&sql, &params)).await
     }
 
@@ -203,8 +201,7 @@ impl Session for PostgresSession {
 
     async fn ask(&mut self, what: &str, sql: String, params: Vec<Cell>) -> Result<Vec<Vec<Cell>>, Failure> {
         let (sql, params) = (numbered(&sql), params.iter().map(Param).collect::<Vec<_>>());
-        let params: Vec<_> =
-            params.iter().map(|param| (param as &(dyn ToSql + Sync), param.kind())).collect();
+        let params = typed(&params);
         let asking = async {
             let rows = self.client.query_typed(&sql, &params).await?;
             rows.iter().map(of_row).collect()

@@ -28,14 +28,13 @@ pub(super) fn numbered(sql: &str) -> String {
 /// A cell as a parameter. It goes as text, so that the server brings it into the type of the column.
 pub(super) struct Param<'a>(pub &'a Cell);
 
-impl Param<'_> {
-    /// The type that the server is told. It finds out that of a text by itself.
-    pub fn kind(&self) -> Type {
-        match self.0 {
-            Cell::Int(_) => Type::INT8,
-            Cell::Null | Cell::Text(_) => Type::UNKNOWN,
-        }
-    }
+/// The parameters with their types. The server finds out the type of a text by itself.
+pub(super) fn typed<'p>(params: &'p [Param<'_>]) -> Vec<(&'p (dyn ToSql + Sync), Type)> {
+    let kind = |param: &Param<'_>| match param.0 {
+        Cell::Int(_) => Type::INT8,
+        Cell::Null | Cell::Text(_) => Type::UNKNOWN,
+    };
+    params.iter().map(|param| (param as &(dyn ToSql + Sync), kind(param))).collect()
 }
 
 /// It may be a password, so it is not shown. The library asks for this.
