@@ -11,6 +11,7 @@ mod entry;
 mod equality;
 mod inspect;
 mod kind;
+mod marks;
 mod misfits;
 mod names;
 mod overview;
@@ -89,7 +90,7 @@ struct Doubt {
 }
 
 impl Doubt {
-    fn place(domain: &[u8], name: &[u8]) -> u64 {
+    fn place(domain: &[u8], name: &[u8]) -> u32 {
         names::place(EVERYWHERE, SubjectKind::WORD, &[domain, b"\0", name].concat())
     }
 

@@ -115,6 +115,12 @@ impl Entry {
         self.extra.as_ref().map(|extra| &extra.attributes)
     }
 
+    /// The attributes that count for the user: those of the user's own row, and the others.
+    pub fn known(&self) -> impl Iterator<Item = &Attributes> {
+        let columns = self.users.first().and_then(|user| self.details(user.id)).map(|user| &user.columns);
+        columns.into_iter().chain(self.attributes()).filter(|known| !known.is_empty())
+    }
+
     /// How many attributes of this name there are, also in users' own rows.
     pub fn count_attributes(&self, name: &str) -> usize {
         let Some(extra) = &self.extra else { return 0 };

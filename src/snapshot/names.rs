@@ -13,20 +13,14 @@ use super::kind::SubjectKind;
 pub(super) type StoredName = SmallVec<[u8; 16]>;
 
 /// The hash under which a [`Trie`] stores a name of a tenant, with a key that only this
-/// process knows. Its upper half is never 0.
+/// process knows. It is never 0.
 ///
 /// [`Trie`]: super::trie::Trie
 #[inline]
-pub(super) fn place(tenant: u32, kind: SubjectKind, name: &[u8]) -> u64 {
+pub(super) fn place(tenant: u32, kind: SubjectKind, name: &[u8]) -> u32 {
     static KEYED: LazyLock<RandomState> = LazyLock::new(RandomState::default);
     let hash = KEYED.hash_one((tenant, kind, name));
-    if prefix(hash) == 0 { hash | 1 << 32 } else { hash }
-}
-
-/// The upper half of a [`place`], which is enough to find the name again.
-#[inline]
-pub(super) fn prefix(place: u64) -> u32 {
-    (place >> 32) as u32
+    ((hash >> 32) as u32).max(1)
 }
 
 /// The key of a subject in the index.
@@ -43,7 +37,7 @@ impl IndexKey {
     }
 
     /// [`place`]
-    pub(super) fn hash(&self) -> u64 {
+    pub(super) fn hash(&self) -> u32 {
         place(self.tenant, self.kind, &self.name)
     }
 }

@@ -5,14 +5,17 @@
 //! leaf has up to 96 values, sorted by hash. Changing one value among a million copies three
 //! branches and a leaf. Parts that no other copy shares are changed in place, so filling an
 //! empty map copies nothing.
+//!
+//! A hash has 32 bits, which leaves room for a mark next to each value: 32 bits by which a walk
+//! over all values skips those that it does not look for, without touching them.
 
 use std::sync::Arc;
 
 const BITS: u32 = 5;
 const CHILDREN: usize = 1 << BITS;
 const LEAF: usize = 96;
-/// At this depth, no bits of the hash are left to split a leaf by.
-const DEEPEST: u32 = 64 / BITS;
+/// At this depth, too few bits of the hash are left to split a leaf by.
+const DEEPEST: u32 = u32::BITS / BITS;
 
 /// A map whose copies share their equal parts. A value is found by its hash and a test, which
 /// distinguishes values of the same hash.
@@ -30,18 +33,19 @@ enum TrieNode<T> {
 
 #[derive(Debug, Clone)]
 struct TrieSlot<T> {
-    hash: u64,
+    hash: u32,
+    mark: u32,
     /// `None` only while a leaf is being replaced.
     value: Option<T>,
 }
 
 /// Which child of a branch at `depth` a hash belongs to.
-fn child(hash: u64, depth: u32) -> usize {
-    ((hash << (BITS * depth)) >> (64 - BITS)) as usize
+fn child(hash: u32, depth: u32) -> usize {
+    ((hash << (BITS * depth)) >> (u32::BITS - BITS)) as usize
 }
 
 /// The place of the value in a leaf, or the place where it would be inserted.
-fn search<T>(slots: &[TrieSlot<T>], hash: u64, is_it: &impl Fn(&T) -> bool) -> Result<usize, usize> {
+fn search<T>(slots: &[TrieSlot<T>], hash: u32, is_it: &impl Fn(&T) -> bool) -> Result<usize, usize> {
     let first = slots.partition_point(|slot| slot.hash < hash);
     let same = slots[first..].iter().take_while(|slot| slot.hash == hash);
     let found = same.into_iter().position(|slot| slot.value.as_ref().is_some_and(is_it));
@@ -50,7 +54,7 @@ fn search<T>(slots: &[TrieSlot<T>], hash: u64, is_it: &impl Fn(&T) -> bool) -> R
 
 impl<T> Trie<T> {
     /// The value with this hash for which `is_it` returns true.
-    pub fn get(&self, hash: u64, is_it: impl Fn(&T) -> bool) -> Option<&T> {
+    pub fn get(&self, hash: u32, is_it: impl Fn(&T) -> bool) -> Option<&T> {
         let (mut node, mut depth) = (&self.root, 0);
         loop {
             match node {
@@ -64,35 +68,13 @@ impl<T> Trie<T> {
         }
     }
 
-    /// A value whose hash begins with `prefix` and for which `is_it` returns true.
-    pub fn find(&self, prefix: u32, is_it: impl Fn(&T) -> bool) -> Option<&T> {
-        fn find<'t, T>(
-            node: &'t TrieNode<T>,
-            depth: u32,
-            prefix: u32,
-            is_it: &impl Fn(&T) -> bool,
-        ) -> Option<&'t T> {
-            match node {
-                TrieNode::Branch(children) if BITS * (depth + 1) <= u32::BITS => {
-                    find(&children[child(u64::from(prefix) << 32, depth)], depth + 1, prefix, is_it)
-                }
-                // The prefix has no bits left, so the value may be in any child.
-                TrieNode::Branch(children) => {
-                    children.iter().find_map(|node| find(node, depth + 1, prefix, is_it))
-                }
-                TrieNode::Leaf(slots) => {
-                    let begin = |slot: &TrieSlot<T>| (slot.hash >> 32) as u32;
-                    let first = slots.partition_point(|slot| begin(slot) < prefix);
-                    let same = slots[first..].iter().take_while(|slot| begin(slot) == prefix);
-                    same.filter_map(|slot| slot.value.as_ref()).find(|value| is_it(value))
-                }
-            }
-        }
-        find(&self.root, 0, prefix, &is_it)
-    }
-
     /// All values, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.marked(0)
+    }
+
+    /// The values whose marks have all bits of `mark`, in no particular order.
+    pub fn marked(&self, mark: u32) -> impl Iterator<Item = &T> {
         let mut open = vec![std::slice::from_ref(&self.root).iter()];
         let leaves = std::iter::from_fn(move || {
             loop {
@@ -103,7 +85,8 @@ impl<T> Trie<T> {
                 }
             }
         });
-        leaves.flat_map(|slots| slots.iter()).filter_map(|slot| slot.value.as_ref())
+        let slots = leaves.flat_map(|slots| slots.iter()).filter(move |slot| slot.mark & mark == mark);
+        slots.filter_map(|slot| slot.value.as_ref())
     }
 
     /// How many values there are.
@@ -113,14 +96,14 @@ impl<T> Trie<T> {
 }
 
 impl<T: Clone> Trie<T> {
-    /// The value with this hash for which `is_it` returns true, to be changed in this copy
-    /// only. If there is none, `make` creates it.
+    /// The value with this hash for which `is_it` returns true, and its mark, to be changed in
+    /// this copy only. If there is none, `make` creates it, with the mark 0.
     pub fn get_or_insert(
         &mut self,
-        hash: u64,
+        hash: u32,
         is_it: impl Fn(&T) -> bool,
         make: impl FnOnce() -> T,
-    ) -> &mut T {
+    ) -> (&mut T, &mut u32) {
         let (mut node, mut depth) = (&mut self.root, 0);
         loop {
             // A full leaf becomes a branch before a value is added.
@@ -138,10 +121,11 @@ impl<T: Clone> Trie<T> {
                         self.len += 1;
                         let value = Some(make());
                         let (before, after) = take(slots, at, at);
-                        *slots = before.chain([TrieSlot { hash, value }]).chain(after).collect();
+                        *slots = before.chain([TrieSlot { hash, mark: 0, value }]).chain(after).collect();
                         at
                     });
-                    return Arc::make_mut(slots)[at].value.as_mut().expect("only taken slots are empty");
+                    let TrieSlot { mark, value, .. } = &mut Arc::make_mut(slots)[at];
+                    return (value.as_mut().expect("only taken slots are empty"), mark);
                 }
             }
             depth += 1;
@@ -149,7 +133,7 @@ impl<T: Clone> Trie<T> {
     }
 
     /// Removes and returns the value with this hash for which `is_it` returns true.
-    pub fn remove(&mut self, hash: u64, is_it: impl Fn(&T) -> bool) -> Option<T> {
+    pub fn remove(&mut self, hash: u32, is_it: impl Fn(&T) -> bool) -> Option<T> {
         let removed = self.get(hash, &is_it)?.clone();
         let (mut node, mut depth) = (&mut self.root, 0);
         loop {
@@ -174,9 +158,7 @@ type Slots<T> = std::vec::IntoIter<TrieSlot<T>>;
 /// other copy shares the leaf, and cloned otherwise.
 fn take<T: Clone>(slots: &mut Arc<[TrieSlot<T>]>, to: usize, from: usize) -> (Slots<T>, Slots<T>) {
     let mut all: Vec<TrieSlot<T>> = match Arc::get_mut(slots) {
-        Some(own) => {
-            own.iter_mut().map(|slot| TrieSlot { hash: slot.hash, value: slot.value.take() }).collect()
-        }
+        Some(own) => own.iter_mut().map(|slot| TrieSlot { value: slot.value.take(), ..*slot }).collect(),
         None => slots.to_vec(),
     };
     let after = all.split_off(from);
@@ -207,8 +189,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     /// Uses few bits, so that hashes collide, both high and low ones.
-    fn hash(key: u16) -> u64 {
-        u64::from(key & 7) << 61 | u64::from(key >> 3 & 0xff)
+    fn hash(key: u16) -> u32 {
+        u32::from(key & 7) << 29 | u32::from(key >> 3 & 0xff)
     }
 
     #[derive(Debug, Clone)]
@@ -231,11 +213,10 @@ mod tests {
         assert_eq!(trie.len(), map.len());
         let all: BTreeMap<u16, u32> = trie.iter().copied().collect();
         assert_eq!(&all, map);
+        let marked: BTreeMap<u16, u32> = trie.marked(5).copied().collect();
+        assert_eq!(marked, all.into_iter().filter(|(_, mark)| mark & 5 == 5).collect());
         for key in 0..0x1000 {
             let found = trie.get(hash(key), |(known, _)| *known == key).map(|(_, value)| *value);
-            assert_eq!(found, map.get(&key).copied());
-            let prefix = (hash(key) >> 32) as u32;
-            let found = trie.find(prefix, |(known, _)| *known == key).map(|(_, value)| *value);
             assert_eq!(found, map.get(&key).copied());
         }
     }
@@ -249,7 +230,9 @@ mod tests {
             for step in steps {
                 match step {
                     TrieStep::Put(key, value) => {
-                        trie.get_or_insert(hash(key), |(known, _)| *known == key, || (key, 0)).1 = value;
+                        let (known, mark) =
+                            trie.get_or_insert(hash(key), |(known, _)| *known == key, || (key, 0));
+                        (known.1, *mark) = (value, value);
                         map.insert(key, value);
                     }
                     TrieStep::Remove(key) => {

@@ -158,7 +158,7 @@ impl Writer {
         const FEW: usize = 64;
         let is_usable = |id: i64, record: RowRecord| {
             let mine = |user: &UserEntry| user.id == id && user.credential.is_usable();
-            next.names.find(record.prefix, |entry| entry.users.iter().any(mine)).is_some()
+            next.names.get(record.prefix, |entry| entry.users.iter().any(mine)).is_some()
         };
         let oldest = self.row_index.table(Table::UserAuth).after(i64::MIN).take(FEW);
         let oldest = oldest.filter(|&(id, record)| is_usable(id, record)).take(decoys::OLDEST);

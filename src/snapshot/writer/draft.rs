@@ -17,7 +17,7 @@ use crate::core::model::{AttributeRow, Change, Row, RuleRow, Table, UserRow};
 use crate::core::problem::Code;
 use crate::core::subject::{Subject, TypedBy};
 use crate::snapshot::kind::{OtherParam, SubjectKind};
-use crate::snapshot::names::{self, IndexKey, StoredName};
+use crate::snapshot::names::{IndexKey, StoredName};
 use crate::snapshot::row_index::{self, RowIndex, RowRecord, UNUSED};
 use crate::snapshot::rows::{self, UnusableRow};
 use crate::snapshot::{DEFAULT, Piece, SharedEntry, Snapshot, UserEntry, WITHHELD};
@@ -336,7 +336,7 @@ impl<'w> Draft<'w> {
         if is_collision {
             self.collisions.push((tenant, place.name.clone()));
         }
-        Ok(names::prefix(place.hash()))
+        Ok(place.hash())
     }
 
     fn put_rule(&mut self, row: &RuleRow) -> Result<u32, UnusableRow> {
@@ -345,7 +345,7 @@ impl<'w> Draft<'w> {
             rows::rule(row, &self.writer.options, &mut self.writer.keys, &mut problem)?;
         let tenant = self.writer.domains.number(&domain);
         let place = self.place(tenant, &subject)?;
-        let prefix = names::prefix(place.hash());
+        let prefix = place.hash();
         self.stage(place).put.push(Piece::Rule(compiled));
         Ok(prefix)
     }
@@ -358,7 +358,7 @@ impl<'w> Draft<'w> {
             true => IndexKey::new(tenant, SubjectKind::EVERYONE, DEFAULT),
             false => IndexKey::new(tenant, SubjectKind::WORD, &username),
         };
-        let prefix = names::prefix(place.hash());
+        let prefix = place.hash();
         self.stage(place).put.push(Piece::Attribute(attribute));
         Ok(prefix)
     }
@@ -390,7 +390,7 @@ impl<'w> Draft<'w> {
         }
         let has = |entry: &SharedEntry| entry.has(table, id);
         // A row that cannot be used is in no entry.
-        let Some(entry) = self.next.names.find(prefix, has) else { return };
+        let Some(entry) = self.next.names.get(prefix, has) else { return };
         let place = IndexKey::new(entry.tenant, entry.kind, &entry.name);
         match table {
             Table::UserAuth => self.edit(&place, |entry| entry.remove_user(id)),

@@ -9,7 +9,7 @@ use crate::snapshot::decoys::Decoys;
 use crate::snapshot::kind::SubjectKind;
 use crate::snapshot::names::{self, IndexKey};
 use crate::snapshot::session::DISABLED;
-use crate::snapshot::{EVERYWHERE, Entry, SharedEntry, Tenant};
+use crate::snapshot::{EVERYWHERE, Entry, SharedEntry, Tenant, marks};
 
 /// The numbers that an entry adds to the counts.
 #[derive(Clone, Copy, Default)]
@@ -50,7 +50,7 @@ impl Draft<'_> {
         let (tenant, kind) = (*tenant, *kind);
         let namesakes = self.namesakes(place);
         let mut is_new = false;
-        let entry = self.next.names.get_or_insert(
+        let (entry, mark) = self.next.names.get_or_insert(
             place.hash(),
             |entry| entry.is(tenant, kind, name),
             || {
@@ -67,6 +67,9 @@ impl Draft<'_> {
 
         let done = change(entry);
 
+        if !entry.users.is_empty() {
+            *mark = marks::of_user(entry, self.writer.domains.name(tenant));
+        }
         let mut after = Tally::of(entry);
         let is_remembered = was_able.is_some() || self.writer.losses.knows(tenant);
         if is_remembered && was_able.as_ref() != entry.able() {
@@ -166,7 +169,7 @@ impl Draft<'_> {
         let name = self.writer.domains.name(number);
         let place = names::place(EVERYWHERE, SubjectKind::WORD, name);
         let is_it = |tenant: &Arc<Tenant>| tenant.number == number;
-        let tenant = self.next.tenants.get_or_insert(place, is_it, || {
+        let (tenant, _) = self.next.tenants.get_or_insert(place, is_it, || {
             Arc::new(Tenant { number, name: name.clone(), ..Tenant::default() })
         });
         let tenant = Arc::make_mut(tenant);

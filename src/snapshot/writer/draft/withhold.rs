@@ -7,7 +7,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::{Draft, Snapshot};
 use crate::core::model::Table;
-use crate::snapshot::names::{self, IndexKey};
+use crate::snapshot::names::IndexKey;
 use crate::snapshot::row_index::RowRecord;
 use crate::snapshot::writer::Writer;
 use crate::snapshot::writer::losses::{Account, HoldChange, LossLimits, Losses, Note, Stock};
@@ -64,7 +64,7 @@ impl Draft<'_> {
 
     /// Whether the source has a row under this name.
     fn has_row(&self, place: &IndexKey, (table, id): (Table, i64)) -> bool {
-        self.record(table, id).is_some_and(|record| record.prefix == names::prefix(place.hash()))
+        self.record(table, id).is_some_and(|record| record.prefix == place.hash())
     }
 
     /// Withholds losses beyond `limits`.
@@ -134,7 +134,7 @@ impl Draft<'_> {
         for (key, piece) in std::mem::take(&mut self.dropped) {
             let (table, id) = piece.row();
             let record = self.writer.row_index.table(table).get(id);
-            let had = record.filter(|record| record.prefix == names::prefix(key.hash()));
+            let had = record.filter(|record| record.prefix == key.hash());
             if let Some(record) = had.filter(|_| !self.has_row(&key, (table, id))) {
                 let base = self.base(key.tenant, note.now);
                 self.writer.losses.note_piece(key, (piece, record.content()), base, note);
@@ -147,7 +147,7 @@ impl Draft<'_> {
         let place = Doubt::place(domain, &key.name);
         let doubt = triomphe::Arc::new(Doubt { domain: domain.clone(), name: key.name.clone(), since });
         let is_it = |doubt: &triomphe::Arc<Doubt>| doubt.is(domain, &key.name);
-        *self.next.doubts.get_or_insert(place, is_it, || doubt.clone()) = doubt.clone();
+        *self.next.doubts.get_or_insert(place, is_it, || doubt.clone()).0 = doubt.clone();
     }
 
     fn carry_out(&mut self, changes: Vec<HoldChange>, forgotten: Vec<IndexKey>) {
