@@ -219,7 +219,7 @@ async fn route(visit: &Visit<'_>, path: &[&str]) -> Result<Reply, Refusal> {
         ["users", domain, username, action] => user_edit::act(visit, domain, username, action).await,
         ["rules"] => rules::list(visit).await,
         ["rules", what] => rule::show(visit, what).await,
-        ["tenants"] => tenants::list(visit).await,
+        ["tenants"] => tenants::list(visit),
         ["tenants", domain] => tenants::show(visit, domain),
         ["check"] => check::check(visit).await,
         _ => Err(Refusal::NotFound),

@@ -73,15 +73,10 @@ pub(super) async fn check(visit: &Visit<'_>) -> Result<Reply, Refusal> {
     if visit.is_post && checks.of(served.version).is_none() {
         let _turn = checks.turn.acquire().await.map_err(|_| Refusal::NotFound)?;
         if checks.of(served.version).is_none() {
-            let (held, options) = (served.clone(), visit.console.conventions.clone());
-            let problems = visit.state.reload.problems();
-            let kinds = visit
-                .aside(move || {
-                    let settings = CheckSettings::default();
-                    let problems = problems.first.clone();
-                    kinds(&check::check(&held.snapshot, problems, &options, &settings).findings)
-                })
-                .await?;
+            let (options, settings) = (&visit.console.conventions, CheckSettings::default());
+            let problems = visit.state.reload.problems().first.clone();
+            let checked = check::check(&served.snapshot, problems, options, &settings);
+            let kinds = kinds(&checked.findings);
             *checks.latest.lock().unwrap_or_else(PoisonError::into_inner) =
                 Some((served.version, Arc::new(kinds)));
         }

@@ -11,7 +11,7 @@ use crate::core::subject::{PatternKind, Subject, TypedBy, sent_for};
 use crate::ops::check::Undoing;
 use crate::ops::edits::{self, Audience, Effect, PropertyChange};
 use crate::ops::explain::{ClientRequest, Hypothesis};
-use crate::snapshot::{Level, Reach};
+use crate::snapshot::{Level, Reach, Snapshot};
 
 /// For how many users the answers are compared.
 const SAMPLE: usize = 10;
@@ -62,11 +62,11 @@ pub(super) async fn preview(
 ) -> Result<Preview, Refusal> {
     let Some(shown) = after.or(before) else { return Err(Refusal::NotFound) };
     let options = &visit.console.conventions;
-    let reach = reach(visit, shown).await?;
+    let reach = reach(visit, shown)?;
     let mut sample: Vec<(&RuleRow, [String; 2])> =
         reach.sample.iter().map(|user| (shown, user.clone())).collect();
     if let (Some(before), true) = (before, after.is_some()) {
-        let of_before = self::reach(visit, before).await?.sample;
+        let of_before = self::reach(visit, before)?.sample;
         let others = of_before.into_iter().filter(|user| !reach.sample.contains(user));
         // Who loses the rule matters as much as who gets it.
         let others: Vec<_> = others.map(|user| (before, user)).collect();
@@ -84,7 +84,7 @@ pub(super) async fn preview(
     }
     let requests = sample.into_iter().filter_map(|(rule, user)| request(visit, rule, &user));
     let requests: Vec<ClientRequest> = requests.collect();
-    let (rows, requests) = rows(visit, requests, before).await?;
+    let rows = rows(visit, &requests, before).await?;
     let mut findings = Vec::new();
     if let Some(after) = after {
         findings.extend(edits::doubts(after, options).map(|finding| finding.message));
@@ -93,20 +93,16 @@ pub(super) async fn preview(
         findings.extend(undoing.found().into_iter().map(|(code, id)| edits::undone_by(code, id)));
     }
     let (audience, users) = (audience.words(shown), reach.users);
-    let (after, gone) = (after.cloned(), before.filter(|_| after.is_none()).map(|row| row.id));
-    let options = options.clone();
-    let effects =
-        visit.aside(move || edits::effects(&rows, after.as_ref(), gone, &requests, &options)).await?;
-    let effects = effects.into_iter().map(line).collect();
+    let gone = before.filter(|_| after.is_none()).map(|row| row.id);
+    let effects = edits::effects(&rows, after, gone, &requests, options).into_iter().map(line).collect();
     Ok(Preview { audience, users, depends_on_clients: reach.depends_on_clients, effects, findings })
 }
 
-async fn reach(visit: &Visit<'_>, rule: &RuleRow) -> Result<Reach, Refusal> {
+fn reach(visit: &Visit<'_>, rule: &RuleRow) -> Result<Reach, Refusal> {
     let options = &visit.console.conventions;
     let domain = options.fold(&rule.domain).unwrap_or_default();
     let Some(subject) = options.subject(&rule.subject.shown()) else { return Ok(Reach::default()) };
-    let served = visit.served()?;
-    visit.aside(move || served.snapshot.reach(&domain, &subject, SAMPLE)).await
+    Ok(visit.served()?.snapshot.reach(&domain, &subject, SAMPLE))
 }
 
 /// A request of the user that matches the subject of the rule, as far as one can be made up.
@@ -144,30 +140,29 @@ fn sent(subject: &Subject) -> Option<(String, String)> {
     }
 }
 
+fn ids(snapshot: &Snapshot, requests: &[ClientRequest]) -> Ids {
+    let mut ids = Ids::default();
+    for params in requests.iter().map(ClientRequest::params) {
+        let known = |known| params.known(known).unwrap_or_default();
+        let account = snapshot.account(known(Known::Domain), known(Known::Username));
+        let Some(account) = account else { continue };
+        ids.users.extend(account.ids);
+        let attributes = account.session.attributes().into_iter();
+        let is_row = |level: Level, id: i64| level != Level::User || id != i64::MIN;
+        ids.attributes
+            .extend(attributes.filter(|(level, one)| is_row(*level, one.id)).map(|(_, one)| one.id));
+        ids.rules.extend(snapshot.matching(account.session, params));
+    }
+    ids
+}
+
 /// The rows that matter for the requests, and the rule as it was.
 async fn rows(
     visit: &Visit<'_>,
-    requests: Vec<ClientRequest>,
+    requests: &[ClientRequest],
     before: Option<&RuleRow>,
-) -> Result<(TableRows, Vec<ClientRequest>), Refusal> {
-    let served = visit.served()?;
-    let gather = move || {
-        let mut ids = Ids::default();
-        for request in &requests {
-            let params = request.params();
-            let known = |known| params.known(known).unwrap_or_default();
-            let account = served.snapshot.account(known(Known::Domain), known(Known::Username));
-            let Some(account) = account else { continue };
-            ids.users.extend(account.ids);
-            let attributes = account.session.attributes().into_iter();
-            let is_row = |level: Level, id: i64| level != Level::User || id != i64::MIN;
-            ids.attributes
-                .extend(attributes.filter(|(level, one)| is_row(*level, one.id)).map(|(_, one)| one.id));
-            ids.rules.extend(served.snapshot.matching(account.session, params));
-        }
-        (ids, requests)
-    };
-    let (Ids { users, attributes, mut rules }, requests) = visit.aside(gather).await?;
+) -> Result<TableRows, Refusal> {
+    let Ids { users, attributes, mut rules } = ids(&visit.served()?.snapshot, requests);
     rules.extend(before.map(|row| row.id));
     let source = &visit.console.source;
     let mut rows = TableRows::default();
@@ -180,7 +175,7 @@ async fn rows(
         let read: Vec<Row> = source.rows(table, ids).await?;
         read.into_iter().for_each(|row| rows.push(row));
     }
-    Ok((rows, requests))
+    Ok(rows)
 }
 
 fn line(effect: Effect) -> EffectLine {

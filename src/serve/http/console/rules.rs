@@ -69,8 +69,7 @@ pub(super) async fn list(visit: &Visit<'_>) -> Result<Reply, Refusal> {
     let after = visit.query.text("after").and_then(|after| after.parse().ok()).unwrap_or(i64::MIN);
     let served = visit.served()?;
     let filter = filter(visit, [domain, subject, key, user])?;
-    let held = served.clone();
-    let found = visit.aside(move || held.snapshot.rules(&filter, after, SHOWN)).await?;
+    let found = served.snapshot.rules(&filter, after, SHOWN);
     let read = visit.console.source.rows(Table::JitsiProperty, found.items.clone()).await;
     let (rows, trouble) = match read {
         Ok(rows) => (rows, String::new()),

@@ -16,7 +16,6 @@ use super::fields::Fields;
 use super::reply::{Refusal, Reply};
 use super::sessions;
 use super::{Console, ROOT, page};
-use crate::process::priority;
 use crate::serve::http::shown;
 use crate::serve::throttle::{self, Attempted, Throttle, ThrottleSettings};
 
@@ -108,14 +107,8 @@ pub(super) async fn sign_in(
         return Ok(reply);
     }
     let compared = account.clone().unwrap_or_else(|| console.accounts.decoy(name));
-    let typed = password.to_owned();
-    let is_right = tokio::task::spawn_blocking(move || {
-        priority::step_back();
-        let is_right = compared.has_password(&typed);
-        drop(turn);
-        is_right
-    });
-    let is_right = is_right.await.unwrap_or(false);
+    let is_right = compared.has_password(password);
+    drop(turn);
     let Some(account) = account.filter(|_| is_right) else {
         throttle.fail(&attempted, password.as_bytes(), Instant::now());
         tracing::warn!(operator = cut(name), %address, "console: wrong name or password");

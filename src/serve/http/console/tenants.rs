@@ -60,12 +60,12 @@ struct AttributeLine {
 }
 
 /// `/console/tenants?q=…&after=DOMAIN`
-pub(super) async fn list(visit: &Visit<'_>) -> Result<Reply, Refusal> {
+pub(super) fn list(visit: &Visit<'_>) -> Result<Reply, Refusal> {
     let q = visit.query.text("q").unwrap_or_default();
-    let after = visit.query.text("after").unwrap_or_default().to_owned();
-    let (served, only) = (visit.served()?, visit.operator().tenants.clone());
+    let after = visit.query.text("after").unwrap_or_default();
     let part = visit.console.conventions.comparison.fold(q);
-    let found = visit.aside(move || served.snapshot.tenants(&part, only.as_deref(), &after, SHOWN)).await?;
+    let only = visit.operator().tenants.as_deref();
+    let found = visit.served()?.snapshot.tenants(&part, only, after, SHOWN);
     let next = found.items.last().filter(|_| found.are_more).map(|last| {
         let mut query = form_urlencoded::Serializer::new(String::new());
         format!("{ROOT}/tenants?{}", query.append_pair("q", q).append_pair("after", &last.domain).finish())

@@ -130,16 +130,12 @@ pub(super) async fn explain(
     let others = others.collect::<Vec<_>>().join("\n");
     let mut answer = Answer { from, fields: names().map(field).collect(), others, ..Answer::default() };
     let request = match request(visit, known, pairs) {
-        Ok(request) => Arc::new(request),
+        Ok(request) => request,
         Err(why) => return Ok(Answer { trouble: why, ..answer }),
     };
-    let (held, asked) = (served.clone(), request.clone());
-    let ids = visit
-        .aside(move || {
-            let session = held.snapshot.find(asked.params());
-            session.map(|session| held.snapshot.matching(session, asked.params())).unwrap_or_default()
-        })
-        .await?;
+    let (snapshot, params) = (&served.snapshot, request.params());
+    let Some(session) = snapshot.find(params) else { return Ok(answer) };
+    let ids = snapshot.matching(session, params);
     let rows = match visit.console.source.rows(Table::JitsiProperty, ids).await {
         Ok(rows) => Some(rows.into_iter().filter_map(rule_in).collect::<Vec<RuleRow>>()),
         Err(why) => {
@@ -147,21 +143,14 @@ pub(super) async fn explain(
             None
         }
     };
-    let (held, options) = (served.clone(), visit.console.conventions.clone());
-    answer.keys = visit
-        .aside(move || {
-            let Some(session) = held.snapshot.find(request.params()) else { return Vec::new() };
-            match rows {
-                Some(rows) => {
-                    let listing = Listing { all: true, key: None };
-                    let report =
-                        ExplainReport::new(&held.snapshot, &options, session, &request, &rows, &listing);
-                    report.keys.into_iter().map(line).collect()
-                }
-                None => plain(&held.snapshot.answer(session, request.params()).body),
-            }
-        })
-        .await?;
+    answer.keys = match rows {
+        Some(rows) => {
+            let (options, listing) = (&visit.console.conventions, Listing { all: true, key: None });
+            let report = ExplainReport::new(snapshot, options, session, &request, &rows, &listing);
+            report.keys.into_iter().map(line).collect()
+        }
+        None => plain(&snapshot.answer(session, params).body),
+    };
     answer.count = answer.keys.iter().filter(|key| key.is_in).count();
     Ok(answer)
 }

@@ -67,10 +67,8 @@ async fn reset(visit: &Visit<'_>, known: &Known) -> Result<Reply, Refusal> {
     let row = row.ok_or_else(|| Refusal::Changed(text("edit", "gone").into()))?;
     is_unchanged(&row, sealed)?;
     let Row::User(user) = row else { return Err(Refusal::NotFound) };
-    let (options, secret) = (visit.console.conventions.clone(), password.clone());
-    let stored = visit
-        .aside(move || edits::stored_password(Storage::best_in(options.pwd_fmt), &secret, &user, &options))
-        .await?;
+    let options = &visit.console.conventions;
+    let stored = edits::stored_password(Storage::best_in(options.pwd_fmt), &password, &user, options);
     let stored = stored.map_err(|why| Refusal::Bad(why.to_string()))?;
     edit(visit, (Table::UserAuth, id), sealed, |row| match row {
         Row::User(now) => Ok(vec![edits::put_password(now, stored)]),

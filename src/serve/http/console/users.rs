@@ -42,9 +42,7 @@ pub(super) async fn list(visit: &Visit<'_>) -> Result<Reply, Refusal> {
     }
     let mut page = UsersPage { q, is_search: !q.is_empty(), users: Vec::new(), count: 0, are_more: false };
     if page.is_search {
-        let (served, typed) = (visit.served()?, q.to_owned());
-        let only = visit.operator().tenants.clone();
-        let found = visit.aside(move || served.snapshot.search(&typed, only.as_deref(), SHOWN)).await?;
+        let found = visit.served()?.snapshot.search(q, visit.operator().tenants.as_deref(), SHOWN);
         page.are_more = found.are_more;
         let line = |user: crate::snapshot::FoundUser| UserLine {
             href: link::user(&user.domain, &user.username),

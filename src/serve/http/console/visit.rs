@@ -9,7 +9,6 @@ use super::reply::Refusal;
 use super::sessions::Session;
 use super::{Console, Operator, ServerState};
 use crate::core::history::{Editor, Tool};
-use crate::process::priority;
 use crate::snapshot::Served;
 
 /// A request, after its session and its token were checked.
@@ -65,21 +64,5 @@ impl Visit<'_> {
     /// Who edits, for the history.
     pub fn editor(&self) -> Editor {
         Editor { name: self.operator().name.clone(), tool: Tool::Console }
-    }
-
-    /// Runs work that takes processor time on another thread, after the requests of clients.
-    ///
-    /// # Errors
-    /// [`Refusal::Unavailable`] if the work failed.
-    pub async fn aside<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Refusal> {
-        let work = move || {
-            priority::step_back();
-            work()
-        };
-        let done = tokio::task::spawn_blocking(work).await;
-        done.map_err(|_| Refusal::broken())
     }
 }
