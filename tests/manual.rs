@@ -3,4 +3,5 @@
 
 mod links;
 mod pages;
+mod reference;
 mod sessions;

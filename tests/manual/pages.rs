@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// A file in Markdown.
+#[derive(Clone)]
 pub struct Page {
     /// The path from the root of the repository.
     pub name: String,

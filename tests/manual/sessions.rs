@@ -15,7 +15,7 @@ use support::server::{jitsiprovs, run_command};
 use super::pages::{Block, Page};
 
 /// Programs with which a session begins, apart from ours.
-const PROGRAMS: [&str; 14] = [
+const PROGRAMS: [&str; 15] = [
     "cargo",
     "cp",
     "curl",
@@ -27,6 +27,7 @@ const PROGRAMS: [&str; 14] = [
     "printf",
     "psql",
     "sh",
+    "sqlite3",
     "systemctl",
     "unset",
     "contrib/debian/build",
@@ -35,7 +36,6 @@ const PROGRAMS: [&str; 14] = [
 /// Commands that do not run here: the page, how the command begins, and why. Each entry is needed.
 const NOT_RUN: &[(&str, &str, &str)] = &[
     ("README.md", "cargo", "it builds this program; the suite has built it"),
-    ("README.md", "sh tests/run", "it runs this test"),
     ("docs/operate.md", "cargo", "it builds this program; the suite has built it"),
     ("docs/operate.md", "cp", "it needs root; contrib/debian/try does the same"),
     ("docs/operate.md", "systemctl", "it needs systemd; contrib/debian/try runs it"),
@@ -61,7 +61,8 @@ const BEFORE: &[(&str, &str)] = &[
     ("docs/command-line.md", "jitsiprovs --setup; add eve@example.net"),
     (
         "docs/fetches.md",
-        "users; serve; curl -sd 'username=alice@example.org&password=secret' $public/jitsiprovs/; stop; serve",
+        "users; serve; curl -sd 'username=alice@example.org&password=secret' $public/jitsiprovs/
+        until jitsiprovs explain alice@example.org --last; do sleep 0.2; done",
     ),
     (
         "docs/history.md",
@@ -96,7 +97,6 @@ const SHELL: &str = r#"
     users() {
         jitsiprovs --setup && add alice@example.org && add bob@example.org && add dave@example.org
     }
-    stop() { kill "$server"; wait "$server" || true; rm server.log; }
     serve() {
         timeout 60 jitsiprovs -n --http-ip 127.0.0.1 --http-port 0 --admin-port 0 --log-file server.log \
             --admin-secret-file etc/admin-secret "$@" &
@@ -340,9 +340,6 @@ fn try_page(page: &Page, steps: &[Step]) -> (Vec<String>, Counts) {
             script.push_str("unset JITSIPROVS_DB_TYPE JITSIPROVS_DB_PWD JITSIPROVS_DB_APWD\n");
             script.push_str("export JITSIPROVS_DB_PATH=./jitsiprovs.db\n");
         }
-        if is_next && FRESH.contains(&&page.name[..]) {
-            script.push_str(&format!("rm -f jitsiprovs.db*\n{{ {before}\n}} >before 2>&1 || exit 8\n"));
-        }
         let text = match way(&page.name, &step.typed) {
             Way::Run(text) => {
                 counts.run += 1;
@@ -358,11 +355,9 @@ fn try_page(page: &Page, steps: &[Step]) -> (Vec<String>, Counts) {
             }
         };
         script.push_str(&format!("{{ {text}\n}} >out.{at} 2>said.{at} </dev/null\necho $? >code.{at}\n"));
-        let is_last = steps.get(at + 1).is_none_or(|next| next.section != step.section);
-        if is_last && FRESH.contains(&&page.name[..]) {
-            script
-                .push_str(&format!("jitsiprovs check | grep '^error:\\|^warning: \\[unknown' >check.{at}\n"));
-        }
+    }
+    if FRESH.contains(&&page.name[..]) {
+        script.push_str("jitsiprovs check | grep '^error:\\|^warning: \\[unknown' >check\n");
     }
     script.push_str("true\n");
     let mut shell = Command::new("timeout");
@@ -376,8 +371,7 @@ fn try_page(page: &Page, steps: &[Step]) -> (Vec<String>, Counts) {
             format!("{}: {}: {said}{}{}", page.name, output.status, read("before"), read("server.log"));
         return (vec![said], counts);
     }
-    let checks: Vec<String> = (0..steps.len()).map(|at| read(&format!("check.{at}"))).collect();
-    let mut wrong: Vec<String> = checks.into_iter().filter(|said| !said.is_empty()).collect();
+    let mut wrong: Vec<String> = Some(read("check")).filter(|found| !found.is_empty()).into_iter().collect();
     for (at, step) in
         steps.iter().enumerate().filter(|(_, step)| !matches!(way(&page.name, &step.typed), Way::No))
     {
@@ -440,7 +434,16 @@ fn commands_of_the_manual_run_and_print_what_it_shows() {
             *of != page.name || !steps.iter().any(|step| step.typed.starts_with(start))
         });
         if !steps.is_empty() {
-            sessions.push((page, steps));
+            let is_fresh = FRESH.contains(&&page.name[..]);
+            let mut steps = steps.into_iter().peekable();
+            while let Some(first) = steps.next() {
+                let section = first.section.clone();
+                let mut session = vec![first];
+                while let Some(step) = steps.next_if(|step| !is_fresh || step.section == section) {
+                    session.push(step);
+                }
+                sessions.push((page.clone(), session));
+            }
         }
     }
     std::thread::scope(|scope| {
