@@ -37,6 +37,7 @@ pub fn man(options: args::ManArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Adds to the page of `command`, and of the commands below it, what its definition does not say.
+#[expect(clippy::disallowed_methods, reason = "this command does nothing but write files")]
 fn complete(command: &clap::Command, name: &str, folder: &Path) -> std::io::Result<()> {
     let path = folder.join(format!("{name}.1"));
     // There are no pages for commands that the help hides.
@@ -45,6 +46,6 @@ fn complete(command: &clap::Command, name: &str, folder: &Path) -> std::io::Resu
         let sections = if is_main { include_str!("jitsiprovs.roff") } else { include_str!("command.roff") };
         std::fs::OpenOptions::new().append(true).open(path)?.write_all(sections.as_bytes())?;
     }
-    let below = command.get_subcommands().filter(|below| !below.is_hide_set());
-    below.into_iter().try_for_each(|below| complete(below, &format!("{name}-{}", below.get_name()), folder))
+    let mut below = command.get_subcommands().filter(|below| !below.is_hide_set());
+    below.try_for_each(|below| complete(below, &format!("{name}-{}", below.get_name()), folder))
 }
