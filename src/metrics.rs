@@ -220,8 +220,8 @@ impl Metrics {
         }
         let mut add_gauge = |name: &str, help: &str| add(&mut registry, name, help, Gauge::default());
         let state = Gauges {
-            ready: add_gauge("ready", "Whether requests can be answered"),
-            source_up: add_gauge("source_up", "Whether the database could be read the last time"),
+            ready: add_gauge("ready", "1 when requests can be answered"),
+            source_up: add_gauge("source_up", "1 if the database could be read the last time"),
             withheld_users: add_gauge(
                 "withheld_users",
                 "Users that the database has lost and that are served until the loss is confirmed",
@@ -246,31 +246,51 @@ impl Metrics {
         let connections = add_gauge("connections", "Connections that are open");
         let connections_limit = add_gauge("connections_limit", "How many connections may be open");
         let fetches = add_gauge("fetches", "Fetches that are kept in memory");
-        let certificate_expiry =
-            add_gauge("certificate_expiry_timestamp_seconds", "Certificate expiry, in seconds since 1970");
+        let certificate_expiry = add_gauge(
+            "certificate_expiry_timestamp_seconds",
+            "When the certificate ends, in seconds since 1970; 0 without TLS",
+        );
         let admin_certificate_expiry = add_gauge(
             "admin_certificate_expiry_timestamp_seconds",
-            "Expiry of the admin listener's own certificate, in seconds since 1970",
+            "When the own certificate of the admin listener ends, in seconds since 1970; 0 without one",
         );
-        let state_file_writable =
-            add_gauge("state_file_writable", "Whether the state file could be written the last time");
+        let state_file_writable = add_gauge(
+            "state_file_writable",
+            "1 if the state file could be written the last time, or without one",
+        );
         state_file_writable.set(1);
         let age = state.age.clone();
         add(&mut registry, "snapshot_age_seconds", "How long the snapshot may have been out of date", age);
         let r = &mut registry;
-        r.register("requests", "Requests by result", Outcomes(requests.clone()));
-        r.register("request_duration_seconds", "From the head to the answer", Latency(requests.clone()));
-        let tenants =
-            by_tenant.then(|| add(r, "tenant_requests", "Requests by tenant and result", Family::default()));
+        r.register("requests", "Requests by result: denied is 401, throttled is 429, and busy, not_ready and stale are 503; aborted: \
+             the client closed the connection before the answer", Outcomes(requests.clone()));
+        r.register(
+            "request_duration_seconds",
+            "Histogram of the time from the head to the answer",
+            Latency(requests.clone()),
+        );
+        let tenants = by_tenant.then(|| {
+            add(
+                r,
+                "tenant_requests",
+                "Requests by tenant and result, with --metrics-tenants",
+                Family::default(),
+            )
+        });
         Metrics {
             requests,
             hour: Hour::default(),
             tenants,
-            reloads: add(r, "reloads", "Loads by cause and outcome", Family::default()),
+            reloads: add(
+                r,
+                "reloads",
+                "Loads, and polls that changed something, by cause and outcome",
+                Family::default(),
+            ),
             reload_duration: add(
                 r,
                 "reload_duration_seconds",
-                "How long loads and swaps took",
+                "Histogram of how long loads and swaps took",
                 Histogram::new([0.001, 0.01, 0.1, 1.0, 10.0, 60.0]),
             ),
             load_rows: add(r, "load_rows", "Rows that loads have read", Counter::default()),
@@ -280,13 +300,33 @@ impl Metrics {
                 "Tables that loads have not read, because they had not changed",
                 Counter::default(),
             ),
-            throttled: add(r, "throttled", "Requests refused after too many failures", Family::default()),
+            throttled: add(
+                r,
+                "throttled",
+                "Requests refused after too many wrong passwords, by what is locked",
+                Family::default(),
+            ),
             handshakes: add(r, "tls_handshakes", "TLS handshakes", Family::default()),
             proxy_headers: add(r, "proxy_headers", "PROXY headers of trusted proxies", Family::default()),
-            certificate_reloads: add(r, "certificate_reloads", "Certificate reloads", Family::default()),
-            connections_closed: add(r, "connections_closed", "Connections closed early", Family::default()),
-            log_lines_dropped: add(r, "log_lines_dropped", "Log lines that were lost", Family::default()),
-            auth_failures: add(r, "auth_failures", "Wrong passwords", Counter::default()),
+            certificate_reloads: add(
+                r,
+                "certificate_reloads",
+                "Certificates that changed on disk",
+                Family::default(),
+            ),
+            connections_closed: add(
+                r,
+                "connections_closed",
+                "Connections closed early: to make room, or because of too many frames without a request",
+                Family::default(),
+            ),
+            log_lines_dropped: add(
+                r,
+                "log_lines_dropped",
+                "Log lines that were lost because the log is read too slowly or cannot be written",
+                Family::default(),
+            ),
+            auth_failures: add(r, "auth_failures", "Wrong passwords that count", Counter::default()),
             fetches,
             fetches_recorded: add(
                 r,
@@ -297,13 +337,23 @@ impl Metrics {
             fetches_dropped: add(
                 r,
                 "fetches_dropped",
-                "Fetches that were lost before they were written",
+                "Fetches that were lost before they were written, because the database was slow or gone",
                 Counter::default(),
             ),
             slow_hashes: add(r, "slow_hashes", "Slow hashes computed", Counter::default()),
-            rules_skipped: add(r, "rules_skipped", "Rules with a missing parameter", Counter::default()),
+            rules_skipped: add(
+                r,
+                "rules_skipped",
+                "Rules that did not apply because a parameter was missing",
+                Counter::default(),
+            ),
             worker_connections: add(r, "worker_connections", "Open connections by worker", Family::default()),
-            accept_errors: add(r, "accept_errors", "Connections that were not accepted", Counter::default()),
+            accept_errors: add(
+                r,
+                "accept_errors",
+                "Connections that could not be accepted",
+                Counter::default(),
+            ),
             connections,
             connections_limit,
             certificate_expiry,

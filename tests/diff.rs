@@ -291,6 +291,14 @@ fn completions_and_manual_pages_know_every_command() {
     let page = |name: &str| std::fs::read_to_string(folder.path().join(name)).expect(name);
     assert!(page("jitsiprovs.1").contains("http") && page("jitsiprovs-user-add.1").contains("domain"));
     assert!(page("jitsiprovs-import.1").contains("dry"));
+    for section in ["\"EXIT STATUS\"", "SIGNALS", "FILES", "ENVIRONMENT", "EXAMPLES"] {
+        let heading = format!("\n.SH {section}\n");
+        assert_eq!(page("jitsiprovs.1").matches(&heading).count(), 1, "{section}");
+    }
+    for entry in std::fs::read_dir(folder.path()).expect("pages") {
+        let name = entry.expect("an entry").file_name().into_string().expect("UTF-8");
+        assert!(!name.ends_with(".1") || page(&name).contains("\n.SH \"EXIT STATUS\"\n"), "{name}");
+    }
 }
 
 #[test]

@@ -38,6 +38,7 @@ mod layers;
 mod limits;
 mod log;
 mod losses;
+mod manual;
 mod mistakes;
 mod mysql;
 mod nodes;

@@ -83,10 +83,11 @@ pub struct ListenOptions {
     #[arg(long, env = "JITSIPROVS_ADMIN_SSL_CERTFILE", value_name = "FILE")]
     pub admin_ssl_certfile: Option<PathBuf>,
     /// File whose first line is a secret that all nodes share, so that `status` and `diff` can compare
-    /// rows
+    /// rows; it has 32 characters or more
     #[arg(long, env = "JITSIPROVS_ADMIN_SECRET_FILE", value_name = "FILE")]
     pub admin_secret_file: Option<PathBuf>,
-    /// File whose first line is a token that admin requests must carry, except /healthz
+    /// File whose first line is a token that admin requests must carry, except /healthz; it has
+    /// 32 characters or more
     #[arg(long, env = "JITSIPROVS_ADMIN_TOKEN_FILE", value_name = "FILE")]
     pub admin_token_file: Option<PathBuf>,
     /// File with the operators of the console, which are web pages on the admin listener; without it
@@ -183,7 +184,8 @@ pub struct DatabaseOptions {
         value_name = "PASSWORD"
     )]
     pub db_pwd: Option<String>,
-    /// Server: file whose first line is the password
+    /// Server: file whose first line is the password; it is read again when the database refuses the
+    /// password, and on SIGHUP
     #[arg(long, env = "JITSIPROVS_DB_PWD_FILE", value_name = "FILE")]
     pub db_pwd_file: Option<PathBuf>,
     /// Server: encrypt the connection [default: off]
@@ -216,11 +218,12 @@ pub struct DatabaseOptions {
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Setup")]
 pub struct SetupOptions {
-    /// Create or upgrade the tables, keep what is in them, and exit
+    /// Create or upgrade the tables, except those that a query of your own replaces, keep what is in them,
+    /// and exit
     #[arg(long, env = "JITSIPROVS_SETUP", value_parser = flag())]
     pub setup: bool,
-    /// Server: administrator, who also creates the database and the account [default: root, or
-    /// postgres, if a password is given]
+    /// Server: administrator, who also creates the database, the account, and the triggers where a
+    /// binary log is on [default: root, or postgres, if a password is given]
     #[arg(long, alias = "db_admin", env = "JITSIPROVS_DB_ADMIN", value_name = "NAME")]
     pub db_admin: Option<String>,
     /// Server: the administrator's password [default: none]
@@ -260,7 +263,8 @@ pub struct RowOptions {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Reload")]
 pub struct ReloadOptions {
-    /// Seconds between full reloads, in addition to loads of changes; 0 for never
+    /// Seconds between full reloads, in addition to loads of changes; 0 for never. Tables that have
+    /// not changed are not read
     #[arg(long, env = "JITSIPROVS_RELOAD_INTERVAL", value_name = "SECONDS", default_value_t = 300.0)]
     pub reload_interval: f64,
     /// Seconds between polls for changes, if --setup has created the table of changes; 0 for never
@@ -279,13 +283,15 @@ pub struct ReloadOptions {
     #[arg(long, env = "JITSIPROVS_ALLOW_SHRINK", value_parser = flag())]
     pub allow_shrink: bool,
     /// Seconds for which a row that is gone or changed may come back; until then, its user's failed
-    /// sign-ins get 503
+    /// sign-ins get 503, and rows that only a load misses are served
     #[arg(long, env = "JITSIPROVS_SETTLE", value_name = "SECONDS", default_value_t = 10.0)]
     pub settle: f64,
-    /// Start even if most stored passwords of a tenant look like another format
+    /// Start even if nine of ten stored passwords of a tenant with three users or more look like another
+    /// format than --pwd-fmt
     #[arg(long, env = "JITSIPROVS_ACCEPT_ROWS", value_parser = flag())]
     pub accept_rows: bool,
-    /// MiB of rows that a load may read, with 128 bytes for each row in addition to its text
+    /// MiB of rows that a load may read, with 128 bytes for each row in addition to its text; a load that
+    /// would read more fails, and the old snapshot stays in use
     /// [default: half of the memory of the machine or the control group]
     #[arg(
         long,
@@ -372,7 +378,8 @@ pub struct ProcessOptions {
     /// Do not log each request
     #[arg(long, env = "JITSIPROVS_NO_ACCESS_LOG", value_parser = flag())]
     pub no_access_log: bool,
-    /// How many fetches to keep in memory: the last success and the last failure of each device
+    /// How many fetches to keep in memory: the last success and the last failure of each device;
+    /// 16 to 10000000
     #[arg(
         long,
         env = "JITSIPROVS_FETCHES",
@@ -390,7 +397,7 @@ pub struct ProcessOptions {
     /// Also count requests for each tenant
     #[arg(long, env = "JITSIPROVS_METRICS_TENANTS", value_parser = flag())]
     pub metrics_tenants: bool,
-    /// Number of threads that answer requests [default: the number of processors that the server may use]
+    /// Number of threads that answer requests, at most 1024 [default: the number of processors that the server may use]
     #[arg(
         long,
         env = "JITSIPROVS_WORKERS",
