@@ -63,3 +63,4 @@ mod tls;
 mod unchanged;
 mod upgrade;
 mod users;
+mod version;
