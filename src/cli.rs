@@ -10,6 +10,7 @@ mod edit_report;
 mod edit_session;
 pub mod error;
 mod listing;
+mod manual;
 mod moment;
 mod option_files;
 pub mod options;

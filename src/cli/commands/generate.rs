@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::CommandFactory;
 
 use crate::cli::print;
-use crate::cli::{Cli, args};
+use crate::cli::{Cli, args, manual};
 
 /// Prints a completion script.
 ///
@@ -27,6 +27,6 @@ pub fn man(options: args::ManArgs) -> anyhow::Result<ExitCode> {
     let args::ManArgs { folder } = options;
     let cannot = || format!("cannot write to {}: is it a folder, and may you write to it?", folder.display());
     std::fs::create_dir_all(&folder).with_context(cannot)?;
-    clap_mangen::generate_to(Cli::command(), &folder).with_context(cannot)?;
+    manual::write_to(&folder).with_context(cannot)?;
     Ok(ExitCode::SUCCESS)
 }
