@@ -98,5 +98,5 @@ pub fn other_variables() -> Vec<Fact> {
     ])
 }
 
-/// Where the Debian package and the archive have the manual.
+/// Where the Debian package has the manual.
 pub const MANUAL: &str = "/usr/share/doc/jitsiprovs/docs/";
