@@ -38,7 +38,13 @@ use options::ServerOptions;
 /// memory. Every option can also be given in the environment or in the settings
 /// file, as JITSIPROVS_ and its name: JITSIPROVS_HTTP_PORT=8443.
 #[derive(Debug, Parser)]
-#[command(name = "jitsiprovs", version = build::VERSION, long_version = version::long(), args_conflicts_with_subcommands = true, max_term_width = 100)]
+#[command(
+    name = "jitsiprovs",
+    version = build::VERSION,
+    long_version = version::long(),
+    args_conflicts_with_subcommands = true,
+    max_term_width = 100
+)]
 #[expect(missing_docs, reason = "groups of options, documented one by one")]
 pub struct Cli {
     #[command(subcommand)]

@@ -5,7 +5,7 @@ mod facts;
 #[cfg(test)]
 mod tests;
 
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 use clap::{Command, CommandFactory};
@@ -75,7 +75,7 @@ impl Page {
         self.environment(&mut roff);
         self.examples(&mut roff);
         self.see_also(&mut roff);
-        write!(out, "{}", roff.to_roff())
+        roff.to_writer(out)
     }
 
     fn file(&self) -> String {

@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::process::{Command as Process, Stdio};
 
 use clap::Parser;
@@ -82,6 +83,13 @@ fn groff_reads_every_page_and_each_has_its_sections() {
     for page in pages() {
         let mut source = Vec::new();
         page.render(&mut source).expect("rendered");
+        // Otherwise groff may print quotes that a shell does not know.
+        let text = String::from_utf8(source.clone()).expect("UTF-8");
+        assert!(
+            !text.lines().filter(|line| !line.starts_with(".el")).any(|line| line.contains('\'')),
+            "{}",
+            page.name
+        );
         let mut groff = Process::new("groff")
             .args(["-man", "-Tutf8", "-P-cbou", "-ww", "-rLL=1000n"])
             .stdin(Stdio::piped())
