@@ -10,6 +10,7 @@ mod edit_report;
 mod edit_session;
 pub mod error;
 mod listing;
+mod manual;
 mod moment;
 mod option_files;
 pub mod options;
@@ -20,12 +21,14 @@ pub mod settings;
 mod source;
 pub mod summary;
 mod typed_names;
+mod version;
 mod warnings;
 
 use std::ffi::OsString;
 
 use clap::Parser;
 
+use crate::process::build;
 use args::Command;
 use options::ServerOptions;
 
@@ -35,7 +38,13 @@ use options::ServerOptions;
 /// memory. Every option can also be given in the environment or in the settings
 /// file, as JITSIPROVS_ and its name: JITSIPROVS_HTTP_PORT=8443.
 #[derive(Debug, Parser)]
-#[command(name = "jitsiprovs", version, args_conflicts_with_subcommands = true, max_term_width = 100)]
+#[command(
+    name = "jitsiprovs",
+    version = build::VERSION,
+    long_version = version::long(),
+    args_conflicts_with_subcommands = true,
+    max_term_width = 100
+)]
 #[expect(missing_docs, reason = "groups of options, documented one by one")]
 pub struct Cli {
     #[command(subcommand)]

@@ -16,6 +16,7 @@ use jitsiprovs::cli::error::ConfigError;
 use jitsiprovs::cli::settings::{Settings, SettingsError};
 use jitsiprovs::cli::{advice, commands, print, summary};
 use jitsiprovs::process::background;
+use jitsiprovs::process::build;
 use jitsiprovs::process::pidfile::Pidfile;
 use jitsiprovs::process::priority;
 use jitsiprovs::process::privileges::Identity;
@@ -122,7 +123,11 @@ fn serve_at(
     let database = serve.source.name();
     let prepared = Prepared::new(serve)?;
     become_user(identity)?;
-    tracing::info!("jitsiprovs {} starts with {options}, and reads {database}", env!("CARGO_PKG_VERSION"));
+    let version = build::VERSION;
+    tracing::info!(
+        commit = build::COMMIT,
+        "jitsiprovs {version} starts with {options}, and reads {database}"
+    );
     let serving = prepared.run(|_| {
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         if place.in_background {

@@ -206,8 +206,8 @@ impl Metrics {
     /// With `by_tenant`, requests are counted for each tenant too.
     pub fn new(by_tenant: bool) -> Metrics {
         let mut registry = Registry::with_prefix("jitsiprovs");
-        let version = [("version", env!("CARGO_PKG_VERSION"))];
-        registry.register("build", "The version of this program", Info::new(version));
+        let build = [("version", env!("CARGO_PKG_VERSION")), ("commit", env!("BUILD_COMMIT"))];
+        registry.register("build", "The version of this program, and its commit", Info::new(build));
         let started = Gauge::<i64, AtomicI64>::default();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         started.set(now.as_secs() as i64);

@@ -1,6 +1,7 @@
 //! The process as the system sees it.
 
 pub mod background;
+pub mod build;
 pub mod files;
 pub mod key_pair;
 pub mod memory;

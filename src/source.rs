@@ -42,7 +42,7 @@ pub use mark::{Mark, Plan, Reloaded, TableRead};
 pub use query::Queries;
 pub use schema::default_properties;
 pub use server::{DbAccount, DbServer, Endpoint, ServerKind};
-pub use sqlite::{foreign_sqlite, sqlite};
+pub use sqlite::{foreign_sqlite, sqlite, sqlite_version};
 pub use tls::{Check, Identity, Tls};
 
 /// Which rows to read.

@@ -56,8 +56,9 @@ pub struct LogOptions {
 }
 
 /// The file that is used in the background if nothing answers at the socket of syslog.
-const DEFAULT_FILE: &str = "/var/log/jitsiprovs.log";
-const SYSLOG_SOCKET: &str = "/dev/log";
+pub const DEFAULT_FILE: &str = "/var/log/jitsiprovs.log";
+/// Where syslog takes lines.
+pub const SYSLOG_SOCKET: &str = "/dev/log";
 
 /// Where lines go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -64,3 +64,4 @@ mod tls;
 mod unchanged;
 mod upgrade;
 mod users;
+mod version;

@@ -11,7 +11,8 @@ use super::options::{DatabaseOptions, DbTls, DbType, SetupOptions};
 use crate::core::credential::PwdFmt;
 use crate::source::{self, Check, DbAccount, DbServer, Endpoint, Identity, Queries, ServerKind, Source, Tls};
 
-const DEFAULT_PATH: &str = "/var/lib/jitsiprovs/jitsiprovs.db";
+/// The SQLite file if no option names another database.
+pub const DEFAULT_PATH: &str = "/var/lib/jitsiprovs/jitsiprovs.db";
 
 /// The source that the options name, whose passwords are stored in the format `pwd_fmt`. A load may
 /// read `max_bytes` bytes of rows.

@@ -142,6 +142,7 @@ mod tests {
     fn seen(snapshot: Option<i64>, digest: &str) -> NodeAnswer {
         let node = NodeStatus {
             program: "0.1.0".into(),
+            commit: String::new(),
             database: String::new(),
             state: NodeState::Ready,
             snapshot,

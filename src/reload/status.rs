@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::process::build;
 use crate::snapshot::{Problems, Served, Withheld};
 
 /// Where the snapshot in use came from.
@@ -110,6 +111,9 @@ impl NodeState {
 pub struct NodeStatus {
     /// The version of the program.
     pub program: String,
+    /// The commit that it was built from, `unknown` if the build did not find out.
+    #[serde(default)]
+    pub commit: String,
     /// The name of the database that it reads.
     #[serde(default)]
     pub database: String,
@@ -204,7 +208,8 @@ impl NodeStatus {
             attributes: tenant.attributes,
         });
         NodeStatus {
-            program: env!("CARGO_PKG_VERSION").into(),
+            program: build::VERSION.into(),
+            commit: build::COMMIT.into(),
             database: String::new(),
             state: match status.is_ready() {
                 _ if is_ending => NodeState::Ending,

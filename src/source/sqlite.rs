@@ -32,6 +32,11 @@ const BUSY: Duration = Duration::from_secs(5);
 /// How long edits wait for other edits, such as an import.
 const PATIENCE: Duration = Duration::from_secs(50);
 
+/// The version of the bundled SQLite.
+pub fn sqlite_version() -> &'static str {
+    rusqlite::version()
+}
+
 /// The SQLite file at `path`, which need not exist before [`Source::setup`].
 pub fn sqlite(path: impl Into<PathBuf>, queries: Queries) -> Arc<dyn Source> {
     let sqlite = Sqlite { is_shared: queries.has_own(), ..Sqlite::new(path.into(), false) };

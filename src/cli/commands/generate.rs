@@ -1,15 +1,13 @@
 //! `jitsiprovs completions` and `jitsiprovs man`: generate completion scripts and manual
 //! pages for packages from the definition of the command line.
 
-use std::io::Write;
-use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::CommandFactory;
 
 use crate::cli::print;
-use crate::cli::{Cli, args};
+use crate::cli::{Cli, args, manual};
 
 /// Prints a completion script.
 ///
@@ -29,23 +27,6 @@ pub fn man(options: args::ManArgs) -> anyhow::Result<ExitCode> {
     let args::ManArgs { folder } = options;
     let cannot = || format!("cannot write to {}: is it a folder, and may you write to it?", folder.display());
     std::fs::create_dir_all(&folder).with_context(cannot)?;
-    clap_mangen::generate_to(Cli::command(), &folder).with_context(cannot)?;
-    let mut command = Cli::command();
-    command.build();
-    complete(&command, "jitsiprovs", &folder).with_context(cannot)?;
+    manual::write_to(&folder).with_context(cannot)?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Adds to the page of `command`, and of the commands below it, what its definition does not say.
-#[expect(clippy::disallowed_methods, reason = "this command does nothing but write files")]
-fn complete(command: &clap::Command, name: &str, folder: &Path) -> std::io::Result<()> {
-    let path = folder.join(format!("{name}.1"));
-    // There are no pages for commands that the help hides.
-    if path.exists() {
-        let is_main = name == "jitsiprovs";
-        let sections = if is_main { include_str!("jitsiprovs.roff") } else { include_str!("command.roff") };
-        std::fs::OpenOptions::new().append(true).open(path)?.write_all(sections.as_bytes())?;
-    }
-    let mut below = command.get_subcommands().filter(|below| !below.is_hide_set());
-    below.try_for_each(|below| complete(below, &format!("{name}-{}", below.get_name()), folder))
 }
