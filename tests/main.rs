@@ -17,6 +17,7 @@ mod console_pages;
 mod csv_files;
 mod daemon;
 mod db_tls;
+mod dialects;
 mod diff;
 mod disabled;
 mod edit_commands;
