@@ -11,6 +11,7 @@ mod browser;
 mod check;
 mod cluster;
 mod commands;
+mod compare;
 mod configuration;
 mod console;
 mod console_pages;
