@@ -1,6 +1,7 @@
 //! The operators' commands without their input and output: nothing here uses a terminal or files,
 //! and only [`edit_session`] and [`history`] use a database.
 
+pub mod answers;
 pub mod check;
 pub mod compare;
 pub mod edit_session;

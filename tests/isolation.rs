@@ -399,6 +399,7 @@ fn answered(snapshot: &Snapshot, sent: &Sent, options: &Conventions) -> Option<V
         default_domain: "none".into(),
         aliases: options.aliases.clone(),
         comparison: options.comparison,
+        values_are_encoded_twice: false,
     };
     let form = sent.encoded();
     let (params, _) = request::read("", Body::Form(form.as_bytes()), None, &settings).expect("well-formed");

@@ -1,6 +1,7 @@
 //! The commands and their arguments.
 
 mod attributes;
+mod compare;
 mod edits;
 mod fetch;
 mod history;
@@ -20,6 +21,7 @@ use crate::cli::typed_names::account;
 use crate::core::problem::Code;
 
 pub use attributes::SetArgs;
+pub use compare::CompareArgs;
 pub use edits::{Hash, PasswordArgs, RuleCommand, RuleFilter, TenantCommand, UserCommand};
 pub use fetch::{FetchCommand, FetchListArgs};
 pub use history::{HistoryArgs, HistoryCommand, HistoryListArgs};
@@ -59,6 +61,8 @@ pub enum Command {
     Export(ExportArgs),
     /// Compare what a node serves with what is in the database
     Diff(DiffArgs),
+    /// Ask two provisioning servers for users, and show in what their answers differ
+    Compare(CompareArgs),
     /// Ask the admin listeners of all nodes for their state, and show whether they agree
     Status(StatusArgs),
     /// Show the losses that nodes withhold, and confirm that they are intended

@@ -1,6 +1,7 @@
 //! The commands. Each is a thin layer that calls the other modules.
 
 mod check;
+mod compare;
 mod config;
 mod confirm;
 mod demo;
@@ -47,6 +48,7 @@ pub async fn run(command: Command, settings: &Settings) -> anyhow::Result<ExitCo
         Command::Import(options) => import::import(options).await,
         Command::Export(options) => export::export(options).await,
         Command::Diff(options) => diff::diff(options).await,
+        Command::Compare(options) => compare::compare(options).await,
         Command::Status(options) => status::status(options).await,
         Command::Confirm(options) => confirm::confirm(options).await,
         Command::Fetch(command) => fetch::fetch(command).await,

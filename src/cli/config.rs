@@ -118,6 +118,7 @@ impl Config {
             fetches,
             keep_fetches,
             no_fetches,
+            client_dialects,
             metrics_tenants,
             workers,
             drain_timeout,
@@ -207,6 +208,7 @@ impl Config {
                 ..reload_settings(reload, meaning)?
             },
             params,
+            client_dialects: client_dialects == options::OnOff::On,
             access_log: !no_access_log,
             metrics_tenants,
             operators: http::Admin {
@@ -469,7 +471,8 @@ fn request_settings(
     if default_domain.trim().is_empty() {
         return usage("--default-domain is empty: give the domain of requests that do not name one");
     }
-    Ok(request::ParamSettings { default_domain, aliases: aliases(param_alias)?, comparison })
+    let aliases = aliases(param_alias)?;
+    Ok(request::ParamSettings { default_domain, aliases, comparison, ..Default::default() })
 }
 
 fn aliases(typed: Vec<String>) -> Result<Aliases, ConfigError> {

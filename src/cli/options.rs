@@ -394,6 +394,9 @@ pub struct ProcessOptions {
     /// Do not keep who fetched what, neither in memory nor in the database
     #[arg(long, env = "JITSIPROVS_NO_FETCHES", value_parser = flag())]
     pub no_fetches: bool,
+    /// Speak with MaX UC, recognised by its User-Agent, as it expects
+    #[arg(long, env = "JITSIPROVS_CLIENT_DIALECTS", value_name = "ON|OFF", default_value = "on")]
+    pub client_dialects: OnOff,
     /// Also count requests for each tenant
     #[arg(long, env = "JITSIPROVS_METRICS_TENANTS", value_parser = flag())]
     pub metrics_tenants: bool,
@@ -408,6 +411,15 @@ pub struct ProcessOptions {
     /// Seconds to wait for requests in progress when the server stops
     #[arg(long, env = "JITSIPROVS_DRAIN_TIMEOUT", value_name = "SECONDS", default_value_t = 10)]
     pub drain_timeout: u64,
+}
+
+/// Values of options that are on unless they are switched off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnOff {
+    /// Used
+    On,
+    /// Not used
+    Off,
 }
 
 /// Values of --db-type.

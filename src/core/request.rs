@@ -24,6 +24,8 @@ pub struct ParamSettings {
     pub aliases: Aliases,
     /// How names are compared (`--case-sensitive`).
     pub comparison: Comparison,
+    /// Whether clients encode values once more than others do, all but usernames and passwords.
+    pub values_are_encoded_twice: bool,
 }
 
 impl Default for ParamSettings {
@@ -32,6 +34,7 @@ impl Default for ParamSettings {
             default_domain: "localdomain".into(),
             aliases: built_in_aliases(),
             comparison: Comparison::default(),
+            values_are_encoded_twice: false,
         }
     }
 }
@@ -117,6 +120,13 @@ impl Reading<'_> {
             }
             let alias = self.settings.aliases.iter().find(|(alias, _)| *alias == *name);
             let known = alias.map(|(_, known)| *known);
+            let is_typed = || {
+                matches!(known.or_else(|| Known::from_name(&name)), Some(Known::Username | Known::Password))
+            };
+            let value = match self.settings.values_are_encoded_twice && !is_typed() {
+                true => decode(value.as_bytes(), Some(&value)).into_owned().into(),
+                false => value,
+            };
             // A password is treated as such under any of its names, in templates too.
             let is_password = known == Some(Known::Password);
             let given_as = if is_password { Known::Password.name() } else { &name };

@@ -19,7 +19,7 @@ use crate::reload::{LoadError, ReloadSettings, Reloader};
 use crate::serve::cold_sign_ins::ColdSignIns;
 use crate::serve::fetches::{FetchSettings, Fetches};
 use crate::serve::http::client_address::TrustedProxies;
-use crate::serve::http::{self, Listener, ServerState};
+use crate::serve::http::{self, Dialects, Listener, ServerState};
 use crate::serve::listener::{Bound, ConnectionLimits, Handshakes, Server};
 use crate::serve::sign_ins::SignInFile;
 use crate::serve::throttle::{Throttle, ThrottleSettings};
@@ -58,6 +58,8 @@ pub struct Serve {
     pub reload: ReloadSettings,
     /// How requests are interpreted.
     pub params: ParamSettings,
+    /// `--client-dialects`
+    pub client_dialects: bool,
     /// Whether each request is logged.
     pub access_log: bool,
     /// `--metrics-tenants`
@@ -170,6 +172,7 @@ impl Prepared {
         tokio::spawn(cold_sign_ins.clone().keep(reloader.current()));
         let state = Arc::new(ServerState {
             snapshot: reloader.current(),
+            dialects: Dialects::new(&config.params, config.client_dialects),
             params: config.params,
             body_timeout: config.body_timeout,
             proxies: config.proxies,

@@ -7,6 +7,7 @@ mod asker;
 mod attempt;
 pub mod client_address;
 pub mod console;
+mod dialect;
 mod fetches;
 pub mod locks;
 pub mod node;
@@ -41,6 +42,7 @@ use admin_key::AdminKey;
 use admin_token::AdminToken;
 use client_address::TrustedProxies;
 use console::Console;
+pub use dialect::Dialects;
 
 /// The only resource; the client's URL may end with a slash.
 const PATH: &str = "/jitsiprovs";
@@ -65,6 +67,8 @@ pub struct ServerState {
     pub snapshot: Arc<ArcSwapOption<Served>>,
     /// How requests are interpreted.
     pub params: request::ParamSettings,
+    /// Clients whose requests are others.
+    pub dialects: Dialects,
     /// `--body-timeout`
     pub body_timeout: Duration,
     /// The proxies that are trusted to send a client's address (`--trusted-proxy`).
@@ -176,10 +180,11 @@ pub async fn respond(
     }
     let begun = Instant::now();
     let origin = state.proxies.origin(peer, request.headers());
-    let address = origin.address;
+    let (address, is_proxied) = (origin.address, origin.is_proxied);
     let id = state.access_log.then(|| request_id(state, peer, &request));
     let mut exchange =
         Exchange { state, begun, address, id, record: AccessRecord::default(), is_over: false };
+    let dialect = state.dialects.of(request.headers());
     let path = request.uri().path();
     let is_health = path == HEALTH && matches!(*request.method(), Method::GET | Method::HEAD);
     let answered = if is_health {
@@ -189,14 +194,14 @@ pub async fn respond(
     } else if request.method() != Method::GET && request.method() != Method::POST {
         Err(Refusal::Method)
     } else {
-        provision::provision(state, origin, request, begun, &mut exchange.record).await
+        provision::provision(state, (origin, dialect), request, begun, &mut exchange.record).await
     };
     let outcome = match &answered {
         Ok(_) if is_health => RequestOutcome::Health,
         Ok(_) => RequestOutcome::Ok,
         Err(refusal) => refusal.outcome(),
     };
-    let response = answered.unwrap_or_else(Refusal::response);
+    let response = answered.unwrap_or_else(|refusal| dialect.refuse(refusal, is_proxied));
     exchange.end(outcome, Some(&response));
     response
 }

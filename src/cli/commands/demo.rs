@@ -65,6 +65,7 @@ pub async fn demo(options: args::DemoArgs) -> anyhow::Result<()> {
         snapshot: Conventions::default(),
         reload: reload::ReloadSettings::default(),
         params: request::ParamSettings::default(),
+        client_dialects: true,
         access_log: true,
         metrics_tenants: false,
         operators: http::Admin::default(),

@@ -130,7 +130,7 @@ fn with_option(refusal: ExplainRefusal) -> anyhow::Error {
 }
 
 /// Splits `param=value`.
-fn pair(typed: String) -> Result<(String, String), ConfigError> {
+pub(super) fn pair(typed: String) -> Result<(String, String), ConfigError> {
     match typed.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => usage(format!("{typed:?}: write param=value, such as osname=Linux")),

@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::reload::NodeStatus;
 
@@ -181,9 +182,21 @@ impl Client {
         if !node.is_https {
             return ask(stream, host, request).await;
         }
-        let name = ServerName::try_from(node.host.clone()).context("no certificate can have this name")?;
+        ask(self.secure(stream, &node.host).await?, host, request).await
+    }
+
+    /// Begins TLS with the server called `host`.
+    ///
+    /// # Errors
+    /// When the handshake fails, or the server's certificate is not trusted.
+    pub(in crate::ops) async fn secure(
+        &self,
+        stream: TcpStream,
+        host: &str,
+    ) -> anyhow::Result<TlsStream<TcpStream>> {
+        let name = ServerName::try_from(host.to_owned()).context("no certificate can have this name")?;
         let stream = TlsConnector::from(self.tls.clone()).connect(name, stream).await;
-        ask(stream.map_err(|why| untrusted(&why))?, host, request).await
+        stream.map_err(|why| untrusted(&why))
     }
 }
 

@@ -13,6 +13,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use tokio::time::timeout;
 
 use super::attempt::Attempt;
+use super::dialect::Dialect;
 use super::{AccessRecord, Refusal, ServerState, slow, text};
 use crate::core::fetch::FetchReason;
 use crate::core::names::Folded;
@@ -31,7 +32,7 @@ const SNAPSHOT: HeaderName = HeaderName::from_static("x-snapshot");
 
 pub(super) async fn provision(
     state: &Arc<ServerState>,
-    origin: Origin,
+    (origin, dialect): (Origin, Dialect),
     request: Request<Incoming>,
     begun: Instant,
     record: &mut AccessRecord,
@@ -46,8 +47,9 @@ pub(super) async fn provision(
     };
     let query = head.uri.query().unwrap_or_default();
     let authorization = head.headers.get(AUTHORIZATION).map(|value| value.as_bytes());
+    let settings = state.dialects.params(dialect).unwrap_or(&state.params);
     let (mut params, username_from) =
-        request::read(query, body, authorization, &state.params).map_err(Refusal::Malformed)?;
+        request::read(query, body, authorization, settings).map_err(Refusal::Malformed)?;
     params.set_address(origin.address);
     let AccessRecord { params: given, version, known, reason } = record;
     let params = &*given.insert(params);
@@ -66,7 +68,7 @@ pub(super) async fn provision(
     let is_disabled = matches!(&signed_in, Ok(Some(session)) if session.is_disabled());
     let (answered, properties) = match signed_in {
         Ok(Some(session)) => {
-            let (response, properties) = answer(state, served, session, params);
+            let (response, properties) = answer(state, served, session, (params, dialect));
             (Ok(response), properties)
         }
         Ok(None) if has_credentials(params) && !is_certain(state, served, params) => (Err(Refusal::Stale), 0),
@@ -188,7 +190,7 @@ fn answer(
     state: &ServerState,
     served: &Served,
     session: Session<'_>,
-    params: &Params,
+    (params, dialect): (&Params, Dialect),
 ) -> (Response<Full<Bytes>>, usize) {
     let answer = served.snapshot.answer(session, params);
     for skipped in &answer.skipped {
@@ -199,7 +201,7 @@ fn answer(
             "a rule does not apply: the client did not send a parameter that it needs"
         );
     }
-    let mut response = text(StatusCode::OK, answer.body);
+    let mut response = text(StatusCode::OK, dialect.complete(answer.body));
     if let Some(cursor) = served.cursor {
         response.headers_mut().insert(SNAPSHOT, cursor.into());
     }
