@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod compare;
+pub mod discovery;
 pub mod edit_session;
 pub mod edits;
 pub mod explain;

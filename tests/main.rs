@@ -19,6 +19,7 @@ mod daemon;
 mod db_tls;
 mod diff;
 mod disabled;
+mod discovery;
 mod edit_commands;
 mod edits;
 mod examples;
