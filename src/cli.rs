@@ -17,6 +17,7 @@ pub mod options;
 mod password;
 pub mod print;
 mod progress;
+mod provisioning_url;
 pub mod settings;
 mod source;
 pub mod summary;

@@ -4,6 +4,7 @@
 pub mod answers;
 pub mod check;
 pub mod compare;
+pub mod discovery;
 pub mod edit_session;
 pub mod edits;
 pub mod explain;

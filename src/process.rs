@@ -23,8 +23,19 @@ const PASSWORDS: [(&[&str], &str); 2] =
     [(&["--db-pwd", "--db_pwd"], "JITSIPROVS_DB_PWD"), (&["--db-apwd", "--db_apwd"], "JITSIPROVS_DB_APWD")];
 
 /// Commands that take none of these options.
-const WITHOUT_PASSWORDS: [&str; 9] =
-    ["demo", "lock", "confirm", "operator", "sql", "completions", "man", "setup", "serve"];
+const WITHOUT_PASSWORDS: [&str; 11] = [
+    "demo",
+    "lock",
+    "confirm",
+    "operator",
+    "sql",
+    "url",
+    "discovery",
+    "completions",
+    "man",
+    "setup",
+    "serve",
+];
 
 /// The command that takes all options of the server.
 const WITH_ALL: &str = "config";

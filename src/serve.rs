@@ -3,6 +3,7 @@
 pub mod app;
 pub mod cold_sign_ins;
 mod connection;
+pub mod discovery;
 pub mod fetches;
 pub mod http;
 pub mod listener;

@@ -98,7 +98,11 @@ fn servers_that_agree_are_a_success_and_servers_that_do_not_answer_a_failure() {
     let list = list.to_str().expect("UTF-8");
     let output = compare(&[&url, "--with", &url, "--users", list], "");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert_eq!((output.status.code(), text.ends_with("0 of 2 users differ\n")), (Some(0), true), "{output:?}");
+    assert_eq!(
+        (output.status.code(), text.ends_with("0 of 2 users differ\n")),
+        (Some(0), true),
+        "{output:?}"
+    );
 
     // Nothing listens there once the listener is gone.
     let gone = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");

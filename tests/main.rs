@@ -21,6 +21,7 @@ mod db_tls;
 mod dialects;
 mod diff;
 mod disabled;
+mod discovery;
 mod edit_commands;
 mod edits;
 mod examples;

@@ -2,6 +2,7 @@
 
 mod attributes;
 mod compare;
+mod discovery;
 mod edits;
 mod fetch;
 mod history;
@@ -22,6 +23,7 @@ use crate::core::problem::Code;
 
 pub use attributes::SetArgs;
 pub use compare::CompareArgs;
+pub use discovery::{DiscoveryArgs, UrlArgs, UrlForm, UrlParts};
 pub use edits::{Hash, PasswordArgs, RuleCommand, RuleFilter, TenantCommand, UserCommand};
 pub use fetch::{FetchCommand, FetchListArgs};
 pub use history::{HistoryArgs, HistoryCommand, HistoryListArgs};
@@ -78,6 +80,10 @@ pub enum Command {
     /// Add, list and remove the operators of the console
     #[command(subcommand)]
     Operator(OperatorCommand),
+    /// Print the URL for Jitsi's settings, or what announces it to clients
+    Url(UrlArgs),
+    /// Answer clients that look for the server by DHCP, without privileges
+    Discovery(DiscoveryArgs),
     /// Print statements for the client of the database
     #[command(subcommand)]
     Sql(SqlCommand),

@@ -6,6 +6,7 @@ mod config;
 mod confirm;
 mod demo;
 mod diff;
+mod discovery;
 mod explain;
 mod export;
 mod fetch;
@@ -19,6 +20,7 @@ mod setup;
 mod sql;
 mod status;
 mod tenant;
+mod url;
 mod user;
 
 use std::process::ExitCode;
@@ -55,6 +57,8 @@ pub async fn run(command: Command, settings: &Settings) -> anyhow::Result<ExitCo
         Command::Lock(command) => lock::lock(command).await,
         Command::History(args) => history::history(args).await,
         Command::Operator(command) => operator::operator(command),
+        Command::Discovery(options) => discovery::discovery(options).await,
+        Command::Url(options) => url::url(options),
         Command::Sql(command) => sql::sql(command),
         Command::Config(options) => config::config(*options, settings).await,
         Command::Completions(options) => generate::completions(options),

@@ -2,12 +2,16 @@
 //! that a database asks for.
 
 use std::fmt;
+use std::net::IpAddr;
 
+use rustls::client::verify_server_name;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
 use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
 use x509_parser::x509::X509Version;
 
 /// How to make a certificate that every client accepts.
@@ -116,6 +120,58 @@ pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Fault> {
         Ok(chain) if !chain.is_empty() => Ok(chain),
         _ => no_pem(Part::Chain, "certificate"),
     }
+}
+
+/// The hosts that a certificate is for.
+#[derive(Debug)]
+pub struct HostNames {
+    certificate: CertificateDer<'static>,
+    names: Vec<String>,
+}
+
+impl HostNames {
+    /// Those of the first certificate of a chain.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn of(chain: &[CertificateDer<'static>]) -> Result<HostNames, Fault> {
+        let Some((certificate, parsed)) = chain.first().and_then(|own| Some((own.clone(), parse(own)?)))
+        else {
+            return no_pem(Part::Chain, "certificate that can be read");
+        };
+        let extension = parsed.subject_alternative_name().ok().flatten();
+        let named = extension.into_iter().flat_map(|extension| &extension.value.general_names);
+        let names = named.filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some((*name).to_owned()),
+            GeneralName::IPAddress(bytes) => address(bytes).map(|address| address.to_string()),
+            _ => None,
+        });
+        Ok(HostNames { certificate, names: names.collect() })
+    }
+
+    /// All names and addresses.
+    pub fn all(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The first that is not a wildcard.
+    pub fn first(&self) -> Option<&str> {
+        self.names.iter().map(String::as_str).find(|name| !name.starts_with('*'))
+    }
+
+    /// Whether a client accepts the certificate for this host.
+    pub fn cover(&self, host: &str) -> bool {
+        let host = host.trim_matches(['[', ']']).to_owned();
+        match (ParsedCertificate::try_from(&self.certificate), ServerName::try_from(host)) {
+            (Ok(certificate), Ok(host)) => verify_server_name(&certificate, &host).is_ok(),
+            _ => false,
+        }
+    }
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
 fn no_pem<T>(part: Part, what: &str) -> Result<T, Fault> {

@@ -23,12 +23,13 @@ fn facts<const N: usize>(rows: [(&str, &str); N]) -> Vec<Fact> {
 pub const EXIT_CODES: [(&str, &str); 3] = [("0", "success"), ("1", "failure"), ("2", "wrong usage")];
 
 /// What else an exit code means for one command. The server's name is empty.
-pub const ALSO: [(&str, &str, &str); 5] = [
+pub const ALSO: [(&str, &str, &str); 6] = [
     ("", "0", "it was stopped by a signal"),
     ("config", "1", "with --check, a start would fail"),
     ("check", "1", "something was found"),
     ("status", "1", "something was found"),
     ("diff", "1", "something was found"),
+    ("compare", "1", "something was found"),
 ];
 
 /// The exit codes of a command.
