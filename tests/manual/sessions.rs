@@ -30,14 +30,13 @@ const PROGRAMS: [&str; 15] = [
     "sqlite3",
     "systemctl",
     "unset",
-    "contrib/debian/build",
+    "contrib/package",
 ];
 
 /// Commands that do not run here: the page, how the command begins, and why. Each entry is needed.
 const NOT_RUN: &[(&str, &str, &str)] = &[
     ("README.md", "cargo", "it builds this program; the suite has built it"),
     ("docs/operate.md", "cargo", "it builds this program; the suite has built it"),
-    ("docs/operate.md", "cp", "it needs root; contrib/debian/try does the same"),
     ("docs/operate.md", "systemctl", "it needs systemd; contrib/debian/try runs it"),
     ("docs/several-nodes.md", "install", "it needs root"),
     ("docs/several-nodes.md", "systemctl", "it needs systemd"),
@@ -47,6 +46,9 @@ const NOT_RUN: &[(&str, &str, &str)] = &[
     ("docs/command-line.md", "jitsiprovs explain alice@example.org --last", "docs/fetches.md has it too"),
     ("docs/several-nodes.md", "jitsiprovs status http", "a node has lost its database: tests/nodes.rs"),
     ("docs/import-and-export.md", "psql", "another program's database: tests/examples.rs"),
+    ("docs/discovery.md", "jitsiprovs discovery", "it needs the interface: tests/discovery.rs"),
+    ("docs/move.md", "jitsiprovs check", "MySQL: tests/original.rs"),
+    ("docs/move.md", "jitsiprovs compare", "it needs an old server: tests/compare.rs"),
     ("docs/security.md", "openssl req", "the certificates of tests/db_tls.rs are made in the same way"),
     ("docs/security.md", "openssl x509", "the certificates of tests/db_tls.rs are made in the same way"),
 ];
@@ -201,7 +203,8 @@ fn way(page: &str, typed: &str) -> Way {
     if text == "jitsiprovs -n &" {
         return Way::Run("serve".into());
     }
-    if is_server && !has("--version") && !has("-h") && (!has("--setup") || has("--db-ip") || has("--user")) {
+    let is_help = typed.split(' ').any(|word| word == "-h");
+    if is_server && !has("--version") && !is_help && (!has("--setup") || has("--db-ip") || has("--user")) {
         return Way::Read(text.replacen("jitsiprovs", "jitsiprovs config", 1));
     }
     let asks = ["user add", "user passwd", "operator add"].iter().any(|command| has(command));
