@@ -53,6 +53,7 @@ use crate::core::subject::sent_for;
 use decoys::Decoys;
 use entry::{Entry, Piece, SharedEntry, UserDetails, UserEntry, WITHHELD};
 use kind::{OtherParam, SubjectKind};
+use marks::KnownUser;
 use names::StoredName;
 use patterns::Patterns;
 use trie::Trie;
@@ -62,6 +63,8 @@ use trie::Trie;
 pub struct Snapshot {
     comparison: Comparison,
     names: Trie<SharedEntry>,
+    /// The users with attributes, for searches.
+    known: Trie<KnownUser>,
     /// What subjects are typed by besides the values of parameters that clients fill in
     /// themselves, by number.
     others: Arc<Vec<OtherParam>>,

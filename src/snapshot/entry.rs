@@ -121,6 +121,11 @@ impl Entry {
         columns.into_iter().chain(self.attributes()).filter(|known| !known.is_empty())
     }
 
+    /// Whether it is a user with attributes.
+    pub fn is_known(&self) -> bool {
+        !self.users.is_empty() && self.known().next().is_some()
+    }
+
     /// How many attributes of this name there are, also in users' own rows.
     pub fn count_attributes(&self, name: &str) -> usize {
         let Some(extra) = &self.extra else { return 0 };

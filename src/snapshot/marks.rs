@@ -1,26 +1,84 @@
-//! Marks of users in the trie of names: which pairs of adjacent bytes their names have.
+//! Marks of users, by which a search skips those who cannot match: which pairs of adjacent bytes
+//! their texts have.
 //!
-//! A text can be part of a name only if the name has all pairs of the text. So a search touches
-//! few users whose names do not have the text. Each pair is one of 32 bits, and different pairs
-//! may share a bit: a user with the mark of a text may have it or not.
+//! A text can be part of another only if the other has all its pairs. Each pair is one of 128 bits,
+//! and different pairs may share a bit: a user with all bits of a text may have it or not. Users
+//! without attributes have few pairs, so 32 bits are enough, for which the trie of names has room.
+
+use std::num::NonZeroU32;
 
 use super::entry::Entry;
+use super::names;
+use crate::core::names::Comparison;
 
-/// The mark of every text.
-const ALL: u32 = u32::MAX;
+/// The pairs of texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Pairs([u32; 4]);
 
-/// The mark of a text, which has the bits of all its parts. That of a single byte is 0.
-pub(super) fn of(text: &[u8]) -> u32 {
-    let pair = |pair: &[u8]| {
-        let number = u32::from(pair[0]) << 8 | u32::from(pair[1]);
-        // Fibonacci hashing: the multiplication spreads close numbers over all bits.
-        1 << (number.wrapping_mul(0x9e37_79b9) >> 27)
-    };
-    text.windows(2).map(pair).fold(0, |mark, bit: u32| mark | bit)
+impl Pairs {
+    /// Those of `text`. A single byte has none.
+    pub fn of(text: &[u8]) -> Pairs {
+        let mut pairs = Pairs::default();
+        for pair in text.windows(2) {
+            let number = u32::from(pair[0]) << 8 | u32::from(pair[1]);
+            // Fibonacci hashing: the multiplication spreads close numbers over all bits.
+            let bit = number.wrapping_mul(0x9e37_79b9) >> 25;
+            pairs.0[bit as usize / 32] |= 1 << (bit % 32);
+        }
+        pairs
+    }
+
+    /// Those of the user of a tenant with this domain: of the names, and of the values of
+    /// attributes. The values of secret ones are in too, because it takes long to tell them apart.
+    pub fn of_user(user: &Entry, domain: &[u8], comparison: Comparison) -> Pairs {
+        let names = Pairs::of(&user.name).and(Pairs::of(domain));
+        let values = user.known().flat_map(|known| known.iter());
+        values.map(|known| Pairs::of(&comparison.fold(known.value))).fold(names, Pairs::and)
+    }
+
+    /// Both together.
+    pub fn and(self, other: Pairs) -> Pairs {
+        Pairs(std::array::from_fn(|at| self.0[at] | other.0[at]))
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(self) -> bool {
+        self == Pairs::default()
+    }
+
+    /// The mark of users without attributes: one bit for four.
+    pub fn narrow(self) -> u32 {
+        self.0.into_iter().fold(0, |all, bits| all | bits)
+    }
+
+    /// The mark of users with attributes. The other bits are in [`KnownUser`].
+    pub fn first(self) -> u32 {
+        self.0[0]
+    }
 }
 
-/// The mark of a user of the tenant with this domain. Users with attributes have every mark,
-/// because the pairs of many texts would set nearly all bits anyway.
-pub(super) fn of_user(user: &Entry, domain: &[u8]) -> u32 {
-    if user.known().next().is_some() { ALL } else { of(&user.name) | of(domain) }
+/// A user with attributes, for searches.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct KnownUser {
+    /// The half of the name's hash that its place in the trie does not have.
+    rest: NonZeroU32,
+    /// The bits of [`Pairs`] that are not in the mark.
+    bits: [u32; 3],
+}
+
+impl KnownUser {
+    /// The user of this entry, with these pairs.
+    pub fn new(user: &Entry, Pairs([_, bits @ ..]): Pairs) -> KnownUser {
+        KnownUser { rest: names::rest(user.tenant, user.kind, &user.name), bits }
+    }
+
+    /// Whether it is the user of this entry.
+    pub fn is(&self, user: &Entry) -> bool {
+        self.rest == names::rest(user.tenant, user.kind, &user.name)
+    }
+
+    /// Whether the user, whose mark has [`Pairs::first`], has all pairs.
+    pub fn has(&self, Pairs([_, wanted @ ..]): Pairs) -> bool {
+        self.bits.iter().zip(wanted).all(|(bits, wanted)| bits & wanted == wanted)
+    }
 }

@@ -1,6 +1,7 @@
 //! How a snapshot stores and finds names.
 
 use std::hash::BuildHasher;
+use std::num::NonZeroU32;
 use std::sync::LazyLock;
 
 use foldhash::quality::RandomState;
@@ -18,9 +19,18 @@ pub(super) type StoredName = SmallVec<[u8; 16]>;
 /// [`Trie`]: super::trie::Trie
 #[inline]
 pub(super) fn place(tenant: u32, kind: SubjectKind, name: &[u8]) -> u32 {
+    ((hash(tenant, kind, name) >> 32) as u32).max(1)
+}
+
+/// The other half of the hash, which tells names at one [`place`] apart.
+pub(super) fn rest(tenant: u32, kind: SubjectKind, name: &[u8]) -> NonZeroU32 {
+    NonZeroU32::MIN | hash(tenant, kind, name) as u32
+}
+
+#[inline]
+fn hash(tenant: u32, kind: SubjectKind, name: &[u8]) -> u64 {
     static KEYED: LazyLock<RandomState> = LazyLock::new(RandomState::default);
-    let hash = KEYED.hash_one((tenant, kind, name));
-    ((hash >> 32) as u32).max(1)
+    KEYED.hash_one((tenant, kind, name))
 }
 
 /// The key of a subject in the index.

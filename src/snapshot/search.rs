@@ -1,8 +1,8 @@
 //! Finds users by part of what is known of them, for operators.
 //!
 //! A search walks over all users, because an index of their names and attributes would cost much
-//! memory. [Marks](super::marks) let it skip most of those without attributes. Most of its time,
-//! it would wait for memory. So it takes the entries in batches, and first touches each part of
+//! memory. [Marks](super::marks) let it skip most of them. Most of its time, it would wait for
+//! memory. So it takes the entries in batches, and first touches each part of
 //! all of them: the processor fetches many parts at once if none depends on the one before.
 
 use std::hint::black_box;
@@ -11,7 +11,8 @@ use hashbrown::HashSet;
 use memchr::memmem::{self, Finder};
 
 use super::kind::SubjectKind;
-use super::{Entry, Snapshot, marks};
+use super::marks::{KnownUser, Pairs};
+use super::{Entry, Snapshot};
 use crate::core::attributes::Attributes;
 use crate::core::names::{Comparison, Folded};
 use crate::core::secret::NameHint;
@@ -49,8 +50,8 @@ struct Word {
     sides: Option<(Folded, Folded)>,
     /// The numbers of the tenants whose domains match: all of the word, or its right side.
     tenants: HashSet<u32>,
-    /// The mark that all users have who match.
-    mark: u32,
+    /// The pairs that all users have who match.
+    pairs: Pairs,
 }
 
 /// How many entries are looked at together.
@@ -75,11 +76,11 @@ impl Word {
         let tenants = snapshot.domains().filter(|(_, domain)| is_it(domain)).map(|(number, _)| number);
         let tenants = tenants.collect();
         let is_plain = snapshot.comparison == Comparison::Folded && text.is_ascii();
-        let mark = match &sides {
-            Some((left, right)) => marks::of(left) | marks::of(right),
-            None => marks::of(&text),
+        let pairs = match &sides {
+            Some((left, right)) => Pairs::of(left).and(Pairs::of(right)),
+            None => Pairs::of(&text),
         };
-        Word { text, finder, is_plain, sides, tenants, mark }
+        Word { text, finder, is_plain, sides, tenants, pairs }
     }
 
     /// Whether attributes may contain the word. `lower` is room for a copy of them.
@@ -151,8 +152,8 @@ impl Snapshot {
         let mut found: Vec<(&Entry, Option<(String, String)>)> = Vec::new();
         let exact = self.exactly(&words);
         let is_exact = |entry: &Entry| exact.iter().any(|exact| std::ptr::eq(*exact, entry));
-        let mark = words.iter().fold(0, |mark, word| mark | word.mark);
-        let (mut rest, mut lower, mut are_more) = (self.names.marked(mark), Vec::new(), false);
+        let pairs = words.iter().map(|word| word.pairs).fold(Pairs::default(), Pairs::and);
+        let (mut rest, mut lower, mut are_more) = (self.with(pairs), Vec::new(), false);
         let mut batch: Vec<&Entry> = exact.clone();
         batch.retain(|entry| is_seen(entry));
         'all: loop {
@@ -164,7 +165,7 @@ impl Snapshot {
                 }
                 found.push((entry, attribute));
             }
-            let next: Vec<&Entry> = rest.by_ref().take(BATCH).map(|entry| &**entry).collect();
+            let next: Vec<&Entry> = rest.by_ref().take(BATCH).collect();
             if next.is_empty() {
                 break;
             }
@@ -177,6 +178,15 @@ impl Snapshot {
         users[first..]
             .sort_by(|one, other| (&one.username, &one.domain).cmp(&(&other.username, &other.domain)));
         FoundUsers { users, are_more }
+    }
+
+    /// The entries that may have all these pairs, and some that do not.
+    fn with(&self, pairs: Pairs) -> impl Iterator<Item = &Entry> {
+        let known = self.known.marked(pairs.first()).filter(move |(_, known)| known.has(pairs));
+        let entry = |(place, known): (u32, &KnownUser)| self.names.get(place, |entry| known.is(entry));
+        // Without pairs, the first of these finds all users.
+        let known = known.filter_map(entry).filter(move |_| !pairs.is_empty());
+        self.names.marked(pairs.narrow()).map(|(_, entry)| entry).chain(known).map(|entry| &**entry)
     }
 
     /// The entries that have exactly the searched name.
@@ -238,9 +248,9 @@ mod tests {
     use proptest::prelude::*;
 
     use crate::core::conventions::Conventions;
-    use crate::core::model::{AttributeRow, Row, UserRow};
+    use crate::core::model::{AttributeRow, Row, Table, UserRow};
     use crate::core::names::Comparison;
-    use crate::snapshot::Writer;
+    use crate::snapshot::{Draft, Writer};
 
     fn found(typed: &str, only: Option<&[&str]>, most: usize) -> (Vec<String>, bool) {
         let user = |id, name: &str, domain: &str| {
@@ -304,40 +314,48 @@ mod tests {
         #[test]
         fn no_user_is_skipped_who_has_all_words(
             names in collection::btree_set("[a-dKé]{1,6}", 1..20),
-            moved in collection::vec(any::<(bool, bool)>(), 20),
+            forms in collection::vec((any::<[bool; 3]>(), "[a-dKé ]{0,8}", "[a-d]{0,3}"), 20),
             typed in "[a-dkÉ@.]{1,4}( [a-d]{1,3})?",
         ) {
             let mut writer = Writer::new(Conventions::default());
-            let users: Vec<(String, &str)> = names.into_iter().zip(&moved).map(|(name, (is_b, _))| {
-                (name, if *is_b { "b.cd" } else { "ab.org" })
-            }).collect();
-            let row = |id: usize, (name, domain): &(String, &str)| {
-                Row::User(UserRow::from_cells(id as i64, [name.as_str().into(), (*domain).into(), "pw".into()]))
+            let mut draft = writer.draft();
+            let put = |draft: &mut Draft<'_>, id: usize, name: &str, domain: &str, value: &str| {
+                let user = [name.into(), domain.into(), "pw".into()];
+                draft.put(&Row::User(UserRow::from_cells(id as i64, user)));
+                let attribute = [domain.into(), name.into(), "unit".into(), value.into()];
+                draft.put(&Row::Attribute(AttributeRow::from_cells(id as i64, attribute)));
             };
-            let mut draft = writer.draft();
-            for (id, user) in users.iter().enumerate() {
+            let mut users: Vec<(String, &str, &str)> = Vec::new();
+            for (id, (name, ([is_b, is_moved, is_known], value, old))) in names.into_iter().zip(&forms).enumerate() {
+                let domain = if *is_b { "b.cd" } else { "ab.org" };
                 // Some rows first belong to somebody else.
-                let other = (format!("x{id}"), user.1);
-                draft.put(&row(id, if moved[id].1 { &other } else { user }));
+                let first = if *is_moved { format!("x{id}") } else { name.clone() };
+                put(&mut draft, id, &first, domain, old);
+                users.push((name, domain, if *is_known { value } else { "" }));
             }
             draft.commit();
             let mut draft = writer.draft();
-            for (id, user) in users.iter().enumerate() {
-                draft.put(&row(id, user));
+            for (id, (name, domain, value)) in users.iter().enumerate() {
+                put(&mut draft, id, name, domain, value);
+                if !forms[id].0[2] {
+                    draft.remove(Table::UserAttribute, id as i64);
+                }
             }
             draft.commit();
-            let has = |(name, domain): &&(String, &str)| typed.split_whitespace().all(|word| {
-                let [name, word] = [name.as_str(), word].map(|text| Comparison::Folded.fold_text(text));
-                match word.rsplit_once('@') {
+            let has = |(name, domain, value): &&(String, &str, &str)| typed.split_whitespace().all(|word| {
+                let [name, value, word] = [name, *value, word].map(|text| Comparison::Folded.fold_text(text));
+                let is_named = match word.rsplit_once('@') {
                     Some((left, right)) => name.ends_with(left) && domain.starts_with(right),
                     None => name.contains(&word) || domain.contains(&word),
-                }
+                };
+                is_named || value.contains(&word)
             });
-            let shown = |(name, domain): &(String, &str)| format!("{name}@{domain}");
-            let expected: BTreeSet<String> = users.iter().filter(has).map(shown).collect();
+            let expected: BTreeSet<String> =
+                users.iter().filter(has).map(|(name, domain, _)| format!("{name}@{domain}")).collect();
             let found = writer.current().search(&typed, None, 50).users;
-            let found = found.iter().map(|user| format!("{}@{}", user.username, user.domain));
-            prop_assert_eq!(found.collect::<BTreeSet<_>>(), expected);
+            let found: Vec<_> = found.iter().map(|user| format!("{}@{}", user.username, user.domain)).collect();
+            prop_assert_eq!(found.len(), expected.len(), "{:?}", found);
+            prop_assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), expected);
         }
     }
 

@@ -70,11 +70,11 @@ impl<T> Trie<T> {
 
     /// All values, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.marked(0)
+        self.marked(0).map(|(_, value)| value)
     }
 
-    /// The values whose marks have all bits of `mark`, in no particular order.
-    pub fn marked(&self, mark: u32) -> impl Iterator<Item = &T> {
+    /// The values whose marks have all bits of `mark`, with their hashes, in no particular order.
+    pub fn marked(&self, mark: u32) -> impl Iterator<Item = (u32, &T)> {
         let mut open = vec![std::slice::from_ref(&self.root).iter()];
         let leaves = std::iter::from_fn(move || {
             loop {
@@ -86,7 +86,7 @@ impl<T> Trie<T> {
             }
         });
         let slots = leaves.flat_map(|slots| slots.iter()).filter(move |slot| slot.mark & mark == mark);
-        slots.filter_map(|slot| slot.value.as_ref())
+        slots.filter_map(|slot| Some((slot.hash, slot.value.as_ref()?)))
     }
 
     /// How many values there are.
@@ -213,7 +213,7 @@ mod tests {
         assert_eq!(trie.len(), map.len());
         let all: BTreeMap<u16, u32> = trie.iter().copied().collect();
         assert_eq!(&all, map);
-        let marked: BTreeMap<u16, u32> = trie.marked(5).copied().collect();
+        let marked: BTreeMap<u16, u32> = trie.marked(5).map(|(_, value)| *value).collect();
         assert_eq!(marked, all.into_iter().filter(|(_, mark)| mark & 5 == 5).collect());
         for key in 0..0x1000 {
             let found = trie.get(hash(key), |(known, _)| *known == key).map(|(_, value)| *value);

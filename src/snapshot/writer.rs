@@ -53,6 +53,7 @@ impl Writer {
         let current = Snapshot {
             comparison: options.comparison,
             names: Trie::default(),
+            known: Trie::default(),
             others: Arc::default(),
             tenants: Trie::default(),
             everywhere: Arc::new(Tenant { number: EVERYWHERE, ..Tenant::default() }),

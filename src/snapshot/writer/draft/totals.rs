@@ -7,9 +7,10 @@ use crate::core::attributes::Attributes;
 use crate::core::subject::sent_for;
 use crate::snapshot::decoys::Decoys;
 use crate::snapshot::kind::SubjectKind;
+use crate::snapshot::marks::{KnownUser, Pairs};
 use crate::snapshot::names::{self, IndexKey};
 use crate::snapshot::session::DISABLED;
-use crate::snapshot::{EVERYWHERE, Entry, SharedEntry, Tenant, marks};
+use crate::snapshot::{EVERYWHERE, Entry, SharedEntry, Tenant};
 
 /// The numbers that an entry adds to the counts.
 #[derive(Clone, Copy, Default)]
@@ -36,8 +37,9 @@ impl Tally {
             able: usize::from(entry.able().is_some()),
             rowless: usize::from(!entry.users.is_empty() && entry.in_source().is_none()),
             open: if !entry.rules.is_empty() && is_open() { entry.rules.len() } else { 0 },
-            // Includes the counter of its Arc (8 bytes) and its slot in a leaf of the trie (16).
-            bytes: size_of::<Entry>() + 8 + 16 + entry.heap_bytes(),
+            // Includes the counter of its Arc (8 bytes), its slot in a leaf of the trie (16), and
+            // that in the trie for searches (24).
+            bytes: size_of::<Entry>() + 8 + 16 + if entry.is_known() { 24 } else { 0 } + entry.heap_bytes(),
         }
     }
 }
@@ -60,6 +62,7 @@ impl Draft<'_> {
         );
         let entry = SharedEntry::make_mut(entry);
         let before = if is_new { Tally::default() } else { Tally::of(entry) };
+        let was_known = entry.is_known();
         let (was_user, had_rules) = (entry.is_user(), entry.rules.len());
         let credential = |entry: &Entry| entry.users.first().map(|user| user.credential.clone());
         let old_credential = credential(entry);
@@ -67,8 +70,20 @@ impl Draft<'_> {
 
         let done = change(entry);
 
-        if !entry.users.is_empty() {
-            *mark = marks::of_user(entry, self.writer.domains.name(tenant));
+        *mark = 0;
+        let pairs = || Pairs::of_user(entry, self.writer.domains.name(tenant), self.next.comparison);
+        if entry.is_known() {
+            let pairs = pairs();
+            let new = KnownUser::new(entry, pairs);
+            let (known, first) = self.next.known.get_or_insert(place.hash(), |known| known.is(entry), || new);
+            (*known, *first) = (new, pairs.first());
+        } else {
+            if !entry.users.is_empty() {
+                *mark = pairs().narrow();
+            }
+            if was_known {
+                self.next.known.remove(place.hash(), |known| known.is(entry));
+            }
         }
         let mut after = Tally::of(entry);
         let is_remembered = was_able.is_some() || self.writer.losses.knows(tenant);
