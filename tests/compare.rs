@@ -103,6 +103,8 @@ fn servers_that_agree_are_a_success_and_servers_that_do_not_answer_a_failure() {
         (Some(0), true),
         "{output:?}"
     );
+    let note = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(note.contains("1 of 2 users were refused by both servers"), "{note}");
 
     // Nothing listens there once the listener is gone.
     let gone = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");

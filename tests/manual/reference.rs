@@ -181,8 +181,10 @@ fn the_manual_has_every_command_with_its_options() {
     let mut command = Cli::command();
     command.build();
     let groups = server_options(&command);
-    let shared: BTreeSet<&str> =
-        groups.iter().flat_map(|(_, args)| args).filter_map(|arg| arg.get_long()).collect();
+    // Another option may have the name of one of the server's, such as `--user` of lists.
+    let meaning = |arg: &Arg| Some((arg.get_long()?.to_owned(), arg.get_help()?.to_string()));
+    let shared: BTreeSet<(String, String)> =
+        groups.iter().flat_map(|(_, args)| args).filter_map(|arg| meaning(arg)).collect();
     let mut commands = Vec::new();
     leaves(&command, &[], &mut commands);
     let (mut text, mut count) = (String::new(), 0);
@@ -196,7 +198,7 @@ fn the_manual_has_every_command_with_its_options() {
             text.push_str(&format!("[More about it]({link})\n\n"));
         }
         let args: Vec<&Arg> = command.get_arguments().filter(|arg| is_shown(arg)).collect();
-        let has = |arg: &&&Arg| arg.get_long().is_some_and(|long| shared.contains(long));
+        let has = |arg: &&&Arg| meaning(arg).is_some_and(|meaning| shared.contains(&meaning));
         let own: Vec<&Arg> = args.iter().filter(|arg| !has(arg)).copied().collect();
         count += args.len();
         if !own.is_empty() {

@@ -32,7 +32,7 @@ pub struct AdminAccess {
 /// Certificate authorities to trust for HTTPS.
 #[derive(Debug, Args)]
 pub struct AdminTrust {
-    /// File with the certificates that are trusted for HTTPS to admin listeners
+    /// File with the certificates that are trusted for HTTPS
     /// [default: the usual public ones]
     #[arg(long, env = "JITSIPROVS_ADMIN_CA", value_name = "FILE")]
     pub admin_ca: Option<PathBuf>,

@@ -50,7 +50,7 @@ pub async fn compare(options: CompareArgs) -> anyhow::Result<ExitCode> {
     };
     let (old, new) = (asker(&old_url, "the old server")?, asker(&with, "--with")?);
 
-    let (mut found, mut failures, mut unanswered) = (Vec::new(), 0, 0);
+    let (mut found, mut failures, mut unanswered, mut refused) = (Vec::new(), 0, 0, 0);
     for user in &users {
         // One user after the other, because JitsiProvS shares parameters between requests that
         // overlap.
@@ -67,6 +67,7 @@ pub async fn compare(options: CompareArgs) -> anyhow::Result<ExitCode> {
             }
         };
         failures = 0;
+        refused += usize::from(one.status != 200 && other.status != 200);
         let of_user = differences(&one, &other, user.password.reveal());
         found.extend(of_user.into_iter().map(|difference| Found { user: user.name.clone(), difference }));
     }
@@ -76,6 +77,13 @@ pub async fn compare(options: CompareArgs) -> anyhow::Result<ExitCode> {
         let cell = |text: &Option<String>| text.clone().unwrap_or_default();
         vec![one.user.clone(), (*what).into(), cell(key), cell(old), cell(new)]
     })?;
+    if refused > 0 {
+        print::warn(format_args!(
+            "{refused} of {} users were refused by both servers, so nothing was compared: are their passwords \
+             in the list right?",
+            users.len()
+        ));
+    }
     if unanswered > 0 {
         bail!("{unanswered} of {} users got no answer", users.len());
     }

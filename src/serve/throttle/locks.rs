@@ -45,6 +45,8 @@ impl LockList {
             places,
         };
         let mut list = self.open();
+        // A count that was lifted and is full again is one lock.
+        list.retain(|lock| (lock.by, lock.places.of(by)) != (by, places.of(by)));
         if list.len() >= MOST_LISTED {
             list.pop_front();
         }

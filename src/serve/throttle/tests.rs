@@ -345,6 +345,12 @@ fn a_lock_begins_once_is_listed_and_can_be_lifted() {
     assert_eq!(throttle.clear(&Cleared::Address(here), now), 1);
     assert_eq!([check(here, "bob"), check(here, "alice")], [Ok(()), Ok(())]);
     assert_eq!(throttle.locks(|_, _| 0, now), []);
+    // A lock that was lifted and begins again is listed once.
+    lock();
+    throttle.clear(&Cleared::Account(alice), now);
+    lock();
+    let of_alice = throttle.locks(|_, _| 0, now).into_iter().filter(|lock| lock.account.is_some());
+    assert_eq!(of_alice.count(), 2);
     throttle.clear(&Cleared::All, now);
 
     let three = |name: &str| {
