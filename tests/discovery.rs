@@ -193,29 +193,6 @@ fn discovery_answers_what_jitsi_asks_and_nothing_else() {
 }
 
 #[test]
-fn the_commands_in_the_manual_print_what_it_shows() {
-    let manual = include_str!("../docs/discovery.md");
-    let mut lines = manual.lines().filter_map(|line| line.strip_prefix("    "));
-    let mut tried = 0;
-    while let Some(line) = lines.next() {
-        let words: Vec<&str> = line.split(' ').collect();
-        match &*words {
-            ["jitsiprovs", "url", args @ ..] => {
-                let printed = prints(args);
-                if tried == 0 {
-                    assert_eq!(printed.trim_end(), lines.next().expect("the output"));
-                }
-                tried += 1;
-            }
-            // The other test starts it.
-            ["jitsiprovs", "discovery", args @ ..] => assert_eq!(args[2..], HOST),
-            _ => panic!("{line}"),
-        }
-    }
-    assert_eq!(tried, 7);
-}
-
-#[test]
 fn discovery_says_what_is_wrong_with_its_interface() {
     let none = run(&[&["discovery", "--interface", "none0"], &HOST[..]].concat());
     let said = text(&none);
