@@ -23,7 +23,7 @@ const PASSWORDS: [(&[&str], &str); 2] =
     [(&["--db-pwd", "--db_pwd"], "JITSIPROVS_DB_PWD"), (&["--db-apwd", "--db_apwd"], "JITSIPROVS_DB_APWD")];
 
 /// Commands that take none of these options.
-const WITHOUT_PASSWORDS: [&str; 11] = [
+const WITHOUT_PASSWORDS: [&str; 12] = [
     "demo",
     "lock",
     "confirm",
@@ -31,6 +31,7 @@ const WITHOUT_PASSWORDS: [&str; 11] = [
     "sql",
     "url",
     "discovery",
+    "compare",
     "completions",
     "man",
     "setup",
