@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 use crate::core::model::Behind;
 use crate::reload::NodeStatus;
 
+pub(in crate::ops) use client::exchange;
 pub use client::{Client, NodeUrl};
 
 /// The interval between requests to nodes that differ.

@@ -1,22 +1,19 @@
 //! Asks a provisioning server as Jitsi does.
 
 use std::fmt;
-use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, USER_AGENT};
 use hyper::{Request, Uri};
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use url::form_urlencoded;
 
 use super::{Answer, TestUser};
-use crate::ops::nodes::Client;
+use crate::ops::nodes::{Client, exchange};
 
 /// The longest answer that is accepted, in bytes.
 const LONGEST: usize = 4 << 20;
@@ -104,30 +101,11 @@ impl Asker {
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> anyhow::Result<Answer> {
         let stream = TcpStream::connect((&*self.url.host, self.url.port)).await.context("cannot connect")?;
-        if !self.url.is_https {
-            return answer(stream, request).await;
-        }
-        answer(self.client.secure(stream, &self.url.host).await?, request).await
-    }
-}
-
-async fn answer(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
-    request: Request<Full<Bytes>>,
-) -> anyhow::Result<Answer> {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let reply = async {
-        let reply = sender.send_request(request).await.context("it does not answer in HTTP")?;
-        let status = reply.status().as_u16();
-        let body = Limited::new(reply.into_body(), LONGEST).collect().await;
-        let body = body.map_err(|_| anyhow!("its answer is incomplete or too long"))?.to_bytes();
-        Ok(Answer::read(status, &body))
-    };
-    let (mut reply, mut connection) = (pin!(reply), pin!(connection));
-    tokio::select! {
-        reply = &mut reply => reply,
-        // The connection may end before its answer is read.
-        _ = &mut connection => reply.await,
+        let (status, body) = match self.url.is_https {
+            false => exchange(stream, request, LONGEST).await?,
+            true => exchange(self.client.secure(stream, &self.url.host).await?, request, LONGEST).await?,
+        };
+        Ok(Answer::read(status.as_u16(), &body))
     }
 }
 

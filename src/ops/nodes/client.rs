@@ -1,5 +1,6 @@
 //! Sends requests to a node's admin listener.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Body, Bytes};
 use hyper::header::{AUTHORIZATION, HOST};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
@@ -228,18 +229,35 @@ async fn ask(
 ) -> anyhow::Result<Bytes> {
     request.headers_mut().insert(HOST, host.to_string().parse()?);
     let path = request.uri().path().to_owned();
+    let (status, body) = exchange(stream, request, LONGEST).await?;
+    if status != StatusCode::OK {
+        let why = String::from_utf8_lossy(&body);
+        let why: String = why.lines().next().unwrap_or_default().chars().take(SHOWN).collect();
+        bail!("{status} for {path} ({why}): is this an admin listener?");
+    }
+    Ok(body)
+}
+
+/// Sends a request on a connection of its own, and returns the status and the body, which may have
+/// `longest` bytes.
+///
+/// # Errors
+/// When the other side does not answer in HTTP, or its answer is incomplete or too long.
+pub(in crate::ops) async fn exchange<B>(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    request: Request<B>,
+    longest: usize,
+) -> anyhow::Result<(StatusCode, Bytes)>
+where
+    B: Body<Data = Bytes, Error = Infallible> + 'static,
+{
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let reply = async {
-        let reply = sender.send_request(request).await?;
+        let reply = sender.send_request(request).await.context("it does not answer in HTTP")?;
         let status = reply.status();
-        let body = Limited::new(reply.into_body(), LONGEST).collect().await;
+        let body = Limited::new(reply.into_body(), longest).collect().await;
         let body = body.map_err(|_| anyhow!("its answer is incomplete or too long"))?.to_bytes();
-        if status != StatusCode::OK {
-            let why = String::from_utf8_lossy(&body);
-            let why: String = why.lines().next().unwrap_or_default().chars().take(SHOWN).collect();
-            bail!("{status} for {path} ({why}): is this an admin listener?");
-        }
-        Ok(body)
+        Ok((status, body))
     };
     let (mut reply, mut connection) = (pin!(reply), pin!(connection));
     tokio::select! {
