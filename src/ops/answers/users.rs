@@ -1,4 +1,4 @@
-//! The users with whom two servers are compared.
+//! The users for whom two servers are asked.
 
 use anyhow::{Context, bail};
 

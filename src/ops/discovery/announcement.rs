@@ -24,7 +24,7 @@ pub fn dnsmasq(url: &ProvisioningUrl, lan: &Lan) -> Result<String, String> {
     Ok(format!(
         "\
 # Tells Jitsi clients in {network} the URL of the provisioning server. It leases no addresses and
-# answers no DNS, so it runs beside the DHCP server and any other dnsmasq:
+# answers no DNS, so it runs next to the DHCP server and any other dnsmasq:
 #   dnsmasq --keep-in-foreground --conf-file=jitsi-dnsmasq.conf
 interface={interface}
 except-interface=lo
@@ -53,7 +53,7 @@ pub fn kea(url: &ProvisioningUrl, lan: &Lan) -> Result<String, String> {
     Ok(format!(
         "\
 // Tells Jitsi clients in {network} the URL of the provisioning server. It leases no addresses, so it
-// runs beside the DHCP server. Clients send from UDP port 6768 to 6767:
+// runs next to the DHCP server. Clients send from UDP port 6768 to 6767:
 //   kea-dhcp4 -p 6767 -P 6768 -c jitsi-kea.conf
 {{
   \"Dhcp4\": {{
@@ -94,7 +94,7 @@ pub fn dhcpd(url: &ProvisioningUrl, lan: &Lan) -> Result<String, String> {
     Ok(format!(
         "\
 # Tells Jitsi clients in {network} the URL of the provisioning server. It leases no addresses, so it
-# runs beside the DHCP server. With -p 6767 it answers to port 6768, from which clients send:
+# runs next to the DHCP server. With -p 6767 it answers to port 6768, from which clients send:
 #   touch /run/jitsi-dhcpd.leases
 #   dhcpd -f -4 -p 6767 -cf jitsi-dhcpd.conf -lf /run/jitsi-dhcpd.leases -pf /run/jitsi-dhcpd.pid {interface}
 # Without this line, dhcpd does not answer clients that have an address from another server.
