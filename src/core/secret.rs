@@ -4,6 +4,10 @@
 //! In doubt, a value counts as a secret.
 
 use std::fmt;
+use std::sync::LazyLock;
+
+use aho_corasick::AhoCorasick;
+use smallvec::SmallVec;
 
 use crate::core::properties::{Follows, client_text, write_stored};
 use crate::core::template;
@@ -109,6 +113,10 @@ impl NameHint {
     /// Classifies `key`, either as it is stored, as it is in an answer, or as the client reads
     /// it.
     pub fn of(key: &str) -> NameHint {
+        if may_be_secret(key) { NameHint::of_both_texts(key) } else { NameHint::Open }
+    }
+
+    fn of_both_texts(key: &str) -> NameHint {
         let mut written = String::with_capacity(key.len());
         write_stored(key, Follows::End, &mut written, |_| ());
         // Read all of the text, even where Java would end a key: that place may be in a
@@ -167,6 +175,19 @@ impl NameHint {
 /// Whether the value of a property is a secret.
 pub fn is_secret(key: &str, value: &str) -> bool {
     NameHint::of(key).hides(value)
+}
+
+/// Whether a key may be the name of a secret. For most keys this is all the work.
+fn may_be_secret(key: &str) -> bool {
+    static NAMES: LazyLock<AhoCorasick> =
+        LazyLock::new(|| AhoCorasick::new(PARTS.iter().chain(&WORDS)).expect("few and short"));
+    // With escapes, and with letters that fold to others, a key can be written in many ways.
+    if !key.is_ascii() || key.contains('\\') {
+        return true;
+    }
+    let letters = key.bytes().filter(u8::is_ascii_alphanumeric);
+    let joined: SmallVec<[u8; 128]> = letters.map(|letter| letter.to_ascii_lowercase()).collect();
+    NAMES.is_match(&joined)
 }
 
 fn is_among(words: &str, word: &str) -> bool {
@@ -337,6 +358,19 @@ mod tests {
             }).collect();
             let key = format!("{before}{spelled}{after}");
             prop_assert!(is_secret(&key, "hunter2"), "{}", key);
+        }
+
+        #[test]
+        fn the_quick_look_misses_no_secret(
+            parts in proptest::collection::vec(prop_oneof![
+                3 => proptest::sample::select([&PARTS[..], &WORDS[..]].concat()).prop_map(str::to_owned),
+                2 => "[a-zA-Z0-9]{0,3}",
+                2 => "[ -~\t\n\r]{0,3}",
+                1 => any::<char>().prop_map(String::from),
+            ], 0..5),
+        ) {
+            let key = parts.concat();
+            prop_assert!(may_be_secret(&key) || NameHint::of_both_texts(&key) == NameHint::Open, "{:?}", key);
         }
     }
 }
