@@ -3,13 +3,16 @@
 //!
 //! A text can be part of another only if the other has all its pairs. Each pair is one of 128 bits,
 //! and different pairs may share a bit: a user with all bits of a text may have it or not. Users
-//! without attributes have few pairs, so 32 bits are enough, for which the trie of names has room.
+//! without attributes have few pairs, so 31 bits are enough, for which the trie of names has room.
 
 use std::num::NonZeroU32;
 
 use super::entry::Entry;
 use super::names;
 use crate::core::names::Comparison;
+
+/// The bit in the mark of an entry that says that it has rules.
+pub(super) const HAS_RULES: u32 = 1 << 31;
 
 /// The pairs of texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,13 +34,13 @@ impl Pairs {
     /// Those of the user of a tenant with this domain: of the names, and of the values of
     /// attributes. The values of secret ones are in too, because it takes long to tell them apart.
     pub fn of_user(user: &Entry, domain: &[u8], comparison: Comparison) -> Pairs {
-        let names = Pairs::of(&user.name).and(Pairs::of(domain));
+        let names = Pairs::of(&user.name).union(Pairs::of(domain));
         let values = user.known().flat_map(|known| known.iter());
-        values.map(|known| Pairs::of(&comparison.fold(known.value))).fold(names, Pairs::and)
+        values.map(|known| Pairs::of(&comparison.fold(known.value))).fold(names, Pairs::union)
     }
 
     /// Both together.
-    pub fn and(self, other: Pairs) -> Pairs {
+    pub fn union(self, other: Pairs) -> Pairs {
         Pairs(std::array::from_fn(|at| self.0[at] | other.0[at]))
     }
 
@@ -46,9 +49,11 @@ impl Pairs {
         self == Pairs::default()
     }
 
-    /// The mark of users without attributes: one bit for four.
+    /// The mark of users without attributes: one bit for four, and one for eight, which leaves
+    /// [`HAS_RULES`] free.
     pub fn narrow(self) -> u32 {
-        self.0.into_iter().fold(0, |all, bits| all | bits)
+        let all = self.0.into_iter().fold(0, |all, bits| all | bits);
+        (all | (all & HAS_RULES) >> 1) & !HAS_RULES
     }
 
     /// The mark of users with attributes. The other bits are in [`KnownUser`].

@@ -5,6 +5,7 @@ use std::collections::BinaryHeap;
 use hashbrown::HashMap;
 
 use super::kind::{OtherParam, SubjectKind};
+use super::marks::HAS_RULES;
 use super::{EVERYWHERE, Entry, Snapshot, Tenant};
 use crate::core::attributes::{AttributeRef, Attributes};
 use crate::core::names::Folded;
@@ -79,8 +80,8 @@ impl Snapshot {
         let mut known = HashMap::new();
         let part = filter.key.as_ref().map(|part| part.to_ascii_lowercase().into_bytes());
         let mut total = 0;
-        let entries = self.names.iter().filter(|entry| !entry.rules.is_empty() && wanted.takes(entry));
-        let rules = entries.flat_map(|entry| entry.rules.iter());
+        let entries = self.names.marked(HAS_RULES).map(|(_, entry)| entry);
+        let rules = entries.filter(|entry| wanted.takes(entry)).flat_map(|entry| entry.rules.iter());
         let rules = rules.filter(|rule| part.as_ref().is_none_or(|part| has_key(*rule, part, &mut known)));
         let ids = rules.map(|rule| rule.order().id).inspect(|_| total += 1).filter(|id| *id > after);
         let (items, are_more) = page(ids, most);

@@ -77,7 +77,7 @@ impl Word {
         let tenants = tenants.collect();
         let is_plain = snapshot.comparison == Comparison::Folded && text.is_ascii();
         let pairs = match &sides {
-            Some((left, right)) => Pairs::of(left).and(Pairs::of(right)),
+            Some((left, right)) => Pairs::of(left).union(Pairs::of(right)),
             None => Pairs::of(&text),
         };
         Word { text, finder, is_plain, sides, tenants, pairs }
@@ -152,7 +152,7 @@ impl Snapshot {
         let mut found: Vec<(&Entry, Option<(String, String)>)> = Vec::new();
         let exact = self.exactly(&words);
         let is_exact = |entry: &Entry| exact.iter().any(|exact| std::ptr::eq(*exact, entry));
-        let pairs = words.iter().map(|word| word.pairs).fold(Pairs::default(), Pairs::and);
+        let pairs = words.iter().map(|word| word.pairs).fold(Pairs::default(), Pairs::union);
         let (mut rest, mut lower, mut are_more) = (self.with(pairs), Vec::new(), false);
         let mut batch: Vec<&Entry> = exact.clone();
         batch.retain(|entry| is_seen(entry));

@@ -7,7 +7,8 @@
 //! empty map copies nothing.
 //!
 //! A hash has 32 bits, which leaves room for a mark next to each value: 32 bits by which a walk
-//! over all values skips those that it does not look for, without touching them.
+//! over all values skips those that it does not look for, without touching them. A leaf in which no
+//! value has such a bit is skipped as a whole.
 
 use std::sync::Arc;
 
@@ -27,8 +28,15 @@ pub struct Trie<T> {
 
 #[derive(Debug, Clone)]
 enum TrieNode<T> {
-    Leaf(Arc<[TrieSlot<T>]>),
+    Leaf(TrieLeaf<T>),
     Branch(Arc<[TrieNode<T>; CHILDREN]>),
+}
+
+#[derive(Debug, Clone)]
+struct TrieLeaf<T> {
+    slots: Arc<[TrieSlot<T>]>,
+    /// All bits of the marks of its values, and perhaps some that they had before.
+    marks: u32,
 }
 
 #[derive(Debug, Clone)]
@@ -37,6 +45,28 @@ struct TrieSlot<T> {
     mark: u32,
     /// `None` only while a leaf is being replaced.
     value: Option<T>,
+}
+
+/// The mark of a value, to be changed.
+pub struct Mark<'t> {
+    own: &'t mut u32,
+    of_leaf: &'t mut u32,
+}
+
+impl Mark<'_> {
+    /// Replaces the mark.
+    pub fn set(self, mark: u32) {
+        *self.own = mark;
+        *self.of_leaf |= mark;
+    }
+}
+
+impl<T> FromIterator<TrieSlot<T>> for TrieLeaf<T> {
+    fn from_iter<I: IntoIterator<Item = TrieSlot<T>>>(slots: I) -> Self {
+        let mut marks = 0;
+        let slots = slots.into_iter().inspect(|slot| marks |= slot.mark).collect();
+        TrieLeaf { slots, marks }
+    }
 }
 
 /// Which child of a branch at `depth` a hash belongs to.
@@ -59,7 +89,7 @@ impl<T> Trie<T> {
         loop {
             match node {
                 TrieNode::Branch(children) => node = &children[child(hash, depth)],
-                TrieNode::Leaf(slots) => {
+                TrieNode::Leaf(TrieLeaf { slots, .. }) => {
                     let at = search(slots, hash, &is_it).ok()?;
                     return slots[at].value.as_ref();
                 }
@@ -80,7 +110,8 @@ impl<T> Trie<T> {
             loop {
                 match open.last_mut()?.next() {
                     Some(TrieNode::Branch(children)) => open.push(children.iter()),
-                    Some(TrieNode::Leaf(slots)) => return Some(slots),
+                    Some(TrieNode::Leaf(leaf)) if leaf.marks & mark == mark => return Some(&leaf.slots),
+                    Some(TrieNode::Leaf(_)) => {}
                     None => drop(open.pop()),
                 }
             }
@@ -103,11 +134,11 @@ impl<T: Clone> Trie<T> {
         hash: u32,
         is_it: impl Fn(&T) -> bool,
         make: impl FnOnce() -> T,
-    ) -> (&mut T, &mut u32) {
+    ) -> (&mut T, Mark<'_>) {
         let (mut node, mut depth) = (&mut self.root, 0);
         loop {
             // A full leaf becomes a branch before a value is added.
-            if let TrieNode::Leaf(slots) = node
+            if let TrieNode::Leaf(TrieLeaf { slots, .. }) = node
                 && slots.len() == LEAF
                 && depth < DEEPEST
                 && search(slots, hash, &is_it).is_err()
@@ -116,15 +147,16 @@ impl<T: Clone> Trie<T> {
             }
             match node {
                 TrieNode::Branch(children) => node = &mut Arc::make_mut(children)[child(hash, depth)],
-                TrieNode::Leaf(slots) => {
-                    let at = search(slots, hash, &is_it).unwrap_or_else(|at| {
+                TrieNode::Leaf(leaf) => {
+                    let at = search(&leaf.slots, hash, &is_it).unwrap_or_else(|at| {
                         self.len += 1;
                         let value = Some(make());
-                        let (before, after) = take(slots, at, at);
-                        *slots = before.chain([TrieSlot { hash, mark: 0, value }]).chain(after).collect();
+                        let (before, after) = take(&mut leaf.slots, at, at);
+                        *leaf = before.chain([TrieSlot { hash, mark: 0, value }]).chain(after).collect();
                         at
                     });
-                    let TrieSlot { mark, value, .. } = &mut Arc::make_mut(slots)[at];
+                    let TrieSlot { mark, value, .. } = &mut Arc::make_mut(&mut leaf.slots)[at];
+                    let mark = Mark { own: mark, of_leaf: &mut leaf.marks };
                     return (value.as_mut().expect("only taken slots are empty"), mark);
                 }
             }
@@ -139,10 +171,10 @@ impl<T: Clone> Trie<T> {
         loop {
             match node {
                 TrieNode::Branch(children) => node = &mut Arc::make_mut(children)[child(hash, depth)],
-                TrieNode::Leaf(slots) => {
-                    let at = search(slots, hash, &is_it).ok()?;
-                    let (before, after) = take(slots, at, at + 1);
-                    *slots = before.chain(after).collect();
+                TrieNode::Leaf(leaf) => {
+                    let at = search(&leaf.slots, hash, &is_it).ok()?;
+                    let (before, after) = take(&mut leaf.slots, at, at + 1);
+                    *leaf = before.chain(after).collect();
                     self.len -= 1;
                     return Some(removed);
                 }
@@ -178,7 +210,7 @@ fn split<T: Clone>(slots: &mut Arc<[TrieSlot<T>]>, depth: u32) -> TrieNode<T> {
 
 impl<T> Default for Trie<T> {
     fn default() -> Self {
-        Trie { root: TrieNode::Leaf(Arc::new([])), len: 0 }
+        Trie { root: TrieNode::Leaf(std::iter::empty().collect()), len: 0 }
     }
 }
 
@@ -232,7 +264,8 @@ mod tests {
                     TrieStep::Put(key, value) => {
                         let (known, mark) =
                             trie.get_or_insert(hash(key), |(known, _)| *known == key, || (key, 0));
-                        (known.1, *mark) = (value, value);
+                        known.1 = value;
+                        mark.set(value);
                         map.insert(key, value);
                     }
                     TrieStep::Remove(key) => {

@@ -7,7 +7,7 @@ use crate::core::attributes::Attributes;
 use crate::core::subject::sent_for;
 use crate::snapshot::decoys::Decoys;
 use crate::snapshot::kind::SubjectKind;
-use crate::snapshot::marks::{KnownUser, Pairs};
+use crate::snapshot::marks::{HAS_RULES, KnownUser, Pairs};
 use crate::snapshot::names::{self, IndexKey};
 use crate::snapshot::session::DISABLED;
 use crate::snapshot::{EVERYWHERE, Entry, SharedEntry, Tenant};
@@ -70,17 +70,17 @@ impl Draft<'_> {
 
         let done = change(entry);
 
-        *mark = 0;
+        let rules = if entry.rules.is_empty() { 0 } else { HAS_RULES };
         let pairs = || Pairs::of_user(entry, self.writer.domains.name(tenant), self.next.comparison);
         if entry.is_known() {
             let pairs = pairs();
             let new = KnownUser::new(entry, pairs);
             let (known, first) = self.next.known.get_or_insert(place.hash(), |known| known.is(entry), || new);
-            (*known, *first) = (new, pairs.first());
+            *known = new;
+            first.set(pairs.first());
+            mark.set(rules);
         } else {
-            if !entry.users.is_empty() {
-                *mark = pairs().narrow();
-            }
+            mark.set(if entry.users.is_empty() { rules } else { rules | pairs().narrow() });
             if was_known {
                 self.next.known.remove(place.hash(), |known| known.is(entry));
             }
