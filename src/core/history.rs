@@ -116,6 +116,8 @@ pub struct HistoryLine {
     pub secrets: [ColumnSet; 2],
     /// The edit that this one undoes.
     pub undoes: Option<i64>,
+    /// Whether the edit has further lines. Only known if [`HistoryFilter::firsts`] were read.
+    pub goes_on: bool,
 }
 
 /// Which lines of the history to read.

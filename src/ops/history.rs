@@ -3,7 +3,7 @@
 mod undo;
 mod words;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde::Serialize;
 
@@ -81,21 +81,42 @@ pub async fn list(source: &dyn Source, wanted: HistoryFilter) -> Result<Vec<Past
     // The first line stands for the edit, unless the lines of one row are wanted.
     let firsts = wanted.row.is_none() && wanted.name.is_none();
     let mut filter = HistoryFilter { firsts, ..wanted };
-    let (mut known, mut ids) = (HashSet::new(), Vec::new());
-    while ids.len() < most {
+    let (mut known, mut found) = (HashSet::new(), Vec::new());
+    while found.len() < most {
         let lines = source.history(filter.clone()).await?;
-        ids.extend(lines.iter().map(|line| line.edit).filter(|edit| known.insert(*edit)));
-        let Some(oldest) = lines.last().filter(|_| lines.len() == most) else { break };
-        filter.before = Some(oldest.id);
+        let is_last = lines.len() < most;
+        filter.before = lines.last().map(|line| line.id);
+        found.extend(lines.into_iter().filter(|line| known.insert(line.edit)));
+        if is_last {
+            break;
+        }
     }
-    ids.truncate(most);
-    if ids.is_empty() {
-        return Ok(Vec::new());
+    found.truncate(most);
+    // Most edits have one line, which is read already.
+    let is_whole = |line: &HistoryLine| firsts && !line.goes_on;
+    let cut: Vec<i64> = found.iter().filter(|line| !is_whole(line)).map(|line| line.edit).collect();
+    let mut whole = lines_of(source, cut).await?;
+    let lines = found.into_iter().filter_map(|line| match is_whole(&line) {
+        true => Some(vec![line]),
+        false => whole.remove(&line.edit),
+    });
+    Ok(lines.filter_map(|lines| PastEdit::new(lines, LOOKED_AT)).collect())
+}
+
+/// The lines of each of these edits, the newest first.
+async fn lines_of(
+    source: &dyn Source,
+    edits: Vec<i64>,
+) -> Result<HashMap<i64, Vec<HistoryLine>>, SourceError> {
+    if edits.is_empty() {
+        return Ok(HashMap::new());
     }
-    let wanted = HistoryFilter { edits: ids, most: LOOKED_AT + 1, ..HistoryFilter::default() };
-    let lines = source.history(wanted).await?;
-    let edits = lines.chunk_by(|one, other| one.edit == other.edit);
-    Ok(edits.filter_map(|lines| PastEdit::new(lines.to_vec(), LOOKED_AT)).collect())
+    let wanted = HistoryFilter { edits, most: LOOKED_AT + 1, ..HistoryFilter::default() };
+    let mut of_edits: HashMap<i64, Vec<HistoryLine>> = HashMap::new();
+    for line in source.history(wanted).await? {
+        of_edits.entry(line.edit).or_default().push(line);
+    }
+    Ok(of_edits)
 }
 
 /// The edit with this id, with all its lines. `None` if there is none.

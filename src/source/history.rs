@@ -18,6 +18,10 @@ const READING: &str = "reading `jitsiprovs_history`";
 const COLUMNS: &str = "id, coalesce(edit_id, id), edited_at, editor, tool, action, changed_table, changed_id, \
      name, domain, username, row_before, row_after, undoes";
 
+/// Whether the edit has a line besides its first.
+const GOES_ON: &str = "CASE WHEN EXISTS (SELECT 1 FROM jitsiprovs_history other \
+     WHERE other.edit_id = jitsiprovs_history.id) THEN 1 ELSE 0 END";
+
 impl<B: Backend> Database<B> {
     pub(super) async fn read_history(&self, wanted: HistoryFilter) -> Result<Vec<HistoryLine>, SourceError> {
         let mut session = self.backend.connect(Purpose::Read).await?;
@@ -85,6 +89,7 @@ pub(super) async fn has_history(session: &mut impl Session, list_columns: &str) 
 fn queries(wanted: &HistoryFilter, [begin, end]: [&str; 2]) -> Vec<Vec<(String, Vec<Cell>)>> {
     let HistoryFilter { edit, edits, firsts, row, name, since, before, most } = wanted;
     let (mut conditions, mut params) = (Vec::new(), Vec::new());
+    let goes_on = if *firsts { GOES_ON } else { "0" };
     let mut and = |condition: &str, values: &[Cell]| {
         conditions.push(condition.to_owned());
         params.extend_from_slice(values);
@@ -118,7 +123,10 @@ fn queries(wanted: &HistoryFilter, [begin, end]: [&str; 2]) -> Vec<Vec<(String, 
         }
         let and = if conditions.is_empty() { "" } else { "WHERE " };
         let conditions = conditions.join(" AND ");
-        (format!("SELECT {COLUMNS} FROM {HISTORY} {and}{conditions} ORDER BY id DESC LIMIT {most}"), params)
+        let sql = format!(
+            "SELECT {COLUMNS}, {goes_on} FROM {HISTORY} {and}{conditions} ORDER BY id DESC LIMIT {most}"
+        );
+        (sql, params)
     };
     match (edit, &edits[..]) {
         (None, []) => vec![vec![query(None)]],
@@ -133,8 +141,23 @@ fn queries(wanted: &HistoryFilter, [begin, end]: [&str; 2]) -> Vec<Vec<(String, 
 
 /// A line from the cells of [`COLUMNS`]. `None` for a line that this version does not know.
 fn line(cells: Vec<Cell>) -> Option<HistoryLine> {
-    let [id, edit, at, editor, tool, action, table, row_id, name, domain, username, before, after, undoes] =
-        <[Cell; 14]>::try_from(cells).ok()?;
+    let [
+        id,
+        edit,
+        at,
+        editor,
+        tool,
+        action,
+        table,
+        row_id,
+        name,
+        domain,
+        username,
+        before,
+        after,
+        undoes,
+        goes_on,
+    ] = <[Cell; 15]>::try_from(cells).ok()?;
     let number = |cell: &Cell| cell.int().ok().flatten();
     let text = |cell: &Cell| cell.shown().into_owned();
     let table = Table::ALL.into_iter().find(|known| known.name() == table.shown())?;
@@ -157,5 +180,6 @@ fn line(cells: Vec<Cell>) -> Option<HistoryLine> {
         after: after.map(|kept| kept.row),
         secrets,
         undoes: number(&undoes),
+        goes_on: number(&goes_on) == Some(1),
     })
 }
