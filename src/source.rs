@@ -132,9 +132,14 @@ pub trait Source: Send + Sync {
     /// is no such table or the account may not read it.
     fn columns(&self, table: &'static str) -> Boxed<'_, Result<Vec<String>, SourceError>>;
 
-    /// The rows of a table with these ids, as they are now, in ascending order. Ids without a row
-    /// are left out.
-    fn rows(&self, table: Table, ids: Vec<i64>) -> Boxed<'_, Result<Vec<Row>, SourceError>>;
+    /// The rows of each table with these ids, as they are now: the tables in this order, the ids
+    /// ascending. Ids without a row are left out.
+    fn rows_in(&self, wanted: Vec<(Table, Vec<i64>)>) -> Boxed<'_, Result<Vec<Row>, SourceError>>;
+
+    /// As [`Source::rows_in`], of one table.
+    fn rows(&self, table: Table, ids: Vec<i64>) -> Boxed<'_, Result<Vec<Row>, SourceError>> {
+        self.rows_in(vec![(table, ids)])
+    }
 
     /// Reads lines of the history, the newest first. Empty without the table.
     fn history(&self, wanted: HistoryFilter) -> Boxed<'_, Result<Vec<HistoryLine>, SourceError>>;
@@ -280,8 +285,8 @@ impl<B: Backend> Source for Database<B> {
         Box::pin(self.columns_of(table))
     }
 
-    fn rows(&self, table: Table, ids: Vec<i64>) -> Boxed<'_, Result<Vec<Row>, SourceError>> {
-        Box::pin(self.rows_of(table, ids))
+    fn rows_in(&self, wanted: Vec<(Table, Vec<i64>)>) -> Boxed<'_, Result<Vec<Row>, SourceError>> {
+        Box::pin(self.rows_in(wanted))
     }
 
     fn history(&self, wanted: HistoryFilter) -> Boxed<'_, Result<Vec<HistoryLine>, SourceError>> {

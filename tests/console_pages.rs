@@ -106,6 +106,14 @@ fn console_pages_find_users_and_explain_their_answers() {
     assert!(found.contains("/console/users/a.org/Alice") && !found.contains("b.org"), "{found}");
     assert!(browser.get("/console/users?q=1742").contains("extension=1742"));
     assert!(!browser.get(&format!("/console/users?q={}", &CANARY[..5])).contains("/console/users/a.org"));
+    assert!(!browser.get("/console/users?q=127.0.").contains("/console/users/a.org"));
+    assert_eq!(fetch(&server, "alice@a.org", "pw").status, 200);
+    assert!(browser.get("/console/users?q=127.0.").contains("/console/users/a.org/alice"));
+    assert!(!browser.get("/console/users?q=127.1.").contains("/console/users/a.org"));
+    let page = browser.get("/console/fetches?address=127.");
+    assert!(page.contains("/console/users/a.org/alice"), "{page}");
+    assert!(browser.get("/console/fetches?address=10.").contains("No fetches"));
+    assert_eq!(browser.ask("GET", "/console/fetches?address=a.org", "").status, 422);
     let page = browser.get("/console/users/a.org/ALICE?typed=1&p_osname=Linux");
     for text in ["1742", "penguin", "lost to rule", "own", "***"] {
         assert!(page.contains(text), "{text} is not in {page}");
@@ -206,6 +214,8 @@ fn console_pages_keep_to_the_tenants_of_an_operator() {
     let (file, server) = server(&[]);
     let browser = Browser::sign_in(&server, "ann");
     assert!(!browser.get("/console/users?q=bob").contains("b.org"));
+    assert_eq!(fetch(&server, "bob@b.org", "pw").status, 200);
+    assert!(!browser.get("/console/users?q=127.0.").contains("b.org"));
     assert!(!browser.get("/console/tenants").contains("b.org"));
     assert!(!browser.get("/console/rules").contains("PASSWORD"));
     let of_b = file.ask("SELECT id || '' FROM jitsi_property WHERE property_key = 'x.PASSWORD'");

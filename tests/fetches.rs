@@ -92,6 +92,12 @@ fn each_reason_is_in_the_log_and_in_the_list_and_passwords_are_nowhere() {
     assert_eq!(reasons(&listed(&failed)), known[1..]);
     assert_eq!(reasons(&listed(&["--db-path", path, "--user", "BOB@a.org", "--since", "1h"])), known[1..2]);
     assert_eq!(listed(&["--db-path", path, "--most", "2"]).len(), 2);
+    assert_eq!(reasons(&listed(&["--db-path", path, "--address", "127.0."])), known);
+    assert_eq!(listed(&["--db-path", path, "--address", "127.1"]).len(), 0);
+    assert_eq!(listed(&[&url, "--address", "127.0."]).len(), 6);
+    assert_eq!(listed(&[&url, "--address", "::ffff"]).len(), 0);
+    let output = run(&["fetch", "list", "--db-path", path, "--address", "example.org"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("such as 192.0.2."), "{output:?}");
     let metrics = exchange(server.admin(), &request("GET", "/metrics", &[], b""));
     assert!(metrics.text().contains("jitsiprovs_fetches 6\n"));
     assert!(metrics.text().contains("jitsiprovs_fetches_dropped_total 0\n"));
@@ -178,6 +184,8 @@ fn all_nodes_write_to_one_list(kind: Kind) {
     let mut devices: Vec<_> = all.iter().map(|fetch| fetch["device"].as_str().expect("a name")).collect();
     devices.sort_unstable();
     assert_eq!(devices, ["shared", "u-0", "u-1", "u-2"]);
+    let at = |begin| listed(&[&texts(&options)[..], &["--address", begin]].concat()).len();
+    assert_eq!((at("127."), at("127.0.0.1"), at("126."), at("128")), (4, 4, 0, 0));
 }
 
 fn an_account_that_may_not_write_is_reported_once_and_serves(kind: Kind) {

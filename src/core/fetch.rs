@@ -88,12 +88,22 @@ pub struct FetchFilter {
     pub domain: Option<String>,
     /// Of this user, likewise.
     pub username: Option<String>,
+    /// From an address whose text begins so.
+    pub address: Option<String>,
     /// From this second since 1970 on.
     pub since: Option<i64>,
     /// Only those that failed.
     pub failed: bool,
     /// How many at most, the newest first.
     pub most: usize,
+}
+
+/// The beginning of an address as fetches are searched by it: `192.0.2.`, `2001:db8:`. `None` if no
+/// address begins so.
+pub fn address_beginning(typed: &str) -> Option<String> {
+    let can_be_in_one = |byte: u8| byte.is_ascii_hexdigit() || byte == b'.' || byte == b':';
+    let is_one = !typed.is_empty() && typed.len() <= 45 && typed.bytes().all(can_be_in_one);
+    is_one.then(|| typed.to_ascii_lowercase())
 }
 
 /// A fetch as lists show it.

@@ -12,17 +12,17 @@ mod tests;
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use crossbeam_queue::ArrayQueue;
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::core::fetch::{Fetch, FetchFilter};
 use crate::metrics::Metrics;
-use crate::process::priority;
 use crate::snapshot::AccountState;
 use crate::source::{Source, SourceError};
-use noted::{Details, HashKeys, Keys};
-use table::{Copied, Moment, Noted, Part, Region};
+use noted::{Details, HashKeys, Keys, Whose};
+use table::{Copied, Moment, Newest, Noted, Part, Region};
 
 pub use noted::Decided;
 
@@ -106,45 +106,51 @@ impl Fetches {
                 return;
             }
         };
-        self.count(part.note(region, &keys, moment, || Details::new(decided)));
+        self.count(part.note(region, &keys, moment, |details| details.set(decided)));
     }
 
     /// What this node has seen since its start, the newest first. Takes some milliseconds for
     /// many, so it is not for threads that answer requests: see [`Fetches::find`].
     pub fn seen(&self, wanted: &FetchFilter) -> Vec<Fetch> {
         self.let_in();
-        let FetchFilter { domain, username, since, failed, most } = wanted;
-        let (domain, username) = (domain.as_deref(), username.as_deref());
+        let FetchFilter { domain, username, address, since, failed, most } = wanted;
         let account = domain
-            .zip(username)
+            .as_ref()
+            .zip(username.as_ref())
             .map(|(domain, username)| self.keys.account(domain.as_bytes(), username.as_bytes()));
-        let wants = |region: Region, moment: Moment| {
-            since.is_none_or(|since| moment.at >= since) && !(*failed && region == Region::Answered)
+        let is_wanted = |region: Region, at: i64| {
+            since.is_none_or(|since| at >= since) && !(*failed && region == Region::Answered)
         };
-        let mut copies = Vec::new();
+        let selects = |whose: Whose<'_>| {
+            domain.as_ref().is_none_or(|domain| domain == whose.domain)
+                && username.as_ref().is_none_or(|username| username == whose.username)
+                && address.as_ref().is_none_or(|begin| whose.address.to_string().starts_with(begin))
+        };
+        let are_all = domain.is_none() && username.is_none() && address.is_none();
+        let are_wanted = |of: u128, details: &Details| {
+            account.is_none_or(|account| account == of) && (are_all || details.whose().is_some_and(selects))
+        };
+        let mut newest = Newest::new(*most);
         match account {
-            Some(account) => open(self.part(account)).copy(Some(account), wants, &mut copies),
-            None => self.parts.iter().for_each(|part| open(part).copy(None, wants, &mut copies)),
+            Some(account) => open(self.part(account)).copy(is_wanted, are_wanted, &mut newest),
+            None => self.parts.iter().for_each(|part| open(part).copy(is_wanted, are_wanted, &mut newest)),
         }
-        copies.sort_by_key(|copied| std::cmp::Reverse(copied.moment.at));
-        let found = copies.iter().filter(|copied| copied.is_of(domain, username)).take(*most);
-        found.filter_map(|copied| copied.fetch(&self.node)).collect()
+        let mut found: Vec<Fetch> =
+            newest.into_copies().filter_map(|copied| copied.fetch(&self.node)).collect();
+        found.sort_by_key(|fetch| std::cmp::Reverse(fetch.at));
+        found
     }
 
     /// What this node has seen and what all nodes have written to the database, the newest first.
     /// The error says why the database could not be asked; then the fetches are only this node's.
-    pub async fn find(self: &Arc<Self>, wanted: FetchFilter) -> (Vec<Fetch>, Option<SourceError>) {
+    /// It takes some milliseconds, so it is not for threads that answer requests.
+    pub async fn find(&self, wanted: FetchFilter) -> (Vec<Fetch>, Option<SourceError>) {
         let stored = self.source.fetches(wanted.clone()).await;
         let (stored, error) = match stored {
             Ok(stored) => (stored, None),
             Err(error) => (Vec::new(), Some(error)),
         };
-        let fetches = self.clone();
-        let merging = move || {
-            priority::step_back();
-            merge(fetches.seen(&wanted), stored, wanted.most)
-        };
-        (tokio::task::spawn_blocking(merging).await.unwrap_or_default(), error)
+        (merge(self.seen(&wanted), stored, wanted.most), error)
     }
 
     /// Puts the requests that had to wait into the table.
@@ -152,7 +158,7 @@ impl Fetches {
         // Not more than there is room for, because new ones may come without end.
         for _ in 0..WAITING {
             let Some(Waiting { region, keys, moment, details }) = self.waiting.pop() else { return };
-            self.count(open(self.part(keys.account)).note(region, &keys, moment, || details));
+            self.count(open(self.part(keys.account)).note(region, &keys, moment, |known| *known = details));
         }
     }
 
@@ -189,9 +195,9 @@ fn open(part: &Mutex<Part>) -> MutexGuard<'_, Part> {
     part.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// In seconds since 1970.
+/// In seconds since 1970, by the clock that is quickest to read.
 fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() as i64
+    clock_gettime(ClockId::RealtimeCoarse).tv_sec
 }
 
 /// Joins two lists. Of two fetches with the same key, the later one stays.

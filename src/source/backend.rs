@@ -40,6 +40,8 @@ pub(super) struct Dialect {
     pub now: &'static str,
     /// What comes before and after two names that are compared without regard to case.
     pub any_case: [&'static str; 2],
+    /// What comes after a text that is compared byte by byte.
+    pub by_bytes: &'static str,
     /// Keeps the triggers from writing the history until [`Dialect::end_quiet`].
     pub begin_quiet: &'static str,
     /// Lets the triggers write the history again.

@@ -211,21 +211,42 @@ impl<B: Backend> Database<B> {
         Ok(Some(Behind { changes, seconds }))
     }
 
-    pub async fn rows_of(&self, table: Table, mut ids: Vec<i64>) -> Result<Vec<Row>, SourceError> {
-        ids.sort_unstable();
-        ids.dedup();
-        let mut rows = match self.queries.is_own(table) {
-            true => self.picked(table, &ids).await?,
-            false => self.looked_up(table, &ids).await?,
-        };
-        rows.sort_by_key(Row::id);
-        Ok(rows)
+    pub async fn rows_in(&self, wanted: Vec<(Table, Vec<i64>)>) -> Result<Vec<Row>, SourceError> {
+        let (mut all, mut session) = (Vec::new(), None);
+        for (table, mut ids) in wanted.into_iter().filter(|(_, ids)| !ids.is_empty()) {
+            ids.sort_unstable();
+            ids.dedup();
+            let mut rows = match self.queries.is_own(table) {
+                true => self.picked(table, &ids).await?,
+                false => {
+                    let session = match &mut session {
+                        Some(session) => session,
+                        none => {
+                            let session = none.insert(self.backend.connect(Purpose::Read).await?);
+                            begin(session, B::DIALECT.begin_read).await?;
+                            session
+                        }
+                    };
+                    self.looked_up(session, table, &ids).await?
+                }
+            };
+            rows.sort_by_key(Row::id);
+            all.extend(rows);
+        }
+        if let Some(mut session) = session {
+            end(&mut session).await?;
+            close(session).await;
+        }
+        Ok(all)
     }
 
-    async fn looked_up(&self, table: Table, ids: &[i64]) -> Result<Vec<Row>, SourceError> {
-        let mut session = self.backend.connect(Purpose::Read).await?;
-        begin(&mut session, B::DIALECT.begin_read).await?;
-        let existing = existing_columns(&mut session, B::DIALECT.list_columns, table).await?;
+    async fn looked_up(
+        &self,
+        session: &mut B::Session,
+        table: Table,
+        ids: &[i64],
+    ) -> Result<Vec<Row>, SourceError> {
+        let existing = existing_columns(session, B::DIALECT.list_columns, table).await?;
         let mut rows = Vec::new();
         if !self.is_missing(table, existing) {
             let query = self.queries.of(table, existing);
@@ -236,8 +257,6 @@ impl<B: Backend> Database<B> {
                 rows.extend(found.into_iter().map(|cells| shape.row(cells, 0).0));
             }
         }
-        end(&mut session).await?;
-        close(session).await;
         Ok(rows)
     }
 

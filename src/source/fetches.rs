@@ -68,7 +68,7 @@ impl<B: Backend> Database<B> {
         let mut session = self.backend.connect(Purpose::Read).await?;
         let mut fetches = Vec::new();
         if has_table::<B>(&mut session).await? {
-            let (sql, params) = query(wanted);
+            let (sql, params) = query(wanted, B::DIALECT.by_bytes);
             let rows = session.ask(READING, sql, params).await?;
             fetches.extend(rows.iter().filter_map(|cells| fetch(cells)));
         }
@@ -147,16 +147,24 @@ fn cut(text: &str, most: usize) -> &str {
     text.char_indices().nth(most).map_or(text, |(end, _)| &text[..end])
 }
 
-fn query(wanted: FetchFilter) -> (String, Vec<Cell>) {
-    let FetchFilter { domain, username, since, failed, most } = wanted;
+fn query(wanted: FetchFilter, by_bytes: &str) -> (String, Vec<Cell>) {
+    let FetchFilter { domain, username, address, since, failed, most } = wanted;
+    let [from, to] = [">=", "<"].map(|than| format!("address{by_bytes} {than} ?"));
+    // No character comes after this one.
+    let last = address.as_ref().map(|begin| Cell::from(&*format!("{begin}{}", char::MAX)));
     let conditions = [
         ("domain = ?", domain.map(|domain| Cell::from(cut(&domain, NAME)))),
         ("username = ?", username.map(|username| Cell::from(cut(&username, NAME)))),
+        (&*from, address.map(|begin| Cell::from(&*begin))),
+        (&*to, last),
         ("fetched_at >= ?", since.map(Cell::Int)),
-        ("is_ok = ?", failed.then_some(Cell::Int(0))),
     ];
-    let (conditions, mut params): (Vec<_>, Vec<_>) =
+    let (mut conditions, mut params): (Vec<_>, Vec<_>) =
         conditions.into_iter().filter_map(|(condition, value)| Some((condition, value?))).unzip();
+    if failed {
+        // Not a parameter, so that SQLite uses its index of these.
+        conditions.push("is_ok = 0");
+    }
     let place = if conditions.is_empty() { "" } else { " WHERE " };
     params.push(Cell::Int(i64::try_from(most).unwrap_or(i64::MAX)));
     let sql = format!(
@@ -251,6 +259,8 @@ mod tests {
             []
         );
         assert_eq!(only(FetchFilter { domain: name("example.org"), ..all() }).await.len(), 3);
+        assert_eq!(only(FetchFilter { address: name("192.0."), ..all() }).await.len(), 3);
+        assert_eq!(only(FetchFilter { address: name("192.0.3"), ..all() }).await, []);
 
         assert_eq!(source.prune_fetches(30).await.expect("pruned"), 1);
         assert_eq!(only(all()).await.len(), 2);

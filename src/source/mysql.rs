@@ -88,6 +88,8 @@ impl Backend for MysqlBackend {
         now: "unix_timestamp()",
         // The columns have such a collation.
         any_case: ["", ""],
+        // The column has such a collation.
+        by_bytes: "",
         begin_quiet: "SET @jitsiprovs_editor = 1",
         end_quiet: "SET @jitsiprovs_editor = NULL",
         // Without the index, a small table is read whole, and all its rows are locked.

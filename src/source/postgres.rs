@@ -63,6 +63,7 @@ impl Backend for PostgresBackend {
         day_ago: "now() - INTERVAL '1 day'",
         now: "floor(extract(epoch FROM clock_timestamp()))::BIGINT",
         any_case: ["lower(", ")"],
+        by_bytes: " COLLATE \"C\"",
         begin_quiet: "SET LOCAL jitsiprovs.editor = 'jitsiprovs'",
         end_quiet: "SET LOCAL jitsiprovs.editor = ''",
         to_write: ["", " FOR UPDATE"],

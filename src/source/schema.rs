@@ -70,17 +70,18 @@ const fn version(path: &str) -> i64 {
 
 pub(super) const MYSQL: &[SchemaStep] = steps![
     "mysql/001_original.sql" "mysql/002_tenant.sql" "mysql/003_change.sql" "mysql/004_attribute.sql"
-    "mysql/005_history.sql" "mysql/006_fetch.sql"
+    "mysql/005_history.sql" "mysql/006_fetch.sql" "mysql/007_fetch_search.sql"
 ];
 
 pub(super) const SQLITE: &[SchemaStep] = steps![
     "sqlite/001_original.sql" "sqlite/002_tenant.sql" "sqlite/003_change.sql" "sqlite/004_attribute.sql"
-    "sqlite/005_history.sql" "sqlite/006_fetch.sql"
+    "sqlite/005_history.sql" "sqlite/006_fetch.sql" "sqlite/007_fetch_search.sql"
 ];
 
 pub(super) const POSTGRES: &[SchemaStep] = steps![
     "postgres/001_original.sql" "postgres/002_tenant.sql" "postgres/003_change.sql"
     "postgres/004_attribute.sql" "postgres/005_history.sql" "postgres/006_fetch.sql"
+    "postgres/007_fetch_search.sql"
 ];
 
 /// The end of an INSERT of fetches in SQLite and PostgreSQL.
@@ -203,7 +204,7 @@ mod tests {
             assert_eq!(triggers(steps).count(), count);
             assert!(triggers(steps).all(|(_, sql)| table_of(sql).is_some()));
             let tables: Vec<usize> = steps.iter().map(|step| step.tables().count()).collect();
-            assert_eq!(tables, [2, 2, 2, 1, 3, 0]);
+            assert_eq!(tables, [2, 2, 2, 1, 3, 0, 0]);
             assert!(triggers(steps).all(|(name, _)| name.starts_with("jitsiprovs_")));
         }
     }

@@ -229,6 +229,8 @@ impl Backend for Sqlite {
         now: "CAST(strftime('%s', 'now') AS INTEGER)",
         // The columns have such a collation.
         any_case: ["", ""],
+        // The column has such a collation.
+        by_bytes: "",
         begin_quiet: "INSERT INTO jitsiprovs_editor (name) VALUES ('jitsiprovs')",
         end_quiet: "DELETE FROM jitsiprovs_editor",
         to_write: ["", ""],
@@ -413,7 +415,7 @@ impl Session for SqliteSession {
 
     async fn ask(&mut self, what: &str, sql: String, params: Vec<Cell>) -> Result<Vec<Vec<Cell>>, Failure> {
         self.work(what, move |connection| {
-            let mut statement = connection.prepare(&sql)?;
+            let mut statement = connection.prepare_cached(&sql)?;
             let columns = statement.column_count();
             let cells = |row: &rusqlite::Row<'_>| (0..columns).map(|at| Ok(cell(row.get_ref(at)?))).collect();
             let rows = statement.query_map(params_from_iter(params.into_iter().map(value)), cells)?;

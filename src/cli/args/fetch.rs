@@ -5,6 +5,7 @@ use clap::{Args, Subcommand};
 use super::shared::{AdminAccess, Listed, TableArgs};
 use crate::cli::moment::moment;
 use crate::cli::typed_names::{account, tenant};
+use crate::core::fetch::address_beginning;
 
 /// `fetch`
 #[derive(Debug, Subcommand)]
@@ -27,6 +28,9 @@ pub struct FetchListArgs {
     /// Only those of this user, as user@domain; without a domain in every tenant
     #[arg(long = "user", value_name = "USER", value_parser = account)]
     pub who: Option<String>,
+    /// Only those from this address, or from all that begin so, such as 192.0.2.
+    #[arg(long, value_name = "BEGINNING", value_parser = beginning)]
+    pub address: Option<String>,
     /// Only those since then: how long ago, such as 2h or 3d, or a date, such as 2026-11-27
     #[arg(long, value_name = "WHEN", value_parser = moment)]
     pub since: Option<i64>,
@@ -47,4 +51,8 @@ pub struct FetchListArgs {
     pub listed: Listed,
     #[command(flatten)]
     pub tables: TableArgs,
+}
+
+fn beginning(typed: &str) -> Result<String, &'static str> {
+    address_beginning(typed).ok_or("give an address, or its beginning, such as 192.0.2. or 2001:db8:")
 }

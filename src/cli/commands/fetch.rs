@@ -22,7 +22,7 @@ pub async fn fetch(command: FetchCommand) -> anyhow::Result<ExitCode> {
 }
 
 async fn list(options: FetchListArgs) -> anyhow::Result<()> {
-    let FetchListArgs { urls, domain, who, since, failed, most, access, listed, tables } = options;
+    let FetchListArgs { urls, domain, who, address, since, failed, most, access, listed, tables } = options;
     let (username, domain) = match (who.as_deref().map(split), domain) {
         (Some((_, Some(_))), Some(_)) => {
             usage("--user names a domain already: leave out --domain, or write only the name")?
@@ -31,7 +31,7 @@ async fn list(options: FetchListArgs) -> anyhow::Result<()> {
         (None, domain) => (None, domain),
     };
     let most = most as usize;
-    let wanted = FetchFilter { domain, username: username.map(str::to_owned), since, failed, most };
+    let wanted = FetchFilter { domain, username: username.map(str::to_owned), address, since, failed, most };
     let fetches = match urls.is_empty() {
         true => stored(wanted, &TableAccess::new(tables)?).await?,
         false => seen(&urls, wanted, &access.client()?).await?,
@@ -57,9 +57,10 @@ async fn stored(wanted: FetchFilter, tables: &TableAccess) -> anyhow::Result<Vec
 /// Asks every node.
 async fn seen(urls: &[String], wanted: FetchFilter, client: &Client) -> anyhow::Result<Vec<FetchListing>> {
     let mut query = form_urlencoded::Serializer::new(String::new());
-    let FetchFilter { domain, username, since, failed, most } = wanted;
+    let FetchFilter { domain, username, address, since, failed, most } = wanted;
     domain.iter().for_each(|domain| _ = query.append_pair("domain", domain));
     username.iter().for_each(|username| _ = query.append_pair("username", username));
+    address.iter().for_each(|address| _ = query.append_pair("address", address));
     since.iter().for_each(|since| _ = query.append_pair("since", &since.to_string()));
     if failed {
         query.append_key_only("failed");

@@ -2,10 +2,10 @@
 
 use std::hash::{BuildHasher, Hasher};
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use siphasher::sip128::{Hasher128, SipHasher13};
+use smallvec::SmallVec;
 
 use crate::core::fetch::{Fetch, FetchReason};
 use crate::core::names::Folded;
@@ -114,7 +114,7 @@ impl HashKeys {
 
     fn details(&self, decided: &Decided<'_>) -> u64 {
         let mut hasher = self.details.build_hasher();
-        for known in kept() {
+        for known in KEPT {
             match decided.params.known(known) {
                 Some(value) => hasher.write(value.as_bytes()),
                 None => hasher.write_u8(0xff),
@@ -139,10 +139,18 @@ fn bits(address: IpAddr) -> u128 {
 }
 
 /// The known parameters that are kept. The account is kept besides them, and the password never.
-fn kept() -> impl Iterator<Item = Known> {
-    let is_kept = |known: &Known| !matches!(known, Known::Username | Known::Domain | Known::Password);
-    Known::ALL.into_iter().filter(is_kept)
-}
+const KEPT: [Known; 10] = [
+    Known::Osname,
+    Known::Ipaddr,
+    Known::Hwaddr,
+    Known::Build,
+    Known::Uuid,
+    Known::Arch,
+    Known::Hostname,
+    Known::Locale,
+    Known::Resx,
+    Known::Resy,
+];
 
 const UUID_TAG: u8 = 1;
 const HWADDR_TAG: u8 = 2;
@@ -169,24 +177,41 @@ impl<'a> Device<'a> {
 
 /// What is kept of a request besides what changes with each one.
 #[derive(Serialize, Deserialize)]
-struct Stored<'a> {
-    domain: &'a str,
-    username: &'a str,
-    reason: Option<u8>,
-    address: IpAddr,
-    agent: &'a str,
+struct Stored<'a, P> {
     #[serde(borrow)]
-    params: Vec<(&'a str, &'a str)>,
+    whose: Whose<'a>,
+    reason: Option<u8>,
+    agent: &'a str,
+    /// The values of [`KEPT`].
+    #[serde(borrow)]
+    known: [Option<&'a str>; KEPT.len()],
+    /// The names and values of other parameters.
+    others: P,
 }
 
-/// The same in few bytes, which are shared and never changed.
-#[derive(Clone)]
-pub(super) struct Details(Arc<[u8]>);
+/// What comes first, so that readers of many need not read the rest.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Whose<'a> {
+    pub domain: &'a str,
+    pub username: &'a str,
+    pub address: IpAddr,
+}
+
+/// The same in few bytes.
+#[derive(Clone, Default)]
+pub(super) struct Details(Vec<u8>);
 
 impl Details {
+    /// Those of a request.
     pub fn new(decided: &Decided<'_>) -> Details {
+        let mut details = Details::default();
+        details.set(decided);
+        details
+    }
+
+    /// Puts those of a request in their place, and in their memory if they fit.
+    pub fn set(&mut self, decided: &Decided<'_>) {
         let agent = String::from_utf8_lossy(decided.agent);
-        let known = kept().filter_map(|known| Some((known.name(), decided.params.known(known)?)));
         let password = decided.params.known(Known::Password).unwrap_or_default();
         // A client may send its password under another name, too.
         let is_open = |name: &str, value: &str| {
@@ -195,44 +220,54 @@ impl Details {
         };
         let others = decided.params.others().filter(|(name, value)| is_open(name, value));
         let mut left = PARAMS;
-        let params = known.chain(others).map_while(|(name, value)| {
+        let mut fitting = |name, value| {
             let (name, value) = (cut(name, NAME), cut(value, VALUE));
             left = left.checked_sub(name.len() + value.len())?;
             Some((name, value))
+        };
+        let known = KEPT.map(|known| {
+            let (_, value) = fitting(known.name(), decided.params.known(known)?)?;
+            Some(value)
         });
-        let stored = Stored {
+        let others = others.map_while(|(name, value)| fitting(name, value));
+        let others: SmallVec<[(&str, &str); 8]> = others.collect();
+        let whose = Whose {
             domain: text(decided.domain),
             username: text(decided.username),
-            reason: decided.reason.map(|reason| reason as u8),
             address: decided.address,
-            agent: cut(&agent, AGENT),
-            params: params.collect(),
         };
-        // Writing to memory cannot fail.
-        Details(postcard::to_extend(&stored, Vec::with_capacity(512)).unwrap_or_default().into())
+        let stored = Stored {
+            reason: decided.reason.map(|reason| reason as u8),
+            agent: cut(&agent, AGENT),
+            known,
+            others: &*others,
+            whose,
+        };
+        let most = stored.most_bytes();
+        self.0.reserve_exact(most.saturating_sub(self.0.len()));
+        self.0.resize(most, 0);
+        // It fits, so this cannot fail.
+        let length = postcard::to_slice(&stored, &mut self.0).map_or(0, |written| written.len());
+        self.0.truncate(length);
     }
 
-    fn read(&self) -> Option<Stored<'_>> {
+    fn read(&self) -> Option<Stored<'_, Vec<(&str, &str)>>> {
         postcard::from_bytes(&self.0).ok()
     }
 
-    /// Whether they are those of this account. A name that is not given counts for all.
-    pub fn are_of(&self, domain: Option<&str>, username: Option<&str>) -> bool {
-        if domain.is_none() && username.is_none() {
-            return true;
-        }
-        self.read().is_some_and(|stored| {
-            domain.is_none_or(|domain| domain == stored.domain)
-                && username.is_none_or(|username| username == stored.username)
-        })
+    /// Whose request it was.
+    pub fn whose(&self) -> Option<Whose<'_>> {
+        postcard::take_from_bytes(&self.0).ok().map(|(whose, _)| whose)
     }
 
     /// The fetch, without what changes with each request.
     pub fn fetch(&self, is_by_address: bool, node: &str) -> Option<Fetch> {
-        let Stored { domain, username, reason, address, agent, params } = self.read()?;
-        let given = |known: Known| {
-            let is_it = |(name, value): &&(&str, &str)| *name == known.name() && !value.is_empty();
-            params.iter().find(is_it).map(|(_, value)| (*value).to_owned())
+        let Stored { whose: Whose { domain, username, address }, reason, agent, known, others } =
+            self.read()?;
+        let known = KEPT.into_iter().zip(known).filter_map(|(known, value)| Some((known, value?)));
+        let given = |wanted: Known| {
+            let mut known = known.clone().filter(|(known, value)| *known == wanted && !value.is_empty());
+            known.next().map(|(_, value)| value.to_owned())
         };
         let device = match is_by_address {
             true => address.to_string(),
@@ -254,8 +289,27 @@ impl Details {
             node: node.to_owned(),
             snapshot: None,
             properties: 0,
-            params: params.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            params: known
+                .map(|(known, value)| (known.name(), value))
+                .chain(others)
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
         })
+    }
+}
+
+impl Stored<'_, &[(&str, &str)]> {
+    /// How many bytes it takes at most.
+    fn most_bytes(&self) -> usize {
+        /// Of the length of a text.
+        const LENGTH: usize = 2;
+        /// Of the address, the reason and the number of other parameters.
+        const OTHERS: usize = 32;
+        let Whose { domain, username, .. } = self.whose;
+        let texts = [domain, username, self.agent].into_iter().map(|text| text.len() + LENGTH);
+        let known = self.known.iter().map(|value| 1 + LENGTH + value.map_or(0, str::len));
+        let others = self.others.iter().map(|(name, value)| name.len() + value.len() + 2 * LENGTH);
+        texts.chain(known).chain(others).sum::<usize>() + OTHERS
     }
 }
 

@@ -4,7 +4,10 @@
 //! full, the oldest of eight slots that are chosen by chance makes room. So names that do not
 //! exist push out only each other, and failures push out no successes.
 
-use hashbrown::HashMap;
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+
+use hashbrown::HashTable;
 
 use super::noted::{Details, Keys};
 use crate::core::fetch::Fetch;
@@ -56,7 +59,8 @@ struct Slot {
     account: u128,
     /// [`Keys::details`]
     hash: u64,
-    moment: Moment,
+    snapshot: Option<i64>,
+    properties: u32,
     details: Details,
     is_by_address: bool,
     /// Whether it is in the list of those that are not written yet.
@@ -67,9 +71,8 @@ struct Slot {
 }
 
 /// A slot that was copied to be read.
-#[derive(Clone)]
 pub(super) struct Copied {
-    pub moment: Moment,
+    moment: Moment,
     details: Details,
     is_by_address: bool,
 }
@@ -81,12 +84,63 @@ impl Copied {
         let fetch = self.details.fetch(self.is_by_address, node)?;
         Some(Fetch { at, snapshot, properties, ..fetch })
     }
+}
 
-    /// See [`Details::are_of`].
-    pub fn is_of(&self, domain: Option<&str>, username: Option<&str>) -> bool {
-        self.details.are_of(domain, username)
+/// The newest slots that a reader wants, in no order.
+pub(super) struct Newest {
+    most: usize,
+    /// The oldest one is the first to go.
+    copies: BinaryHeap<Reverse<ByTime>>,
+}
+
+struct ByTime(Copied);
+
+impl Newest {
+    /// At most `most` slots.
+    pub fn new(most: usize) -> Newest {
+        Newest { most, copies: BinaryHeap::new() }
+    }
+
+    /// The slots.
+    pub fn into_copies(self) -> impl Iterator<Item = Copied> {
+        self.copies.into_iter().map(|Reverse(ByTime(copied))| copied)
+    }
+
+    /// Whether a slot of this time would stay.
+    fn has_room(&self, at: i64) -> bool {
+        match self.copies.peek() {
+            Some(Reverse(ByTime(oldest))) if self.copies.len() >= self.most => oldest.moment.at < at,
+            _ => self.most > 0,
+        }
+    }
+
+    fn add(&mut self, copied: Copied) {
+        if self.copies.len() >= self.most {
+            self.copies.pop();
+        }
+        self.copies.push(Reverse(ByTime(copied)));
     }
 }
+
+impl Ord for ByTime {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.moment.at.cmp(&other.0.moment.at)
+    }
+}
+
+impl PartialOrd for ByTime {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for ByTime {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for ByTime {}
 
 /// What a note has done to a part of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,8 +155,11 @@ pub(super) enum Noted {
 
 struct Slots {
     slots: Vec<Slot>,
-    /// The place of each key.
-    index: HashMap<u128, u32>,
+    /// When each slot was noted last, in seconds since 1970. They are apart from the slots, because
+    /// who looks for old or new slots reads many times.
+    times: Vec<i64>,
+    /// The places of the slots, by their keys.
+    index: HashTable<u32>,
     /// The places of slots that are not written yet.
     dirty: Vec<u32>,
     most: usize,
@@ -116,13 +173,14 @@ impl Part {
     pub fn new(most: usize) -> Part {
         Part(Region::ALL.map(|region| Slots {
             slots: Vec::new(),
-            index: HashMap::new(),
+            times: Vec::new(),
+            index: HashTable::new(),
             dirty: Vec::new(),
             most: (most * region.share() / 16).max(1),
         }))
     }
 
-    /// Notes a request. `details` is called only if they are not known yet.
+    /// Notes a request. `describe` is called only if its details are not known yet.
     ///
     /// A stranger chooses the device of a request that fails, so such a request is kept under its
     /// address, unless the device has succeeded before.
@@ -131,70 +189,75 @@ impl Part {
         region: Region,
         keys: &Keys,
         moment: Moment,
-        details: impl FnOnce() -> Details,
+        describe: impl FnOnce(&mut Details),
     ) -> Noted {
         let succeeded = keys.device | 1;
         let (key, is_by_address) = match region {
             Region::Answered => (succeeded, false),
-            _ if self.0[Region::Answered as usize].index.contains_key(&succeeded) => {
-                (keys.device & !1, false)
-            }
+            _ if self.0[Region::Answered as usize].find(succeeded).is_some() => (keys.device & !1, false),
             _ => (keys.address & !1, true),
         };
         let slots = &mut self.0[region as usize];
-        match slots.index.get(&key) {
-            Some(place) => {
-                let place = *place;
-                slots.slots[place as usize].update(keys.details, moment, details);
-                slots.mark(place, region);
-                Noted::Kept
-            }
-            None => {
-                let (account, hash) = (keys.account, keys.details);
-                let details = details();
-                let slot = Slot {
-                    key,
-                    account,
-                    hash,
-                    moment,
-                    details,
-                    is_by_address,
-                    is_dirty: false,
-                    taken_at: None,
-                };
-                slots.add(slot, region)
-            }
+        let (place, noted) = match slots.find(key) {
+            // A request that had to wait for the table may come after a newer one.
+            Some(place) if moment.at < slots.times[place] => return Noted::Kept,
+            Some(place) => (place, Noted::Kept),
+            None => slots.make_room(key),
+        };
+        slots.times[place] = moment.at;
+        let slot = &mut slots.slots[place];
+        (slot.snapshot, slot.properties) = (moment.snapshot, moment.properties);
+        if slot.key != key || slot.hash != keys.details {
+            (slot.key, slot.account, slot.hash) = (key, keys.account, keys.details);
+            (slot.is_by_address, slot.taken_at) = (is_by_address, None);
+            describe(&mut slot.details);
         }
+        if region.is_recorded() && !slot.is_dirty {
+            slot.is_dirty = true;
+            slots.dirty.push(place as u32);
+        }
+        noted
     }
 
     /// Takes at most `most` fetches that are not written yet. Of those of which only the moment has
     /// changed, it takes those that were taken before `before`.
     pub fn take(&mut self, most: usize, now: i64, before: i64, taken: &mut Vec<Copied>) {
-        for Slots { slots, dirty, .. } in &mut self.0 {
+        for Slots { slots, times, dirty, .. } in &mut self.0 {
             dirty.retain(|place| {
-                let slot = &mut slots[*place as usize];
+                let place = *place as usize;
+                let slot = &mut slots[place];
                 if taken.len() >= most || slot.taken_at.is_some_and(|taken_at| taken_at >= before) {
                     return true;
                 }
                 (slot.is_dirty, slot.taken_at) = (false, Some(now));
-                taken.push(slot.copy());
+                taken.push(slot.copy(times[place]));
                 false
             });
         }
     }
 
-    /// Copies the fetches of an account, or all.
+    /// Copies the newest fetches of which the region, the time, the account and the details are
+    /// wanted.
     pub fn copy(
         &self,
-        account: Option<u128>,
-        wants: impl Fn(Region, Moment) -> bool,
-        copies: &mut Vec<Copied>,
+        is_wanted: impl Fn(Region, i64) -> bool,
+        are_wanted: impl Fn(u128, &Details) -> bool,
+        newest: &mut Newest,
     ) {
-        for (region, slots) in Region::ALL.into_iter().zip(&self.0) {
-            let is_wanted = |slot: &&Slot| {
-                account.is_none_or(|account| account == slot.account) && wants(region, slot.moment)
-            };
-            copies.extend(slots.slots.iter().filter(is_wanted).map(Slot::copy));
+        for (region, Slots { slots, times, .. }) in Region::ALL.into_iter().zip(&self.0) {
+            for (at, slot) in times.iter().copied().zip(slots) {
+                if newest.has_room(at) && is_wanted(region, at) && are_wanted(slot.account, &slot.details) {
+                    newest.add(slot.copy(at));
+                }
+            }
+        }
+    }
+
+    #[cfg(test)]
+    pub fn set_time(&mut self, account: u128, at: i64) {
+        for Slots { slots, times, .. } in &mut self.0 {
+            let own = times.iter_mut().zip(slots).filter(|(_, slot)| slot.account == account);
+            own.for_each(|(time, _)| *time = at);
         }
     }
 
@@ -205,49 +268,58 @@ impl Part {
 }
 
 impl Slots {
-    fn add(&mut self, slot: Slot, region: Region) -> Noted {
-        let key = slot.key;
-        if self.slots.len() < self.most {
-            let place = self.slots.len() as u32;
-            self.slots.push(slot);
-            self.index.insert(key, place);
-            self.mark(place, region);
-            return Noted::Added;
-        }
-        let sample = (0..SAMPLE).map(|_| fastrand::usize(..self.slots.len()));
-        let place = sample.min_by_key(|place| self.slots[*place].moment.at).unwrap_or_default();
-        let was_dirty = self.slots[place].is_dirty;
-        let old = std::mem::replace(&mut self.slots[place], Slot { is_dirty: was_dirty, ..slot });
-        self.index.remove(&old.key);
-        self.index.insert(key, place as u32);
-        self.mark(place as u32, region);
-        if was_dirty && old.taken_at.is_none() { Noted::Lost } else { Noted::Kept }
+    fn find(&self, key: u128) -> Option<usize> {
+        let place = self.index.find(hash(key), |place| self.slots[*place as usize].key == key);
+        place.map(|place| *place as usize)
     }
 
-    fn mark(&mut self, place: u32, region: Region) {
-        let slot = &mut self.slots[place as usize];
-        if region.is_recorded() && !slot.is_dirty {
-            slot.is_dirty = true;
-            self.dirty.push(place);
-        }
+    /// The place for a new key, under which it is found from now on. The slot there may still be
+    /// that of another device.
+    fn make_room(&mut self, key: u128) -> (usize, Noted) {
+        let (place, noted) = match self.slots.len() < self.most {
+            true => {
+                self.slots.push(Slot::empty());
+                self.times.push(0);
+                (self.slots.len() - 1, Noted::Added)
+            }
+            false => {
+                let sample = (0..SAMPLE).map(|_| fastrand::usize(..self.slots.len()));
+                let place = sample.min_by_key(|place| self.times[*place]).unwrap_or_default();
+                let old = &self.slots[place];
+                if let Ok(entry) = self.index.find_entry(hash(old.key), |of| *of as usize == place) {
+                    entry.remove();
+                }
+                (place, if old.is_dirty && old.taken_at.is_none() { Noted::Lost } else { Noted::Kept })
+            }
+        };
+        let slots = &self.slots;
+        self.index.insert_unique(hash(key), place as u32, |place| hash(slots[*place as usize].key));
+        (place, noted)
     }
 }
 
+/// A part of a key, which is a hash already.
+fn hash(key: u128) -> u64 {
+    (key >> 64) as u64
+}
+
 impl Slot {
-    fn update(&mut self, hash: u64, moment: Moment, details: impl FnOnce() -> Details) {
-        // A request that had to wait for the table may come after a newer one.
-        if moment.at < self.moment.at {
-            return;
-        }
-        self.moment = moment;
-        if self.hash != hash {
-            (self.hash, self.taken_at) = (hash, None);
-            self.details = details();
+    fn empty() -> Slot {
+        Slot {
+            key: 0,
+            account: 0,
+            hash: 0,
+            snapshot: None,
+            properties: 0,
+            details: Details::default(),
+            is_by_address: false,
+            is_dirty: false,
+            taken_at: None,
         }
     }
 
-    fn copy(&self) -> Copied {
-        let Slot { moment, ref details, is_by_address, .. } = *self;
-        Copied { moment, details: details.clone(), is_by_address }
+    fn copy(&self, at: i64) -> Copied {
+        let Slot { snapshot, properties, ref details, is_by_address, .. } = *self;
+        Copied { moment: Moment { at, snapshot, properties }, details: details.clone(), is_by_address }
     }
 }

@@ -184,10 +184,27 @@ fn those_of_a_user_or_a_tenant_are_found() {
     );
     assert_eq!(count(FetchFilter { username, ..filter.clone() }), 1);
     assert_eq!(count(FetchFilter { domain: name("other.org"), ..filter.clone() }), 0);
+    let address = |begin| FetchFilter { address: name(begin), ..filter.clone() };
+    assert_eq!((count(address("192.0.2.")), count(address("192.0.2.1")), count(address("92."))), (2, 2, 0));
     assert_eq!(count(FetchFilter { failed: true, ..filter.clone() }), 1);
     assert_eq!(count(FetchFilter { since: Some(now() + 9), ..filter.clone() }), 0);
     assert_eq!(count(FetchFilter { most: 1, ..filter }), 1);
     let own = fetches.seen(&FetchFilter { domain, most: 9, ..FetchFilter::default() });
     let later: Vec<Fetch> = own.iter().map(|fetch| Fetch { at: fetch.at + 1, ..fetch.clone() }).collect();
     assert_eq!(merge(own, later.clone(), 9), later);
+}
+
+#[test]
+fn of_more_than_are_wanted_the_newest_are_found() {
+    let fetches = fetches(10_000);
+    let note_at = |at: i64, user: usize| {
+        note(&fetches, &Sent { username: &format!("user{user}"), ..ALICE });
+        let keys = fetches.keys.account(b"example.org", format!("user{user}").as_bytes());
+        open(fetches.part(keys)).set_time(keys, at);
+    };
+    // Neither in the order of the parts nor in that of the times.
+    (0..500).for_each(|user| note_at((user as i64 * 7919) % 500, user));
+    let newest = fetches.seen(&FetchFilter { most: 20, ..FetchFilter::default() });
+    let times: Vec<i64> = newest.iter().map(|fetch| fetch.at).collect();
+    assert_eq!(times, (480..500).rev().collect::<Vec<i64>>());
 }

@@ -12,8 +12,8 @@ use crate::process::priority;
 /// How many fetches are listed at most.
 const MOST: usize = 10_000;
 
-/// The fetches that the query selects: `domain=DOMAIN`, `username=NAME`, `since=SECOND`, `failed`
-/// and `most=NUMBER`, the newest first.
+/// The fetches that the query selects: `domain=DOMAIN`, `username=NAME`, `address=BEGIN`,
+/// `since=SECOND`, `failed` and `most=NUMBER`, the newest first.
 pub(super) async fn list(state: &ServerState, query: &str) -> Response<Full<Bytes>> {
     let Some(fetches) = state.fetches.clone() else {
         return text(StatusCode::NOT_FOUND, b"this node runs with --no-fetches\n".to_vec());
@@ -27,11 +27,13 @@ pub(super) async fn list(state: &ServerState, query: &str) -> Response<Full<Byte
         match (&*name, value.parse::<i64>()) {
             ("domain", _) => wanted.domain = Some(fold(&value)),
             ("username", _) => wanted.username = Some(fold(&value)),
+            ("address", _) => wanted.address = Some(value.to_ascii_lowercase()),
             ("since", Ok(since)) => wanted.since = Some(since),
             ("failed", _) => wanted.failed = true,
             ("most", Ok(most @ 1..)) => wanted.most = MOST.min(most as usize),
             _ => {
-                let line = "ask for /fetches?domain=DOMAIN&username=NAME&since=SECOND&failed&most=NUMBER\n";
+                let line = "ask for /fetches?domain=DOMAIN&username=NAME&address=BEGIN&since=SECOND&failed\
+                            &most=NUMBER\n";
                 return text(StatusCode::BAD_REQUEST, line.into());
             }
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::charts::{self, Charts};
-use super::fetches::{self, FetchLine};
+use super::fetches::{self, FetchLine, Seen};
 use super::history::{self, EditLine};
 use super::moment::{self, Moment, length};
 use super::operator::Role;
@@ -94,25 +94,25 @@ pub(super) async fn show(visit: &Visit<'_>) -> Result<Reply, Refusal> {
     let own = node::status(&visit.state, visit.state.snapshot.load().as_deref());
     let mut nodes = vec![NodeLine::new(text("overview", "this_node").into(), "", &own)];
     let asked = async { if is_general { visit.console.peers.status().await } else { Vec::new() } };
-    let latest = async {
-        let edits = HistoryFilter { most: LATEST, ..HistoryFilter::default() };
-        let failed = FetchFilter { failed: true, most: LATEST, ..FetchFilter::default() };
-        let edits = history::latest(visit, edits).await?;
-        let failures = fetches::seen(visit, failed).await?;
-        Ok::<_, Refusal>((edits, failures.into_iter().map(FetchLine::new).collect()))
-    };
-    let (peers, latest) = tokio::join!(asked, timeout(PATIENCE, latest));
+    let edits = HistoryFilter { most: LATEST, ..HistoryFilter::default() };
+    let failed = FetchFilter { failed: true, most: LATEST, ..FetchFilter::default() };
+    let (peers, edits, failed) = tokio::join!(
+        asked,
+        timeout(PATIENCE, history::latest(visit, edits)),
+        timeout(PATIENCE, fetches::seen(visit, failed)),
+    );
     for (url, answer) in peers {
         nodes.push(match answer {
             Ok(status) => NodeLine::new(url.clone(), &url, &status),
             Err(why) => NodeLine::silent(url, why),
         });
     }
-    let (edits, failures, trouble) = match latest {
-        Ok(Ok((edits, failures))) => (edits, failures, String::new()),
-        Ok(Err(Refusal::Unavailable(why) | Refusal::Changed(why))) => (Vec::new(), Vec::new(), why),
-        _ => (Vec::new(), Vec::new(), text("overview", "no_database").into()),
+    let (edits, trouble) = match edits {
+        Ok(Ok(edits)) => (edits, String::new()),
+        Ok(Err(Refusal::Unavailable(why) | Refusal::Changed(why))) => (Vec::new(), why),
+        _ => (Vec::new(), text("overview", "no_answer").into()),
     };
+    let failed = failed.unwrap_or_else(|_| Ok(Seen::default()))?;
     let rejected = visit.console.rejection().filter(|rejected| rejected.seen == numbers(&own));
     let metrics = &visit.state.metrics;
     let certificates = [
@@ -130,8 +130,8 @@ pub(super) async fn show(visit: &Visit<'_>) -> Result<Reply, Refusal> {
             .collect(),
         charts: charts::draw(&metrics.minutes()),
         edits,
-        failures,
-        trouble,
+        failures: failed.fetches.into_iter().map(FetchLine::new).collect(),
+        trouble: if trouble.is_empty() { failed.trouble } else { trouble },
     };
     Ok(page::show(visit, "overview", text("layout", "overview"), &page))
 }

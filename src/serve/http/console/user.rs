@@ -5,6 +5,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::edit::{is_editable, seal};
+use super::fetches::{self, Seen};
 use super::known::{Known, KnownAttribute, ago, known, rule_in};
 use super::page;
 use super::reply::{Refusal, Reply};
@@ -16,7 +17,6 @@ use crate::core::fetch::{Fetch, FetchFilter};
 use crate::core::model::{Row, Table};
 use crate::core::secret::{HIDDEN, NameHint, is_secret};
 use crate::snapshot::{Level, Served};
-use crate::source::SourceError;
 
 /// How many fetches are shown.
 const FETCHES: usize = 20;
@@ -79,26 +79,23 @@ struct LockLine {
 
 /// The rows and fetches that a page shows.
 struct Read {
-    users: Vec<Row>,
-    attributes: Vec<Row>,
+    /// Of users, attributes and the user's own rules.
+    rows: Vec<Row>,
     fetches: Vec<Fetch>,
+    /// Why the database could not be read; empty if it was.
+    trouble: String,
 }
 
 /// `/console/users/DOMAIN/USERNAME`
 pub(super) async fn show(visit: &Visit<'_>, domain: &str, username: &str) -> Result<Reply, Refusal> {
     let served = visit.served()?;
     let known = known(visit, &served, domain, username)?;
-    let mut trouble = String::new();
-    let read = read(visit, &known).await.unwrap_or_else(|why| {
-        trouble = why.to_string();
-        Read { users: Vec::new(), attributes: Vec::new(), fetches: Vec::new() }
-    });
+    let read = read(visit, &known).await?;
     let answer = user_answer::explain(visit, &served, &known, read.fetches.first()).await?;
-    let rules = own_rules(visit, &known).await;
     let title = format!("{}@{}", known.username, known.domain);
-    let sealed = |rows: &[Row], id: i64, table| match is_editable(visit, table) {
-        true => rows.iter().find(|row| row.id() == id).map(seal).unwrap_or_default(),
-        false => String::new(),
+    let sealed = |id: i64, table| {
+        let row = read.rows.iter().find(|row| row.table() == table && row.id() == id);
+        row.filter(|_| is_editable(visit, table)).map(seal).unwrap_or_default()
     };
     let attribute = |known: &KnownAttribute| {
         let is_hidden = NameHint::of(&known.name).hides_data(&known.value);
@@ -109,12 +106,13 @@ pub(super) async fn show(visit: &Visit<'_>, domain: &str, username: &str) -> Res
             value: if is_hidden { HIDDEN.into() } else { known.value.clone() },
             is_hidden,
             row: match known.level {
-                Level::User => sealed(&read.attributes, known.id, Table::UserAttribute),
+                Level::User => sealed(known.id, Table::UserAttribute),
                 Level::Tenant | Level::Everyone => String::new(),
             },
         }
     };
-    let row = known.ids.first().map(|id| sealed(&read.users, *id, Table::UserAuth)).unwrap_or_default();
+    let row = known.ids.first().map(|id| sealed(*id, Table::UserAuth)).unwrap_or_default();
+    let rules = read.rows.iter().cloned().filter_map(rule_in);
     let page = UserPage {
         href: link::user(&known.domain, &known.username),
         tenant_href: link::tenant(&known.domain),
@@ -127,12 +125,12 @@ pub(super) async fn show(visit: &Visit<'_>, domain: &str, username: &str) -> Res
         is_disabled: known.is_disabled,
         is_withheld: known.is_withheld,
         others: known.ids.len().saturating_sub(1),
-        trouble,
+        trouble: read.trouble,
         may_edit_attributes: !row.is_empty() && is_editable(visit, Table::UserAttribute),
         row,
         attributes: known.attributes.iter().map(attribute).collect(),
         more_rules: known.rules.len().saturating_sub(RULES),
-        rules,
+        rules: rules.map(|row| RuleLine::new(&row, visit)).collect(),
         answer,
         fetches: read.fetches.iter().map(fetch).collect(),
         locks: locks(visit, &served, &known),
@@ -142,28 +140,26 @@ pub(super) async fn show(visit: &Visit<'_>, domain: &str, username: &str) -> Res
     Ok(page::show(visit, "user", &title, &page))
 }
 
-async fn read(visit: &Visit<'_>, known: &Known) -> Result<Read, SourceError> {
-    let (source, fold) =
-        (&visit.console.source, |name: &str| visit.console.conventions.comparison.fold_text(name));
+async fn read(visit: &Visit<'_>, known: &Known) -> Result<Read, Refusal> {
+    let fold = |name: &str| visit.console.conventions.comparison.fold_text(name);
     let own = known.attributes.iter().filter(|known| known.level == Level::User && known.id != i64::MIN);
-    let users = source.rows(Table::UserAuth, known.ids.clone()).await?;
-    let attributes = source.rows(Table::UserAttribute, own.map(|known| known.id).collect()).await?;
+    let wanted = vec![
+        (Table::UserAuth, known.ids.clone()),
+        (Table::UserAttribute, own.map(|known| known.id).collect()),
+        (Table::JitsiProperty, known.rules.iter().copied().take(RULES).collect()),
+    ];
+    let (rows, trouble) = match visit.console.source.rows_in(wanted).await {
+        Ok(rows) => (rows, String::new()),
+        Err(why) => (Vec::new(), why.to_string()),
+    };
     let wanted = FetchFilter {
         domain: Some(fold(&known.domain)),
         username: Some(fold(&known.username)),
         most: FETCHES,
         ..FetchFilter::default()
     };
-    let fetches = source.fetches(wanted).await?;
-    Ok(Read { users, attributes, fetches })
-}
-
-/// The rows of the user's own rules; none if the database cannot be read.
-async fn own_rules(visit: &Visit<'_>, known: &Known) -> Vec<RuleLine> {
-    let ids: Vec<i64> = known.rules.iter().copied().take(RULES).collect();
-    let rows = visit.console.source.rows(Table::JitsiProperty, ids).await.unwrap_or_default();
-    let rows = rows.into_iter().filter_map(rule_in);
-    rows.map(|row| RuleLine::new(&row, visit)).collect()
+    let Seen { fetches, trouble: later } = fetches::seen(visit, wanted).await?;
+    Ok(Read { rows, fetches, trouble: if trouble.is_empty() { later } else { trouble } })
 }
 
 fn fetch(fetch: &Fetch) -> FetchLine {

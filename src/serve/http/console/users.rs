@@ -2,14 +2,17 @@
 
 use serde::Serialize;
 
-use super::link;
 use super::page::{self, text};
 use super::reply::{Refusal, Reply};
 use super::visit::Visit;
+use super::{fetches, link};
+use crate::core::fetch::{Fetch, FetchFilter, FetchReason, address_beginning};
 use crate::core::model::{Row, Table};
 
 /// How many users are shown.
 const SHOWN: usize = 50;
+/// How many fetches are read to find users by their address.
+const FETCHES: usize = 500;
 /// The longest search, in bytes.
 const LONGEST: usize = 200;
 
@@ -52,9 +55,36 @@ pub(super) async fn list(visit: &Visit<'_>) -> Result<Reply, Refusal> {
             domain: user.domain,
         };
         page.users = found.users.into_iter().map(line).collect();
+        by_address(visit, &mut page).await?;
         page.count = page.users.len();
     }
     Ok(page::show(visit, "users", text("layout", "users"), &page))
+}
+
+/// Adds the users whose clients asked from an address, if one or the beginning of one is searched.
+async fn by_address(visit: &Visit<'_>, page: &mut UsersPage<'_>) -> Result<(), Refusal> {
+    let is_one = |begin: &String| begin.contains(['.', ':']);
+    let Some(address) = address_beginning(page.q).filter(is_one) else { return Ok(()) };
+    let wanted = FetchFilter { address: Some(address), most: FETCHES, ..FetchFilter::default() };
+    let exists = |fetch: &Fetch| !matches!(fetch.reason, Some(FetchReason::NoTenant | FetchReason::NoUser));
+    for fetch in fetches::seen(visit, wanted).await?.fetches.into_iter().filter(exists) {
+        let href = link::user(&fetch.domain, &fetch.username);
+        if page.users.iter().any(|user| user.href == href) {
+            continue;
+        }
+        if page.users.len() == SHOWN {
+            page.are_more = true;
+            break;
+        }
+        page.users.push(UserLine {
+            href,
+            tenant_href: link::tenant(&fetch.domain),
+            found: fetch.address.to_string(),
+            username: fetch.username,
+            domain: fetch.domain,
+        });
+    }
+    Ok(())
 }
 
 /// Sends the browser to the page of the user with this row.
