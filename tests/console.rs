@@ -27,6 +27,11 @@ fn lock_out(server: &Server, username: &str) {
     }
 }
 
+/// The status of the answer to a client with the right password.
+fn sign_in(server: &Server, username: &str) -> u16 {
+    exchange(server.address, &form_request(&[("username", username), ("password", "pw")])).status
+}
+
 /// A page or a form: the pattern in the router, an address of the tenant `b.org`, and the role that
 /// its form needs; empty if it has no form.
 struct Route(&'static str, &'static str, &'static str);
@@ -238,6 +243,42 @@ fn too_many_wrong_passwords_are_refused_and_the_right_one_too() {
     assert_eq!(reply.status, 429);
     assert!(reply.header("retry-after").is_some() && reply.text().contains("try again in"));
     assert_eq!(Browser::sign_in(&server, "help").get("/console").status, 200);
+}
+
+#[test]
+fn a_user_is_unlocked_on_all_nodes_from_the_page_of_one() {
+    let file = tables();
+    let other = console(&file.path, &[]);
+    let other_url = format!("http://{}", other.admin());
+    let silent = "http://127.0.0.1:1";
+    let one = console(&file.path, &["--peer", &other_url, "--peer", silent]);
+    for node in [&one, &other] {
+        lock_out(node, "alice@a.org");
+        assert_eq!(sign_in(node, "alice@a.org"), 429);
+    }
+    let mut browser = Browser::sign_in(&one, "help");
+    let page = browser.get("/console/users/a.org/alice");
+    assert!(page.text().contains("Only locks of this node are shown"), "{}", page.text());
+    let row = between(page.text(), "name=\"row\" value=\"", "\"").expect("a row").to_owned();
+    assert_eq!(browser.post("/console/users/a.org/alice/unlock", &[]).status, 303);
+    let said = |lifted: &str| format!("on {other_url}: {lifted}; on {silent}: failed (cannot connect");
+    let page = browser.get("/console/users/a.org/alice");
+    let unlocked = format!("Locks lifted on this node: 1; {}", said("1"));
+    assert!(page.text().contains(&unlocked), "{}", page.text());
+    for node in [&one, &other] {
+        assert_eq!(sign_in(node, "alice@a.org"), 200);
+    }
+    let page = browser.post("/console/users/a.org/alice/password", &[("row", &row), ("password", "new")]);
+    assert!(page.text().contains(&said("0")), "{}", page.text());
+
+    // Without other nodes, there is nothing to tell apart.
+    lock_out(&other, "bob@b.org");
+    let mut browser = Browser::sign_in(&other, "help");
+    for said in ["The user is unlocked<", "The user was not locked<"] {
+        assert_eq!(browser.post("/console/users/b.org/bob/unlock", &[]).status, 303);
+        let page = browser.get("/console/users/b.org/bob");
+        assert!(page.text().contains(said) && !page.text().contains("this node"), "{}", page.text());
+    }
 }
 
 #[test]
@@ -483,7 +524,10 @@ fn the_admin_listener_speaks_https_to_commands_and_to_other_nodes() {
     assert!(text.contains(&url) && text.contains("no answer") && text.contains("cannot connect"), "{text}");
     assert_eq!(text.matches(">ready<").count(), 2, "{text}");
     assert_eq!(browser.post("/console/locks", &[("all", "1")]).status, 303);
-    assert!(browser.get("/console/locks").text().contains("lifted too"));
+    let said =
+        format!("Locks lifted on this node: 0; on {url}: 0; on http://127.0.0.1:1: failed (cannot connect");
+    let page = browser.get("/console/locks");
+    assert!(page.text().contains(&said), "{}", page.text());
     // Behind a proxy with TLS.
     let origin = format!("https://{}", other.admin());
     let form = encode(&[("name", "edit"), ("password", PASSWORD)]);

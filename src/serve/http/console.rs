@@ -27,6 +27,7 @@ mod rules;
 mod sessions;
 mod sign_in;
 mod tenants;
+mod unlock;
 mod user;
 mod user_answer;
 mod user_edit;

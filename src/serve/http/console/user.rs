@@ -45,6 +45,7 @@ struct UserPage {
     answer: Answer,
     fetches: Vec<FetchLine>,
     locks: Vec<LockLine>,
+    has_peers: bool,
 }
 
 #[derive(Serialize)]
@@ -136,6 +137,7 @@ pub(super) async fn show(visit: &Visit<'_>, domain: &str, username: &str) -> Res
         answer,
         fetches: read.fetches.iter().map(fetch).collect(),
         locks: locks(visit, &served, &known),
+        has_peers: visit.console.peers.are_there(),
         username: known.username,
         domain: known.domain,
     };
