@@ -4,11 +4,14 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::tls::Authority;
-use support::browser::{Browser, PASSWORD, add_operator, between, console};
+use support::browser::{Browser, PASSWORD, add_operator, add_operators, between, console};
 use support::client::{Reply, encode, exchange, form_request, request};
+use support::database::Kind;
 use support::server::{Server, run};
 use support::sqlite::SqliteFile;
-use support::wait_for;
+use support::{md5_hex, texts, wait_for};
+
+support::on_each_server!(pages_have_no_forms_if_the_account_may_only_read,);
 
 fn tables() -> SqliteFile {
     let file = SqliteFile::empty();
@@ -279,6 +282,101 @@ fn a_user_is_unlocked_on_all_nodes_from_the_page_of_one() {
         let page = browser.get("/console/users/b.org/bob");
         assert!(page.text().contains(said) && !page.text().contains("this node"), "{}", page.text());
     }
+}
+
+/// The sentence of pages whose rows cannot be changed.
+const READ_ONLY: &str = "may only read this table";
+
+/// What pages of users and rules offer to operators who may edit.
+const FORMS: [(&str, &str); 6] = [
+    ("/console/users/a.org/alice", "/alice/password\""),
+    ("/console/users/a.org/alice", "/alice/disable\""),
+    ("/console/users/a.org/alice", "/alice/attributes\""),
+    ("/console/rules", "/console/rules/new"),
+    ("/console/rules/new", "/console/rules/preview"),
+    ("/console/rules/60", "/console/rules/preview"),
+];
+
+/// Whether pages have these forms, and otherwise say why not.
+fn has_forms(browser: &mut Browser, are_there: impl Fn(&str) -> bool) {
+    for (path, form) in FORMS {
+        let (page, is_there) = (browser.get(path), are_there(form));
+        assert_eq!(page.text().contains(form), is_there, "{path} {form}: {}", page.text());
+        assert!(is_there || page.text().contains(READ_ONLY), "{path}: {}", page.text());
+    }
+}
+
+fn pages_have_no_forms_if_the_account_may_only_read(kind: Kind) {
+    let database = kind.database();
+    assert!(run(&[&["--setup"], &texts(&database.all())[..]].concat()).status.success());
+    database.script(&format!(
+        "DELETE FROM jitsi_property;
+         INSERT INTO user_auth (username, domain, password) VALUES ('alice', 'a.org', '{}');
+         INSERT INTO user_attribute (domain, username, name, value) VALUES ('a.org', 'alice', 'x', 'y');
+         INSERT INTO jitsi_property (id, subject, spriority, ppriority, property_key, property_value)
+             VALUES (60, 'default', 1, 1, 'k', 'v')",
+        md5_hex("pw")
+    ));
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("operators");
+    add_operators(&file);
+    let own = ["--admin-port", "0", "--console-users", file.to_str().expect("UTF-8")];
+    let server = Server::start(&[&texts(&database.read())[..], &own].concat());
+    let mut browser = Browser::sign_in(&server, "edit");
+    has_forms(&mut browser, |_| false);
+    assert!(browser.get("/console/users/a.org/alice").text().contains("/alice/unlock\""));
+    let page = browser.get("/console/rules").text().to_owned();
+    assert!(page.contains("/console/rules/60"), "{page}");
+    let mut other = Browser::sign_in(&server, "view");
+    let page = other.get("/console/rules");
+    assert!(!page.text().contains(READ_ONLY), "{}", page.text());
+
+    let rule = [("domain", "a.org"), ("subject", "alice"), ("key", "new"), ("value", "1")];
+    let reply = browser.post("/console/rules/save", &rule);
+    assert_eq!(reply.status, 503);
+    assert!(reply.text().contains("grant that right to"), "{}", reply.text());
+    // After an edit that was refused, the database is asked again.
+    database.let_write("jitsi_property");
+    has_forms(&mut browser, |form| form.contains("rules"));
+    assert_eq!(browser.post("/console/rules/save", &rule).status, 303);
+    let id = database.script("SELECT id FROM jitsi_property WHERE property_key = 'new'");
+    assert!(browser.get(&format!("/console/rules/{}", id.trim())).text().contains("value=\"new\""));
+    let changes = "SELECT count(*) FROM jitsiprovs_change WHERE changed_table = 'user_auth'";
+    assert_eq!(database.script(changes).trim(), "1", "asking has changed something");
+}
+
+#[test]
+fn pages_have_no_forms_if_the_file_may_only_be_read() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+    let file = tables();
+    file.user("a.org", "root", "pw");
+    let path = file.path.to_str().expect("UTF-8");
+    assert!(run(&["user", "disable", "bob@b.org", "--db-path", path]).status.success());
+    let edit = file.ask("SELECT max(id) || '' FROM jitsiprovs_history");
+    // In write-ahead mode, a file cannot even be read where the log cannot be created.
+    file.ask("PRAGMA journal_mode = DELETE");
+    let operators = file.path.with_extension("operators");
+    add_operators(&operators);
+    let mode = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).expect("ours")
+    };
+    mode(&file.path, 0o444);
+    let mut more: &[&str] = &[];
+    if operators.metadata().expect("a file").uid() == 0 {
+        // Root writes every file.
+        mode(file.folder.path(), 0o755);
+        chown(&operators, Some(65534), Some(65534)).expect("given away");
+        more = &["--user", "65534", "--group", "65534"];
+    }
+    let server = console(&file.path, more);
+    let mut browser = Browser::sign_in(&server, "edit");
+    has_forms(&mut browser, |_| false);
+    let page = browser.get(&format!("/console/history/{edit}"));
+    assert!(page.text().contains(READ_ONLY) && !page.text().contains("/undo"), "{}", page.text());
+    let rule = [("domain", "a.org"), ("subject", "alice"), ("key", "new"), ("value", "1")];
+    let reply = browser.post("/console/rules/save", &rule);
+    assert!(reply.status == 503 && reply.text().contains("readonly database"), "{}", reply.text());
+    assert_eq!(sign_in(&server, "alice@a.org"), 200);
 }
 
 #[test]
