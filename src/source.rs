@@ -15,6 +15,7 @@ mod mysql;
 mod poll;
 mod postgres;
 mod query;
+mod rights;
 mod schema;
 mod server;
 mod setup;
@@ -158,6 +159,14 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// [`SourceError::OwnQuery`]
     fn editable(&self, table: Table) -> Result<(), SourceError>;
+
+    /// For each of [`Table::ALL`], whether the database lets its account change rows. Asks the
+    /// database with statements that change no row. Of tables that the operator's own queries
+    /// replace it says `false`.
+    ///
+    /// # Errors
+    /// When the database does not say so.
+    fn writable(&self) -> Boxed<'_, Result<[bool; Table::COUNT], SourceError>>;
 
     /// Reads rows and makes edits in one transaction: all edits or none. Other calls of this
     /// function, also in other processes, wait until it has finished.
@@ -307,6 +316,10 @@ impl<B: Backend> Source for Database<B> {
 
     fn editable(&self, table: Table) -> Result<(), SourceError> {
         self.queries.editable(table)
+    }
+
+    fn writable(&self) -> Boxed<'_, Result<[bool; Table::COUNT], SourceError>> {
+        Box::pin(self.writable_tables())
     }
 
     fn edit(&self, transaction: Transaction) -> Boxed<'_, Result<Edited, SourceError>> {

@@ -4,11 +4,14 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::tls::Authority;
-use support::browser::{Browser, PASSWORD, add_operator, between, console};
+use support::browser::{Browser, PASSWORD, add_operator, add_operators, between, console};
 use support::client::{Reply, encode, exchange, form_request, request};
+use support::database::Kind;
 use support::server::{Server, run};
 use support::sqlite::SqliteFile;
-use support::wait_for;
+use support::{md5_hex, texts, wait_for};
+
+support::on_each_server!(pages_have_no_forms_if_the_account_may_only_read,);
 
 fn tables() -> SqliteFile {
     let file = SqliteFile::empty();
@@ -25,6 +28,11 @@ fn lock_out(server: &Server, username: &str) {
         let password = format!("wrong {attempt}");
         exchange(server.address, &form_request(&[("username", username), ("password", &password)]));
     }
+}
+
+/// The status of the answer to a client with the right password.
+fn sign_in(server: &Server, username: &str) -> u16 {
+    exchange(server.address, &form_request(&[("username", username), ("password", "pw")])).status
 }
 
 /// A page or a form: the pattern in the router, an address of the tenant `b.org`, and the role that
@@ -238,6 +246,137 @@ fn too_many_wrong_passwords_are_refused_and_the_right_one_too() {
     assert_eq!(reply.status, 429);
     assert!(reply.header("retry-after").is_some() && reply.text().contains("try again in"));
     assert_eq!(Browser::sign_in(&server, "help").get("/console").status, 200);
+}
+
+#[test]
+fn a_user_is_unlocked_on_all_nodes_from_the_page_of_one() {
+    let file = tables();
+    let other = console(&file.path, &[]);
+    let other_url = format!("http://{}", other.admin());
+    let silent = "http://127.0.0.1:1";
+    let one = console(&file.path, &["--peer", &other_url, "--peer", silent]);
+    for node in [&one, &other] {
+        lock_out(node, "alice@a.org");
+        assert_eq!(sign_in(node, "alice@a.org"), 429);
+    }
+    let mut browser = Browser::sign_in(&one, "help");
+    let page = browser.get("/console/users/a.org/alice");
+    assert!(page.text().contains("Only locks of this node are shown"), "{}", page.text());
+    let row = between(page.text(), "name=\"row\" value=\"", "\"").expect("a row").to_owned();
+    assert_eq!(browser.post("/console/users/a.org/alice/unlock", &[]).status, 303);
+    let said = |lifted: &str| format!("on {other_url}: {lifted}; on {silent}: failed (cannot connect");
+    let page = browser.get("/console/users/a.org/alice");
+    let unlocked = format!("Locks lifted on this node: 1; {}", said("1"));
+    assert!(page.text().contains(&unlocked), "{}", page.text());
+    for node in [&one, &other] {
+        assert_eq!(sign_in(node, "alice@a.org"), 200);
+    }
+    let page = browser.post("/console/users/a.org/alice/password", &[("row", &row), ("password", "new")]);
+    assert!(page.text().contains(&said("0")), "{}", page.text());
+
+    // Without other nodes, there is nothing to tell apart.
+    lock_out(&other, "bob@b.org");
+    let mut browser = Browser::sign_in(&other, "help");
+    for said in ["The user is unlocked<", "The user was not locked<"] {
+        assert_eq!(browser.post("/console/users/b.org/bob/unlock", &[]).status, 303);
+        let page = browser.get("/console/users/b.org/bob");
+        assert!(page.text().contains(said) && !page.text().contains("this node"), "{}", page.text());
+    }
+}
+
+/// The sentence of pages whose rows cannot be changed.
+const READ_ONLY: &str = "may only read this table";
+
+/// What pages of users and rules offer to operators who may edit.
+const FORMS: [(&str, &str); 6] = [
+    ("/console/users/a.org/alice", "/alice/password\""),
+    ("/console/users/a.org/alice", "/alice/disable\""),
+    ("/console/users/a.org/alice", "/alice/attributes\""),
+    ("/console/rules", "/console/rules/new"),
+    ("/console/rules/new", "/console/rules/preview"),
+    ("/console/rules/60", "/console/rules/preview"),
+];
+
+/// Whether pages have these forms, and otherwise say why not.
+fn has_forms(browser: &mut Browser, are_there: impl Fn(&str) -> bool) {
+    for (path, form) in FORMS {
+        let (page, is_there) = (browser.get(path), are_there(form));
+        assert_eq!(page.text().contains(form), is_there, "{path} {form}: {}", page.text());
+        assert!(is_there || page.text().contains(READ_ONLY), "{path}: {}", page.text());
+    }
+}
+
+fn pages_have_no_forms_if_the_account_may_only_read(kind: Kind) {
+    let database = kind.database();
+    assert!(run(&[&["--setup"], &texts(&database.all())[..]].concat()).status.success());
+    database.script(&format!(
+        "DELETE FROM jitsi_property;
+         INSERT INTO user_auth (username, domain, password) VALUES ('alice', 'a.org', '{}');
+         INSERT INTO user_attribute (domain, username, name, value) VALUES ('a.org', 'alice', 'x', 'y');
+         INSERT INTO jitsi_property (id, subject, spriority, ppriority, property_key, property_value)
+             VALUES (60, 'default', 1, 1, 'k', 'v')",
+        md5_hex("pw")
+    ));
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("operators");
+    add_operators(&file);
+    let own = ["--admin-port", "0", "--console-users", file.to_str().expect("UTF-8")];
+    let server = Server::start(&[&texts(&database.read())[..], &own].concat());
+    let mut browser = Browser::sign_in(&server, "edit");
+    has_forms(&mut browser, |_| false);
+    assert!(browser.get("/console/users/a.org/alice").text().contains("/alice/unlock\""));
+    let page = browser.get("/console/rules").text().to_owned();
+    assert!(page.contains("/console/rules/60"), "{page}");
+    let mut other = Browser::sign_in(&server, "view");
+    let page = other.get("/console/rules");
+    assert!(!page.text().contains(READ_ONLY), "{}", page.text());
+
+    let rule = [("domain", "a.org"), ("subject", "alice"), ("key", "new"), ("value", "1")];
+    let reply = browser.post("/console/rules/save", &rule);
+    assert_eq!(reply.status, 503);
+    assert!(reply.text().contains("grant that right to"), "{}", reply.text());
+    // After an edit that was refused, the database is asked again.
+    database.let_write("jitsi_property");
+    has_forms(&mut browser, |form| form.contains("rules"));
+    assert_eq!(browser.post("/console/rules/save", &rule).status, 303);
+    let id = database.script("SELECT id FROM jitsi_property WHERE property_key = 'new'");
+    assert!(browser.get(&format!("/console/rules/{}", id.trim())).text().contains("value=\"new\""));
+    let changes = "SELECT count(*) FROM jitsiprovs_change WHERE changed_table = 'user_auth'";
+    assert_eq!(database.script(changes).trim(), "1", "asking has changed something");
+}
+
+#[test]
+fn pages_have_no_forms_if_the_file_may_only_be_read() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+    let file = tables();
+    file.user("a.org", "root", "pw");
+    let path = file.path.to_str().expect("UTF-8");
+    assert!(run(&["user", "disable", "bob@b.org", "--db-path", path]).status.success());
+    let edit = file.ask("SELECT max(id) || '' FROM jitsiprovs_history");
+    // In write-ahead mode, a file cannot even be read where the log cannot be created.
+    file.ask("PRAGMA journal_mode = DELETE");
+    let operators = file.path.with_extension("operators");
+    add_operators(&operators);
+    let mode = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).expect("ours")
+    };
+    mode(&file.path, 0o444);
+    let mut more: &[&str] = &[];
+    if operators.metadata().expect("a file").uid() == 0 {
+        // Root writes every file.
+        mode(file.folder.path(), 0o755);
+        chown(&operators, Some(65534), Some(65534)).expect("given away");
+        more = &["--user", "65534", "--group", "65534"];
+    }
+    let server = console(&file.path, more);
+    let mut browser = Browser::sign_in(&server, "edit");
+    has_forms(&mut browser, |_| false);
+    let page = browser.get(&format!("/console/history/{edit}"));
+    assert!(page.text().contains(READ_ONLY) && !page.text().contains("/undo"), "{}", page.text());
+    let rule = [("domain", "a.org"), ("subject", "alice"), ("key", "new"), ("value", "1")];
+    let reply = browser.post("/console/rules/save", &rule);
+    assert!(reply.status == 503 && reply.text().contains("readonly database"), "{}", reply.text());
+    assert_eq!(sign_in(&server, "alice@a.org"), 200);
 }
 
 #[test]
@@ -483,7 +622,10 @@ fn the_admin_listener_speaks_https_to_commands_and_to_other_nodes() {
     assert!(text.contains(&url) && text.contains("no answer") && text.contains("cannot connect"), "{text}");
     assert_eq!(text.matches(">ready<").count(), 2, "{text}");
     assert_eq!(browser.post("/console/locks", &[("all", "1")]).status, 303);
-    assert!(browser.get("/console/locks").text().contains("lifted too"));
+    let said =
+        format!("Locks lifted on this node: 0; on {url}: 0; on http://127.0.0.1:1: failed (cannot connect");
+    let page = browser.get("/console/locks");
+    assert!(page.text().contains(&said), "{}", page.text());
     // Behind a proxy with TLS.
     let origin = format!("https://{}", other.admin());
     let form = encode(&[("name", "edit"), ("password", PASSWORD)]);

@@ -6,6 +6,7 @@ use jitsiprovs::core::credential::{Owner, Storage, hash};
 use support::client::{Reply, encode, exchange, post, request};
 use support::server::Server;
 use support::sqlite::SqliteFile;
+use support::wait_for;
 
 /// Text that is in a stored password, a secret attribute and a secret rule, and on no page.
 const CANARY: &str = "kanarienvogel";
@@ -136,6 +137,36 @@ fn console_pages_find_users_and_explain_their_answers() {
 }
 
 #[test]
+fn console_pages_show_what_the_latest_check_has_found() {
+    let (file, server) = server(&["--poll-interval", "0.1"]);
+    let [browser, limited] = ["view", "ann"].map(|name| Browser::sign_in(&server, name));
+    let page = browser.get("/console");
+    assert!(page.contains("Nobody has checked") && !page.contains("Warnings:"), "{page}");
+    let checked = browser.sent("/console/check", &[], 200);
+    let count = |severity: &str| -> usize {
+        let begin = format!("<span class=\"{severity}\">");
+        let of_table =
+            |table: &str| table.split_once(": ")?.1.split(['<', ',']).next()?.parse::<usize>().ok();
+        checked.split(&begin).skip(1).filter_map(of_table).sum()
+    };
+    let page = browser.get("/console");
+    for (severity, what) in [("error", "Errors"), ("warning", "Warnings"), ("hint", "Hints")] {
+        assert!(page.contains(&format!("<li>{what}: {}</li>", count(severity))), "{what} {page} {checked}");
+    }
+    assert!(count("error") + count("warning") > 0 && page.contains("seconds ago"), "{page}");
+    assert!(!page.contains("have changed since"), "{page}");
+    let page = limited.get("/console");
+    assert!(!page.contains("Findings") && !page.contains("Warnings:"), "{page}");
+    // The overview makes no check, and says that the findings are older than what is served.
+    file.rule(None, "default", 10, "more", "v");
+    let page = wait_for("the new rule", || {
+        Some(browser.get("/console")).filter(|page| page.contains("have changed since"))
+    });
+    assert!(page.contains(&format!("<li>Errors: {}</li>", count("error"))), "{page}");
+    assert!(browser.get("/console/check").contains("have changed since"));
+}
+
+#[test]
 fn console_pages_help_a_user_who_is_locked_out() {
     let (file, server) = server(&[]);
     let browser = Browser::sign_in(&server, "help");
@@ -241,5 +272,6 @@ fn console_pages_have_no_forms_for_an_own_query() {
     let browser = Browser::sign_in(&server, "ed");
     let page = browser.get("/console/users/a.org/alice");
     assert!(!page.contains("/password\"") && !page.contains("name=\"row\" value=\"\""), "{page}");
+    assert!(page.contains("A query of your own replaces this table"), "{page}");
     assert_eq!(browser.post("/console/users/a.org/alice/password", &[("row", "")]).status, 503);
 }

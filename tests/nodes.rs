@@ -39,6 +39,32 @@ fn status(servers: &[&Server], more: &[&str]) -> (Option<i32>, String) {
 support::on_each_server!(status_compares_a_single_node_with_the_database,);
 
 #[test]
+fn a_user_who_is_locked_out_on_all_nodes_is_let_in_by_one_command() {
+    let file = database();
+    let nodes = [(); 3].map(|()| node(&file, &["--auth-fail-limit", "1", "--auth-fail-window", "3600"]));
+    let sign_in = |node: &Server, password| {
+        post(node.address, &[("username", "alice@a.org"), ("password", password)]).status
+    };
+    let urls: Vec<String> = nodes.iter().map(|node| format!("http://{}", node.admin())).collect();
+    let expected: Vec<String> = urls.iter().map(|url| format!("{url}: 1 lock lifted")).collect();
+    // A node that does not answer does not keep the others locked.
+    for (guess, silent) in [("one", &[][..]), ("another", &["http://127.0.0.1:1"])] {
+        for node in &nodes {
+            assert_eq!([sign_in(node, guess), sign_in(node, "pw")], [401, 429]);
+        }
+        let output = run(&[&["lock", "clear", "alice@a.org"], silent, &texts(&urls)].concat());
+        let [said, error] =
+            [output.stdout, output.stderr].map(|text| String::from_utf8(text).expect("UTF-8"));
+        assert_eq!(said.lines().collect::<Vec<_>>(), expected);
+        assert_eq!(output.status.success(), silent.is_empty(), "{error}");
+        assert!(silent.iter().all(|url| error.contains(url)), "{error}");
+        for node in &nodes {
+            assert_eq!(sign_in(node, "pw"), 200);
+        }
+    }
+}
+
+#[test]
 fn answers_name_the_change_they_include_and_nodes_agree_about_it() {
     let file = database();
     let nodes = [node(&file, &[]), node(&file, &[])];

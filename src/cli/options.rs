@@ -94,8 +94,8 @@ pub struct ListenOptions {
     /// there is no console
     #[arg(long, env = "JITSIPROVS_CONSOLE_USERS", value_name = "FILE")]
     pub console_users: Option<PathBuf>,
-    /// Admin listener of another node, such as https://node2:8090, for the overview in the console; can
-    /// be repeated
+    /// Admin listener of another node, such as https://node2:8090, whose state the console shows and on
+    /// which it also lifts locks; can be repeated
     #[arg(long, env = "JITSIPROVS_PEER", value_name = "URL", value_delimiter = ',')]
     pub peer: Vec<String>,
     /// File with the certificates that are trusted for HTTPS to other nodes' admin listeners

@@ -74,7 +74,8 @@ pub(super) enum Purpose {
     Read,
     /// Edits by the command line.
     Edit,
-    /// Writing fetches, and removing old lines of changes and old fetches.
+    /// Writing fetches, removing old lines of changes and old fetches, and trying whether rows may be
+    /// changed.
     Prune,
 }
 

@@ -260,6 +260,8 @@ pub(super) enum FailureKind {
     Exists,
     /// Somebody else holds a lock.
     Busy,
+    /// The file of the database may only be read.
+    ReadOnly,
     /// Only an administrator may do this.
     AdminsOnly,
     /// The server did not answer, so the statement may or may not have been carried out.

@@ -196,6 +196,7 @@ impl Sqlite {
         };
         let kind = match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy) => FailureKind::Busy,
+            Some(ErrorCode::ReadOnly) => FailureKind::ReadOnly,
             _ if Table::ALL.iter().any(|table| why.contains(&format!("no such table: {table}"))) => {
                 FailureKind::NoTable
             }

@@ -11,7 +11,7 @@ use url::form_urlencoded;
 use crate::cli::args::{LockClearArgs, LockCommand, LockListArgs};
 use crate::cli::print::{self, Text, counted, number, text};
 use crate::cli::typed_names::account;
-use crate::ops::nodes::NodeUrl;
+use crate::ops::nodes::{Client, NodeUrl};
 use crate::serve::http::locks::{ClearedLocks, LockListing};
 
 /// How long a node may take to answer.
@@ -83,13 +83,25 @@ async fn clear(LockClearArgs { words, all, access }: LockClearArgs) -> anyhow::R
         query.append_key_only("all");
     }
     let path = format!("/locks/clear?{}", query.finish());
+    // A node that does not answer must not keep the others from lifting theirs.
+    let mut failed = Vec::new();
     for (url, node) in urls.iter().zip(nodes) {
-        let body = client.post(&node, &path, PATIENCE).await;
-        let body = body.with_context(|| format!("asking {url}"))?;
-        let ClearedLocks { lifted } = serde_json::from_slice(&body).with_context(|| not_a_node(url))?;
-        print::write(Text::line(format_args!("{url}: {} lifted", counted(lifted, "lock"))))?;
+        match clear_on(&client, url, &node, &path).await {
+            Ok(lifted) => {
+                print::write(Text::line(format_args!("{url}: {} lifted", counted(lifted, "lock"))))?;
+            }
+            Err(why) => failed.push(format!("{why:#}")),
+        }
     }
-    Ok(())
+    if failed.is_empty() { Ok(()) } else { bail!("{}", failed.join("; ")) }
+}
+
+/// Returns how many locks the node has lifted.
+async fn clear_on(client: &Client, url: &str, node: &NodeUrl, path: &str) -> anyhow::Result<usize> {
+    let body = client.post(node, path, PATIENCE).await;
+    let body = body.with_context(|| format!("asking {url}"))?;
+    let ClearedLocks { lifted } = serde_json::from_slice(&body).with_context(|| not_a_node(url))?;
+    Ok(lifted)
 }
 
 fn not_a_node(url: &str) -> String {

@@ -21,12 +21,14 @@ mod overview;
 mod page;
 pub mod peers;
 mod reply;
+mod rights;
 mod rule;
 mod rule_preview;
 mod rules;
 mod sessions;
 mod sign_in;
 mod tenants;
+mod unlock;
 mod user;
 mod user_answer;
 mod user_edit;
@@ -55,6 +57,7 @@ use fields::Fields;
 pub use operator::{Operator, Role};
 use peers::Peers;
 use reply::{Refusal, Reply};
+use rights::Rights;
 use sessions::{Session, Sessions};
 
 use sign_in::Gate;
@@ -76,6 +79,7 @@ pub struct Console {
     gate: Gate,
     sessions: Sessions,
     checks: Checks,
+    rights: Rights,
     rejection: Mutex<Option<Rejection>>,
 }
 
@@ -107,6 +111,7 @@ impl Console {
             gate,
             sessions,
             checks: Checks::default(),
+            rights: Rights::default(),
             rejection: Mutex::default(),
         }
     }
@@ -176,6 +181,9 @@ impl Console {
         let state = state.clone();
         let visit = Visit { state, console: self, asker, section, session, is_post, query, form };
         let answered = route(&visit, &path).await;
+        if let (true, Err(Refusal::Unavailable(_))) = (is_post, &answered) {
+            self.rights.forget();
+        }
         Ok(answered.unwrap_or_else(|refusal| page::refusal(Some(&visit), &refusal)))
     }
 

@@ -89,15 +89,20 @@ pub fn between<'t>(text: &'t str, before: &str, after: &str) -> Option<&'t str> 
     Some(text.split_once(before)?.1.split_once(after)?.0)
 }
 
-/// A server with a console, and operators called `view`, `help` and `edit`, and `limited`, who may
-/// edit only the tenant `a.org`.
+/// Adds operators called `view`, `help` and `edit`, and `limited`, who may edit only the tenant
+/// `a.org`.
+pub fn add_operators(file: &Path) {
+    for role in ["view", "help", "edit"] {
+        add_operator(file, role, role, &[]);
+    }
+    add_operator(file, "limited", "edit", &["a.org"]);
+}
+
+/// A server with a console, and the operators of [`add_operators`].
 pub fn console(path: &Path, args: &[&str]) -> Server {
     let file = path.with_extension("operators");
     if !file.exists() {
-        for role in ["view", "help", "edit"] {
-            add_operator(&file, role, role, &[]);
-        }
-        add_operator(&file, "limited", "edit", &["a.org"]);
+        add_operators(&file);
     }
     let own = ["--admin-port", "0", "--console-users", file.to_str().expect("UTF-8")];
     Server::on_sqlite(path, &[&own, args].concat())

@@ -50,11 +50,6 @@ pub(super) fn is_unchanged(row: &Row, sealed: &str) -> Result<(), Refusal> {
     }
 }
 
-/// Whether rows of a table can be edited at all.
-pub(super) fn is_editable(visit: &Visit<'_>, table: Table) -> bool {
-    visit.console.source.editable(table).is_ok()
-}
-
 /// Makes the edits of one row in one transaction, and waits a moment until they are served. `make`
 /// gets the row as it is now, which is as it was when it was sealed.
 ///

@@ -2,14 +2,14 @@
 
 use serde::Serialize;
 
-use super::ROOT;
 use super::moment::{self, Moment};
 use super::operator::Role;
 use super::page::{self, text};
 use super::reply::{Refusal, Reply};
 use super::visit::Visit;
+use super::{ROOT, rights};
 use crate::core::history::{HistoryFilter, HistoryLine, differing};
-use crate::core::model::{Cell, Row};
+use crate::core::model::{Cell, Row, Table};
 use crate::core::secret::HIDDEN;
 use crate::ops::history::{self, CannotUndo, PastEdit, is_hidden, row_name, words};
 
@@ -57,6 +57,8 @@ struct EditPage {
     rows: Vec<RowChange>,
     are_more: bool,
     is_known: bool,
+    /// Why it cannot be undone; empty if the database may be written.
+    why_not: &'static str,
 }
 
 /// What an edit did to a row.
@@ -121,7 +123,7 @@ pub(super) async fn show(visit: &Visit<'_>, id: &str, does_undo: bool) -> Result
     if !is_seen(visit, &edit) {
         return Err(Refusal::NotFound);
     }
-    if does_undo { undo(visit, edit).await } else { Ok(page_of(visit, &edit)) }
+    if does_undo { undo(visit, edit).await } else { Ok(page_of(visit, &edit).await) }
 }
 
 async fn undo(visit: &Visit<'_>, edit: PastEdit) -> Result<Reply, Refusal> {
@@ -139,13 +141,18 @@ async fn undo(visit: &Visit<'_>, edit: PastEdit) -> Result<Reply, Refusal> {
     }
 }
 
-fn page_of(visit: &Visit<'_>, edit: &PastEdit) -> Reply {
+async fn page_of(visit: &Visit<'_>, edit: &PastEdit) -> Reply {
+    let reasons = rights::why_not(visit, Role::Edit, Table::ALL).await;
+    let is_in = |table: Table| edit.lines.iter().any(|line| line.table == table);
+    let mut reasons = Table::ALL.into_iter().zip(reasons).filter(|(table, _)| is_in(*table));
+    let why_not = reasons.find_map(|(_, why)| (!why.is_empty()).then_some(why)).unwrap_or_default();
     let page = EditPage {
         edit: EditLine::new(edit),
         undo_href: format!("{ROOT}/history/{}/undo", edit.id),
         rows: edit.lines.iter().take(ROWS).map(RowChange::new).collect(),
         are_more: edit.lines.len() > ROWS || edit.is_cut,
         is_known: edit.editor.is_some(),
+        why_not,
     };
     page::show(visit, "edit", &page::said("history", "edit", &edit.id.to_string()), &page)
 }

@@ -1,13 +1,13 @@
 //! The page of the locks after too many wrong passwords.
 
 use serde::Serialize;
-use url::form_urlencoded;
 
 use super::ROOT;
 use super::moment::length;
 use super::operator::Role;
 use super::page::{self, text};
 use super::reply::{Refusal, Reply};
+use super::unlock::{self, Wanted};
 use super::visit::Visit;
 use crate::serve::http::locks;
 
@@ -62,23 +62,7 @@ async fn lift(visit: &Visit<'_>) -> Result<Reply, Refusal> {
         None if visit.operator().tenants.is_some() => return Err(Refusal::Forbidden),
         None => {}
     }
-    let mut query = form_urlencoded::Serializer::new(String::new());
-    user.into_iter().for_each(|user| _ = query.append_pair("user", user));
-    address.into_iter().for_each(|address| _ = query.append_pair("address", address));
-    if is_all {
-        query.append_key_only("all");
-    }
-    let query = query.finish();
-    let nothing = || Refusal::Bad(text("locks", "nothing").into());
-    let lifted = locks::lift(&visit.state, &query).ok_or_else(nothing)?;
-    let mut said = page::said("locks", "lifted", &lifted.to_string());
-    tracing::info!(operator = visit.operator().name, address = %visit.asker.address, "console: locks lifted");
-    for (url, answer) in visit.console.peers.post(&format!("/locks/clear?{query}")).await {
-        match answer {
-            Ok(_) => said.push_str(&format!("; {url}: {}", text("locks", "also"))),
-            Err(why) => said.push_str(&format!("; {url}: {why}")),
-        }
-    }
-    visit.session.note(said);
+    let lifted = unlock::lift(visit, &Wanted { user, address, is_all }).await?;
+    visit.session.note(lifted.words);
     Ok(Reply::see(&format!("{ROOT}/locks")))
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::charts::{self, Charts};
+use super::check::{self, Summary};
 use super::fetches::{self, FetchLine, Seen};
 use super::history::{self, EditLine};
 use super::moment::{self, Moment, length};
@@ -36,6 +37,8 @@ struct Overview {
     may_confirm: bool,
     certificates: Vec<CertificateLine>,
     charts: Charts,
+    /// What the latest check has found; `None` if there was none.
+    check: Option<Summary>,
     edits: Vec<EditLine>,
     failures: Vec<FetchLine>,
     trouble: String,
@@ -129,6 +132,7 @@ pub(super) async fn show(visit: &Visit<'_>) -> Result<Reply, Refusal> {
             .filter_map(|(name, expiry)| certificate(name, expiry))
             .collect(),
         charts: charts::draw(&metrics.minutes()),
+        check: check::latest(visit),
         edits,
         failures: failed.fetches.into_iter().map(FetchLine::new).collect(),
         trouble: if trouble.is_empty() { failed.trouble } else { trouble },

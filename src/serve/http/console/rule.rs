@@ -10,7 +10,7 @@ use super::reply::{Refusal, Reply};
 use super::rule_preview::{Preview, preview};
 use super::rules::{RuleLine, is_seen};
 use super::visit::Visit;
-use super::{ROOT, link};
+use super::{ROOT, link, rights};
 use crate::core::model::{Edit, Row, RuleRow, Table};
 use crate::core::secret::HIDDEN;
 use crate::ops::edits::{self, RuleChange, TypedRule};
@@ -38,7 +38,7 @@ struct RulePage {
     fields: RuleFields,
     is_new: bool,
     may_change: bool,
-    /// Why the rule cannot be changed by this operator.
+    /// Why the rule cannot be changed by this operator; empty if it can, or if the role is not enough.
     why_not: &'static str,
 }
 
@@ -54,13 +54,13 @@ struct PreviewPage {
 /// `/console/rules/new`, `/console/rules/ID`, `/console/rules/preview` and `/console/rules/save`
 pub(super) async fn show(visit: &Visit<'_>, what: &str) -> Result<Reply, Refusal> {
     match what {
-        "new" => form(visit, None),
+        "new" => form(visit, None).await,
         "preview" if visit.is_post => show_preview(visit).await,
         "save" if visit.is_post => save(visit).await,
         id => {
             let id = id.parse().map_err(|_| Refusal::NotFound)?;
             let row = read(visit, id).await?;
-            form(visit, Some(row))
+            form(visit, Some(row)).await
         }
     }
 }
@@ -72,7 +72,7 @@ async fn read(visit: &Visit<'_>, id: i64) -> Result<RuleRow, Refusal> {
     if is_seen(visit, &row) { Ok(row) } else { Err(Refusal::NotFound) }
 }
 
-fn form(visit: &Visit<'_>, row: Option<RuleRow>) -> Result<Reply, Refusal> {
+async fn form(visit: &Visit<'_>, row: Option<RuleRow>) -> Result<Reply, Refusal> {
     let is_new = row.is_none();
     let (fields, title, allowed) = match row {
         None => {
@@ -88,12 +88,15 @@ fn form(visit: &Visit<'_>, row: Option<RuleRow>) -> Result<Reply, Refusal> {
             (fields, text("rule", "title").replace('%', &row.id.to_string()), may_edit(visit, &row).is_ok())
         }
     };
-    let is_editable = edit::is_editable(visit, Table::JitsiProperty);
+    let [mut why_not] = rights::why_not(visit, Role::Edit, [Table::JitsiProperty]).await;
+    if !allowed {
+        why_not = text("rule", "read_only");
+    }
     let page = RulePage {
         fields,
         is_new,
-        may_change: is_editable && allowed && visit.needs(Role::Edit).is_ok(),
-        why_not: if allowed { "" } else { text("rule", "read_only") },
+        may_change: why_not.is_empty() && visit.needs(Role::Edit).is_ok(),
+        why_not,
     };
     Ok(page::show(visit, "rule", &title, &page))
 }

@@ -4,10 +4,11 @@ use serde::Serialize;
 use url::form_urlencoded;
 
 use super::known::rule_in;
+use super::operator::Role;
 use super::page::{self, text};
 use super::reply::{Refusal, Reply};
 use super::visit::Visit;
-use super::{ROOT, link};
+use super::{ROOT, link, rights};
 use crate::core::model::{Row, RuleRow, Table};
 use crate::core::secret::{HIDDEN, is_secret};
 use crate::snapshot::RuleFilter;
@@ -59,7 +60,8 @@ struct RulesPage<'a> {
     trouble: String,
     /// Where the next page is; empty on the last one.
     next: String,
-    may_add: bool,
+    /// Why no rule can be added; empty if one can.
+    why_not: &'static str,
 }
 
 /// `/console/rules?domain=…&subject=…&key=…&user=…&after=ID`
@@ -84,6 +86,10 @@ pub(super) async fn list(visit: &Visit<'_>) -> Result<Reply, Refusal> {
         }
         format!("{ROOT}/rules?{}", query.append_pair("after", &last.to_string()).finish())
     });
+    let [why_not] = match &*trouble {
+        "" => rights::why_not(visit, Role::Edit, [Table::JitsiProperty]).await,
+        _ => [""],
+    };
     let page = RulesPage {
         domain,
         subject,
@@ -94,7 +100,7 @@ pub(super) async fn list(visit: &Visit<'_>) -> Result<Reply, Refusal> {
         rules: rules.map(|row| RuleLine::new(&row, visit)).collect(),
         trouble,
         next: next.unwrap_or_default(),
-        may_add: visit.console.source.editable(Table::JitsiProperty).is_ok(),
+        why_not,
     };
     Ok(page::show(visit, "rules", text("layout", "rules"), &page))
 }

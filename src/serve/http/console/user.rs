@@ -4,15 +4,16 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::edit::{is_editable, seal};
+use super::edit::seal;
 use super::fetches::{self, Seen};
 use super::known::{Known, KnownAttribute, ago, known, rule_in};
+use super::operator::Role;
 use super::page;
 use super::reply::{Refusal, Reply};
 use super::rules::RuleLine;
 use super::user_answer::{self, Answer};
 use super::visit::Visit;
-use super::{ROOT, link};
+use super::{ROOT, link, rights};
 use crate::core::fetch::{Fetch, FetchFilter};
 use crate::core::model::{Row, Table};
 use crate::core::secret::{HIDDEN, NameHint, is_secret};
@@ -36,15 +37,23 @@ struct UserPage {
     /// Further rows with the same name, which are not used.
     others: usize,
     trouble: String,
-    /// Seals the row; empty if it cannot be edited.
+    /// Seals the row; empty if it cannot be read from its own table.
     row: String,
-    may_edit_attributes: bool,
+    may_reset: bool,
+    /// Why the password cannot be changed; empty if it can.
+    cannot_reset: &'static str,
+    may_set: bool,
+    /// Why attributes cannot be changed; empty if they can.
+    cannot_set: &'static str,
+    /// Whether the operator may change attributes, and they can be changed.
+    may_change: bool,
     attributes: Vec<AttributeLine>,
     rules: Vec<RuleLine>,
     more_rules: usize,
     answer: Answer,
     fetches: Vec<FetchLine>,
     locks: Vec<LockLine>,
+    has_peers: bool,
 }
 
 #[derive(Serialize)]
@@ -93,9 +102,13 @@ pub(super) async fn show(visit: &Visit<'_>, domain: &str, username: &str) -> Res
     let read = read(visit, &known).await?;
     let answer = user_answer::explain(visit, &served, &known, read.fetches.first()).await?;
     let title = format!("{}@{}", known.username, known.domain);
-    let sealed = |id: i64, table| {
+    let [cannot_reset, cannot_set] = match &*read.trouble {
+        "" => rights::why_not(visit, Role::Help, [Table::UserAuth, Table::UserAttribute]).await,
+        _ => [""; 2],
+    };
+    let sealed = |table, id: i64| {
         let row = read.rows.iter().find(|row| row.table() == table && row.id() == id);
-        row.filter(|_| is_editable(visit, table)).map(seal).unwrap_or_default()
+        row.map(seal).unwrap_or_default()
     };
     let attribute = |known: &KnownAttribute| {
         let is_hidden = NameHint::of(&known.name).hides_data(&known.value);
@@ -106,12 +119,15 @@ pub(super) async fn show(visit: &Visit<'_>, domain: &str, username: &str) -> Res
             value: if is_hidden { HIDDEN.into() } else { known.value.clone() },
             is_hidden,
             row: match known.level {
-                Level::User => sealed(known.id, Table::UserAttribute),
-                Level::Tenant | Level::Everyone => String::new(),
+                Level::User if cannot_set.is_empty() => sealed(Table::UserAttribute, known.id),
+                _ => String::new(),
             },
         }
     };
-    let row = known.ids.first().map(|id| sealed(*id, Table::UserAuth)).unwrap_or_default();
+    // Attributes of a user can be changed without the right to change the user.
+    let id = known.ids.first().filter(|_| visit.console.source.editable(Table::UserAuth).is_ok());
+    let row = id.map(|id| sealed(Table::UserAuth, *id)).unwrap_or_default();
+    let may_set = !row.is_empty() && cannot_set.is_empty();
     let rules = read.rows.iter().cloned().filter_map(rule_in);
     let page = UserPage {
         href: link::user(&known.domain, &known.username),
@@ -126,7 +142,11 @@ pub(super) async fn show(visit: &Visit<'_>, domain: &str, username: &str) -> Res
         is_withheld: known.is_withheld,
         others: known.ids.len().saturating_sub(1),
         trouble: read.trouble,
-        may_edit_attributes: !row.is_empty() && is_editable(visit, Table::UserAttribute),
+        may_reset: !row.is_empty() && cannot_reset.is_empty(),
+        cannot_reset,
+        may_set,
+        cannot_set,
+        may_change: may_set && visit.needs(Role::Edit).is_ok(),
         row,
         attributes: known.attributes.iter().map(attribute).collect(),
         more_rules: known.rules.len().saturating_sub(RULES),
@@ -134,6 +154,7 @@ pub(super) async fn show(visit: &Visit<'_>, domain: &str, username: &str) -> Res
         answer,
         fetches: read.fetches.iter().map(fetch).collect(),
         locks: locks(visit, &served, &known),
+        has_peers: visit.console.peers.are_there(),
         username: known.username,
         domain: known.domain,
     };

@@ -1,7 +1,5 @@
 //! The forms of a user's page.
 
-use std::time::Instant;
-
 use serde::Serialize;
 
 use super::edit::{edit, is_unchanged};
@@ -10,12 +8,12 @@ use super::link;
 use super::operator::Role;
 use super::page::{self, text};
 use super::reply::{Refusal, Reply};
+use super::unlock::{self, Lifted, Wanted};
 use super::visit::Visit;
 use crate::core::credential::Storage;
 use crate::core::model::{AttributeRow, Row, Table, UserRow};
 use crate::core::secret::Secret;
 use crate::ops::edits::{self, Assignment, AttributeChange};
-use crate::serve::throttle::{Account, Cleared};
 use crate::snapshot::{DISABLED, Level};
 
 /// `/console/users/DOMAIN/USERNAME/ACTION`
@@ -31,7 +29,7 @@ pub(super) async fn act(
     let known = known(visit, &*visit.served()?, domain, username)?;
     match action {
         "password" => return reset(visit, &known).await,
-        "unlock" => unlock(visit, &known)?,
+        "unlock" => unlock(visit, &known).await?,
         "disable" => {
             visit.needs(Role::Help)?;
             let change = AttributeChange::Set(vec![Assignment::new(DISABLED, "yes")]);
@@ -56,6 +54,8 @@ async fn reset(visit: &Visit<'_>, known: &Known) -> Result<Reply, Refusal> {
         href: String,
         /// Empty if it was typed.
         password: String,
+        /// On which nodes locks were lifted; empty if there are no others.
+        lifted: String,
     }
     visit.needs(Role::Help)?;
     let id = *known.ids.first().ok_or(Refusal::NotFound)?;
@@ -77,30 +77,28 @@ async fn reset(visit: &Visit<'_>, known: &Known) -> Result<Reply, Refusal> {
     .await?;
     let name = format!("{}@{}", known.username, known.domain);
     tracing::info!(operator = visit.operator().name, user = name, "console: password reset");
-    lift(visit, known)?;
+    let lifted = lift(visit, known).await?;
+    let lifted = if visit.console.peers.are_there() { lifted.words } else { String::new() };
     let href = link::user(&known.domain, &known.username);
     let password = if typed.is_some() { String::new() } else { password.reveal().to_owned() };
-    let page = PasswordPage { name: name.clone(), href, password };
+    let page = PasswordPage { name: name.clone(), href, password, lifted };
     Ok(page::show(visit, "password", &name, &page))
 }
 
-fn unlock(visit: &Visit<'_>, known: &Known) -> Result<(), Refusal> {
+async fn unlock(visit: &Visit<'_>, known: &Known) -> Result<(), Refusal> {
     visit.needs(Role::Help)?;
-    let lifted = lift(visit, known)?;
-    let name = format!("{}@{}", known.username, known.domain);
-    tracing::info!(operator = visit.operator().name, cleared = name, lifted, "locks cleared");
-    visit.session.note(text("user", if lifted > 0 { "unlocked" } else { "not_locked" }));
+    let lifted = lift(visit, known).await?;
+    visit.session.note(match visit.console.peers.are_there() {
+        true => lifted.words,
+        false => text("user", if lifted.here > 0 { "unlocked" } else { "not_locked" }).to_owned(),
+    });
     Ok(())
 }
 
-/// Forgets the failures of the user's account on this node.
-fn lift(visit: &Visit<'_>, known: &Known) -> Result<usize, Refusal> {
-    let served = visit.served()?;
-    let fold = |name: &str| served.snapshot.fold(name);
-    let (domain, username) = (fold(&known.domain), fold(&known.username));
-    let stamp = visit.state.throttle.stamp(&served.snapshot.candidate(&domain, &username));
-    let account = Account { domain: &domain, username: &username, stamp };
-    Ok(visit.state.throttle.clear(&Cleared::Account(account), Instant::now()))
+/// Forgets the failures of the user's account on all nodes.
+async fn lift(visit: &Visit<'_>, known: &Known) -> Result<Lifted, Refusal> {
+    let name = format!("{}@{}", known.username, known.domain);
+    unlock::lift(visit, &Wanted { user: Some(&name), ..Wanted::default() }).await
 }
 
 /// Sets or removes the attribute that the form names.
