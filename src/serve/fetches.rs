@@ -21,7 +21,7 @@ use crate::core::fetch::{Fetch, FetchFilter};
 use crate::metrics::Metrics;
 use crate::snapshot::AccountState;
 use crate::source::{Source, SourceError};
-use noted::{Details, HashKeys, Keys, Whose};
+use noted::{Described, Details, Given, HashKeys, Keys, Whose};
 use table::{Copied, Moment, Newest, Noted, Part, Region};
 
 pub use noted::Decided;
@@ -64,7 +64,7 @@ struct Waiting {
     region: Region,
     keys: Keys,
     moment: Moment,
-    details: Details,
+    described: Described,
 }
 
 impl Fetches {
@@ -99,14 +99,15 @@ impl Fetches {
             Ok(part) => part,
             Err(TryLockError::Poisoned(part)) => part.into_inner(),
             Err(TryLockError::WouldBlock) => {
-                let waiting = Waiting { region, keys, moment, details: Details::new(decided) };
+                let described = Given(&self.keys, decided).into();
+                let waiting = Waiting { region, keys, moment, described };
                 if self.waiting.push(waiting).is_err() && region.is_recorded() {
                     self.count(Noted::Lost);
                 }
                 return;
             }
         };
-        self.count(part.note(region, &keys, moment, |details| details.set(decided)));
+        self.count(part.note(region, &keys, moment, Given(&self.keys, decided)));
     }
 
     /// What this node has seen since its start, the newest first. Takes some milliseconds for
@@ -127,7 +128,7 @@ impl Fetches {
                 && address.as_ref().is_none_or(|begin| whose.address.to_string().starts_with(begin))
         };
         let are_all = domain.is_none() && username.is_none() && address.is_none();
-        let are_wanted = |of: u128, details: &Details| {
+        let are_wanted = |of: u64, details: &Details| {
             account.is_none_or(|account| account == of) && (are_all || details.whose().is_some_and(selects))
         };
         let mut newest = Newest::new(*most);
@@ -157,8 +158,8 @@ impl Fetches {
     fn let_in(&self) {
         // Not more than there is room for, because new ones may come without end.
         for _ in 0..WAITING {
-            let Some(Waiting { region, keys, moment, details }) = self.waiting.pop() else { return };
-            self.count(open(self.part(keys.account)).note(region, &keys, moment, |known| *known = details));
+            let Some(Waiting { region, keys, moment, described }) = self.waiting.pop() else { return };
+            self.count(open(self.part(keys.account)).note(region, &keys, moment, described));
         }
     }
 
@@ -177,8 +178,8 @@ impl Fetches {
         taken.iter().filter_map(|copied| copied.fetch(&self.node)).collect()
     }
 
-    fn part(&self, account: u128) -> &Mutex<Part> {
-        &self.parts[(account >> 64) as usize % self.parts.len()]
+    fn part(&self, account: u64) -> &Mutex<Part> {
+        &self.parts[account as usize % self.parts.len()]
     }
 
     fn count(&self, noted: Noted) {

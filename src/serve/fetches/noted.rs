@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
-use siphasher::sip128::{Hasher128, SipHasher13};
+use siphasher::sip::SipHasher13;
 use smallvec::SmallVec;
 
 use crate::core::fetch::{Fetch, FetchReason};
@@ -46,16 +46,61 @@ pub struct Decided<'a> {
     pub properties: u32,
 }
 
-/// What tells requests apart: hashes with keys that nobody knows.
+/// What tells devices apart: hashes with keys that nobody knows. That two of a million devices have
+/// the same is as likely as one in 37 million.
 #[derive(Clone, Copy)]
 pub(super) struct Keys {
-    pub account: u128,
+    pub account: u64,
     /// Of the account with the device.
-    pub device: u128,
+    pub device: u64,
     /// Of the account with the address; 0 for a success, which does not need it.
-    pub address: u128,
-    /// Of everything else that is kept. If it is the same, nothing else is looked at.
-    pub details: u64,
+    pub address: u64,
+}
+
+/// What is kept of a request besides what changes with each one.
+pub(super) trait Description {
+    /// A hash of it with a key that nobody knows. If it is the same, nothing else is looked at.
+    fn hash(&self) -> u64;
+
+    /// Puts it in the place of what is kept.
+    fn write(self, details: &mut Details);
+}
+
+/// That of a request that was decided.
+pub(super) struct Given<'a>(pub &'a HashKeys, pub &'a Decided<'a>);
+
+impl Description for Given<'_> {
+    fn hash(&self) -> u64 {
+        self.0.details(self.1)
+    }
+
+    fn write(self, details: &mut Details) {
+        details.set(self.1);
+    }
+}
+
+/// That of a request whose part of the table was in use.
+pub(super) struct Described {
+    hash: u64,
+    details: Details,
+}
+
+impl From<Given<'_>> for Described {
+    fn from(given: Given<'_>) -> Described {
+        let (hash, mut details) = (given.hash(), Details::default());
+        given.write(&mut details);
+        Described { hash, details }
+    }
+}
+
+impl Description for Described {
+    fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    fn write(self, details: &mut Details) {
+        *details = self.details;
+    }
 }
 
 /// The keys of the hashes.
@@ -73,8 +118,8 @@ impl HashKeys {
     }
 
     /// The hash of a folded account.
-    pub fn account(&self, domain: &[u8], username: &[u8]) -> u128 {
-        self.of_account(domain, username).finish128().as_u128()
+    pub fn account(&self, domain: &[u8], username: &[u8]) -> u64 {
+        self.of_account(domain, username).finish()
     }
 
     fn of_account(&self, domain: &[u8], username: &[u8]) -> SipHasher13 {
@@ -101,14 +146,13 @@ impl HashKeys {
                     hasher.write(agent);
                 }
             }
-            hasher.finish128().as_u128()
+            hasher.finish()
         };
         let address = Device::Program(decided.address, b"");
         Keys {
-            account: hasher.finish128().as_u128(),
+            account: hasher.finish(),
             device: with(&Device::of(decided)),
             address: if decided.reason.is_none() { 0 } else { with(&address) },
-            details: self.details(decided),
         }
     }
 
@@ -197,20 +241,16 @@ pub(super) struct Whose<'a> {
     pub address: IpAddr,
 }
 
-/// The same in few bytes.
+/// The same in few bytes, and perhaps more bytes that say nothing.
 #[derive(Clone, Default)]
-pub(super) struct Details(Vec<u8>);
+pub(super) struct Details(Box<[u8]>);
+
+/// Details take a multiple of so many bytes, so that others mostly fit in their place.
+const ROOM: usize = 64;
 
 impl Details {
-    /// Those of a request.
-    pub fn new(decided: &Decided<'_>) -> Details {
-        let mut details = Details::default();
-        details.set(decided);
-        details
-    }
-
     /// Puts those of a request in their place, and in their memory if they fit.
-    pub fn set(&mut self, decided: &Decided<'_>) {
+    fn set(&mut self, decided: &Decided<'_>) {
         let agent = String::from_utf8_lossy(decided.agent);
         let password = decided.params.known(Known::Password).unwrap_or_default();
         // A client may send its password under another name, too.
@@ -244,15 +284,17 @@ impl Details {
             whose,
         };
         let most = stored.most_bytes();
-        self.0.reserve_exact(most.saturating_sub(self.0.len()));
-        self.0.resize(most, 0);
+        if self.0.len() < most {
+            self.0 = vec![0; most.next_multiple_of(ROOM)].into();
+        }
         // It fits, so this cannot fail.
-        let length = postcard::to_slice(&stored, &mut self.0).map_or(0, |written| written.len());
-        self.0.truncate(length);
+        if postcard::to_slice(&stored, &mut self.0).is_err() {
+            self.0 = Box::default();
+        }
     }
 
     fn read(&self) -> Option<Stored<'_, Vec<(&str, &str)>>> {
-        postcard::from_bytes(&self.0).ok()
+        postcard::take_from_bytes(&self.0).ok().map(|(stored, _)| stored)
     }
 
     /// Whose request it was.

@@ -9,7 +9,7 @@ use std::collections::BinaryHeap;
 
 use hashbrown::HashTable;
 
-use super::noted::{Details, Keys};
+use super::noted::{Description, Details, Keys};
 use crate::core::fetch::Fetch;
 
 /// Of how many slots the oldest makes room.
@@ -54,21 +54,23 @@ pub(super) struct Moment {
     pub properties: u32,
 }
 
+/// One line of the processor's cache: mostly it is in none, and a request would wait twice for two.
+#[derive(Default)]
+#[repr(align(64))]
 struct Slot {
-    key: u128,
-    account: u128,
-    /// [`Keys::details`]
+    key: u64,
+    account: u64,
+    /// [`Description::hash`]
     hash: u64,
     snapshot: Option<i64>,
-    properties: u32,
     details: Details,
+    properties: u32,
     is_by_address: bool,
     /// Whether it is in the list of those that are not written yet.
     is_dirty: bool,
-    /// When it was taken to be written, in seconds since 1970. `None` if it was not since its
-    /// details changed.
-    taken_at: Option<i64>,
 }
+
+const _: () = assert!(size_of::<Slot>() == 64);
 
 /// A slot that was copied to be read.
 pub(super) struct Copied {
@@ -155,9 +157,11 @@ pub(super) enum Noted {
 
 struct Slots {
     slots: Vec<Slot>,
-    /// When each slot was noted last, in seconds since 1970. They are apart from the slots, because
-    /// who looks for old or new slots reads many times.
-    times: Vec<i64>,
+    /// When each slot was noted last, in seconds since 1970, which fit until 2106. They are apart
+    /// from the slots, because who looks for old or new slots reads many times.
+    times: Vec<u32>,
+    /// When each slot was taken to be written, likewise. 0 if it was not since its details changed.
+    taken: Vec<u32>,
     /// The places of the slots, by their keys.
     index: HashTable<u32>,
     /// The places of slots that are not written yet.
@@ -174,13 +178,14 @@ impl Part {
         Part(Region::ALL.map(|region| Slots {
             slots: Vec::new(),
             times: Vec::new(),
+            taken: Vec::new(),
             index: HashTable::new(),
             dirty: Vec::new(),
             most: (most * region.share() / 16).max(1),
         }))
     }
 
-    /// Notes a request. `describe` is called only if its details are not known yet.
+    /// Notes a request.
     ///
     /// A stranger chooses the device of a request that fails, so such a request is kept under its
     /// address, unless the device has succeeded before.
@@ -189,7 +194,7 @@ impl Part {
         region: Region,
         keys: &Keys,
         moment: Moment,
-        describe: impl FnOnce(&mut Details),
+        description: impl Description,
     ) -> Noted {
         let succeeded = keys.device | 1;
         let (key, is_by_address) = match region {
@@ -200,17 +205,19 @@ impl Part {
         let slots = &mut self.0[region as usize];
         let (place, noted) = match slots.find(key) {
             // A request that had to wait for the table may come after a newer one.
-            Some(place) if moment.at < slots.times[place] => return Noted::Kept,
+            Some(place) if moment.at < slots.times[place].into() => return Noted::Kept,
             Some(place) => (place, Noted::Kept),
             None => slots.make_room(key),
         };
-        slots.times[place] = moment.at;
+        slots.times[place] = moment.at as u32;
         let slot = &mut slots.slots[place];
         (slot.snapshot, slot.properties) = (moment.snapshot, moment.properties);
-        if slot.key != key || slot.hash != keys.details {
-            (slot.key, slot.account, slot.hash) = (key, keys.account, keys.details);
-            (slot.is_by_address, slot.taken_at) = (is_by_address, None);
-            describe(&mut slot.details);
+        // This takes a while, in which the processor gets the slot from memory.
+        let hash = description.hash();
+        if slot.key != key || slot.hash != hash {
+            (slot.key, slot.account, slot.hash) = (key, keys.account, hash);
+            (slot.is_by_address, slots.taken[place]) = (is_by_address, 0);
+            description.write(&mut slot.details);
         }
         if region.is_recorded() && !slot.is_dirty {
             slot.is_dirty = true;
@@ -222,15 +229,16 @@ impl Part {
     /// Takes at most `most` fetches that are not written yet. Of those of which only the moment has
     /// changed, it takes those that were taken before `before`.
     pub fn take(&mut self, most: usize, now: i64, before: i64, taken: &mut Vec<Copied>) {
-        for Slots { slots, times, dirty, .. } in &mut self.0 {
+        for Slots { slots, times, taken: taken_at, dirty, .. } in &mut self.0 {
             dirty.retain(|place| {
                 let place = *place as usize;
                 let slot = &mut slots[place];
-                if taken.len() >= most || slot.taken_at.is_some_and(|taken_at| taken_at >= before) {
+                let (was_taken, at) = (taken_at[place] != 0, i64::from(taken_at[place]));
+                if taken.len() >= most || was_taken && at >= before {
                     return true;
                 }
-                (slot.is_dirty, slot.taken_at) = (false, Some(now));
-                taken.push(slot.copy(times[place]));
+                (slot.is_dirty, taken_at[place]) = (false, now as u32);
+                taken.push(slot.copy(times[place].into()));
                 false
             });
         }
@@ -241,11 +249,11 @@ impl Part {
     pub fn copy(
         &self,
         is_wanted: impl Fn(Region, i64) -> bool,
-        are_wanted: impl Fn(u128, &Details) -> bool,
+        are_wanted: impl Fn(u64, &Details) -> bool,
         newest: &mut Newest,
     ) {
         for (region, Slots { slots, times, .. }) in Region::ALL.into_iter().zip(&self.0) {
-            for (at, slot) in times.iter().copied().zip(slots) {
+            for (at, slot) in times.iter().copied().map(i64::from).zip(slots) {
                 if newest.has_room(at) && is_wanted(region, at) && are_wanted(slot.account, &slot.details) {
                     newest.add(slot.copy(at));
                 }
@@ -254,7 +262,7 @@ impl Part {
     }
 
     #[cfg(test)]
-    pub fn set_time(&mut self, account: u128, at: i64) {
+    pub fn set_time(&mut self, account: u64, at: u32) {
         for Slots { slots, times, .. } in &mut self.0 {
             let own = times.iter_mut().zip(slots).filter(|(_, slot)| slot.account == account);
             own.for_each(|(time, _)| *time = at);
@@ -268,18 +276,19 @@ impl Part {
 }
 
 impl Slots {
-    fn find(&self, key: u128) -> Option<usize> {
+    fn find(&self, key: u64) -> Option<usize> {
         let place = self.index.find(hash(key), |place| self.slots[*place as usize].key == key);
         place.map(|place| *place as usize)
     }
 
     /// The place for a new key, under which it is found from now on. The slot there may still be
     /// that of another device.
-    fn make_room(&mut self, key: u128) -> (usize, Noted) {
+    fn make_room(&mut self, key: u64) -> (usize, Noted) {
         let (place, noted) = match self.slots.len() < self.most {
             true => {
-                self.slots.push(Slot::empty());
+                self.slots.push(Slot::default());
                 self.times.push(0);
+                self.taken.push(0);
                 (self.slots.len() - 1, Noted::Added)
             }
             false => {
@@ -289,7 +298,7 @@ impl Slots {
                 if let Ok(entry) = self.index.find_entry(hash(old.key), |of| *of as usize == place) {
                     entry.remove();
                 }
-                (place, if old.is_dirty && old.taken_at.is_none() { Noted::Lost } else { Noted::Kept })
+                (place, if old.is_dirty && self.taken[place] == 0 { Noted::Lost } else { Noted::Kept })
             }
         };
         let slots = &self.slots;
@@ -298,26 +307,12 @@ impl Slots {
     }
 }
 
-/// A part of a key, which is a hash already.
-fn hash(key: u128) -> u64 {
-    (key >> 64) as u64
+/// A key is a hash already, but its lowest bit says what it is of.
+fn hash(key: u64) -> u64 {
+    key.rotate_left(32)
 }
 
 impl Slot {
-    fn empty() -> Slot {
-        Slot {
-            key: 0,
-            account: 0,
-            hash: 0,
-            snapshot: None,
-            properties: 0,
-            details: Details::default(),
-            is_by_address: false,
-            is_dirty: false,
-            taken_at: None,
-        }
-    }
-
     fn copy(&self, at: i64) -> Copied {
         let Slot { snapshot, properties, ref details, is_by_address, .. } = *self;
         Copied { moment: Moment { at, snapshot, properties }, details: details.clone(), is_by_address }

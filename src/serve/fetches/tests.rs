@@ -197,13 +197,13 @@ fn those_of_a_user_or_a_tenant_are_found() {
 #[test]
 fn of_more_than_are_wanted_the_newest_are_found() {
     let fetches = fetches(10_000);
-    let note_at = |at: i64, user: usize| {
+    let note_at = |at: u32, user: usize| {
         note(&fetches, &Sent { username: &format!("user{user}"), ..ALICE });
         let keys = fetches.keys.account(b"example.org", format!("user{user}").as_bytes());
         open(fetches.part(keys)).set_time(keys, at);
     };
     // Neither in the order of the parts nor in that of the times.
-    (0..500).for_each(|user| note_at((user as i64 * 7919) % 500, user));
+    (0..500).for_each(|user| note_at((user as u32 * 7919) % 500, user));
     let newest = fetches.seen(&FetchFilter { most: 20, ..FetchFilter::default() });
     let times: Vec<i64> = newest.iter().map(|fetch| fetch.at).collect();
     assert_eq!(times, (480..500).rev().collect::<Vec<i64>>());
