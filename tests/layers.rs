@@ -42,6 +42,33 @@ fn layers_use_only_allowed_layers_and_modules_do_not_use_each_other_in_circles()
     assert!(found.is_empty(), "against the layers: {found:#?}");
 }
 
+/// `Cargo.toml` builds no tests of the program itself, and runs no examples in comments.
+#[test]
+fn nothing_in_the_sources_looks_like_a_test_that_would_not_run() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let main = std::fs::read_to_string(src.join("main.rs")).expect("readable");
+    assert!(!main.contains("test]") && !main.contains("cfg(test)"), "main.rs has tests");
+    let mut folders = vec![src];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).expect("readable");
+            let mut comments = text.lines().filter_map(|line| {
+                let line = line.trim_start();
+                line.strip_prefix("///").or_else(|| line.strip_prefix("//!")).map(str::trim)
+            });
+            while let Some(kind) = comments.find_map(|line| line.strip_prefix("```")) {
+                assert_eq!(kind, "text", "an example in {}", path.display());
+                comments.find(|line| *line == "```").expect("its end");
+            }
+        }
+    }
+}
+
 /// The names that lead to a module or an item, from the root of the crate.
 type Names = Vec<String>;
 

@@ -33,7 +33,8 @@ echo $client >"$folder/client.new"
 mv "$folder/client.new" "$folder/client"
 read -r order <&3 || true
 kill $server 2>/dev/null || true
-wait $server && code=0 || code=$?
+# The shell would report a program that SIGTERM ends.
+wait $server 2>/dev/null && code=0 || code=$?
 echo $code >"$folder/code"
 kill $client
 wait $client 2>/dev/null || true

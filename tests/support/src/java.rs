@@ -1,9 +1,12 @@
 //! A Java virtual machine that reads answers as the client does.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Mutex;
 
 use tempfile::TempDir;
 
@@ -16,7 +19,7 @@ pub struct Java {
 }
 
 impl Java {
-    /// Compiles the program in this folder, and starts it.
+    /// Starts the program.
     pub fn start() -> Java {
         let folder = compiled("LoadProperties");
         let mut child = Command::new("java")
@@ -166,8 +169,21 @@ impl Drop for Apache {
 const APACHE: &str = "/usr/share/java/httpclient.jar:/usr/share/java/httpcore.jar:\
                       /usr/share/java/commons-logging.jar:/usr/share/java/commons-codec.jar";
 
-/// Compiles the program with this name in the folder of `support`.
-fn compiled(name: &str) -> TempDir {
+/// A folder with the program that has this name in the folder of `support`. Each program is compiled
+/// once for all tests of this process.
+fn compiled(name: &'static str) -> TempDir {
+    static COMPILED: Mutex<BTreeMap<&str, Vec<(OsString, Vec<u8>)>>> = Mutex::new(BTreeMap::new());
+    let mut all = COMPILED.lock().expect("no program failed to compile before");
+    let classes = all.entry(name).or_insert_with(|| compile(name));
+    let folder = tempfile::tempdir().expect("a folder");
+    for (class, code) in classes {
+        std::fs::write(folder.path().join(class), code).expect("written");
+    }
+    folder
+}
+
+/// The names and contents of a program's class files.
+fn compile(name: &str) -> Vec<(OsString, Vec<u8>)> {
     let folder = tempfile::tempdir().expect("a folder");
     let source = format!("{}/{name}.java", env!("CARGO_MANIFEST_DIR"));
     let mut javac = Command::new("javac");
@@ -175,7 +191,8 @@ fn compiled(name: &str) -> TempDir {
     let compiled = javac.output();
     let compiled = compiled.unwrap_or_else(|error| panic!("javac: {error}; see tests/run"));
     assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
-    folder
+    let classes = std::fs::read_dir(&folder).expect("a folder").map(|class| class.expect("an entry"));
+    classes.map(|class| (class.file_name(), std::fs::read(class.path()).expect("a class"))).collect()
 }
 
 impl Drop for Java {

@@ -1,13 +1,15 @@
 //! SQLite files for the real binary to serve.
 
+use std::fs::Permissions;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
 use crate::md5_hex;
 use crate::server::run;
 
-/// A file that `--setup` created, in a folder that is removed with the test.
+/// A copy of a file that `--setup` created, in a folder that is removed with the test.
 pub struct SqliteFile {
     pub folder: TempDir,
     pub path: PathBuf,
@@ -26,10 +28,11 @@ impl SqliteFile {
 
     /// The file as `--setup` creates it.
     pub fn seeded() -> SqliteFile {
+        let (content, permissions) = created();
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("test.db");
-        let output = run(&["--setup", "--db-path", path.to_str().expect("UTF-8")]);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        std::fs::write(&path, content).expect("written");
+        std::fs::set_permissions(&path, permissions.clone()).expect("permissions");
         let connection = rusqlite::Connection::open(&path).expect("opens");
         SqliteFile { folder, path, connection }
     }
@@ -60,4 +63,19 @@ impl SqliteFile {
         self.connection.execute(insert, (domain, subject, priority, key, value)).expect("inserts");
         self
     }
+}
+
+/// What `--setup` creates. It runs once for all tests of this process.
+fn created() -> &'static (Vec<u8>, Permissions) {
+    static CREATED: OnceLock<(Vec<u8>, Permissions)> = OnceLock::new();
+    CREATED.get_or_init(|| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("test.db");
+        let output = run(&["--setup", "--db-path", path.to_str().expect("UTF-8")]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        // With a write-ahead log next to it, the file alone would not be complete.
+        assert_eq!(std::fs::read_dir(&folder).expect("a folder").count(), 1);
+        let permissions = std::fs::metadata(&path).expect("a file").permissions();
+        (std::fs::read(&path).expect("a file"), permissions)
+    })
 }
