@@ -146,7 +146,7 @@ pub trait Source: Send + Sync {
     fn history(&self, wanted: HistoryFilter) -> Boxed<'_, Result<Vec<HistoryLine>, SourceError>>;
 
     /// Writes fetches: of two with the same key the later one stays.
-    fn record(&self, fetches: Vec<Fetch>) -> Boxed<'_, Result<(), SourceError>>;
+    fn record<'s>(&'s self, fetches: &'s [Fetch]) -> Boxed<'s, Result<(), SourceError>>;
 
     /// Reads fetches, the newest first. Empty without the table.
     fn fetches(&self, wanted: FetchFilter) -> Boxed<'_, Result<Vec<Fetch>, SourceError>>;
@@ -302,7 +302,7 @@ impl<B: Backend> Source for Database<B> {
         Box::pin(self.read_history(wanted))
     }
 
-    fn record(&self, fetches: Vec<Fetch>) -> Boxed<'_, Result<(), SourceError>> {
+    fn record<'s>(&'s self, fetches: &'s [Fetch]) -> Boxed<'s, Result<(), SourceError>> {
         Box::pin(self.record_all(fetches))
     }
 

@@ -39,12 +39,13 @@ const NAME: usize = 255;
 const AGENT: usize = 256;
 
 impl<B: Backend> Database<B> {
-    pub(super) async fn record_all(&self, mut fetches: Vec<Fetch>) -> Result<(), SourceError> {
+    pub(super) async fn record_all(&self, fetches: &[Fetch]) -> Result<(), SourceError> {
+        let mut fetches: Vec<(String, &Fetch)> = fetches.iter().map(|fetch| (id(fetch), fetch)).collect();
         // Two statements at the same time that lock the same rows in another order wait for each
         // other for ever.
-        fetches.sort_by_cached_key(|fetch| (id(fetch), std::cmp::Reverse(fetch.at)));
+        fetches.sort_by(|(one, fetch), (other, later)| one.cmp(other).then(later.at.cmp(&fetch.at)));
         // PostgreSQL refuses a statement that writes a row twice.
-        fetches.dedup_by_key(|fetch| id(fetch));
+        fetches.dedup_by(|(one, _), (other, _)| one == other);
         let mut session = self.backend.connect(Purpose::Prune).await?;
         if !has_table::<B>(&mut session).await? {
             return Err(SourceError::NoOwnTable { table: TABLE, source_name: self.backend.name() });
@@ -57,7 +58,7 @@ impl<B: Backend> Database<B> {
                 vec![row; some.len()].join(", "),
                 B::DIALECT.keep_later
             );
-            let params = some.iter().flat_map(cells).collect();
+            let params = some.iter().flat_map(|(id, fetch)| cells(id, fetch)).collect();
             session.execute(WRITING, sql, params).await.map_err(|failure| self.is_busy(failure))?;
         }
         close(session).await;
@@ -122,11 +123,11 @@ fn id(fetch: &Fetch) -> String {
     hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn cells(fetch: &Fetch) -> [Cell; COLUMNS.len() + 1] {
+fn cells(id: &str, fetch: &Fetch) -> [Cell; COLUMNS.len() + 1] {
     let params: serde_json::Map<_, _> =
         fetch.params.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
     [
-        Cell::from(&*id(fetch)),
+        Cell::from(id),
         Cell::from(cut(&fetch.domain, NAME)),
         Cell::from(cut(&fetch.username, NAME)),
         Cell::from(cut(&fetch.device, NAME)),
@@ -240,13 +241,13 @@ mod tests {
         let source = sqlite(folder.path().join("db"), Queries::default());
         source.setup().await.expect("a database");
         let late = alice("a", 20, None);
-        source.record(vec![late.clone()]).await.expect("written");
+        source.record(&[late.clone()]).await.expect("written");
         let failed = alice("a", 15, Some(FetchReason::WrongPassword));
         let other = alice("b", 30, None);
-        source.record(vec![alice("a", 10, None), failed.clone(), other.clone()]).await.expect("written");
+        source.record(&[alice("a", 10, None), failed.clone(), other.clone()]).await.expect("written");
         assert_eq!(source.fetches(all()).await.expect("read"), [other.clone(), late, failed.clone()]);
         let later = alice("a", 40, None);
-        source.record(vec![later.clone()]).await.expect("written");
+        source.record(&[later.clone()]).await.expect("written");
         assert_eq!(source.fetches(all()).await.expect("read"), [later.clone(), other, failed.clone()]);
 
         let only = async |wanted: FetchFilter| source.fetches(wanted).await.expect("read");
@@ -273,7 +274,7 @@ mod tests {
         source.setup().await.expect("a database");
         let long = "é".repeat(300);
         let many = (0..450).map(|at| Fetch { agent: long.clone(), ..alice(&format!("{at}"), at, None) });
-        source.record(many.collect()).await.expect("written");
+        source.record(&many.collect::<Vec<_>>()).await.expect("written");
         let read = source.fetches(FetchFilter { most: 1000, ..all() }).await.expect("read");
         assert_eq!(read.len(), 450);
         assert!(read.iter().all(|fetch| fetch.agent.chars().count() == AGENT));
@@ -289,7 +290,7 @@ mod tests {
         connection.execute_batch("DROP TABLE jitsiprovs_fetch").expect("dropped");
         assert_eq!(source.fetches(all()).await.expect("nothing"), []);
         assert_eq!(source.prune_fetches(99).await.expect("nothing"), 0);
-        let error = source.record(vec![alice("a", 1, None)]).await.expect_err("no table").to_string();
+        let error = source.record(&[alice("a", 1, None)]).await.expect_err("no table").to_string();
         assert!(error.contains("jitsiprovs_fetch") && error.contains("set the database up"), "{error}");
     }
 

@@ -71,7 +71,7 @@ impl Fetches {
         if recording.pending.is_empty() {
             return;
         }
-        match self.source.record(recording.pending.clone()).await {
+        match self.source.record(&recording.pending).await {
             Ok(()) => {
                 self.metrics.fetches_recorded.inc_by(recording.pending.len() as u64);
                 recording.pending = Vec::new();
