@@ -81,7 +81,7 @@ fn an_interrupted_setup_is_finished_by_the_next_one() {
     assert!(said.contains("002_tenant") && said.contains("seeded"), "{said}");
     assert_eq!(
         database.script("SELECT group_concat(version ORDER BY version) FROM jitsiprovs_schema").trim(),
-        "-2,-1,0,1,2,3,4,5,6"
+        "-2,-1,0,1,2,3,4,5,6,7"
     );
 }
 

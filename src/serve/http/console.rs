@@ -28,6 +28,7 @@ mod rules;
 mod sessions;
 mod sign_in;
 mod tenants;
+mod threads;
 mod unlock;
 mod user;
 mod user_answer;
@@ -43,11 +44,9 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response};
 use tokio::runtime::Handle;
-use tokio::task::spawn_blocking;
 
 use super::ServerState;
 use crate::core::conventions::Conventions;
-use crate::process::priority;
 use crate::serve::throttle::ThrottleSettings;
 use crate::source::Source;
 use accounts::Accounts;
@@ -61,6 +60,7 @@ use rights::Rights;
 use sessions::{Session, Sessions};
 
 use sign_in::Gate;
+use threads::Threads;
 use visit::Visit;
 
 /// Where the console begins.
@@ -81,6 +81,7 @@ pub struct Console {
     checks: Checks,
     rights: Rights,
     rejection: Mutex<Option<Rejection>>,
+    threads: Threads,
 }
 
 /// An operator's word that a loss is not intended.
@@ -113,6 +114,7 @@ impl Console {
             checks: Checks::default(),
             rights: Rights::default(),
             rejection: Mutex::default(),
+            threads: Threads::new(),
         }
     }
 
@@ -129,12 +131,9 @@ impl Console {
         asker: Asker,
         request: Request<Incoming>,
     ) -> Response<Full<Bytes>> {
-        let runtime = Handle::current();
-        let answering = move || {
-            priority::step_back();
-            runtime.block_on(self.answer(&state, asker, request))
-        };
-        let answered = spawn_blocking(answering).await.unwrap_or_else(|_| Err(Refusal::broken()));
+        let (runtime, console) = (Handle::current(), self.clone());
+        let answering = move || runtime.block_on(console.answer(&state, asker, request));
+        let answered = self.threads.run(answering).await.unwrap_or_else(|| Err(Refusal::broken()));
         answered.unwrap_or_else(|refusal| page::refusal(None, &refusal)).guarded().0
     }
 
