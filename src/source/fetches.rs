@@ -241,13 +241,13 @@ mod tests {
         let source = sqlite(folder.path().join("db"), Queries::default());
         source.setup().await.expect("a database");
         let late = alice("a", 20, None);
-        source.record(&[late.clone()]).await.expect("written");
+        source.record(std::slice::from_ref(&late)).await.expect("written");
         let failed = alice("a", 15, Some(FetchReason::WrongPassword));
         let other = alice("b", 30, None);
         source.record(&[alice("a", 10, None), failed.clone(), other.clone()]).await.expect("written");
         assert_eq!(source.fetches(all()).await.expect("read"), [other.clone(), late, failed.clone()]);
         let later = alice("a", 40, None);
-        source.record(&[later.clone()]).await.expect("written");
+        source.record(std::slice::from_ref(&later)).await.expect("written");
         assert_eq!(source.fetches(all()).await.expect("read"), [later.clone(), other, failed.clone()]);
 
         let only = async |wanted: FetchFilter| source.fetches(wanted).await.expect("read");

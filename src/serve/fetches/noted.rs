@@ -183,18 +183,10 @@ fn bits(address: IpAddr) -> u128 {
 }
 
 /// The known parameters that are kept. The account is kept besides them, and the password never.
-const KEPT: [Known; 10] = [
-    Known::Osname,
-    Known::Ipaddr,
-    Known::Hwaddr,
-    Known::Build,
-    Known::Uuid,
-    Known::Arch,
-    Known::Hostname,
-    Known::Locale,
-    Known::Resx,
-    Known::Resy,
-];
+const KEPT: [Known; 10] = match Known::ALL {
+    [Known::Username, Known::Password, Known::Domain, kept @ ..] => kept,
+    _ => panic!("those that are not kept come first"),
+};
 
 const UUID_TAG: u8 = 1;
 const HWADDR_TAG: u8 = 2;

@@ -172,7 +172,7 @@ const APACHE: &str = "/usr/share/java/httpclient.jar:/usr/share/java/httpcore.ja
 /// A folder with the program that has this name in the folder of `support`. Each program is compiled
 /// once for all tests of this process.
 fn compiled(name: &'static str) -> TempDir {
-    static COMPILED: Mutex<BTreeMap<&str, Vec<(OsString, Vec<u8>)>>> = Mutex::new(BTreeMap::new());
+    static COMPILED: Mutex<BTreeMap<&str, Classes>> = Mutex::new(BTreeMap::new());
     let mut all = COMPILED.lock().expect("no program failed to compile before");
     let classes = all.entry(name).or_insert_with(|| compile(name));
     let folder = tempfile::tempdir().expect("a folder");
@@ -182,8 +182,10 @@ fn compiled(name: &'static str) -> TempDir {
     folder
 }
 
-/// The names and contents of a program's class files.
-fn compile(name: &str) -> Vec<(OsString, Vec<u8>)> {
+/// The names and contents of class files.
+type Classes = Vec<(OsString, Vec<u8>)>;
+
+fn compile(name: &str) -> Classes {
     let folder = tempfile::tempdir().expect("a folder");
     let source = format!("{}/{name}.java", env!("CARGO_MANIFEST_DIR"));
     let mut javac = Command::new("javac");
