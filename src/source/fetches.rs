@@ -169,7 +169,7 @@ fn query(wanted: FetchFilter, by_bytes: &str) -> (String, Vec<Cell>) {
     let place = if conditions.is_empty() { "" } else { " WHERE " };
     params.push(Cell::Int(i64::try_from(most).unwrap_or(i64::MAX)));
     let sql = format!(
-        "SELECT {} FROM {TABLE}{place}{} ORDER BY fetched_at DESC, id LIMIT ?",
+        "SELECT {} FROM {TABLE}{place}{} ORDER BY fetched_at DESC LIMIT ?",
         COLUMNS.join(", "),
         conditions.join(" AND ")
     );
