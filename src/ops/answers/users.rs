@@ -1,4 +1,4 @@
-//! The users for whom two servers are asked.
+//! The users that two servers are asked about.
 
 use anyhow::{Context, bail};
 

@@ -115,7 +115,9 @@ pub(super) async fn seen(visit: &Visit<'_>, filter: FetchFilter) -> Result<Seen,
     for domain in own {
         let of_tenant = find(visit, FetchFilter { domain: Some(domain.clone()), ..filter.clone() }).await;
         all.fetches.extend(of_tenant.fetches);
-        all.trouble = of_tenant.trouble;
+        if !of_tenant.trouble.is_empty() {
+            all.trouble = of_tenant.trouble;
+        }
     }
     all.fetches.sort_by_key(|fetch| std::cmp::Reverse(fetch.at));
     all.fetches.truncate(most);
