@@ -3,7 +3,8 @@
 //!
 //! `cargo bench --bench console -- WHAT`, where WHAT is
 //! - `operators`: the 99th percentile of the time that clients wait, in turns without and with ten
-//!   operators who follow links and one search a second; and the memory that the console takes;
+//!   operators who follow links and one search a second; and the memory of a server without and of
+//!   one with a console, at the start, while operators use it, and five seconds later;
 //! - `fetches`: requests a second, in turns to a server with and one without `--no-fetches`.
 //!
 //! Clients and operators share the processors with the server, which people do not do. Ratios
@@ -79,6 +80,9 @@ fn operators() {
     let server =
         Server::on_sqlite(&file.path, &["--no-access-log", "--admin-port", "0", "--console-users", accounts]);
     let console = server.admin();
+    std::thread::sleep(TURN);
+    let servers = [&plain, &server];
+    print_memory("at the start", servers.map(megabytes));
     let cookie = cookie(console);
     let mut rounds: Vec<[f64; 2]> = Vec::new();
     for round in 0..ROUNDS {
@@ -100,8 +104,27 @@ fn operators() {
     let mut ratios: Vec<f64> = rounds.iter().map(|[without, with]| with / without).collect();
     ratios.sort_by(f64::total_cmp);
     println!("median ratio of p99: {:.3}", (ratios[ROUNDS / 2 - 1] + ratios[ROUNDS / 2]) / 2.0);
-    let [without, with] = [&plain, &server].map(|server| resident(server.pid()).0 as f64 / 1048576.0);
-    println!("memory: without console {without:.1} MiB, with console after its use {with:.1} MiB");
+    let mut most = servers.map(megabytes);
+    std::thread::scope(|scope| {
+        let busy = scope.spawn(|| turn(&server, Some((console, &*cookie))));
+        while !busy.is_finished() {
+            most = [(0, &plain), (1, &server)].map(|(at, server)| most[at].max(megabytes(server)));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    print_memory("at most while operators click", most);
+    for server in servers {
+        let _ = turn(server, None);
+    }
+    print_memory("after that", servers.map(megabytes));
+}
+
+fn megabytes(server: &Server) -> f64 {
+    resident(server.pid()).0 as f64 / 1_048_576.0
+}
+
+fn print_memory(when: &str, [without, with]: [f64; 2]) {
+    println!("memory {when}: without console {without:.1} MiB, with {with:.1} MiB");
 }
 
 /// The 99th percentile of the time that clients wait, in microseconds.

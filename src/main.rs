@@ -135,14 +135,10 @@ fn serve_at(
         }
     });
     // This runtime's threads write snapshots and give way to the workers, which have their
-    // own runtimes.
+    // own runtimes. A thread keeps memory that it has used once, so none waits for more to do.
     let mut runtime = tokio::runtime::Builder::new_current_thread();
-    run_on(runtime.on_thread_start(priority::step_back).thread_keep_alive(IDLE), serving)
+    run_on(runtime.on_thread_start(priority::step_back).thread_keep_alive(Duration::ZERO), serving)
 }
-
-/// How long a thread that writes snapshots, or reads the database for operators, waits for more. A
-/// thread keeps memory that it has used once, so it does not wait for long.
-const IDLE: Duration = Duration::from_millis(200);
 
 fn become_user(identity: Option<Identity>) -> anyhow::Result<()> {
     identity.map_or(Ok(()), |identity| identity.assume())

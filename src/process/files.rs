@@ -14,7 +14,7 @@ use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use rustix::fs::{Access, AtFlags, OFlags};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
 /// How long to wait for a file.
@@ -140,18 +140,40 @@ impl Aside {
         bound: Duration,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<T> {
+        self.start(bound, move |done| done.send(work())).await
+    }
+
+    /// Like [`Aside::run_for`], but the thread goes on with something else when it has sent the
+    /// result. Only `work` before that counts as earlier work.
+    ///
+    /// # Errors
+    /// The same as [`Aside::run`].
+    pub async fn start<T: Send + 'static>(
+        &self,
+        bound: Duration,
+        work: impl FnOnce(Done<T>) + Send + 'static,
+    ) -> io::Result<T> {
         let work = async {
             let permit = self.0.clone().acquire_owned().await.map_err(|_| hangs())?;
-            let (done, result) = oneshot::channel();
-            thread(move || {
-                let _ = done.send(work());
-                drop(permit);
-            })?;
-            result
-                .await
-                .map_err(|_| io::Error::other("reading it has failed; this is a defect of jitsiprovs"))
+            let (result, done) = oneshot::channel();
+            thread(move || work(Done { result, _permit: permit }))?;
+            done.await.map_err(|_| io::Error::other("reading it has failed; this is a defect of jitsiprovs"))
         };
         timeout(bound, work).await.unwrap_or_else(|_| Err(hangs()))
+    }
+}
+
+/// How the work of [`Aside::start`] sends its result.
+pub struct Done<T> {
+    result: oneshot::Sender<T>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl<T> Done<T> {
+    /// Sends the result, and lets the next work begin.
+    pub fn send(self, result: T) {
+        // The one who waited may have given up.
+        let _ = self.result.send(result);
     }
 }
 

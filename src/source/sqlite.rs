@@ -3,8 +3,8 @@
 #![allow(clippy::disallowed_methods, reason = "all of it runs on blocking threads")]
 
 mod file_state;
+mod session;
 
-use std::borrow::Cow;
 use std::fs::OpenOptions;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -13,19 +13,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
-use rusqlite::types::{Value, ValueRef};
-use rusqlite::{Connection, ErrorCode, OpenFlags, params_from_iter};
-use tokio::sync::mpsc;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::backend::{Backend, Dialect, Purpose, Session};
-use super::batches::{Batches, Budget, Sent};
+use super::backend::{Backend, Dialect, Purpose};
 use super::database::Database;
 use super::error::{Failure, FailureKind, one_line};
 use super::query::{Queries, Query};
 use super::{Source, SourceError, UnknownChanges, schema};
-use crate::core::model::{Cell, Change, Row, Table};
-use crate::process::files::{self, Aside};
+use crate::core::model::{Change, Table};
+use crate::process::files::{self, Aside, Done};
 use file_state::{FileState, Stamp};
+use session::SqliteSession;
 
 /// How long to wait while another program writes.
 const BUSY: Duration = Duration::from_secs(5);
@@ -148,15 +146,8 @@ impl Sqlite {
         open: impl FnOnce(&Sqlite) -> Result<Connection, SourceError> + Send + 'static,
     ) -> Result<SqliteSession, SourceError> {
         let sqlite = self.clone();
-        let open = move || {
-            // This comes before opening: if the file is replaced or written in between, the next
-            // poll notices.
-            let (identity, stamp) = (sqlite.identity(), sqlite.stamp());
-            let connection = Some(open(&sqlite)?);
-            Ok(SqliteSession { sqlite, identity, stamp, connection })
-        };
-        let opened = self.opening.run_for(BUSY + files::BOUND, open).await;
-        opened.unwrap_or_else(|why| {
+        let serve = move |opened: Done<_>| SqliteSession::serve(sqlite, open, opened);
+        self.opening.start(BUSY + files::BOUND, serve).await.unwrap_or_else(|why| {
             Err(SourceError::CannotOpen { path: self.path.clone(), why: why.to_string() })
         })
     }
@@ -336,151 +327,7 @@ impl Backend for Sqlite {
     }
 }
 
-/// An open file.
-struct SqliteSession {
-    sqlite: Sqlite,
-    /// Device and inode.
-    identity: Option<(u64, u64)>,
-    stamp: Option<Stamp>,
-    /// `None` while another thread works with it.
-    connection: Option<Connection>,
-}
-
-impl SqliteSession {
-    async fn file_state(&mut self, noted: [bool; Table::COUNT]) -> Result<FileState, Failure> {
-        let files = (self.identity, self.stamp);
-        self.work("reading the schema", move |connection| Ok(FileState::read(connection, files, noted)?))
-            .await
-    }
-
-    /// Runs `work` on a blocking thread, because SQLite's calls block.
-    async fn work<T: Send + 'static>(
-        &mut self,
-        what: &str,
-        work: impl FnOnce(&mut Connection) -> Result<T, Stop> + Send + 'static,
-    ) -> Result<T, Failure> {
-        let Some(mut connection) = self.connection.take() else { return Err(SourceError::Cancelled.into()) };
-        let working = tokio::task::spawn_blocking(move || {
-            let done = work(&mut connection);
-            (connection, done)
-        });
-        let (connection, done) =
-            working.await.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()));
-        self.connection = Some(connection);
-        done.map_err(|stop| match stop {
-            Stop::Sqlite(error) => self.sqlite.failure(what, &error),
-            Stop::Source(error) => error.into(),
-        })
-    }
-}
-
-impl Drop for SqliteSession {
-    fn drop(&mut self) {
-        // Closing may block, because it may write the log into the file.
-        let connection = self.connection.take();
-        if let (Some(_), Ok(runtime)) = (&connection, tokio::runtime::Handle::try_current()) {
-            runtime.spawn_blocking(move || drop(connection));
-        }
-    }
-}
-
-/// Why work with a connection stopped.
-enum Stop {
-    Sqlite(rusqlite::Error),
-    Source(SourceError),
-}
-
-impl From<rusqlite::Error> for Stop {
-    fn from(error: rusqlite::Error) -> Stop {
-        Stop::Sqlite(error)
-    }
-}
-
-impl Session for SqliteSession {
-    async fn run(&mut self, what: &str, sql: &str) -> Result<(), Failure> {
-        let sql = sql.to_owned();
-        self.work(what, move |connection| Ok(connection.execute_batch(&sql)?)).await
-    }
-
-    async fn execute(&mut self, what: &str, sql: String, params: Vec<Cell>) -> Result<u64, Failure> {
-        self.work(what, move |connection| {
-            let mut statement = connection.prepare_cached(&sql)?;
-            Ok(statement.execute(params_from_iter(params.into_iter().map(value)))? as u64)
-        })
-        .await
-    }
-
-    async fn query(&mut self, what: &str, sql: String) -> Result<Vec<Vec<Cell>>, Failure> {
-        self.ask(what, sql, Vec::new()).await
-    }
-
-    async fn ask(&mut self, what: &str, sql: String, params: Vec<Cell>) -> Result<Vec<Vec<Cell>>, Failure> {
-        self.work(what, move |connection| {
-            let mut statement = connection.prepare_cached(&sql)?;
-            let columns = statement.column_count();
-            let cells = |row: &rusqlite::Row<'_>| (0..columns).map(|at| Ok(cell(row.get_ref(at)?))).collect();
-            let rows = statement.query_map(params_from_iter(params.into_iter().map(value)), cells)?;
-            Ok(rows.collect::<Result<_, _>>()?)
-        })
-        .await
-    }
-
-    async fn send(
-        &mut self,
-        query: &Query<'_>,
-        budget: Budget,
-        rows: &mpsc::Sender<Vec<Row>>,
-    ) -> Result<Sent, Failure> {
-        let (what, rows) = (query.reading(), rows.clone());
-        let query = Query { sql: query.sql.clone().into_owned().into(), ..*query };
-        self.work(&what, move |connection| {
-            let mut statement = connection.prepare(&query.sql)?;
-            let columns = statement.column_count();
-            let names: Vec<_> = statement.column_names().map(Cow::from).collect();
-            let shape = query.shape(&names).map_err(Stop::Source)?;
-            let mut found = statement.query([])?;
-            let mut batches = Batches::new(&query, shape, budget);
-            let send = |batch| rows.blocking_send(batch).map_err(|_| Stop::Source(SourceError::Cancelled));
-            while let Some(row) = found.next()? {
-                let cells = (0..columns).map(|at| row.get_ref(at).map_or(Cell::Null, cell));
-                if batches.push(cells.collect()).map_err(Stop::Source)? {
-                    send(batches.take())?;
-                }
-            }
-            send(batches.take())?;
-            Ok(batches.sent())
-        })
-        .await
-    }
-
-    async fn close(mut self) {
-        let connection = self.connection.take();
-        let _ = tokio::task::spawn_blocking(move || drop(connection)).await;
-    }
-}
-
 /// Whether the file exists. Also true if that cannot be checked: then SQLite reports an error.
 fn exists(path: &Path) -> bool {
     path.try_exists().unwrap_or(true)
-}
-
-fn cell(value: ValueRef<'_>) -> Cell {
-    match value {
-        ValueRef::Null => Cell::Null,
-        ValueRef::Integer(number) => Cell::Int(number),
-        ValueRef::Real(number) => Cell::Text(number.to_string().into_bytes()),
-        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Cell::Text(bytes.to_vec()),
-    }
-}
-
-/// Bytes that are not valid UTF-8 are stored as a blob.
-fn value(cell: Cell) -> Value {
-    match cell {
-        Cell::Null => Value::Null,
-        Cell::Int(number) => Value::Integer(number),
-        Cell::Text(bytes) => match String::from_utf8(bytes) {
-            Ok(text) => Value::Text(text),
-            Err(not_utf8) => Value::Blob(not_utf8.into_bytes()),
-        },
-    }
 }
