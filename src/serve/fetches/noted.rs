@@ -1,5 +1,6 @@
 //! What is noted of a request, in the compact form in which it is kept.
 
+use std::cell::RefCell;
 use std::hash::{BuildHasher, Hasher};
 use std::net::IpAddr;
 
@@ -16,8 +17,10 @@ use crate::snapshot::AccountState;
 /// The longest name and the longest value of a parameter that are kept, in bytes.
 const NAME: usize = 64;
 const VALUE: usize = 255;
-/// How many bytes of parameters are kept of one request. The rest is left out.
+/// How many bytes of parameters are kept of one request, with their lengths. The rest is left out.
 const PARAMS: usize = 2048;
+/// How many bytes the lengths of a name and a value take at most.
+const LENGTHS: usize = 4;
 /// The longest `User-Agent` that is kept, in bytes.
 const AGENT: usize = 256;
 /// How much of the `User-Agent` is in the name of a device, in bytes.
@@ -239,6 +242,14 @@ pub(super) struct Details(Box<[u8]>);
 
 /// Details take a multiple of so many bytes, so that others mostly fit in their place.
 const ROOM: usize = 64;
+/// The most that details can take: parameters, two names, the `User-Agent`, and a few bytes.
+const MOST: usize = PARAMS + 2 * VALUE + AGENT + 64;
+
+thread_local! {
+    /// Where details are written before they are copied. Their own place is in no cache of the
+    /// processor, which waits for memory if many single bytes are written there.
+    static WRITING: RefCell<[u8; MOST]> = const { RefCell::new([0; MOST]) };
+}
 
 impl Details {
     /// Puts those of a request in their place, and in their memory if they fit.
@@ -254,7 +265,7 @@ impl Details {
         let mut left = PARAMS;
         let mut fitting = |name, value| {
             let (name, value) = (cut(name, NAME), cut(value, VALUE));
-            left = left.checked_sub(name.len() + value.len())?;
+            left = left.checked_sub(name.len() + value.len() + LENGTHS)?;
             Some((name, value))
         };
         let known = KEPT.map(|known| {
@@ -275,14 +286,19 @@ impl Details {
             others: &*others,
             whose,
         };
-        let most = stored.most_bytes();
-        if self.0.len() < most {
-            self.0 = vec![0; most.next_multiple_of(ROOM)].into();
-        }
-        // It fits, so this cannot fail.
-        if postcard::to_slice(&stored, &mut self.0).is_err() {
-            self.0 = Box::default();
-        }
+        WRITING.with_borrow_mut(|bytes| {
+            // It fits, so this cannot fail.
+            let bytes = postcard::to_slice(&stored, bytes).unwrap_or_default();
+            match self.0.get_mut(..bytes.len()) {
+                Some(place) => place.copy_from_slice(bytes),
+                None => {
+                    let mut details = Vec::with_capacity(bytes.len().next_multiple_of(ROOM));
+                    details.extend_from_slice(bytes);
+                    details.resize(details.capacity(), 0);
+                    self.0 = details.into();
+                }
+            }
+        });
     }
 
     fn read(&self) -> Option<Stored<'_, Vec<(&str, &str)>>> {
@@ -329,21 +345,6 @@ impl Details {
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .collect(),
         })
-    }
-}
-
-impl Stored<'_, &[(&str, &str)]> {
-    /// How many bytes it takes at most.
-    fn most_bytes(&self) -> usize {
-        /// Of the length of a text.
-        const LENGTH: usize = 2;
-        /// Of the address, the reason and the number of other parameters.
-        const OTHERS: usize = 32;
-        let Whose { domain, username, .. } = self.whose;
-        let texts = [domain, username, self.agent].into_iter().map(|text| text.len() + LENGTH);
-        let known = self.known.iter().map(|value| 1 + LENGTH + value.map_or(0, str::len));
-        let others = self.others.iter().map(|(name, value)| name.len() + value.len() + 2 * LENGTH);
-        texts.chain(known).chain(others).sum::<usize>() + OTHERS
     }
 }
 

@@ -208,3 +208,28 @@ fn of_more_than_are_wanted_the_newest_are_found() {
     let times: Vec<i64> = newest.iter().map(|fetch| fetch.at).collect();
     assert_eq!(times, (480..500).rev().collect::<Vec<i64>>());
 }
+
+#[test]
+fn of_the_longest_request_as_much_is_kept_as_there_is_room_for() {
+    let fetches = fetches(100);
+    let long = "x".repeat(10_000);
+    let known = ["osname", "hwaddr", "uuid", "arch", "hostname", "locale", "build", "ipaddr", "resx", "resy"];
+    let short: Vec<String> = (0..1000).map(|number| number.to_string()).collect();
+    let params = known.map(|name| (name, &long[..100])).into_iter();
+    let params: Params = params.chain(short.iter().map(|name| (&**name, ""))).collect();
+    let name = Comparison::Folded.fold(&long);
+    fetches.note(&Decided {
+        domain: &name,
+        username: &name,
+        params: &params,
+        address: [u8::MAX; 16].into(),
+        agent: long.as_bytes(),
+        account: AccountState::Usable,
+        reason: Some(FetchReason::Locked),
+        snapshot: Some(i64::MAX),
+        properties: u32::MAX,
+    });
+    let found = all(&fetches);
+    assert_eq!((found[0].username.len(), found[0].agent.len()), (255, 256));
+    assert!(found[0].params.len() > known.len() + 100, "{:?}", found[0].params.len());
+}

@@ -50,6 +50,22 @@ pub(super) fn is_unchanged(row: &Row, sealed: &str) -> Result<(), Refusal> {
     }
 }
 
+/// An edit that is in the database.
+#[must_use]
+pub(super) struct Stored {
+    is_served: bool,
+}
+
+impl Stored {
+    /// What was done, and whether it takes a moment until it is served.
+    pub fn words(&self, done: &str) -> String {
+        match self.is_served {
+            true => done.to_owned(),
+            false => format!("{done}; {}", text("edit", "later")),
+        }
+    }
+}
+
 /// Makes the edits of one row in one transaction, and waits a moment until they are served. `make`
 /// gets the row as it is now, which is as it was when it was sealed.
 ///
@@ -61,7 +77,7 @@ pub(super) async fn edit(
     (table, id): (Table, i64),
     sealed: &str,
     make: impl FnOnce(Row) -> Result<Vec<Edit>, Refusal>,
-) -> Result<(), Refusal> {
+) -> Result<Stored, Refusal> {
     let source = &*visit.console.source;
     source.editable(table)?;
     let mut editing = EditSession::new(source, Which::One(table, id), visit.editor(), ());
@@ -76,23 +92,20 @@ pub(super) async fn edit(
 ///
 /// # Errors
 /// When the database cannot be edited.
-pub(super) async fn add(visit: &Visit<'_>, row: Row) -> Result<(), Refusal> {
+pub(super) async fn add(visit: &Visit<'_>, row: Row) -> Result<Stored, Refusal> {
     let source = &*visit.console.source;
     source.editable(row.table())?;
     let editing = EditSession::new(source, Which::None, visit.editor(), ());
     finish(visit, editing, vec![Edit::Add(row)]).await
 }
 
-async fn finish(visit: &Visit<'_>, editing: EditSession<'_>, edits: Vec<Edit>) -> Result<(), Refusal> {
+async fn finish(visit: &Visit<'_>, editing: EditSession<'_>, edits: Vec<Edit>) -> Result<Stored, Refusal> {
     if edits.is_empty() {
-        return Ok(());
+        return Ok(Stored { is_served: true });
     }
     let before = visit.state.snapshot.load().as_ref().map_or(0, |served| served.version);
     editing.commit(edits, |_| ()).await?;
-    if !visit.state.reload.is_later_than(before, SERVED_WITHIN).await {
-        visit.session.note(text("edit", "later"));
-    }
-    Ok(())
+    Ok(Stored { is_served: visit.state.reload.is_later_than(before, SERVED_WITHIN).await })
 }
 
 #[cfg(test)]

@@ -225,24 +225,24 @@ async fn save(visit: &Visit<'_>) -> Result<Reply, Refusal> {
     let Wanted { before, after } = wanted(visit).await?;
     let sealed = visit.form.get("row").unwrap_or_default();
     let (id, done) = (before.as_ref().map(|row| row.id), after.is_some());
-    match (before, after) {
+    let stored = match (before, after) {
         (Some(before), Some(after)) => {
             let make = |now: Row| {
                 let after = Row::Rule(after);
                 let columns = now.differing(&after);
                 Ok(if columns.is_empty() { Vec::new() } else { vec![Edit::Set(after, columns)] })
             };
-            edit::edit(visit, (Table::JitsiProperty, before.id), sealed, make).await?;
+            edit::edit(visit, (Table::JitsiProperty, before.id), sealed, make).await?
         }
         (Some(before), None) => {
             let removal = vec![Edit::Remove(Table::JitsiProperty, before.id)];
-            edit::edit(visit, (Table::JitsiProperty, before.id), sealed, |_| Ok(removal)).await?;
+            edit::edit(visit, (Table::JitsiProperty, before.id), sealed, |_| Ok(removal)).await?
         }
         (None, Some(after)) => edit::add(visit, Row::Rule(after)).await?,
         (None, None) => return Err(Refusal::NotFound),
-    }
+    };
     tracing::info!(operator = visit.operator().name, rule = id, removed = !done, "console: rule edited");
-    visit.session.note(text("rule", if done { "stored" } else { "was_removed" }));
+    visit.session.note(stored.words(text("rule", if done { "stored" } else { "was_removed" })));
     match id.filter(|_| done) {
         Some(id) => Ok(Reply::see(&link::rule(id))),
         None => Ok(Reply::see(&format!("{ROOT}/rules"))),

@@ -52,6 +52,8 @@ async fn reset(visit: &Visit<'_>, known: &Known) -> Result<Reply, Refusal> {
     struct PasswordPage {
         name: String,
         href: String,
+        /// What was done.
+        done: String,
         /// Empty if it was typed.
         password: String,
         /// On which nodes locks were lifted; empty if there are no others.
@@ -70,7 +72,7 @@ async fn reset(visit: &Visit<'_>, known: &Known) -> Result<Reply, Refusal> {
     let options = &visit.console.conventions;
     let stored = edits::stored_password(Storage::best_in(options.pwd_fmt), &password, &user, options);
     let stored = stored.map_err(|why| Refusal::Bad(why.to_string()))?;
-    edit(visit, (Table::UserAuth, id), sealed, |row| match row {
+    let edited = edit(visit, (Table::UserAuth, id), sealed, |row| match row {
         Row::User(now) => Ok(vec![edits::put_password(now, stored)]),
         _ => Ok(Vec::new()),
     })
@@ -81,7 +83,8 @@ async fn reset(visit: &Visit<'_>, known: &Known) -> Result<Reply, Refusal> {
     let lifted = if visit.console.peers.are_there() { lifted.words } else { String::new() };
     let href = link::user(&known.domain, &known.username);
     let password = if typed.is_some() { String::new() } else { password.reveal().to_owned() };
-    let page = PasswordPage { name: name.clone(), href, password, lifted };
+    let done = edited.words(text("user", "password_set"));
+    let page = PasswordPage { name: name.clone(), href, done, password, lifted };
     Ok(page::show(visit, "password", &name, &page))
 }
 
@@ -150,13 +153,13 @@ async fn attributes(
     let made = |holder: &AttributeRow, rows: &[AttributeRow]| -> Result<Vec<_>, Refusal> {
         Ok(change.edits(rows, holder, &whose, options)?.edits)
     };
-    match only {
+    let stored = match only {
         Some(id) => {
             let make = |row| match row {
                 Row::Attribute(now) => made(&now, std::slice::from_ref(&now)),
                 _ => Ok(Vec::new()),
             };
-            edit(visit, (Table::UserAttribute, id), sealed, make).await?;
+            edit(visit, (Table::UserAttribute, id), sealed, make).await?
         }
         None => {
             let holder = |user: &UserRow| edits::holder(user);
@@ -164,10 +167,10 @@ async fn attributes(
                 Row::User(now) => made(&holder(&now), &rows),
                 _ => Ok(Vec::new()),
             };
-            edit(visit, (Table::UserAuth, user), sealed, make).await?;
+            edit(visit, (Table::UserAuth, user), sealed, make).await?
         }
-    }
+    };
     tracing::info!(operator = visit.operator().name, user = whose, "console: attributes changed");
-    visit.session.note(done);
+    visit.session.note(stored.words(done));
     Ok(())
 }
