@@ -346,6 +346,24 @@ fn pages_have_no_forms_if_the_account_may_only_read(kind: Kind) {
 }
 
 #[test]
+fn a_page_says_that_an_edit_is_not_served_yet() {
+    let database = Kind::MariaDb.database();
+    assert!(run(&[&["--setup"], &texts(&database.all())[..]].concat()).status.success());
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("operators");
+    add_operators(&file);
+    let own = ["--admin-port", "0", "--console-users", file.to_str().expect("UTF-8")];
+    let never = ["--poll-interval", "0", "--reload-interval", "0"];
+    let server = Server::start(&[&texts(&database.all())[..], &own, &never].concat());
+    let mut browser = Browser::sign_in(&server, "edit");
+    let rule = [("domain", "a.org"), ("subject", "alice"), ("key", "new"), ("value", "1")];
+    assert_eq!(browser.post("/console/rules/save", &rule).status, 303);
+    let page = browser.get("/console/rules");
+    assert!(page.text().contains("The rule is stored; it is not served yet"), "{}", page.text());
+    assert!(!browser.get("/console/rules").text().contains("not served yet"));
+}
+
+#[test]
 fn pages_have_no_forms_if_the_file_may_only_be_read() {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
     let file = tables();

@@ -241,17 +241,6 @@ fn console_pages_edit_attributes_and_rules_that_are_as_they_were_shown() {
 }
 
 #[test]
-fn console_pages_say_that_a_change_is_not_served_yet() {
-    let (_file, server) = server(&["--poll-interval", "0", "--reload-interval", "0"]);
-    let browser = Browser::sign_in(&server, "ed");
-    let rule = [("domain", "a.org"), ("subject", "alice"), ("key", "new"), ("value", "1")];
-    browser.sent("/console/rules/save", &rule, 303);
-    let page = browser.get("/console/rules");
-    assert!(page.contains("The rule is stored; it takes a moment until it is served"), "{page}");
-    assert!(!browser.get("/console/rules").contains("it takes a moment"));
-}
-
-#[test]
 fn console_pages_keep_to_the_tenants_of_an_operator() {
     let (file, server) = server(&[]);
     let browser = Browser::sign_in(&server, "ann");

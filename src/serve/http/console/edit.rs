@@ -57,7 +57,7 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    /// What was done, and whether it takes a moment until it is served.
+    /// What was done, and whether it is not served yet: a reload takes long, or withholds it.
     pub fn words(&self, done: &str) -> String {
         match self.is_served {
             true => done.to_owned(),
