@@ -203,6 +203,7 @@ fn a_server_starts_from_its_state_file_while_the_database_is_down(kind: Kind) {
     let own = database.read();
     let args = [&texts(&own)[..], &POLLING, &["--state-file", state.to_str().expect("UTF-8")]].concat();
     let first = Server::start(&args);
+    first.wait_for_log("snapshot in use");
     // The state file also contains changes found by polls.
     set_version(&database, 2);
     wait_served(&first, 2);
@@ -236,6 +237,7 @@ fn a_database_that_does_not_answer_delays_a_start_with_a_state_file_by_half_a_se
     let args = [&texts(&own)[..], &POLLING, &["--state-file", state.to_str().expect("UTF-8")]].concat();
     Server::start(&args).signal("TERM");
     let first = Server::start(&args);
+    first.wait_for_log("snapshot in use");
     first.signal("TERM");
     assert!(first.wait().success());
     proxy.is_silent.store(true, Ordering::Relaxed);
