@@ -597,3 +597,23 @@ fn all_errors_begin_alike_and_are_escaped() {
         assert_eq!(said.matches("error: ").count(), 1, "{said}");
     }
 }
+
+/// SQLite would apply a log that is left behind to another file that is put in this one's place.
+#[test]
+fn a_command_that_fails_leaves_no_write_ahead_log() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [path, log] = ["test.db", "test.db-wal"].map(|name| folder.path().join(name));
+    let path = path.to_str().expect("UTF-8");
+    assert!(run(&["--setup", "--db-path", path]).status.success());
+    let leaves_a_log = |command: &[&str]| {
+        assert!(!run(&[command, &["--db-path", path]].concat()).status.success());
+        let is_left = log.exists();
+        let _ = std::fs::remove_file(&log);
+        is_left
+    };
+    for command in [&["user", "disable", "nobody@a.org"][..], &["rule", "set", "9999", "--value", "x"]] {
+        // The end of a command waits 0.1 s for the log, which a busy machine may exceed.
+        let left = (0..20).filter(|_| leaves_a_log(command)).count();
+        assert!(left < 4, "{command:?} left a log {left} times out of 20");
+    }
+}

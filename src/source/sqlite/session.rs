@@ -5,6 +5,7 @@ use std::sync::mpsc::{Sender, channel};
 
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, params_from_iter};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Sqlite;
@@ -29,8 +30,8 @@ pub(super) struct SqliteSession {
     pub stamp: Option<Stamp>,
     /// `None` while there is work, and if nobody has waited for its end.
     jobs: Option<Sender<Job>>,
-    /// Nothing is ever sent. It ends with the thread.
-    end: oneshot::Receiver<()>,
+    /// Nothing is ever sent. It ends with the thread. `None` if somebody waits for that.
+    end: Option<oneshot::Receiver<()>>,
 }
 
 impl SqliteSession {
@@ -49,7 +50,7 @@ impl SqliteSession {
             Err(why) => return opened.send(Err(why)),
         };
         let (jobs, work) = channel::<Job>();
-        opened.send(Ok(SqliteSession { sqlite, identity, stamp, jobs: Some(jobs), end }));
+        opened.send(Ok(SqliteSession { sqlite, identity, stamp, jobs: Some(jobs), end: Some(end) }));
         for job in work {
             job(&mut connection);
         }
@@ -77,6 +78,17 @@ impl SqliteSession {
             Stop::Sqlite(error) => self.sqlite.failure(what, &error),
             Stop::Source(error) => error.into(),
         })
+    }
+}
+
+impl Drop for SqliteSession {
+    fn drop(&mut self) {
+        // Closing moves the write-ahead log into the file. So if the program ends now, it waits a
+        // moment for this, as it does for all blocking threads.
+        self.jobs = None;
+        if let (Some(end), Ok(runtime)) = (self.end.take(), Handle::try_current()) {
+            runtime.spawn_blocking(move || end.blocking_recv());
+        }
     }
 }
 
@@ -149,9 +161,11 @@ impl Session for SqliteSession {
         .await
     }
 
-    async fn close(self) {
-        drop(self.jobs);
-        let _ = self.end.await;
+    async fn close(mut self) {
+        self.jobs = None;
+        if let Some(end) = self.end.take() {
+            let _ = end.await;
+        }
     }
 }
 
