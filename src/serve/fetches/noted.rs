@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::hash::{BuildHasher, Hasher};
-use std::hint::black_box;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -255,8 +254,6 @@ thread_local! {
 impl Details {
     /// Puts those of a request in their place, and in their memory if they fit.
     fn set(&mut self, decided: &Decided<'_>) {
-        // The processor gets the place from memory while this makes what is written there.
-        black_box(self.0.iter().step_by(ROOM).fold(0, |all, byte| all ^ byte));
         let agent = String::from_utf8_lossy(decided.agent);
         let password = decided.params.known(Known::Password).unwrap_or_default();
         // A client may send its password under another name, too.

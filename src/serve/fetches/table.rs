@@ -155,20 +155,13 @@ pub(super) enum Noted {
     Lost,
 }
 
-/// In seconds since 1970, which fit until 2106.
-#[derive(Clone, Copy, Default)]
-struct Times {
-    /// When the slot was noted last.
-    noted: u32,
-    /// When it was taken to be written. 0 if it was not since its details changed.
-    taken: u32,
-}
-
 struct Slots {
     slots: Vec<Slot>,
-    /// Those of each slot. They are apart from the slots, because who looks for old or new slots
-    /// reads many times.
-    times: Vec<Times>,
+    /// When each slot was noted last, in seconds since 1970, which fit until 2106. They are apart
+    /// from the slots, because who looks for old or new slots reads many times.
+    times: Vec<u32>,
+    /// When each slot was taken to be written, likewise. 0 if it was not since its details changed.
+    taken: Vec<u32>,
     /// The places of the slots, by their keys.
     index: HashTable<u32>,
     /// The places of slots that are not written yet.
@@ -185,6 +178,7 @@ impl Part {
         Part(Region::ALL.map(|region| Slots {
             slots: Vec::new(),
             times: Vec::new(),
+            taken: Vec::new(),
             index: HashTable::new(),
             dirty: Vec::new(),
             most: (most * region.share() / 16).max(1),
@@ -211,18 +205,18 @@ impl Part {
         let slots = &mut self.0[region as usize];
         let (place, noted) = match slots.find(key) {
             // A request that had to wait for the table may come after a newer one.
-            Some(place) if moment.at < slots.times[place].noted.into() => return Noted::Kept,
+            Some(place) if moment.at < slots.times[place].into() => return Noted::Kept,
             Some(place) => (place, Noted::Kept),
             None => slots.make_room(key),
         };
-        slots.times[place].noted = moment.at as u32;
+        slots.times[place] = moment.at as u32;
         let slot = &mut slots.slots[place];
         (slot.snapshot, slot.properties) = (moment.snapshot, moment.properties);
         // This takes a while, in which the processor gets the slot from memory.
         let hash = description.hash();
         if slot.key != key || slot.hash != hash {
             (slot.key, slot.account, slot.hash) = (key, keys.account, hash);
-            (slot.is_by_address, slots.times[place].taken) = (is_by_address, 0);
+            (slot.is_by_address, slots.taken[place]) = (is_by_address, 0);
             description.write(&mut slot.details);
         }
         if region.is_recorded() && !slot.is_dirty {
@@ -235,16 +229,16 @@ impl Part {
     /// Takes at most `most` fetches that are not written yet. Of those of which only the moment has
     /// changed, it takes those that were taken before `before`.
     pub fn take(&mut self, most: usize, now: i64, before: i64, taken: &mut Vec<Copied>) {
-        for Slots { slots, times, dirty, .. } in &mut self.0 {
+        for Slots { slots, times, taken: taken_at, dirty, .. } in &mut self.0 {
             dirty.retain(|place| {
                 let place = *place as usize;
                 let slot = &mut slots[place];
-                let times = &mut times[place];
-                if taken.len() >= most || times.taken != 0 && i64::from(times.taken) >= before {
+                let (was_taken, at) = (taken_at[place] != 0, i64::from(taken_at[place]));
+                if taken.len() >= most || was_taken && at >= before {
                     return true;
                 }
-                (slot.is_dirty, times.taken) = (false, now as u32);
-                taken.push(slot.copy(times.noted.into()));
+                (slot.is_dirty, taken_at[place]) = (false, now as u32);
+                taken.push(slot.copy(times[place].into()));
                 false
             });
         }
@@ -259,7 +253,7 @@ impl Part {
         newest: &mut Newest,
     ) {
         for (region, Slots { slots, times, .. }) in Region::ALL.into_iter().zip(&self.0) {
-            for (at, slot) in times.iter().map(|times| i64::from(times.noted)).zip(slots) {
+            for (at, slot) in times.iter().copied().map(i64::from).zip(slots) {
                 if newest.has_room(at) && is_wanted(region, at) && are_wanted(slot.account, &slot.details) {
                     newest.add(slot.copy(at));
                 }
@@ -271,7 +265,7 @@ impl Part {
     pub fn set_time(&mut self, account: u64, at: u32) {
         for Slots { slots, times, .. } in &mut self.0 {
             let own = times.iter_mut().zip(slots).filter(|(_, slot)| slot.account == account);
-            own.for_each(|(times, _)| times.noted = at);
+            own.for_each(|(time, _)| *time = at);
         }
     }
 
@@ -293,17 +287,18 @@ impl Slots {
         let (place, noted) = match self.slots.len() < self.most {
             true => {
                 self.slots.push(Slot::default());
-                self.times.push(Times::default());
+                self.times.push(0);
+                self.taken.push(0);
                 (self.slots.len() - 1, Noted::Added)
             }
             false => {
                 let sample = (0..SAMPLE).map(|_| fastrand::usize(..self.slots.len()));
-                let place = sample.min_by_key(|place| self.times[*place].noted).unwrap_or_default();
+                let place = sample.min_by_key(|place| self.times[*place]).unwrap_or_default();
                 let old = &self.slots[place];
                 if let Ok(entry) = self.index.find_entry(hash(old.key), |of| *of as usize == place) {
                     entry.remove();
                 }
-                (place, if old.is_dirty && self.times[place].taken == 0 { Noted::Lost } else { Noted::Kept })
+                (place, if old.is_dirty && self.taken[place] == 0 { Noted::Lost } else { Noted::Kept })
             }
         };
         let slots = &self.slots;
