@@ -82,7 +82,7 @@ fn operators() {
     let console = server.admin();
     std::thread::sleep(TURN);
     let servers = [&plain, &server];
-    print_memory("at the start", servers.map(megabytes));
+    print_memory("at the start", servers.map(mebibytes));
     let cookie = cookie(console);
     let mut rounds: Vec<[f64; 2]> = Vec::new();
     for round in 0..ROUNDS {
@@ -104,21 +104,21 @@ fn operators() {
     let mut ratios: Vec<f64> = rounds.iter().map(|[without, with]| with / without).collect();
     ratios.sort_by(f64::total_cmp);
     println!("median ratio of p99: {:.3}", (ratios[ROUNDS / 2 - 1] + ratios[ROUNDS / 2]) / 2.0);
-    let mut most = servers.map(megabytes);
+    let mut most = servers.map(mebibytes);
     std::thread::scope(|scope| {
         let busy = scope.spawn(|| turn(&server, Some((console, &*cookie))));
         while !busy.is_finished() {
-            most = [(0, &plain), (1, &server)].map(|(at, server)| most[at].max(megabytes(server)));
+            most = [(0, &plain), (1, &server)].map(|(at, server)| most[at].max(mebibytes(server)));
             std::thread::sleep(Duration::from_millis(20));
         }
     });
     print_memory("at most while operators click", most);
     // So long that both have written their fetches to the database.
     std::thread::sleep(4 * TURN);
-    print_memory("after that", servers.map(megabytes));
+    print_memory("after that", servers.map(mebibytes));
 }
 
-fn megabytes(server: &Server) -> f64 {
+fn mebibytes(server: &Server) -> f64 {
     resident(server.pid()).0 as f64 / 1_048_576.0
 }
 

@@ -30,7 +30,7 @@ pub(super) struct SqliteSession {
     pub stamp: Option<Stamp>,
     /// `None` while there is work, and if nobody has waited for its end.
     jobs: Option<Sender<Job>>,
-    /// Nothing is ever sent. It ends with the thread. `None` if somebody waits for that.
+    /// Nothing is ever sent. It ends with the thread. `None` once somebody has waited for that.
     end: Option<oneshot::Receiver<()>>,
 }
 
@@ -44,6 +44,7 @@ impl SqliteSession {
         // This comes before opening: if the file is replaced or written in between, the next
         // poll notices.
         let (identity, stamp) = (sqlite.identity(), sqlite.stamp());
+        // Variables are dropped in reverse order, so this one after the connection is closed.
         let (_alive, end) = oneshot::channel();
         let mut connection = match open(&sqlite) {
             Ok(connection) => connection,
@@ -163,8 +164,9 @@ impl Session for SqliteSession {
 
     async fn close(mut self) {
         self.jobs = None;
-        if let Some(end) = self.end.take() {
+        if let Some(end) = &mut self.end {
             let _ = end.await;
+            self.end = None;
         }
     }
 }
