@@ -4,8 +4,9 @@
 //! `cargo bench --bench console -- WHAT`, where WHAT is
 //! - `operators`: the 99th percentile of the time that clients wait, in turns without and with ten
 //!   operators who follow links and one search a second; and the memory of a server without and of
-//!   one with a console, at the start, while operators use it, and twenty seconds later;
-//! - `fetches`: requests a second, in turns to a server with and one without `--no-fetches`.
+//!   one with a console, at the start, while operators use it, and after that;
+//! - `fetches`: requests a second and processor time a request, in turns to a server with and one
+//!   without `--no-fetches`.
 //!
 //! Clients and operators share the processors with the server, which people do not do. Ratios
 //! within one run are meaningful, absolute times are not.
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant};
 use jitsiprovs::process::priority::take_short_turns;
 use support::client::{Connection, form_request, request};
 use support::md5_hex;
-use support::server::{Server, jitsiprovs, resident, run_command};
+use support::server::{Server, jitsiprovs, processor, resident, run_command};
 use support::sqlite::SqliteFile;
 
 const USERS: u32 = 1_000_000;
@@ -102,20 +103,38 @@ fn operators() {
         rounds.push(times);
     }
     let mut ratios: Vec<f64> = rounds.iter().map(|[without, with]| with / without).collect();
-    ratios.sort_by(f64::total_cmp);
-    println!("median ratio of p99: {:.3}", (ratios[ROUNDS / 2 - 1] + ratios[ROUNDS / 2]) / 2.0);
-    let mut most = servers.map(mebibytes);
+    println!("median ratio of p99: {:.3}", median(&mut ratios));
     std::thread::scope(|scope| {
         let busy = scope.spawn(|| turn(&server, Some((console, &*cookie))));
-        while !busy.is_finished() {
-            most = [(0, &plain), (1, &server)].map(|(at, server)| most[at].max(mebibytes(server)));
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        watch_memory("while operators click", servers, || busy.is_finished());
     });
-    print_memory("at most while operators click", most);
-    // So long that both have written their fetches to the database.
-    std::thread::sleep(4 * TURN);
-    print_memory("after that", servers.map(mebibytes));
+    // So long that both write their fetches to the database.
+    let begun = Instant::now();
+    watch_memory("after that", servers, || begun.elapsed() > 4 * TURN);
+}
+
+/// Samples the memory until `is_over`, and prints its mean and its maximum.
+fn watch_memory(when: &str, servers: [&Server; 2], is_over: impl Fn() -> bool) {
+    let mut samples = [Vec::new(), Vec::new()];
+    while !is_over() {
+        samples.iter_mut().zip(servers).for_each(|(own, server)| own.push(mebibytes(server)));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    print_memory(&format!("{when}, mean"), [0, 1].map(|at| mean(&samples[at])));
+    print_memory(
+        &format!("{when}, at most"),
+        [0, 1].map(|at| samples[at].iter().copied().fold(0.0, f64::max)),
+    );
+}
+
+/// The median of an even number of values.
+fn median(of: &mut [f64]) -> f64 {
+    of.sort_by(f64::total_cmp);
+    (of[of.len() / 2 - 1] + of[of.len() / 2]) / 2.0
+}
+
+fn mean(of: &[f64]) -> f64 {
+    of.iter().sum::<f64>() / of.len() as f64
 }
 
 fn mebibytes(server: &Server) -> f64 {
@@ -226,16 +245,21 @@ fn cookie(console: SocketAddr) -> String {
 // ---- Fetches ----
 
 const AT_ONCE: usize = 8;
+const FETCH_ROUNDS: usize = 20;
 
 fn fetches() {
-    let file = users();
-    let servers = [&["--no-access-log", "--no-fetches"][..], &["--no-access-log"]]
-        .map(|args| Server::on_sqlite(&file.path, args));
+    // Two files, because a server also reads what another one writes to its file.
+    let files = [users(), users()];
+    let args = [&["--no-access-log", "--no-fetches"][..], &["--no-access-log"]];
+    let servers = [0, 1].map(|at| Server::on_sqlite(&files[at].path, args[at]));
     let mut ratios = Vec::new();
-    for round in 0..10 {
+    let (mut answered, before) = ([0.0; 2], [0, 1].map(|at| processor(servers[at].pid())));
+    for round in 0..FETCH_ROUNDS {
         let mut rates = [0.0; 2];
         for at in if round % 2 == 0 { [0, 1] } else { [1, 0] } {
-            rates[at] = rate(&servers[at]);
+            let (count, seconds) = flood(&servers[at]);
+            rates[at] = count / seconds;
+            answered[at] += count;
         }
         println!(
             "without fetches {:.0}/s, with fetches {:.0}/s, ratio {:.3}",
@@ -245,13 +269,21 @@ fn fetches() {
         );
         ratios.push(rates[1] / rates[0]);
     }
-    ratios.sort_by(f64::total_cmp);
-    println!("median ratio: {:.3}", (ratios[4] + ratios[5]) / 2.0);
+    let spent = [0, 1].map(|at| (processor(servers[at].pid()) - before[at]) * 1e6 / answered[at]);
+    println!("median ratio of requests/s: {:.3}", median(&mut ratios));
+    println!(
+        "processor time a request, with all that the server does meanwhile: without fetches {:.2} µs, \
+         with fetches {:.2} µs, ratio {:.3}",
+        spent[0],
+        spent[1],
+        spent[1] / spent[0]
+    );
 }
 
-/// Requests a second of clients that keep their connections and send several requests at a time.
-/// Their users come again and again, as people do.
-fn rate(server: &Server) -> f64 {
+/// Sends requests for some seconds, by clients that keep their connections and send several
+/// requests at a time. Their users come again and again, as people do. Returns how many were
+/// answered, and in how many seconds.
+fn flood(server: &Server) -> (f64, f64) {
     let (begun, answered) = (Instant::now(), AtomicU64::new(0));
     std::thread::scope(|scope| {
         for client in 0..AT_ONCE {
@@ -272,5 +304,5 @@ fn rate(server: &Server) -> f64 {
             });
         }
     });
-    answered.into_inner() as f64 / begun.elapsed().as_secs_f64()
+    (answered.into_inner() as f64, begun.elapsed().as_secs_f64())
 }

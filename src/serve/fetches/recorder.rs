@@ -15,8 +15,10 @@ use crate::source::SourceError;
 const INTERVAL: Duration = Duration::from_secs(2);
 /// The same for a database in a file: each write makes the server look whether rows have changed.
 const FILE_INTERVAL: Duration = Duration::from_secs(5);
-/// How many fetches are written at once.
-const AT_ONCE: usize = 10_000;
+/// How many fetches are taken from the table at once. They need memory until they are written.
+const AT_ONCE: usize = 2000;
+/// How many fetches are written each time.
+const EACH_TIME: usize = 10_000;
 /// How long nothing is tried after the database has refused to take fetches. How often old ones
 /// are removed.
 const HOUR: Duration = Duration::from_secs(3600);
@@ -58,30 +60,48 @@ impl Fetches {
         }
     }
 
+    /// Writes [`EACH_TIME`] fetches, or `all` that are not written yet.
     async fn record(self: &Arc<Self>, all: bool) {
+        let mut left = if all { usize::MAX } else { EACH_TIME };
+        while left > 0 {
+            let most = AT_ONCE.min(left);
+            match self.record_some(most, all).await {
+                written if written < most => return,
+                written => left -= written,
+            }
+        }
+    }
+
+    /// Writes at most `most` fetches, and returns how many.
+    async fn record_some(self: &Arc<Self>, most: usize, all: bool) -> usize {
         let mut recording = self.recording.lock().await;
         if recording.is_resting() {
-            return;
+            return 0;
         }
         if recording.pending.is_empty() {
             let fetches = self.clone();
-            let taking = tokio::task::spawn_blocking(move || fetches.take(AT_ONCE, all));
+            let taking = tokio::task::spawn_blocking(move || fetches.take(most, all));
             recording.pending = taking.await.unwrap_or_default();
         }
         if recording.pending.is_empty() {
-            return;
+            return 0;
         }
-        match self.source.record(&recording.pending).await {
+        let written = match self.source.record(&recording.pending).await {
             Ok(()) => {
-                self.metrics.fetches_recorded.inc_by(recording.pending.len() as u64);
-                recording.pending = Vec::new();
+                let written = std::mem::take(&mut recording.pending).len();
+                self.metrics.fetches_recorded.inc_by(written as u64);
                 if std::mem::take(&mut recording.is_failing) {
                     tracing::info!("the database takes fetches again");
                 }
+                written
             }
-            Err(error) => recording.failed(&error),
-        }
+            Err(error) => {
+                recording.failed(&error);
+                0
+            }
+        };
         self.is_refused.store(recording.is_resting(), Relaxed);
+        written
     }
 
     async fn prune(&self) {

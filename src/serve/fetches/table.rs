@@ -1,19 +1,17 @@
 //! The table of fetches, in parts that are locked one by one.
 //!
-//! A part has three regions, and each region a number of slots that never grows. When a region is
-//! full, the oldest of eight slots that are chosen by chance makes room. So names that do not
-//! exist push out only each other, and failures push out no successes.
+//! A part has three regions, and each region a number of sets that never grows. A key says in which
+//! set its slot is, so a request looks in few places. When a set is full, its oldest slot makes
+//! room. So names that do not exist push out only each other, and failures push out no successes.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
-use hashbrown::HashTable;
-
 use super::noted::{Description, Details, Keys};
 use crate::core::fetch::Fetch;
 
-/// Of how many slots the oldest makes room.
-const SAMPLE: usize = 8;
+/// How many slots a set has at most.
+const WAYS: usize = 16;
 
 /// What kinds of requests have slots of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +52,11 @@ pub(super) struct Moment {
     pub properties: u32,
 }
 
-/// One line of the processor's cache: mostly it is in none, and a request would wait twice for two.
+/// How many bytes the processor reads from memory at once.
+const LINE: usize = 64;
+
+/// What is kept of one device. It fills one line of memory: mostly it is in no cache of the
+/// processor, and a request would wait twice for two.
 #[derive(Default)]
 #[repr(align(64))]
 struct Slot {
@@ -66,11 +68,9 @@ struct Slot {
     details: Details,
     properties: u32,
     is_by_address: bool,
-    /// Whether it is in the list of those that are not written yet.
-    is_dirty: bool,
 }
 
-const _: () = assert!(size_of::<Slot>() == 64);
+const _: () = assert!(size_of::<Slot>() == LINE);
 
 /// A slot that was copied to be read.
 pub(super) struct Copied {
@@ -155,18 +155,33 @@ pub(super) enum Noted {
     Lost,
 }
 
-struct Slots {
+/// Something for each slot of a set.
+#[derive(Default)]
+#[repr(align(64))]
+struct Each([u32; WAYS]);
+
+/// The slots of some keys. What is needed to find one is in its first line.
+#[derive(Default)]
+#[repr(C)]
+struct Set {
+    /// They are added as they are needed.
     slots: Vec<Slot>,
-    /// When each slot was noted last, in seconds since 1970, which fit until 2106. They are apart
-    /// from the slots, because who looks for old or new slots reads many times.
-    times: Vec<u32>,
+    /// Some bits of the key of each slot.
+    tags: [u16; WAYS],
+    /// A bit for each slot that is not written yet.
+    dirty: u16,
+    /// When each slot was noted last, in seconds since 1970, which fit until 2106.
+    times: Each,
     /// When each slot was taken to be written, likewise. 0 if it was not since its details changed.
-    taken: Vec<u32>,
-    /// The places of the slots, by their keys.
-    index: HashTable<u32>,
-    /// The places of slots that are not written yet.
-    dirty: Vec<u32>,
-    most: usize,
+    taken: Each,
+}
+
+const _: () = assert!(size_of::<Set>() == 3 * LINE);
+
+struct Slots {
+    sets: Box<[Set]>,
+    /// How many slots each set has at most.
+    ways: usize,
 }
 
 /// A part of the table.
@@ -175,13 +190,11 @@ pub(super) struct Part([Slots; Region::ALL.len()]);
 impl Part {
     /// A part for about `most` fetches, at least one of each kind.
     pub fn new(most: usize) -> Part {
-        Part(Region::ALL.map(|region| Slots {
-            slots: Vec::new(),
-            times: Vec::new(),
-            taken: Vec::new(),
-            index: HashTable::new(),
-            dirty: Vec::new(),
-            most: (most * region.share() / 16).max(1),
+        Part(Region::ALL.map(|region| {
+            let most = (most * region.share() / 16).max(1);
+            let sets = (most / WAYS).max(1);
+            let ways = (most / sets).min(WAYS);
+            Slots { sets: std::iter::repeat_with(Set::default).take(sets).collect(), ways }
         }))
     }
 
@@ -199,29 +212,31 @@ impl Part {
         let succeeded = keys.device | 1;
         let (key, is_by_address) = match region {
             Region::Answered => (succeeded, false),
-            _ if self.0[Region::Answered as usize].find(succeeded).is_some() => (keys.device & !1, false),
+            _ if self.0[Region::Answered as usize].has(succeeded) => (keys.device & !1, false),
             _ => (keys.address & !1, true),
         };
-        let slots = &mut self.0[region as usize];
-        let (place, noted) = match slots.find(key) {
+        let ways = self.0[region as usize].ways;
+        let set = self.0[region as usize].set_mut(key);
+        let found = set.find(key);
+        let (way, noted) = match found {
             // A request that had to wait for the table may come after a newer one.
-            Some(place) if moment.at < slots.times[place].into() => return Noted::Kept,
-            Some(place) => (place, Noted::Kept),
-            None => slots.make_room(key),
+            Some(way) if moment.at < set.times.0[way].into() => return Noted::Kept,
+            Some(way) => (way, Noted::Kept),
+            None => set.make_room(ways),
         };
-        slots.times[place] = moment.at as u32;
-        let slot = &mut slots.slots[place];
+        let slot = &mut set.slots[way];
         (slot.snapshot, slot.properties) = (moment.snapshot, moment.properties);
+        set.times.0[way] = moment.at as u32;
         // This takes a while, in which the processor gets the slot from memory.
         let hash = description.hash();
-        if slot.key != key || slot.hash != hash {
-            (slot.key, slot.account, slot.hash) = (key, keys.account, hash);
-            (slot.is_by_address, slots.taken[place]) = (is_by_address, 0);
+        if found.is_none() || slot.hash != hash {
+            (slot.key, slot.account, slot.hash, slot.is_by_address) =
+                (key, keys.account, hash, is_by_address);
+            (set.tags[way], set.taken.0[way]) = (tag(key), 0);
             description.write(&mut slot.details);
         }
-        if region.is_recorded() && !slot.is_dirty {
-            slot.is_dirty = true;
-            slots.dirty.push(place as u32);
+        if region.is_recorded() {
+            set.dirty |= 1 << way;
         }
         noted
     }
@@ -229,18 +244,16 @@ impl Part {
     /// Takes at most `most` fetches that are not written yet. Of those of which only the moment has
     /// changed, it takes those that were taken before `before`.
     pub fn take(&mut self, most: usize, now: i64, before: i64, taken: &mut Vec<Copied>) {
-        for Slots { slots, times, taken: taken_at, dirty, .. } in &mut self.0 {
-            dirty.retain(|place| {
-                let place = *place as usize;
-                let slot = &mut slots[place];
-                let (was_taken, at) = (taken_at[place] != 0, i64::from(taken_at[place]));
-                if taken.len() >= most || was_taken && at >= before {
-                    return true;
+        for set in self.0.iter_mut().flat_map(|slots| &mut slots.sets) {
+            for way in bits(set.dirty) {
+                let at = i64::from(set.taken.0[way]);
+                if taken.len() >= most || at != 0 && at >= before {
+                    continue;
                 }
-                (slot.is_dirty, taken_at[place]) = (false, now as u32);
-                taken.push(slot.copy(times[place].into()));
-                false
-            });
+                set.dirty &= !(1 << way);
+                set.taken.0[way] = now as u32;
+                taken.push(set.slots[way].copy(set.times.0[way].into()));
+            }
         }
     }
 
@@ -252,10 +265,13 @@ impl Part {
         are_wanted: impl Fn(u64, &Details) -> bool,
         newest: &mut Newest,
     ) {
-        for (region, Slots { slots, times, .. }) in Region::ALL.into_iter().zip(&self.0) {
-            for (at, slot) in times.iter().copied().map(i64::from).zip(slots) {
-                if newest.has_room(at) && is_wanted(region, at) && are_wanted(slot.account, &slot.details) {
-                    newest.add(slot.copy(at));
+        for (region, slots) in Region::ALL.into_iter().zip(&self.0) {
+            for Set { slots, times, .. } in &slots.sets {
+                for (at, slot) in times.0.iter().copied().map(i64::from).zip(slots) {
+                    if newest.has_room(at) && is_wanted(region, at) && are_wanted(slot.account, &slot.details)
+                    {
+                        newest.add(slot.copy(at));
+                    }
                 }
             }
         }
@@ -263,53 +279,66 @@ impl Part {
 
     #[cfg(test)]
     pub fn set_time(&mut self, account: u64, at: u32) {
-        for Slots { slots, times, .. } in &mut self.0 {
-            let own = times.iter_mut().zip(slots).filter(|(_, slot)| slot.account == account);
+        for Set { slots, times, .. } in self.0.iter_mut().flat_map(|slots| &mut slots.sets) {
+            let own = times.0.iter_mut().zip(slots).filter(|(_, slot)| slot.account == account);
             own.for_each(|(time, _)| *time = at);
         }
     }
 
     #[cfg(test)]
     pub fn len(&self) -> usize {
-        self.0.iter().map(|slots| slots.slots.len()).sum()
+        self.0.iter().flat_map(|slots| &slots.sets).map(|set| set.slots.len()).sum()
     }
 }
 
 impl Slots {
-    fn find(&self, key: u64) -> Option<usize> {
-        let place = self.index.find(hash(key), |place| self.slots[*place as usize].key == key);
-        place.map(|place| *place as usize)
+    fn place(&self, key: u64) -> usize {
+        // The upper bits say it, and the lower ones are the tag.
+        ((u128::from(key) * self.sets.len() as u128) >> u64::BITS) as usize
     }
 
-    /// The place for a new key, under which it is found from now on. The slot there may still be
-    /// that of another device.
-    fn make_room(&mut self, key: u64) -> (usize, Noted) {
-        let (place, noted) = match self.slots.len() < self.most {
-            true => {
-                self.slots.push(Slot::default());
-                self.times.push(0);
-                self.taken.push(0);
-                (self.slots.len() - 1, Noted::Added)
-            }
-            false => {
-                let sample = (0..SAMPLE).map(|_| fastrand::usize(..self.slots.len()));
-                let place = sample.min_by_key(|place| self.times[*place]).unwrap_or_default();
-                let old = &self.slots[place];
-                if let Ok(entry) = self.index.find_entry(hash(old.key), |of| *of as usize == place) {
-                    entry.remove();
-                }
-                (place, if old.is_dirty && self.taken[place] == 0 { Noted::Lost } else { Noted::Kept })
-            }
-        };
-        let slots = &self.slots;
-        self.index.insert_unique(hash(key), place as u32, |place| hash(slots[*place as usize].key));
-        (place, noted)
+    fn set_mut(&mut self, key: u64) -> &mut Set {
+        &mut self.sets[self.place(key)]
+    }
+
+    fn has(&self, key: u64) -> bool {
+        self.sets[self.place(key)].find(key).is_some()
     }
 }
 
-/// A key is a hash already, but its lowest bit says what it is of.
-fn hash(key: u64) -> u64 {
-    key.rotate_left(32)
+impl Set {
+    fn find(&self, key: u64) -> Option<usize> {
+        let mut same = 0;
+        for (way, other) in self.tags.iter().enumerate() {
+            same |= u16::from(*other == tag(key)) << way;
+        }
+        bits(same).find(|way| self.slots.get(*way).is_some_and(|slot| slot.key == key))
+    }
+
+    /// A slot for a new key. It may still be that of another device.
+    fn make_room(&mut self, ways: usize) -> (usize, Noted) {
+        if self.slots.len() < ways {
+            self.slots.push(Slot::default());
+            return (self.slots.len() - 1, Noted::Added);
+        }
+        let oldest = (0..ways).min_by_key(|way| self.times.0[*way]).unwrap_or_default();
+        let is_lost = self.dirty & 1 << oldest != 0 && self.taken.0[oldest] == 0;
+        (oldest, if is_lost { Noted::Lost } else { Noted::Kept })
+    }
+}
+
+/// The lowest bit of a key says what it is of, not whose.
+fn tag(key: u64) -> u16 {
+    (key >> 1) as u16
+}
+
+/// The places of the bits that are set.
+fn bits(mut of: u16) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let place = of.trailing_zeros();
+        of &= of.checked_sub(1)?;
+        Some(place as usize)
+    })
 }
 
 impl Slot {

@@ -29,19 +29,31 @@ const ALICE: Sent<'_> = Sent {
     reason: None,
 };
 
+impl Sent<'_> {
+    fn decided<T>(&self, then: impl FnOnce(&Decided<'_>) -> T) -> T {
+        let params: Params = self.params.iter().copied().collect();
+        then(&Decided {
+            domain: &Comparison::Folded.fold("example.org"),
+            username: &Comparison::Folded.fold(self.username),
+            params: &params,
+            address: [192, 0, 2, self.host].into(),
+            agent: b"Jitsi",
+            account: self.account,
+            reason: self.reason,
+            snapshot: Some(7),
+            properties: 60,
+        })
+    }
+}
+
 fn note(fetches: &Fetches, sent: &Sent<'_>) {
-    let params: Params = sent.params.iter().copied().collect();
-    fetches.note(&Decided {
-        domain: &Comparison::Folded.fold("example.org"),
-        username: &Comparison::Folded.fold(sent.username),
-        params: &params,
-        address: [192, 0, 2, sent.host].into(),
-        agent: b"Jitsi",
-        account: sent.account,
-        reason: sent.reason,
-        snapshot: Some(7),
-        properties: 60,
-    });
+    sent.decided(|decided| fetches.note(decided));
+}
+
+/// Gives all fetches of a user this time.
+fn set_time(fetches: &Fetches, username: &str, at: u32) {
+    let account = fetches.keys.account(b"example.org", username.as_bytes());
+    open(fetches.part(account)).set_time(account, at);
 }
 
 fn all(fetches: &Fetches) -> Vec<Fetch> {
@@ -84,7 +96,7 @@ fn a_stranger_cannot_choose_devices() {
 
 #[test]
 fn unknown_names_push_out_neither_successes_nor_failures_and_are_not_written() {
-    let fetches = fetches(1600);
+    let fetches = fetches(16_000);
     let failed = Some(FetchReason::WrongPassword);
     for user in 0..100 {
         let username = format!("user{user}");
@@ -99,7 +111,7 @@ fn unknown_names_push_out_neither_successes_nor_failures_and_are_not_written() {
     let found = all(&fetches);
     let of = |reason| found.iter().filter(|fetch| fetch.reason == reason).count();
     assert_eq!((of(None), of(failed)), (100, 100));
-    assert!((1..=100).contains(&of(Some(FetchReason::NoUser))));
+    assert!((1..=1000).contains(&of(Some(FetchReason::NoUser))));
     let taken = fetches.take(usize::MAX, false);
     assert_eq!(taken.len(), 200);
     assert!(taken.iter().all(|fetch| fetch.username.starts_with("user")));
@@ -127,6 +139,39 @@ fn the_table_is_bounded_and_counts_what_it_loses() {
 }
 
 #[test]
+fn in_a_full_set_the_oldest_makes_room() {
+    // Of which sixteen are for successes, in one set.
+    let fetches = fetches(22);
+    for user in 0..16 {
+        let username = format!("user{user}");
+        note(&fetches, &Sent { username: &username, ..ALICE });
+        set_time(&fetches, &username, (user + 9) % 16 + 1);
+    }
+    assert_eq!(all(&fetches).len(), 16);
+    note(&fetches, &Sent { username: "another", ..ALICE });
+    let users: Vec<String> = all(&fetches).into_iter().map(|fetch| fetch.username).collect();
+    assert_eq!((users.len(), &*users[0]), (16, "another"));
+    assert!(!users.contains(&"user7".to_owned()), "{users:?}");
+}
+
+#[test]
+fn keys_with_the_same_tag_are_told_apart() {
+    let (mut part, hash_keys) = (Part::new(22), HashKeys::new());
+    for expected in [Noted::Added, Noted::Kept] {
+        for number in 0..16 {
+            let keys = Keys { account: 1, device: number << 32, address: 0 };
+            let moment = Moment { at: 1, snapshot: None, properties: 0 };
+            let noted = ALICE
+                .decided(|decided| part.note(Region::Answered, &keys, moment, Given(&hash_keys, decided)));
+            assert_eq!(
+                (noted, part.len() as u64),
+                (expected, if expected == Noted::Added { number + 1 } else { 16 })
+            );
+        }
+    }
+}
+
+#[test]
 fn what_changes_only_its_moment_is_written_again_later() {
     let fetches = fetches(1000);
     let taken = |all| fetches.take(usize::MAX, all).len();
@@ -143,7 +188,9 @@ fn what_changes_only_its_moment_is_written_again_later() {
 
 #[test]
 fn a_request_waits_for_no_other() {
-    let fetches = fetches(100);
+    // It has one part, but is so large that no set is full.
+    let fetches = fetches(500);
+    assert_eq!(fetches.parts.len(), 1);
     let held = open(&fetches.parts[0]);
     for user in 0..WAITING + 3 {
         note(&fetches, &Sent { username: &format!("user{}", user % 50), ..ALICE });
@@ -151,6 +198,22 @@ fn a_request_waits_for_no_other() {
     drop(held);
     assert_eq!(fetches.metrics.fetches_dropped.get(), 3);
     assert_eq!(all(&fetches).len(), 50);
+}
+
+#[tokio::test]
+async fn when_the_server_stops_all_are_written() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = sqlite(folder.path().join("db"), Queries::default());
+    source.setup().await.expect("a database");
+    let settings = FetchSettings { most: 20_000, keep: None };
+    let fetches = Arc::new(Fetches::new(settings, source, Arc::new(Metrics::new(false))));
+    for user in 0..2500 {
+        note(&fetches, &Sent { username: &format!("user{user}"), ..ALICE });
+    }
+    fetches.close().await;
+    let wanted = FetchFilter { most: 9999, ..FetchFilter::default() };
+    assert_eq!(fetches.source.fetches(wanted).await.expect("read").len(), 2500);
+    assert_eq!(fetches.metrics.fetches_recorded.get(), 2500);
 }
 
 #[test]
@@ -197,13 +260,12 @@ fn those_of_a_user_or_a_tenant_are_found() {
 #[test]
 fn of_more_than_are_wanted_the_newest_are_found() {
     let fetches = fetches(10_000);
-    let note_at = |at: u32, user: usize| {
-        note(&fetches, &Sent { username: &format!("user{user}"), ..ALICE });
-        let keys = fetches.keys.account(b"example.org", format!("user{user}").as_bytes());
-        open(fetches.part(keys)).set_time(keys, at);
-    };
-    // Neither in the order of the parts nor in that of the times.
-    (0..500).for_each(|user| note_at((user as u32 * 7919) % 500, user));
+    for user in 0..500 {
+        let username = format!("user{user}");
+        note(&fetches, &Sent { username: &username, ..ALICE });
+        // Neither in the order of the parts nor in that of the times.
+        set_time(&fetches, &username, (user * 7919) % 500);
+    }
     let newest = fetches.seen(&FetchFilter { most: 20, ..FetchFilter::default() });
     let times: Vec<i64> = newest.iter().map(|fetch| fetch.at).collect();
     assert_eq!(times, (480..500).rev().collect::<Vec<i64>>());
