@@ -5,7 +5,6 @@ use std::hash::{BuildHasher, Hasher};
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
-use siphasher::sip::SipHasher13;
 use smallvec::SmallVec;
 
 use crate::core::fetch::{Fetch, FetchReason};
@@ -50,7 +49,7 @@ pub struct Decided<'a> {
 }
 
 /// What tells devices apart: hashes with keys that nobody knows. That two of a million devices have
-/// the same is as likely as one in 37 million.
+/// the same is as likely as one in 18 million.
 #[derive(Clone, Copy)]
 pub(super) struct Keys {
     pub account: u64,
@@ -108,16 +107,13 @@ impl Description for Described {
 
 /// The keys of the hashes.
 pub(super) struct HashKeys {
-    accounts: (u64, u64),
+    accounts: foldhash::quality::RandomState,
     details: foldhash::fast::RandomState,
 }
 
 impl HashKeys {
     pub fn new() -> HashKeys {
-        HashKeys {
-            accounts: (fastrand::u64(..), fastrand::u64(..)),
-            details: foldhash::fast::RandomState::default(),
-        }
+        HashKeys { accounts: Default::default(), details: Default::default() }
     }
 
     /// The hash of a folded account.
@@ -125,8 +121,8 @@ impl HashKeys {
         self.of_account(domain, username).finish()
     }
 
-    fn of_account(&self, domain: &[u8], username: &[u8]) -> SipHasher13 {
-        let mut hasher = SipHasher13::new_with_keys(self.accounts.0, self.accounts.1);
+    fn of_account(&self, domain: &[u8], username: &[u8]) -> foldhash::quality::FoldHasher<'_> {
+        let mut hasher = self.accounts.build_hasher();
         hasher.write_usize(domain.len());
         hasher.write(domain);
         hasher.write(username);
@@ -137,7 +133,7 @@ impl HashKeys {
     pub fn of(&self, decided: &Decided<'_>) -> Keys {
         let hasher = self.of_account(decided.domain, decided.username);
         let with = |device: &Device<'_>| {
-            let mut hasher = hasher;
+            let mut hasher = hasher.clone();
             match device {
                 Device::Named(tag, name) => {
                     hasher.write_u8(*tag);

@@ -1,8 +1,11 @@
 //! The table of fetches, in parts that are locked one by one.
 //!
-//! A part has three regions, and each region a number of sets that never grows. A key says in which
-//! set its slot is, so a request looks in few places. When a set is full, its oldest slot makes
-//! room. So names that do not exist push out only each other, and failures push out no successes.
+//! A part has three regions, and each region a number of sets of slots. A key says in which set its
+//! slot is. When a set is full, its oldest slot makes room. So names that do not exist push out only
+//! each other, and failures push out no successes.
+//!
+//! A slot fills one line of memory, which mostly is in no cache of the processor. Nothing else has
+//! to be read to find it.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -10,8 +13,10 @@ use std::collections::BinaryHeap;
 use super::noted::{Description, Details, Keys};
 use crate::core::fetch::Fetch;
 
-/// How many slots a set has at most.
-const WAYS: usize = 16;
+/// How many slots a set has at least, if the table is not smaller.
+const WAYS: usize = 8;
+/// How many sets a region has at first, unless it can only have fewer.
+const FIRST: usize = 8;
 
 /// What kinds of requests have slots of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,11 +57,7 @@ pub(super) struct Moment {
     pub properties: u32,
 }
 
-/// How many bytes the processor reads from memory at once.
-const LINE: usize = 64;
-
-/// What is kept of one device. It fills one line of memory: mostly it is in no cache of the
-/// processor, and a request would wait twice for two.
+/// What is kept of one device.
 #[derive(Default)]
 #[repr(align(64))]
 struct Slot {
@@ -64,13 +65,20 @@ struct Slot {
     account: u64,
     /// [`Description::hash`]
     hash: u64,
-    snapshot: Option<i64>,
+    snapshot: i64,
     details: Details,
     properties: u32,
+    /// When it was noted last, in seconds since 1970, which fit until 2106. 0 if it never was.
+    at: u32,
+    /// When it was taken to be written, likewise. 0 if it was not since its details changed.
+    taken: u32,
+    has_snapshot: bool,
     is_by_address: bool,
+    /// Whether it is in the list of those that are not written yet.
+    is_dirty: bool,
 }
 
-const _: () = assert!(size_of::<Slot>() == LINE);
+const _: () = assert!(size_of::<Slot>() == 64);
 
 /// A slot that was copied to be read.
 pub(super) struct Copied {
@@ -155,47 +163,24 @@ pub(super) enum Noted {
     Lost,
 }
 
-/// Something for each slot of a set.
-#[derive(Default)]
-#[repr(align(64))]
-struct Each([u32; WAYS]);
-
-/// The slots of some keys. What is needed to find one is in its first line.
-#[derive(Default)]
-#[repr(C)]
-struct Set {
-    /// They are added as they are needed.
-    slots: Vec<Slot>,
-    /// Some bits of the key of each slot.
-    tags: [u16; WAYS],
-    /// A bit for each slot that is not written yet.
-    dirty: u16,
-    /// When each slot was noted last, in seconds since 1970, which fit until 2106.
-    times: Each,
-    /// When each slot was taken to be written, likewise. 0 if it was not since its details changed.
-    taken: Each,
-}
-
-const _: () = assert!(size_of::<Set>() == 3 * LINE);
-
 struct Slots {
-    sets: Box<[Set]>,
-    /// How many slots each set has at most.
+    /// One set after the other.
+    slots: Vec<Slot>,
+    /// How many slots a set has.
     ways: usize,
+    /// How often the number of sets may still be doubled.
+    doublings: u32,
+    /// The places of slots that are not written yet.
+    dirty: Vec<u32>,
 }
 
 /// A part of the table.
 pub(super) struct Part([Slots; Region::ALL.len()]);
 
 impl Part {
-    /// A part for about `most` fetches, at least one of each kind.
+    /// A part for at most `most` fetches, at least one of each kind.
     pub fn new(most: usize) -> Part {
-        Part(Region::ALL.map(|region| {
-            let most = (most * region.share() / 16).max(1);
-            let sets = (most / WAYS).max(1);
-            let ways = (most / sets).min(WAYS);
-            Slots { sets: std::iter::repeat_with(Set::default).take(sets).collect(), ways }
-        }))
+        Part(Region::ALL.map(|region| Slots::new((most * region.share() / 16).max(1))))
     }
 
     /// Notes a request.
@@ -215,45 +200,40 @@ impl Part {
             _ if self.0[Region::Answered as usize].has(succeeded) => (keys.device & !1, false),
             _ => (keys.address & !1, true),
         };
-        let ways = self.0[region as usize].ways;
-        let set = self.0[region as usize].set_mut(key);
-        let found = set.find(key);
-        let (way, noted) = match found {
-            // A request that had to wait for the table may come after a newer one.
-            Some(way) if moment.at < set.times.0[way].into() => return Noted::Kept,
-            Some(way) => (way, Noted::Kept),
-            None => set.make_room(ways),
-        };
-        let slot = &mut set.slots[way];
-        (slot.snapshot, slot.properties) = (moment.snapshot, moment.properties);
-        set.times.0[way] = moment.at as u32;
-        // This takes a while, in which the processor gets the slot from memory.
+        let slots = &mut self.0[region as usize];
+        let (place, added) = slots.place(key);
+        let slot = &mut slots.slots[place];
+        // A request that had to wait for the table may come after a newer one.
+        if added.is_none() && moment.at < slot.at.into() {
+            return Noted::Kept;
+        }
+        slot.set_moment(moment);
         let hash = description.hash();
-        if found.is_none() || slot.hash != hash {
-            (slot.key, slot.account, slot.hash, slot.is_by_address) =
-                (key, keys.account, hash, is_by_address);
-            (set.tags[way], set.taken.0[way]) = (tag(key), 0);
+        if added.is_some() || slot.hash != hash {
+            (slot.key, slot.account, slot.hash) = (key, keys.account, hash);
+            (slot.is_by_address, slot.taken) = (is_by_address, 0);
             description.write(&mut slot.details);
         }
-        if region.is_recorded() {
-            set.dirty |= 1 << way;
+        if region.is_recorded() && !slot.is_dirty {
+            slot.is_dirty = true;
+            slots.dirty.push(place as u32);
         }
-        noted
+        added.unwrap_or(Noted::Kept)
     }
 
     /// Takes at most `most` fetches that are not written yet. Of those of which only the moment has
     /// changed, it takes those that were taken before `before`.
     pub fn take(&mut self, most: usize, now: i64, before: i64, taken: &mut Vec<Copied>) {
-        for set in self.0.iter_mut().flat_map(|slots| &mut slots.sets) {
-            for way in bits(set.dirty) {
-                let at = i64::from(set.taken.0[way]);
-                if taken.len() >= most || at != 0 && at >= before {
-                    continue;
+        for Slots { slots, dirty, .. } in &mut self.0 {
+            dirty.retain(|place| {
+                let slot = &mut slots[*place as usize];
+                if taken.len() >= most || slot.taken != 0 && i64::from(slot.taken) >= before {
+                    return true;
                 }
-                set.dirty &= !(1 << way);
-                set.taken.0[way] = now as u32;
-                taken.push(set.slots[way].copy(set.times.0[way].into()));
-            }
+                (slot.is_dirty, slot.taken) = (false, now as u32);
+                taken.push(slot.copy());
+                false
+            });
         }
     }
 
@@ -266,12 +246,10 @@ impl Part {
         newest: &mut Newest,
     ) {
         for (region, slots) in Region::ALL.into_iter().zip(&self.0) {
-            for Set { slots, times, .. } in &slots.sets {
-                for (at, slot) in times.0.iter().copied().map(i64::from).zip(slots) {
-                    if newest.has_room(at) && is_wanted(region, at) && are_wanted(slot.account, &slot.details)
-                    {
-                        newest.add(slot.copy(at));
-                    }
+            for slot in slots.used() {
+                let at = slot.at.into();
+                if newest.has_room(at) && is_wanted(region, at) && are_wanted(slot.account, &slot.details) {
+                    newest.add(slot.copy());
                 }
             }
         }
@@ -279,71 +257,111 @@ impl Part {
 
     #[cfg(test)]
     pub fn set_time(&mut self, account: u64, at: u32) {
-        for Set { slots, times, .. } in self.0.iter_mut().flat_map(|slots| &mut slots.sets) {
-            let own = times.0.iter_mut().zip(slots).filter(|(_, slot)| slot.account == account);
-            own.for_each(|(time, _)| *time = at);
-        }
+        let slots = self.0.iter_mut().flat_map(|slots| &mut slots.slots);
+        slots.filter(|slot| slot.is_used() && slot.account == account).for_each(|slot| slot.at = at);
     }
 
     #[cfg(test)]
     pub fn len(&self) -> usize {
-        self.0.iter().flat_map(|slots| &slots.sets).map(|set| set.slots.len()).sum()
+        self.0.iter().map(|slots| slots.used().count()).sum()
     }
+}
+
+/// Where a key is or may be.
+enum Found {
+    Known(usize),
+    /// This slot was never used.
+    Free(usize),
+    /// The set that begins here is full.
+    Full(usize),
 }
 
 impl Slots {
-    fn place(&self, key: u64) -> usize {
-        // The upper bits say it, and the lower ones are the tag.
-        ((u128::from(key) * self.sets.len() as u128) >> u64::BITS) as usize
+    /// Slots for at most `most` fetches. Memory is only used for as many as are needed.
+    fn new(most: usize) -> Slots {
+        let sets = (most / WAYS).max(1);
+        let doublings = (sets / FIRST).checked_ilog2().unwrap_or(0);
+        let ways = most / sets;
+        Slots { slots: empty((sets >> doublings) * ways), ways, doublings, dirty: Vec::new() }
     }
 
-    fn set_mut(&mut self, key: u64) -> &mut Set {
-        &mut self.sets[self.place(key)]
+    fn find(&self, key: u64) -> Found {
+        let sets = self.slots.len() / self.ways;
+        // The upper bits of the key say where the set begins, and lower ones where in it to begin.
+        let set = ((u128::from(key) * sets as u128) >> u64::BITS) as usize * self.ways;
+        let first = ((u64::from((key >> 1) as u32) * self.ways as u64) >> u32::BITS) as usize;
+        for place in (set + first..set + self.ways).chain(set..set + first) {
+            match &self.slots[place] {
+                slot if !slot.is_used() => return Found::Free(place),
+                slot if slot.key == key => return Found::Known(place),
+                _ => {}
+            }
+        }
+        Found::Full(set)
     }
 
     fn has(&self, key: u64) -> bool {
-        self.sets[self.place(key)].find(key).is_some()
+        matches!(self.find(key), Found::Known(_))
     }
-}
 
-impl Set {
-    fn find(&self, key: u64) -> Option<usize> {
-        let mut same = 0;
-        for (way, other) in self.tags.iter().enumerate() {
-            same |= u16::from(*other == tag(key)) << way;
+    /// The place for a key. If it is new, also what its slot was before; the slot may still be that of
+    /// another device.
+    fn place(&mut self, key: u64) -> (usize, Option<Noted>) {
+        loop {
+            match self.find(key) {
+                Found::Known(place) => return (place, None),
+                Found::Free(place) => return (place, Some(Noted::Added)),
+                Found::Full(_) if self.doublings > 0 => self.double(),
+                Found::Full(set) => {
+                    let places = set..set + self.ways;
+                    let oldest = places.min_by_key(|place| self.slots[*place].at).unwrap_or(set);
+                    let old = &self.slots[oldest];
+                    let noted = if old.is_dirty && old.taken == 0 { Noted::Lost } else { Noted::Kept };
+                    return (oldest, Some(noted));
+                }
+            }
         }
-        bits(same).find(|way| self.slots.get(*way).is_some_and(|slot| slot.key == key))
     }
 
-    /// A slot for a new key. It may still be that of another device.
-    fn make_room(&mut self, ways: usize) -> (usize, Noted) {
-        if self.slots.len() < ways {
-            self.slots.push(Slot::default());
-            return (self.slots.len() - 1, Noted::Added);
+    /// Doubles the number of sets. The slots of each set go to two sets.
+    fn double(&mut self) {
+        let sparse = empty(self.slots.len() * 2);
+        self.doublings -= 1;
+        self.dirty.clear();
+        for slot in std::mem::replace(&mut self.slots, sparse).into_iter().filter(Slot::is_used) {
+            let (place, _) = self.place(slot.key);
+            if slot.is_dirty {
+                self.dirty.push(place as u32);
+            }
+            self.slots[place] = slot;
         }
-        let oldest = (0..ways).min_by_key(|way| self.times.0[*way]).unwrap_or_default();
-        let is_lost = self.dirty & 1 << oldest != 0 && self.taken.0[oldest] == 0;
-        (oldest, if is_lost { Noted::Lost } else { Noted::Kept })
+    }
+
+    fn used(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().filter(|slot| slot.is_used())
     }
 }
 
-/// The lowest bit of a key says what it is of, not whose.
-fn tag(key: u64) -> u16 {
-    (key >> 1) as u16
-}
-
-/// The places of the bits that are set.
-fn bits(mut of: u16) -> impl Iterator<Item = usize> {
-    std::iter::from_fn(move || {
-        let place = of.trailing_zeros();
-        of &= of.checked_sub(1)?;
-        Some(place as usize)
-    })
+fn empty(slots: usize) -> Vec<Slot> {
+    std::iter::repeat_with(Slot::default).take(slots).collect()
 }
 
 impl Slot {
-    fn copy(&self, at: i64) -> Copied {
-        let Slot { snapshot, properties, ref details, is_by_address, .. } = *self;
-        Copied { moment: Moment { at, snapshot, properties }, details: details.clone(), is_by_address }
+    fn is_used(&self) -> bool {
+        self.at != 0
+    }
+
+    fn set_moment(&mut self, moment: Moment) {
+        (self.at, self.properties) = (moment.at as u32, moment.properties);
+        (self.has_snapshot, self.snapshot) = (moment.snapshot.is_some(), moment.snapshot.unwrap_or(0));
+    }
+
+    fn copy(&self) -> Copied {
+        let moment = Moment {
+            at: self.at.into(),
+            snapshot: self.has_snapshot.then_some(self.snapshot),
+            properties: self.properties,
+        };
+        Copied { moment, details: self.details.clone(), is_by_address: self.is_by_address }
     }
 }

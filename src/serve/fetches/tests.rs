@@ -140,35 +140,46 @@ fn the_table_is_bounded_and_counts_what_it_loses() {
 
 #[test]
 fn in_a_full_set_the_oldest_makes_room() {
-    // Of which sixteen are for successes, in one set.
-    let fetches = fetches(22);
-    for user in 0..16 {
+    // Of which eight are for successes, in one set.
+    let fetches = fetches(11);
+    for user in 0..8 {
         let username = format!("user{user}");
         note(&fetches, &Sent { username: &username, ..ALICE });
-        set_time(&fetches, &username, (user + 9) % 16 + 1);
+        set_time(&fetches, &username, (user + 5) % 8 + 1);
     }
-    assert_eq!(all(&fetches).len(), 16);
+    assert_eq!(all(&fetches).len(), 8);
     note(&fetches, &Sent { username: "another", ..ALICE });
     let users: Vec<String> = all(&fetches).into_iter().map(|fetch| fetch.username).collect();
-    assert_eq!((users.len(), &*users[0]), (16, "another"));
-    assert!(!users.contains(&"user7".to_owned()), "{users:?}");
+    assert_eq!((users.len(), &*users[0]), (8, "another"));
+    assert!(!users.contains(&"user3".to_owned()), "{users:?}");
 }
 
 #[test]
-fn keys_with_the_same_tag_are_told_apart() {
-    let (mut part, hash_keys) = (Part::new(22), HashKeys::new());
-    for expected in [Noted::Added, Noted::Kept] {
-        for number in 0..16 {
-            let keys = Keys { account: 1, device: number << 32, address: 0 };
-            let moment = Moment { at: 1, snapshot: None, properties: 0 };
-            let noted = ALICE
-                .decided(|decided| part.note(Region::Answered, &keys, moment, Given(&hash_keys, decided)));
-            assert_eq!(
-                (noted, part.len() as u64),
-                (expected, if expected == Noted::Added { number + 1 } else { 16 })
-            );
-        }
+fn a_part_grows_without_a_loss() {
+    let (mut part, hash_keys) = (Part::new(500), HashKeys::new());
+    let note = |part: &mut Part, number: u64| {
+        // So far from each other that no set is full when the part has grown.
+        let keys = Keys { account: number, device: number * (u64::MAX / 150), address: 0 };
+        let moment = Moment { at: 1, snapshot: None, properties: 0 };
+        ALICE.decided(|decided| part.note(Region::Answered, &keys, moment, Given(&hash_keys, decided)))
+    };
+    let taken = |part: &mut Part| {
+        let mut taken = Vec::new();
+        part.take(usize::MAX, 2, 0, &mut taken);
+        taken.len()
+    };
+    for number in 0..50 {
+        assert_eq!(note(&mut part, number), Noted::Added);
     }
+    assert_eq!(taken(&mut part), 50);
+    for number in 50..150 {
+        assert_eq!(note(&mut part, number), Noted::Added);
+    }
+    assert_eq!((taken(&mut part), part.len()), (100, 150));
+    for number in 0..150 {
+        assert_eq!(note(&mut part, number), Noted::Kept);
+    }
+    assert_eq!((taken(&mut part), part.len()), (0, 150));
 }
 
 #[test]
