@@ -22,7 +22,7 @@ use crate::metrics::Metrics;
 use crate::snapshot::AccountState;
 use crate::source::{Source, SourceError};
 use noted::{Described, Details, Given, HashKeys, Keys, Whose};
-use table::{Copied, Moment, Newest, Noted, Part, Region};
+use table::{Copied, Moment, Newest, Noted, Part, Region, Wanted};
 
 pub use noted::Decided;
 
@@ -163,17 +163,21 @@ impl Fetches {
         }
     }
 
-    /// Takes at most `most` fetches that are not written yet. If not `all`, it leaves those of which
-    /// only the moment has changed and that were written a short time ago.
-    fn take(&self, most: usize, all: bool) -> Vec<Fetch> {
+    /// Takes at most `most` fetches that are not written yet. At most so many are `repeated`: only
+    /// their moment has changed since they were written, which was some time ago; `None` for all.
+    fn take(&self, most: usize, repeated: Option<usize>) -> Vec<Fetch> {
         self.let_in();
         let now = now();
-        let before = if all { i64::MAX } else { now - AGAIN };
+        let (repeated, before) = match repeated {
+            Some(repeated) => (repeated, now - AGAIN),
+            None => (usize::MAX, i64::MAX),
+        };
+        let mut wanted = Wanted { most, repeated, before, now };
         let mut taken: Vec<Copied> = Vec::new();
         // Not always from the same part on, so that each has its turn.
         let first = fastrand::usize(..self.parts.len());
         for at in 0..self.parts.len() {
-            open(&self.parts[(first + at) % self.parts.len()]).take(most, now, before, &mut taken);
+            open(&self.parts[(first + at) % self.parts.len()]).take(&mut wanted, &mut taken);
         }
         taken.iter().filter_map(|copied| copied.fetch(&self.node)).collect()
     }

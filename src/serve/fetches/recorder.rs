@@ -19,6 +19,9 @@ const FILE_INTERVAL: Duration = Duration::from_secs(5);
 const AT_ONCE: usize = 2000;
 /// How many fetches are written each time.
 const EACH_TIME: usize = 10_000;
+/// How many of them may be of devices that have sent the same again: so these delay no others, and
+/// thousands of devices that ask without end take little of the database's time.
+const REPEATED: usize = 500;
 /// How long nothing is tried after the database has refused to take fetches. How often old ones
 /// are removed.
 const HOUR: Duration = Duration::from_secs(3600);
@@ -62,25 +65,27 @@ impl Fetches {
 
     /// Writes [`EACH_TIME`] fetches, or `all` that are not written yet.
     async fn record(self: &Arc<Self>, all: bool) {
-        let mut left = if all { usize::MAX } else { EACH_TIME };
+        let (mut left, mut repeated) = if all { (usize::MAX, None) } else { (EACH_TIME, Some(REPEATED)) };
         while left > 0 {
             let most = AT_ONCE.min(left);
-            match self.record_some(most, all).await {
-                written if written < most => return,
-                written => left -= written,
+            let written = self.record_some(most, repeated).await;
+            if written < most {
+                return;
             }
+            left -= written;
+            repeated = repeated.and(Some(0));
         }
     }
 
-    /// Writes at most `most` fetches, and returns how many.
-    async fn record_some(self: &Arc<Self>, most: usize, all: bool) -> usize {
+    /// Writes at most `most` fetches, and returns how many. See [`Fetches::take`].
+    async fn record_some(self: &Arc<Self>, most: usize, repeated: Option<usize>) -> usize {
         let mut recording = self.recording.lock().await;
         if recording.is_resting() {
             return 0;
         }
         if recording.pending.is_empty() {
             let fetches = self.clone();
-            let taking = tokio::task::spawn_blocking(move || fetches.take(most, all));
+            let taking = tokio::task::spawn_blocking(move || fetches.take(most, repeated));
             recording.pending = taking.await.unwrap_or_default();
         }
         if recording.pending.is_empty() {

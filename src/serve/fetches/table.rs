@@ -163,6 +163,17 @@ pub(super) enum Noted {
     Lost,
 }
 
+/// Which fetches to take.
+pub(super) struct Wanted {
+    /// How many.
+    pub most: usize,
+    /// How many of them may be those of which only the moment has changed.
+    pub repeated: usize,
+    /// Those must have been taken before this.
+    pub before: i64,
+    pub now: i64,
+}
+
 struct Slots {
     /// One set after the other.
     slots: Vec<Slot>,
@@ -221,16 +232,22 @@ impl Part {
         added.unwrap_or(Noted::Kept)
     }
 
-    /// Takes at most `most` fetches that are not written yet. Of those of which only the moment has
-    /// changed, it takes those that were taken before `before`.
-    pub fn take(&mut self, most: usize, now: i64, before: i64, taken: &mut Vec<Copied>) {
+    /// Takes fetches that are not written yet.
+    pub fn take(&mut self, wanted: &mut Wanted, taken: &mut Vec<Copied>) {
         for Slots { slots, dirty, .. } in &mut self.0 {
             dirty.retain(|place| {
-                let slot = &mut slots[*place as usize];
-                if taken.len() >= most || slot.taken != 0 && i64::from(slot.taken) >= before {
+                if wanted.most == 0 {
                     return true;
                 }
-                (slot.is_dirty, slot.taken) = (false, now as u32);
+                let slot = &mut slots[*place as usize];
+                if slot.taken != 0 {
+                    if wanted.repeated == 0 || i64::from(slot.taken) >= wanted.before {
+                        return true;
+                    }
+                    wanted.repeated -= 1;
+                }
+                wanted.most -= 1;
+                (slot.is_dirty, slot.taken) = (false, wanted.now as u32);
                 taken.push(slot.copy());
                 false
             });

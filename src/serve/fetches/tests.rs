@@ -1,5 +1,7 @@
 //! Tests of the table.
 
+use std::ops::Range;
+
 use super::*;
 use crate::core::fetch::FetchReason;
 use crate::core::names::Comparison;
@@ -112,7 +114,7 @@ fn unknown_names_push_out_neither_successes_nor_failures_and_are_not_written() {
     let of = |reason| found.iter().filter(|fetch| fetch.reason == reason).count();
     assert_eq!((of(None), of(failed)), (100, 100));
     assert!((1..=1000).contains(&of(Some(FetchReason::NoUser))));
-    let taken = fetches.take(usize::MAX, false);
+    let taken = fetches.take(usize::MAX, Some(9));
     assert_eq!(taken.len(), 200);
     assert!(taken.iter().all(|fetch| fetch.username.starts_with("user")));
     assert_eq!(fetches.metrics.fetches_dropped.get(), 0);
@@ -128,14 +130,14 @@ fn the_table_is_bounded_and_counts_what_it_loses() {
     assert!((700..=750).contains(&kept), "{kept}");
     assert_eq!(fetches.metrics.fetches.get(), kept as i64);
     assert_eq!(fetches.metrics.fetches_dropped.get(), 5000 - kept as u64);
-    assert_eq!(fetches.take(100, false).len(), 100);
-    assert_eq!(fetches.take(usize::MAX, false).len(), kept - 100);
-    assert_eq!(fetches.take(usize::MAX, false).len(), 0);
+    assert_eq!(fetches.take(100, Some(9)).len(), 100);
+    assert_eq!(fetches.take(usize::MAX, Some(9)).len(), kept - 100);
+    assert_eq!(fetches.take(usize::MAX, Some(9)).len(), 0);
     // Written ones are replaced without a loss.
     let lost = fetches.metrics.fetches_dropped.get();
     note(&fetches, &Sent { username: "another", ..ALICE });
     assert_eq!(fetches.metrics.fetches_dropped.get(), lost);
-    assert_eq!(fetches.take(usize::MAX, false).len(), 1);
+    assert_eq!(fetches.take(usize::MAX, Some(9)).len(), 1);
 }
 
 #[test]
@@ -154,47 +156,61 @@ fn in_a_full_set_the_oldest_makes_room() {
     assert!(!users.contains(&"user3".to_owned()), "{users:?}");
 }
 
+/// Notes one of 150 devices, of which no set is full when the part has grown.
+fn note_in(part: &mut Part, hash_keys: &HashKeys, number: u64) -> Noted {
+    let keys = Keys { account: number, device: number * (u64::MAX / 150), address: 0 };
+    let moment = Moment { at: 1, snapshot: None, properties: 0 };
+    ALICE.decided(|decided| part.note(Region::Answered, &keys, moment, Given(hash_keys, decided)))
+}
+
+/// Takes at second 100, and returns how many.
+fn take_of(part: &mut Part, most: usize, repeated: usize, before: i64) -> usize {
+    let mut taken = Vec::new();
+    part.take(&mut Wanted { most, repeated, before, now: 100 }, &mut taken);
+    taken.len()
+}
+
 #[test]
 fn a_part_grows_without_a_loss() {
     let (mut part, hash_keys) = (Part::new(500), HashKeys::new());
-    let note = |part: &mut Part, number: u64| {
-        // So far from each other that no set is full when the part has grown.
-        let keys = Keys { account: number, device: number * (u64::MAX / 150), address: 0 };
-        let moment = Moment { at: 1, snapshot: None, properties: 0 };
-        ALICE.decided(|decided| part.note(Region::Answered, &keys, moment, Given(&hash_keys, decided)))
+    let note = |part: &mut Part, numbers: Range<u64>, expected| {
+        numbers.for_each(|number| assert_eq!(note_in(part, &hash_keys, number), expected));
     };
-    let taken = |part: &mut Part| {
-        let mut taken = Vec::new();
-        part.take(usize::MAX, 2, 0, &mut taken);
-        taken.len()
-    };
-    for number in 0..50 {
-        assert_eq!(note(&mut part, number), Noted::Added);
-    }
-    assert_eq!(taken(&mut part), 50);
-    for number in 50..150 {
-        assert_eq!(note(&mut part, number), Noted::Added);
-    }
-    assert_eq!((taken(&mut part), part.len()), (100, 150));
-    for number in 0..150 {
-        assert_eq!(note(&mut part, number), Noted::Kept);
-    }
-    assert_eq!((taken(&mut part), part.len()), (0, 150));
+    note(&mut part, 0..50, Noted::Added);
+    assert_eq!(take_of(&mut part, 999, 999, 0), 50);
+    note(&mut part, 50..150, Noted::Added);
+    assert_eq!((take_of(&mut part, 999, 999, 0), part.len()), (100, 150));
+    note(&mut part, 0..150, Noted::Kept);
+    assert_eq!((take_of(&mut part, 999, 999, 0), part.len()), (0, 150));
 }
 
 #[test]
 fn what_changes_only_its_moment_is_written_again_later() {
     let fetches = fetches(1000);
-    let taken = |all| fetches.take(usize::MAX, all).len();
+    let taken = |repeated| fetches.take(usize::MAX, repeated).len();
     note(&fetches, &ALICE);
-    assert_eq!(taken(false), 1);
+    assert_eq!(taken(Some(9)), 1);
     note(&fetches, &ALICE);
-    assert_eq!(taken(false), 0);
+    assert_eq!(taken(Some(9)), 0);
     // As when the server stops.
-    assert_eq!((taken(true), taken(true)), (1, 0));
+    assert_eq!((taken(None), taken(None)), (1, 0));
     note(&fetches, &ALICE);
     note(&fetches, &Sent { params: &[("uuid", "u1"), ("build", "2")], ..ALICE });
-    assert_eq!(taken(false), 1);
+    assert_eq!(taken(Some(0)), 1);
+}
+
+#[test]
+fn those_that_only_repeat_themselves_delay_no_others() {
+    let (mut part, hash_keys) = (Part::new(500), HashKeys::new());
+    for again in [15, 30] {
+        for number in 0..again {
+            note_in(&mut part, &hash_keys, number);
+        }
+        assert_eq!(take_of(&mut part, 15, 9, 100), 15);
+    }
+    // It is too early for those that were written before.
+    assert_eq!(take_of(&mut part, 15, 9, 100), 0);
+    assert_eq!([15, 15, 15].map(|most| take_of(&mut part, most, 9, 101)), [9, 6, 0]);
 }
 
 #[test]
