@@ -26,7 +26,7 @@ pub struct Fetch {
     pub is_ok: bool,
     /// The address from which the client asked.
     pub address: IpAddr,
-    /// The `User-Agent`, cut to 256 bytes.
+    /// The `User-Agent`, cut to 255 bytes.
     pub agent: String,
     /// The node that answered: its host name.
     pub node: String,

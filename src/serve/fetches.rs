@@ -4,7 +4,9 @@
 //! the same part, the request goes to a queue. The [`recorder`] writes what has changed to the
 //! database, where other nodes and commands read it.
 
-mod noted;
+mod details;
+mod keys;
+
 mod recorder;
 mod table;
 #[cfg(test)]
@@ -21,10 +23,11 @@ use crate::core::fetch::{Fetch, FetchFilter};
 use crate::metrics::Metrics;
 use crate::snapshot::AccountState;
 use crate::source::{Source, SourceError};
-use noted::{Described, Details, Given, HashKeys, Keys, Whose};
+use details::{Details, Whose};
+use keys::{Described, Given, HashKeys, Keys};
 use table::{Copied, Moment, Newest, Noted, Part, Region, Wanted};
 
-pub use noted::Decided;
+pub use details::Decided;
 
 /// In how many parts the table is divided at most.
 const PARTS: usize = 64;

@@ -10,7 +10,8 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
-use super::noted::{Description, Details, Keys};
+use super::details::Details;
+use super::keys::{Description, Keys};
 use crate::core::fetch::Fetch;
 
 /// How many slots a set has at least, if the table is not smaller.

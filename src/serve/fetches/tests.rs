@@ -1,7 +1,12 @@
 //! Tests of the table.
 
+use std::net::IpAddr;
 use std::ops::Range;
 
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::details::KEPT;
 use super::*;
 use crate::core::fetch::FetchReason;
 use crate::core::names::Comparison;
@@ -319,6 +324,43 @@ fn of_the_longest_request_as_much_is_kept_as_there_is_room_for() {
         properties: u32::MAX,
     });
     let found = all(&fetches);
-    assert_eq!((found[0].username.len(), found[0].agent.len()), (255, 256));
+    assert_eq!((found[0].username.len(), found[0].agent.len()), (255, 255));
     assert!(found[0].params.len() > known.len() + 100, "{:?}", found[0].params.len());
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read_again(
+        known in vec(proptest::option::of(".{0,12}"), KEPT.len()),
+        others in vec(".{0,12}", 0..9),
+        agent in ".{0,60}",
+        address: [u8; 16],
+        is_v4: bool,
+        reason in 0..=FetchReason::ALL.len(),
+    ) {
+        let known = KEPT.iter().zip(&known).filter_map(|(known, value)| Some((known.name().to_owned(), value.clone()?)));
+        let others = others.iter().enumerate().map(|(number, value)| (format!("x-{number}"), value.clone()));
+        let given: Vec<(String, String)> = known.chain(others).collect();
+        let params: Params = given.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let address = if is_v4 { IpAddr::from([address[0], 0, 2, 255]) } else { address.into() };
+        let decided = Decided {
+            domain: &Comparison::Folded.fold("example.org"),
+            username: &Comparison::Folded.fold("Älice"),
+            params: &params,
+            address,
+            agent: agent.as_bytes(),
+            account: AccountState::Usable,
+            reason: FetchReason::ALL.get(reason).copied(),
+            snapshot: None,
+            properties: 0,
+        };
+        let mut details = Details::default();
+        // Longer ones, of which something is left behind.
+        ALICE.decided(|longer| details.set(&Decided { agent: &[b'x'; 255], ..*longer }));
+        details.set(&decided);
+        let fetch = details.fetch(false, "node").expect("it is read");
+        prop_assert_eq!(fetch.params, given);
+        prop_assert_eq!((&*fetch.agent, fetch.address, fetch.reason), (&*agent, address, decided.reason));
+        prop_assert_eq!((&*fetch.domain, fetch.username.as_bytes()), ("example.org", &**decided.username));
+    }
 }

@@ -1,0 +1,163 @@
+//! The hashes that tell devices and details apart.
+
+use std::hash::{BuildHasher, Hasher};
+use std::net::IpAddr;
+
+use super::details::{Decided, Details, KEPT};
+use crate::core::params::Known;
+
+/// What tells devices apart: hashes with keys that nobody knows. That two of a million devices have
+/// the same is as likely as one in 18 million.
+#[derive(Clone, Copy)]
+pub(super) struct Keys {
+    pub account: u64,
+    /// Of the account with the device.
+    pub device: u64,
+    /// Of the account with the address; 0 for a success, which does not need it.
+    pub address: u64,
+}
+
+/// What is kept of a request besides what changes with each one.
+pub(super) trait Description {
+    /// A hash of it with a key that nobody knows. If it is the same, nothing else is looked at.
+    fn hash(&self) -> u64;
+
+    /// Puts it in the place of what is kept.
+    fn write(self, details: &mut Details);
+}
+
+/// That of a request that was decided.
+pub(super) struct Given<'a>(pub &'a HashKeys, pub &'a Decided<'a>);
+
+impl Description for Given<'_> {
+    fn hash(&self) -> u64 {
+        self.0.details(self.1)
+    }
+
+    fn write(self, details: &mut Details) {
+        details.set(self.1);
+    }
+}
+
+/// That of a request whose part of the table was in use.
+pub(super) struct Described {
+    hash: u64,
+    details: Details,
+}
+
+impl From<Given<'_>> for Described {
+    fn from(given: Given<'_>) -> Described {
+        let (hash, mut details) = (given.hash(), Details::default());
+        given.write(&mut details);
+        Described { hash, details }
+    }
+}
+
+impl Description for Described {
+    fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    fn write(self, details: &mut Details) {
+        *details = self.details;
+    }
+}
+
+/// The keys of the hashes.
+pub(super) struct HashKeys {
+    accounts: foldhash::quality::RandomState,
+    details: foldhash::fast::RandomState,
+}
+
+impl HashKeys {
+    pub fn new() -> HashKeys {
+        HashKeys { accounts: Default::default(), details: Default::default() }
+    }
+
+    /// The hash of a folded account.
+    pub fn account(&self, domain: &[u8], username: &[u8]) -> u64 {
+        self.of_account(domain, username).finish()
+    }
+
+    fn of_account(&self, domain: &[u8], username: &[u8]) -> foldhash::quality::FoldHasher<'_> {
+        let mut hasher = self.accounts.build_hasher();
+        hasher.write_usize(domain.len());
+        hasher.write(domain);
+        hasher.write(username);
+        hasher.write_u8(0xff);
+        hasher
+    }
+
+    pub fn of(&self, decided: &Decided<'_>) -> Keys {
+        let hasher = self.of_account(decided.domain, decided.username);
+        let with = |device: &Device<'_>| {
+            let mut hasher = hasher.clone();
+            match device {
+                Device::Named(tag, name) => {
+                    hasher.write_u8(*tag);
+                    hasher.write(name.as_bytes());
+                }
+                Device::Program(address, agent) => {
+                    hasher.write_u8(PROGRAM_TAG);
+                    hasher.write_u128(bits(*address));
+                    hasher.write(agent);
+                }
+            }
+            hasher.finish()
+        };
+        let address = Device::Program(decided.address, b"");
+        Keys {
+            account: hasher.finish(),
+            device: with(&Device::of(decided)),
+            address: if decided.reason.is_none() { 0 } else { with(&address) },
+        }
+    }
+
+    fn details(&self, decided: &Decided<'_>) -> u64 {
+        let mut hasher = self.details.build_hasher();
+        for known in KEPT {
+            match decided.params.known(known) {
+                Some(value) => hasher.write(value.as_bytes()),
+                None => hasher.write_u8(0xff),
+            }
+        }
+        for (name, value) in decided.params.others() {
+            hasher.write(name.as_bytes());
+            hasher.write(value.as_bytes());
+        }
+        hasher.write(decided.agent);
+        hasher.write_u128(bits(decided.address));
+        hasher.write_u8(decided.reason.map_or(0, |reason| reason as u8 + 1));
+        hasher.finish()
+    }
+}
+
+fn bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(address) => address.to_bits(),
+    }
+}
+
+const UUID_TAG: u8 = 1;
+const HWADDR_TAG: u8 = 2;
+const PROGRAM_TAG: u8 = 3;
+
+/// From what a user asks.
+enum Device<'a> {
+    /// The tag says which parameter names it.
+    Named(u8, &'a str),
+    /// A client that sends neither a uuid nor a MAC address.
+    Program(IpAddr, &'a [u8]),
+}
+
+impl<'a> Device<'a> {
+    fn of(decided: &Decided<'a>) -> Device<'a> {
+        let given = |known| decided.params.known(known).filter(|value| !value.is_empty());
+        match (given(Known::Uuid), given(Known::Hwaddr)) {
+            (Some(uuid), _) => Device::Named(UUID_TAG, uuid),
+            (None, Some(hwaddr)) => Device::Named(HWADDR_TAG, hwaddr),
+            (None, None) => Device::Program(decided.address, decided.agent),
+        }
+    }
+}
