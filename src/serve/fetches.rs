@@ -6,7 +6,6 @@
 
 mod details;
 mod keys;
-
 mod recorder;
 mod table;
 #[cfg(test)]

@@ -64,12 +64,13 @@ impl Fetches {
     }
 
     /// Writes [`EACH_TIME`] fetches, or `all` that are not written yet.
-    async fn record(self: &Arc<Self>, all: bool) {
+    pub(super) async fn record(self: &Arc<Self>, all: bool) {
         let (mut left, mut repeated) = if all { (usize::MAX, None) } else { (EACH_TIME, Some(REPEATED)) };
         while left > 0 {
             let most = AT_ONCE.min(left);
             let written = self.record_some(most, repeated).await;
-            if written < most {
+            // Those that a failure has left may be few, and others still be in the table.
+            if written == 0 || written < most && !all {
                 return;
             }
             left -= written;

@@ -236,15 +236,19 @@ fn a_request_waits_for_no_other() {
 async fn when_the_server_stops_all_are_written() {
     let folder = tempfile::tempdir().expect("a folder");
     let source = sqlite(folder.path().join("db"), Queries::default());
-    source.setup().await.expect("a database");
     let settings = FetchSettings { most: 20_000, keep: None };
-    let fetches = Arc::new(Fetches::new(settings, source, Arc::new(Metrics::new(false))));
-    for user in 0..2500 {
-        note(&fetches, &Sent { username: &format!("user{user}"), ..ALICE });
-    }
+    let fetches = Arc::new(Fetches::new(settings, source.clone(), Arc::new(Metrics::new(false))));
+    let note_some = |users: Range<u32>| {
+        users.for_each(|user| note(&fetches, &Sent { username: &format!("user{user}"), ..ALICE }));
+    };
+    // There is no file yet, so these are taken from the table and cannot be written.
+    note_some(0..10);
+    fetches.record(false).await;
+    source.setup().await.expect("a database");
+    note_some(10..2500);
     fetches.close().await;
     let wanted = FetchFilter { most: 9999, ..FetchFilter::default() };
-    assert_eq!(fetches.source.fetches(wanted).await.expect("read").len(), 2500);
+    assert_eq!(source.fetches(wanted).await.expect("read").len(), 2500);
     assert_eq!(fetches.metrics.fetches_recorded.get(), 2500);
 }
 
