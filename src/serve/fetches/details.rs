@@ -171,7 +171,7 @@ impl Writer<'_> {
     }
 
     fn known(&mut self, decided: &Decided<'_>, left: &mut usize) {
-        let (place, mut given) = (self.length, 0_u16);
+        let (begin, mut given) = (self.length, 0_u16);
         self.raw(&given.to_le_bytes());
         for (place, known) in KEPT.into_iter().enumerate() {
             let Some(value) = decided.params.known(known).map(|value| cut(value, TEXT)) else { continue };
@@ -181,7 +181,7 @@ impl Writer<'_> {
                 self.text(value);
             }
         }
-        self.bytes[place..place + 2].copy_from_slice(&given.to_le_bytes());
+        self.bytes[begin..begin + 2].copy_from_slice(&given.to_le_bytes());
     }
 
     fn others(&mut self, decided: &Decided<'_>, left: &mut usize) {

@@ -57,7 +57,7 @@ fn note(fetches: &Fetches, sent: &Sent<'_>) {
     sent.decided(|decided| fetches.note(decided));
 }
 
-/// Gives all fetches of a user this time.
+/// Gives all fetches of a user this time, which is not 0.
 fn set_time(fetches: &Fetches, username: &str, at: u32) {
     let account = fetches.keys.account(b"example.org", username.as_bytes());
     open(fetches.part(account)).set_time(account, at);
@@ -300,11 +300,11 @@ fn of_more_than_are_wanted_the_newest_are_found() {
         let username = format!("user{user}");
         note(&fetches, &Sent { username: &username, ..ALICE });
         // Neither in the order of the parts nor in that of the times.
-        set_time(&fetches, &username, (user * 7919) % 500);
+        set_time(&fetches, &username, (user * 7919) % 500 + 1);
     }
     let newest = fetches.seen(&FetchFilter { most: 20, ..FetchFilter::default() });
     let times: Vec<i64> = newest.iter().map(|fetch| fetch.at).collect();
-    assert_eq!(times, (480..500).rev().collect::<Vec<i64>>());
+    assert_eq!(times, (481..=500).rev().collect::<Vec<i64>>());
 }
 
 #[test]
