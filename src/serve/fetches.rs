@@ -1,8 +1,8 @@
 //! Who fetched what, and why not: the last success and the last failure of each device.
 //!
-//! The table is in memory and bounded. A request never waits for it: if another thread works on
-//! the same part, the request goes to a queue. The [`recorder`] writes what has changed to the
-//! database, where other nodes and commands read it.
+//! The table is in memory and bounded. A request never waits for it: one that repeats an earlier one
+//! takes no lock, and another one goes to a queue if a thread has the same part open. The
+//! [`recorder`] writes what has changed to the database, where other nodes and commands read it.
 
 mod details;
 mod keys;
@@ -11,8 +11,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use crossbeam_queue::ArrayQueue;
@@ -23,7 +23,7 @@ use crate::metrics::Metrics;
 use crate::snapshot::AccountState;
 use crate::source::{Source, SourceError};
 use details::{Details, Whose};
-use keys::{Described, Given, HashKeys, Keys};
+use keys::{HashKeys, Keys};
 use table::{Copied, Moment, Newest, Noted, Part, Region, Wanted};
 
 pub use details::Decided;
@@ -34,7 +34,7 @@ const PARTS: usize = 64;
 const PART: usize = 256;
 /// A device that sends the same again and again is written once in so many seconds.
 const AGAIN: i64 = 60;
-/// How many requests wait at most for a part of the table that another thread works on.
+/// How many requests wait at most for a part of the table that another thread has open.
 const WAITING: usize = 4096;
 
 /// What to keep, and for how long.
@@ -49,7 +49,7 @@ pub struct FetchSettings {
 /// The fetches that this node has seen.
 pub struct Fetches {
     keys: HashKeys,
-    parts: Box<[Mutex<Part>]>,
+    parts: Box<[Part]>,
     waiting: ArrayQueue<Waiting>,
     settings: FetchSettings,
     /// The host name of this machine.
@@ -61,19 +61,19 @@ pub struct Fetches {
     is_refused: AtomicBool,
 }
 
-/// A request whose part of the table was in use.
+/// A request whose part of the table another thread had open.
 struct Waiting {
     region: Region,
     keys: Keys,
     moment: Moment,
-    described: Described,
+    details: Details,
 }
 
 impl Fetches {
     /// No fetches yet. They will be written to `source`.
     pub fn new(settings: FetchSettings, source: Arc<dyn Source>, metrics: Arc<Metrics>) -> Fetches {
         let parts = (settings.most / PART).clamp(1, PARTS);
-        let part = || Mutex::new(Part::new(settings.most / parts));
+        let part = || Part::new(settings.most / parts);
         Fetches {
             keys: HashKeys::new(),
             parts: std::iter::repeat_with(part).take(parts).collect(),
@@ -96,20 +96,20 @@ impl Fetches {
             (Some(_), AccountState::NoTenant | AccountState::NoUser) => Region::Unknown,
             (Some(_), AccountState::NoPassword | AccountState::Usable) => Region::Failed,
         };
-        let moment = Moment { at: now(), snapshot: decided.snapshot, properties: decided.properties };
-        let mut part = match self.part(keys.account).try_lock() {
-            Ok(part) => part,
-            Err(TryLockError::Poisoned(part)) => part.into_inner(),
-            Err(TryLockError::WouldBlock) => {
-                let described = Given(&self.keys, decided).into();
-                let waiting = Waiting { region, keys, moment, described };
-                if self.waiting.push(waiting).is_err() && region.is_recorded() {
-                    self.count(Noted::Lost);
-                }
-                return;
-            }
-        };
-        self.count(part.note(region, &keys, moment, Given(&self.keys, decided)));
+        let (part, at) = (self.part(keys.account), now().max(1) as u32);
+        if part.note_again(region, &keys, at) {
+            return;
+        }
+        let moment = Moment { at, snapshot: decided.snapshot, properties: decided.properties };
+        if let Some(mut part) = part.try_open() {
+            self.count(part.note(region, &keys, moment, |details| details.set(decided)));
+            return;
+        }
+        let mut details = Details::default();
+        details.set(decided);
+        if self.waiting.push(Waiting { region, keys, moment, details }).is_err() && region.is_recorded() {
+            self.count(Noted::Lost);
+        }
     }
 
     /// What this node has seen since its start, the newest first. Takes some milliseconds for
@@ -135,8 +135,8 @@ impl Fetches {
         };
         let mut newest = Newest::new(*most);
         match account {
-            Some(account) => open(self.part(account)).copy(is_wanted, are_wanted, &mut newest),
-            None => self.parts.iter().for_each(|part| open(part).copy(is_wanted, are_wanted, &mut newest)),
+            Some(account) => self.part(account).open().copy(is_wanted, are_wanted, &mut newest),
+            None => self.parts.iter().for_each(|part| part.open().copy(is_wanted, are_wanted, &mut newest)),
         }
         let mut found: Vec<Fetch> =
             newest.into_copies().filter_map(|copied| copied.fetch(&self.node)).collect();
@@ -160,8 +160,9 @@ impl Fetches {
     fn let_in(&self) {
         // Not more than there is room for, because new ones may come without end.
         for _ in 0..WAITING {
-            let Some(Waiting { region, keys, moment, described }) = self.waiting.pop() else { return };
-            self.count(open(self.part(keys.account)).note(region, &keys, moment, described));
+            let Some(Waiting { region, keys, moment, details }) = self.waiting.pop() else { return };
+            let mut part = self.part(keys.account).open();
+            self.count(part.note(region, &keys, moment, |place| *place = details));
         }
     }
 
@@ -169,22 +170,21 @@ impl Fetches {
     /// their moment has changed since they were written, which was some time ago; `None` for all.
     fn take(&self, most: usize, repeated: Option<usize>) -> Vec<Fetch> {
         self.let_in();
-        let now = now();
         let (repeated, before) = match repeated {
-            Some(repeated) => (repeated, now - AGAIN),
+            Some(repeated) => (repeated, now() - AGAIN),
             None => (usize::MAX, i64::MAX),
         };
-        let mut wanted = Wanted { most, repeated, before, now };
+        let mut wanted = Wanted { most, repeated, before };
         let mut taken: Vec<Copied> = Vec::new();
         // Not always from the same part on, so that each has its turn.
         let first = fastrand::usize(..self.parts.len());
         for at in 0..self.parts.len() {
-            open(&self.parts[(first + at) % self.parts.len()]).take(&mut wanted, &mut taken);
+            self.parts[(first + at) % self.parts.len()].open().take(&mut wanted, &mut taken);
         }
         taken.iter().filter_map(|copied| copied.fetch(&self.node)).collect()
     }
 
-    fn part(&self, account: u64) -> &Mutex<Part> {
+    fn part(&self, account: u64) -> &Part {
         &self.parts[account as usize % self.parts.len()]
     }
 
@@ -196,10 +196,6 @@ impl Fetches {
             Noted::Lost => drop(self.metrics.fetches_dropped.inc()),
         }
     }
-}
-
-fn open(part: &Mutex<Part>) -> MutexGuard<'_, Part> {
-    part.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// In seconds since 1970, by the clock that is quickest to read.

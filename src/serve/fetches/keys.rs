@@ -3,11 +3,11 @@
 use std::hash::{BuildHasher, Hasher};
 use std::net::IpAddr;
 
-use super::details::{Decided, Details, KEPT};
+use super::details::{Decided, KEPT};
 use crate::core::params::Known;
 
-/// What tells devices apart: hashes with keys that nobody knows. That two of a million devices have
-/// the same is as likely as one in 18 million.
+/// Hashes with keys that nobody knows. That two of a million devices have the same is as likely as
+/// one in 18 million.
 #[derive(Clone, Copy)]
 pub(super) struct Keys {
     pub account: u64,
@@ -15,52 +15,10 @@ pub(super) struct Keys {
     pub device: u64,
     /// Of the account with the address; 0 for a success, which does not need it.
     pub address: u64,
-}
-
-/// What is kept of a request besides what changes with each one.
-pub(super) trait Description {
-    /// A hash of it with a key that nobody knows. If it is the same, nothing else is looked at.
-    fn hash(&self) -> u64;
-
-    /// Puts it in the place of what is kept.
-    fn write(self, details: &mut Details);
-}
-
-/// That of a request that was decided.
-pub(super) struct Given<'a>(pub &'a HashKeys, pub &'a Decided<'a>);
-
-impl Description for Given<'_> {
-    fn hash(&self) -> u64 {
-        self.0.details(self.1)
-    }
-
-    fn write(self, details: &mut Details) {
-        details.set(self.1);
-    }
-}
-
-/// That of a request whose part of the table was in use.
-pub(super) struct Described {
-    hash: u64,
-    details: Details,
-}
-
-impl From<Given<'_>> for Described {
-    fn from(given: Given<'_>) -> Described {
-        let (hash, mut details) = (given.hash(), Details::default());
-        given.write(&mut details);
-        Described { hash, details }
-    }
-}
-
-impl Description for Described {
-    fn hash(&self) -> u64 {
-        self.hash
-    }
-
-    fn write(self, details: &mut Details) {
-        *details = self.details;
-    }
+    /// Of what is kept of the request besides what changes with each one.
+    pub details: u64,
+    /// Of the details, the snapshot and the number of properties.
+    pub request: u64,
 }
 
 /// The keys of the hashes.
@@ -106,14 +64,18 @@ impl HashKeys {
             hasher.finish()
         };
         let address = Device::Program(decided.address, b"");
+        let (details, request) = self.request(decided);
         Keys {
             account: hasher.finish(),
             device: with(&Device::of(decided)),
             address: if decided.reason.is_none() { 0 } else { with(&address) },
+            details,
+            request,
         }
     }
 
-    fn details(&self, decided: &Decided<'_>) -> u64 {
+    /// Of the details, and of the request.
+    fn request(&self, decided: &Decided<'_>) -> (u64, u64) {
         let mut hasher = self.details.build_hasher();
         for known in KEPT {
             match decided.params.known(known) {
@@ -128,7 +90,11 @@ impl HashKeys {
         hasher.write(decided.agent);
         hasher.write_u128(bits(decided.address));
         hasher.write_u8(decided.reason.map_or(0, |reason| reason as u8 + 1));
-        hasher.finish()
+        let details = hasher.finish();
+        hasher.write_u8(decided.snapshot.is_some().into());
+        hasher.write_i64(decided.snapshot.unwrap_or_default());
+        hasher.write_u32(decided.properties);
+        (details, hasher.finish())
     }
 }
 

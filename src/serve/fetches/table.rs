@@ -4,20 +4,22 @@
 //! slot is. When a set is full, its oldest slot makes room. So names that do not exist push out only
 //! each other, and failures push out no successes.
 //!
-//! A slot fills one line of memory, which mostly is in no cache of the processor. Nothing else has
-//! to be read to find it.
+//! A device that sends the same again changes only a time. For that a request reads one slot, which
+//! mostly is in no cache of the processor, and takes no lock. Everything else of a device is in a
+//! [`Record`], behind the lock.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use super::details::Details;
-use super::keys::{Description, Keys};
+use super::keys::Keys;
 use crate::core::fetch::Fetch;
 
 /// How many slots a set has at least, if the table is not smaller.
 const WAYS: usize = 8;
-/// How many sets a region has at first, unless it can only have fewer.
-const FIRST: usize = 8;
 
 /// What kinds of requests have slots of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,34 +54,42 @@ impl Region {
 /// What changes with each request.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Moment {
-    /// In seconds since 1970.
-    pub at: i64,
+    /// In seconds since 1970, which fit until 2106; not 0.
+    pub at: u32,
     pub snapshot: Option<i64>,
     pub properties: u32,
 }
 
-/// What is kept of one device.
+/// What tells whether a request repeats an earlier one. Only `at` is changed without the lock of the
+/// part. A thread that reads a slot while it is given to another device may set the `at` of that one
+/// to the same second.
 #[derive(Default)]
-#[repr(align(64))]
+#[repr(align(32))]
 struct Slot {
-    key: u64,
-    account: u64,
-    /// [`Description::hash`]
-    hash: u64,
-    snapshot: i64,
-    details: Details,
-    properties: u32,
-    /// When it was noted last, in seconds since 1970, which fit until 2106. 0 if it never was.
-    at: u32,
-    /// When it was taken to be written, likewise. 0 if it was not since its details changed.
-    taken: u32,
-    has_snapshot: bool,
-    is_by_address: bool,
-    /// Whether it is in the list of those that are not written yet.
-    is_dirty: bool,
+    key: AtomicU64,
+    /// [`Keys::request`]
+    request: AtomicU64,
+    /// When it was noted last. 0 if it never was.
+    at: AtomicU32,
+    /// The `at` that was taken to be written last. 0 if none was since its details changed.
+    taken: AtomicU32,
+    /// The place of its record.
+    record: AtomicU32,
 }
 
-const _: () = assert!(size_of::<Slot>() == 64);
+const _: () = assert!(size_of::<Slot>() == 32);
+
+/// What is kept of a device.
+#[derive(Default)]
+struct Record {
+    account: u64,
+    /// [`Keys::details`]
+    hash: u64,
+    snapshot: Option<i64>,
+    properties: u32,
+    is_by_address: bool,
+    details: Details,
+}
 
 /// A slot that was copied to be read.
 pub(super) struct Copied {
@@ -93,7 +103,7 @@ impl Copied {
     pub fn fetch(&self, node: &str) -> Option<Fetch> {
         let Moment { at, snapshot, properties } = self.moment;
         let fetch = self.details.fetch(self.is_by_address, node)?;
-        Some(Fetch { at, snapshot, properties, ..fetch })
+        Some(Fetch { at: at.into(), snapshot, properties, ..fetch })
     }
 }
 
@@ -118,7 +128,7 @@ impl Newest {
     }
 
     /// Whether a slot of this time would stay.
-    fn has_room(&self, at: i64) -> bool {
+    fn has_room(&self, at: u32) -> bool {
         match self.copies.peek() {
             Some(Reverse(ByTime(oldest))) if self.copies.len() >= self.most => oldest.moment.at < at,
             _ => self.most > 0,
@@ -170,88 +180,138 @@ pub(super) struct Wanted {
     pub most: usize,
     /// How many of them may be those of which only the moment has changed.
     pub repeated: usize,
-    /// Those must have been taken before this.
+    /// Those must have been noted before this when they were taken last.
     pub before: i64,
-    pub now: i64,
-}
-
-struct Slots {
-    /// One set after the other.
-    slots: Vec<Slot>,
-    /// How many slots a set has.
-    ways: usize,
-    /// How often the number of sets may still be doubled.
-    doublings: u32,
-    /// The places of slots that are not written yet.
-    dirty: Vec<u32>,
 }
 
 /// A part of the table.
-pub(super) struct Part([Slots; Region::ALL.len()]);
+pub(super) struct Part {
+    slots: [Slots; Region::ALL.len()],
+    records: Mutex<Records>,
+}
+
+type Records = [Vec<Record>; Region::ALL.len()];
+
+/// A part that no other thread has open.
+pub(super) struct OpenPart<'a> {
+    slots: &'a [Slots; Region::ALL.len()],
+    records: MutexGuard<'a, Records>,
+}
 
 impl Part {
     /// A part for at most `most` fetches, at least one of each kind.
     pub fn new(most: usize) -> Part {
-        Part(Region::ALL.map(|region| Slots::new((most * region.share() / 16).max(1))))
+        let slots = Region::ALL.map(|region| Slots::new((most * region.share() / 16).max(1)));
+        Part { slots, records: Mutex::default() }
     }
 
-    /// Notes a request.
-    ///
-    /// A stranger chooses the device of a request that fails, so such a request is kept under its
-    /// address, unless the device has succeeded before.
+    /// Notes a request if its device has sent the same before, so that only the time changes, and
+    /// returns whether that is so.
+    pub fn note_again(&self, region: Region, keys: &Keys, at: u32) -> bool {
+        let (key, _) = key(&self.slots, region, keys);
+        match self.slots[region as usize].find(key) {
+            Found::Known(slot) if slot.request.load(Relaxed) == keys.request => {
+                if slot.at.load(Relaxed) < at {
+                    slot.at.store(at, Relaxed);
+                }
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Opens it, unless another thread has it open.
+    pub fn try_open(&self) -> Option<OpenPart<'_>> {
+        let records = match self.records.try_lock() {
+            Ok(records) => records,
+            Err(TryLockError::Poisoned(records)) => records.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        Some(OpenPart { slots: &self.slots, records })
+    }
+
+    /// Opens it as soon as no other thread has it open.
+    pub fn open(&self) -> OpenPart<'_> {
+        let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        OpenPart { slots: &self.slots, records }
+    }
+}
+
+/// The key of a request, and whether its device is only its address.
+///
+/// A stranger chooses the device of a request that fails, so such a request is kept under its
+/// address, unless the device has succeeded before.
+fn key(slots: &[Slots; Region::ALL.len()], region: Region, keys: &Keys) -> (u64, bool) {
+    let succeeded = keys.device | 1;
+    match region {
+        Region::Answered => (succeeded, false),
+        _ if slots[Region::Answered as usize].has(succeeded) => (keys.device & !1, false),
+        _ => (keys.address & !1, true),
+    }
+}
+
+impl OpenPart<'_> {
+    /// Notes a request. `write` writes its details.
     pub fn note(
         &mut self,
         region: Region,
         keys: &Keys,
         moment: Moment,
-        description: impl Description,
+        write: impl FnOnce(&mut Details),
     ) -> Noted {
-        let succeeded = keys.device | 1;
-        let (key, is_by_address) = match region {
-            Region::Answered => (succeeded, false),
-            _ if self.0[Region::Answered as usize].has(succeeded) => (keys.device & !1, false),
-            _ => (keys.address & !1, true),
+        let (key, is_by_address) = key(self.slots, region, keys);
+        let records = &mut self.records[region as usize];
+        let (slot, noted) = match self.slots[region as usize].find(key) {
+            // A request that had to wait for the table may come after a newer one.
+            Found::Known(slot) if moment.at < slot.at.load(Relaxed) => return Noted::Kept,
+            Found::Known(slot) => (slot, Noted::Kept),
+            Found::Free(slot) => {
+                slot.record.store(records.len() as u32, Relaxed);
+                records.push(Record::default());
+                (slot, Noted::Added)
+            }
+            Found::Full(oldest) if region.is_recorded() && oldest.taken.load(Relaxed) == 0 => {
+                (oldest, Noted::Lost)
+            }
+            Found::Full(oldest) => (oldest, Noted::Kept),
         };
-        let slots = &mut self.0[region as usize];
-        let (place, added) = slots.place(key);
-        let slot = &mut slots.slots[place];
-        // A request that had to wait for the table may come after a newer one.
-        if added.is_none() && moment.at < slot.at.into() {
-            return Noted::Kept;
+        let record = &mut records[slot.record.load(Relaxed) as usize];
+        (record.snapshot, record.properties) = (moment.snapshot, moment.properties);
+        if slot.key.load(Relaxed) != key || record.hash != keys.details {
+            write(&mut record.details);
+            (record.account, record.hash, record.is_by_address) = (keys.account, keys.details, is_by_address);
+            slot.taken.store(0, Relaxed);
+        } else {
+            // So that it is written again, even if it was taken in this second.
+            slot.taken.fetch_min(moment.at - 1, Relaxed);
         }
-        slot.set_moment(moment);
-        let hash = description.hash();
-        if added.is_some() || slot.hash != hash {
-            (slot.key, slot.account, slot.hash) = (key, keys.account, hash);
-            (slot.is_by_address, slot.taken) = (is_by_address, 0);
-            description.write(&mut slot.details);
-        }
-        if region.is_recorded() && !slot.is_dirty {
-            slot.is_dirty = true;
-            slots.dirty.push(place as u32);
-        }
-        added.unwrap_or(Noted::Kept)
+        slot.key.store(key, Relaxed);
+        slot.request.store(keys.request, Relaxed);
+        slot.at.store(moment.at, Relaxed);
+        noted
     }
 
     /// Takes fetches that are not written yet.
-    pub fn take(&mut self, wanted: &mut Wanted, taken: &mut Vec<Copied>) {
-        for Slots { slots, dirty, .. } in &mut self.0 {
-            dirty.retain(|place| {
-                if wanted.most == 0 {
-                    return true;
+    pub fn take(&self, wanted: &mut Wanted, into: &mut Vec<Copied>) {
+        for (_, slots, records) in self.regions().filter(|(region, ..)| region.is_recorded()) {
+            for slot in slots.used() {
+                let (at, taken) = (slot.at.load(Relaxed), slot.taken.load(Relaxed));
+                if at <= taken {
+                    continue;
                 }
-                let slot = &mut slots[*place as usize];
-                if slot.taken != 0 {
-                    if wanted.repeated == 0 || i64::from(slot.taken) >= wanted.before {
-                        return true;
+                if wanted.most == 0 {
+                    return;
+                }
+                if taken != 0 {
+                    if wanted.repeated == 0 || i64::from(taken) >= wanted.before {
+                        continue;
                     }
                     wanted.repeated -= 1;
                 }
                 wanted.most -= 1;
-                (slot.is_dirty, slot.taken) = (false, wanted.now as u32);
-                taken.push(slot.copy());
-                false
-            });
+                slot.taken.store(at, Relaxed);
+                into.push(slot.record(records).copy(at));
+            }
         }
     }
 
@@ -263,96 +323,83 @@ impl Part {
         are_wanted: impl Fn(u64, &Details) -> bool,
         newest: &mut Newest,
     ) {
-        for (region, slots) in Region::ALL.into_iter().zip(&self.0) {
+        for (region, slots, records) in self.regions() {
             for slot in slots.used() {
-                let at = slot.at.into();
-                if newest.has_room(at) && is_wanted(region, at) && are_wanted(slot.account, &slot.details) {
-                    newest.add(slot.copy());
+                let at = slot.at.load(Relaxed);
+                let record = slot.record(records);
+                if newest.has_room(at)
+                    && is_wanted(region, at.into())
+                    && are_wanted(record.account, &record.details)
+                {
+                    newest.add(record.copy(at));
                 }
             }
         }
     }
 
+    fn regions(&self) -> impl Iterator<Item = (Region, &Slots, &[Record])> {
+        let records = self.records.iter().map(|records| &**records);
+        Region::ALL.into_iter().zip(self.slots).zip(records).map(|((region, slots), of)| (region, slots, of))
+    }
+
     #[cfg(test)]
-    pub fn set_time(&mut self, account: u64, at: u32) {
-        let slots = self.0.iter_mut().flat_map(|slots| &mut slots.slots);
-        slots.filter(|slot| slot.is_used() && slot.account == account).for_each(|slot| slot.at = at);
+    pub fn set_time(&self, account: u64, at: u32) {
+        for (_, slots, records) in self.regions() {
+            let of_account = slots.used().filter(|slot| slot.record(records).account == account);
+            of_account.for_each(|slot| slot.at.store(at, Relaxed));
+        }
     }
 
     #[cfg(test)]
     pub fn len(&self) -> usize {
-        self.0.iter().map(|slots| slots.used().count()).sum()
+        self.regions().map(|(_, slots, _)| slots.used().count()).sum()
     }
+}
+
+/// The slots of a region, one set after the other.
+struct Slots {
+    slots: Box<[Slot]>,
+    /// How many slots a set has.
+    ways: usize,
 }
 
 /// Where a key is or may be.
-enum Found {
-    Known(usize),
+enum Found<'a> {
+    Known(&'a Slot),
     /// This slot was never used.
-    Free(usize),
-    /// The set that begins here is full.
-    Full(usize),
+    Free(&'a Slot),
+    /// The set is full, and this is the oldest of its slots.
+    Full(&'a Slot),
 }
 
 impl Slots {
-    /// Slots for at most `most` fetches. Memory is only used for as many as are needed.
+    /// Slots for at most `most` fetches.
     fn new(most: usize) -> Slots {
         let sets = (most / WAYS).max(1);
-        let doublings = (sets / FIRST).checked_ilog2().unwrap_or(0);
         let ways = most / sets;
-        Slots { slots: empty((sets >> doublings) * ways), ways, doublings, dirty: Vec::new() }
+        Slots { slots: std::iter::repeat_with(Slot::default).take(sets * ways).collect(), ways }
     }
 
-    fn find(&self, key: u64) -> Found {
+    fn find(&self, key: u64) -> Found<'_> {
         let sets = self.slots.len() / self.ways;
         // The upper bits of the key say where the set begins, and lower ones where in it to begin.
         let set = ((u128::from(key) * sets as u128) >> u64::BITS) as usize * self.ways;
         let first = ((u64::from((key >> 1) as u32) * self.ways as u64) >> u32::BITS) as usize;
-        for place in (set + first..set + self.ways).chain(set..set + first) {
-            match &self.slots[place] {
-                slot if !slot.is_used() => return Found::Free(place),
-                slot if slot.key == key => return Found::Known(place),
-                _ => {}
+        let set = &self.slots[set..set + self.ways];
+        let (before, from) = set.split_at(first);
+        for slot in from.iter().chain(before) {
+            if !slot.is_used() {
+                return Found::Free(slot);
+            }
+            if slot.key.load(Relaxed) == key {
+                return Found::Known(slot);
             }
         }
-        Found::Full(set)
+        Found::Full(set.iter().min_by_key(|slot| slot.at.load(Relaxed)).unwrap_or(&set[0]))
     }
 
     fn has(&self, key: u64) -> bool {
         matches!(self.find(key), Found::Known(_))
-    }
-
-    /// The place for a key. If it is new, also what its slot was before; the slot may still be that of
-    /// another device.
-    fn place(&mut self, key: u64) -> (usize, Option<Noted>) {
-        loop {
-            match self.find(key) {
-                Found::Known(place) => return (place, None),
-                Found::Free(place) => return (place, Some(Noted::Added)),
-                Found::Full(_) if self.doublings > 0 => self.double(),
-                Found::Full(set) => {
-                    let places = set..set + self.ways;
-                    let oldest = places.min_by_key(|place| self.slots[*place].at).unwrap_or(set);
-                    let old = &self.slots[oldest];
-                    let noted = if old.is_dirty && old.taken == 0 { Noted::Lost } else { Noted::Kept };
-                    return (oldest, Some(noted));
-                }
-            }
-        }
-    }
-
-    /// Doubles the number of sets. The slots of each set go to two sets.
-    fn double(&mut self) {
-        let sparse = empty(self.slots.len() * 2);
-        self.doublings -= 1;
-        self.dirty.clear();
-        for slot in std::mem::replace(&mut self.slots, sparse).into_iter().filter(Slot::is_used) {
-            let (place, _) = self.place(slot.key);
-            if slot.is_dirty {
-                self.dirty.push(place as u32);
-            }
-            self.slots[place] = slot;
-        }
     }
 
     fn used(&self) -> impl Iterator<Item = &Slot> {
@@ -360,26 +407,20 @@ impl Slots {
     }
 }
 
-fn empty(slots: usize) -> Vec<Slot> {
-    std::iter::repeat_with(Slot::default).take(slots).collect()
-}
-
 impl Slot {
     fn is_used(&self) -> bool {
-        self.at != 0
+        self.at.load(Relaxed) != 0
     }
 
-    fn set_moment(&mut self, moment: Moment) {
-        (self.at, self.properties) = (moment.at as u32, moment.properties);
-        (self.has_snapshot, self.snapshot) = (moment.snapshot.is_some(), moment.snapshot.unwrap_or(0));
+    fn record<'a>(&self, records: &'a [Record]) -> &'a Record {
+        &records[self.record.load(Relaxed) as usize]
     }
+}
 
-    fn copy(&self) -> Copied {
-        let moment = Moment {
-            at: self.at.into(),
-            snapshot: self.has_snapshot.then_some(self.snapshot),
-            properties: self.properties,
-        };
+impl Record {
+    /// It was noted last at this time.
+    fn copy(&self, at: u32) -> Copied {
+        let moment = Moment { at, snapshot: self.snapshot, properties: self.properties };
         Copied { moment, details: self.details.clone(), is_by_address: self.is_by_address }
     }
 }

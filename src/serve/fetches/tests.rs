@@ -60,7 +60,7 @@ fn note(fetches: &Fetches, sent: &Sent<'_>) {
 /// Gives all fetches of a user this time, which is not 0.
 fn set_time(fetches: &Fetches, username: &str, at: u32) {
     let account = fetches.keys.account(b"example.org", username.as_bytes());
-    open(fetches.part(account)).set_time(account, at);
+    fetches.part(account).open().set_time(account, at);
 }
 
 fn all(fetches: &Fetches) -> Vec<Fetch> {
@@ -131,7 +131,7 @@ fn the_table_is_bounded_and_counts_what_it_loses() {
     for user in 0..5000 {
         note(&fetches, &Sent { username: &format!("user{user}"), ..ALICE });
     }
-    let kept: usize = fetches.parts.iter().map(|part| open(part).len()).sum();
+    let kept: usize = fetches.parts.iter().map(|part| part.open().len()).sum();
     assert!((700..=750).contains(&kept), "{kept}");
     assert_eq!(fetches.metrics.fetches.get(), kept as i64);
     assert_eq!(fetches.metrics.fetches_dropped.get(), 5000 - kept as u64);
@@ -161,61 +161,84 @@ fn in_a_full_set_the_oldest_makes_room() {
     assert!(!users.contains(&"user3".to_owned()), "{users:?}");
 }
 
-/// Notes one of 150 devices, of which no set is full when the part has grown.
-fn note_in(part: &mut Part, hash_keys: &HashKeys, number: u64) -> Noted {
-    let keys = Keys { account: number, device: number * (u64::MAX / 150), address: 0 };
-    let moment = Moment { at: 1, snapshot: None, properties: 0 };
-    ALICE.decided(|decided| part.note(Region::Answered, &keys, moment, Given(hash_keys, decided)))
+/// Notes one of 150 devices, for which no set is too small.
+fn note_at(part: &Part, number: u64, at: u32, (details, snapshot): (u64, i64)) {
+    let device = number * (u64::MAX / 150);
+    let request = details ^ snapshot as u64;
+    let keys = Keys { account: number, device, address: 0, details, request };
+    if !part.note_again(Region::Answered, &keys, at) {
+        let moment = Moment { at, snapshot: Some(snapshot), properties: 0 };
+        let write = |place: &mut Details| ALICE.decided(|decided| place.set(decided));
+        part.try_open().expect("nobody has it open").note(Region::Answered, &keys, moment, write);
+    }
 }
 
-/// Takes at second 100, and returns how many.
-fn take_of(part: &mut Part, most: usize, repeated: usize, before: i64) -> usize {
+/// Takes at most nine that only repeat themselves, and returns their times and snapshots.
+fn take_of(part: &Part, most: usize, before: i64) -> Vec<(i64, Option<i64>)> {
     let mut taken = Vec::new();
-    part.take(&mut Wanted { most, repeated, before, now: 100 }, &mut taken);
-    taken.len()
-}
-
-#[test]
-fn a_part_grows_without_a_loss() {
-    let (mut part, hash_keys) = (Part::new(500), HashKeys::new());
-    let note = |part: &mut Part, numbers: Range<u64>, expected| {
-        numbers.for_each(|number| assert_eq!(note_in(part, &hash_keys, number), expected));
-    };
-    note(&mut part, 0..50, Noted::Added);
-    assert_eq!(take_of(&mut part, 999, 999, 0), 50);
-    note(&mut part, 50..150, Noted::Added);
-    assert_eq!((take_of(&mut part, 999, 999, 0), part.len()), (100, 150));
-    note(&mut part, 0..150, Noted::Kept);
-    assert_eq!((take_of(&mut part, 999, 999, 0), part.len()), (0, 150));
+    part.open().take(&mut Wanted { most, repeated: 9, before }, &mut taken);
+    taken.iter().filter_map(|copied| copied.fetch("node")).map(|fetch| (fetch.at, fetch.snapshot)).collect()
 }
 
 #[test]
 fn what_changes_only_its_moment_is_written_again_later() {
-    let fetches = fetches(1000);
-    let taken = |repeated| fetches.take(usize::MAX, repeated).len();
-    note(&fetches, &ALICE);
-    assert_eq!(taken(Some(9)), 1);
-    note(&fetches, &ALICE);
-    assert_eq!(taken(Some(9)), 0);
-    // As when the server stops.
-    assert_eq!((taken(None), taken(None)), (1, 0));
-    note(&fetches, &ALICE);
-    note(&fetches, &Sent { params: &[("uuid", "u1"), ("build", "2")], ..ALICE });
-    assert_eq!(taken(Some(0)), 1);
+    let part = Part::new(500);
+    let note = |at, request| note_at(&part, 1, at, request);
+    let take = |before| take_of(&part, 99, before);
+    note(100, (1, 7));
+    assert_eq!(take(40), [(100, Some(7))]);
+    note(100, (1, 7));
+    assert_eq!(take(i64::MAX), [], "the same second");
+    note(130, (1, 7));
+    note(129, (1, 7));
+    assert_eq!((take(70), take(101), take(i64::MAX)), (vec![], vec![(130, Some(7))], vec![]));
+    note(130, (1, 8));
+    assert_eq!((take(70), take(131)), (vec![], vec![(130, Some(8))]));
+    note(129, (1, 9));
+    assert_eq!(take(131), [], "it is older");
+    note(130, (2, 8));
+    assert_eq!(take(0), [(130, Some(8))], "other details are written at once");
 }
 
 #[test]
 fn those_that_only_repeat_themselves_delay_no_others() {
-    let (mut part, hash_keys) = (Part::new(500), HashKeys::new());
-    for again in [15, 30] {
-        for number in 0..again {
-            note_in(&mut part, &hash_keys, number);
-        }
-        assert_eq!(take_of(&mut part, 15, 9, 100), 15);
+    let part = Part::new(500);
+    for (again, at) in [(15, 100), (30, 110)] {
+        (0..again).for_each(|number| note_at(&part, number, at, (1, 7)));
+        assert_eq!(take_of(&part, 15, 100).len(), 15);
     }
     // It is too early for those that were written before.
-    assert_eq!(take_of(&mut part, 15, 9, 100), 0);
-    assert_eq!([15, 15, 15].map(|most| take_of(&mut part, most, 9, 101)), [9, 6, 0]);
+    assert_eq!(take_of(&part, 15, 100), []);
+    assert_eq!([15, 15, 15].map(|most| take_of(&part, most, 101).len()), [9, 6, 0]);
+}
+
+#[test]
+fn requests_of_many_threads_are_noted_while_the_table_is_read() {
+    let fetches = fetches(10_000);
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut taken = 0;
+            while !is_over.load(Relaxed) {
+                taken += fetches.take(usize::MAX, Some(0)).len();
+                all(&fetches).iter().for_each(|fetch| assert_eq!(fetch.params[0].1, fetch.username));
+            }
+            taken + fetches.take(usize::MAX, Some(0)).len()
+        });
+        let writers = [0, 1, 2].map(|_| {
+            scope.spawn(|| {
+                for round in 0..3000 {
+                    let username = format!("user{}", round % 300);
+                    note(&fetches, &Sent { username: &username, params: &[("uuid", &username)], ..ALICE });
+                }
+            })
+        });
+        writers.into_iter().for_each(|writer| writer.join().expect("it ends"));
+        is_over.store(true, Relaxed);
+        assert_eq!(reader.join().expect("it ends"), 300);
+    });
+    assert_eq!((all(&fetches).len(), fetches.metrics.fetches.get()), (300, 300));
+    assert_eq!(fetches.metrics.fetches_dropped.get(), 0);
 }
 
 #[test]
@@ -223,7 +246,7 @@ fn a_request_waits_for_no_other() {
     // It has one part, but is so large that no set is full.
     let fetches = fetches(500);
     assert_eq!(fetches.parts.len(), 1);
-    let held = open(&fetches.parts[0]);
+    let held = fetches.parts[0].open();
     for user in 0..WAITING + 3 {
         note(&fetches, &Sent { username: &format!("user{}", user % 50), ..ALICE });
     }
