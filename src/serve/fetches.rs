@@ -5,6 +5,7 @@
 //! [`recorder`] writes what has changed to the database, where other nodes and commands read it.
 
 mod details;
+mod device;
 mod keys;
 mod recorder;
 mod table;

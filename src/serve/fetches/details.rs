@@ -9,6 +9,7 @@
 use std::cell::RefCell;
 use std::net::IpAddr;
 
+use super::device::Device;
 use crate::core::fetch::{Fetch, FetchReason};
 use crate::core::names::Folded;
 use crate::core::params::{Known, Params};
@@ -21,8 +22,6 @@ const NAME: usize = 64;
 const TEXT: usize = 255;
 /// How many bytes of parameters are kept of one request, with their lengths. The rest is left out.
 const PARAMS: usize = 2048;
-/// How much of the `User-Agent` is in the name of a device, in bytes.
-const PROGRAM: usize = 128;
 /// The most that details can take: two names, an address, the `User-Agent`, four bytes, and
 /// parameters.
 const MOST: usize = 3 * (1 + TEXT) + 17 + 4 + PARAMS;
@@ -106,25 +105,21 @@ impl Details {
         let reason = reader.byte()?.checked_sub(1);
         let agent = reader.text()?;
         let mut params = Vec::new();
-        let (mut uuid, mut hwaddr) = (None, None);
-        let given = u16::from_le_bytes([reader.byte()?, reader.byte()?]);
-        let known = KEPT.into_iter().enumerate().filter(|(place, _)| given & 1 << place != 0);
-        for (_, known) in known {
+        let mut given: [Option<&str>; KEPT.len()] = Default::default();
+        let are_given = u16::from_le_bytes([reader.byte()?, reader.byte()?]);
+        for (place, known) in KEPT.into_iter().enumerate().filter(|(place, _)| are_given & 1 << place != 0) {
             let value = reader.text()?;
-            match known {
-                Known::Uuid if !value.is_empty() => uuid = Some(value),
-                Known::Hwaddr if !value.is_empty() => hwaddr = Some(value),
-                _ => {}
-            }
+            given[place] = Some(value);
             params.push((known.name().to_owned(), value.to_owned()));
         }
         for _ in 0..reader.byte()? {
             params.push((reader.text()?.to_owned(), reader.text()?.to_owned()));
         }
-        let device = match uuid.or(hwaddr) {
-            _ if is_by_address => address.to_string(),
-            Some(device) => device.to_owned(),
-            None => format!("{address} {}", cut(agent, PROGRAM)).trim_end().to_owned(),
+        let param =
+            |wanted| KEPT.iter().zip(given).find_map(|(known, value)| value.filter(|_| *known == wanted));
+        let device = match is_by_address {
+            true => address.to_string(),
+            false => Device::of(param, address, agent.as_bytes()).to_string(),
         };
         let reason =
             reason.and_then(|number| FetchReason::ALL.into_iter().find(|reason| *reason as u8 == number));

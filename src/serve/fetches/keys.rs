@@ -1,10 +1,9 @@
 //! The hashes that tell devices and details apart.
 
-use std::hash::{BuildHasher, Hasher};
-use std::net::IpAddr;
+use std::hash::{BuildHasher, Hash, Hasher};
 
 use super::details::{Decided, KEPT};
-use crate::core::params::Known;
+use super::device::Device;
 
 /// Hashes with keys that nobody knows. That two of a million devices have the same is as likely as
 /// one in 18 million.
@@ -48,27 +47,18 @@ impl HashKeys {
 
     pub fn of(&self, decided: &Decided<'_>) -> Keys {
         let hasher = self.of_account(decided.domain, decided.username);
-        let with = |device: &Device<'_>| {
+        let with = |device: Device<'_>| {
             let mut hasher = hasher.clone();
-            match device {
-                Device::Named(tag, name) => {
-                    hasher.write_u8(*tag);
-                    hasher.write(name.as_bytes());
-                }
-                Device::Program(address, agent) => {
-                    hasher.write_u8(PROGRAM_TAG);
-                    hasher.write_u128(bits(*address));
-                    hasher.write(agent);
-                }
-            }
+            device.hash(&mut hasher);
             hasher.finish()
         };
+        let device = Device::of(|known| decided.params.known(known), decided.address, decided.agent);
         let address = Device::Program(decided.address, b"");
         let (details, request) = self.request(decided);
         Keys {
             account: hasher.finish(),
-            device: with(&Device::of(decided)),
-            address: if decided.reason.is_none() { 0 } else { with(&address) },
+            device: with(device),
+            address: if decided.reason.is_none() { 0 } else { with(address) },
             details,
             request,
         }
@@ -88,42 +78,12 @@ impl HashKeys {
             hasher.write(value.as_bytes());
         }
         hasher.write(decided.agent);
-        hasher.write_u128(bits(decided.address));
+        decided.address.hash(&mut hasher);
         hasher.write_u8(decided.reason.map_or(0, |reason| reason as u8 + 1));
         let details = hasher.finish();
         hasher.write_u8(decided.snapshot.is_some().into());
         hasher.write_i64(decided.snapshot.unwrap_or_default());
         hasher.write_u32(decided.properties);
         (details, hasher.finish())
-    }
-}
-
-fn bits(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(address) => address.to_bits(),
-    }
-}
-
-const UUID_TAG: u8 = 1;
-const HWADDR_TAG: u8 = 2;
-const PROGRAM_TAG: u8 = 3;
-
-/// From what a user asks.
-enum Device<'a> {
-    /// The tag says which parameter names it.
-    Named(u8, &'a str),
-    /// A client that sends neither a uuid nor a MAC address.
-    Program(IpAddr, &'a [u8]),
-}
-
-impl<'a> Device<'a> {
-    fn of(decided: &Decided<'a>) -> Device<'a> {
-        let given = |known| decided.params.known(known).filter(|value| !value.is_empty());
-        match (given(Known::Uuid), given(Known::Hwaddr)) {
-            (Some(uuid), _) => Device::Named(UUID_TAG, uuid),
-            (None, Some(hwaddr)) => Device::Named(HWADDR_TAG, hwaddr),
-            (None, None) => Device::Program(decided.address, decided.agent),
-        }
     }
 }
