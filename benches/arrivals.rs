@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use support::client::{Connection, form_request, request};
+use support::figures::median_and_range;
 use support::mariadb::{Database, MariaDb};
 use support::server::{Server, processor, resident, run};
 use support::sqlite::SqliteFile;
@@ -202,8 +203,8 @@ impl Served {
             println!(
                 "{}, {rate}/s: p99 under loads {} of idle, p99.9 {}",
                 self.name,
-                median(p99),
-                median(p999)
+                median_and_range(p99),
+                median_and_range(p999)
             );
         }
         let (mut ratios, mut rates) = (Vec::new(), Vec::new());
@@ -215,8 +216,8 @@ impl Served {
         println!(
             "{}: requests/s under loads {} of idle, {} loads/s",
             self.name,
-            median(ratios),
-            median(rates)
+            median_and_range(ratios),
+            median_and_range(rates)
         );
         let (mut own, mut others) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
@@ -229,17 +230,10 @@ impl Served {
         println!(
             "{}: a load takes {} ms of the server, {} ms of the database",
             self.name,
-            median(own),
-            median(others)
+            median_and_range(own),
+            median_and_range(others)
         );
     }
-}
-
-/// The median of the values, with their range.
-fn median(mut values: Vec<f64>) -> String {
-    values.sort_unstable_by(f64::total_cmp);
-    let (least, most) = (values[0], values[values.len() - 1]);
-    format!("{:.2} ({least:.2} to {most:.2})", values[values.len() / 2])
 }
 
 /// Sends `rate` requests a second, and returns the microseconds from the time when each was due to

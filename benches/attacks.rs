@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 use jitsiprovs::process;
 use jitsiprovs::serve::throttle::{Account, Attempted, Throttle, ThrottleSettings};
 use support::client::{Connection, request};
+use support::figures::median;
 use support::server::{Server, resident};
 use support::sqlite::SqliteFile;
 use support::{md5_hex, wait_for};
@@ -149,12 +150,6 @@ fn sockets(server: &Server) -> usize {
     let open = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).expect("Linux").flatten();
     let is_socket = |path: std::path::PathBuf| path.to_string_lossy().starts_with("socket:");
     open.filter(|entry| std::fs::read_link(entry.path()).is_ok_and(is_socket)).count()
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_unstable_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 /// Prints and checks the results of pairs of turns, alone and under attack.

@@ -1,12 +1,11 @@
-//! What operators and the record of fetches cost clients: the real server over loopback, with a
-//! million users.
+//! What operators and the record of fetches cost clients: the real server over loopback.
 //!
 //! `cargo bench --bench console -- WHAT`, where WHAT is
-//! - `operators`: the 99th percentile of the time that clients wait, in turns without and with ten
-//!   operators who follow links and one search a second; and the memory of a server without and of
-//!   one with a console, at the start, while operators use it, and after that;
-//! - `fetches`: requests a second and processor time a request, in turns to a server with and one
-//!   without `--no-fetches`.
+//! - `operators`: the 99th percentile of the time that clients wait, with a million users, in turns
+//!   without and with ten operators who follow links and one search a second; and the memory of a
+//!   server without and of one with a console, at the start, while operators use it, and after that;
+//! - `fetches`: requests a second and processor time a request, in turns to a server that records
+//!   fetches and two with `--no-fetches`, which show how much two equal servers differ.
 //!
 //! Clients and operators share the processors with the server, which people do not do. Ratios
 //! within one run are meaningful, absolute times are not.
@@ -21,11 +20,11 @@ use std::time::{Duration, Instant};
 
 use jitsiprovs::process::priority::take_short_turns;
 use support::client::{Connection, form_request, request};
+use support::figures::median;
 use support::md5_hex;
 use support::server::{Server, jitsiprovs, processor, resident, run_command};
 use support::sqlite::SqliteFile;
 
-const USERS: u32 = 1_000_000;
 const DOMAIN: &str = "example.org";
 const OPERATOR: &str = "ada";
 const PASSWORD: &str = "operators-password";
@@ -39,11 +38,11 @@ fn main() {
     }
 }
 
-fn users() -> SqliteFile {
+fn users(count: u32) -> SqliteFile {
     let file = SqliteFile::seeded();
     let stored = md5_hex("right-pw");
     file.execute(&format!(
-        "WITH RECURSIVE number(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM number WHERE n + 1 < {USERS})
+        "WITH RECURSIVE number(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM number WHERE n + 1 < {count})
              INSERT INTO user_auth (domain, username, password)
              SELECT '{DOMAIN}', printf('user%06d', n), '{stored}' FROM number"
     ));
@@ -64,6 +63,7 @@ fn sign_in(number: u32) -> Vec<u8> {
 
 // ---- Operators ----
 
+const USERS: u32 = 1_000_000;
 const OPERATORS: usize = 10;
 const CLIENTS: usize = 4;
 /// How many users sign in, fewer than there is room for in the table of fetches.
@@ -74,7 +74,7 @@ const TURN: Duration = Duration::from_secs(5);
 const ROUNDS: usize = 16;
 
 fn operators() {
-    let file = users();
+    let file = users(USERS);
     let plain = Server::on_sqlite(&file.path, &["--no-access-log"]);
     let accounts = accounts();
     let accounts = accounts.to_str().expect("UTF-8");
@@ -100,8 +100,7 @@ fn operators() {
         );
         rounds.push(times);
     }
-    let mut ratios: Vec<f64> = rounds.iter().map(|[without, with]| with / without).collect();
-    println!("median ratio of p99: {:.3}", median(&mut ratios));
+    println!("median ratio of p99: {:.3}", median(rounds.iter().map(|[without, with]| with / without)));
     std::thread::scope(|scope| {
         // Clients of both, because what they send takes memory until it is written.
         scope.spawn(|| turn(&plain, None));
@@ -133,12 +132,6 @@ fn watch_memory(when: &str, servers: [&Server; 2], is_over: impl Fn() -> bool) {
         &format!("{when}, at most"),
         [0, 1].map(|at| samples[at].iter().copied().fold(0.0, f64::max)),
     );
-}
-
-/// The median of an even number of values.
-fn median(of: &mut [f64]) -> f64 {
-    of.sort_by(f64::total_cmp);
-    (of[of.len() / 2 - 1] + of[of.len() / 2]) / 2.0
 }
 
 fn mean(of: &[f64]) -> f64 {
@@ -252,40 +245,52 @@ fn cookie(console: SocketAddr) -> String {
 
 // ---- Fetches ----
 
-const AT_ONCE: usize = 8;
-const FETCH_ROUNDS: usize = 20;
+const AT_ONCE: u32 = 8;
+/// How many users each client has. There are no others, so that loading them takes no time.
+const OF_CLIENT: u32 = 2000;
+/// How often all servers are started, because how a server's memory lies changes its speed by some
+/// percent.
+const STARTS: usize = 4;
+const FETCH_ROUNDS: usize = 6;
 
 fn fetches() {
-    // Two files, because a server also reads what another one writes to its file.
-    let files = [users(), users()];
-    let args = [&["--no-access-log", "--no-fetches"][..], &["--no-access-log"]];
-    let servers = [0, 1].map(|at| Server::on_sqlite(&files[at].path, args[at]));
-    let mut ratios = Vec::new();
-    let (mut answered, before) = ([0.0; 2], [0, 1].map(|at| processor(servers[at].pid())));
-    for round in 0..FETCH_ROUNDS {
-        let mut rates = [0.0; 2];
-        for at in if round % 2 == 0 { [0, 1] } else { [1, 0] } {
-            let (count, seconds) = flood(&servers[at]);
-            rates[at] = count / seconds;
-            answered[at] += count;
+    let args = [&["--no-access-log"][..], &["--no-access-log", "--no-fetches"]];
+    let (mut rounds, mut spent) = (Vec::new(), Vec::new());
+    for _ in 0..STARTS {
+        // Each has its file, because a server also reads what another one writes to it.
+        let files = [(); 3].map(|()| users(AT_ONCE * OF_CLIENT));
+        let servers = [0, 1, 2].map(|at| Server::on_sqlite(&files[at].path, args[at.min(1)]));
+        let (mut answered, before) = ([0.0; 3], [0, 1, 2].map(|at| processor(servers[at].pid())));
+        for round in 0..FETCH_ROUNDS {
+            let mut rates = [0.0; 3];
+            for at in [0, 1, 2].map(|turn| (turn + round) % 3) {
+                let (count, seconds) = flood(&servers[at]);
+                rates[at] = count / seconds;
+                answered[at] += count;
+            }
+            let ratios = compared(rates);
+            println!(
+                "without fetches {:.0}/s and {:.0}/s, with fetches {:.0}/s, ratio {:.3}",
+                rates[1], rates[2], rates[0], ratios[0]
+            );
+            rounds.push(ratios);
         }
-        println!(
-            "without fetches {:.0}/s, with fetches {:.0}/s, ratio {:.3}",
-            rates[0],
-            rates[1],
-            rates[1] / rates[0]
-        );
-        ratios.push(rates[1] / rates[0]);
+        let of = |at: usize| (processor(servers[at].pid()) - before[at]) * 1e6 / answered[at];
+        spent.push(compared([0, 1, 2].map(of)));
     }
-    let spent = [0, 1].map(|at| (processor(servers[at].pid()) - before[at]) * 1e6 / answered[at]);
-    println!("median ratio of requests/s: {:.3}", median(&mut ratios));
-    println!(
-        "processor time a request, with all that the server does meanwhile: without fetches {:.2} µs, \
-         with fetches {:.2} µs, ratio {:.3}",
-        spent[0],
-        spent[1],
-        spent[1] / spent[0]
-    );
+    print_ratios("requests/s", &rounds);
+    print_ratios("processor time a request, with all that the server does meanwhile", &spent);
+}
+
+/// The figure of the server with fetches, in relation to the two without, and of one of these in
+/// relation to the other.
+fn compared([with, without, again]: [f64; 3]) -> [f64; 2] {
+    [with * 2.0 / (without + again), again / without]
+}
+
+fn print_ratios(what: &str, all: &[[f64; 2]]) {
+    let [with, equal] = [0, 1].map(|at| median(all.iter().map(|ratios| ratios[at])));
+    println!("median ratio of {what}: {with:.3}; of two equal servers {equal:.3}");
 }
 
 /// Sends requests for some seconds, by clients that keep their connections and send several
@@ -298,7 +303,8 @@ fn flood(server: &Server) -> (f64, f64) {
             let answered = &answered;
             scope.spawn(move || {
                 let mut connection = Connection::open(server.address);
-                let asks: Vec<Vec<u8>> = (0..2000).map(|user| sign_in(user * 8 + client as u32)).collect();
+                let users = (0..OF_CLIENT).map(|user| user * AT_ONCE + client);
+                let asks: Vec<Vec<u8>> = users.map(sign_in).collect();
                 for asks in asks.chunks(16).cycle() {
                     if begun.elapsed() > TURN {
                         break;

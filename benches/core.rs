@@ -24,6 +24,7 @@ use jitsiprovs::metrics::Metrics;
 use jitsiprovs::serve::fetches::{Decided, FetchSettings, Fetches};
 use jitsiprovs::snapshot::{AccountState, Session, SignIn, Snapshot, Writer};
 use jitsiprovs::source::{Queries, default_properties, sqlite};
+use support::figures::median;
 use support::server::resident;
 
 /// The allocator of the program.
@@ -219,10 +220,7 @@ fn side_by_side<const N: usize>(works: [&dyn Fn(usize); N]) -> [f64; N] {
             times.push(begun.elapsed().as_nanos() as f64 / ASKED as f64);
         }
     }
-    rounds.map(|mut times| {
-        times.sort_by(f64::total_cmp);
-        times[times.len() / 2]
-    })
+    rounds.map(median)
 }
 
 fn ratios() {

@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use jitsiprovs::process::priority;
 use support::client::{Connection, form_request};
 use support::database::{Database, DbServer, Kind, Session};
+use support::figures::median;
 use support::mariadb::MariaDb;
 use support::server::{Server, resident, run};
 use support::{PATIENCE, texts, wait_for};
@@ -253,9 +254,9 @@ fn reloads() {
         of_idle.push(busy as f64 / idle as f64);
         of_bystander.push(busy as f64 / beside as f64);
     }
-    for (what, ratios) in [("idle", &mut of_idle), ("the bystander's", &mut of_bystander)] {
-        ratios.sort_unstable_by(f64::total_cmp);
-        println!("p99 under reloads: {:.2} of {what} (median of {ratios:.2?})", ratios[ratios.len() / 2]);
+    for (what, ratios) in [("idle", of_idle), ("the bystander's", of_bystander)] {
+        let median = median(ratios.iter().copied());
+        println!("p99 under reloads: {median:.2} of {what} (median of {ratios:.2?})");
     }
 }
 
@@ -375,8 +376,8 @@ fn full() {
         println!("first load: MariaDB {mariadb:.2} s, PostgreSQL {postgres:.2} s");
         ratios.push(postgres / mariadb);
     }
-    ratios.sort_unstable_by(f64::total_cmp);
-    println!("PostgreSQL takes {:.2} of MariaDB's time (median of {ratios:.2?})", ratios[ratios.len() / 2]);
+    let median = median(ratios.iter().copied());
+    println!("PostgreSQL takes {median:.2} of MariaDB's time (median of {ratios:.2?})");
 }
 
 fn memory() {

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use support::client::{Connection, form_request};
 use support::cluster::{Cluster, Node, Pair};
+use support::figures::median;
 use support::load::{Load, Seen, sign_in};
 use support::mariadb::{Database, Session};
 use support::proxy::Proxy;
@@ -265,11 +266,7 @@ fn compare(setting: &Setting<'_>, clients: impl Fn(usize) -> (usize, Duration)) 
             rounds[nodes - 1].push(round(&cluster, load(&cluster, count, pause)));
         }
     }
-    let median = |nodes: usize, of: fn(&Round) -> f64| {
-        let mut values: Vec<f64> = rounds[nodes - 1].iter().map(of).collect();
-        values.sort_unstable_by(f64::total_cmp);
-        values[values.len() / 2]
-    };
+    let median = |nodes: usize, of: fn(&Round) -> f64| median(rounds[nodes - 1].iter().map(of));
     for nodes in 1..=3 {
         let of = |what| (median(nodes, what), median(nodes, what) / median(1, what));
         let (a_second, node, nginx) = (of(|r| r.a_second), of(|r| r.node), of(|r| r.nginx));

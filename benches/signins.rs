@@ -25,8 +25,9 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::{DOMAIN, median, user, users};
+use crate::{DOMAIN, user, users};
 use support::client::{Connection, request};
+use support::figures::median;
 use support::server::Server;
 use support::sqlite::SqliteFile;
 

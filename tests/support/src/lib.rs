@@ -9,6 +9,7 @@ pub mod client;
 pub mod cluster;
 pub mod daemon;
 pub mod database;
+pub mod figures;
 pub mod java;
 pub mod keeper;
 pub mod load;
