@@ -21,9 +21,9 @@ use std::time::{Duration, Instant};
 use jitsiprovs::process::priority::take_short_turns;
 use support::client::{Connection, form_request, request};
 use support::figures::median;
-use support::md5_hex;
-use support::server::{Server, jitsiprovs, processor, resident, run_command};
+use support::server::{Server, jitsiprovs, processor, resident, run_command, send_signal};
 use support::sqlite::SqliteFile;
+use support::{md5_hex, wait_for};
 
 const DOMAIN: &str = "example.org";
 const OPERATOR: &str = "ada";
@@ -248,23 +248,40 @@ fn cookie(console: SocketAddr) -> String {
 const AT_ONCE: u32 = 8;
 /// How many users each client has. There are no others, so that loading them takes no time.
 const OF_CLIENT: u32 = 2000;
+const EVERYBODY: u32 = AT_ONCE * OF_CLIENT;
 /// How often all servers are started, because how a server's memory lies changes its speed by some
 /// percent.
 const STARTS: usize = 4;
-const FETCH_ROUNDS: usize = 6;
+const FETCH_ROUNDS: usize = 10;
 
 fn fetches() {
     let args = [&["--no-access-log"][..], &["--no-access-log", "--no-fetches"]];
+    let asks: Vec<Vec<Vec<u8>>> = (0..AT_ONCE)
+        .map(|client| (0..OF_CLIENT).map(|user| sign_in(user * AT_ONCE + client)).collect())
+        .collect();
     let (mut rounds, mut spent) = (Vec::new(), Vec::new());
     for _ in 0..STARTS {
         // Each has its file, because a server also reads what another one writes to it.
-        let files = [(); 3].map(|()| users(AT_ONCE * OF_CLIENT));
+        let files = [(); 3].map(|()| users(EVERYBODY));
         let servers = [0, 1, 2].map(|at| Server::on_sqlite(&files[at].path, args[at.min(1)]));
+        for server in &servers {
+            flood(server, &asks);
+        }
+        wait_for("the fetches to be written", || {
+            // Not all, because in a full set of the table the oldest makes room.
+            let written = "SELECT count(*) || '' FROM jitsiprovs_fetch";
+            (files[0].ask(written).parse::<u32>().ok()? >= EVERYBODY / 100 * 99).then_some(())
+        });
+        // A server that waits for its turn is stopped, so that what it does takes no time of another.
+        servers.iter().for_each(|server| send_signal(server.pid(), "STOP"));
         let (mut answered, before) = ([0.0; 3], [0, 1, 2].map(|at| processor(servers[at].pid())));
-        for round in 0..FETCH_ROUNDS {
-            let mut rates = [0.0; 3];
-            for at in [0, 1, 2].map(|turn| (turn + round) % 3) {
-                let (count, seconds) = flood(&servers[at]);
+        for _ in 0..FETCH_ROUNDS {
+            let (mut rates, mut order) = ([0.0; 3], [0, 1, 2]);
+            fastrand::shuffle(&mut order);
+            for at in order {
+                send_signal(servers[at].pid(), "CONT");
+                let (count, seconds) = flood(&servers[at], &asks);
+                send_signal(servers[at].pid(), "STOP");
                 rates[at] = count / seconds;
                 answered[at] += count;
             }
@@ -279,7 +296,7 @@ fn fetches() {
         spent.push(compared([0, 1, 2].map(of)));
     }
     print_ratios("requests/s", &rounds);
-    print_ratios("processor time a request, with all that the server does meanwhile", &spent);
+    print_ratios("processor time a request, with what is written meanwhile", &spent);
 }
 
 /// The figure of the server with fetches, in relation to the two without, and of one of these in
@@ -296,24 +313,19 @@ fn print_ratios(what: &str, all: &[[f64; 2]]) {
 /// Sends requests for some seconds, by clients that keep their connections and send several
 /// requests at a time. Their users come again and again, as people do. Returns how many were
 /// answered, and in how many seconds.
-fn flood(server: &Server) -> (f64, f64) {
+fn flood(server: &Server, asks: &[Vec<Vec<u8>>]) -> (f64, f64) {
     let (begun, answered) = (Instant::now(), AtomicU64::new(0));
     std::thread::scope(|scope| {
-        for client in 0..AT_ONCE {
+        for own in asks {
             let answered = &answered;
             scope.spawn(move || {
                 let mut connection = Connection::open(server.address);
-                let users = (0..OF_CLIENT).map(|user| user * AT_ONCE + client);
-                let asks: Vec<Vec<u8>> = users.map(sign_in).collect();
-                for asks in asks.chunks(16).cycle() {
-                    if begun.elapsed() > TURN {
-                        break;
-                    }
-                    connection.send(&asks.concat());
-                    for _ in asks {
+                for some in own.chunks(16).cycle().take_while(|_| begun.elapsed() < TURN / 2) {
+                    connection.send(&some.concat());
+                    for _ in some {
                         assert_eq!(connection.receive().expect("an answer").status, 200);
                     }
-                    answered.fetch_add(asks.len() as u64, Ordering::Relaxed);
+                    answered.fetch_add(some.len() as u64, Ordering::Relaxed);
                 }
             });
         }
