@@ -1,8 +1,8 @@
 //! Who fetched what, and why not: the last success and the last failure of each device.
 //!
 //! The table is in memory and bounded. A request never waits for it: one that repeats an earlier one
-//! takes no lock, and another one goes to a queue if a thread has the same part open. The
-//! [`recorder`] writes what has changed to the database, where other nodes and commands read it.
+//! takes no lock, and any other goes to a queue if another thread has its part of the table open.
+//! The [`recorder`] writes what has changed to the database, where other nodes and commands read it.
 
 mod details;
 mod device;
