@@ -118,15 +118,15 @@ impl Details {
         let param =
             |wanted| KEPT.iter().zip(given).find_map(|(known, value)| value.filter(|_| *known == wanted));
         let device = match is_by_address {
-            true => address.to_string(),
-            false => Device::of(param, address, agent.as_bytes()).to_string(),
+            true => Device::Program(address, b""),
+            false => Device::of(param, address, agent.as_bytes()),
         };
         let reason =
             reason.and_then(|number| FetchReason::ALL.into_iter().find(|reason| *reason as u8 == number));
         Some(Fetch {
             domain: domain.to_owned(),
             username: username.to_owned(),
-            device,
+            device: device.to_string(),
             at: 0,
             is_ok: reason.is_none(),
             reason,

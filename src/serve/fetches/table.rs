@@ -270,10 +270,11 @@ impl OpenPart<'_> {
                 records.push(Record::default());
                 (slot, Noted::Added)
             }
-            Found::Full(oldest) if region.is_recorded() && oldest.taken.load(Relaxed) == 0 => {
-                (oldest, Noted::Lost)
+            Found::Full(set) => {
+                let oldest = set.iter().min_by_key(|slot| slot.at.load(Relaxed)).unwrap_or(&set[0]);
+                let is_lost = region.is_recorded() && oldest.taken.load(Relaxed) == 0;
+                (oldest, if is_lost { Noted::Lost } else { Noted::Kept })
             }
-            Found::Full(oldest) => (oldest, Noted::Kept),
         };
         let record = &mut records[slot.record.load(Relaxed) as usize];
         (record.snapshot, record.properties) = (moment.snapshot, moment.properties);
@@ -368,8 +369,8 @@ enum Found<'a> {
     Known(&'a Slot),
     /// This slot was never used.
     Free(&'a Slot),
-    /// The set is full, and this is the oldest of its slots.
-    Full(&'a Slot),
+    /// All slots of this set are those of other keys.
+    Full(&'a [Slot]),
 }
 
 impl Slots {
@@ -395,7 +396,7 @@ impl Slots {
                 return Found::Known(slot);
             }
         }
-        Found::Full(set.iter().min_by_key(|slot| slot.at.load(Relaxed)).unwrap_or(&set[0]))
+        Found::Full(set)
     }
 
     fn has(&self, key: u64) -> bool {

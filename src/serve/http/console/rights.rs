@@ -33,7 +33,6 @@ pub(super) struct Rights {
 }
 
 /// An answer of the database.
-#[derive(Clone, Copy)]
 struct Answer {
     writable: Writable,
     at: Instant,
@@ -91,7 +90,7 @@ pub(super) async fn why_not<const N: usize>(
     if visit.needs(role).is_err() {
         return [""; N];
     }
-    let source = visit.console.source.clone();
+    let source = &visit.console.source;
     let asked = source.clone();
     let writable = visit.console.rights.ask(async move { asked.writable().await }).await;
     tables.map(|table| match (source.editable(table), writable[table as usize]) {
