@@ -8,10 +8,16 @@
 //! The lower bits of a hash select the set, and 20 others are stored as its tag. Two
 //! hashes of one set have the same tag once in 2^20. So a sign-in that never failed
 //! matches one of the 8 slots at most once in 131,072, and is refused if that slot is full.
+//!
+//! Each sign-in asks whether its counts are full, and mostly none of many is. So a group of
+//! sets has a mark that says until when one of its slots may be full. All marks together are
+//! so small that they stay in the processor's cache, which the sets do not.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 const WAYS: usize = 8;
+/// How many groups of sets have a mark of their own. Fewer than sets, and a power of two.
+const GROUPS: usize = 256;
 /// The number of sets of a large table. A set takes 64 bytes.
 pub(super) const LARGE: usize = 8 * 1024;
 /// The number of sets of a small table.
@@ -29,6 +35,8 @@ struct Set([AtomicU64; WAYS]);
 
 pub(super) struct CountTable {
     sets: Box<[Set]>,
+    /// The mark of each group of sets: from this tick on, none of its slots is full.
+    full_until: Box<[AtomicU32]>,
     /// Counts end here. A slot with this count stays until its window is over.
     full: u32,
     /// In ticks.
@@ -63,16 +71,20 @@ impl CountSlot {
 impl CountTable {
     /// Counts up to `full`, which is 1 to [`LARGEST`], over `window` ticks, in this many sets.
     pub fn new(full: u32, window: u32, sets: usize) -> CountTable {
-        debug_assert!((1..=LARGEST).contains(&full) && sets.is_power_of_two());
-        CountTable { sets: (0..sets).map(|_| Set::default()).collect(), full, window }
+        debug_assert!((1..=LARGEST).contains(&full) && sets.is_power_of_two() && sets > GROUPS);
+        let full_until = (0..GROUPS).map(|_| AtomicU32::default()).collect();
+        CountTable { sets: (0..sets).map(|_| Set::default()).collect(), full_until, full, window }
     }
 
     pub fn heap_bytes(&self) -> usize {
-        size_of_val(&*self.sets)
+        size_of_val(&*self.sets) + size_of_val(&*self.full_until)
     }
 
     /// For how many more ticks `hash` is full; `None` if it is not.
     pub fn full(&self, hash: u64, now: u32) -> Option<u32> {
+        if self.mark(hash).load(Relaxed) <= now {
+            return None;
+        }
         let (count, left) = self.look(hash, now);
         (count >= self.full).then_some(left)
     }
@@ -120,7 +132,8 @@ impl CountTable {
         was_full
     }
 
-    /// Forgets all counts, and returns how many were full.
+    /// Forgets all counts, and returns how many were full. The marks stay, because another
+    /// thread may fill a slot at this moment.
     pub fn clear(&self, now: u32) -> usize {
         let words = self.sets.iter().flat_map(|set| &set.0);
         let was_full = |word: &&AtomicU64| {
@@ -154,6 +167,12 @@ impl CountTable {
                     least = Some((worth, word, was));
                 }
             }
+            if count + 1 >= self.full {
+                // Before the slot is full, and again if it is: two threads may have filled it
+                // together. One tick more, if another thread has read the clock later.
+                let until = now.saturating_add(self.window).saturating_add(1);
+                self.mark(hash).fetch_max(until, Relaxed);
+            }
             let (word, was, new) = match (own, least) {
                 _ if count >= self.full => return (count, false),
                 (Some((word, was)), _) => {
@@ -174,6 +193,10 @@ impl CountTable {
     fn find(&self, hash: u64) -> (&[AtomicU64; WAYS], u32) {
         let tag = CountSlot::unpack(hash).tag;
         (&self.sets[hash as usize % self.sets.len()].0, tag)
+    }
+
+    fn mark(&self, hash: u64) -> &AtomicU32 {
+        &self.full_until[hash as usize % GROUPS]
     }
 
     /// How many ticks of the slot's window are left. If this thread read the clock before
@@ -290,6 +313,17 @@ mod tests {
         let table = CountTable::new(2, 10, SMALL);
         assert_eq!([7, 6].map(|now| table.add(hash(1), now)), [0, 1]);
         assert_eq!(table.full(hash(1), 5), Some(10));
+    }
+
+    #[test]
+    fn a_count_that_two_threads_filled_together_is_full_after_one_more() {
+        let table = CountTable::new(2, 10, SMALL);
+        let (set, tag) = table.find(hash(1));
+        for word in &set[..2] {
+            word.store(CountSlot { tag, count: 1, start: 7 }.pack(), Relaxed);
+        }
+        assert_eq!(table.add(hash(1), 6), 2);
+        assert_eq!((table.full(hash(1), 16), table.full(hash(1), 17)), (Some(1), None));
     }
 
     proptest! {
