@@ -19,7 +19,7 @@ use super::keys::Keys;
 use crate::core::fetch::Fetch;
 
 /// How many slots a set has at least, if the table is not smaller.
-const WAYS: usize = 8;
+const WAYS: usize = 16;
 
 /// What kinds of requests have slots of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
