@@ -251,8 +251,11 @@ const OF_CLIENT: u32 = 2000;
 const EVERYBODY: u32 = AT_ONCE * OF_CLIENT;
 /// How often all servers are started, because how a server's memory lies changes its speed by some
 /// percent.
-const STARTS: usize = 4;
-const FETCH_ROUNDS: usize = 10;
+const STARTS: usize = 8;
+const FETCH_ROUNDS: usize = 4;
+/// As often as fetches are written to a file. A server that was stopped does that as soon as it goes
+/// on, so in shorter turns it would do it more often.
+const FETCH_TURN: Duration = Duration::from_secs(5);
 
 fn fetches() {
     let args = [&["--no-access-log"][..], &["--no-access-log", "--no-fetches"]];
@@ -320,7 +323,7 @@ fn flood(server: &Server, asks: &[Vec<Vec<u8>>]) -> (f64, f64) {
             let answered = &answered;
             scope.spawn(move || {
                 let mut connection = Connection::open(server.address);
-                for some in own.chunks(16).cycle().take_while(|_| begun.elapsed() < TURN / 2) {
+                for some in own.chunks(16).cycle().take_while(|_| begun.elapsed() < FETCH_TURN) {
                     connection.send(&some.concat());
                     for _ in some {
                         assert_eq!(connection.receive().expect("an answer").status, 200);
