@@ -21,7 +21,7 @@ use jitsiprovs::core::params::{Known, Params};
 use jitsiprovs::core::properties::Side;
 use jitsiprovs::core::template::Template;
 use jitsiprovs::metrics::Metrics;
-use jitsiprovs::serve::fetches::{Decided, FetchSettings, Fetches};
+use jitsiprovs::serve::fetches::{Asking, Decided, FetchSettings, Fetches};
 use jitsiprovs::snapshot::{AccountState, Session, SignIn, Snapshot, Writer};
 use jitsiprovs::source::{Queries, default_properties, sqlite};
 use support::figures::median;
@@ -379,17 +379,16 @@ fn fetches(c: &mut Criterion) {
         black_box(all.map(|byte| usize::from(*byte)).sum::<usize>());
     };
     let note = |table: &Fetches, at: usize, address: u32| {
-        table.note(&Decided {
+        let asking = Asking {
             domain: &names[at][0],
             username: &names[at][1],
             params: &params[at],
             address: IpAddr::V4(address.into()),
             agent: b"Jitsi/2.10 (Linux)",
-            account: AccountState::Usable,
-            reason: None,
-            snapshot: Some(7),
-            properties: 60,
-        });
+        };
+        let (account, snapshot) = (AccountState::Usable, Some(7));
+        let decided = Decided { asking, account, reason: None, snapshot, properties: 60 };
+        table.note(table.expect(&asking), &decided);
     };
     let table = || {
         let settings = FetchSettings { most: FETCHES, keep: None };

@@ -24,15 +24,11 @@ use crate::metrics::Metrics;
 use crate::snapshot::AccountState;
 use crate::source::{Source, SourceError};
 use details::{Details, Whose};
-use keys::{HashKeys, Keys};
-use table::{Copied, Moment, Newest, Noted, Part, Region, Wanted};
+use keys::{Asker, HashKeys, Keys};
+use table::{Copied, Moment, Newest, Noted, Region, Table, Wanted};
 
-pub use details::Decided;
+pub use details::{Asking, Decided};
 
-/// In how many parts the table is divided at most.
-const PARTS: usize = 64;
-/// A part has room for about this many fetches, or more.
-const PART: usize = 256;
 /// A device that sends the same again and again is written once in so many seconds.
 const AGAIN: i64 = 60;
 /// How many requests wait at most for a part of the table that another thread has open.
@@ -50,7 +46,7 @@ pub struct FetchSettings {
 /// The fetches that this node has seen.
 pub struct Fetches {
     keys: HashKeys,
-    parts: Box<[Part]>,
+    table: Table,
     waiting: ArrayQueue<Waiting>,
     settings: FetchSettings,
     /// The host name of this machine.
@@ -61,6 +57,9 @@ pub struct Fetches {
     /// Whether the database is not to have them. Then nothing is lost that is not written.
     is_refused: AtomicBool,
 }
+
+/// A request that will be noted: see [`Fetches::expect`].
+pub struct Expected(Asker);
 
 /// A request whose part of the table another thread had open.
 struct Waiting {
@@ -73,11 +72,9 @@ struct Waiting {
 impl Fetches {
     /// No fetches yet. They will be written to `source`.
     pub fn new(settings: FetchSettings, source: Arc<dyn Source>, metrics: Arc<Metrics>) -> Fetches {
-        let parts = (settings.most / PART).clamp(1, PARTS);
-        let part = || Part::new(settings.most / parts);
         Fetches {
             keys: HashKeys::new(),
-            parts: std::iter::repeat_with(part).take(parts).collect(),
+            table: Table::new(settings.most),
             waiting: ArrayQueue::new(WAITING),
             settings,
             node: rustix::system::uname().nodename().to_string_lossy().into_owned(),
@@ -88,21 +85,29 @@ impl Fetches {
         }
     }
 
+    /// Prepares for a request that will be noted: the place of its device in the table is mostly in
+    /// no cache, so the processor reads it while the request is answered.
+    pub fn expect(&self, asking: &Asking<'_>) -> Expected {
+        let asker = self.keys.asker(asking);
+        self.table.prefetch(asker);
+        Expected(asker)
+    }
+
     /// Notes a request that was decided. It waits for nothing, and allocates nothing if the device
     /// sent the same before.
-    pub fn note(&self, decided: &Decided<'_>) {
-        let keys = self.keys.of(decided);
+    pub fn note(&self, Expected(asker): Expected, decided: &Decided<'_>) {
+        let keys = self.keys.of(asker, decided);
         let region = match (decided.reason, decided.account) {
             (None, _) => Region::Answered,
             (Some(_), AccountState::NoTenant | AccountState::NoUser) => Region::Unknown,
             (Some(_), AccountState::NoPassword | AccountState::Usable) => Region::Failed,
         };
-        let (part, at) = (self.part(keys.account), now().max(1) as u32);
-        if part.note_again(region, &keys, at) {
+        let at = now().max(1) as u32;
+        if self.table.note_again(region, &keys, at) {
             return;
         }
         let moment = Moment { at, snapshot: decided.snapshot, properties: decided.properties };
-        if let Some(mut part) = part.try_open() {
+        if let Some(mut part) = self.table.try_open(self.table.part(asker.account)) {
             self.count(part.note(region, &keys, moment, |details| details.set(decided)));
             return;
         }
@@ -135,10 +140,11 @@ impl Fetches {
             account.is_none_or(|account| account == of) && (are_all || details.whose().is_some_and(selects))
         };
         let mut newest = Newest::new(*most);
-        match account {
-            Some(account) => self.part(account).open().copy(is_wanted, are_wanted, &mut newest),
-            None => self.parts.iter().for_each(|part| part.open().copy(is_wanted, are_wanted, &mut newest)),
-        }
+        let parts = match account.map(|account| self.table.part(account)) {
+            Some(part) => part..part + 1,
+            None => 0..self.table.parts(),
+        };
+        parts.for_each(|part| self.table.open(part).copy(is_wanted, are_wanted, &mut newest));
         let mut found: Vec<Fetch> =
             newest.into_copies().filter_map(|copied| copied.fetch(&self.node)).collect();
         found.sort_by_key(|fetch| std::cmp::Reverse(fetch.at));
@@ -162,7 +168,7 @@ impl Fetches {
         // Not more than there is room for, because new ones may come without end.
         for _ in 0..WAITING {
             let Some(Waiting { region, keys, moment, details }) = self.waiting.pop() else { return };
-            let mut part = self.part(keys.account).open();
+            let mut part = self.table.open(self.table.part(keys.asker.account));
             self.count(part.note(region, &keys, moment, |place| *place = details));
         }
     }
@@ -178,15 +184,12 @@ impl Fetches {
         let mut wanted = Wanted { most, repeated, before };
         let mut taken: Vec<Copied> = Vec::new();
         // Not always from the same part on, so that each has its turn.
-        let first = fastrand::usize(..self.parts.len());
-        for at in 0..self.parts.len() {
-            self.parts[(first + at) % self.parts.len()].open().take(&mut wanted, &mut taken);
+        let parts = self.table.parts();
+        let first = fastrand::usize(..parts);
+        for at in 0..parts {
+            self.table.open((first + at) % parts).take(&mut wanted, &mut taken);
         }
         taken.iter().filter_map(|copied| copied.fetch(&self.node)).collect()
-    }
-
-    fn part(&self, account: u64) -> &Part {
-        &self.parts[account as usize % self.parts.len()]
     }
 
     fn count(&self, noted: Noted) {

@@ -34,9 +34,9 @@ thread_local! {
     static WRITING: RefCell<[u8; MOST]> = const { RefCell::new([0; MOST]) };
 }
 
-/// A request about an account that was decided.
+/// A request about an account.
 #[derive(Clone, Copy)]
-pub struct Decided<'a> {
+pub struct Asking<'a> {
     /// The folded domain.
     pub domain: &'a Folded,
     /// The folded username.
@@ -47,6 +47,13 @@ pub struct Decided<'a> {
     pub address: IpAddr,
     /// The `User-Agent`; empty without one.
     pub agent: &'a [u8],
+}
+
+/// A request about an account that was decided.
+#[derive(Clone, Copy)]
+pub struct Decided<'a> {
+    /// The request.
+    pub asking: Asking<'a>,
     /// What there is of the account.
     pub account: AccountState,
     /// Why it failed; `None` for a success.
@@ -151,25 +158,26 @@ impl Writer<'_> {
     }
 
     fn request(&mut self, decided: &Decided<'_>) {
+        let Asking { domain, username, params, address, agent } = decided.asking;
         // Folded names are text.
-        self.text(cut(str::from_utf8(decided.domain).unwrap_or_default(), TEXT));
-        self.text(cut(str::from_utf8(decided.username).unwrap_or_default(), TEXT));
-        match decided.address {
+        self.text(cut(str::from_utf8(domain).unwrap_or_default(), TEXT));
+        self.text(cut(str::from_utf8(username).unwrap_or_default(), TEXT));
+        match address {
             IpAddr::V4(address) => self.with_length(&address.octets()),
             IpAddr::V6(address) => self.with_length(&address.octets()),
         }
         self.raw(&[decided.reason.map_or(0, |reason| reason as u8 + 1)]);
-        self.text(cut(&String::from_utf8_lossy(decided.agent), TEXT));
+        self.text(cut(&String::from_utf8_lossy(agent), TEXT));
         let mut left = PARAMS;
-        self.known(decided, &mut left);
-        self.others(decided, &mut left);
+        self.known(params, &mut left);
+        self.others(params, &mut left);
     }
 
-    fn known(&mut self, decided: &Decided<'_>, left: &mut usize) {
+    fn known(&mut self, params: &Params, left: &mut usize) {
         let (begin, mut given) = (self.length, 0_u16);
         self.raw(&given.to_le_bytes());
         for (place, known) in KEPT.into_iter().enumerate() {
-            let Some(value) = decided.params.known(known).map(|value| cut(value, TEXT)) else { continue };
+            let Some(value) = params.known(known).map(|value| cut(value, TEXT)) else { continue };
             if let Some(after) = left.checked_sub(1 + value.len()) {
                 *left = after;
                 given |= 1 << place;
@@ -179,11 +187,11 @@ impl Writer<'_> {
         self.bytes[begin..begin + 2].copy_from_slice(&given.to_le_bytes());
     }
 
-    fn others(&mut self, decided: &Decided<'_>, left: &mut usize) {
-        let password = decided.params.known(Known::Password).unwrap_or_default();
+    fn others(&mut self, params: &Params, left: &mut usize) {
+        let password = params.known(Known::Password).unwrap_or_default();
         let (place, mut count) = (self.length, 0);
         self.raw(&[count]);
-        for (name, value) in decided.params.others() {
+        for (name, value) in params.others() {
             // A client may send its password under another name, too.
             let is_password = !password.is_empty() && value == password;
             if is_password || is_secret(name, value) {

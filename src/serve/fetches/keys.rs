@@ -2,16 +2,22 @@
 
 use std::hash::{BuildHasher, Hash, Hasher};
 
-use super::details::{Decided, KEPT};
+use super::details::{Asking, Decided, KEPT};
 use super::device::Device;
 
-/// Hashes with keys that nobody knows. That two of a million devices have the same is as likely as
-/// one in 18 million.
+/// Hashes of who asks, with keys that nobody knows. That two of a million devices have the same is as
+/// likely as one in 18 million.
 #[derive(Clone, Copy)]
-pub(super) struct Keys {
+pub(super) struct Asker {
     pub account: u64,
     /// Of the account with the device.
     pub device: u64,
+}
+
+/// The hashes of a request that was decided.
+#[derive(Clone, Copy)]
+pub(super) struct Keys {
+    pub asker: Asker,
     /// Of the account with the address; 0 for a success, which does not need it.
     pub address: u64,
     /// Of what is kept of the request besides what changes with each one.
@@ -45,40 +51,41 @@ impl HashKeys {
         hasher
     }
 
-    pub fn of(&self, decided: &Decided<'_>) -> Keys {
-        let hasher = self.of_account(decided.domain, decided.username);
-        let with = |device: Device<'_>| {
-            let mut hasher = hasher.clone();
-            device.hash(&mut hasher);
-            hasher.finish()
+    pub fn asker(&self, asking: &Asking<'_>) -> Asker {
+        let hasher = self.of_account(asking.domain, asking.username);
+        let device = Device::of(|known| asking.params.known(known), asking.address, asking.agent);
+        Asker { account: hasher.finish(), device: with(hasher, device) }
+    }
+
+    /// Of a request of this asker.
+    pub fn of(&self, asker: Asker, decided: &Decided<'_>) -> Keys {
+        let address = match decided.reason {
+            None => 0,
+            Some(_) => {
+                let Asking { domain, username, address, .. } = decided.asking;
+                with(self.of_account(domain, username), Device::Program(address, b""))
+            }
         };
-        let device = Device::of(|known| decided.params.known(known), decided.address, decided.agent);
-        let address = Device::Program(decided.address, b"");
         let (details, request) = self.request(decided);
-        Keys {
-            account: hasher.finish(),
-            device: with(device),
-            address: if decided.reason.is_none() { 0 } else { with(address) },
-            details,
-            request,
-        }
+        Keys { asker, address, details, request }
     }
 
     /// Of the details, and of the request.
     fn request(&self, decided: &Decided<'_>) -> (u64, u64) {
+        let Asking { params, address, agent, .. } = decided.asking;
         let mut hasher = self.details.build_hasher();
         for known in KEPT {
-            match decided.params.known(known) {
+            match params.known(known) {
                 Some(value) => hasher.write(value.as_bytes()),
                 None => hasher.write_u8(0xff),
             }
         }
-        for (name, value) in decided.params.others() {
+        for (name, value) in params.others() {
             hasher.write(name.as_bytes());
             hasher.write(value.as_bytes());
         }
-        hasher.write(decided.agent);
-        decided.address.hash(&mut hasher);
+        hasher.write(agent);
+        address.hash(&mut hasher);
         hasher.write_u8(decided.reason.map_or(0, |reason| reason as u8 + 1));
         let details = hasher.finish();
         hasher.write_u8(decided.snapshot.is_some().into());
@@ -86,4 +93,9 @@ impl HashKeys {
         hasher.write_u32(decided.properties);
         (details, hasher.finish())
     }
+}
+
+fn with(mut account: foldhash::quality::FoldHasher<'_>, device: Device<'_>) -> u64 {
+    device.hash(&mut account);
+    account.finish()
 }

@@ -1,12 +1,12 @@
 //! The table of fetches, in parts that are locked one by one.
 //!
-//! A part has three regions, and each region a number of sets of slots. A key says in which set its
-//! slot is. When a set is full, its oldest slot makes room. So names that do not exist push out only
+//! It has three regions. In each region, each part has a number of sets of slots. A key says in which
+//! set its slot is. When a set is full, its oldest slot makes room. So names that do not exist push out only
 //! each other, and failures push out no successes.
 //!
-//! A device that sends the same again changes only a time. For that a request reads one slot, which
-//! mostly is in no cache of the processor, and takes no lock. Everything else of a device is in a
-//! [`Record`], behind the lock.
+//! A device that sends the same again changes only a time. For that a request reads one slot and takes
+//! no lock. The slot is mostly in no cache of the processor, so it is asked for as soon as the device
+//! is known ([`Table::prefetch`]). Everything else of a device is in a [`Record`], behind the lock.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -14,10 +14,16 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
+use prefetch_index::prefetch_index;
+
 use super::details::Details;
-use super::keys::Keys;
+use super::keys::{Asker, Keys};
 use crate::core::fetch::Fetch;
 
+/// In how many parts the table is divided at most.
+const PARTS: usize = 64;
+/// A part has room for about this many fetches, or more.
+const PART: usize = 256;
 /// How many slots a set has at least, if the table is not smaller.
 const WAYS: usize = 16;
 
@@ -184,32 +190,52 @@ pub(super) struct Wanted {
     pub before: i64,
 }
 
-/// A part of the table.
-pub(super) struct Part {
-    slots: [Slots; Region::ALL.len()],
-    records: Mutex<Records>,
+/// What is kept of devices.
+pub(super) struct Table {
+    regions: [Slots; Region::ALL.len()],
+    /// The records of each part.
+    records: Box<[Mutex<Records>]>,
 }
 
 type Records = [Vec<Record>; Region::ALL.len()];
 
 /// A part that no other thread has open.
 pub(super) struct OpenPart<'a> {
-    slots: &'a [Slots; Region::ALL.len()],
+    regions: &'a [Slots; Region::ALL.len()],
+    part: usize,
     records: MutexGuard<'a, Records>,
 }
 
-impl Part {
-    /// A part for at most `most` fetches, at least one of each kind.
-    pub fn new(most: usize) -> Part {
-        let slots = Region::ALL.map(|region| Slots::new((most * region.share() / 16).max(1)));
-        Part { slots, records: Mutex::default() }
+impl Table {
+    /// A table for at most `most` fetches, at least one of each kind.
+    pub fn new(most: usize) -> Table {
+        let parts = (most / PART).clamp(1, PARTS);
+        let slots = |region: Region| Slots::new(parts, (most / parts * region.share() / 16).max(1));
+        let records = std::iter::repeat_with(Mutex::default).take(parts).collect();
+        Table { regions: Region::ALL.map(slots), records }
+    }
+
+    /// How many parts it has.
+    pub fn parts(&self) -> usize {
+        self.records.len()
+    }
+
+    /// The part of an account.
+    pub fn part(&self, account: u64) -> usize {
+        scaled(account, self.parts())
+    }
+
+    /// Makes the processor read what [`note_again`](Table::note_again) will read of a success.
+    pub fn prefetch(&self, asker: Asker) {
+        self.regions[Region::Answered as usize].prefetch(self.part(asker.account), success_key(asker));
     }
 
     /// Notes a request if its device has sent the same before, so that only the time changes, and
     /// returns whether that is so.
     pub fn note_again(&self, region: Region, keys: &Keys, at: u32) -> bool {
-        let (key, _) = key(&self.slots, region, keys);
-        match self.slots[region as usize].find(key) {
+        let part = self.part(keys.asker.account);
+        let (key, _) = key(&self.regions, part, region, keys);
+        match self.regions[region as usize].find(part, key) {
             Found::Known(slot) if slot.request.load(Relaxed) == keys.request => {
                 if slot.at.load(Relaxed) < at {
                     slot.at.store(at, Relaxed);
@@ -220,32 +246,36 @@ impl Part {
         }
     }
 
-    /// Opens it, unless another thread has it open.
-    pub fn try_open(&self) -> Option<OpenPart<'_>> {
-        let records = match self.records.try_lock() {
+    /// Opens a part, unless another thread has it open.
+    pub fn try_open(&self, part: usize) -> Option<OpenPart<'_>> {
+        let records = match self.records[part].try_lock() {
             Ok(records) => records,
             Err(TryLockError::Poisoned(records)) => records.into_inner(),
             Err(TryLockError::WouldBlock) => return None,
         };
-        Some(OpenPart { slots: &self.slots, records })
+        Some(OpenPart { regions: &self.regions, part, records })
     }
 
-    /// Opens it as soon as no other thread has it open.
-    pub fn open(&self) -> OpenPart<'_> {
-        let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
-        OpenPart { slots: &self.slots, records }
+    /// Opens a part as soon as no other thread has it open.
+    pub fn open(&self, part: usize) -> OpenPart<'_> {
+        let records = self.records[part].lock().unwrap_or_else(PoisonError::into_inner);
+        OpenPart { regions: &self.regions, part, records }
     }
+}
+
+fn success_key(asker: Asker) -> u64 {
+    asker.device | 1
 }
 
 /// The key of a request, and whether its device is only its address.
 ///
 /// A stranger chooses the device of a request that fails, so such a request is kept under its
 /// address, unless the device has succeeded before.
-fn key(slots: &[Slots; Region::ALL.len()], region: Region, keys: &Keys) -> (u64, bool) {
-    let succeeded = keys.device | 1;
+fn key(regions: &[Slots; Region::ALL.len()], part: usize, region: Region, keys: &Keys) -> (u64, bool) {
+    let success = success_key(keys.asker);
     match region {
-        Region::Answered => (succeeded, false),
-        _ if slots[Region::Answered as usize].has(succeeded) => (keys.device & !1, false),
+        Region::Answered => (success, false),
+        _ if regions[Region::Answered as usize].has(part, success) => (keys.asker.device & !1, false),
         _ => (keys.address & !1, true),
     }
 }
@@ -259,9 +289,9 @@ impl OpenPart<'_> {
         moment: Moment,
         write: impl FnOnce(&mut Details),
     ) -> Noted {
-        let (key, is_by_address) = key(self.slots, region, keys);
+        let (key, is_by_address) = key(self.regions, self.part, region, keys);
         let records = &mut self.records[region as usize];
-        let (slot, noted) = match self.slots[region as usize].find(key) {
+        let (slot, noted) = match self.regions[region as usize].find(self.part, key) {
             // A request that had to wait for the table may come after a newer one.
             Found::Known(slot) if moment.at < slot.at.load(Relaxed) => return Noted::Kept,
             Found::Known(slot) => (slot, Noted::Kept),
@@ -280,7 +310,8 @@ impl OpenPart<'_> {
         (record.snapshot, record.properties) = (moment.snapshot, moment.properties);
         if slot.key.load(Relaxed) != key || record.hash != keys.details {
             write(&mut record.details);
-            (record.account, record.hash, record.is_by_address) = (keys.account, keys.details, is_by_address);
+            (record.account, record.hash, record.is_by_address) =
+                (keys.asker.account, keys.details, is_by_address);
             slot.taken.store(0, Relaxed);
         } else {
             // So that it is written again, even if it was taken in this second.
@@ -295,7 +326,7 @@ impl OpenPart<'_> {
     /// Takes fetches that are not written yet.
     pub fn take(&self, wanted: &mut Wanted, into: &mut Vec<Copied>) {
         for (_, slots, records) in self.regions().filter(|(region, ..)| region.is_recorded()) {
-            for slot in slots.used() {
+            for slot in used(slots) {
                 let (at, taken) = (slot.at.load(Relaxed), slot.taken.load(Relaxed));
                 if at <= taken {
                     continue;
@@ -325,7 +356,7 @@ impl OpenPart<'_> {
         newest: &mut Newest,
     ) {
         for (region, slots, records) in self.regions() {
-            for slot in slots.used() {
+            for slot in used(slots) {
                 let at = slot.at.load(Relaxed);
                 let record = slot.record(records);
                 if newest.has_room(at)
@@ -338,28 +369,33 @@ impl OpenPart<'_> {
         }
     }
 
-    fn regions(&self) -> impl Iterator<Item = (Region, &Slots, &[Record])> {
-        let records = self.records.iter().map(|records| &**records);
-        Region::ALL.into_iter().zip(self.slots).zip(records).map(|((region, slots), of)| (region, slots, of))
+    fn regions(&self) -> impl Iterator<Item = (Region, &[Slot], &[Record])> {
+        let of = |region: Region| {
+            (region, self.regions[region as usize].of_part(self.part), &*self.records[region as usize])
+        };
+        Region::ALL.into_iter().map(of)
     }
 
     #[cfg(test)]
     pub fn set_time(&self, account: u64, at: u32) {
         for (_, slots, records) in self.regions() {
-            let of_account = slots.used().filter(|slot| slot.record(records).account == account);
+            let of_account = used(slots).filter(|slot| slot.record(records).account == account);
             of_account.for_each(|slot| slot.at.store(at, Relaxed));
         }
     }
 
     #[cfg(test)]
     pub fn len(&self) -> usize {
-        self.regions().map(|(_, slots, _)| slots.used().count()).sum()
+        self.regions().map(|(_, slots, _)| used(slots).count()).sum()
     }
 }
 
-/// The slots of a region, one set after the other.
+/// The slots of a region: those of one part after the other, in sets. All parts are in one piece of
+/// memory, so that a request reads no more than its own slot.
 struct Slots {
     slots: Box<[Slot]>,
+    /// How many sets a part has.
+    sets: usize,
     /// How many slots a set has.
     ways: usize,
 }
@@ -374,18 +410,21 @@ enum Found<'a> {
 }
 
 impl Slots {
-    /// Slots for at most `most` fetches.
-    fn new(most: usize) -> Slots {
+    /// Slots for at most `most` fetches in each part.
+    fn new(parts: usize, most: usize) -> Slots {
         let sets = (most / WAYS).max(1);
         let ways = most / sets;
-        Slots { slots: std::iter::repeat_with(Slot::default).take(sets * ways).collect(), ways }
+        let slots = std::iter::repeat_with(Slot::default).take(parts * sets * ways).collect();
+        Slots { slots, sets, ways }
     }
 
-    fn find(&self, key: u64) -> Found<'_> {
-        let sets = self.slots.len() / self.ways;
-        // The upper bits of the key say where the set begins, and lower ones where in it to begin.
-        let set = ((u128::from(key) * sets as u128) >> u64::BITS) as usize * self.ways;
-        let first = ((u64::from((key >> 1) as u32) * self.ways as u64) >> u32::BITS) as usize;
+    fn of_part(&self, part: usize) -> &[Slot] {
+        let slots = self.sets * self.ways;
+        &self.slots[part * slots..][..slots]
+    }
+
+    fn find(&self, part: usize, key: u64) -> Found<'_> {
+        let (set, first) = self.place(part, key);
         let set = &self.slots[set..set + self.ways];
         let (before, from) = set.split_at(first);
         for slot in from.iter().chain(before) {
@@ -399,13 +438,30 @@ impl Slots {
         Found::Full(set)
     }
 
-    fn has(&self, key: u64) -> bool {
-        matches!(self.find(key), Found::Known(_))
+    fn prefetch(&self, part: usize, key: u64) {
+        let (set, first) = self.place(part, key);
+        prefetch_index(&self.slots, set + first);
     }
 
-    fn used(&self) -> impl Iterator<Item = &Slot> {
-        self.slots.iter().filter(|slot| slot.is_used())
+    /// Where the set of a key begins, and where in it to begin.
+    fn place(&self, part: usize, key: u64) -> (usize, usize) {
+        // The upper bits of the key say the one, and lower ones the other.
+        let set = part * self.sets + scaled(key, self.sets);
+        (set * self.ways, scaled(key << u32::BITS, self.ways))
     }
+
+    fn has(&self, part: usize, key: u64) -> bool {
+        matches!(self.find(part, key), Found::Known(_))
+    }
+}
+
+fn used(slots: &[Slot]) -> impl Iterator<Item = &Slot> {
+    slots.iter().filter(|slot| slot.is_used())
+}
+
+/// A number below `most`, which depends on the upper bits of `hash`.
+fn scaled(hash: u64, most: usize) -> usize {
+    ((u128::from(hash) * most as u128) >> u64::BITS) as usize
 }
 
 impl Slot {

@@ -40,11 +40,13 @@ impl Sent<'_> {
     fn decided<T>(&self, then: impl FnOnce(&Decided<'_>) -> T) -> T {
         let params: Params = self.params.iter().copied().collect();
         then(&Decided {
-            domain: &Comparison::Folded.fold("example.org"),
-            username: &Comparison::Folded.fold(self.username),
-            params: &params,
-            address: [192, 0, 2, self.host].into(),
-            agent: b"Jitsi",
+            asking: Asking {
+                domain: &Comparison::Folded.fold("example.org"),
+                username: &Comparison::Folded.fold(self.username),
+                params: &params,
+                address: [192, 0, 2, self.host].into(),
+                agent: b"Jitsi",
+            },
             account: self.account,
             reason: self.reason,
             snapshot: Some(7),
@@ -54,13 +56,13 @@ impl Sent<'_> {
 }
 
 fn note(fetches: &Fetches, sent: &Sent<'_>) {
-    sent.decided(|decided| fetches.note(decided));
+    sent.decided(|decided| fetches.note(fetches.expect(&decided.asking), decided));
 }
 
 /// Gives all fetches of a user this time, which is not 0.
 fn set_time(fetches: &Fetches, username: &str, at: u32) {
     let account = fetches.keys.account(b"example.org", username.as_bytes());
-    fetches.part(account).open().set_time(account, at);
+    fetches.table.open(fetches.table.part(account)).set_time(account, at);
 }
 
 fn all(fetches: &Fetches) -> Vec<Fetch> {
@@ -131,7 +133,7 @@ fn the_table_is_bounded_and_counts_what_it_loses() {
     for user in 0..5000 {
         note(&fetches, &Sent { username: &format!("user{user}"), ..ALICE });
     }
-    let kept: usize = fetches.parts.iter().map(|part| part.open().len()).sum();
+    let kept: usize = (0..fetches.table.parts()).map(|part| fetches.table.open(part).len()).sum();
     assert!((700..=750).contains(&kept), "{kept}");
     assert_eq!(fetches.metrics.fetches.get(), kept as i64);
     assert_eq!(fetches.metrics.fetches_dropped.get(), 5000 - kept as u64);
@@ -162,29 +164,30 @@ fn in_a_full_set_the_oldest_makes_room() {
 }
 
 /// Notes one of 150 devices, for which no set is too small.
-fn note_at(part: &Part, number: u64, at: u32, (details, snapshot): (u64, i64)) {
+fn note_at(table: &Table, number: u64, at: u32, (details, snapshot): (u64, i64)) {
     let device = number * (u64::MAX / 150);
     let request = details ^ snapshot as u64;
-    let keys = Keys { account: number, device, address: 0, details, request };
-    if !part.note_again(Region::Answered, &keys, at) {
+    let asker = Asker { account: number, device };
+    let keys = Keys { asker, address: 0, details, request };
+    if !table.note_again(Region::Answered, &keys, at) {
         let moment = Moment { at, snapshot: Some(snapshot), properties: 0 };
         let write = |place: &mut Details| ALICE.decided(|decided| place.set(decided));
-        part.try_open().expect("nobody has it open").note(Region::Answered, &keys, moment, write);
+        table.try_open(0).expect("nobody has it open").note(Region::Answered, &keys, moment, write);
     }
 }
 
 /// Takes at most nine that only repeat themselves, and returns their times and snapshots.
-fn take_of(part: &Part, most: usize, before: i64) -> Vec<(i64, Option<i64>)> {
+fn take_of(table: &Table, most: usize, before: i64) -> Vec<(i64, Option<i64>)> {
     let mut taken = Vec::new();
-    part.open().take(&mut Wanted { most, repeated: 9, before }, &mut taken);
+    table.open(0).take(&mut Wanted { most, repeated: 9, before }, &mut taken);
     taken.iter().filter_map(|copied| copied.fetch("node")).map(|fetch| (fetch.at, fetch.snapshot)).collect()
 }
 
 #[test]
 fn what_changes_only_its_moment_is_written_again_later() {
-    let part = Part::new(500);
-    let note = |at, request| note_at(&part, 1, at, request);
-    let take = |before| take_of(&part, 99, before);
+    let table = Table::new(500);
+    let note = |at, request| note_at(&table, 1, at, request);
+    let take = |before| take_of(&table, 99, before);
     note(100, (1, 7));
     assert_eq!(take(40), [(100, Some(7))]);
     note(100, (1, 7));
@@ -202,14 +205,14 @@ fn what_changes_only_its_moment_is_written_again_later() {
 
 #[test]
 fn those_that_only_repeat_themselves_delay_no_others() {
-    let part = Part::new(500);
+    let table = Table::new(500);
     for (again, at) in [(15, 100), (30, 110)] {
-        (0..again).for_each(|number| note_at(&part, number, at, (1, 7)));
-        assert_eq!(take_of(&part, 15, 100).len(), 15);
+        (0..again).for_each(|number| note_at(&table, number, at, (1, 7)));
+        assert_eq!(take_of(&table, 15, 100).len(), 15);
     }
     // It is too early for those that were written before.
-    assert_eq!(take_of(&part, 15, 100), []);
-    assert_eq!([15, 15, 15].map(|most| take_of(&part, most, 101).len()), [9, 6, 0]);
+    assert_eq!(take_of(&table, 15, 100), []);
+    assert_eq!([15, 15, 15].map(|most| take_of(&table, most, 101).len()), [9, 6, 0]);
 }
 
 #[test]
@@ -245,8 +248,8 @@ fn requests_of_many_threads_are_noted_while_the_table_is_read() {
 fn a_request_waits_for_no_other() {
     // It has one part, but is so large that no set is full.
     let fetches = fetches(511);
-    assert_eq!(fetches.parts.len(), 1);
-    let held = fetches.parts[0].open();
+    assert_eq!(fetches.table.parts(), 1);
+    let held = fetches.table.open(0);
     for user in 0..WAITING + 3 {
         note(&fetches, &Sent { username: &format!("user{}", user % 20), ..ALICE });
     }
@@ -340,17 +343,21 @@ fn of_the_longest_request_as_much_is_kept_as_there_is_room_for() {
     let params = known.map(|name| (name, &long[..100])).into_iter();
     let params: Params = params.chain(short.iter().map(|name| (&**name, ""))).collect();
     let name = Comparison::Folded.fold(&long);
-    fetches.note(&Decided {
+    let asking = Asking {
         domain: &name,
         username: &name,
         params: &params,
         address: [u8::MAX; 16].into(),
         agent: long.as_bytes(),
+    };
+    let decided = Decided {
+        asking,
         account: AccountState::Usable,
         reason: Some(FetchReason::Locked),
         snapshot: Some(i64::MAX),
         properties: u32::MAX,
-    });
+    };
+    fetches.note(fetches.expect(&asking), &decided);
     let found = all(&fetches);
     assert_eq!((found[0].username.len(), found[0].agent.len()), (255, 255));
     assert!(found[0].params.len() > known.len() + 100, "{:?}", found[0].params.len());
@@ -371,12 +378,15 @@ proptest! {
         let given: Vec<(String, String)> = known.chain(others).collect();
         let params: Params = given.iter().map(|(name, value)| (&**name, &**value)).collect();
         let address = if is_v4 { IpAddr::from([address[0], 0, 2, 255]) } else { address.into() };
-        let decided = Decided {
+        let asking = Asking {
             domain: &Comparison::Folded.fold("example.org"),
             username: &Comparison::Folded.fold("Älice"),
             params: &params,
             address,
             agent: agent.as_bytes(),
+        };
+        let decided = Decided {
+            asking,
             account: AccountState::Usable,
             reason: FetchReason::ALL.get(reason).copied(),
             snapshot: None,
@@ -384,11 +394,14 @@ proptest! {
         };
         let mut details = Details::default();
         // Longer ones, of which something is left behind.
-        ALICE.decided(|longer| details.set(&Decided { agent: &[b'x'; 255], ..*longer }));
+        ALICE.decided(|longer| {
+            let asking = Asking { agent: &[b'x'; 255], ..longer.asking };
+            details.set(&Decided { asking, ..*longer });
+        });
         details.set(&decided);
         let fetch = details.fetch(false, "node").expect("it is read");
         prop_assert_eq!(fetch.params, given);
         prop_assert_eq!((&*fetch.agent, fetch.address, fetch.reason), (&*agent, address, decided.reason));
-        prop_assert_eq!((&*fetch.domain, fetch.username.as_bytes()), ("example.org", &**decided.username));
+        prop_assert_eq!((&*fetch.domain, fetch.username.as_bytes()), ("example.org", &**asking.username));
     }
 }

@@ -21,16 +21,15 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    /// The attempt of a request whose head had arrived `at` this time, and its account.
+    /// The attempt of a request whose head had arrived `at` this time, and its account, which has
+    /// this folded domain and username.
     pub fn new<'s>(
         origin: Origin,
         state: &ServerState,
         served: &'s Served,
-        params: &Params,
+        [domain, username]: [Folded; 2],
         at: Instant,
     ) -> (Attempt, Candidate<'s>) {
-        let fold = |known| served.snapshot.fold(params.known(known).unwrap_or_default());
-        let (domain, username) = (fold(Known::Domain), fold(Known::Username));
         let candidate = served.snapshot.candidate(&domain, &username);
         let stamp = state.throttle.stamp(&candidate);
         (Attempt { origin, domain, username, stamp, at }, candidate)

@@ -19,7 +19,7 @@ use crate::core::fetch::FetchReason;
 use crate::core::names::Folded;
 use crate::core::params::{Known, Params};
 use crate::core::request::{self, Body, UsernameOrigin};
-use crate::serve::fetches::Decided;
+use crate::serve::fetches::{Asking, Decided, Expected};
 use crate::serve::http::client_address::Origin;
 use crate::snapshot::{AccountState, Candidate, Served, Session, SignIn};
 
@@ -58,12 +58,17 @@ pub(super) async fn provision(
     let served = state.snapshot.load();
     let served = served.as_ref().ok_or(Refusal::NotReady)?;
     *version = served.version;
-    let (attempt, candidate) = Attempt::new(origin, state, served, params, begun);
+    let names = [Known::Domain, Known::Username]
+        .map(|known| served.snapshot.fold(params.known(known).unwrap_or_default()));
+    let is_named = params.known(Known::Username).is_some_and(|name| !name.is_empty());
+    let agent = head.headers.get(USER_AGENT).map_or(&b""[..], |agent| agent.as_bytes());
+    let fetches = state.fetches.as_ref().filter(|_| is_named);
+    let expected = fetches.map(|fetches| fetches.expect(&asking(&names, params, (origin, agent))));
+    let (attempt, candidate) = Attempt::new(origin, state, served, names, begun);
     // Counted in the form in which names are compared, so all spellings are one tenant.
     if state.metrics.counts_tenants() && served.snapshot.has_tenant(&attempt.domain) {
         *known = Some(String::from_utf8_lossy(&attempt.domain).into_owned());
     }
-    let is_named = params.known(Known::Username).is_some_and(|name| !name.is_empty());
     let (names, signed_in) = sign_in(state, served, attempt, candidate, (params, is_named)).await;
     let is_disabled = matches!(&signed_in, Ok(Some(session)) if session.is_disabled());
     let (answered, properties) = match signed_in {
@@ -79,10 +84,17 @@ pub(super) async fn provision(
     };
     let outcome = Outcome { refusal: answered.as_ref().err(), is_disabled, properties };
     if is_named {
-        let agent = head.headers.get(USER_AGENT).map_or(&b""[..], |agent| agent.as_bytes());
-        *reason = outcome.note(state, served, &names, params, (origin, agent));
+        *reason = outcome.note(state, served, asking(&names, params, (origin, agent)), expected);
     }
     answered
+}
+
+fn asking<'a>(
+    [domain, username]: &'a [Folded; 2],
+    params: &'a Params,
+    (origin, agent): (Origin, &'a [u8]),
+) -> Asking<'a> {
+    Asking { domain, username, params, address: origin.address, agent }
 }
 
 /// Signs in, unless there were too many failures before. Returns the folded domain and username,
@@ -129,10 +141,10 @@ impl Outcome<'_> {
         &self,
         state: &ServerState,
         served: &Served,
-        [domain, username]: &[Folded; 2],
-        params: &Params,
-        (origin, agent): (Origin, &[u8]),
+        asking: Asking<'_>,
+        expected: Option<Expected>,
     ) -> Option<FetchReason> {
+        let Asking { domain, username, params, .. } = asking;
         let account = match self.refusal {
             None => AccountState::Usable,
             Some(_) => served.snapshot.account_state(domain, username),
@@ -154,18 +166,9 @@ impl Outcome<'_> {
             // Nothing was found out about the account.
             (Some(_), _) => return None,
         };
-        if let Some(fetches) = &state.fetches {
-            fetches.note(&Decided {
-                domain,
-                username,
-                params,
-                address: origin.address,
-                agent,
-                account,
-                reason,
-                snapshot: served.cursor,
-                properties: self.properties as u32,
-            });
+        if let (Some(fetches), Some(expected)) = (&state.fetches, expected) {
+            let (snapshot, properties) = (served.cursor, self.properties as u32);
+            fetches.note(expected, &Decided { asking, account, reason, snapshot, properties });
         }
         reason
     }
