@@ -22,6 +22,9 @@ const EACH_TIME: usize = 10_000;
 /// How many of them may be of devices that have sent the same again: so these delay no others, and
 /// thousands of devices that ask without end take little of the database's time.
 const REPEATED: usize = 500;
+/// The same for a database in a file, which is on this machine: each row changes two or three pages
+/// of the file, and these are written twice.
+const FILE_REPEATED: usize = 100;
 /// How long nothing is tried after the database has refused to take fetches. How often old ones
 /// are removed.
 const HOUR: Duration = Duration::from_secs(3600);
@@ -43,7 +46,7 @@ pub(super) struct Recording {
 impl Fetches {
     /// Writes what has changed, every few seconds. Never returns.
     pub async fn keep(self: Arc<Self>) {
-        let interval = if self.source.files().is_empty() { INTERVAL } else { FILE_INTERVAL };
+        let interval = if self.is_in_file() { FILE_INTERVAL } else { INTERVAL };
         let mut hangup = signal(SignalKind::hangup()).ok();
         loop {
             tokio::select! {
@@ -56,6 +59,10 @@ impl Fetches {
         }
     }
 
+    fn is_in_file(&self) -> bool {
+        !self.source.files().is_empty()
+    }
+
     /// Writes what is not written yet, when the server stops.
     pub async fn close(self: &Arc<Self>) {
         if timeout(LAST, self.record(true)).await.is_err() {
@@ -65,7 +72,9 @@ impl Fetches {
 
     /// Writes [`EACH_TIME`] fetches, or `all` that are not written yet.
     pub(super) async fn record(self: &Arc<Self>, all: bool) {
-        let (mut left, mut repeated) = if all { (usize::MAX, None) } else { (EACH_TIME, Some(REPEATED)) };
+        let most_repeated = if self.is_in_file() { FILE_REPEATED } else { REPEATED };
+        let (mut left, mut repeated) =
+            if all { (usize::MAX, None) } else { (EACH_TIME, Some(most_repeated)) };
         while left > 0 {
             let most = AT_ONCE.min(left);
             let written = self.record_some(most, repeated).await;
