@@ -22,7 +22,7 @@ const EACH_TIME: usize = 10_000;
 /// How many of them may be of devices that have sent the same again: so these delay no others, and
 /// thousands of devices that ask without end take little of the database's time.
 const REPEATED: usize = 500;
-/// The same for a database in a file, which is on this machine: each row changes two or three pages
+/// The same for a database in a file, which is on this machine: each row changes nearly two pages
 /// of the file, and these are written twice.
 const FILE_REPEATED: usize = 100;
 /// How long nothing is tried after the database has refused to take fetches. How often old ones

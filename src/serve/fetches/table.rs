@@ -1,8 +1,8 @@
 //! The table of fetches, in parts that are locked one by one.
 //!
 //! It has three regions. In each region, each part has a number of sets of slots. A key says in which
-//! set its slot is. When a set is full, its oldest slot makes room. So names that do not exist push out only
-//! each other, and failures push out no successes.
+//! set its slot is. When a set is full, its oldest slot makes room. So names that do not exist push
+//! out only each other, and failures push out no successes.
 //!
 //! A device that sends the same again changes only a time. For that a request reads one slot and takes
 //! no lock. The slot is mostly in no cache of the processor, so it is asked for as soon as the device
