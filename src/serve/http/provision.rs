@@ -58,8 +58,7 @@ pub(super) async fn provision(
     let served = state.snapshot.load();
     let served = served.as_ref().ok_or(Refusal::NotReady)?;
     *version = served.version;
-    let names = [Known::Domain, Known::Username]
-        .map(|known| served.snapshot.fold(params.known(known).unwrap_or_default()));
+    let names = names(served, params);
     let is_named = params.known(Known::Username).is_some_and(|name| !name.is_empty());
     let agent = head.headers.get(USER_AGENT).map_or(&b""[..], |agent| agent.as_bytes());
     let fetches = state.fetches.as_ref().filter(|_| is_named);
@@ -87,6 +86,12 @@ pub(super) async fn provision(
         *reason = outcome.note(state, served, asking(&names, params, (origin, agent)), expected);
     }
     answered
+}
+
+/// The folded domain and username.
+fn names(served: &Served, params: &Params) -> [Folded; 2] {
+    [Known::Domain, Known::Username]
+        .map(|known| served.snapshot.fold(params.known(known).unwrap_or_default()))
 }
 
 fn asking<'a>(
@@ -185,8 +190,8 @@ fn has_credentials(params: &Params) -> bool {
 /// so it must not come from data that may be old, or that may be wrong about this account.
 fn is_certain(state: &ServerState, served: &Served, params: &Params) -> bool {
     let newest = state.snapshot.load().as_ref().map(|newest| newest.version);
-    let fold = |known| served.snapshot.fold(params.known(known).unwrap_or_default());
-    newest == Some(served.version) && state.reload.is_certain(&fold(Known::Domain), &fold(Known::Username))
+    let [domain, username] = names(served, params);
+    newest == Some(served.version) && state.reload.is_certain(&domain, &username)
 }
 
 fn answer(
